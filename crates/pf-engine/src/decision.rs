@@ -1,0 +1,247 @@
+//! What goes into the engine with a packet and what comes out.
+
+use std::net::IpAddr;
+
+use crate::env::IfIndex;
+use crate::rule::Direction;
+
+/// Where a packet meets the filter: an interface and the direction through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hook {
+    /// The interface.
+    pub interface: IfIndex,
+    /// Entering or leaving the box.
+    pub direction: Direction,
+}
+
+/// Ethernet addresses of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EtherAddresses {
+    /// Sender.
+    pub source: [u8; 6],
+    /// Receiver.
+    pub destination: [u8; 6],
+}
+
+impl EtherAddresses {
+    /// The addresses of a frame that goes back.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+        }
+    }
+}
+
+/// A packet on its way through the engine: IP header first, checksums complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// IPv4 or IPv6 header and all that follows. Trailing link-layer padding is allowed.
+    pub bytes: Vec<u8>,
+    /// Addresses of the frame that carried it, if it came in one.
+    pub ether: Option<EtherAddresses>,
+}
+
+/// What the engine decided about one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Decision {
+    /// What becomes of the packet, which may have been rewritten in place.
+    pub verdict: Verdict,
+    /// Packets that the engine made: answers to the sender (RST, ICMP), copies (`dup-to`).
+    /// They pass every hook without being looked at again (PF's "generated" tag).
+    pub generated: Vec<Generated>,
+    /// What the verdict rests on: what a flow cache may repeat.
+    pub basis: Basis,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on, as `packet` now is.
+    Pass(Exit),
+    /// It goes on in pieces that replace `packet` (it was reassembled, or exceeds the exit's MTU).
+    PassFragments(Exit, Vec<Vec<u8>>),
+    /// It ends here.
+    Drop(DropReason),
+    /// It is a fragment and waits for the others; a later decision covers it.
+    Held,
+}
+
+/// Where a passed packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// On its ordinary way behind the hook: bridge, routing, local socket, wire.
+    Continue,
+    /// Out of `interface` to the neighbour `next_hop`. The engine has made the decision for
+    /// leaving by that interface too.
+    Gateway {
+        /// The interface it leaves by.
+        interface: IfIndex,
+        /// The neighbour whose link-layer address is looked up.
+        next_hop: IpAddr,
+    },
+    /// Out of `interface` in a frame with these addresses. The engine has made the decision for
+    /// leaving by that interface too.
+    Wire {
+        /// The interface it leaves by.
+        interface: IfIndex,
+        /// The frame's addresses.
+        ether: EtherAddresses,
+    },
+}
+
+/// A packet made by the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generated {
+    /// IP header and all that follows.
+    pub bytes: Vec<u8>,
+    /// Where it goes.
+    pub exit: GeneratedExit,
+}
+
+/// Where a generated packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GeneratedExit {
+    /// Back to the sender of the packet that caused it, by the way that one came: at an `in`
+    /// hook onto the wire, at an `out` hook as if the peer on that interface had sent it.
+    Back,
+    /// As for a passed packet.
+    To(Exit),
+}
+
+/// Why a packet was dropped: the counters of `pfctl -si`, in its order, then our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// `match`: a rule (the only reason that is not a fault).
+    Match,
+    /// `bad-offset`: impossible fragment offset.
+    BadOffset,
+    /// `fragment`: fragment overlaps, is too many, or is of a datagram that was dropped.
+    Fragment,
+    /// `short`: too short for the headers it announces.
+    Short,
+    /// `normalize`: cannot be normalised.
+    Normalize,
+    /// `memory`: no room.
+    Memory,
+    /// `bad-timestamp`.
+    BadTimestamp,
+    /// `congestion`: the queue to the engine was full.
+    Congestion,
+    /// `ip-option`: IP options without `allow-opts`.
+    IpOption,
+    /// `proto-cksum`: wrong transport checksum.
+    ProtoCksum,
+    /// `state-mismatch`: does not fit the state it belongs to.
+    StateMismatch,
+    /// `state-insert`: the state's key is taken.
+    StateInsert,
+    /// `state-limit`: `set limit states` or the rule's `max`.
+    StateLimit,
+    /// `src-limit`.
+    SrcLimit,
+    /// `synproxy`: the proxy answers instead.
+    Synproxy,
+    /// `map-failed`: no free address or port to translate to.
+    MapFailed,
+    /// Ours: `route-to` names no usable next hop or interface.
+    NoRoute,
+    /// Ours: hop limit reached zero where the packet was routed.
+    TtlExceeded,
+    /// Ours: too big for the exit's MTU with "don't fragment" set.
+    TooBig,
+}
+
+impl DropReason {
+    /// All of them: PF's in the order of `pfctl -si`, then ours.
+    pub const ALL: [Self; 19] = [
+        Self::Match,
+        Self::BadOffset,
+        Self::Fragment,
+        Self::Short,
+        Self::Normalize,
+        Self::Memory,
+        Self::BadTimestamp,
+        Self::Congestion,
+        Self::IpOption,
+        Self::ProtoCksum,
+        Self::StateMismatch,
+        Self::StateInsert,
+        Self::StateLimit,
+        Self::SrcLimit,
+        Self::Synproxy,
+        Self::MapFailed,
+        Self::NoRoute,
+        Self::TtlExceeded,
+        Self::TooBig,
+    ];
+
+    /// The name in `pfctl -si`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Match => "match",
+            Self::BadOffset => "bad-offset",
+            Self::Fragment => "fragment",
+            Self::Short => "short",
+            Self::Normalize => "normalize",
+            Self::Memory => "memory",
+            Self::BadTimestamp => "bad-timestamp",
+            Self::Congestion => "congestion",
+            Self::IpOption => "ip-option",
+            Self::ProtoCksum => "proto-cksum",
+            Self::StateMismatch => "state-mismatch",
+            Self::StateInsert => "state-insert",
+            Self::StateLimit => "state-limit",
+            Self::SrcLimit => "src-limit",
+            Self::Synproxy => "synproxy",
+            Self::MapFailed => "map-failed",
+            Self::NoRoute => "no-route",
+            Self::TtlExceeded => "ttl-exceeded",
+            Self::TooBig => "too-big",
+        }
+    }
+}
+
+/// What a verdict rests on. The seam for the kernel's flow cache: an entry may only repeat a
+/// decision for packets that agree in every consulted field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// A state, which outlives the ruleset.
+    State(StateId),
+    /// A rule evaluation (or the implicit pass) without state, valid for this ruleset epoch.
+    Stateless {
+        /// Ruleset epoch, see `Engine::epoch`.
+        epoch: u64,
+        /// What the evaluation looked at.
+        consulted: Consulted,
+    },
+    /// This packet alone: fragments, errors, anything that must be looked at each time.
+    Packet,
+}
+
+/// Number of a state, as `pfctl -vvss` prints it; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateId(pub u64);
+
+/// Fields outside of the flow's key that an evaluation looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of fields")]
+pub struct Consulted {
+    /// TCP flags.
+    pub tcp_flags: bool,
+    /// ICMP type or code.
+    pub icmp: bool,
+    /// Type of service.
+    pub tos: bool,
+    /// A table, whose contents may change.
+    pub table: bool,
+    /// An interface's addresses, which may change.
+    pub interface_addresses: bool,
+    /// A tag that came with the packet.
+    pub tag: bool,
+    /// A random number (`probability`).
+    pub random: bool,
+}

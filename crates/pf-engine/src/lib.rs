@@ -1,0 +1,16 @@
+//! The packet filter, pure: `(now, hook, packet) -> decision`.
+//!
+//! No I/O, no clock, no threads. The same engine runs live, in replay, in tests and under the
+//! fuzzer. Behaviour follows pf.conf(5); deviations are listed in `docs/compat.md`.
+
+#![forbid(unsafe_code)]
+
+pub mod addr;
+pub mod counters;
+pub mod decision;
+pub mod engine;
+pub mod env;
+pub mod rule;
+pub mod ruleset;
+pub mod time;
+pub mod view;

@@ -1,0 +1,120 @@
+//! What a pf.conf amounts to once it has been checked: the only thing that can be installed.
+
+use std::collections::BTreeMap;
+
+use crate::addr::Prefix;
+use crate::rule::{Rule, StatePolicy, Timeout};
+
+/// Whose meaning and printing a ruleset follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// FreeBSD main: implicit `flags S/SA keep state`, nine fields in `-sl`.
+    #[default]
+    FreeBsd,
+    /// OpenBSD current.
+    OpenBsd,
+    /// OpenBSD before 4.1: no implicit state or flags, four fields in `-sl`.
+    OpenBsd3,
+}
+
+/// A checked pf.conf. Built by pf-conf only when there was not one error.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Ruleset {
+    /// The dialect it was read in.
+    pub dialect: Dialect,
+    /// `set …`.
+    pub options: Options,
+    /// `table …`, by name.
+    pub tables: BTreeMap<String, TableDefinition>,
+    /// `nat`, `no nat` of the old grammar. First match decides.
+    pub nat: Vec<Rule>,
+    /// `rdr`, `no rdr` of the old grammar. First match decides.
+    pub rdr: Vec<Rule>,
+    /// `binat`, `no binat` of the old grammar. First match decides.
+    pub binat: Vec<Rule>,
+    /// Filter rules. The last match decides, unless `quick`.
+    pub filter: Vec<Rule>,
+}
+
+/// `set …`, apart from what only the reader of pf.conf uses. `None`: not set in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Options {
+    /// `set skip on`: interfaces and groups that are not filtered.
+    pub skip: Vec<String>,
+    /// `set state-policy`.
+    pub state_policy: StatePolicy,
+    /// `set limit`.
+    pub limits: Vec<(Limit, u32)>,
+    /// `set timeout`.
+    pub timeouts: Vec<(Timeout, u32)>,
+}
+
+/// Names of `set limit`, in the order that `pfctl -sm` prints them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Limit {
+    /// `states`.
+    States,
+    /// `src-nodes`.
+    SrcNodes,
+    /// `frags`: fragments held for reassembly.
+    Frags,
+    /// `table-entries`: addresses in all tables together.
+    TableEntries,
+}
+
+impl Limit {
+    /// All of them, in the order of `pfctl -sm`.
+    pub const ALL: [Self; 4] = [
+        Self::States,
+        Self::SrcNodes,
+        Self::Frags,
+        Self::TableEntries,
+    ];
+
+    /// The name in `set limit` and `pfctl -sm`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::States => "states",
+            Self::SrcNodes => "src-nodes",
+            Self::Frags => "frags",
+            Self::TableEntries => "table-entries",
+        }
+    }
+
+    /// The value of a fresh PF (FreeBSD's pf.conf(5), `set limit`).
+    #[must_use]
+    pub const fn default_value(self) -> u32 {
+        match self {
+            Self::States => 100_000,
+            Self::SrcNodes => 10_000,
+            Self::Frags => 5_000,
+            Self::TableEntries => 200_000,
+        }
+    }
+}
+
+/// `table <name> …`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TableDefinition {
+    /// `persist`: kept without a rule that refers to it.
+    pub persist: bool,
+    /// `const`: its contents cannot be changed once loaded.
+    pub constant: bool,
+    /// `counters`: per-address counters.
+    pub counters: bool,
+    /// Whether addresses were given (inline or by file), even none: then loading replaces the
+    /// contents, otherwise a table that exists keeps them.
+    pub has_contents: bool,
+    /// The addresses.
+    pub entries: Vec<TableEntry>,
+}
+
+/// One address of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableEntry {
+    /// Host or network, host bits zero.
+    pub prefix: Prefix,
+    /// `! address`: not in the table although a shorter prefix is.
+    pub negated: bool,
+}

@@ -1,0 +1,156 @@
+//! What the engine shows of itself: the facts that pfctl prints.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::addr::{Family, Protocol};
+use crate::counters::Traffic;
+use crate::decision::{DropReason, EtherAddresses, StateId};
+use crate::rule::{Direction, RouteKind, Rule};
+use crate::ruleset::TableEntry;
+use crate::time::Instant;
+
+/// A rule in force.
+#[derive(Clone, Copy, Debug)]
+pub struct InstalledRule<'a> {
+    /// Number in its list, from 0.
+    pub number: u32,
+    /// The rule.
+    pub rule: &'a Rule,
+    /// Its counters.
+    pub counters: RuleCounters,
+}
+
+/// Counters of a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleCounters {
+    /// Times the rule was looked at.
+    pub evaluations: u64,
+    /// Packets of the rule and of its states.
+    pub traffic: Traffic,
+    /// States that refer to it now.
+    pub states: u32,
+    /// States it has made.
+    pub states_created: u64,
+}
+
+/// One end of a state's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// Address.
+    pub address: IpAddr,
+    /// Port; for ICMP the identifier (or type), otherwise 0.
+    pub port: u16,
+}
+
+/// A state, as `pfctl -ss` and its verbose forms show it.
+#[derive(Clone, Copy, Debug)]
+pub struct StateView<'a> {
+    /// Its number.
+    pub id: StateId,
+    /// Who made it.
+    pub creator_id: u32,
+    /// The interface it is bound to, or `all`.
+    pub interface: &'a str,
+    /// The interface that made it.
+    pub original_interface: &'a str,
+    /// Direction of the packet that made it.
+    pub direction: Direction,
+    /// Family.
+    pub family: Family,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Key on the wire side: index 0 is the source of an inbound packet and the destination
+    /// of an outbound one, as in PF's `pf_state_key`.
+    pub wire: [HostPort; 2],
+    /// Key on the stack side, the same order.
+    pub stack: [HostPort; 2],
+    /// Peer that opened it.
+    pub source: PeerView,
+    /// Peer that was called.
+    pub destination: PeerView,
+    /// Since it was made.
+    pub age: Duration,
+    /// Until it expires, if nothing more comes.
+    pub expires_in: Duration,
+    /// Packets and bytes: `packets_in`/`bytes_in` are those in the direction of the packet
+    /// that made the state, `…_out` those the other way, whatever the hook.
+    pub traffic: Traffic,
+    /// Number of the filter rule that made it, if that is still in force.
+    pub rule: Option<u32>,
+    /// `route-to`, `reply-to`: kind, next hop, interface.
+    pub route: Option<(RouteKind, IpAddr, &'a str)>,
+    /// The frame addresses of the opener, if it came in a frame.
+    pub ether: Option<EtherAddresses>,
+}
+
+/// Tracking of one peer of a state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerView {
+    /// PF's state number of this peer (TCPS_*, PFUDPS_*, PFOTHERS_*).
+    pub state: u8,
+    /// Lowest sequence number that is valid.
+    pub seq_lo: u32,
+    /// One above the highest that is valid.
+    pub seq_hi: u32,
+    /// What is added to its sequence numbers (`modulate state`), 0 for nothing.
+    pub seq_diff: u32,
+    /// Window scale, if one was announced.
+    pub window_scale: Option<u8>,
+}
+
+/// What `pfctl -si` prints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Since when it is enabled.
+    pub enabled_since: Option<Instant>,
+    /// Since when it is disabled, if it is and ever was enabled or disabled.
+    pub disabled_since: Option<Instant>,
+    /// PF's hostid.
+    pub host_id: u32,
+    /// Number of states.
+    pub states: usize,
+    /// State look-ups.
+    pub searches: u64,
+    /// States made.
+    pub inserts: u64,
+    /// States removed.
+    pub removals: u64,
+    /// Fragments held.
+    pub fragments: usize,
+    /// One counter for each of [`DropReason::ALL`].
+    pub reasons: [u64; DropReason::ALL.len()],
+}
+
+/// A table in force.
+#[derive(Clone, Debug)]
+pub struct TableView<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// `const`.
+    pub constant: bool,
+    /// `persist`.
+    pub persist: bool,
+    /// A rule refers to it.
+    pub referenced: bool,
+    /// `counters`.
+    pub counters: bool,
+    /// Number of addresses.
+    pub len: usize,
+    /// Rules that refer to it.
+    pub references: u32,
+    /// When its counters were last zeroed.
+    pub cleared: Instant,
+    /// Look-ups that found an address.
+    pub matches: u64,
+    /// Look-ups that found none.
+    pub misses: u64,
+    /// Packets that were passed, by direction.
+    pub passed: Traffic,
+    /// Packets that were blocked, by direction.
+    pub blocked: Traffic,
+    /// Packets of states whose address has left the table since, by direction.
+    pub xpassed: Traffic,
+    /// Its addresses, in order.
+    pub entries: Vec<TableEntry>,
+}
