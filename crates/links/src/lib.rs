@@ -1,8 +1,33 @@
 //! BSD network start-up files (`hostname.if`, `bridgename.if`): text to wanted links, pure.
+//!
+//! The files are read as they stand on an OpenBSD box (hostname.if(5), bridgename.if(5)). What a
+//! line asks for and this program cannot do is an error with its place, never ignored.
 
 #![forbid(unsafe_code)]
 
+pub mod bridgename;
+pub mod hostname_if;
+mod line;
+
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+
+/// Longest interface name that Linux takes, in bytes (`IFNAMSIZ` less the terminating NUL).
+pub const MAX_NAME_LEN: usize = 15;
+
+/// An error in a start-up file. Lines and columns count from 1; columns count characters.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{line}:{column}: {message}{}", hint.as_ref().map(|h| format!("\n  hint: {h}")).unwrap_or_default())]
+pub struct ParseError {
+    /// Line.
+    pub line: u32,
+    /// Column of the offending word.
+    pub column: u32,
+    /// What is wrong, with the offending text.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
 
 /// All links that the start-up files ask for, in the order in which they are brought up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,8 +79,128 @@ pub struct WantedBridge {
     pub members: Vec<String>,
     /// Whether it is brought up.
     pub up: bool,
-    /// `maxage`-like learning timeout (`timeout N`), in seconds; 0: entries never expire.
+    /// `timeout N`: age of a learned address, in seconds; 0: entries never expire.
     pub timeout_secs: Option<u32>,
-    /// Members with `stp`.
-    pub stp: Vec<String>,
+}
+
+/// What is wrong across the files: names used twice, members of two bridges, an address on two
+/// interfaces. One sentence each; empty when there is nothing.
+#[must_use]
+pub fn check(wanted: &WantedLinks) -> Vec<String> {
+    let mut problems = Vec::new();
+    duplicate_names(wanted, &mut problems);
+    shared_members(wanted, &mut problems);
+    shared_addresses(wanted, &mut problems);
+    problems
+}
+
+fn duplicate_names(wanted: &WantedLinks, problems: &mut Vec<String>) {
+    let mut seen = BTreeMap::<&str, &str>::new();
+    let interfaces = wanted
+        .interfaces
+        .iter()
+        .map(|i| (i.name.as_str(), "hostname"));
+    let bridges = wanted
+        .bridges
+        .iter()
+        .map(|b| (b.name.as_str(), "bridgename"));
+    for (name, kind) in interfaces.chain(bridges) {
+        match seen.insert(name, kind) {
+            Some(before) if before == kind => {
+                problems.push(format!("{name} is configured by two {kind}.{name} files"));
+            }
+            Some(_) => {
+                problems.push(format!(
+                    "{name} has both a hostname.{name} and a bridgename.{name}"
+                ));
+            }
+            None => {}
+        }
+    }
+}
+
+fn shared_members(wanted: &WantedLinks, problems: &mut Vec<String>) {
+    let mut bridge_of = BTreeMap::<&str, &str>::new();
+    for bridge in &wanted.bridges {
+        for member in &bridge.members {
+            if let Some(other) = bridge_of.insert(member, &bridge.name) {
+                problems.push(format!(
+                    "{member} is a member of {other} and of {}: an interface has one bridge",
+                    bridge.name
+                ));
+            }
+            if *member == bridge.name {
+                problems.push(format!("{member} cannot be a member of itself"));
+            }
+        }
+    }
+}
+
+fn shared_addresses(wanted: &WantedLinks, problems: &mut Vec<String>) {
+    let mut owner = BTreeMap::<IpAddr, &str>::new();
+    for interface in &wanted.interfaces {
+        for wanted in &interface.addresses {
+            if let Some(other) = owner.insert(wanted.address, &interface.name) {
+                problems.push(format!(
+                    "{} is configured on {other} and on {}",
+                    wanted.address, interface.name
+                ));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bridge(name: &str, members: &[&str]) -> WantedBridge {
+        WantedBridge {
+            name: name.into(),
+            members: members.iter().map(ToString::to_string).collect(),
+            ..WantedBridge::default()
+        }
+    }
+
+    #[test]
+    fn a_member_of_two_bridges_is_reported() {
+        let wanted = WantedLinks {
+            interfaces: Vec::new(),
+            bridges: vec![
+                bridge("bridge0", &["em0", "em1"]),
+                bridge("bridge1", &["em1"]),
+            ],
+        };
+        assert_eq!(
+            check(&wanted),
+            ["em1 is a member of bridge0 and of bridge1: an interface has one bridge"]
+        );
+    }
+
+    #[test]
+    fn an_address_on_two_interfaces_and_a_name_of_two_kinds_are_reported() {
+        let address = WantedAddress {
+            address: "192.0.2.1".parse().unwrap(),
+            prefix_len: 24,
+            broadcast: None,
+            alias: false,
+        };
+        let interface = |name: &str| WantedInterface {
+            name: name.into(),
+            addresses: vec![address],
+            ..WantedInterface::default()
+        };
+        let wanted = WantedLinks {
+            interfaces: vec![interface("bridge0"), interface("em0")],
+            bridges: vec![bridge("bridge0", &["bridge0"])],
+        };
+        assert_eq!(
+            check(&wanted),
+            [
+                "bridge0 has both a hostname.bridge0 and a bridgename.bridge0",
+                "bridge0 cannot be a member of itself",
+                "192.0.2.1 is configured on bridge0 and on em0",
+            ]
+        );
+    }
 }
