@@ -1,0 +1,64 @@
+# make run    the bridge article's network in a lab on this machine (ARGS=--once: ends by itself)
+# make test   the whole test suite
+# make lint   formatting, clippy, documentation, as CI runs them
+# make help   all targets
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+ARGS ?=
+FUZZ_SECONDS ?= 60
+
+.PHONY: help setup build run test lint fmt fuzz install clean
+
+help:
+	@echo 'make run [ARGS=--once]  run the bridge article in a lab of network namespaces (root)'
+	@echo 'make test               run the whole test suite (end-to-end tests need root)'
+	@echo 'make lint               formatting, clippy and documentation, warnings denied'
+	@echo 'make build              release build: target/release/weighbridge'
+	@echo 'make fuzz               grow the fuzz corpora for FUZZ_SECONDS each (cargo-fuzz, nightly)'
+	@echo 'make install            install weighbridge and pfctl below PREFIX ($(PREFIX))'
+	@echo 'make clean              remove what was built, and labs left by killed runs'
+
+setup:
+	@scripts/setup.sh
+
+build: setup
+	@echo '==> building (release)'
+	@$(CARGO) build --release --locked -p weighbridge -p lab
+
+run: build
+	@target/release/weighbridge-lab run $(ARGS)
+
+test: setup
+	@echo '==> building the tests'
+	@$(CARGO) test --workspace --locked --no-run
+	@echo '==> running the tests'
+	@$(CARGO) test --workspace --locked
+	@echo '==> all tests passed'
+
+lint: setup
+	@echo '==> formatting'
+	@$(CARGO) fmt --all --check
+	@echo '==> clippy'
+	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@echo '==> documentation'
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
+
+fmt:
+	@$(CARGO) fmt --all
+
+fuzz: setup
+	@for target in packet language startup; do \
+	    echo "==> fuzzing $$target for $(FUZZ_SECONDS) s"; \
+	    $(CARGO) +nightly fuzz run --features libfuzzer $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 || exit 1; \
+	done
+
+install: build
+	install -D -m 0755 target/release/weighbridge $(DESTDIR)$(PREFIX)/sbin/weighbridge
+	ln -sf weighbridge $(DESTDIR)$(PREFIX)/sbin/pfctl
+	install -D -m 0644 docs/man/weighbridge.8 $(DESTDIR)$(PREFIX)/share/man/man8/weighbridge.8
+	install -D -m 0644 docs/man/weighbridge.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/weighbridge.toml.5
+
+clean:
+	@if [ -x target/release/weighbridge-lab ]; then target/release/weighbridge-lab clean; fi
+	@$(CARGO) clean

@@ -1,0 +1,230 @@
+//! What the fuzz targets do with their input. The same functions replay the committed corpora in
+//! the ordinary test suite (`tests/replay.rs`), on stable and without libFuzzer.
+//!
+//! A target asserts more than "no panic": bounds, and that a decision fits the packet.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use pf_conf::{LoadOptions, MemoryFiles, PrintOptions};
+use pf_engine::decision::{EtherAddresses, Hook, Packet, Verdict};
+use pf_engine::engine::{Engine, EngineConfig, RuleList};
+use pf_engine::env::{FixedEnv, IfIndex, Interface, InterfaceAddress};
+use pf_engine::rule::Direction;
+use pf_engine::ruleset::{Dialect, Limit};
+use pf_engine::time::Instant;
+
+/// A ruleset that reaches every part of the engine that a packet can reach.
+const HOSTILE_RULES: &str = include_str!("hostile.conf");
+
+/// Longest piece of input that becomes one packet, in bytes.
+const MAX_PACKET_LEN: usize = 2048;
+
+/// Feeds a sequence of packets to an engine with the hostile ruleset.
+///
+/// Input: records of one control byte (bit 0: direction, bits 1-2: interface, bits 3-7: seconds
+/// that pass), a big-endian 16-bit length, and the bytes of the packet.
+///
+/// # Panics
+/// When the engine breaks one of its promises.
+pub fn packet(data: &[u8]) {
+    let mut env = FixedEnv::new(interfaces(), 7);
+    let mut engine = hostile_engine();
+    let mut now = Duration::ZERO;
+    for (control, bytes) in records(data) {
+        now += Duration::from_secs(u64::from(control >> 3));
+        one_packet(
+            &mut engine,
+            &mut env,
+            Instant::from_origin(now),
+            control,
+            bytes,
+        );
+    }
+    assert!(engine.state_count() <= engine.limit(Limit::States) as usize);
+    engine.handle_timeout(Instant::from_origin(now + Duration::from_hours(48)));
+}
+
+fn one_packet(engine: &mut Engine, env: &mut FixedEnv, now: Instant, control: u8, bytes: &[u8]) {
+    let direction = if control & 1 == 0 {
+        Direction::In
+    } else {
+        Direction::Out
+    };
+    let hook = Hook {
+        interface: IfIndex(1 + u32::from(control >> 1 & 3)),
+        direction,
+    };
+    let ether = EtherAddresses {
+        source: [2, 0, 0, 0, 0, 1],
+        destination: [2, 0, 0, 0, 0, 2],
+    };
+    let mut packet = Packet {
+        bytes: bytes.to_vec(),
+        ether: Some(ether),
+    };
+    let decision = engine.handle_packet(now, hook, &mut packet, env);
+    match decision.verdict {
+        Verdict::Pass(_) => assert!(packet.bytes.len() <= usize::from(u16::MAX) + 40),
+        Verdict::PassFragments(_, pieces) => assert!(!pieces.is_empty()),
+        Verdict::Drop(_) | Verdict::Held => {}
+    }
+    for generated in decision.generated {
+        assert!(generated.bytes.len() >= 20 && generated.bytes.len() <= MAX_PACKET_LEN);
+    }
+    if control & 0xf8 == 0xf8 {
+        engine.handle_timeout(now);
+    }
+}
+
+/// Cuts the input of [`packet`] into records. A short last record is what there is of it.
+fn records(data: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        let (&[control, hi, lo], after) = rest.split_first_chunk::<3>()?;
+        let len = usize::from(u16::from_be_bytes([hi, lo]))
+            .min(MAX_PACKET_LEN)
+            .min(after.len());
+        let (bytes, next) = after.split_at(len);
+        rest = next;
+        Some((control, bytes))
+    })
+}
+
+fn hostile_engine() -> Engine {
+    let options = LoadOptions {
+        dialect: Dialect::FreeBsd,
+        defines: Vec::new(),
+        interfaces: interfaces(),
+    };
+    let loaded = pf_conf::load(
+        "hostile.conf",
+        HOSTILE_RULES.as_bytes(),
+        &mut MemoryFiles::default(),
+        &options,
+    )
+    .unwrap_or_else(|errors| panic!("hostile.conf:\n{errors}"));
+    let start = Instant::default();
+    let mut engine = Engine::new(
+        start,
+        EngineConfig {
+            hash_key: [1, 2],
+            creator_id: 1,
+        },
+    );
+    engine
+        .install(start, loaded.ruleset)
+        .expect("hostile.conf fits the limits");
+    engine.set_enabled(start, true);
+    assert!(engine.rules(RuleList::Filter).count() > 10);
+    engine
+}
+
+/// Reads text as pf.conf in every dialect. What is accepted must print and read back as itself.
+///
+/// # Panics
+/// When a ruleset that was accepted does not survive the round trip.
+pub fn language(data: &[u8]) {
+    for dialect in [Dialect::FreeBsd, Dialect::OpenBsd, Dialect::OpenBsd3] {
+        let options = LoadOptions {
+            dialect,
+            defines: Vec::new(),
+            interfaces: interfaces(),
+        };
+        let mut files = MemoryFiles::default();
+        files.0.insert("self".into(), data.to_vec());
+        match pf_conf::load("fuzz", data, &mut files, &options) {
+            Ok(loaded) => check_round_trip(&loaded, &options),
+            Err(errors) => {
+                assert!(!errors.plain().is_empty() && !errors.rendered(false).is_empty());
+            }
+        }
+    }
+}
+
+/// PF's own `selfpf` test: the printed rules read back print the same.
+fn check_round_trip(loaded: &pf_conf::Loaded, options: &LoadOptions) {
+    let print = PrintOptions {
+        dialect: options.dialect,
+        swap_service_names: false,
+    };
+    let text = printed(loaded, print);
+    let again = pf_conf::load(
+        "printed",
+        text.as_bytes(),
+        &mut MemoryFiles::default(),
+        options,
+    )
+    .unwrap_or_else(|errors| panic!("what we printed is refused:\n{text}\n{errors}"));
+    assert_eq!(
+        text,
+        printed(&again, print),
+        "the printed rules change when read again"
+    );
+}
+
+fn printed(loaded: &pf_conf::Loaded, print: PrintOptions) -> String {
+    let rules = &loaded.ruleset;
+    let lists = [&rules.nat, &rules.rdr, &rules.binat, &rules.filter];
+    let lines = lists
+        .into_iter()
+        .flatten()
+        .map(|rule| pf_conf::print_rule(rule, print) + "\n");
+    lines.collect()
+}
+
+/// Reads text as each of the BSD start-up files.
+///
+/// # Panics
+/// When a problem across the files has no text.
+pub fn startup(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let interface = links::hostname_if::parse("em0", &text);
+    let bridge = links::bridgename::parse("bridge0", &text);
+    let wanted = links::WantedLinks {
+        interfaces: interface.into_iter().collect(),
+        bridges: bridge.into_iter().collect(),
+    };
+    let problems = links::check(&wanted);
+    assert!(problems.iter().all(|problem| !problem.is_empty()));
+}
+
+/// Interfaces as in the bridge article, with an IPv6 address each.
+fn interfaces() -> Vec<Interface> {
+    [
+        ("fxp0", "216.123.123.123", 22),
+        ("em1", "", 0),
+        ("em0", "192.168.1.64", 16),
+        ("lo0", "127.0.0.1", 8),
+    ]
+    .into_iter()
+    .zip(1u16..)
+    .map(|((name, address, prefix_len), index)| interface(name, address, prefix_len, index))
+    .collect()
+}
+
+fn interface(name: &str, address: &str, prefix_len: u8, index: u16) -> Interface {
+    let v4 = address.parse().ok().map(|address| (address, prefix_len));
+    let v6 = (
+        std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, index, 0, 0, 0, 1).into(),
+        64,
+    );
+    let addresses = v4
+        .into_iter()
+        .chain([v6])
+        .map(|(address, prefix_len)| InterfaceAddress {
+            address,
+            prefix_len,
+            broadcast: None,
+            peer: None,
+        });
+    Interface {
+        index: IfIndex(u32::from(index)),
+        name: name.into(),
+        groups: vec![name.trim_end_matches(|c: char| c.is_ascii_digit()).into()],
+        mtu: 1500,
+        addresses: addresses.collect(),
+        loopback: name.starts_with("lo"),
+    }
+}

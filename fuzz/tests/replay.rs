@@ -1,0 +1,45 @@
+//! Replays the committed corpora: inputs that once reached new code or once broke something.
+
+use std::path::{Path, PathBuf};
+
+fn corpus(target: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
+    let entries = std::fs::read_dir(&directory).expect("the corpus is part of the repository");
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("readable").path())
+        .collect();
+    files.sort();
+    assert!(
+        files.len() >= 10,
+        "{} holds only {} inputs",
+        directory.display(),
+        files.len()
+    );
+    files
+}
+
+fn replay(target: &str, run: fn(&[u8])) {
+    for file in corpus(target) {
+        let data = std::fs::read(&file).expect("readable");
+        if std::panic::catch_unwind(|| run(&data)).is_err() {
+            panic!("{} breaks the target", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_packet_sequence_of_the_corpus_is_survived() {
+    replay("packet", weighbridge_fuzz::packet);
+}
+
+#[test]
+fn every_text_of_the_language_corpus_is_read_or_refused() {
+    replay("language", weighbridge_fuzz::language);
+}
+
+#[test]
+fn every_startup_file_of_the_corpus_is_read_or_refused() {
+    replay("startup", weighbridge_fuzz::startup);
+}
