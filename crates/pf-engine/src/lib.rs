@@ -14,3 +14,4 @@ pub mod rule;
 pub mod ruleset;
 pub mod time;
 pub mod view;
+pub mod wire;

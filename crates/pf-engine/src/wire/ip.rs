@@ -1,0 +1,272 @@
+//! IPv4 and IPv6 headers, with options and extension headers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::bytes::{array, be16, be32, byte};
+use super::meta::Fragment;
+use super::{FRAGMENT_HEADER_LEN, IPV4_HEADER_LEN, IPV6_HEADER_LEN, WireError};
+use crate::addr::{Family, Protocol};
+
+/// Extension headers that are walked before a packet is refused as `ip-option` (OpenBSD's
+/// `pf_hdr_limit`).
+pub const MAX_EXTENSION_HEADERS: usize = 20;
+
+/// IPv4 and IPv6 option kinds that need no permission.
+mod option {
+    pub(super) const V4_END: u8 = 0;
+    pub(super) const V4_NOP: u8 = 1;
+    pub(super) const V4_ROUTER_ALERT: u8 = 148;
+    pub(super) const V6_PAD1: u8 = 0;
+    pub(super) const V6_PADN: u8 = 1;
+    pub(super) const V6_ROUTER_ALERT: u8 = 5;
+}
+
+/// IPv6 extension headers (IANA "IPv6 Extension Header Types").
+mod extension {
+    pub(super) const HOP_BY_HOP: u8 = 0;
+    pub(super) const ROUTING: u8 = 43;
+    pub(super) const FRAGMENT: u8 = 44;
+    pub(super) const AUTHENTICATION: u8 = 51;
+    pub(super) const DESTINATION: u8 = 60;
+}
+
+/// Which options a packet carries, beyond padding.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Options {
+    /// Router alert (RFC 2113, RFC 2711): harmless for IGMP and MLD.
+    pub(super) router_alert: bool,
+    /// Anything else, routing headers included.
+    pub(super) other: bool,
+}
+
+/// An IP header as read from a packet; offsets count from the start of the slice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IpHeader {
+    pub(super) family: Family,
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    pub(super) protocol: Protocol,
+    pub(super) header_len: usize,
+    pub(super) l4_offset: usize,
+    /// Where the packet ends by its own account.
+    pub(super) end: usize,
+    pub(super) ttl: u8,
+    pub(super) tos: u8,
+    pub(super) id: u16,
+    pub(super) dont_fragment: bool,
+    pub(super) fragment: Option<Fragment>,
+    pub(super) options: Options,
+}
+
+impl IpHeader {
+    /// Reads the header at `at`. The announced length is not compared with the slice's.
+    pub(super) fn parse(bytes: &[u8], at: usize) -> Result<Self, WireError> {
+        match byte(bytes, at)? >> 4 {
+            4 => parse_v4(bytes, at),
+            6 => parse_v6(bytes, at),
+            _ => Err(WireError::SHORT),
+        }
+    }
+}
+
+/// RFC 791, section 3.1.
+fn parse_v4(bytes: &[u8], at: usize) -> Result<IpHeader, WireError> {
+    let fixed: [u8; IPV4_HEADER_LEN] = array(bytes, at)?;
+    let header_len = usize::from(byte(&fixed, 0)? & 0x0f).saturating_mul(4);
+    let total_len = usize::from(be16(&fixed, 2)?);
+    if header_len < IPV4_HEADER_LEN || total_len < header_len {
+        return Err(WireError::SHORT);
+    }
+    let l4_offset = at.saturating_add(header_len);
+    let options = bytes
+        .get(at.saturating_add(IPV4_HEADER_LEN)..l4_offset)
+        .ok_or(WireError::SHORT)?;
+    let word = be16(&fixed, 6)?;
+    let id = be16(&fixed, 4)?;
+    Ok(IpHeader {
+        family: Family::Inet,
+        source: IpAddr::V4(Ipv4Addr::from(array::<4>(&fixed, 12)?)),
+        destination: IpAddr::V4(Ipv4Addr::from(array::<4>(&fixed, 16)?)),
+        protocol: Protocol(byte(&fixed, 9)?),
+        header_len,
+        l4_offset,
+        end: at.saturating_add(total_len),
+        ttl: byte(&fixed, 8)?,
+        tos: byte(&fixed, 1)?,
+        id,
+        dont_fragment: word & 0x4000 != 0,
+        fragment: fragment_v4(word, id),
+        options: options_v4(options)?,
+    })
+}
+
+fn fragment_v4(word: u16, id: u16) -> Option<Fragment> {
+    (word & 0x3fff != 0).then(|| Fragment {
+        offset: usize::from(word & 0x1fff).saturating_mul(8),
+        more: word & 0x2000 != 0,
+        id: u32::from(id),
+        header_offset: None,
+    })
+}
+
+fn options_v4(mut rest: &[u8]) -> Result<Options, WireError> {
+    let mut found = Options::default();
+    while let Some(&kind) = rest.first() {
+        let len = match kind {
+            option::V4_END => break,
+            option::V4_NOP => 1,
+            _ => usize::from(*rest.get(1).ok_or(WireError::IP_OPTION)?),
+        };
+        if kind == option::V4_ROUTER_ALERT {
+            found.router_alert = true;
+        } else if kind != option::V4_NOP {
+            found.other = true;
+        }
+        rest = advance(rest, len, if kind == option::V4_NOP { 1 } else { 2 })?;
+    }
+    Ok(found)
+}
+
+/// `rest` behind an option of `len` bytes, which cannot be shorter than `least`.
+fn advance(rest: &[u8], len: usize, least: usize) -> Result<&[u8], WireError> {
+    if len < least {
+        return Err(WireError::IP_OPTION);
+    }
+    rest.get(len..).ok_or(WireError::IP_OPTION)
+}
+
+/// RFC 8200, section 3.
+fn parse_v6(bytes: &[u8], at: usize) -> Result<IpHeader, WireError> {
+    let fixed: [u8; IPV6_HEADER_LEN] = array(bytes, at)?;
+    let payload_len = usize::from(be16(&fixed, 4)?);
+    let walk = Walk::new(byte(&fixed, 6)?, at.saturating_add(IPV6_HEADER_LEN)).run(bytes)?;
+    Ok(IpHeader {
+        family: Family::Inet6,
+        source: IpAddr::V6(Ipv6Addr::from(array::<16>(&fixed, 8)?)),
+        destination: IpAddr::V6(Ipv6Addr::from(array::<16>(&fixed, 24)?)),
+        protocol: Protocol(walk.next),
+        header_len: IPV6_HEADER_LEN,
+        l4_offset: walk.at,
+        end: at
+            .saturating_add(IPV6_HEADER_LEN)
+            .saturating_add(payload_len),
+        ttl: byte(&fixed, 7)?,
+        tos: u8::try_from((be16(&fixed, 0)? >> 4) & 0xff).unwrap_or_default(),
+        id: 0,
+        dont_fragment: true,
+        fragment: walk.fragment,
+        options: walk.options,
+    })
+}
+
+/// The walk along the extension headers (RFC 8200, section 4). It ends at the first header
+/// that is none, and at the fragment header of a true fragment.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    next: u8,
+    at: usize,
+    fragment: Option<Fragment>,
+    options: Options,
+}
+
+impl Walk {
+    fn new(next: u8, at: usize) -> Self {
+        Self {
+            next,
+            at,
+            fragment: None,
+            options: Options::default(),
+        }
+    }
+
+    fn run(mut self, bytes: &[u8]) -> Result<Self, WireError> {
+        for step in 0..=MAX_EXTENSION_HEADERS {
+            if self.ended() {
+                return Ok(self);
+            }
+            if step < MAX_EXTENSION_HEADERS {
+                self.step(bytes, step == 0)?;
+            }
+        }
+        Err(WireError::IP_OPTION)
+    }
+
+    fn ended(&self) -> bool {
+        let upper_layer = !matches!(
+            self.next,
+            extension::HOP_BY_HOP
+                | extension::ROUTING
+                | extension::FRAGMENT
+                | extension::AUTHENTICATION
+                | extension::DESTINATION
+        );
+        upper_layer || self.fragment.is_some_and(Fragment::is_partial)
+    }
+
+    fn step(&mut self, bytes: &[u8], first: bool) -> Result<(), WireError> {
+        let next = byte(bytes, self.at)?;
+        let units = usize::from(byte(bytes, self.at.saturating_add(1))?);
+        let len = match self.next {
+            extension::FRAGMENT => FRAGMENT_HEADER_LEN,
+            extension::AUTHENTICATION => units.saturating_add(2).saturating_mul(4),
+            _ => units.saturating_add(1).saturating_mul(8),
+        };
+        let end = self.at.saturating_add(len);
+        let header = bytes.get(self.at..end).ok_or(WireError::SHORT)?;
+        match self.next {
+            extension::FRAGMENT => self.fragment(header)?,
+            extension::ROUTING => self.routing(header)?,
+            // Anywhere else than right behind the IPv6 header it is an error (section 4.1).
+            extension::HOP_BY_HOP if !first => return Err(WireError::IP_OPTION),
+            extension::HOP_BY_HOP => self.options_of(header, true)?,
+            extension::DESTINATION => self.options_of(header, false)?,
+            _ => {}
+        }
+        self.next = next;
+        self.at = end;
+        Ok(())
+    }
+
+    /// RFC 8200, section 4.5. Two of them in one packet make no sense.
+    fn fragment(&mut self, header: &[u8]) -> Result<(), WireError> {
+        if self.fragment.is_some() {
+            return Err(WireError::IP_OPTION);
+        }
+        let word = be16(header, 2)?;
+        self.fragment = Some(Fragment {
+            offset: usize::from(word & 0xfff8),
+            more: word & 1 != 0,
+            id: be32(header, 4)?,
+            header_offset: Some(self.at),
+        });
+        Ok(())
+    }
+
+    /// Type 0 is refused (RFC 5095), the others need `allow-opts`.
+    fn routing(&mut self, header: &[u8]) -> Result<(), WireError> {
+        self.options.other = true;
+        if byte(header, 2)? == 0 {
+            return Err(WireError::IP_OPTION);
+        }
+        Ok(())
+    }
+
+    /// RFC 8200, section 4.2. The jumbo payload option counts as any other.
+    fn options_of(&mut self, header: &[u8], hop_by_hop: bool) -> Result<(), WireError> {
+        let mut rest = header.get(2..).unwrap_or_default();
+        while let Some(&kind) = rest.first() {
+            if kind == option::V6_PAD1 {
+                rest = advance(rest, 1, 1)?;
+                continue;
+            }
+            match kind {
+                option::V6_PADN => {}
+                option::V6_ROUTER_ALERT if hop_by_hop => self.options.router_alert = true,
+                _ => self.options.other = true,
+            }
+            let data = usize::from(*rest.get(1).ok_or(WireError::IP_OPTION)?);
+            rest = advance(rest, data.saturating_add(2), 2)?;
+        }
+        Ok(())
+    }
+}

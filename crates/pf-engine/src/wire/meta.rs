@@ -1,0 +1,190 @@
+//! What the headers of a packet say, parsed once.
+
+use std::net::IpAddr;
+
+use super::WireError;
+use super::ip::{IpHeader, Options};
+use super::transport::{self, Icmp, IcmpBody, Tcp, Transport, icmp6};
+use crate::addr::{Family, Protocol};
+
+/// Internet Group Management Protocol, whose packets carry router alert.
+const IGMP: Protocol = Protocol(2);
+
+/// What the headers of a packet say. All offsets count from the start of the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Address family.
+    pub family: Family,
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Protocol above IP, behind any IPv6 extension headers.
+    pub protocol: Protocol,
+    /// Length of the IPv4 header with options; 40 for IPv6.
+    pub ip_header_len: usize,
+    /// Where the transport header begins (behind extension headers).
+    pub l4_offset: usize,
+    /// Where the transport's payload begins; [`Meta::l4_offset`] for protocols that are not
+    /// parsed and for fragments.
+    pub payload_offset: usize,
+    /// Length of the packet by its IP header, at most the slice's; what follows is padding.
+    pub total_len: usize,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Type of service or traffic class (DSCP and ECN).
+    pub tos: u8,
+    /// IPv4 identification; 0 for IPv6.
+    pub ip_id: u16,
+    /// IPv4 "don't fragment"; always set for IPv6, whose routers never fragment.
+    pub dont_fragment: bool,
+    /// Set for fragments, and for IPv6 packets with a fragment header that are whole
+    /// (RFC 6946); see [`Meta::is_fragment`].
+    pub fragment: Option<Fragment>,
+    /// IP options other than padding, or IPv6 options or a routing header, that need
+    /// `allow-opts` (pf.conf(5)). Router alert of IGMP and MLD does not.
+    pub has_ip_options: bool,
+    /// The transport header.
+    pub transport: Transport,
+}
+
+/// Place of a fragment in its datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Offset in bytes, a multiple of 8.
+    pub offset: usize,
+    /// More fragments follow.
+    pub more: bool,
+    /// Identification: 16 bits for IPv4, 32 for IPv6.
+    pub id: u32,
+    /// Where the IPv6 fragment header lies; nothing for IPv4.
+    pub header_offset: Option<usize>,
+}
+
+impl Fragment {
+    /// Whether the datagram has other pieces than this.
+    #[must_use]
+    pub const fn is_partial(self) -> bool {
+        self.offset != 0 || self.more
+    }
+}
+
+impl Meta {
+    /// Reads the headers of `packet`. Checksums are not verified.
+    ///
+    /// # Errors
+    /// [`WireError::SHORT`] for a packet that is too short for its headers or their lengths,
+    /// [`WireError::IP_OPTION`] for broken options, more than [`super::MAX_EXTENSION_HEADERS`]
+    /// extension headers, routing header type 0 (RFC 5095).
+    pub fn parse(packet: &[u8]) -> Result<Self, WireError> {
+        let ip = IpHeader::parse(packet, 0)?;
+        let l4 = packet.get(..ip.end).ok_or(WireError::SHORT)?;
+        if ip.l4_offset > ip.end {
+            return Err(WireError::SHORT);
+        }
+        let (transport, l4_header_len) = match ip.fragment {
+            Some(f) if f.is_partial() => (Transport::Fragment, 0),
+            _ => transport::parse(l4, ip.l4_offset, ip.family, ip.protocol)?,
+        };
+        Ok(Self {
+            family: ip.family,
+            source: ip.source,
+            destination: ip.destination,
+            protocol: ip.protocol,
+            ip_header_len: ip.header_len,
+            l4_offset: ip.l4_offset,
+            payload_offset: ip.l4_offset.saturating_add(l4_header_len),
+            total_len: ip.end,
+            ttl: ip.ttl,
+            tos: ip.tos,
+            ip_id: ip.id,
+            dont_fragment: ip.dont_fragment,
+            fragment: ip.fragment,
+            has_ip_options: needs_permission(ip.options, ip.protocol, &transport),
+            transport,
+        })
+    }
+
+    /// Whether this is a piece of a datagram. Its transport header is not parsed then.
+    #[must_use]
+    pub const fn is_fragment(&self) -> bool {
+        matches!(self.transport, Transport::Fragment)
+    }
+
+    /// Whether this is a piece of a datagram other than its first.
+    #[must_use]
+    pub fn is_later_fragment(&self) -> bool {
+        self.fragment.is_some_and(|f| f.offset != 0)
+    }
+
+    /// Length of what follows the transport header.
+    #[must_use]
+    pub const fn payload_len(&self) -> usize {
+        self.total_len.saturating_sub(self.payload_offset)
+    }
+
+    /// Length of transport header and payload.
+    #[must_use]
+    pub const fn l4_len(&self) -> usize {
+        self.total_len.saturating_sub(self.l4_offset)
+    }
+
+    /// Source and destination port of TCP, UDP and SCTP.
+    #[must_use]
+    pub const fn ports(&self) -> Option<(u16, u16)> {
+        match self.transport {
+            Transport::Tcp(t) => Some((t.source_port, t.destination_port)),
+            Transport::Udp(u) => Some((u.source_port, u.destination_port)),
+            Transport::Sctp(s) => Some((s.source_port, s.destination_port)),
+            Transport::Icmp(_) | Transport::Icmp6(_) | Transport::Other | Transport::Fragment => {
+                None
+            }
+        }
+    }
+
+    /// The TCP header.
+    #[must_use]
+    pub const fn tcp(&self) -> Option<&Tcp> {
+        match &self.transport {
+            Transport::Tcp(t) => Some(t),
+            Transport::Udp(_)
+            | Transport::Icmp(_)
+            | Transport::Icmp6(_)
+            | Transport::Sctp(_)
+            | Transport::Other
+            | Transport::Fragment => None,
+        }
+    }
+
+    /// The ICMP header, of the packet's own family.
+    #[must_use]
+    pub const fn icmp(&self) -> Option<&Icmp> {
+        match &self.transport {
+            Transport::Icmp(i) | Transport::Icmp6(i) => Some(i),
+            Transport::Tcp(_)
+            | Transport::Udp(_)
+            | Transport::Sctp(_)
+            | Transport::Other
+            | Transport::Fragment => None,
+        }
+    }
+
+    /// Where the packet that an ICMP error quotes begins.
+    #[must_use]
+    pub const fn quoted_offset(&self) -> Option<usize> {
+        match self.icmp() {
+            Some(Icmp {
+                body: IcmpBody::Error,
+                ..
+            }) => Some(self.payload_offset),
+            _ => None,
+        }
+    }
+}
+
+/// pf.conf(5), `allow-opts`: router alert is expected of IGMP (RFC 3376) and MLD (RFC 2710).
+fn needs_permission(options: Options, protocol: Protocol, transport: &Transport) -> bool {
+    let alert_expected =
+        protocol == IGMP || matches!(transport, Transport::Icmp6(i) if icmp6::is_mld(i.kind));
+    options.other || (options.router_alert && !alert_expected)
+}

@@ -1,0 +1,521 @@
+//! Rewriting in place: the bytes, every checksum that covers them, and the parsed value.
+//!
+//! A function that fails because a value does not fit has changed nothing.
+
+use std::net::IpAddr;
+
+use super::WireError;
+use super::bytes::{array, be16, byte, put};
+use super::checksum::{self, Coverage, Delta};
+use super::meta::Meta;
+use super::quoted::{Quoted, QuotedIcmp, QuotedTransport};
+use super::tcp::TcpOption;
+use super::transport::{IcmpBody, Tcp, Transport};
+use crate::addr::Family;
+use crate::decision::DropReason;
+
+/// Offsets in transport headers.
+mod field {
+    pub(super) const SOURCE_PORT: usize = 0;
+    pub(super) const DESTINATION_PORT: usize = 2;
+    pub(super) const ICMP_ID: usize = 4;
+    pub(super) const TCP_SEQ: usize = 4;
+    pub(super) const TCP_ACK: usize = 8;
+}
+
+/// Which of the two addresses.
+#[derive(Clone, Copy)]
+enum Side {
+    Source,
+    Destination,
+}
+
+/// An IP packet inside of a slice: the packet itself, or the one that an ICMP error quotes.
+#[derive(Clone, Copy)]
+struct Site {
+    /// Where the IP header begins.
+    ip: usize,
+    family: Family,
+    /// Where the transport header begins.
+    l4: usize,
+    /// Where the packet or the quotation ends.
+    end: usize,
+    coverage: Coverage,
+    /// Where the checksum of the ICMP error around it lies.
+    outer: Option<usize>,
+}
+
+impl Site {
+    fn of_packet(meta: &Meta) -> Self {
+        let coverage = match meta.transport {
+            // A fragment's bytes may be no header, and the checksum is in another one.
+            Transport::Fragment => Coverage::None,
+            _ => Coverage::of(meta.family, meta.protocol),
+        };
+        Self {
+            ip: 0,
+            family: meta.family,
+            l4: meta.l4_offset,
+            end: meta.total_len,
+            coverage,
+            outer: None,
+        }
+    }
+
+    fn of_quoted(quoted: &Quoted) -> Self {
+        Self {
+            ip: quoted.offset,
+            family: quoted.family,
+            l4: quoted.l4_offset,
+            end: quoted.end,
+            coverage: Coverage::of(quoted.family, quoted.protocol),
+            outer: Some(quoted.outer_checksum),
+        }
+    }
+
+    fn set_address(self, packet: &mut [u8], side: Side, address: IpAddr) -> Result<(), WireError> {
+        match (self.family, address) {
+            (Family::Inet, IpAddr::V4(a)) => self.set_address_v4(packet, side, a.octets()),
+            (Family::Inet6, IpAddr::V6(a)) => {
+                let at = self.ip.saturating_add(match side {
+                    Side::Source => 8,
+                    Side::Destination => 24,
+                });
+                let delta = self.replace(packet, at, &a.octets())?;
+                self.fix_transport(packet, delta, true)
+            }
+            (Family::Inet, IpAddr::V6(_)) | (Family::Inet6, IpAddr::V4(_)) => Err(WireError::UNFIT),
+        }
+    }
+
+    fn set_address_v4(
+        self,
+        packet: &mut [u8],
+        side: Side,
+        address: [u8; 4],
+    ) -> Result<(), WireError> {
+        let at = self.ip.saturating_add(match side {
+            Side::Source => 12,
+            Side::Destination => 16,
+        });
+        let delta = self.replace(packet, at, &address)?;
+        self.fix_ipv4(packet, delta)?;
+        self.fix_transport(packet, delta, true)
+    }
+
+    /// Overwrites `N` bytes at `at` inside the IPv4 header, or the IPv6 header.
+    fn set_ip_field<const N: usize>(
+        self,
+        packet: &mut [u8],
+        at: usize,
+        value: [u8; N],
+    ) -> Result<(), WireError> {
+        let delta = self.replace(packet, self.ip.saturating_add(at), &value)?;
+        match self.family {
+            Family::Inet => self.fix_ipv4(packet, delta),
+            Family::Inet6 => Ok(()),
+        }
+    }
+
+    /// Overwrites bytes of the transport header (or payload) at `at` of the packet.
+    fn set_l4_bytes<const N: usize>(
+        self,
+        packet: &mut [u8],
+        at: usize,
+        value: [u8; N],
+    ) -> Result<(), WireError> {
+        let delta = self.replace(packet, at, &value)?;
+        self.fix_transport(packet, delta, false)
+    }
+
+    /// Writes `value` at `at`, tells the outer checksum, and gives the change for the others.
+    fn replace<const N: usize>(
+        self,
+        packet: &mut [u8],
+        at: usize,
+        value: &[u8; N],
+    ) -> Result<Delta, WireError> {
+        let bytes = packet.get_mut(..self.end).ok_or(WireError::UNFIT)?;
+        let old: [u8; N] = array(bytes, at)?;
+        // Every header begins at an even offset, so the place in the packet tells the place in
+        // the 16-bit words of all checksums.
+        let delta = Delta::between(&old, value, at & 1 == 1);
+        if let Some(outer) = self.outer {
+            let sum = delta.apply(be16(bytes, outer)?);
+            put(bytes, outer, &sum.to_be_bytes())?;
+        }
+        put(bytes, at, value)?;
+        Ok(delta)
+    }
+
+    fn fix_ipv4(self, packet: &mut [u8], delta: Delta) -> Result<(), WireError> {
+        let at = self.ip.saturating_add(checksum::IPV4_OFFSET);
+        let sum = delta.apply(be16(packet, at)?);
+        self.replace(packet, at, &sum.to_be_bytes())?;
+        Ok(())
+    }
+
+    /// Brings the transport checksum up to date with a change of its bytes, or of the addresses.
+    fn fix_transport(
+        self,
+        packet: &mut [u8],
+        delta: Delta,
+        addresses: bool,
+    ) -> Result<(), WireError> {
+        match self.coverage {
+            Coverage::None => Ok(()),
+            Coverage::Crc32c => self.fix_crc32c(packet, addresses),
+            Coverage::Sum {
+                offset,
+                pseudo_header,
+                optional,
+            } => {
+                let at = self.l4.saturating_add(offset);
+                if addresses && !pseudo_header || at.saturating_add(2) > self.end {
+                    return Ok(());
+                }
+                self.fix_sum(packet, at, delta, optional)?;
+                self.fix_zero(packet, at, pseudo_header)
+            }
+        }
+    }
+
+    fn fix_sum(
+        self,
+        packet: &mut [u8],
+        at: usize,
+        delta: Delta,
+        optional: bool,
+    ) -> Result<(), WireError> {
+        let old = be16(packet, at)?;
+        if old == 0 && optional {
+            return Ok(());
+        }
+        let sum = checksum::present(delta.apply(old), optional);
+        self.replace(packet, at, &sum.to_be_bytes())?;
+        Ok(())
+    }
+
+    /// The one case that equation 3 gets wrong: a message of nothing but zeros, whose checksum
+    /// is 0xffff and not 0. Only an ICMP echo reply can be one.
+    fn fix_zero(self, packet: &mut [u8], at: usize, pseudo_header: bool) -> Result<(), WireError> {
+        let segment = packet.get(self.l4..self.end).ok_or(WireError::UNFIT)?;
+        if pseudo_header || self.outer.is_some() || segment.iter().any(|&b| b != 0) {
+            return Ok(());
+        }
+        put(packet, at, &[0xff, 0xff])
+    }
+
+    /// A CRC has no incremental update worth its code. A quoted one is left: most of what it
+    /// covers is not there.
+    fn fix_crc32c(self, packet: &mut [u8], addresses: bool) -> Result<(), WireError> {
+        if addresses || self.outer.is_some() {
+            return Ok(());
+        }
+        let segment = packet.get_mut(self.l4..self.end);
+        checksum::complete_crc32c(segment.ok_or(WireError::UNFIT)?)
+    }
+
+    fn l4_field(self, offset: usize) -> usize {
+        self.l4.saturating_add(offset)
+    }
+}
+
+/// Rewriting. `packet` must be the one that was parsed into `self`.
+impl Meta {
+    /// Changes the source address: IPv4 header checksum and pseudo-header too. A routing header
+    /// (IPv6) is left as it is.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] for an address of the other family.
+    pub fn set_source(&mut self, packet: &mut [u8], address: IpAddr) -> Result<(), WireError> {
+        Site::of_packet(self).set_address(packet, Side::Source, address)?;
+        self.source = address;
+        Ok(())
+    }
+
+    /// Changes the destination address, as [`Meta::set_source`] does the source.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] for an address of the other family.
+    pub fn set_destination(&mut self, packet: &mut [u8], address: IpAddr) -> Result<(), WireError> {
+        Site::of_packet(self).set_address(packet, Side::Destination, address)?;
+        self.destination = address;
+        Ok(())
+    }
+
+    /// Changes the source port of TCP, UDP or SCTP.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the packet has no ports.
+    pub fn set_source_port(&mut self, packet: &mut [u8], port: u16) -> Result<(), WireError> {
+        self.set_port(packet, Side::Source, port)
+    }
+
+    /// Changes the destination port of TCP, UDP or SCTP.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the packet has no ports.
+    pub fn set_destination_port(&mut self, packet: &mut [u8], port: u16) -> Result<(), WireError> {
+        self.set_port(packet, Side::Destination, port)
+    }
+
+    fn set_port(&mut self, packet: &mut [u8], side: Side, port: u16) -> Result<(), WireError> {
+        let site = Site::of_packet(self);
+        let (source, destination) = match &mut self.transport {
+            Transport::Tcp(t) => (&mut t.source_port, &mut t.destination_port),
+            Transport::Udp(u) => (&mut u.source_port, &mut u.destination_port),
+            Transport::Sctp(s) => (&mut s.source_port, &mut s.destination_port),
+            Transport::Icmp(_) | Transport::Icmp6(_) | Transport::Other | Transport::Fragment => {
+                return Err(WireError::UNFIT);
+            }
+        };
+        let (at, parsed) = match side {
+            Side::Source => (field::SOURCE_PORT, source),
+            Side::Destination => (field::DESTINATION_PORT, destination),
+        };
+        site.set_l4_bytes(packet, site.l4_field(at), port.to_be_bytes())?;
+        *parsed = port;
+        Ok(())
+    }
+
+    /// Changes the identifier of an ICMP query or its answer.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the packet has none.
+    pub fn set_icmp_id(&mut self, packet: &mut [u8], new: u16) -> Result<(), WireError> {
+        let site = Site::of_packet(self);
+        let (Transport::Icmp(icmp) | Transport::Icmp6(icmp)) = &mut self.transport else {
+            return Err(WireError::UNFIT);
+        };
+        let IcmpBody::Query { id } = &mut icmp.body else {
+            return Err(WireError::UNFIT);
+        };
+        site.set_l4_bytes(packet, site.l4_field(field::ICMP_ID), new.to_be_bytes())?;
+        *id = new;
+        icmp.parameter = (u32::from(new) << 16) | (icmp.parameter & 0xffff);
+        Ok(())
+    }
+
+    /// Changes the TCP sequence number.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the packet is not TCP.
+    pub fn set_tcp_seq(&mut self, packet: &mut [u8], seq: u32) -> Result<(), WireError> {
+        self.set_tcp_u32(packet, field::TCP_SEQ, seq)?.seq = seq;
+        Ok(())
+    }
+
+    /// Changes the TCP acknowledgment number.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the packet is not TCP.
+    pub fn set_tcp_ack(&mut self, packet: &mut [u8], ack: u32) -> Result<(), WireError> {
+        self.set_tcp_u32(packet, field::TCP_ACK, ack)?.ack = ack;
+        Ok(())
+    }
+
+    fn set_tcp_u32(
+        &mut self,
+        packet: &mut [u8],
+        offset: usize,
+        value: u32,
+    ) -> Result<&mut Tcp, WireError> {
+        let site = Site::of_packet(self);
+        let Transport::Tcp(tcp) = &mut self.transport else {
+            return Err(WireError::UNFIT);
+        };
+        site.set_l4_bytes(packet, site.l4_field(offset), value.to_be_bytes())?;
+        Ok(tcp)
+    }
+
+    /// Adds `difference` (wrapping) to both edges of every SACK block. Nothing happens without
+    /// SACK option.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the packet is not TCP.
+    pub fn add_to_sack_edges(&self, packet: &mut [u8], difference: u32) -> Result<(), WireError> {
+        let site = Site::of_packet(self);
+        let tcp = self.tcp().ok_or(WireError::UNFIT)?;
+        // At most 40 bytes of options: no more than 4 blocks in each of at most 4 options.
+        let edges: Vec<usize> = tcp.options(packet).flat_map(sack_edges).collect();
+        for at in edges {
+            let edge = u32::from_be_bytes(array(packet, at)?).wrapping_add(difference);
+            site.set_l4_bytes(packet, at, edge.to_be_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Changes TTL or hop limit.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when `packet` is not the one that was parsed.
+    pub fn set_ttl(&mut self, packet: &mut [u8], ttl: u8) -> Result<(), WireError> {
+        let at = match self.family {
+            Family::Inet => 8,
+            Family::Inet6 => 7,
+        };
+        Site::of_packet(self).set_ip_field(packet, at, [ttl])?;
+        self.ttl = ttl;
+        Ok(())
+    }
+
+    /// Takes one off TTL or hop limit, as a router does (RFC 1812, section 5.3.1).
+    ///
+    /// # Errors
+    /// `ttl-exceeded` when nothing would be left; the packet is unchanged then.
+    pub fn decrement_ttl(&mut self, packet: &mut [u8]) -> Result<(), WireError> {
+        match self.ttl.checked_sub(1) {
+            None | Some(0) => Err(WireError {
+                reason: DropReason::TtlExceeded,
+            }),
+            Some(ttl) => self.set_ttl(packet, ttl),
+        }
+    }
+
+    /// Changes type of service or traffic class, all 8 bits.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when `packet` is not the one that was parsed.
+    pub fn set_tos(&mut self, packet: &mut [u8], tos: u8) -> Result<(), WireError> {
+        let site = Site::of_packet(self);
+        match self.family {
+            Family::Inet => site.set_ip_field(packet, 1, [tos])?,
+            Family::Inet6 => {
+                let first = (byte(packet, 0)? & 0xf0) | (tos >> 4);
+                let second = (byte(packet, 1)? & 0x0f) | (tos << 4);
+                site.set_ip_field(packet, 0, [first, second])?;
+            }
+        }
+        self.tos = tos;
+        Ok(())
+    }
+
+    /// Clears IPv4's "don't fragment" (`no-df`). Nothing happens to IPv6 packets.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when `packet` is not the one that was parsed.
+    pub fn clear_dont_fragment(&mut self, packet: &mut [u8]) -> Result<(), WireError> {
+        if self.family == Family::Inet6 {
+            return Ok(());
+        }
+        let high = byte(packet, 6)? & !0x40;
+        Site::of_packet(self).set_ip_field(packet, 6, [high])?;
+        self.dont_fragment = false;
+        Ok(())
+    }
+}
+
+/// Offsets of all edges of one option, if it is SACK.
+fn sack_edges(option: TcpOption) -> impl Iterator<Item = usize> {
+    let (offset, blocks) = match option {
+        TcpOption::Sack { offset, blocks } => (offset, blocks),
+        _ => (0, 0),
+    };
+    (0..blocks.saturating_mul(2)).map(move |edge| offset.saturating_add(edge.saturating_mul(4)))
+}
+
+/// Rewriting inside the packet that an ICMP error quotes: its own checksums as far as they are
+/// quoted, and the ICMP checksum around it. `packet` is the outer packet that was parsed.
+impl Quoted {
+    /// Changes the quoted source address.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] for an address of the other family.
+    pub fn set_source(&mut self, packet: &mut [u8], address: IpAddr) -> Result<(), WireError> {
+        Site::of_quoted(self).set_address(packet, Side::Source, address)?;
+        self.source = address;
+        Ok(())
+    }
+
+    /// Changes the quoted destination address.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] for an address of the other family.
+    pub fn set_destination(&mut self, packet: &mut [u8], address: IpAddr) -> Result<(), WireError> {
+        Site::of_quoted(self).set_address(packet, Side::Destination, address)?;
+        self.destination = address;
+        Ok(())
+    }
+
+    /// Changes the quoted source port.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the quoted packet has no ports.
+    pub fn set_source_port(&mut self, packet: &mut [u8], port: u16) -> Result<(), WireError> {
+        self.set_port(packet, Side::Source, port)
+    }
+
+    /// Changes the quoted destination port.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the quoted packet has no ports.
+    pub fn set_destination_port(&mut self, packet: &mut [u8], port: u16) -> Result<(), WireError> {
+        self.set_port(packet, Side::Destination, port)
+    }
+
+    fn set_port(&mut self, packet: &mut [u8], side: Side, port: u16) -> Result<(), WireError> {
+        let site = Site::of_quoted(self);
+        let (source, destination) = match &mut self.transport {
+            QuotedTransport::Tcp(t) => (&mut t.source_port, &mut t.destination_port),
+            QuotedTransport::Udp(u) => (&mut u.source_port, &mut u.destination_port),
+            QuotedTransport::Sctp(s) => (&mut s.source_port, &mut s.destination_port),
+            QuotedTransport::Icmp(_) | QuotedTransport::Icmp6(_) | QuotedTransport::Other => {
+                return Err(WireError::UNFIT);
+            }
+        };
+        let (at, parsed) = match side {
+            Side::Source => (field::SOURCE_PORT, source),
+            Side::Destination => (field::DESTINATION_PORT, destination),
+        };
+        site.set_l4_bytes(packet, site.l4_field(at), port.to_be_bytes())?;
+        *parsed = port;
+        Ok(())
+    }
+
+    /// Changes the identifier of a quoted ICMP query.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the quoted packet has none.
+    pub fn set_icmp_id(&mut self, packet: &mut [u8], new: u16) -> Result<(), WireError> {
+        let site = Site::of_quoted(self);
+        let (QuotedTransport::Icmp(QuotedIcmp { id: Some(id), .. })
+        | QuotedTransport::Icmp6(QuotedIcmp { id: Some(id), .. })) = &mut self.transport
+        else {
+            return Err(WireError::UNFIT);
+        };
+        site.set_l4_bytes(packet, site.l4_field(field::ICMP_ID), new.to_be_bytes())?;
+        *id = new;
+        Ok(())
+    }
+
+    /// Changes the quoted TCP sequence number.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the quoted packet is not TCP.
+    pub fn set_tcp_seq(&mut self, packet: &mut [u8], seq: u32) -> Result<(), WireError> {
+        let site = Site::of_quoted(self);
+        let QuotedTransport::Tcp(tcp) = &mut self.transport else {
+            return Err(WireError::UNFIT);
+        };
+        site.set_l4_bytes(packet, site.l4_field(field::TCP_SEQ), seq.to_be_bytes())?;
+        tcp.seq = seq;
+        Ok(())
+    }
+
+    /// Changes the quoted TCP acknowledgment number, where it is quoted.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the quoted packet is not TCP.
+    pub fn set_tcp_ack(&mut self, packet: &mut [u8], ack: u32) -> Result<(), WireError> {
+        let site = Site::of_quoted(self);
+        let QuotedTransport::Tcp(tcp) = &mut self.transport else {
+            return Err(WireError::UNFIT);
+        };
+        if let Some(parsed) = &mut tcp.ack {
+            site.set_l4_bytes(packet, site.l4_field(field::TCP_ACK), ack.to_be_bytes())?;
+            *parsed = ack;
+        }
+        Ok(())
+    }
+}
