@@ -1,0 +1,171 @@
+//! The command line: which subcommand, and the binary under the name `pfctl`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::DEFAULT_CONFIG_DIR;
+use crate::output::with_process_output;
+use crate::{daemon, pfctl};
+
+const ABOUT: &str = "PF, the BSD packet filter, for Linux bridges and routers";
+
+const LONG_ABOUT: &str = "\
+PF, the BSD packet filter, for Linux bridges and routers.
+
+Weighbridge reads pf.conf and the BSD network start-up files as they stand, lets the kernel
+bridge and route, and filters, translates and re-routes what crosses the box.
+
+A first run:
+  1. Put your files into /etc/weighbridge:
+       hostname.em0        inet 192.168.1.64 255.255.0.0 NONE
+       bridgename.bridge0  add em1 / add fxp0 / up   (one command a line)
+       pf.conf             the rules
+       weighbridge.toml    optional: dialect = \"freebsd\", interfaces = [\"em0\"], ...
+  2. Check the rules; this needs neither root nor a running daemon:
+       weighbridge pfctl -nvf /etc/weighbridge/pf.conf
+  3. Start it, as root:
+       weighbridge run
+  4. Look at it and change it while it runs:
+       weighbridge pfctl -vvsl      labels with their counters
+       weighbridge pfctl -f /etc/weighbridge/pf.conf
+
+Called by the name pfctl (a link to this binary) it behaves as `weighbridge pfctl`.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "weighbridge", version, about = ABOUT, long_about = LONG_ABOUT)]
+#[command(arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring up the links, load the rules and filter until stopped
+    #[command(long_about = "\
+Bring up the links, load the rules and filter until stopped.
+
+Reads weighbridge.toml, hostname.*, bridgename.* and pf.conf from the configuration directory.
+Everything is checked before anything is changed; an error leaves the network as it was.
+SIGHUP reads pf.conf again (a file with errors changes nothing), SIGTERM and SIGINT stop.")]
+    Run(RunArguments),
+    /// Control the packet filter (see `weighbridge pfctl --help`)
+    #[command(disable_help_flag = true)]
+    Pfctl {
+        /// As for pfctl(8)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    #[command(long_about = "\
+Print a completion script for a shell. For bash, for example:
+  weighbridge completions bash > /etc/bash_completion.d/weighbridge")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `weighbridge run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArguments {
+    /// Configuration directory
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_CONFIG_DIR)]
+    pub config: PathBuf,
+    /// Meaning of pf.conf: freebsd, openbsd, or openbsd3 (before OpenBSD 4.1)
+    #[arg(long, value_name = "NAME")]
+    pub dialect: Option<String>,
+    /// Control socket [default: /run/weighbridge/control.sock]
+    #[arg(long, value_name = "PATH", env = "WEIGHBRIDGE_SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// Rules to load instead of pf.conf in the configuration directory
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// What is logged to standard error: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<String>,
+    /// Errors in one line each, as pfctl prints them, even on a terminal
+    #[arg(long)]
+    pub plain: bool,
+}
+
+/// Runs the command line `arguments` (the program's name first).
+#[must_use]
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    if called_as_pfctl(arguments.first()) {
+        return pfctl::run(&arguments[1..]);
+    }
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => dispatch(cli.command),
+        Err(error) => {
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+        }
+    }
+}
+
+fn called_as_pfctl(program: Option<&OsString>) -> bool {
+    program.is_some_and(|name| Path::new(name).file_name() == Some("pfctl".as_ref()))
+}
+
+fn dispatch(command: Command) -> ExitCode {
+    match command {
+        Command::Run(arguments) => daemon::run(&arguments),
+        Command::Pfctl { arguments } => pfctl::run(&arguments),
+        Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Completions { shell } => print(&completions(shell)),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "weighbridge", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// Prints `text`; a reader that has seen enough is no error.
+fn print(text: &str) -> ExitCode {
+    match with_process_output(true, |output| output.text(text)) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_link_named_pfctl_is_recognised_by_its_last_component() {
+        assert!(called_as_pfctl(Some(&"/usr/sbin/pfctl".into())));
+        assert!(called_as_pfctl(Some(&"pfctl".into())));
+        assert!(!called_as_pfctl(Some(&"/opt/pfctl/weighbridge".into())));
+        assert!(!called_as_pfctl(None));
+    }
+
+    #[test]
+    fn pfctl_options_pass_through_untouched() {
+        let cli = Cli::try_parse_from(["weighbridge", "pfctl", "-vvsl", "--plain", "-h"]).unwrap();
+        let Command::Pfctl { arguments } = cli.command else {
+            panic!("not pfctl");
+        };
+        assert_eq!(arguments, ["-vvsl", "--plain", "-h"]);
+    }
+
+    #[test]
+    fn completions_name_the_subcommands() {
+        let script = completions(clap_complete::Shell::Bash);
+        assert!(script.contains("completions") && script.contains("pfctl"));
+    }
+}

@@ -1,0 +1,13 @@
+//! Weighbridge: PF on Linux. Daemon, pfctl and every subcommand, as a library.
+//!
+//! `main.rs` only hands over the command line; everything else can be reached by tests.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod output;
+pub mod pfctl;
+pub mod text;
