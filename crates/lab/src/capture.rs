@@ -1,0 +1,119 @@
+//! Raw frames: what crosses a host's port, and frames that no socket would send.
+
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::LinkAddr;
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, sockopt};
+
+use crate::clock;
+use crate::namespace::Namespace;
+
+/// `ETH_P_ALL` of `linux/if_ether.h`: every frame.
+const ALL_FRAMES: u16 = 3;
+/// What a capture may fall behind before the kernel drops frames.
+const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
+const POLL: Duration = Duration::from_millis(50);
+
+/// Everything that crosses one port of a namespace, both ways, Ethernet header first.
+#[derive(Debug)]
+pub struct Capture {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Vec<Vec<u8>>>>,
+}
+
+impl Capture {
+    /// Starts at once.
+    pub fn start(namespace: &Namespace, port: &str) -> anyhow::Result<Self> {
+        let socket = open(namespace, port, Some(ALL_FRAMES))?;
+        sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER)?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(POLL))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || collect(&socket, &stopped));
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Stops and returns the frames in their order.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Vec<u8>> {
+        // What is under way still counts.
+        clock::pause(2 * POLL);
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread
+            .take()
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Sends frames as they are out of one port.
+#[derive(Debug)]
+pub struct RawSender(OwnedFd);
+
+impl RawSender {
+    /// On a port of a namespace.
+    pub fn open(namespace: &Namespace, port: &str) -> anyhow::Result<Self> {
+        Ok(Self(open(namespace, port, None)?))
+    }
+
+    /// Sends one frame, Ethernet header first.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        rustix::net::send(&self.0, frame, SendFlags::empty())?;
+        Ok(())
+    }
+}
+
+/// A packet socket bound to one port.
+fn open(namespace: &Namespace, port: &str, protocol: Option<u16>) -> anyhow::Result<OwnedFd> {
+    let protocol = protocol.and_then(|number| NonZeroU32::new(u32::from(number.to_be())));
+    namespace.run(|| {
+        let address = link_address(port)?;
+        let protocol = protocol.map(Protocol::from_raw);
+        let socket = rustix::net::socket(AddressFamily::PACKET, SocketType::RAW, protocol)?;
+        nix::sys::socket::bind(socket.as_raw_fd(), &address)?;
+        forget_other_ports(&socket);
+        Ok(socket)
+    })
+}
+
+/// Between its making and its binding the socket heard every port.
+fn forget_other_ports(socket: &OwnedFd) {
+    let mut frame = [0; 1];
+    while rustix::net::recv(socket, &mut frame[..], RecvFlags::DONTWAIT).is_ok() {}
+}
+
+fn link_address(port: &str) -> anyhow::Result<LinkAddr> {
+    let addresses = getifaddrs()?.filter(|entry| entry.interface_name == port);
+    let mut links = addresses.filter_map(|entry| entry.address?.as_link_addr().copied());
+    links.next().with_context(|| format!("no port {port} here"))
+}
+
+fn collect(socket: &OwnedFd, stop: &AtomicBool) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut buffer = vec![0; 128 * 1024];
+    while !stop.load(Ordering::Relaxed) {
+        // An error is the socket's timeout: nothing came for a moment.
+        if let Ok((_, length)) = rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty()) {
+            frames.push(buffer[..length].to_vec());
+        }
+    }
+    frames
+}

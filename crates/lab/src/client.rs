@@ -1,0 +1,435 @@
+//! What a host of the lab does as a client: connections, downloads, datagrams, pings.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use rustix::fd::OwnedFd;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto, sockopt};
+use sha2::{Digest, Sha256};
+
+use crate::clock;
+use crate::namespace::Namespace;
+use crate::roles::Role;
+use crate::service::{hexadecimal, write_pseudo_random};
+
+/// No answer for this long is a failure; a SYN is sent three times in it.
+const TIMEOUT: Duration = Duration::from_secs(8);
+const CHUNK: usize = 64 * 1024;
+
+/// A host of the lab.
+#[derive(Clone, Debug)]
+pub struct Host {
+    role: Role,
+    namespace: Arc<Namespace>,
+}
+
+/// What a download brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// Bytes of the body.
+    pub bytes: u64,
+    /// From the request to the last byte.
+    pub elapsed: Duration,
+    /// Digest of the body, hexadecimal.
+    pub sha256: String,
+    /// The client address that the server saw.
+    pub server_saw: SocketAddr,
+}
+
+impl Download {
+    /// Bits a second.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    pub fn rate(&self) -> f64 {
+        self.bytes as f64 * 8.0 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+}
+
+impl Host {
+    pub(crate) fn new(role: Role, namespace: Arc<Namespace>) -> Self {
+        Self { role, namespace }
+    }
+
+    /// Which host it is.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Its namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
+    }
+
+    /// Connects; reads and writes time out.
+    pub fn tcp_connect(&self, to: impl Into<SocketAddr>) -> io::Result<TcpStream> {
+        let to = to.into();
+        let stream = self
+            .namespace
+            .run(|| TcpStream::connect_timeout(&to, TIMEOUT))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        Ok(stream)
+    }
+
+    /// Connects from one of the host's own addresses.
+    pub fn tcp_connect_from(&self, from: IpAddr, to: SocketAddr) -> anyhow::Result<TcpStream> {
+        let family = family_of(to);
+        let socket = rustix::net::socket(family, SocketType::STREAM, Some(ipproto::TCP));
+        let stream = self.namespace.run(|| -> io::Result<TcpStream> {
+            let socket = socket?;
+            // Bounds connect() as well.
+            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(TIMEOUT))?;
+            rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;
+            rustix::net::connect(&socket, &to)?;
+            Ok(TcpStream::from(socket))
+        })?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        Ok(stream)
+    }
+
+    /// A listener of the host, for tests that are the server themselves.
+    pub fn tcp_listen(&self, at: SocketAddr) -> io::Result<TcpListener> {
+        self.namespace.run(|| TcpListener::bind(at))
+    }
+
+    /// Connects to the line protocol.
+    pub fn line_client(&self, to: impl Into<SocketAddr>) -> anyhow::Result<LineClient> {
+        let to = to.into();
+        let stream = self
+            .tcp_connect(to)
+            .with_context(|| format!("connecting to {to}"))?;
+        LineClient::new(stream)
+    }
+
+    /// Downloads `bytes` pseudo-random bytes by HTTP.
+    pub fn download(&self, from: impl Into<SocketAddr>, bytes: u64) -> anyhow::Result<Download> {
+        let from = from.into();
+        let what = || {
+            format!(
+                "{}: downloading {bytes} bytes from {from}",
+                self.role.name()
+            )
+        };
+        let stream = self.tcp_connect(from).with_context(what)?;
+        download_over(stream, bytes).with_context(what)
+    }
+
+    /// The same, on a thread of its own.
+    pub fn download_in_background(
+        &self,
+        from: impl Into<SocketAddr>,
+        bytes: u64,
+    ) -> JoinHandle<anyhow::Result<Download>> {
+        let (host, from) = (self.clone(), from.into());
+        std::thread::spawn(move || host.download(from, bytes))
+    }
+
+    /// Sends `bytes` pseudo-random bytes by HTTP; the digest is what the server computed.
+    pub fn upload(&self, to: impl Into<SocketAddr>, bytes: u64) -> anyhow::Result<Download> {
+        let to = to.into();
+        let what = || format!("{}: uploading {bytes} bytes to {to}", self.role.name());
+        let mut stream = self.tcp_connect(to).with_context(what)?;
+        let start = clock::now();
+        write!(
+            stream,
+            "POST /sink HTTP/1.0\r\nContent-Length: {bytes}\r\n\r\n"
+        )?;
+        write_pseudo_random(&mut stream, bytes).with_context(what)?;
+        let mut reader = BufReader::new(stream);
+        let head = Head::read(&mut reader).with_context(what)?;
+        let mut sha256 = String::new();
+        reader.read_to_string(&mut sha256).with_context(what)?;
+        Ok(Download {
+            bytes,
+            elapsed: start.elapsed(),
+            sha256,
+            server_saw: head.client,
+        })
+    }
+
+    /// Sends a datagram and waits for the answer; returns the address that the server saw and
+    /// the payload that came back.
+    pub fn udp_exchange(
+        &self,
+        to: impl Into<SocketAddr>,
+        payload: &[u8],
+    ) -> anyhow::Result<(SocketAddr, Vec<u8>)> {
+        let to = to.into();
+        let unspecified: IpAddr = if to.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
+        let socket = self.namespace.run(|| UdpSocket::bind((unspecified, 0)))?;
+        socket.connect(to)?;
+        socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+        udp_exchange_over(&socket, payload).with_context(|| format!("asking {to} by UDP"))
+    }
+
+    /// Sends one echo request with `payload` bytes behind the ICMP header; returns how long the
+    /// answer took.
+    pub fn ping(&self, to: impl Into<IpAddr>, payload: usize) -> anyhow::Result<Duration> {
+        let to = to.into();
+        self.namespace
+            .run(|| ping(to, payload))
+            .with_context(|| format!("{}: no answer from {to}", self.role.name()))
+    }
+}
+
+/// A connection to the line protocol of [`crate::service`].
+#[derive(Debug)]
+pub struct LineClient {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+    server_saw: SocketAddr,
+}
+
+impl LineClient {
+    fn new(stream: TcpStream) -> anyhow::Result<Self> {
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut banner = String::new();
+        reader
+            .read_line(&mut banner)
+            .context("reading the banner")?;
+        let client = banner.trim().strip_prefix("SSH-2.0-lab ");
+        let server_saw = client.context("not the lab's banner")?.parse()?;
+        Ok(Self {
+            stream,
+            reader,
+            server_saw,
+        })
+    }
+
+    /// Over a connection that was made in another way.
+    pub fn over(stream: TcpStream) -> anyhow::Result<Self> {
+        Self::new(stream)
+    }
+
+    /// The client address that the server saw.
+    #[must_use]
+    pub fn server_saw(&self) -> SocketAddr {
+        self.server_saw
+    }
+
+    /// The client's own address.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
+    /// Sends a line and checks that it comes back.
+    pub fn exchange(&mut self, line: &str) -> anyhow::Result<()> {
+        self.stream.write_all(format!("{line}\n").as_bytes())?;
+        let mut echo = String::new();
+        self.reader
+            .read_line(&mut echo)
+            .context("waiting for the echo")?;
+        ensure!(echo.trim_end() == line, "sent {line:?}, got {echo:?}");
+        Ok(())
+    }
+}
+
+struct Head {
+    client: SocketAddr,
+    length: u64,
+}
+
+impl Head {
+    fn read(reader: &mut impl BufRead) -> anyhow::Result<Self> {
+        let mut status = String::new();
+        reader.read_line(&mut status)?;
+        ensure!(
+            status.starts_with("HTTP/1.0 200"),
+            "the server said {status:?}"
+        );
+        let (mut client, mut length) = (None, 0);
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            match line.trim().split_once(": ") {
+                Some(("X-Client", value)) => client = Some(value.parse()?),
+                Some(("Content-Length", value)) => length = value.parse()?,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok(Self {
+            client: client.context("no X-Client header")?,
+            length,
+        })
+    }
+}
+
+/// Downloads over a connection that is already open.
+pub fn download_over(mut stream: TcpStream, bytes: u64) -> anyhow::Result<Download> {
+    let start = clock::now();
+    write!(stream, "GET /bytes/{bytes} HTTP/1.0\r\n\r\n")?;
+    let mut reader = BufReader::with_capacity(CHUNK, stream);
+    let head = Head::read(&mut reader)?;
+    ensure!(
+        head.length == bytes,
+        "asked for {bytes} bytes, offered {}",
+        head.length
+    );
+    let (received, sha256) = hash_until_end(&mut reader)?;
+    ensure!(received == bytes, "asked for {bytes} bytes, got {received}");
+    Ok(Download {
+        bytes,
+        elapsed: start.elapsed(),
+        sha256,
+        server_saw: head.client,
+    })
+}
+
+fn hash_until_end(reader: &mut impl Read) -> io::Result<(u64, String)> {
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; CHUNK];
+    let mut received = 0;
+    loop {
+        match reader.read(&mut chunk) {
+            Ok(0) => return Ok((received, hexadecimal(hash))),
+            Ok(length) => {
+                hash.update(&chunk[..length]);
+                received += length as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sends over a connected socket and reads the answer of [`crate::service`]'s UDP echo.
+pub fn udp_exchange_over(
+    socket: &UdpSocket,
+    payload: &[u8],
+) -> anyhow::Result<(SocketAddr, Vec<u8>)> {
+    socket.send(payload)?;
+    let mut buffer = vec![0; 65536];
+    let length = socket.recv(&mut buffer)?;
+    buffer.truncate(length);
+    let blank = buffer
+        .iter()
+        .position(|byte| *byte == b' ')
+        .context("no address in the answer")?;
+    let echo = buffer.split_off(blank + 1);
+    let server_saw = String::from_utf8(buffer)?.trim().parse()?;
+    ensure!(
+        echo == payload,
+        "sent {} bytes, got {} others back",
+        payload.len(),
+        echo.len()
+    );
+    Ok((server_saw, echo))
+}
+
+fn family_of(address: SocketAddr) -> AddressFamily {
+    if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    }
+}
+
+/// Echo request and echo reply of each family.
+const ECHO_V4: (u8, u8) = (8, 0);
+const ECHO_V6: (u8, u8) = (128, 129);
+/// Marks our requests among those of other pings of the same host.
+const PING_ATTEMPTS: u16 = 3;
+
+fn ping(to: IpAddr, payload: usize) -> anyhow::Result<Duration> {
+    let (family, protocol, types) = match to {
+        IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP, ECHO_V4),
+        IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6, ECHO_V6),
+    };
+    let socket = rustix::net::socket(family, SocketType::RAW, Some(protocol))?;
+    sockopt::set_socket_timeout(
+        &socket,
+        sockopt::Timeout::Recv,
+        Some(Duration::from_secs(1)),
+    )?;
+    rustix::net::connect(&socket, &SocketAddr::new(to, 0))?;
+    let id = u16::from_ne_bytes([socket_number(&socket), std::process::id().to_le_bytes()[0]]);
+    for sequence in 0..PING_ATTEMPTS {
+        let start = clock::now();
+        rustix::net::send(
+            &socket,
+            &echo(types.0, id, sequence, payload),
+            SendFlags::empty(),
+        )?;
+        if wait_for_reply(&socket, types.1, id, to.is_ipv4())? {
+            return Ok(start.elapsed());
+        }
+    }
+    bail!("{PING_ATTEMPTS} echo requests without a reply")
+}
+
+fn socket_number(socket: &OwnedFd) -> u8 {
+    use std::os::fd::AsRawFd;
+    socket.as_raw_fd().to_le_bytes()[0]
+}
+
+/// An echo request; the kernel computes ICMPv6's checksum itself, ICMP's is ours (RFC 1071).
+fn echo(kind: u8, id: u16, sequence: u16, payload: usize) -> Vec<u8> {
+    let mut packet = vec![kind, 0, 0, 0];
+    packet.extend(id.to_be_bytes());
+    packet.extend(sequence.to_be_bytes());
+    packet.resize(8 + payload, 0x5a);
+    let checksum = internet_checksum(&packet);
+    packet[2..4].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
+/// The internet checksum (RFC 1071) of `bytes`.
+#[must_use]
+pub fn internet_checksum(bytes: &[u8]) -> u16 {
+    let words = bytes
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or(0xffff)
+}
+
+/// Whether the reply came before the socket's timeout. IPv4 delivers the IP header too.
+fn wait_for_reply(socket: &OwnedFd, kind: u8, id: u16, ip_header: bool) -> io::Result<bool> {
+    let mut buffer = vec![0; 65536];
+    let deadline = clock::now() + Duration::from_secs(1);
+    while clock::now() < deadline {
+        let length = match rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty()) {
+            Ok((_, length)) => length,
+            Err(rustix::io::Errno::AGAIN) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let start = if ip_header {
+            usize::from(buffer[0] & 15) * 4
+        } else {
+            0
+        };
+        let message = buffer.get(start..length).unwrap_or_default();
+        if message.first() == Some(&kind) && message.get(4..6) == Some(&id.to_be_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_over_a_message_that_holds_its_checksum_is_zero() {
+        assert_eq!(internet_checksum(&echo(8, 0x1234, 7, 56)), 0);
+        assert_eq!(
+            internet_checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]),
+            0x220d
+        );
+    }
+}

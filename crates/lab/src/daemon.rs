@@ -1,0 +1,380 @@
+//! The bridge box: `weighbridge run` in its namespace, and `weighbridge pfctl` beside it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::counters::Count;
+use crate::roles::Role;
+use crate::{Lab, article, clock};
+
+/// The line with which the daemon says that the network is set up and filtered.
+const READY: &str = "weighbridge: ready";
+const START_LIMIT: Duration = Duration::from_secs(20);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// The files of a configuration directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration(BTreeMap<String, String>);
+
+impl Configuration {
+    /// The article's own files, with DSL on or off.
+    #[must_use]
+    pub fn article(dsl: bool) -> Self {
+        let pf_conf = article::pf_conf(dsl);
+        let files = [
+            ("weighbridge.toml", article::WEIGHBRIDGE_TOML),
+            ("hostname.fxp0", article::HOSTNAME_FXP0),
+            ("hostname.em1", article::HOSTNAME_EM1),
+            ("hostname.em0", article::HOSTNAME_EM0),
+            ("bridgename.bridge0", article::BRIDGENAME_BRIDGE0),
+            ("pf.conf", pf_conf.as_str()),
+        ];
+        Self(
+            files
+                .map(|(name, text)| (name.to_owned(), text.to_owned()))
+                .into(),
+        )
+    }
+
+    /// Today's dialect, the article's bridge, and this rule set.
+    #[must_use]
+    pub fn modern(pf_conf: &str) -> Self {
+        Self::article(false)
+            .with("weighbridge.toml", "")
+            .with("pf.conf", pf_conf)
+    }
+
+    /// With another file, or another text of a file.
+    #[must_use]
+    pub fn with(mut self, name: &str, text: &str) -> Self {
+        self.0.insert(name.to_owned(), text.to_owned());
+        self
+    }
+
+    /// Without a file.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
+    /// The text of a file, empty when there is none.
+    #[must_use]
+    pub fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// Writes the files.
+    pub fn write_to(&self, directory: &Path) -> std::io::Result<()> {
+        std::fs::create_dir_all(directory)?;
+        self.0
+            .iter()
+            .try_for_each(|(name, text)| std::fs::write(directory.join(name), text))
+    }
+}
+
+/// One label of `pfctl -vvsl` in the four fields of 2006.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The label, macros expanded.
+    pub name: String,
+    /// How often its rule was looked at.
+    pub evaluations: u64,
+    /// Packets and bytes, both ways.
+    pub count: Count,
+}
+
+/// A daemon that runs in the box of a [`Lab`]. Dropping it ends it.
+#[derive(Debug)]
+pub struct Weighbridge {
+    child: Child,
+    binary: PathBuf,
+    config: PathBuf,
+    socket: PathBuf,
+    log: Arc<Mutex<String>>,
+    inside: Arc<crate::namespace::Namespace>,
+}
+
+impl Weighbridge {
+    /// Starts it and waits until it is ready; its log is in the error when it is not.
+    pub fn start(lab: &Lab, binary: &Path, files: &Configuration) -> anyhow::Result<Self> {
+        Self::start_with(lab, binary, files, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(
+        lab: &Lab,
+        binary: &Path,
+        files: &Configuration,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
+        let (mut this, ready) = Self::launch(lab, binary, files, arguments)?;
+        if let Err(error) = this.wait_until_ready(&ready) {
+            let log = this.log();
+            return Err(error.context(format!("weighbridge did not start; its log:\n{log}")));
+        }
+        Ok(this)
+    }
+
+    /// Runs it where it is expected to fail; returns its exit status and what it said.
+    pub fn fail(
+        lab: &Lab,
+        binary: &Path,
+        files: &Configuration,
+        arguments: &[&str],
+    ) -> anyhow::Result<(ExitStatus, String)> {
+        let (mut this, _ready) = Self::launch(lab, binary, files, arguments)?;
+        let mut status = None;
+        clock::wait_until(START_LIMIT, || {
+            status = this.child.try_wait().ok().flatten();
+            status.is_some() || this.log().contains(READY)
+        });
+        let Some(status) = status else {
+            bail!("it goes on running:\n{}", this.log())
+        };
+        // The thread that reads its log may be a moment behind.
+        clock::pause(Duration::from_millis(50));
+        Ok((status, this.log()))
+    }
+
+    fn launch(
+        lab: &Lab,
+        binary: &Path,
+        files: &Configuration,
+        arguments: &[&str],
+    ) -> anyhow::Result<(Self, Receiver<()>)> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let config = lab.directory().join(format!("config{number}"));
+        let socket = lab.directory().join(format!("control{number}.sock"));
+        files.write_to(&config)?;
+        let inside = Arc::clone(lab.namespace(Role::Box));
+        let mut command = Command::new(binary);
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(&config)
+            .arg("--socket")
+            .arg(&socket);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = inside
+            .start(&mut command)
+            .with_context(|| format!("cannot run {}", binary.display()))?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let ready = follow(&mut child, &log);
+        Ok((
+            Self {
+                child,
+                binary: binary.to_owned(),
+                config,
+                socket,
+                log,
+                inside,
+            },
+            ready,
+        ))
+    }
+
+    fn wait_until_ready(&mut self, ready: &Receiver<()>) -> anyhow::Result<()> {
+        match ready.recv_timeout(START_LIMIT) {
+            Ok(()) => Ok(()),
+            Err(RecvTimeoutError::Timeout) => bail!("not ready after {START_LIMIT:?}"),
+            Err(RecvTimeoutError::Disconnected) => bail!("it ended with {}", self.child.wait()?),
+        }
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The control socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The configuration directory.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// How a person calls `pfctl` for this daemon.
+    #[must_use]
+    pub fn pfctl_command(&self) -> String {
+        format!(
+            "{} pfctl --socket {}",
+            self.binary.display(),
+            self.socket.display()
+        )
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// `pfctl` with these arguments, whatever comes of it.
+    pub fn pfctl(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = Command::new(&self.binary);
+        command
+            .arg("pfctl")
+            .arg("--socket")
+            .arg(&self.socket)
+            .args(arguments);
+        let output = self.inside.run(|| command.stdin(Stdio::null()).output());
+        output.context("cannot run pfctl")
+    }
+
+    /// `pfctl` that must succeed; returns its standard output.
+    pub fn pfctl_ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.pfctl(arguments)?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            bail!("pfctl {}: {} {stderr}", arguments.join(" "), output.status);
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Writes `pf.conf` and loads it with `pfctl -f`.
+    pub fn load(&self, pf_conf: &str) -> anyhow::Result<()> {
+        let file = self.config.join("pf.conf");
+        std::fs::write(&file, pf_conf)?;
+        self.pfctl_ok(&["-f", &file.to_string_lossy()]).map(drop)
+    }
+
+    /// `pfctl -vvsl`, in the article's dialect.
+    pub fn labels(&self) -> anyhow::Result<Vec<Label>> {
+        let text = self.pfctl_ok(&["-vvsl"])?;
+        Ok(text.lines().filter_map(parse_label).collect())
+    }
+
+    /// One label; zero when there is none of that name.
+    pub fn label(&self, name: &str) -> anyhow::Result<Label> {
+        let found = self.labels()?.into_iter().find(|label| label.name == name);
+        let none = Label {
+            name: name.to_owned(),
+            evaluations: 0,
+            count: Count::default(),
+        };
+        Ok(found.unwrap_or(none))
+    }
+
+    /// The lines of `pfctl -ss`.
+    pub fn states(&self) -> anyhow::Result<Vec<String>> {
+        let text = self.pfctl_ok(&["-ss"])?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Asks it to end as `systemctl stop` does, and waits for it.
+    pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).context("no process")?;
+        kill_process(pid, Signal::TERM)?;
+        let mut status = None;
+        clock::wait_until(STOP_LIMIT, || {
+            status = self.child.try_wait().ok().flatten();
+            status.is_some()
+        });
+        status.with_context(|| format!("it goes on after SIGTERM; its log:\n{}", self.log()))
+    }
+}
+
+impl Drop for Weighbridge {
+    fn drop(&mut self) {
+        if self.is_running() && self.stop().is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Keeps the log; the receiver hears of the ready line, and of the end.
+fn follow(child: &mut Child, log: &Arc<Mutex<String>>) -> Receiver<()> {
+    let (sender, receiver) = channel();
+    let log = Arc::clone(log);
+    if let Some(stderr) = child.stderr.take() {
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let ready = line.contains(READY);
+                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                log.push_str(&line);
+                log.push('\n');
+                drop(log);
+                if ready {
+                    let _ = sender.send(());
+                }
+            }
+        });
+    }
+    receiver
+}
+
+/// `<label> <evaluations> <packets> <bytes>`, where the label may hold blanks.
+fn parse_label(line: &str) -> Option<Label> {
+    let mut fields = line.rsplitn(4, ' ');
+    let mut number = || fields.next()?.parse().ok();
+    let (bytes, packets, evaluations) = (number()?, number()?, number()?);
+    let name = fields.next()?.to_owned();
+    Some(Label {
+        name,
+        evaluations,
+        count: Count { packets, bytes },
+    })
+}
+
+/// The binary `weighbridge` beside the running one (in `target/release` or an install).
+pub fn binary_beside_this_one() -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name("weighbridge");
+    if File::open(&path).is_err() {
+        bail!(
+            "{} is missing: build it with `cargo build --release`",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_article_s_label_line_is_read() {
+        let label = parse_label("DSL-1 216.28.123.99:80 17 702 377264").unwrap();
+        assert_eq!(label.name, "DSL-1 216.28.123.99:80");
+        assert_eq!(label.evaluations, 17);
+        assert_eq!(
+            label.count,
+            Count {
+                packets: 702,
+                bytes: 377_264
+            }
+        );
+    }
+}
