@@ -33,7 +33,14 @@ pub const INTERFACE_NAME_MAX: usize = 15;
 pub const FILE_SIZE_MAX: u64 = 64 << 20;
 /// Endings of files that editors and packagers leave behind; such files are passed over.
 const LEFT_BEHIND: [&str; 8] = [
-    "~", ".bak", ".orig", ".rej", ".swp", ".dpkg-old", ".dpkg-new", ".dpkg-dist",
+    "~",
+    ".bak",
+    ".orig",
+    ".rej",
+    ".swp",
+    ".dpkg-old",
+    ".dpkg-new",
+    ".dpkg-dist",
 ];
 
 /// Something wrong in a configuration file, with its place and what to do about it.
@@ -216,7 +223,9 @@ impl Configuration {
         let named = self.links.interfaces.iter().map(|i| &i.name);
         let members = self.links.bridges.iter().flat_map(|b| &b.members);
         let all: BTreeSet<_> = named.chain(members).collect();
-        all.difference(&bridges).map(|name| (*name).clone()).collect()
+        all.difference(&bridges)
+            .map(|name| (*name).clone())
+            .collect()
     }
 }
 
@@ -265,11 +274,10 @@ fn file_names(dir: &Path) -> Result<Vec<String>, Problem> {
     let place = dir.display().to_string();
     let failed = |error: io::Error| {
         let problem = Problem::new(place.clone(), format!("cannot read the directory: {error}"));
-        match error.kind() {
-            io::ErrorKind::NotFound => {
-                problem.hint("make it, or name another with --config DIR")
-            }
-            _ => problem,
+        if error.kind() == io::ErrorKind::NotFound {
+            problem.hint("make it, or name another with --config DIR")
+        } else {
+            problem
         }
     };
     let mut names = Vec::new();
@@ -325,7 +333,9 @@ fn read_links(dir: &Path, names: &[String], problems: &mut Vec<Problem>) -> Want
     for file in names {
         if let Some(name) = file.strip_prefix("hostname.") {
             let parse = |text: &str| links::hostname_if::parse(name, text);
-            wanted.interfaces.extend(read_link(dir, file, parse, problems));
+            wanted
+                .interfaces
+                .extend(read_link(dir, file, parse, problems));
         } else if let Some(name) = file.strip_prefix("bridgename.") {
             let parse = |text: &str| links::bridgename::parse(name, text);
             wanted.bridges.extend(read_link(dir, file, parse, problems));
@@ -334,7 +344,11 @@ fn read_links(dir: &Path, names: &[String], problems: &mut Vec<Problem>) -> Want
     if problems.is_empty() {
         let place = dir.display().to_string();
         let found = links::check(&wanted);
-        problems.extend(found.into_iter().map(|text| Problem::new(place.clone(), text)));
+        problems.extend(
+            found
+                .into_iter()
+                .map(|text| Problem::new(place.clone(), text)),
+        );
     }
     wanted
 }
@@ -382,7 +396,10 @@ fn read_rules(dir: &Path, other: Option<&Path>) -> Result<Option<RulesFile>, Pro
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Problem {
-    Problem::new(path.display().to_string(), format!("cannot read it: {error}"))
+    Problem::new(
+        path.display().to_string(),
+        format!("cannot read it: {error}"),
+    )
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
@@ -455,7 +472,8 @@ mod tests {
     #[test]
     fn the_settings_win_over_the_files_names() {
         let dir = directory(&ARTICLE);
-        let text = "dialect = \"openbsd3\"\ninterfaces = [\"em1\"]\nenabled = false\nlog = \"debug\"\n";
+        let text =
+            "dialect = \"openbsd3\"\ninterfaces = [\"em1\"]\nenabled = false\nlog = \"debug\"\n";
         fs::write(dir.path().join(SETTINGS_FILE), text).expect("write");
         let configuration = read(dir.path(), None).expect("no problem");
         assert_eq!(configuration.managed(), ["em1"]);
@@ -478,7 +496,10 @@ mod tests {
             ("dialect = \"netbsd\"", "use freebsd, openbsd or openbsd3"),
             ("interfaces = [\"em0\", \"em0\"]", "\"em0\" is named twice"),
             ("interfaces = [\"\"]", "cannot be an interface name"),
-            ("tap = \"averyveryverylongname\"", "cannot be an interface name"),
+            (
+                "tap = \"averyveryverylongname\"",
+                "cannot be an interface name",
+            ),
             ("log = \"loud\"", "loud"),
             ("enabled = \"yes\"", "boolean"),
         ] {
@@ -497,8 +518,16 @@ mod tests {
         ]);
         let problems = read(dir.path(), Some(Path::new("/nonexistent/pf.conf"))).unwrap_err();
         let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        for name in ["weighbridge.toml:1:", "hostname.em0:1:", "bridge0:1:", "pf.conf: cannot"] {
-            assert!(all.iter().any(|text| text.contains(name)), "{name} in {all:#?}");
+        for name in [
+            "weighbridge.toml:1:",
+            "hostname.em0:1:",
+            "bridge0:1:",
+            "pf.conf: cannot",
+        ] {
+            assert!(
+                all.iter().any(|text| text.contains(name)),
+                "{name} in {all:#?}"
+            );
         }
     }
 

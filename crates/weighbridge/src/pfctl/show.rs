@@ -1,0 +1,221 @@
+//! What `pfctl -s …` and `-T show` print: pure functions of the engine, byte for byte as PF.
+//!
+//! Long answers are made in pages, so that the daemon's packet loop is never held up by a box
+//! with a million states.
+
+pub mod info;
+pub mod interfaces;
+pub mod labels;
+pub mod memory;
+pub mod rules;
+pub mod states;
+pub mod tables;
+pub mod time;
+pub mod timeouts;
+
+use pf_engine::engine::Engine;
+use pf_engine::env::Interface;
+use pf_engine::ruleset::Dialect;
+use pf_engine::time::Instant;
+use serde::{Deserialize, Serialize};
+
+/// Rules, labels and tables in one page. Formatting them takes a few milliseconds.
+pub const ITEMS_PER_PAGE: usize = 2_000;
+
+/// What `-s` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Section {
+    /// `-s nat`: translation rules of the old grammar.
+    Nat,
+    /// `-s rules`.
+    Rules,
+    /// `-s states`.
+    States,
+    /// `-s info`.
+    Info,
+    /// `-s labels`.
+    Labels,
+    /// `-s timeouts`.
+    Timeouts,
+    /// `-s memory`: limits.
+    Memory,
+    /// `-s Tables`.
+    Tables,
+    /// `-s Interfaces`.
+    Interfaces,
+    /// `-s Running`.
+    Running,
+}
+
+impl Section {
+    /// `-s all`, in PF's order.
+    pub const ALL: [Self; 9] = [
+        Self::Nat,
+        Self::Rules,
+        Self::States,
+        Self::Info,
+        Self::Labels,
+        Self::Timeouts,
+        Self::Memory,
+        Self::Tables,
+        Self::Interfaces,
+    ];
+
+    /// The heading in `-s all`.
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Nat => "TRANSLATION RULES:",
+            Self::Rules => "FILTER RULES:",
+            Self::States => "STATES:",
+            Self::Info => "INFO:",
+            Self::Labels => "LABEL COUNTERS:",
+            Self::Timeouts => "TIMEOUTS:",
+            Self::Memory => "LIMITS:",
+            Self::Tables => "TABLES:",
+            Self::Interfaces => "INTERFACES:",
+            Self::Running => "RUNNING:",
+        }
+    }
+
+    /// Whether the heading stands there without anything below it.
+    const fn titled_when_empty(self) -> bool {
+        matches!(self, Self::Labels)
+    }
+}
+
+/// How it is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Style {
+    /// Number of `-v`.
+    pub verbose: u8,
+    /// `-P`.
+    pub swap_service_names: bool,
+}
+
+/// Who loaded the rules in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadedBy {
+    /// User.
+    pub uid: u32,
+    /// Process.
+    pub pid: u32,
+}
+
+/// All that showing needs: the engine and what it does not know.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The engine.
+    pub engine: &'a Engine,
+    /// The moment, for ages and rates.
+    pub now: Instant,
+    /// Seconds since 1970 at the engine's time origin.
+    pub origin: u64,
+    /// Who loaded the rules.
+    pub loaded_by: LoadedBy,
+    /// The interfaces of the box.
+    pub interfaces: &'a [Interface],
+    /// Whose printing.
+    pub dialect: Dialect,
+    /// How.
+    pub style: Style,
+}
+
+/// Where the next page begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// Index of the section.
+    section: usize,
+    /// Place in it; what that means is the section's own business.
+    position: u64,
+    /// Whether a heading has been printed.
+    titled: bool,
+}
+
+/// Part of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The text.
+    pub text: String,
+    /// Where it goes on, if it does.
+    pub next: Option<Cursor>,
+}
+
+/// The page of `sections` that begins at `cursor`; with headings (`-s all`) or without.
+#[must_use]
+pub fn page(view: &View<'_>, sections: &[Section], titles: bool, cursor: Cursor) -> Page {
+    let Some(&section) = sections.get(cursor.section) else {
+        return Page {
+            text: String::new(),
+            next: None,
+        };
+    };
+    let (body, more) = section_page(view, section, cursor.position);
+    let has_title =
+        titles && cursor.position == 0 && (section.titled_when_empty() || !body.is_empty());
+    let text = match (has_title, cursor.titled) {
+        (false, _) => body,
+        (true, false) => format!("{}\n{body}", section.title()),
+        (true, true) => format!("\n{}\n{body}", section.title()),
+    };
+    let any_title = cursor.titled || has_title;
+    let next = match more {
+        Some(position) => Some(Cursor {
+            position,
+            titled: any_title,
+            ..cursor
+        }),
+        None if cursor.section + 1 < sections.len() => Some(Cursor {
+            section: cursor.section + 1,
+            position: 0,
+            titled: any_title,
+        }),
+        None => None,
+    };
+    Page { text, next }
+}
+
+/// All pages at once: for short answers and for tests.
+#[must_use]
+pub fn whole(view: &View<'_>, sections: &[Section], titles: bool) -> String {
+    let mut text = String::new();
+    let mut cursor = Some(Cursor::default());
+    while let Some(at) = cursor {
+        let page = page(view, sections, titles, at);
+        text.push_str(&page.text);
+        cursor = page.next;
+    }
+    text
+}
+
+fn section_page(view: &View<'_>, section: Section, position: u64) -> (String, Option<u64>) {
+    match section {
+        Section::Nat => rules::nat_page(view, position),
+        Section::Rules => rules::filter_page(view, position),
+        Section::States => states::page(view, position),
+        Section::Info => (info::info(view), None),
+        Section::Labels => labels::page(view, position),
+        Section::Timeouts => (timeouts::timeouts(view.engine), None),
+        Section::Memory => (memory::memory(view.engine), None),
+        Section::Tables => (tables::tables(view), None),
+        Section::Interfaces => (interfaces::interfaces(view), None),
+        Section::Running => (info::running(view.engine).to_owned(), None),
+    }
+}
+
+/// Formats up to [`ITEMS_PER_PAGE`] of `items` from `position` on.
+fn paged<T>(
+    items: impl Iterator<Item = T>,
+    position: u64,
+    mut format: impl FnMut(&mut String, T),
+) -> (String, Option<u64>) {
+    let mut text = String::new();
+    let mut items = items.skip(usize::try_from(position).unwrap_or(usize::MAX));
+    for item in items.by_ref().take(ITEMS_PER_PAGE) {
+        format(&mut text, item);
+    }
+    let next = items
+        .next()
+        .map(|_| position.saturating_add(ITEMS_PER_PAGE as u64));
+    (text, next)
+}

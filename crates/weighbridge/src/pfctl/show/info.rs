@@ -1,0 +1,261 @@
+//! `-s info` and `-s Running`.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use pf_conf::{PrintOptions, print_rule};
+use pf_engine::decision::DropReason;
+use pf_engine::engine::{Engine, RuleList};
+use pf_engine::ruleset::Dialect;
+use pf_engine::time::Instant;
+use pf_engine::view::Status;
+use sha2::{Digest, Sha256};
+
+use super::{View, time};
+
+/// Bytes of the checksum that are shown: as many as PF's MD5 has.
+const CHECKSUM_BYTES: usize = 16;
+/// First state of a TCP peer that counts as established (`TCPS_ESTABLISHED`).
+const TCPS_ESTABLISHED: u8 = 4;
+
+/// `-s info`.
+#[must_use]
+pub fn info(view: &View<'_>) -> String {
+    let extra = Extra {
+        half_open: (view.dialect == Dialect::OpenBsd).then(|| half_open(view)),
+        checksum: (view.style.verbose >= 1).then(|| checksum(view.engine)),
+    };
+    format(&view.engine.status(), view.now, view.dialect, &extra)
+}
+
+/// `-s Running`.
+#[must_use]
+pub fn running(engine: &Engine) -> &'static str {
+    if engine.status().enabled_since.is_some() {
+        "Enabled\n"
+    } else {
+        "Disabled\n"
+    }
+}
+
+/// What is not in [`Status`].
+struct Extra {
+    half_open: Option<usize>,
+    checksum: Option<String>,
+}
+
+fn half_open(view: &View<'_>) -> usize {
+    let is_half_open = |state: &pf_engine::view::StateView<'_>| {
+        state.protocol == pf_engine::addr::Protocol::TCP
+            && (state.source.state < TCPS_ESTABLISHED || state.destination.state < TCPS_ESTABLISHED)
+    };
+    view.engine.states(view.now).filter(is_half_open).count()
+}
+
+/// A digest of the rules as they print: equal rules have equal digests on every box. PF's own is
+/// an MD5 over structures of its kernel.
+fn checksum(engine: &Engine) -> String {
+    let mut digest = Sha256::new();
+    for list in [
+        RuleList::Nat,
+        RuleList::Rdr,
+        RuleList::Binat,
+        RuleList::Filter,
+    ] {
+        for rule in engine.rules(list) {
+            digest.update(print_rule(rule.rule, PrintOptions::default()));
+            digest.update("\n");
+        }
+    }
+    let bytes = digest.finalize();
+    bytes
+        .iter()
+        .take(CHECKSUM_BYTES)
+        .fold("0x".to_owned(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+fn format(status: &Status, now: Instant, dialect: Dialect, extra: &Extra) -> String {
+    let mut text = String::new();
+    let runtime = write_title(&mut text, status, now, dialect);
+    write_identity(&mut text, status, dialect, extra);
+    write_state_table(&mut text, status, runtime, extra);
+    if extra.checksum.is_some() {
+        write_heading(&mut text, "Fragments");
+        write_plain(&mut text, "current entries", status.fragments);
+    }
+    text.push_str("Counters\n");
+    for (name, reason) in counters(dialect) {
+        write_rate(&mut text, name, status.reasons[reason as usize], runtime);
+    }
+    text
+}
+
+/// Writes the first line; returns the time that rates refer to.
+fn write_title(text: &mut String, status: &Status, now: Instant, dialect: Dialect) -> Duration {
+    let (word, since) = match (status.enabled_since, status.disabled_since) {
+        (Some(since), _) => ("Enabled", Some(since)),
+        (None, since) => ("Disabled", since),
+    };
+    let runtime = since.map_or(Duration::ZERO, |since| now.saturating_since(since));
+    let title = match since {
+        Some(_) => format!("Status: {word} for {}", time::days(runtime)),
+        None => format!("Status: {word}"),
+    };
+    let debug = match dialect {
+        Dialect::OpenBsd => "Debug: err",
+        Dialect::FreeBsd | Dialect::OpenBsd3 => "Debug: Urgent",
+    };
+    let _ = write!(text, "{title:<44}{debug:>15}\n\n");
+    runtime
+}
+
+fn write_identity(text: &mut String, status: &Status, dialect: Dialect, extra: &Extra) {
+    let host_id = status.host_id;
+    if let Some(checksum) = &extra.checksum {
+        let _ = write!(text, "Hostid:   0x{host_id:08x}\nChecksum: {checksum}\n\n");
+    } else if dialect == Dialect::OpenBsd3 {
+        let _ = write!(text, "Hostid: 0x{host_id:08x}\n\n");
+    }
+}
+
+fn write_state_table(text: &mut String, status: &Status, runtime: Duration, extra: &Extra) {
+    write_heading(text, "State Table");
+    write_plain(text, "current entries", status.states);
+    if let Some(half_open) = extra.half_open {
+        write_plain(text, "half-open tcp", half_open);
+    }
+    write_rate(text, "searches", status.searches, runtime);
+    write_rate(text, "inserts", status.inserts, runtime);
+    write_rate(text, "removals", status.removals, runtime);
+}
+
+fn write_heading(text: &mut String, title: &str) {
+    let _ = writeln!(text, "{title:<27} {:>14} {:>16}", "Total", "Rate");
+}
+
+fn write_plain(text: &mut String, name: &str, value: usize) {
+    let _ = writeln!(text, "  {name:<25} {value:>14} {:>14}", "");
+}
+
+fn write_rate(text: &mut String, name: &str, value: u64, runtime: Duration) {
+    let _ = write!(text, "  {name:<25} {value:>14} ");
+    let _ = match runtime.as_secs() {
+        0 => writeln!(text, "{:>14}", ""),
+        seconds => writeln!(text, "{:>14.1}/s", per_second(value, seconds)),
+    };
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a rate with one decimal: 53 bits are plenty"
+)]
+fn per_second(value: u64, seconds: u64) -> f64 {
+    value as f64 / seconds as f64
+}
+
+/// The counters of a dialect in its order and words, then those that its PF does not have.
+fn counters(dialect: Dialect) -> impl Iterator<Item = (&'static str, DropReason)> {
+    DropReason::ALL.into_iter().map(move |reason| {
+        let name = match (dialect, reason) {
+            (Dialect::OpenBsd, DropReason::MapFailed) => "translate",
+            (_, reason) => reason.name(),
+        };
+        (name, reason)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        let mut reasons = [0; DropReason::ALL.len()];
+        reasons[DropReason::Match as usize] = 1_203_344;
+        reasons[DropReason::Fragment as usize] = 3;
+        Status {
+            enabled_since: Some(Instant::from_secs(10)),
+            disabled_since: None,
+            host_id: 0x5807_5cf3,
+            states: 142,
+            searches: 33_019_284,
+            inserts: 901_122,
+            removals: 900_980,
+            fragments: 5,
+            reasons,
+        }
+    }
+
+    const PLAIN: Extra = Extra {
+        half_open: None,
+        checksum: None,
+    };
+
+    fn now() -> Instant {
+        Instant::from_secs(10 + 12 * 86_400 + 3 * 3600 + 14 * 60 + 7)
+    }
+
+    #[test]
+    fn the_counters_have_pfs_columns_and_words() {
+        let text = format(&status(), now(), Dialect::FreeBsd, &PLAIN);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines[..10],
+            [
+                "Status: Enabled for 12 days 03:14:07          Debug: Urgent",
+                "",
+                "State Table                          Total             Rate",
+                "  current entries                      142               ",
+                "  searches                        33019284           31.5/s",
+                "  inserts                           901122            0.9/s",
+                "  removals                          900980            0.9/s",
+                "Counters",
+                "  match                            1203344            1.1/s",
+                "  bad-offset                             0            0.0/s",
+            ]
+        );
+        assert_eq!(
+            lines[23],
+            "  map-failed                             0            0.0/s"
+        );
+        assert_eq!(lines.len(), 8 + DropReason::ALL.len());
+    }
+
+    #[test]
+    fn a_filter_that_was_never_enabled_has_no_time_and_no_rates() {
+        let mut status = status();
+        status.enabled_since = None;
+        let text = format(&status, now(), Dialect::FreeBsd, &PLAIN);
+        assert!(text.starts_with(&format!(
+            "{:<44}{:>15}\n",
+            "Status: Disabled", "Debug: Urgent"
+        )));
+        assert!(text.contains("  searches                        33019284               \n"));
+    }
+
+    #[test]
+    fn dialects_differ_in_words() {
+        let extra = Extra {
+            half_open: Some(7),
+            checksum: None,
+        };
+        let text = format(&status(), now(), Dialect::OpenBsd, &extra);
+        assert!(text.contains("  half-open tcp                          7"));
+        assert!(text.contains("  translate ") && !text.contains("map-failed"));
+        let text = format(&status(), now(), Dialect::OpenBsd3, &PLAIN);
+        assert!(text.contains("\n\nHostid: 0x58075cf3\n\nState Table"));
+    }
+
+    #[test]
+    fn verbose_adds_identity_and_fragments() {
+        let extra = Extra {
+            half_open: None,
+            checksum: Some("0x00ff".into()),
+        };
+        let text = format(&status(), now(), Dialect::FreeBsd, &extra);
+        assert!(text.contains("\n\nHostid:   0x58075cf3\nChecksum: 0x00ff\n\nState Table"));
+        assert!(text.contains("Fragments                            Total             Rate\n"));
+    }
+}

@@ -1,0 +1,344 @@
+//! `-s states`.
+
+use std::fmt::Write;
+
+use pf_engine::addr::{Family, Protocol};
+use pf_engine::decision::StateId;
+use pf_engine::rule::{Direction, RouteKind};
+use pf_engine::view::{HostPort, PeerView, StateView};
+
+use super::{ITEMS_PER_PAGE, Section, View, time, whole};
+use crate::text::protocol_name;
+
+/// Names of PF's TCP states, by number (`TCPS_*`).
+const TCP_STATES: [&str; 11] = [
+    "CLOSED",
+    "LISTEN",
+    "SYN_SENT",
+    "SYN_RCVD",
+    "ESTABLISHED",
+    "CLOSE_WAIT",
+    "FIN_WAIT_1",
+    "CLOSING",
+    "LAST_ACK",
+    "FIN_WAIT_2",
+    "TIME_WAIT",
+];
+/// PF's number of a peer whose handshake the proxy answers (`PF_TCPS_PROXY_SRC`).
+const PROXY_SRC: u8 = 11;
+/// PF's number of a peer with which the proxy shakes hands (`PF_TCPS_PROXY_DST`).
+const PROXY_DST: u8 = 12;
+/// Names of the states of UDP and of all but ICMP, by number (`PFUDPS_*`, `PFOTHERS_*`).
+const OTHER_STATES: [&str; 3] = ["NO_TRAFFIC", "SINGLE", "MULTIPLE"];
+
+/// `-s states`.
+#[must_use]
+pub fn states(view: &View<'_>) -> String {
+    whole(view, &[Section::States], false)
+}
+
+/// Position: one above the number of the last state shown.
+pub(super) fn page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
+    let mut text = String::new();
+    let mut states = view.engine.states_from(StateId(position), view.now);
+    for state in states.by_ref().take(ITEMS_PER_PAGE) {
+        write_state(&mut text, &state, view.style.verbose);
+    }
+    let next = states.next().map(|state| state.id.0);
+    (text, next)
+}
+
+fn write_state(text: &mut String, state: &StateView<'_>, verbose: u8) {
+    write_summary(text, state);
+    if verbose >= 1 {
+        write_tracking(text, state);
+        write_usage(text, state);
+    }
+    if verbose >= 2 {
+        write_identity(text, state);
+    }
+}
+
+/// Seen from the box: outbound by the wire key and `->`, inbound by the stack key and `<-`, with
+/// the other key in parentheses where translation made it differ.
+fn write_summary(text: &mut String, state: &StateView<'_>) {
+    let (near, mut far, arrow) = match state.direction {
+        Direction::Out => (state.wire, state.stack, "->"),
+        Direction::In => (state.stack, state.wire, "<-"),
+    };
+    if is_icmp(state.protocol) {
+        // The second port of an ICMP key carries no meaning of its own.
+        let own = match state.direction {
+            Direction::Out => 0,
+            Direction::In => 1,
+        };
+        far[own].port = near[own].port;
+    }
+    let _ = write!(text, "{} ", state.interface);
+    match protocol_name(state.protocol.0) {
+        Some(name) => text.push_str(name),
+        None => {
+            let _ = write!(text, "{}", state.protocol.0);
+        }
+    }
+    text.push(' ');
+    write_end(text, state.family, near[1], far[1]);
+    let _ = write!(text, " {arrow} ");
+    write_end(text, state.family, near[0], far[0]);
+    text.push_str("       ");
+    write_states(text, state);
+    text.push('\n');
+}
+
+fn is_icmp(protocol: Protocol) -> bool {
+    protocol == Protocol::ICMP || protocol == Protocol::ICMPV6
+}
+
+fn write_end(text: &mut String, family: Family, near: HostPort, far: HostPort) {
+    write_host(text, family, near);
+    if near != far {
+        text.push_str(" (");
+        write_host(text, family, far);
+        text.push(')');
+    }
+}
+
+fn write_host(text: &mut String, family: Family, host: HostPort) {
+    let _ = match (family, host.port) {
+        (_, 0) => write!(text, "{}", host.address),
+        (Family::Inet, port) => write!(text, "{}:{port}", host.address),
+        (Family::Inet6, port) => write!(text, "{}[{port}]", host.address),
+    };
+}
+
+fn write_states(text: &mut String, state: &StateView<'_>) {
+    let (left, right) = peers(state);
+    let _ = match state.protocol {
+        Protocol::TCP => return write_tcp_states(text, left.state, right.state),
+        Protocol::ICMP => write!(text, "{}:{}", left.state, right.state),
+        _ => match (other_name(left.state), other_name(right.state)) {
+            (Some(left), Some(right)) => write!(text, "{left}:{right}"),
+            _ => write!(text, "{}:{}", left.state, right.state),
+        },
+    };
+}
+
+fn other_name(number: u8) -> Option<&'static str> {
+    OTHER_STATES.get(usize::from(number)).copied()
+}
+
+fn write_tcp_states(text: &mut String, left: u8, right: u8) {
+    let name = |number: u8| TCP_STATES.get(usize::from(number));
+    let _ = match (name(left), name(right)) {
+        (Some(left), Some(right)) => write!(text, "{left}:{right}"),
+        _ if left == PROXY_SRC || right == PROXY_SRC => write!(text, "PROXY:SRC"),
+        _ if left == PROXY_DST || right == PROXY_DST => write!(text, "PROXY:DST"),
+        _ => write!(text, "<BAD STATE LEVELS {left}:{right}>"),
+    };
+}
+
+/// The peers in the order in which their hosts stand in the line.
+const fn peers<'a>(state: &'a StateView<'_>) -> (&'a PeerView, &'a PeerView) {
+    match state.direction {
+        Direction::Out => (&state.source, &state.destination),
+        Direction::In => (&state.destination, &state.source),
+    }
+}
+
+fn write_tracking(text: &mut String, state: &StateView<'_>) {
+    if state.protocol != Protocol::TCP {
+        return;
+    }
+    let (left, right) = peers(state);
+    let scaled = left.window_scale.is_some() && right.window_scale.is_some();
+    text.push_str("   ");
+    write_peer(text, left, scaled);
+    text.push_str("  ");
+    write_peer(text, right, scaled);
+    text.push('\n');
+}
+
+fn write_peer(text: &mut String, peer: &PeerView, scaled: bool) {
+    let window = peer.seq_hi.wrapping_sub(peer.seq_lo);
+    let _ = write!(text, "[{} + {window}]", peer.seq_lo);
+    if peer.seq_diff != 0 {
+        let _ = write!(text, "(+{})", peer.seq_diff);
+    }
+    if let (true, Some(scale)) = (scaled, peer.window_scale) {
+        let _ = write!(text, " wscale {scale}");
+    }
+}
+
+fn write_usage(text: &mut String, state: &StateView<'_>) {
+    let traffic = &state.traffic;
+    let _ = write!(
+        text,
+        "   age {}, expires in {}, {}:{} pkts, {}:{} bytes",
+        time::hours(state.age),
+        time::hours(state.expires_in),
+        traffic.packets_in,
+        traffic.packets_out,
+        traffic.bytes_in,
+        traffic.bytes_out,
+    );
+    if let Some(rule) = state.rule {
+        let _ = write!(text, ", rule {rule}");
+    }
+    text.push('\n');
+}
+
+fn write_identity(text: &mut String, state: &StateView<'_>) {
+    let (id, creator) = (state.id.0, state.creator_id);
+    let _ = write!(text, "   id: {id:016x} creatorid: {creator:08x}");
+    if let Some((kind, next_hop, interface)) = state.route {
+        let keyword = match kind {
+            RouteKind::RouteTo => "route-to",
+            RouteKind::ReplyTo => "reply-to",
+            RouteKind::DupTo => "dup-to",
+        };
+        let _ = write!(text, " {keyword}: {next_hop}@{interface}");
+    }
+    text.push('\n');
+    if state.interface != state.original_interface {
+        let _ = writeln!(text, "   origif: {}", state.original_interface);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pf_engine::counters::Traffic;
+
+    use super::*;
+
+    fn host(text: &str, port: u16) -> HostPort {
+        HostPort {
+            address: text.parse().expect("address"),
+            port,
+        }
+    }
+
+    /// The state of a connection from outside to a redirected server.
+    fn redirected() -> StateView<'static> {
+        let client = host("178.213.45.35", 55_192);
+        StateView {
+            id: StateId(0x7d02_9a69_0000_0000),
+            creator_id: 0x5807_5cf3,
+            interface: "all",
+            original_interface: "igc4",
+            direction: Direction::In,
+            family: Family::Inet,
+            protocol: Protocol::TCP,
+            wire: [client, host("192.168.1.202", 443)],
+            stack: [client, host("192.168.20.98", 443)],
+            source: PeerView {
+                state: 10,
+                seq_lo: 243_510_668,
+                seq_hi: 243_510_668_u32.wrapping_add(3_556_835_840),
+                seq_diff: 0,
+                window_scale: Some(8),
+            },
+            destination: PeerView {
+                state: 10,
+                seq_lo: 3_990_052_285,
+                seq_hi: 3_990_052_285_u32.wrapping_add(3_992_912_384),
+                seq_diff: 0,
+                window_scale: Some(7),
+            },
+            age: Duration::from_secs(23 * 60 + 35),
+            expires_in: Duration::from_secs(6 * 60 + 23),
+            traffic: Traffic {
+                packets_in: 761,
+                bytes_in: 127_015,
+                packets_out: 779,
+                bytes_out: 150_057,
+            },
+            rule: Some(84),
+            route: Some((
+                RouteKind::ReplyTo,
+                "192.168.1.1".parse().expect("address"),
+                "igc4",
+            )),
+            ether: None,
+        }
+    }
+
+    fn text(state: &StateView<'_>, verbose: u8) -> String {
+        let mut text = String::new();
+        write_state(&mut text, state, verbose);
+        text
+    }
+
+    #[test]
+    fn a_redirected_connection_prints_as_freebsd_14_printed_it() {
+        assert_eq!(
+            text(&redirected(), 2),
+            "all tcp 192.168.20.98:443 (192.168.1.202:443) <- 178.213.45.35:55192       TIME_WAIT:TIME_WAIT\n   \
+             [3990052285 + 3992912384] wscale 7  [243510668 + 3556835840] wscale 8\n   \
+             age 00:23:35, expires in 00:06:23, 761:779 pkts, 127015:150057 bytes, rule 84\n   \
+             id: 7d029a6900000000 creatorid: 58075cf3 reply-to: 192.168.1.1@igc4\n   \
+             origif: igc4\n"
+        );
+        assert_eq!(text(&redirected(), 1).lines().count(), 3);
+        assert_eq!(text(&redirected(), 0).lines().count(), 1);
+    }
+
+    #[test]
+    fn an_outbound_translated_connection_prints_the_wire_side_first() {
+        let mut state = redirected();
+        let server = host("198.51.100.1", 80);
+        state.direction = Direction::Out;
+        state.interface = "em0";
+        state.wire = [server, host("192.168.1.64", 50_001)];
+        state.stack = [server, host("216.28.123.99", 4000)];
+        state.source.state = 4;
+        state.source.seq_diff = 77;
+        state.destination.state = 2;
+        state.destination.window_scale = None;
+        assert_eq!(
+            text(&state, 1).lines().take(2).collect::<Vec<_>>(),
+            [
+                "em0 tcp 192.168.1.64:50001 (216.28.123.99:4000) -> 198.51.100.1:80       \
+                 ESTABLISHED:SYN_SENT",
+                "   [243510668 + 3556835840](+77)  [3990052285 + 3992912384]",
+            ]
+        );
+    }
+
+    #[test]
+    fn ipv6_ports_stand_in_brackets_and_icmp_states_are_numbers() {
+        let mut state = redirected();
+        state.family = Family::Inet6;
+        state.protocol = Protocol::UDP;
+        state.wire = [host("2001:db8::1", 53), host("2001:db8::2", 4000)];
+        state.stack = state.wire;
+        (state.source.state, state.destination.state) = (2, 1);
+        assert_eq!(
+            text(&state, 0),
+            "all udp 2001:db8::2[4000] <- 2001:db8::1[53]       SINGLE:MULTIPLE\n"
+        );
+        state.family = Family::Inet;
+        state.protocol = Protocol::ICMP;
+        state.wire = [host("192.0.2.1", 7), host("192.0.2.2", 7)];
+        state.stack = [host("192.0.2.1", 7), host("192.0.2.2", 8)];
+        (state.source.state, state.destination.state) = (0, 0);
+        assert_eq!(
+            text(&state, 0),
+            "all icmp 192.0.2.2:8 <- 192.0.2.1:7       0:0\n"
+        );
+    }
+
+    #[test]
+    fn a_protocol_without_name_and_ports_prints_its_number() {
+        let mut state = redirected();
+        state.protocol = Protocol(253);
+        state.wire = [host("192.0.2.1", 0), host("192.0.2.2", 0)];
+        state.stack = state.wire;
+        (state.source.state, state.destination.state) = (1, 0);
+        assert_eq!(
+            text(&state, 0),
+            "all 253 192.0.2.2 <- 192.0.2.1       NO_TRAFFIC:SINGLE\n"
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! `-s Tables` and `-T show`.
+
+use std::fmt::Write;
+
+use pf_engine::counters::Traffic;
+use pf_engine::ruleset::{Dialect, TableEntry};
+use pf_engine::time::Instant;
+use pf_engine::view::TableView;
+
+use super::{View, time};
+
+/// `-s Tables`: names; with `-v` flags, with `-vv` counters.
+#[must_use]
+pub fn tables(view: &View<'_>) -> String {
+    let mut text = String::new();
+    for table in view.engine.tables() {
+        write_table(&mut text, &table, view);
+    }
+    text
+}
+
+fn write_table(text: &mut String, table: &TableView<'_>, view: &View<'_>) {
+    if view.style.verbose >= 1 {
+        let _ = write!(text, "{}\t", flags(table));
+    }
+    let _ = writeln!(text, "{}", table.name);
+    if view.style.verbose >= 2 {
+        write_statistics(text, table, view);
+    }
+}
+
+/// const, persist, active, inactive, referenced, referenced from an anchor, counters. All our
+/// tables are active and there are no anchors yet.
+fn flags(table: &TableView<'_>) -> String {
+    let marks = [
+        (table.constant, 'c'),
+        (table.persist, 'p'),
+        (true, 'a'),
+        (false, 'i'),
+        (table.referenced, 'r'),
+        (false, 'h'),
+        (table.counters, 'C'),
+    ];
+    let mark = |(set, mark)| if set { mark } else { '-' };
+    marks.into_iter().map(mark).collect()
+}
+
+fn write_statistics(text: &mut String, table: &TableView<'_>, view: &View<'_>) {
+    let _ = writeln!(text, "\tAddresses:   {}", table.len);
+    write_cleared(text, table.cleared, view.origin);
+    write_pair(
+        text,
+        "References:",
+        "Anchors",
+        0,
+        "Rules",
+        table.references.into(),
+    );
+    write_pair(
+        text,
+        "Evaluations:",
+        "NoMatch",
+        table.misses,
+        "Match",
+        table.matches,
+    );
+    let (passed, blocked, xpassed) = (&table.passed, &table.blocked, &table.xpassed);
+    let zero = Traffic::default();
+    let incoming = |traffic: &Traffic| (traffic.packets_in, traffic.bytes_in);
+    let outgoing = |traffic: &Traffic| (traffic.packets_out, traffic.bytes_out);
+    let openbsd = view.dialect == Dialect::OpenBsd;
+    for (name, (packets, bytes), shown) in [
+        ("In/Block:", incoming(blocked), true),
+        ("In/Match:", incoming(&zero), openbsd),
+        ("In/Pass:", incoming(passed), true),
+        ("In/XPass:", incoming(xpassed), true),
+        ("Out/Block:", outgoing(blocked), true),
+        ("Out/Match:", outgoing(&zero), openbsd),
+        ("Out/Pass:", outgoing(passed), true),
+        ("Out/XPass:", outgoing(xpassed), true),
+    ] {
+        if shown {
+            write_pair(text, name, "Packets", packets, "Bytes", bytes);
+        }
+    }
+}
+
+fn write_pair(text: &mut String, title: &str, left: &str, a: u64, right: &str, b: u64) {
+    let _ = writeln!(text, "\t{title:<12} [ {left}: {a:<18} {right}: {b:<18} ]");
+}
+
+fn write_cleared(text: &mut String, cleared: Instant, origin: u64) {
+    let moment = origin.saturating_add(cleared.since_origin().as_secs());
+    let _ = writeln!(text, "\tCleared:     {}", time::date(moment));
+}
+
+/// A line of `-T show`, `-T test -v` and of the feedback of other table commands: `mark` (blank,
+/// or what happened to the address), sign, address.
+pub fn write_entry(text: &mut String, mark: char, entry: &TableEntry) {
+    let sign = if entry.negated { '!' } else { ' ' };
+    let _ = writeln!(text, "{mark} {sign}{}", entry.prefix);
+}
+
+/// What `-T show` prints below each address with `-vv`: no address has counters of its own.
+#[must_use]
+pub fn entry_statistics(cleared: Instant, origin: u64) -> String {
+    let mut text = String::new();
+    write_cleared(&mut text, cleared, origin);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use pf_engine::engine::{Engine, EngineConfig};
+
+    use super::super::{LoadedBy, Style};
+    use super::*;
+    use crate::text::parse_table_entry;
+
+    fn table() -> TableView<'static> {
+        let passed = Traffic {
+            packets_in: 3,
+            bytes_in: 252,
+            packets_out: 3,
+            bytes_out: 252,
+        };
+        TableView {
+            name: "foo",
+            constant: false,
+            persist: false,
+            referenced: true,
+            counters: true,
+            len: 2,
+            references: 2,
+            cleared: Instant::from_secs(100),
+            matches: 6,
+            misses: 10,
+            passed,
+            blocked: Traffic::default(),
+            xpassed: Traffic::default(),
+            entries: Vec::new(),
+        }
+    }
+
+    fn print(dialect: Dialect, verbose: u8) -> String {
+        let config = EngineConfig {
+            hash_key: [1, 2],
+            creator_id: 1,
+        };
+        let engine = Engine::new(Instant::from_secs(0), config);
+        let view = View {
+            engine: &engine,
+            now: Instant::from_secs(200),
+            origin: 1_763_885_000,
+            loaded_by: LoadedBy::default(),
+            interfaces: &[],
+            dialect,
+            style: Style {
+                verbose,
+                swap_service_names: false,
+            },
+        };
+        let mut text = String::new();
+        write_table(&mut text, &table(), &view);
+        text
+    }
+
+    #[test]
+    fn names_flags_and_counters_have_pfs_columns() {
+        assert_eq!(print(Dialect::FreeBsd, 0), "foo\n");
+        assert_eq!(print(Dialect::FreeBsd, 1), "--a-r-C\tfoo\n");
+        assert_eq!(
+            print(Dialect::FreeBsd, 2),
+            "--a-r-C\tfoo\n\
+             \tAddresses:   2\n\
+             \tCleared:     Sun Nov 23 08:05:00 2025\n\
+             \tReferences:  [ Anchors: 0                  Rules: 2                  ]\n\
+             \tEvaluations: [ NoMatch: 10                 Match: 6                  ]\n\
+             \tIn/Block:    [ Packets: 0                  Bytes: 0                  ]\n\
+             \tIn/Pass:     [ Packets: 3                  Bytes: 252                ]\n\
+             \tIn/XPass:    [ Packets: 0                  Bytes: 0                  ]\n\
+             \tOut/Block:   [ Packets: 0                  Bytes: 0                  ]\n\
+             \tOut/Pass:    [ Packets: 3                  Bytes: 252                ]\n\
+             \tOut/XPass:   [ Packets: 0                  Bytes: 0                  ]\n"
+        );
+    }
+
+    #[test]
+    fn openbsd_counts_match_rules_too() {
+        let text = print(Dialect::OpenBsd, 2);
+        assert!(text.contains("\n\tIn/Match:    [ Packets: 0 "));
+        assert_eq!(text.lines().count(), 13);
+    }
+
+    #[test]
+    fn entries_have_mark_sign_and_address() {
+        let mut text = String::new();
+        for (mark, entry) in [
+            (' ', "192.0.2.1"),
+            (' ', "!192.0.2.0/24"),
+            ('A', "2001:db8::/32"),
+        ] {
+            write_entry(&mut text, mark, &parse_table_entry(entry).expect("valid"));
+        }
+        assert_eq!(text, "   192.0.2.1\n  !192.0.2.0/24\nA  2001:db8::/32\n");
+    }
+}
