@@ -10,6 +10,8 @@ pub mod counters;
 pub mod decision;
 pub mod engine;
 pub mod env;
+pub mod generate;
+pub mod norm;
 pub mod rule;
 pub mod ruleset;
 pub mod time;

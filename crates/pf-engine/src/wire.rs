@@ -19,7 +19,7 @@ mod rewrite;
 mod tcp;
 mod transport;
 
-pub(crate) use self::bytes::{be16, be32, byte, put};
+pub(crate) use self::bytes::{be16, byte, put};
 pub use self::ip::MAX_EXTENSION_HEADERS;
 pub use self::meta::{Fragment, Meta};
 pub use self::quoted::{Quoted, QuotedIcmp, QuotedTcp, QuotedTransport};

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::bytes::{len16, put};
+use super::bytes::len16;
 use super::checksum;
 use super::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, MAX_PACKET_LEN, transport};
 use crate::addr::{Family, Protocol};
@@ -186,8 +186,7 @@ pub fn packet(ip: &Ip, protocol: Protocol, l4: &[u8]) -> Vec<u8> {
     };
     bytes.truncate(MAX_PACKET_LEN);
     if ip.family() == Family::Inet {
-        let sum = checksum::internet(bytes.get(..IPV4_HEADER_LEN).unwrap_or_default());
-        let _ = put(&mut bytes, checksum::IPV4_OFFSET, &sum.to_be_bytes());
+        let _ = checksum::complete_header_v4(&mut bytes, IPV4_HEADER_LEN);
     }
     // Only a transport header that the caller has cut short or broken fails: its own affair.
     let _ = checksum::complete(&mut bytes);

@@ -1,15 +1,15 @@
-//! The Internet checksum (RFC 1071), its incremental update (RFC 1624), and SCTP's CRC32c.
+//! The Internet checksum (RFC 1071), its incremental update (RFC 1624), and SCTP's CRC-32C.
 
 use std::net::IpAddr;
 
 use super::bytes::{array, be16, put};
 use super::meta::Meta;
-use super::{IPV4_HEADER_LEN, SCTP_HEADER_LEN, WireError};
+use super::{SCTP_HEADER_LEN, WireError};
 use crate::addr::{Family, Protocol};
 
 /// Where the checksum lies in an IPv4 header.
 pub(super) const IPV4_OFFSET: usize = 10;
-/// Where the CRC32c lies in an SCTP common header.
+/// Where the CRC-32C lies in an SCTP common header.
 pub(super) const SCTP_OFFSET: usize = 8;
 
 /// How the transport of a packet is protected.
@@ -23,7 +23,7 @@ pub(super) enum Coverage {
         /// Zero stands for "none" (RFC 768; RFC 6935).
         optional: bool,
     },
-    /// CRC32c without addresses.
+    /// CRC-32C without addresses.
     Crc32c,
     /// Nothing that we know.
     None,
@@ -130,7 +130,7 @@ fn address_sum(address: IpAddr) -> u64 {
     }
 }
 
-/// CRC32c of an SCTP packet whose checksum field is zero (RFC 9260, appendix A).
+/// CRC-32C of an SCTP packet whose checksum field is zero (RFC 9260, appendix A).
 #[must_use]
 pub fn crc32c(bytes: &[u8]) -> u32 {
     !crc32c_update(u32::MAX, bytes)
@@ -143,7 +143,7 @@ fn crc32c_update(crc: u32, bytes: &[u8]) -> u32 {
     })
 }
 
-/// The reflected polynomial of CRC32c, run over one byte. Not worth a table: SCTP is rare.
+/// The reflected polynomial of CRC-32C, run over one byte. Not worth a table: SCTP is rare.
 const fn crc32c_byte(mut crc: u32) -> u32 {
     let mut bit = 0_u8;
     while bit < 8 {
@@ -205,7 +205,7 @@ fn covered_sum(meta: &Meta, segment: &[u8], pseudo_header: bool) -> u64 {
     ))
 }
 
-/// CRC32c of `segment` as if its checksum field were zero, and the one that stands there, both
+/// CRC-32C of `segment` as if its checksum field were zero, and the one that stands there, both
 /// as they lie in the packet (least significant byte first).
 fn crc32c_of_segment(segment: &[u8]) -> Result<(u32, u32), WireError> {
     let stored = u32::from_le_bytes(array(segment, SCTP_OFFSET)?);
@@ -228,18 +228,22 @@ pub fn complete(packet: &mut [u8]) -> Result<(), WireError> {
 }
 
 /// Computes the IPv4 header checksum anew.
-pub(super) fn complete_ip_header(packet: &mut [u8], meta: &Meta) -> Result<(), WireError> {
-    if meta.family == Family::Inet6 {
-        return Ok(());
+fn complete_ip_header(packet: &mut [u8], meta: &Meta) -> Result<(), WireError> {
+    match meta.family {
+        Family::Inet => complete_header_v4(packet, meta.ip_header_len),
+        Family::Inet6 => Ok(()),
     }
+}
+
+/// Computes the checksum of an IPv4 header of `header_len` bytes anew.
+pub(crate) fn complete_header_v4(packet: &mut [u8], header_len: usize) -> Result<(), WireError> {
     put(packet, IPV4_OFFSET, &[0, 0])?;
-    let header = packet.get(..meta.ip_header_len.max(IPV4_HEADER_LEN));
-    let checksum = internet(header.ok_or(WireError::SHORT)?);
+    let checksum = internet(packet.get(..header_len).ok_or(WireError::SHORT)?);
     put(packet, IPV4_OFFSET, &checksum.to_be_bytes())
 }
 
 /// Computes the transport checksum anew, also for UDP that had none.
-pub(super) fn complete_transport(packet: &mut [u8], meta: &Meta) -> Result<(), WireError> {
+fn complete_transport(packet: &mut [u8], meta: &Meta) -> Result<(), WireError> {
     if meta.is_fragment() {
         return Ok(());
     }
@@ -270,7 +274,7 @@ pub(super) const fn present(checksum: u16, optional: bool) -> u16 {
     }
 }
 
-/// Computes the CRC32c of an SCTP packet (common header first) anew.
+/// Computes the CRC-32C of an SCTP packet (common header first) anew.
 pub(super) fn complete_crc32c(segment: &mut [u8]) -> Result<(), WireError> {
     let (crc, _) = crc32c_of_segment(segment)?;
     put(segment, SCTP_OFFSET, &crc.to_le_bytes())
@@ -281,7 +285,7 @@ pub(super) fn complete_crc32c(segment: &mut [u8]) -> Result<(), WireError> {
 /// result is written `offset` bytes behind `start`, where the pseudo-header's sum stands.
 ///
 /// `bytes` may begin before the IP header, and must not have padding at the end. An `offset` of
-/// 8 is SCTP's and gets a CRC32c.
+/// 8 is SCTP's and gets a CRC-32C.
 ///
 /// # Errors
 /// [`WireError::SHORT`] when the field lies outside of `bytes`.

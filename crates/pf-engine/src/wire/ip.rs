@@ -106,6 +106,7 @@ fn fragment_v4(word: u16, id: u16) -> Option<Fragment> {
         more: word & 0x2000 != 0,
         id: u32::from(id),
         header_offset: None,
+        announced_at: 0,
     })
 }
 
@@ -164,6 +165,8 @@ fn parse_v6(bytes: &[u8], at: usize) -> Result<IpHeader, WireError> {
 #[derive(Clone, Copy, Debug)]
 struct Walk {
     next: u8,
+    /// Where the byte lies that gave `next`.
+    announced_at: usize,
     at: usize,
     fragment: Option<Fragment>,
     options: Options,
@@ -173,6 +176,7 @@ impl Walk {
     fn new(next: u8, at: usize) -> Self {
         Self {
             next,
+            announced_at: at.saturating_sub(IPV6_HEADER_LEN).saturating_add(6),
             at,
             fragment: None,
             options: Options::default(),
@@ -223,6 +227,7 @@ impl Walk {
             _ => {}
         }
         self.next = next;
+        self.announced_at = self.at;
         self.at = end;
         Ok(())
     }
@@ -238,6 +243,7 @@ impl Walk {
             more: word & 1 != 0,
             id: be32(header, 4)?,
             header_offset: Some(self.at),
+            announced_at: self.announced_at,
         });
         Ok(())
     }

@@ -59,6 +59,8 @@ pub struct Fragment {
     pub id: u32,
     /// Where the IPv6 fragment header lies; nothing for IPv4.
     pub header_offset: Option<usize>,
+    /// Where the "next header" byte that announces the fragment header lies; 0 for IPv4.
+    pub(crate) announced_at: usize,
 }
 
 impl Fragment {

@@ -47,10 +47,11 @@ struct Site {
 
 impl Site {
     fn of_packet(meta: &Meta) -> Self {
-        let coverage = match meta.transport {
-            // A fragment's bytes may be no header, and the checksum is in another one.
-            Transport::Fragment => Coverage::None,
-            _ => Coverage::of(meta.family, meta.protocol),
+        // A fragment's bytes may be no header, and the checksum is in another one.
+        let coverage = if meta.is_fragment() {
+            Coverage::None
+        } else {
+            Coverage::of(meta.family, meta.protocol)
         };
         Self {
             ip: 0,
@@ -260,7 +261,7 @@ impl Meta {
         self.set_port(packet, Side::Destination, port)
     }
 
-    fn set_port(&mut self, packet: &mut [u8], side: Side, port: u16) -> Result<(), WireError> {
+    fn set_port(&mut self, packet: &mut [u8], which: Side, port: u16) -> Result<(), WireError> {
         let site = Site::of_packet(self);
         let (source, destination) = match &mut self.transport {
             Transport::Tcp(t) => (&mut t.source_port, &mut t.destination_port),
@@ -270,7 +271,7 @@ impl Meta {
                 return Err(WireError::UNFIT);
             }
         };
-        let (at, parsed) = match side {
+        let (at, parsed) = match which {
             Side::Source => (field::SOURCE_PORT, source),
             Side::Destination => (field::DESTINATION_PORT, destination),
         };
@@ -408,9 +409,10 @@ impl Meta {
 
 /// Offsets of all edges of one option, if it is SACK.
 fn sack_edges(option: TcpOption) -> impl Iterator<Item = usize> {
-    let (offset, blocks) = match option {
-        TcpOption::Sack { offset, blocks } => (offset, blocks),
-        _ => (0, 0),
+    let (offset, blocks) = if let TcpOption::Sack { offset, blocks } = option {
+        (offset, blocks)
+    } else {
+        (0, 0)
     };
     (0..blocks.saturating_mul(2)).map(move |edge| offset.saturating_add(edge.saturating_mul(4)))
 }
@@ -454,7 +456,7 @@ impl Quoted {
         self.set_port(packet, Side::Destination, port)
     }
 
-    fn set_port(&mut self, packet: &mut [u8], side: Side, port: u16) -> Result<(), WireError> {
+    fn set_port(&mut self, packet: &mut [u8], which: Side, port: u16) -> Result<(), WireError> {
         let site = Site::of_quoted(self);
         let (source, destination) = match &mut self.transport {
             QuotedTransport::Tcp(t) => (&mut t.source_port, &mut t.destination_port),
@@ -464,7 +466,7 @@ impl Quoted {
                 return Err(WireError::UNFIT);
             }
         };
-        let (at, parsed) = match side {
+        let (at, parsed) = match which {
             Side::Source => (field::SOURCE_PORT, source),
             Side::Destination => (field::DESTINATION_PORT, destination),
         };

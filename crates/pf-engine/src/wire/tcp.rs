@@ -44,9 +44,9 @@ pub enum TcpOption {
     Timestamps {
         /// Where the two values lie, at any alignment.
         offset: usize,
-        /// TSval.
+        /// The sender's clock.
         value: u32,
-        /// TSecr.
+        /// The receiver's clock, echoed.
         echo: u32,
     },
     /// Any other, or one of the above with a length that is not its own.
@@ -85,9 +85,11 @@ impl Tcp {
     /// The window scale that `packet` announces. The last one counts, as in PF.
     #[must_use]
     pub fn window_scale(&self, packet: &[u8]) -> Option<u8> {
-        let scale = |option| match option {
-            TcpOption::WindowScale(scale) => Some(scale),
-            _ => None,
+        let scale = |option| {
+            let TcpOption::WindowScale(scale) = option else {
+                return None;
+            };
+            Some(scale)
         };
         self.options(packet).filter_map(scale).last()
     }
@@ -95,18 +97,22 @@ impl Tcp {
     /// The maximum segment size that `packet` announces.
     #[must_use]
     pub fn maximum_segment_size(&self, packet: &[u8]) -> Option<u16> {
-        self.options(packet).find_map(|option| match option {
-            TcpOption::MaximumSegmentSize { value, .. } => Some(value),
-            _ => None,
+        self.options(packet).find_map(|option| {
+            let TcpOption::MaximumSegmentSize { value, .. } = option else {
+                return None;
+            };
+            Some(value)
         })
     }
 
-    /// TSval and TSecr of `packet`.
+    /// The timestamps of `packet`: the sender's, and the receiver's echoed.
     #[must_use]
     pub fn timestamps(&self, packet: &[u8]) -> Option<(u32, u32)> {
-        self.options(packet).find_map(|option| match option {
-            TcpOption::Timestamps { value, echo, .. } => Some((value, echo)),
-            _ => None,
+        self.options(packet).find_map(|option| {
+            let TcpOption::Timestamps { value, echo, .. } = option else {
+                return None;
+            };
+            Some((value, echo))
         })
     }
 }

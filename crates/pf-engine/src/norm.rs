@@ -1,0 +1,17 @@
+//! Normalisation: fragments are put together before they are looked at, and cut again after
+//! (pf.conf(5), `set reassemble yes`).
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod cut;
+mod datagram;
+mod reassembler;
+
+pub use self::cut::fragment;
+pub use self::datagram::MAX_FRAGMENTS;
+pub use self::reassembler::{
+    MAX_HELD_BYTES, Outcome, Reassembled, Reassembler, ReassemblyCounters, ReassemblyOptions,
+};
+
+#[cfg(test)]
+mod tests;
