@@ -1,24 +1,64 @@
 //! Everything that touches the kernel: BPF program, TAP, netlink, capabilities.
 //!
 //! `unsafe` is allowed in the module `sys` alone.
+//!
+//! A packet on its way up and down again keeps its bytes and its frame's addresses; what the
+//! kernel knew beside them (socket, `SO_MARK`, priority) is lost with the upcall.
 
+mod capability;
+mod error;
+mod frame;
 pub mod netlink;
+mod program;
+mod sys;
+mod tap;
 
-use std::io;
-use std::os::fd::BorrowedFd;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use pf_engine::decision::{Exit, Hook, Packet};
+use pf_engine::decision::{EtherAddresses, Exit, Hook, Packet};
 use pf_engine::env::IfIndex;
+
+use crate::frame::{ETHERNET_LEN, Envelope, PACKET_MAX, UPCALL_LEN};
+use crate::netlink::connection::Connection;
+use crate::netlink::link;
+use crate::program::{Counter, Hooks, Program};
+use crate::tap::Tap;
+
+pub use crate::capability::{check_privileges, drop_capabilities};
+pub use crate::error::Error;
+
+/// Room for the largest frame from the TAP, and a byte more to notice what is larger.
+const BUFFER_LEN: usize = UPCALL_LEN + ETHERNET_LEN + PACKET_MAX + 1;
 
 /// The hooks, the TAP and the maps of one running daemon. Dropping it removes all of them.
 #[derive(Debug)]
-pub struct Datapath {}
+pub struct Datapath {
+    // The order matters: hooks go before the TAP they redirect to.
+    attached: BTreeMap<IfIndex, Attached>,
+    program: Program,
+    tap: Tap,
+    connection: Connection,
+    buffer: Vec<u8>,
+    invalid: u64,
+    oversized: u64,
+    not_sent: u64,
+}
 
 /// How the data path is set up.
 #[derive(Clone, Debug)]
 pub struct DatapathConfig {
     /// Name of the TAP device (15 bytes at most), for example `weighbridge0`.
     pub tap: String,
+}
+
+/// How the hooks are put on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// TCX, Linux 6.6 and later.
+    Tcx,
+    /// The `clsact` queueing discipline, which stays on the interface when the hooks are gone.
+    Clsact,
 }
 
 /// A packet on its way up.
@@ -35,32 +75,19 @@ pub struct Upcall {
 pub enum Reinjection {
     /// Behind the hook it met, as its decision says. `Exit::Continue` goes on from `Upcall::hook`.
     Decided(Hook, Exit),
+    /// As `Decided`, for a packet that the engine made (`GeneratedExit::To`): no hook that it
+    /// meets on its way looks at it.
+    Generated(Hook, Exit),
     /// Back to the sender of the packet that met `Hook` (`GeneratedExit::Back`): from an `in`
     /// hook onto the wire with reversed addresses, from an `out` hook into the interface's
     /// ingress with reversed addresses; not looked at again.
     Back(Hook),
 }
 
-/// What went wrong with the data path.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The kernel refused something.
-    #[error("{what}: {source}\n  hint: {hint}")]
-    Kernel {
-        /// What was tried.
-        what: String,
-        /// What the kernel said.
-        source: io::Error,
-        /// What to do about it.
-        hint: &'static str,
-    },
-}
-
 /// Counters of the kernel program and the TAP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DatapathStatistics {
-    /// Packets sent up.
+    /// Packets sent up; a super-packet counts as the segments that it is cut into.
     pub upcalls: u64,
     /// Packets that were decided and went on.
     pub reinjected: u64,
@@ -70,6 +97,24 @@ pub struct DatapathStatistics {
     pub upcall_failed: u64,
     /// Packets lost because the TAP's queue was full.
     pub queue_full: u64,
+    /// Packets that met a hook they were decided for, or were generated, and passed it.
+    pub decided: u64,
+    /// Frames on the TAP that the kernel program did not put back, because they are not ours.
+    pub refused: u64,
+    /// Frames from the TAP that are no upcalls: something else sent to the device.
+    pub invalid: u64,
+    /// Frames from the TAP that are larger than any IP packet: dropped, not cut.
+    pub oversized: u64,
+    /// Packets that [`Datapath::send`] could not put back.
+    pub not_sent: u64,
+}
+
+/// What we know about an interface with hooks.
+#[derive(Debug)]
+struct Attached {
+    hooks: Hooks,
+    /// Where the kernel keeps its neighbours: itself or, for a bridge port, the bridge.
+    neighbours: IfIndex,
 }
 
 impl Datapath {
@@ -78,26 +123,61 @@ impl Datapath {
     /// # Errors
     /// With what to do: no root, no BPF, kernel too old, name taken.
     pub fn open(config: &DatapathConfig) -> Result<Self, Error> {
-        todo!()
+        Self::open_with(config, Attachment::of_this_kernel()?)
     }
 
-    /// Puts the two hooks on an interface (TCX, or clsact where TCX is missing).
+    /// As [`Datapath::open`], with a certain way to attach hooks.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// As [`Datapath::open`].
+    pub fn open_with(config: &DatapathConfig, attachment: Attachment) -> Result<Self, Error> {
+        check_privileges()?;
+        let connection = netlink::connect()?;
+        let tap = Tap::create(&config.tap, &connection)?;
+        let mut program = Program::load(tap.index, attachment)?;
+        program.attach_reinjection(&tap.name)?;
+        tap.bring_up(&connection)?;
+        Ok(Self {
+            attached: BTreeMap::new(),
+            program,
+            tap,
+            connection,
+            buffer: vec![0; BUFFER_LEN],
+            invalid: 0,
+            oversized: 0,
+            not_sent: 0,
+        })
+    }
+
+    /// Puts the two hooks on an interface (TCX, or clsact where TCX is missing). Where it has
+    /// them, only what is known of it is refreshed: to be called again when its bridge changes.
+    ///
+    /// # Errors
+    /// When the interface has no Ethernet header or the kernel refuses.
     pub fn attach(&mut self, interface: IfIndex) -> Result<(), Error> {
-        todo!()
+        let link = link::by_index(&self.connection, interface.0)
+            .map_err(|source| no_such_interface(interface, source))?;
+        if !link.ethernet {
+            return Err(not_ethernet(&link.name));
+        }
+        let neighbours = match link.controller {
+            Some(bridge) if link.port.is_some() => IfIndex(bridge),
+            _ => interface,
+        };
+        if let Some(attached) = self.attached.get_mut(&interface) {
+            attached.neighbours = neighbours;
+            return Ok(());
+        }
+        let hooks = self.program.attach(&link.name)?;
+        self.attached.insert(interface, Attached { hooks, neighbours });
+        Ok(())
     }
 
     /// Takes the hooks off; harmless when the interface is gone.
     pub fn detach(&mut self, interface: IfIndex) {
-        todo!()
-    }
-
-    /// Readable when [`Datapath::receive`] has something.
-    #[must_use]
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        todo!()
+        if let Some(attached) = self.attached.remove(&interface) {
+            self.program.detach(attached.hooks);
+        }
     }
 
     /// The next packet, or nothing for now. Reuses `upcall`'s buffer. Frames that are no valid
@@ -106,7 +186,23 @@ impl Datapath {
     /// # Errors
     /// When the TAP is gone.
     pub fn receive(&mut self, upcall: &mut Upcall) -> Result<bool, Error> {
-        todo!()
+        while let Some(len) = self.tap.read(&mut self.buffer).map_err(tap_gone)? {
+            if len == BUFFER_LEN {
+                self.oversized += 1;
+                continue;
+            }
+            let frame = self.buffer.get(..len).unwrap_or_default();
+            let Some(received) = frame::parse(frame) else {
+                self.invalid += 1;
+                continue;
+            };
+            upcall.hook = received.hook;
+            upcall.packet.ether = Some(received.ether);
+            upcall.packet.bytes.clear();
+            upcall.packet.bytes.extend_from_slice(received.packet);
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Puts a packet (IP header first; `packet.ether` as it came) back.
@@ -116,15 +212,88 @@ impl Datapath {
     pub fn send(
         &mut self,
         packet: &[u8],
-        ether: Option<pf_engine::decision::EtherAddresses>,
+        ether: Option<EtherAddresses>,
         to: Reinjection,
     ) -> Result<(), Error> {
-        todo!()
+        let sent = Envelope::new(packet, ether, to, |interface| self.neighbours(interface))
+            .and_then(|envelope| {
+                self.tap
+                    .write(&envelope.around(packet))
+                    .map_err(not_written)
+            });
+        if sent.is_err() {
+            self.not_sent += 1;
+        }
+        sent
+    }
+
+    /// Readable when [`Datapath::receive`] has something.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.tap.as_fd()
     }
 
     /// Counters since the data path was opened.
     #[must_use]
     pub fn statistics(&self) -> DatapathStatistics {
-        todo!()
+        let queue_full = self.tap.queue_full(&self.connection);
+        if let Err(error) = &queue_full {
+            tracing::debug!(%error, "cannot read the TAP's counters");
+        }
+        DatapathStatistics {
+            upcalls: self.program.counter(Counter::Upcalls),
+            reinjected: self.program.counter(Counter::Reinjected),
+            not_ip: self.program.counter(Counter::NotIp),
+            upcall_failed: self.program.counter(Counter::UpcallFailed),
+            queue_full: queue_full.unwrap_or_default(),
+            decided: self.program.counter(Counter::Decided),
+            refused: self.program.counter(Counter::Refused),
+            invalid: self.invalid,
+            oversized: self.oversized,
+            not_sent: self.not_sent,
+        }
     }
+
+    /// Number of the TAP device, which is nobody's interface to filter on.
+    #[must_use]
+    pub fn tap(&self) -> IfIndex {
+        IfIndex(self.tap.index)
+    }
+
+    fn neighbours(&self, interface: IfIndex) -> IfIndex {
+        self.attached
+            .get(&interface)
+            .map_or(interface, |attached| attached.neighbours)
+    }
+}
+
+fn no_such_interface(interface: IfIndex, source: std::io::Error) -> Error {
+    Error::kernel(
+        format!("interface number {} cannot be filtered", interface.0),
+        source,
+        "`ip link` lists the interfaces of this machine",
+    )
+}
+
+fn not_ethernet(name: &str) -> Error {
+    Error::Conflict {
+        what: format!("{name} has no Ethernet header: its packets cannot be filtered"),
+        hint: "leave it out, or `set skip on` it",
+    }
+}
+
+fn tap_gone(source: std::io::Error) -> Error {
+    Error::kernel(
+        "cannot read from the TAP device",
+        source,
+        "something removed the device; start weighbridge again",
+    )
+}
+
+fn not_written(source: std::io::Error) -> Error {
+    Error::kernel(
+        "cannot put a packet back",
+        source,
+        "the machine may be out of memory, or something took the TAP device down",
+    )
 }

@@ -1,15 +1,24 @@
 //! Links, addresses and bridges through rtnetlink.
 
-use std::os::fd::BorrowedFd;
+pub(crate) mod connection;
+pub(crate) mod link;
+mod monitor;
+
+use std::io;
 
 use links::WantedLinks;
 use pf_engine::env::Interface;
 
 use crate::Error;
+use crate::netlink::connection::Connection;
+
+pub use crate::netlink::monitor::Monitor;
 
 /// A connection to rtnetlink in the caller's network namespace.
 #[derive(Debug)]
-pub struct Netlink {}
+pub struct Netlink {
+    connection: Connection,
+}
 
 /// What was done to make links as wanted, so that it can be undone.
 #[derive(Debug, Default)]
@@ -25,7 +34,7 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub fn open() -> Result<Self, Error> {
-        todo!()
+        connect().map(|connection| Self { connection })
     }
 
     /// All interfaces with their addresses, ordered by number.
@@ -33,7 +42,8 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub fn interfaces(&mut self) -> Result<Vec<Interface>, Error> {
-        todo!()
+        let links = link::list(&self.connection).map_err(|e| refused("cannot list", e))?;
+        Ok(links.into_iter().map(|l| Interface { index: pf_engine::env::IfIndex(l.index), name: l.name, groups: vec![], mtu: l.mtu, addresses: vec![], loopback: l.loopback}).collect())
     }
 
     /// Makes the links as wanted. Applying twice changes nothing. On an error, what was done is
@@ -51,30 +61,10 @@ impl Netlink {
     }
 }
 
-/// Tells when links or addresses change.
-#[derive(Debug)]
-pub struct Monitor {}
+pub(crate) fn connect() -> Result<Connection, Error> {
+    Connection::open().map_err(|error| refused("cannot open a netlink socket", error))
+}
 
-impl Monitor {
-    /// Subscribes.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn open() -> Result<Self, Error> {
-        todo!()
-    }
-
-    /// Readable when something changed.
-    #[must_use]
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        todo!()
-    }
-
-    /// Reads all pending notices; true if there was one.
-    ///
-    /// # Errors
-    /// When the connection is broken.
-    pub fn drain(&mut self) -> Result<bool, Error> {
-        todo!()
-    }
+fn refused(what: &str, source: io::Error) -> Error {
+    Error::kernel(what, source, "run as root")
 }

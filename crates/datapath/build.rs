@@ -1,0 +1,66 @@
+//! Compiles the BPF program with clang.
+#![expect(clippy::print_stdout, reason = "a build script talks to cargo that way")]
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output};
+
+const SOURCE: &str = "bpf/weighbridge.bpf.c";
+const HINT: &str = "install it with `apt-get install clang libbpf-dev linux-libc-dev`";
+
+fn main() -> ExitCode {
+    println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-env-changed=CLANG");
+    let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
+    match compile(&clang) {
+        Ok(output) if output.status.success() => ExitCode::SUCCESS,
+        Ok(output) => {
+            report(&format!("{clang} cannot compile {SOURCE}"), &output.stderr);
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            println!("cargo::error=cannot run {clang} for the BPF program ({error}): {HINT}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compile(clang: &str) -> io::Result<Output> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    Command::new(clang)
+        .args(["-target", target(), "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror"])
+        .args(["-fdebug-compilation-dir", "."]) // no path of the building machine in the object
+        .args(multiarch_include())
+        .args(["-c", SOURCE, "-o"])
+        .arg(out.join("weighbridge.bpf.o"))
+        .output()
+}
+
+fn target() -> &'static str {
+    match env::var("CARGO_CFG_TARGET_ENDIAN").as_deref() {
+        Ok("big") => "bpfeb",
+        _ => "bpfel",
+    }
+}
+
+/// Debian keeps `asm/` apart for each architecture, where clang for BPF does not look.
+fn multiarch_include() -> Option<String> {
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").ok()?;
+    let directory = format!("/usr/include/{arch}-linux-gnu");
+    Path::new(&directory)
+        .is_dir()
+        .then(|| format!("-I{directory}"))
+}
+
+fn report(what: &str, stderr: &[u8]) {
+    let stderr = String::from_utf8_lossy(stderr);
+    for line in stderr.lines() {
+        println!("cargo::warning={line}");
+    }
+    if stderr.contains("file not found") {
+        println!("cargo::error={what}, a header is missing: {HINT}");
+    } else {
+        println!("cargo::error={what}");
+    }
+}

@@ -1,0 +1,97 @@
+//! Capabilities: what the process may do, and giving up the rest.
+
+use std::io;
+
+use caps::{CapSet, Capability, CapsHashSet};
+use rustix::thread::set_no_new_privs;
+
+use crate::Error;
+
+/// What a running daemon keeps: links and hooks, raw sockets, BPF, and the verifier's good will.
+const KEPT: [Capability; 4] = [
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_BPF,
+    Capability::CAP_PERFMON,
+];
+
+/// What opening the data path cannot do without.
+const NEEDED: [Capability; 3] = [
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_BPF,
+];
+
+/// Whether the process may open a data path.
+///
+/// # Errors
+/// [`Error::Privileges`], which names what is missing.
+pub fn check_privileges() -> Result<(), Error> {
+    let effective = caps::read(None, CapSet::Effective).map_err(unreadable)?;
+    let missing: Vec<String> = NEEDED
+        .into_iter()
+        .filter(|capability| !effective.contains(capability))
+        .map(|capability| capability.to_string())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Privileges {
+        missing: missing.join(", "),
+    })
+}
+
+/// Gives up every capability but the few that a running daemon needs, for good: neither this
+/// thread nor a program that it starts can get one back. To be called before other threads
+/// start, which would keep theirs.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn drop_capabilities() -> Result<(), Error> {
+    let permitted = caps::read(None, CapSet::Permitted).map_err(unreadable)?;
+    let kept: CapsHashSet = KEPT
+        .into_iter()
+        .filter(|capability| permitted.contains(capability))
+        .collect();
+    set_no_new_privs(true).map_err(|error| refused("no_new_privs", error.into()))?;
+    shrink_bounding_set(&permitted, &kept)?;
+    caps::clear(None, CapSet::Ambient).map_err(|error| refused("ambient", other(error)))?;
+    let sets = [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted];
+    for (set, value) in sets.into_iter().zip([&CapsHashSet::new(), &kept, &kept]) {
+        caps::set(None, set, value).map_err(|error| refused("capset", other(error)))?;
+    }
+    Ok(())
+}
+
+/// Only a process with `CAP_SETPCAP` can do that; any other has no need.
+fn shrink_bounding_set(permitted: &CapsHashSet, kept: &CapsHashSet) -> Result<(), Error> {
+    if !permitted.contains(&Capability::CAP_SETPCAP) {
+        return Ok(());
+    }
+    let bounding = caps::read(None, CapSet::Bounding).map_err(unreadable)?;
+    for capability in bounding.difference(kept) {
+        caps::drop(None, CapSet::Bounding, *capability)
+            .map_err(|error| refused("bounding set", other(error)))?;
+    }
+    Ok(())
+}
+
+fn unreadable(error: caps::errors::CapsError) -> Error {
+    Error::kernel(
+        "cannot read this process's capabilities",
+        other(error),
+        "a sandbox seems to forbid capget(2)",
+    )
+}
+
+fn refused(what: &str, source: io::Error) -> Error {
+    Error::kernel(
+        format!("cannot give up capabilities ({what})"),
+        source,
+        "a sandbox seems to forbid capset(2) or prctl(2)",
+    )
+}
+
+fn other(error: caps::errors::CapsError) -> io::Error {
+    io::Error::other(error)
+}

@@ -1,0 +1,316 @@
+//! Frames on their way up and down: the two headers that bpf/weighbridge.bpf.c writes and reads.
+
+use std::io::IoSlice;
+use std::net::IpAddr;
+
+use pf_engine::decision::{EtherAddresses, Exit, Hook};
+use pf_engine::env::IfIndex;
+use pf_engine::rule::Direction;
+
+use crate::{Error, Reinjection};
+
+/// Bytes of the header in front of a frame on its way up.
+pub(crate) const UPCALL_LEN: usize = 16;
+
+/// Bytes of an Ethernet header without tags.
+pub(crate) const ETHERNET_LEN: usize = 14;
+
+/// Largest IP packet: an IPv6 header and what its 16-bit length can announce (RFC 8200 section
+/// 3). Anything larger is a super-packet, which the kernel cuts up on the way into the TAP.
+pub(crate) const PACKET_MAX: usize = 40 + 65_535;
+
+/// Bytes of the trailer behind a frame on its way down.
+const REINJECTION_LEN: usize = 40;
+
+const MAGIC: u32 = 0x5742_4447;
+
+const MARK_IN_DONE: u32 = 0x1000_0000;
+const MARK_OUT_DONE: u32 = 0x2000_0000;
+const MARK_GENERATED: u32 = 0x4000_0000;
+
+const TO_INGRESS: u32 = 1;
+const TO_EGRESS: u32 = 2;
+const TO_NEIGHBOUR: u32 = 3;
+
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+
+const ETH_P_IP: [u8; 2] = [0x08, 0x00];
+const ETH_P_IPV6: [u8; 2] = [0x86, 0xdd];
+
+/// For a frame whose addresses the kernel writes: any unicast address will do.
+const UNRESOLVED: EtherAddresses = EtherAddresses {
+    source: [2, 0, 0, 0, 0, 0],
+    destination: [2, 0, 0, 0, 0, 0],
+};
+
+/// What a valid frame from the TAP holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Received<'a> {
+    pub(crate) hook: Hook,
+    pub(crate) ether: EtherAddresses,
+    /// IP header first.
+    pub(crate) packet: &'a [u8],
+}
+
+/// Takes a frame from the TAP apart; nothing if it is no upcall.
+pub(crate) fn parse(frame: &[u8]) -> Option<Received<'_>> {
+    let (header, frame) = frame.split_at_checked(UPCALL_LEN)?;
+    let (ethernet, packet) = frame.split_at_checked(ETHERNET_LEN)?;
+    if word(header, 0)? != MAGIC {
+        return None;
+    }
+    let direction = match word(header, 8)? {
+        0 => Direction::In,
+        1 => Direction::Out,
+        _ => return None,
+    };
+    let interface = IfIndex(word(header, 4)?);
+    Some(Received {
+        hook: Hook {
+            interface,
+            direction,
+        },
+        ether: EtherAddresses {
+            destination: ethernet.get(..6)?.try_into().ok()?,
+            source: ethernet.get(6..12)?.try_into().ok()?,
+        },
+        packet,
+    })
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let word = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*word))
+}
+
+/// What goes around a packet on its way down.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    ethernet: [u8; ETHERNET_LEN],
+    trailer: [u8; REINJECTION_LEN],
+}
+
+impl Envelope {
+    /// The envelope for `packet`, which came in a frame with the addresses `ether`.
+    /// `neighbours` tells where the neighbours of an interface are known: itself, or its bridge.
+    pub(crate) fn new(
+        packet: &[u8],
+        ether: Option<EtherAddresses>,
+        to: Reinjection,
+        neighbours: impl FnOnce(IfIndex) -> IfIndex,
+    ) -> Result<Self, Error> {
+        let target = Target::new(ether, to, neighbours).ok_or(Error::NoFrameAddresses)?;
+        Ok(Self {
+            ethernet: ethernet(target.ether, packet),
+            trailer: target.trailer(),
+        })
+    }
+
+    /// The frame, in pieces.
+    pub(crate) fn around<'a>(&'a self, packet: &'a [u8]) -> [IoSlice<'a>; 3] {
+        [
+            IoSlice::new(&self.ethernet),
+            IoSlice::new(packet),
+            IoSlice::new(&self.trailer),
+        ]
+    }
+}
+
+/// What the kernel does with a frame on its way down.
+struct Target {
+    action: u32,
+    interface: IfIndex,
+    mark: u32,
+    next_hop: Option<IpAddr>,
+    ether: EtherAddresses,
+}
+
+impl Target {
+    /// Nothing if the frame needs addresses that are not there.
+    fn new(
+        ether: Option<EtherAddresses>,
+        to: Reinjection,
+        neighbours: impl FnOnce(IfIndex) -> IfIndex,
+    ) -> Option<Self> {
+        let (hook, exit, generated) = match to {
+            Reinjection::Back(hook) => return Self::back(hook, ether?.reversed()),
+            Reinjection::Decided(hook, exit) => (hook, exit, 0),
+            Reinjection::Generated(hook, exit) => (hook, exit, MARK_GENERATED),
+        };
+        let mut target = match exit {
+            Exit::Continue => Self::behind(hook, ether?),
+            Exit::Gateway {
+                interface,
+                next_hop,
+            } => Self {
+                action: TO_NEIGHBOUR,
+                next_hop: Some(next_hop),
+                ..Self::out_of(neighbours(interface), UNRESOLVED)
+            },
+            Exit::Wire { interface, ether } => Self::out_of(interface, ether),
+        };
+        target.mark |= generated;
+        Some(target)
+    }
+
+    /// On its way from the hook that it met.
+    fn behind(hook: Hook, ether: EtherAddresses) -> Self {
+        match hook.direction {
+            Direction::In => Self::into(hook.interface, ether),
+            Direction::Out => Self::out_of(hook.interface, ether),
+        }
+    }
+
+    /// To the sender of the packet that met the hook; `ether` is reversed already.
+    fn back(hook: Hook, ether: EtherAddresses) -> Option<Self> {
+        let target = match hook.direction {
+            Direction::In => Self::out_of(hook.interface, ether),
+            Direction::Out => Self::into(hook.interface, ether),
+        };
+        is_unicast(ether.source).then_some(Self {
+            mark: MARK_GENERATED,
+            ..target
+        })
+    }
+
+    fn into(interface: IfIndex, ether: EtherAddresses) -> Self {
+        Self {
+            action: TO_INGRESS,
+            interface,
+            mark: MARK_IN_DONE,
+            next_hop: None,
+            ether,
+        }
+    }
+
+    fn out_of(interface: IfIndex, ether: EtherAddresses) -> Self {
+        Self {
+            action: TO_EGRESS,
+            interface,
+            mark: MARK_OUT_DONE,
+            next_hop: None,
+            ether,
+        }
+    }
+
+    fn trailer(&self) -> [u8; REINJECTION_LEN] {
+        let (family, next_hop) = next_hop(self.next_hop);
+        let mut trailer = [0; REINJECTION_LEN];
+        let fields = [MAGIC, self.action, self.interface.0, self.mark, family];
+        for (to, field) in trailer.chunks_exact_mut(4).zip(fields) {
+            to.copy_from_slice(&field.to_ne_bytes());
+        }
+        trailer[20..36].copy_from_slice(&next_hop);
+        trailer
+    }
+}
+
+/// Family and address in network byte order, as `struct bpf_redir_neigh` has them.
+fn next_hop(next_hop: Option<IpAddr>) -> (u32, [u8; 16]) {
+    match next_hop {
+        None => (0, [0; 16]),
+        Some(IpAddr::V4(address)) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&address.octets());
+            (AF_INET, bytes)
+        }
+        Some(IpAddr::V6(address)) => (AF_INET6, address.octets()),
+    }
+}
+
+fn ethernet(ether: EtherAddresses, packet: &[u8]) -> [u8; ETHERNET_LEN] {
+    let is_v6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
+    let mut header = [0; ETHERNET_LEN];
+    header[..6].copy_from_slice(&ether.destination);
+    header[6..12].copy_from_slice(&ether.source);
+    header[12..].copy_from_slice(if is_v6 { &ETH_P_IPV6 } else { &ETH_P_IP });
+    header
+}
+
+/// IEEE 802 section 8.2.2: the lowest bit of the first byte marks a group.
+fn is_unicast(address: [u8; 6]) -> bool {
+    address[0] & 1 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOOK: Hook = Hook {
+        interface: IfIndex(7),
+        direction: Direction::In,
+    };
+    const ETHER: EtherAddresses = EtherAddresses {
+        source: [2, 0, 0, 0, 0, 1],
+        destination: [2, 0, 0, 0, 0, 2],
+    };
+
+    fn upcall(magic: u32, direction: u32) -> Vec<u8> {
+        let mut frame = Vec::new();
+        for field in [magic, 7, direction, 0] {
+            frame.extend(field.to_ne_bytes());
+        }
+        frame.extend([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
+        frame.extend([0x45, 0]);
+        frame
+    }
+
+    fn target(to: Reinjection) -> Target {
+        Target::new(Some(ETHER), to, |_| IfIndex(9)).expect("a target")
+    }
+
+    #[test]
+    fn an_upcall_is_taken_apart() {
+        let frame = upcall(MAGIC, 0);
+        let received = parse(&frame).expect("valid");
+        assert_eq!(received.hook, HOOK);
+        assert_eq!(received.ether, ETHER);
+        assert_eq!(received.packet, [0x45, 0]);
+    }
+
+    #[test]
+    fn what_is_no_upcall_is_refused() {
+        assert_eq!(parse(&upcall(MAGIC + 1, 0)), None);
+        assert_eq!(parse(&upcall(MAGIC, 2)), None);
+        assert_eq!(parse(&upcall(MAGIC, 0)[..29]), None);
+        assert_eq!(parse(&[]), None);
+    }
+
+    #[test]
+    fn a_gateway_is_looked_up_where_its_neighbours_are_known() {
+        let next_hop = "192.168.0.1".parse().expect("an address");
+        let exit = Exit::Gateway {
+            interface: IfIndex(3),
+            next_hop,
+        };
+        let trailer = target(Reinjection::Decided(HOOK, exit)).trailer();
+        assert_eq!(word(&trailer, 4), Some(TO_NEIGHBOUR));
+        assert_eq!(word(&trailer, 8), Some(9));
+        assert_eq!(word(&trailer, 12), Some(MARK_OUT_DONE));
+        assert_eq!(trailer[20..24], [192, 168, 0, 1]);
+    }
+
+    #[test]
+    fn an_answer_goes_back_with_reversed_addresses_and_is_not_looked_at_again() {
+        let back = target(Reinjection::Back(HOOK));
+        assert_eq!((back.action, back.mark), (TO_EGRESS, MARK_GENERATED));
+        assert_eq!(back.ether, ETHER.reversed());
+    }
+
+    #[test]
+    fn an_answer_to_a_group_has_no_sender() {
+        let ether = EtherAddresses {
+            destination: [0xff; 6],
+            ..ETHER
+        };
+        assert!(Target::new(Some(ether), Reinjection::Back(HOOK), |_| IfIndex(9)).is_none());
+    }
+
+    #[test]
+    fn a_generated_packet_keeps_its_mark_behind_the_hook() {
+        let target = target(Reinjection::Generated(HOOK, Exit::Continue));
+        assert_eq!(target.action, TO_INGRESS);
+        assert_eq!(target.mark, MARK_IN_DONE | MARK_GENERATED);
+    }
+}

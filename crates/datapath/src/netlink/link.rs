@@ -1,0 +1,214 @@
+//! Network devices: reading and changing them.
+
+use std::io;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkFlags,
+    LinkInfo, LinkLayerType, LinkMessage,
+};
+
+use super::connection::Connection;
+
+/// What we need to know about a network device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) mtu: u32,
+    pub(crate) mac: Vec<u8>,
+    pub(crate) alias: String,
+    pub(crate) up: bool,
+    pub(crate) loopback: bool,
+    /// Whether its frames begin with an Ethernet header.
+    pub(crate) ethernet: bool,
+    /// The device it is a port of (a bridge, a bond, …).
+    pub(crate) controller: Option<u32>,
+    /// Settings, if it is a bridge.
+    pub(crate) bridge: Option<BridgeSettings>,
+    /// Settings, if it is a port of a bridge.
+    pub(crate) port: Option<PortSettings>,
+    /// Packets that its queue had no room for.
+    pub(crate) tx_dropped: u64,
+}
+
+/// Settings of a bridge, as the kernel keeps them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BridgeSettings {
+    pub(crate) stp: bool,
+    /// In hundredths of a second.
+    pub(crate) forward_delay: u32,
+    /// In hundredths of a second; 0: entries never expire.
+    pub(crate) ageing: u32,
+}
+
+/// Settings of a port of a bridge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PortSettings {
+    /// Which of the addresses 01:80:c2:00:00:0x it forwards, one bit each.
+    pub(crate) group_forward: u16,
+}
+
+impl Link {
+    fn from_message(message: LinkMessage) -> Self {
+        let mut link = Self {
+            index: message.header.index,
+            up: message.header.flags.contains(LinkFlags::Up),
+            loopback: message.header.flags.contains(LinkFlags::Loopback),
+            ethernet: matches!(
+                message.header.link_layer_type,
+                LinkLayerType::Ether | LinkLayerType::Loopback
+            ),
+            ..Self::default()
+        };
+        for attribute in message.attributes {
+            link.take(attribute);
+        }
+        link
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the kernel tells far more than we need"
+    )]
+    fn take(&mut self, attribute: LinkAttribute) {
+        match attribute {
+            LinkAttribute::IfName(name) => self.name = name,
+            LinkAttribute::IfAlias(alias) => self.alias = alias,
+            LinkAttribute::Mtu(mtu) => self.mtu = mtu,
+            LinkAttribute::Address(mac) => self.mac = mac,
+            LinkAttribute::Controller(index) => self.controller = Some(index),
+            LinkAttribute::Stats64(statistics) => self.tx_dropped = statistics.tx_dropped,
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    self.take_info(info);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "only bridges and their ports matter"
+    )]
+    fn take_info(&mut self, info: LinkInfo) {
+        match info {
+            LinkInfo::Kind(InfoKind::Bridge) => {
+                self.bridge.get_or_insert_default();
+            }
+            LinkInfo::Data(InfoData::Bridge(settings)) => {
+                let bridge = self.bridge.get_or_insert_default();
+                settings.iter().for_each(|setting| bridge.take(setting));
+            }
+            LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
+                let port = self.port.get_or_insert_default();
+                settings.iter().for_each(|setting| port.take(setting));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl BridgeSettings {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a bridge has many more settings"
+    )]
+    fn take(&mut self, setting: &InfoBridge) {
+        match setting {
+            InfoBridge::StpState(state) => self.stp = u32::from(*state) != 0,
+            InfoBridge::ForwardDelay(delay) => self.forward_delay = *delay,
+            InfoBridge::AgeingTime(ageing) => self.ageing = *ageing,
+            _ => {}
+        }
+    }
+}
+
+impl PortSettings {
+    fn take(&mut self, setting: &InfoBridgePort) {
+        if let InfoBridgePort::GroupFwdMask(mask) = setting {
+            self.group_forward = *mask;
+        }
+    }
+}
+
+/// All devices, ordered by number.
+pub(crate) fn list(connection: &Connection) -> io::Result<Vec<Link>> {
+    let answers = connection.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    let mut links: Vec<Link> = answers.into_iter().filter_map(link_of).collect();
+    links.sort_by_key(|link| link.index);
+    Ok(links)
+}
+
+/// The device with this number.
+pub(crate) fn by_index(connection: &Connection, index: u32) -> io::Result<Link> {
+    one(connection, message(index))
+}
+
+/// The device with this name.
+pub(crate) fn by_name(connection: &Connection, name: &str) -> io::Result<Link> {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+    one(connection, message)
+}
+
+fn one(connection: &Connection, message: LinkMessage) -> io::Result<Link> {
+    let answers = connection.ask(RouteNetlinkMessage::GetLink(message))?;
+    answers
+        .into_iter()
+        .find_map(link_of)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+fn link_of(answer: RouteNetlinkMessage) -> Option<Link> {
+    let RouteNetlinkMessage::NewLink(message) = answer else {
+        return None;
+    };
+    Some(Link::from_message(message))
+}
+
+fn message(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+/// Changes attributes of a device.
+pub(crate) fn set(
+    connection: &Connection,
+    index: u32,
+    attributes: Vec<LinkAttribute>,
+) -> io::Result<()> {
+    let mut message = message(index);
+    message.attributes = attributes;
+    connection.act(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Sets those flags of `mask` that are in `flags`, clears the others of `mask`.
+pub(crate) fn set_flags(
+    connection: &Connection,
+    index: u32,
+    flags: LinkFlags,
+    mask: LinkFlags,
+) -> io::Result<()> {
+    let mut message = message(index);
+    message.header.flags = flags;
+    message.header.change_mask = mask;
+    connection.act(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Brings a device up or down.
+pub(crate) fn set_up(connection: &Connection, index: u32, up: bool) -> io::Result<()> {
+    let flags = if up {
+        LinkFlags::Up
+    } else {
+        LinkFlags::empty()
+    };
+    set_flags(connection, index, flags, LinkFlags::Up)
+}
+
+/// Removes a device.
+pub(crate) fn delete(connection: &Connection, index: u32) -> io::Result<()> {
+    connection.act(RouteNetlinkMessage::DelLink(message(index)), 0)
+}

@@ -1,0 +1,213 @@
+//! The BPF program: loading, attaching, counters.
+
+use std::io;
+
+use aya::maps::PerCpuArray;
+use aya::programs::tc::{NlOptions, SchedClassifierLinkId, TcAttachOptions, TcError};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfLoader};
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use crate::{Attachment, Error};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weighbridge.bpf.o"));
+
+/// Oldest kernel that has all the program needs, by the version that distributions ship:
+/// `bpf_redirect_neigh` with a given next hop is of 5.10.
+const OLDEST_KERNEL: KernelVersion = KernelVersion::new(5, 15, 0);
+const OLDEST_KERNEL_NAME: &str = "5.15";
+
+/// First kernel with TCX.
+const TCX_KERNEL: KernelVersion = KernelVersion::new(6, 6, 0);
+
+const HOOK_IN: &str = "hook_in";
+const HOOK_OUT: &str = "hook_out";
+const REINJECT: &str = "reinject";
+const COUNTERS: &str = "counters";
+
+/// Counters of the program, in the order of its `enum counter`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Counter {
+    Upcalls,
+    Reinjected,
+    NotIp,
+    Decided,
+    UpcallFailed,
+    Refused,
+}
+
+#[derive(Debug)]
+pub(crate) struct Program {
+    ebpf: Ebpf,
+    attachment: Attachment,
+}
+
+/// The hooks of one interface.
+#[derive(Debug)]
+pub(crate) struct Hooks {
+    ingress: SchedClassifierLinkId,
+    egress: SchedClassifierLinkId,
+}
+
+impl Program {
+    /// Loads the program for the TAP with this number.
+    pub(crate) fn load(tap: u32, attachment: Attachment) -> Result<Self, Error> {
+        lift_memory_limit();
+        let mut ebpf = EbpfLoader::new()
+            .override_global("tap", &tap, true)
+            .load(OBJECT)
+            .map_err(|error| not_loaded(io::Error::other(error)))?;
+        for name in [HOOK_IN, HOOK_OUT, REINJECT] {
+            program(&mut ebpf, name)?
+                .load()
+                .map_err(|error| not_loaded(io::Error::other(error)))?;
+        }
+        Ok(Self { ebpf, attachment })
+    }
+
+    /// Puts the reinjection on the TAP, for as long as the TAP lives.
+    pub(crate) fn attach_reinjection(&mut self, tap: &str) -> Result<(), Error> {
+        self.attach_one(REINJECT, tap, TcAttachType::Ingress)
+            .map(drop)
+    }
+
+    /// Puts both hooks on an interface, or none.
+    pub(crate) fn attach(&mut self, interface: &str) -> Result<Hooks, Error> {
+        let ingress = self.attach_one(HOOK_IN, interface, TcAttachType::Ingress)?;
+        match self.attach_one(HOOK_OUT, interface, TcAttachType::Egress) {
+            Ok(egress) => Ok(Hooks { ingress, egress }),
+            Err(error) => {
+                self.detach_one(HOOK_IN, ingress);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the hooks off; harmless when the interface is gone.
+    pub(crate) fn detach(&mut self, hooks: Hooks) {
+        self.detach_one(HOOK_IN, hooks.ingress);
+        self.detach_one(HOOK_OUT, hooks.egress);
+    }
+
+    /// The sum of a counter over all CPUs.
+    pub(crate) fn counter(&self, counter: Counter) -> u64 {
+        let values = self.ebpf.map(COUNTERS).and_then(|map| {
+            let map: PerCpuArray<_, u64> = map.try_into().ok()?;
+            map.get(&(counter as u32), 0).ok()
+        });
+        values.map_or(0, |values| values.iter().sum())
+    }
+
+    fn attach_one(
+        &mut self,
+        name: &str,
+        interface: &str,
+        at: TcAttachType,
+    ) -> Result<SchedClassifierLinkId, Error> {
+        let options = self
+            .options(interface)
+            .map_err(|error| not_attached(interface, error))?;
+        program(&mut self.ebpf, name)?
+            .attach_with_options(interface, at, options)
+            .map_err(|error| not_attached(interface, io_error(error)))
+    }
+
+    fn options(&self, interface: &str) -> io::Result<TcAttachOptions> {
+        match self.attachment {
+            Attachment::Tcx => Ok(TcAttachOptions::TcxOrder(LinkOrder::default())),
+            Attachment::Clsact => {
+                add_clsact(interface)?;
+                Ok(TcAttachOptions::Netlink(NlOptions::default()))
+            }
+        }
+    }
+
+    fn detach_one(&mut self, name: &str, link: SchedClassifierLinkId) {
+        let detached = program(&mut self.ebpf, name).map(|program| program.detach(link));
+        // An interface that is gone took its hooks along.
+        if let Ok(Err(error)) = detached {
+            tracing::debug!(%error, name, "hook was gone already");
+        }
+    }
+}
+
+impl Attachment {
+    /// The best that this kernel has.
+    pub(crate) fn of_this_kernel() -> Result<Self, Error> {
+        let running = KernelVersion::current()
+            .map_err(|error| not_loaded(io::Error::other(error.to_string())))?;
+        if running < OLDEST_KERNEL {
+            let release = rustix::system::uname();
+            return Err(Error::KernelTooOld {
+                found: release.release().to_string_lossy().into_owned(),
+                needed: OLDEST_KERNEL_NAME,
+            });
+        }
+        if running < TCX_KERNEL {
+            return Ok(Self::Clsact);
+        }
+        Ok(Self::Tcx)
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, Error> {
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| not_loaded(io::ErrorKind::NotFound.into()))?;
+    program
+        .try_into()
+        .map_err(|error: ProgramError| not_loaded(io::Error::other(error)))
+}
+
+fn add_clsact(interface: &str) -> io::Result<()> {
+    match tc::qdisc_add_clsact(interface) {
+        Ok(()) | Err(TcError::AlreadyAttached) => Ok(()),
+        Err(error) => match io_error(error) {
+            error if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+/// Before Linux 5.11 maps count against the memory that a process may lock.
+fn lift_memory_limit() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+        tracing::debug!(%error, "the limit for locked memory stays");
+    }
+}
+
+/// What the kernel said, which is where the chain of errors begins.
+fn io_error(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(current) = cause {
+        let said = current.downcast_ref::<io::Error>();
+        if let Some(number) = said.and_then(io::Error::raw_os_error) {
+            return io::Error::from_raw_os_error(number);
+        }
+        cause = current.source();
+    }
+    io::Error::other(error)
+}
+
+fn not_loaded(source: io::Error) -> Error {
+    Error::kernel(
+        "cannot load the BPF program",
+        source,
+        "run as root on a kernel with CONFIG_BPF_SYSCALL, CONFIG_NET_CLS_BPF and \
+         CONFIG_NET_CLS_ACT",
+    )
+}
+
+fn not_attached(interface: &str, source: io::Error) -> Error {
+    Error::kernel(
+        format!("cannot put the hooks on {interface}"),
+        source,
+        "`ip link` shows whether it is still there; the kernel needs TCX (6.6) or clsact \
+         (CONFIG_NET_SCH_INGRESS)",
+    )
+}

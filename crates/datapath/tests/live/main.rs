@@ -1,0 +1,5 @@
+//! The data path on real packets. Needs root; each test has network namespaces of its own, and
+//! nothing leaves them.
+
+mod frames;
+mod support;
