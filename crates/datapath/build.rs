@@ -1,5 +1,8 @@
 //! Compiles the BPF program with clang.
-#![expect(clippy::print_stdout, reason = "a build script talks to cargo that way")]
+#![expect(
+    clippy::print_stdout,
+    reason = "a build script talks to cargo that way"
+)]
 
 use std::env;
 use std::io;
@@ -29,7 +32,15 @@ fn main() -> ExitCode {
 fn compile(clang: &str) -> io::Result<Output> {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     Command::new(clang)
-        .args(["-target", target(), "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror"])
+        .args([
+            "-target",
+            target(),
+            "-mcpu=v3",
+            "-O2",
+            "-g",
+            "-Wall",
+            "-Werror",
+        ])
         .args(["-fdebug-compilation-dir", "."]) // no path of the building machine in the object
         .args(multiarch_include())
         .args(["-c", SOURCE, "-o"])

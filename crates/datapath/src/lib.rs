@@ -169,7 +169,8 @@ impl Datapath {
             return Ok(());
         }
         let hooks = self.program.attach(&link.name)?;
-        self.attached.insert(interface, Attached { hooks, neighbours });
+        self.attached
+            .insert(interface, Attached { hooks, neighbours });
         Ok(())
     }
 

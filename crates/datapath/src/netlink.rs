@@ -1,16 +1,22 @@
 //! Links, addresses and bridges through rtnetlink.
 
+mod address;
+mod apply;
+mod bridge;
 pub(crate) mod connection;
+mod interfaces;
 pub(crate) mod link;
 mod monitor;
-
-use std::io;
+mod route;
+mod undo;
 
 use links::WantedLinks;
 use pf_engine::env::Interface;
 
 use crate::Error;
 use crate::netlink::connection::Connection;
+use crate::netlink::interfaces::Given;
+use crate::netlink::undo::Undo;
 
 pub use crate::netlink::monitor::Monitor;
 
@@ -18,14 +24,16 @@ pub use crate::netlink::monitor::Monitor;
 #[derive(Debug)]
 pub struct Netlink {
     connection: Connection,
+    given: Given,
 }
 
 /// What was done to make links as wanted, so that it can be undone.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Applied {
-    /// One line for each step, for people.
+    /// One line for each step, for people. A line with `warning:` tells what was not done.
     pub steps: Vec<String>,
+    undo: Vec<Undo>,
 }
 
 impl Netlink {
@@ -34,16 +42,23 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub fn open() -> Result<Self, Error> {
-        connect().map(|connection| Self { connection })
+        Ok(Self {
+            connection: connect()?,
+            given: Given::default(),
+        })
     }
 
-    /// All interfaces with their addresses, ordered by number.
+    /// All interfaces with their addresses, ordered by number. A bridge port has the addresses
+    /// that [`Netlink::apply`] of this very connection gave to its bridge for it; the bridge has
+    /// them too.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn interfaces(&mut self) -> Result<Vec<Interface>, Error> {
-        let links = link::list(&self.connection).map_err(|e| refused("cannot list", e))?;
-        Ok(links.into_iter().map(|l| Interface { index: pf_engine::env::IfIndex(l.index), name: l.name, groups: vec![], mtu: l.mtu, addresses: vec![], loopback: l.loopback}).collect())
+        interfaces::list(&self.connection, &self.given).map_err(|error| {
+            let hint = "rtnetlink must be reachable (AF_NETLINK)";
+            Error::kernel("cannot list the interfaces", error, hint)
+        })
     }
 
     /// Makes the links as wanted. Applying twice changes nothing. On an error, what was done is
@@ -52,19 +67,20 @@ impl Netlink {
     /// # Errors
     /// When an interface does not exist or the kernel refuses.
     pub fn apply(&mut self, wanted: &WantedLinks) -> Result<Applied, Error> {
-        todo!()
+        let applied = apply::apply(&self.connection, wanted)?;
+        self.given.learn(wanted);
+        Ok(applied)
     }
 
     /// Undoes what [`Netlink::apply`] did, as far as it is still there.
     pub fn undo(&mut self, applied: Applied) {
-        todo!()
+        undo::all(&self.connection, applied.undo);
     }
 }
 
 pub(crate) fn connect() -> Result<Connection, Error> {
-    Connection::open().map_err(|error| refused("cannot open a netlink socket", error))
-}
-
-fn refused(what: &str, source: io::Error) -> Error {
-    Error::kernel(what, source, "run as root")
+    Connection::open().map_err(|error| {
+        let hint = "the kernel and a sandbox, if there is one, must allow AF_NETLINK";
+        Error::kernel("cannot open a netlink socket", error, hint)
+    })
 }

@@ -54,7 +54,10 @@ impl Tap {
 
     /// Size of the queue, and nothing that makes the kernel talk on it by itself.
     fn set_up(&self, connection: &Connection) -> io::Result<()> {
-        let attributes = vec![LinkAttribute::Mtu(MTU), LinkAttribute::TxQueueLen(QUEUE_LEN)];
+        let attributes = vec![
+            LinkAttribute::Mtu(MTU),
+            LinkAttribute::TxQueueLen(QUEUE_LEN),
+        ];
         link::set(connection, self.index, attributes)?;
         let quiet = LinkFlags::Noarp | LinkFlags::Multicast;
         link::set_flags(connection, self.index, LinkFlags::Noarp, quiet)?;

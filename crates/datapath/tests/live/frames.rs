@@ -22,7 +22,10 @@ fn ping_and_tcp_cross_the_bridge_packet_by_packet_with_offloads_on() {
     let statistics = daemon.stop();
     assert_eq!(statistics.upcall_failed, 0);
     assert_eq!(statistics.refused, 0);
-    assert_eq!(statistics.reinjected + statistics.queue_full, statistics.upcalls);
+    assert_eq!(
+        statistics.reinjected + statistics.queue_full,
+        statistics.upcalls
+    );
     println!("{statistics:?}");
 }
 

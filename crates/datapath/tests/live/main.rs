@@ -2,4 +2,5 @@
 //! nothing leaves them.
 
 mod frames;
+mod links;
 mod support;

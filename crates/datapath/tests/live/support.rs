@@ -103,8 +103,14 @@ impl Lab {
 
     pub(crate) fn static_neighbours(&self) {
         let neigh = "neigh replace";
-        self.ip("a", &format!("{neigh} 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0"));
-        self.ip("b", &format!("{neigh} 10.0.0.1 lladdr 02:00:00:00:00:01 dev eth0"));
+        self.ip(
+            "a",
+            &format!("{neigh} 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0"),
+        );
+        self.ip(
+            "b",
+            &format!("{neigh} 10.0.0.1 lladdr 02:00:00:00:00:01 dev eth0"),
+        );
     }
 
     /// Runs `ip` on a host.
@@ -310,6 +316,9 @@ fn run(program: &str, arguments: &[&str]) -> String {
         .unwrap_or_else(|error| panic!("{program}: {error}"));
     let stderr = String::from_utf8_lossy(&output.stderr);
     let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{program} {arguments:?}: {stdout}{stderr}");
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {stdout}{stderr}"
+    );
     stdout.into_owned()
 }

@@ -1,0 +1,122 @@
+//! Routes: which interfaces lead out, and keeping routes when an address moves.
+
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::connection::Connection;
+
+/// One way to everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DefaultRoute {
+    /// Number of the interface.
+    pub(crate) interface: u32,
+    pub(crate) gateway: Option<IpAddr>,
+}
+
+/// All unicast routes of both families.
+pub(crate) fn list(connection: &Connection) -> io::Result<Vec<RouteMessage>> {
+    let mut routes = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        for answer in connection.dump(&RouteNetlinkMessage::GetRoute(message))? {
+            if let RouteNetlinkMessage::NewRoute(route) = answer
+                && route.header.kind == RouteType::Unicast
+            {
+                routes.push(route);
+            }
+        }
+    }
+    Ok(routes)
+}
+
+/// All ways to everywhere.
+pub(crate) fn defaults(routes: &[RouteMessage]) -> Vec<DefaultRoute> {
+    routes
+        .iter()
+        .filter(|route| route.header.destination_prefix_length == 0)
+        .flat_map(ways)
+        .collect()
+}
+
+fn ways(route: &RouteMessage) -> Vec<DefaultRoute> {
+    let own = way(interface(route), &route.attributes);
+    let shared = route.attributes.iter().flat_map(|attribute| {
+        let RouteAttribute::MultiPath(hops) = attribute else {
+            return Vec::new();
+        };
+        let ways = hops
+            .iter()
+            .filter_map(|hop| way(Some(hop.interface_index), &hop.attributes));
+        ways.collect()
+    });
+    own.into_iter().chain(shared).collect()
+}
+
+fn way(interface: Option<u32>, attributes: &[RouteAttribute]) -> Option<DefaultRoute> {
+    let gateway = attributes.iter().find_map(|attribute| {
+        if let RouteAttribute::Gateway(RouteAddress::Inet(address)) = attribute {
+            return Some(IpAddr::V4(*address));
+        }
+        if let RouteAttribute::Gateway(RouteAddress::Inet6(address)) = attribute {
+            return Some(IpAddr::V6(*address));
+        }
+        None
+    });
+    interface.map(|interface| DefaultRoute { interface, gateway })
+}
+
+fn interface(route: &RouteMessage) -> Option<u32> {
+    route.attributes.iter().find_map(|attribute| {
+        let RouteAttribute::Oif(interface) = attribute else {
+            return None;
+        };
+        Some(*interface)
+    })
+}
+
+/// The routes out of an interface that someone made: those that are lost with its address.
+pub(crate) fn made_through(routes: &[RouteMessage], through: u32) -> Vec<RouteMessage> {
+    routes
+        .iter()
+        .filter(|route| route.header.protocol != RouteProtocol::Kernel)
+        .filter(|route| interface(route) == Some(through))
+        .map(reusable)
+        .collect()
+}
+
+/// Without what only the kernel may say.
+fn reusable(route: &RouteMessage) -> RouteMessage {
+    let mut route = route.clone();
+    route.header.flags &= RouteFlags::Onlink;
+    route
+        .attributes
+        .retain(|attribute| !matches!(attribute, RouteAttribute::CacheInfo(_)));
+    route
+}
+
+/// The same route out of another interface.
+pub(crate) fn moved(route: &RouteMessage, to: u32) -> RouteMessage {
+    let mut route = route.clone();
+    for attribute in &mut route.attributes {
+        if let RouteAttribute::Oif(interface) = attribute {
+            *interface = to;
+        }
+    }
+    route
+}
+
+/// Adds a route, unless it is there.
+pub(crate) fn add(connection: &Connection, route: RouteMessage) -> io::Result<()> {
+    let flags = NLM_F_CREATE | NLM_F_EXCL;
+    match connection.act(RouteNetlinkMessage::NewRoute(route), flags) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
