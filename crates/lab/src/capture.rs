@@ -20,6 +20,10 @@ use crate::namespace::Namespace;
 const ALL_FRAMES: u16 = 3;
 /// What a capture may fall behind before the kernel drops frames.
 const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
+/// A segmentation-offloaded packet is no longer than this.
+const LONGEST_FRAME: usize = 128 * 1024;
+/// Ethernet, IP and TCP headers, all with their options.
+const HEADERS: usize = 14 + 60 + 60;
 const POLL: Duration = Duration::from_millis(50);
 
 /// Everything that crosses one port of a namespace, both ways, Ethernet header first.
@@ -32,12 +36,21 @@ pub struct Capture {
 impl Capture {
     /// Starts at once.
     pub fn start(namespace: &Namespace, port: &str) -> anyhow::Result<Self> {
+        Self::start_with(namespace, port, LONGEST_FRAME)
+    }
+
+    /// The same, but keeps no more of each frame than its headers: for long transfers.
+    pub fn headers(namespace: &Namespace, port: &str) -> anyhow::Result<Self> {
+        Self::start_with(namespace, port, HEADERS)
+    }
+
+    fn start_with(namespace: &Namespace, port: &str, keep: usize) -> anyhow::Result<Self> {
         let socket = open(namespace, port, Some(ALL_FRAMES))?;
         sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER)?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(POLL))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || collect(&socket, &stopped));
+        let thread = std::thread::spawn(move || collect(&socket, keep, &stopped));
         Ok(Self {
             stop,
             thread: Some(thread),
@@ -106,12 +119,12 @@ fn link_address(port: &str) -> anyhow::Result<LinkAddr> {
     links.next().with_context(|| format!("no port {port} here"))
 }
 
-fn collect(socket: &OwnedFd, stop: &AtomicBool) -> Vec<Vec<u8>> {
+fn collect(socket: &OwnedFd, keep: usize, stop: &AtomicBool) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
-    let mut buffer = vec![0; 128 * 1024];
+    let mut buffer = vec![0; keep];
     while !stop.load(Ordering::Relaxed) {
         // An error is the socket's timeout: nothing came for a moment.
-        if let Ok((_, length)) = rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty()) {
+        if let Ok((length, _)) = rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty()) {
             frames.push(buffer[..length].to_vec());
         }
     }

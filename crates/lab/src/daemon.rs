@@ -125,6 +125,7 @@ impl Weighbridge {
             let log = this.log();
             return Err(error.context(format!("weighbridge did not start; its log:\n{log}")));
         }
+        lab.set_default_route_of_box();
         Ok(this)
     }
 
@@ -233,6 +234,14 @@ impl Weighbridge {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Empties what [`Weighbridge::log`] returns.
+    pub fn forget_log(&self) {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// Whether it still runs.

@@ -26,6 +26,7 @@ pub mod clock;
 pub mod command;
 pub mod counters;
 pub mod daemon;
+pub mod frame;
 pub mod identity;
 pub mod job;
 pub mod namespace;

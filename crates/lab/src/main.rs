@@ -79,7 +79,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
 #[expect(clippy::print_stdout, reason = "the command's answer")]
 fn clean() -> anyhow::Result<()> {
     let removed = identity::clean()?;
-    removed.iter().for_each(|name| println!("removed {name}"));
+    for name in &removed {
+        println!("removed {name}");
+    }
     if removed.is_empty() {
         println!("nothing was left behind");
     }

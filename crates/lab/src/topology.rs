@@ -131,6 +131,14 @@ impl Lab {
         Ok(())
     }
 
+    /// What /etc/mygate does on a BSD box: the Cisco is the box's default gateway. Boxes that
+    /// have no address on that network do without.
+    pub(crate) fn set_default_route_of_box(&self) {
+        let _ = self
+            .namespace(Role::Box)
+            .ip("route replace default via 216.123.120.1");
+    }
+
     fn connect(&self) -> anyhow::Result<()> {
         self.connect_inside()
             .context("building the inside network")?;

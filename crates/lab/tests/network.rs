@@ -6,10 +6,10 @@ use lab::roles::{BOX_FXP0, SERVICES_V4, SERVICES_V6};
 use lab::service::{HTTP, OTHER, sha256_of_bytes};
 use lab::{Capture, Lab, LabConfig, RawSender, Role, counters, requirements};
 
-fn plain(config: LabConfig) -> Lab {
-    let lab = Lab::new(config).unwrap();
-    lab.bridge_plainly().unwrap();
-    lab
+fn plain(config: LabConfig) -> anyhow::Result<Lab> {
+    let lab = Lab::new(config)?;
+    lab.bridge_plainly()?;
+    Ok(lab)
 }
 
 fn unshaped() -> LabConfig {
@@ -24,7 +24,7 @@ fn inside_hosts_reach_the_internet_through_the_bridge_and_the_t1_in_both_familie
     if requirements::skip_test("network") {
         return;
     }
-    let lab = plain(unshaped());
+    let lab = plain(unshaped()).unwrap();
     for role in Role::INSIDE {
         let host = lab.host(role);
         for server in [IpAddr::V4(SERVICES_V4[0]), IpAddr::V6(SERVICES_V6[1])] {
@@ -46,7 +46,7 @@ fn the_t1_has_its_rate_both_ways() {
     if requirements::skip_test("rate") {
         return;
     }
-    let lab = plain(LabConfig::default());
+    let lab = plain(LabConfig::default()).unwrap();
     let host = lab.host(Role::H99);
     let server = SocketAddr::from((SERVICES_V4[0], HTTP));
     let down = host.download(server, 300_000).unwrap().rate();
@@ -63,7 +63,8 @@ fn a_modem_translates_to_its_own_address_and_routes_ipv6_as_it_is() {
     let lab = plain(LabConfig {
         dsl_lines: 3,
         shaped: false,
-    });
+    })
+    .unwrap();
     let bridge = lab.namespace(Role::Box);
     for line in lab.dsl_lines() {
         let (v4, v6) = (SERVICES_V4[0], SERVICES_V6[0]);
@@ -93,7 +94,7 @@ fn the_internet_reaches_servers_inside_and_the_cisco_routes_between_its_networks
     if requirements::skip_test("servers inside") {
         return;
     }
-    let mut lab = plain(unshaped());
+    let mut lab = plain(unshaped()).unwrap();
     lab.serve(Role::H50).unwrap();
     let inside = Role::H50.inside_v4().unwrap();
     let download = lab
@@ -116,7 +117,7 @@ fn a_flow_counter_and_a_capture_agree_on_what_crossed_the_port() {
     if requirements::skip_test("counters") {
         return;
     }
-    let lab = plain(LabConfig::default());
+    let lab = plain(LabConfig::default()).unwrap();
     let host = lab.host(Role::H99);
     let counter = counters::FlowCounter::start(host.namespace(), HTTP).unwrap();
     let capture = Capture::start(host.namespace(), "eth0").unwrap();
@@ -142,7 +143,7 @@ fn raw_frames_with_a_vlan_tag_cross_the_switch_and_are_captured() {
     if requirements::skip_test("raw frames") {
         return;
     }
-    let lab = plain(unshaped());
+    let lab = plain(unshaped()).unwrap();
     let capture = Capture::start(lab.namespace(Role::Cisco), "lan").unwrap();
     let sender = RawSender::open(lab.namespace(Role::H34), "eth0").unwrap();
     let tagged = [
@@ -162,7 +163,7 @@ fn dropping_a_lab_leaves_nothing_behind() {
     if requirements::skip_test("dropping") {
         return;
     }
-    let lab = plain(unshaped());
+    let lab = plain(unshaped()).unwrap();
     let name = lab.namespace(Role::Box).name().to_owned();
     assert!(lab::identity::existing().contains(&name));
     let prefix = name.trim_end_matches("box").to_owned();
