@@ -2,7 +2,7 @@
 //! much it works, on real packets.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -195,10 +195,7 @@ fn measure<W: Write>(
         .context("the bridge does not carry a ping")?;
 
     progress.say("216.28.123.99 downloads over the T1 alone")?;
-    let t1 = checked(
-        host.download(server, T1_BYTES)?,
-        Role::H99.inside_v4().map(Into::into),
-    )?;
+    let t1 = checked(host.download(server, T1_BYTES)?, inside(Role::H99))?;
 
     progress.say("dsl_enable = \"\"; pfctl -f pf.conf")?;
     clock::pause(SETTLE);
@@ -206,7 +203,7 @@ fn measure<W: Write>(
     let flow = FlowCounter::start(host.namespace(), HTTP)?;
 
     progress.say("216.28.123.99 downloads by DSL")?;
-    let modem = Some(lab.dsl_lines()[0].outside_v4.into());
+    let modem = IpAddr::V4(lab.dsl_lines()[0].outside_v4);
     let dsl = checked(host.download(server, DSL_BYTES)?, modem)?;
 
     progress.say("216.28.123.34 downloads by DSL while 216.28.123.50 uses the T1")?;
@@ -239,8 +236,8 @@ fn download_together(lab: &Lab, server: SocketAddr) -> anyhow::Result<(f64, f64)
     let Ok(t1) = other.join() else {
         bail!("216.28.123.50's download panicked")
     };
-    let dsl = checked(dsl, Some(lab.dsl_lines()[0].outside_v4.into()))?;
-    let t1 = checked(t1?, Role::H50.inside_v4().map(Into::into))?;
+    let dsl = checked(dsl, IpAddr::V4(lab.dsl_lines()[0].outside_v4))?;
+    let t1 = checked(t1?, inside(Role::H50))?;
     let over_t1 = port(outside, "t1")?.sent.bytes - before;
     ensure!(
         (t1.bytes..DSL_BYTES).contains(&over_t1),
@@ -250,16 +247,21 @@ fn download_together(lab: &Lab, server: SocketAddr) -> anyhow::Result<(f64, f64)
     Ok((dsl.rate(), t1.rate()))
 }
 
+/// What the internet sees of an inside host that came over the T1.
+fn inside(role: Role) -> IpAddr {
+    IpAddr::V4(role.inside_v4().unwrap_or(Ipv4Addr::UNSPECIFIED))
+}
+
 /// The right bytes, from the right line.
-fn checked(download: Download, from: Option<std::net::IpAddr>) -> anyhow::Result<Download> {
+fn checked(download: Download, from: IpAddr) -> anyhow::Result<Download> {
     ensure!(
         download.sha256 == sha256_of_bytes(download.bytes),
         "the bytes were damaged"
     );
     let seen = download.server_saw.ip();
     ensure!(
-        Some(seen) == from,
-        "the server saw {seen}, not {from:?}: the wrong line"
+        seen == from,
+        "the server saw {seen}, not {from}: the wrong line"
     );
     Ok(download)
 }
