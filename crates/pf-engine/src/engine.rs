@@ -158,7 +158,11 @@ impl Engine {
 
     /// The states whose number is `from` or above, in order: a long listing made in pieces.
     /// Getting to the first of them must not cost a walk over those before it.
-    pub fn states_from(&self, from: StateId, now: Instant) -> impl Iterator<Item = StateView<'_>> {
+    pub fn states_from(
+        &self,
+        from: StateId,
+        now: Instant,
+    ) -> impl Iterator<Item = StateView<'_>> {
         std::iter::from_fn(|| todo!())
     }
 
