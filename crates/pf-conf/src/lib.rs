@@ -1,13 +1,31 @@
 //! pf.conf: text to valid ruleset to text.
+//!
+//! The stages are types: the parser makes statements out of tokens (names unresolved, lists still
+//! lists), the expander makes a [`Ruleset`] out of statements, and only a text without one error
+//! becomes one. Both grammars of PF (`nat on … ->` and `match … nat-to`) are read by one parser;
+//! a [`Dialect`] rules the meaning of what is left out, and the printing.
 
 #![forbid(unsafe_code)]
 
+mod ast;
+mod diagnostic;
+mod expand;
+mod lexer;
+mod limits;
+mod names;
+mod parser;
+mod print;
+mod source;
+mod token;
+
 use std::collections::BTreeMap;
-use std::fmt;
 
 use pf_engine::env::Interface;
-use pf_engine::rule::Rule;
 use pf_engine::ruleset::{Dialect, Ruleset};
+
+pub use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+pub use crate::print::{PrintOptions, print_rule};
+pub use crate::source::Place;
 
 /// Reads the files that a pf.conf names (`include`, `table … file`).
 pub trait SourceReader {
@@ -40,6 +58,9 @@ pub struct LoadOptions {
     pub defines: Vec<(String, String)>,
     /// Interfaces that names in the file are expanded to.
     pub interfaces: Vec<Interface>,
+    /// Where the keys of `source-hash` rules without one come from: a random number that an
+    /// attacker cannot predict. The same seed gives the same keys.
+    pub hash_seed: u64,
 }
 
 /// A pf.conf that was read without one error.
@@ -61,48 +82,15 @@ pub fn load(
     files: &mut dyn SourceReader,
     options: &LoadOptions,
 ) -> Result<Loaded, Diagnostics> {
-    todo!()
-}
-
-/// The errors of one reading, in the order of their places.
-#[derive(Clone, Debug)]
-pub struct Diagnostics {}
-
-impl Diagnostics {
-    /// pfctl's own form, one `file:line: message` each (`--plain`, and when stderr is no
-    /// terminal): `file:line:column: message`, the offending text, what was expected, a hint.
-    #[must_use]
-    pub fn plain(&self) -> String {
-        todo!()
+    let parsed = parser::parse(name, main, files, &options.defines);
+    let expanded = expand::expand(&parsed.statements, options);
+    let mut errors = parsed.errors;
+    errors.extend(expanded.errors);
+    if !errors.is_empty() {
+        return Err(Diagnostics::new(errors, parsed.sources));
     }
-
-    /// For people: source line, caret, expected, hint, macro expansion trail.
-    #[must_use]
-    pub fn rendered(&self, color: bool) -> String {
-        todo!()
-    }
-}
-
-impl fmt::Display for Diagnostics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.plain())
-    }
-}
-
-impl std::error::Error for Diagnostics {}
-
-/// How to print rules.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PrintOptions {
-    /// Whose printing.
-    pub dialect: Dialect,
-    /// `-P` was given: numbers instead of service names (FreeBSD), names instead of numbers
-    /// (OpenBSD).
-    pub swap_service_names: bool,
-}
-
-/// A rule as `pfctl -sr`/`-sn` prints it, without newline.
-#[must_use]
-pub fn print_rule(rule: &Rule, options: PrintOptions) -> String {
-    todo!()
+    Ok(Loaded {
+        ruleset: expanded.ruleset,
+        echo: expanded.echo,
+    })
 }

@@ -1,0 +1,253 @@
+//! What the parser makes of a text: names still unresolved, lists still lists.
+
+use std::net::IpAddr;
+
+use pf_engine::addr::{Family, Prefix, Protocol};
+use pf_engine::rule::{
+    BlockReply, Direction, DynamicAddress, DynamicPart, FlagsMatch, IcmpMatch, Log, PoolKind,
+    PoolPorts, PortMatch, RouteKind, StateMode, StateOptions, StatePolicy, Timeout,
+};
+use pf_engine::ruleset::Limit;
+
+use crate::source::Span;
+
+/// Something and where it was written.
+#[derive(Clone, Debug)]
+pub(crate) struct Spanned<T> {
+    pub(crate) node: T,
+    pub(crate) span: Span,
+}
+
+/// One statement, in the order of the text.
+#[derive(Clone, Debug)]
+pub(crate) enum Statement {
+    Macro { name: String, value: String },
+    Set(SetStatement),
+    Table(Box<TableStatement>),
+    Antispoof(Box<AntispoofStatement>),
+    Rule(Box<RuleStatement>),
+}
+
+/// `set …`.
+#[derive(Clone, Debug)]
+pub(crate) enum SetStatement {
+    Skip(Vec<InterfaceName>),
+    BlockPolicy { returns: bool },
+    StatePolicy(StatePolicy),
+    Limit(Limit, u32),
+    Timeout(Timeout, u32),
+    Optimization(String),
+    NoLoginterface,
+    RequireOrder(bool),
+}
+
+/// `[!] name`.
+#[derive(Clone, Debug)]
+pub(crate) struct InterfaceName {
+    pub(crate) negated: bool,
+    pub(crate) name: String,
+    pub(crate) span: Span,
+}
+
+/// `table <name> …`.
+#[derive(Clone, Debug)]
+pub(crate) struct TableStatement {
+    pub(crate) name: Spanned<String>,
+    pub(crate) persist: bool,
+    pub(crate) constant: bool,
+    pub(crate) counters: bool,
+    pub(crate) contents: Vec<TableContents>,
+}
+
+/// Where addresses of a table come from.
+#[derive(Clone, Debug)]
+pub(crate) enum TableContents {
+    Inline(Vec<Host>),
+    File { path: String, hosts: Vec<Host> },
+}
+
+/// `antispoof …`.
+#[derive(Clone, Debug)]
+pub(crate) struct AntispoofStatement {
+    pub(crate) span: Span,
+    pub(crate) log: Option<Log>,
+    pub(crate) quick: bool,
+    pub(crate) interfaces: Vec<(InterfaceName, bool)>,
+    pub(crate) family: Option<Family>,
+    pub(crate) labels: Vec<Spanned<String>>,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Pass,
+    /// Nothing: whatever `set block-policy` says.
+    Block(Option<BlockReply>),
+    Match,
+    Nat {
+        no: bool,
+    },
+    Rdr {
+        no: bool,
+    },
+    Binat {
+        no: bool,
+    },
+}
+
+impl Verb {
+    /// Rules of the old translation grammar.
+    pub(crate) const fn is_translation(self) -> bool {
+        matches!(
+            self,
+            Self::Nat { .. } | Self::Rdr { .. } | Self::Binat { .. }
+        )
+    }
+}
+
+/// `flags …`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Flags {
+    Any,
+    Match(FlagsMatch),
+}
+
+/// `keep state` and its kin.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) mode: StateMode,
+    pub(crate) options: StateOptions,
+    pub(crate) span: Span,
+}
+
+/// A rule of any kind.
+#[derive(Clone, Debug)]
+pub(crate) struct RuleStatement {
+    pub(crate) span: Span,
+    pub(crate) verb: Verb,
+    pub(crate) nat_pass: bool,
+    pub(crate) direction: Option<Direction>,
+    pub(crate) log: Option<Log>,
+    pub(crate) quick: bool,
+    pub(crate) interfaces: Vec<InterfaceName>,
+    pub(crate) family: Option<Family>,
+    pub(crate) protocols: Vec<Spanned<Protocol>>,
+    pub(crate) source: Side,
+    pub(crate) destination: Side,
+    pub(crate) flags: Option<Spanned<Flags>>,
+    pub(crate) icmp: Vec<Spanned<IcmpMatch>>,
+    pub(crate) icmp_family: Option<Family>,
+    pub(crate) tos: Option<u8>,
+    pub(crate) fragment: Option<Span>,
+    pub(crate) allow_options: Option<Span>,
+    pub(crate) state: Option<State>,
+    pub(crate) labels: Vec<Spanned<String>>,
+    pub(crate) tag: Option<Spanned<String>>,
+    pub(crate) tagged: Option<(bool, Spanned<String>)>,
+    pub(crate) route: Option<(RouteKind, PoolStatement)>,
+    pub(crate) nat: Option<PoolStatement>,
+    pub(crate) rdr: Option<PoolStatement>,
+    pub(crate) binat: Option<PoolStatement>,
+}
+
+impl RuleStatement {
+    pub(crate) const fn new(verb: Verb, span: Span) -> Self {
+        Self {
+            span,
+            verb,
+            nat_pass: false,
+            direction: None,
+            log: None,
+            quick: false,
+            interfaces: Vec::new(),
+            family: None,
+            protocols: Vec::new(),
+            source: Side::ANY,
+            destination: Side::ANY,
+            flags: None,
+            icmp: Vec::new(),
+            icmp_family: None,
+            tos: None,
+            fragment: None,
+            allow_options: None,
+            state: None,
+            labels: Vec::new(),
+            tag: None,
+            tagged: None,
+            route: None,
+            nat: None,
+            rdr: None,
+            binat: None,
+        }
+    }
+}
+
+/// `from …` or `to …`: empty lists stand for any.
+#[derive(Clone, Debug)]
+pub(crate) struct Side {
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) ports: Vec<Spanned<PortMatch>>,
+}
+
+impl Side {
+    pub(crate) const ANY: Self = Self {
+        hosts: Vec::new(),
+        ports: Vec::new(),
+    };
+}
+
+/// One address as it is written.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) negated: bool,
+    pub(crate) kind: HostKind,
+    pub(crate) span: Span,
+}
+
+/// Forms of an address.
+#[derive(Clone, Debug)]
+pub(crate) enum HostKind {
+    Any,
+    NoRoute,
+    UrpfFailed,
+    Table(String),
+    Dynamic(DynamicAddress),
+    Literal {
+        prefix: Prefix,
+        /// `%interface` of a link-local address.
+        scope: Option<String>,
+    },
+    Range(IpAddr, IpAddr),
+    /// An interface, a group, `self`, or a host name.
+    Name(NamedHost),
+}
+
+/// `name[:modifier…][/len]`.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedHost {
+    pub(crate) name: String,
+    pub(crate) part: DynamicPart,
+    pub(crate) no_aliases: bool,
+    pub(crate) prefix_len: Option<u8>,
+}
+
+/// `-> …`, `nat-to …`, `route-to …`.
+#[derive(Clone, Debug)]
+pub(crate) struct PoolStatement {
+    pub(crate) span: Span,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) kind: Option<Spanned<PoolKind>>,
+    pub(crate) random_key: bool,
+    pub(crate) sticky: bool,
+    pub(crate) static_port: Option<Span>,
+    pub(crate) ports: Option<Spanned<PoolPorts>>,
+}
+
+/// One address of a pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Of `(interface address)` and of `interface` alone.
+    pub(crate) interface: Option<String>,
+    /// Nothing for an interface alone.
+    pub(crate) host: Option<Host>,
+}

@@ -1,0 +1,262 @@
+//! Errors with their places, for people and for programs.
+
+use std::fmt;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::source::{Place, Sources, Span};
+
+/// Kind of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Code {
+    /// `PF001`: the text is not in the grammar.
+    Syntax,
+    /// `PF002`: `$name` without a definition.
+    UndefinedMacro,
+    /// `PF003`: in pf.conf(5), but this program cannot do it yet.
+    NotSupported,
+    /// `PF004`: a name of a port, protocol, type, timeout, … that does not exist.
+    UnknownName,
+    /// `PF005`: a number outside of its range.
+    BadNumber,
+    /// `PF006`: what should be an address is none.
+    BadAddress,
+    /// `PF007`: options that exclude or require each other.
+    Conflict,
+    /// `PF008`: nothing is left of a rule once families are compared.
+    NoCombination,
+    /// `PF009`: more than the reader's limits allow.
+    Limit,
+    /// `PF010`: a file cannot be read.
+    File,
+}
+
+impl Code {
+    /// As it is shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Syntax => "PF001",
+            Self::UndefinedMacro => "PF002",
+            Self::NotSupported => "PF003",
+            Self::UnknownName => "PF004",
+            Self::BadNumber => "PF005",
+            Self::BadAddress => "PF006",
+            Self::Conflict => "PF007",
+            Self::NoCombination => "PF008",
+            Self::Limit => "PF009",
+            Self::File => "PF010",
+        }
+    }
+}
+
+/// One error.
+#[derive(Clone, Debug)]
+pub struct Diagnostic {
+    /// Its kind.
+    pub code: Code,
+    /// What is wrong; PF's own words where PF has some.
+    pub message: String,
+    /// What was found or expected at that place.
+    pub detail: Option<String>,
+    /// What may help.
+    pub hint: Option<String>,
+    pub(crate) span: Span,
+}
+
+impl Diagnostic {
+    pub(crate) const fn new(code: Code, span: Span, message: String) -> Self {
+        Self {
+            code,
+            message,
+            detail: None,
+            hint: None,
+            span,
+        }
+    }
+}
+
+/// The errors of one reading, in the order of their places.
+#[derive(Clone, Debug)]
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+    sources: Sources,
+}
+
+impl Diagnostics {
+    pub(crate) fn new(mut list: Vec<Diagnostic>, sources: Sources) -> Self {
+        list.sort_by_key(|error| (error.span.file, error.span.lo));
+        Self { list, sources }
+    }
+
+    /// The errors with their places.
+    pub fn iter(&self) -> impl Iterator<Item = (Place, &Diagnostic)> {
+        self.list
+            .iter()
+            .map(|error| (self.sources.place(error.span), error))
+    }
+
+    /// How many there are, at least one.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// pfctl's own form (`--plain`, and when stderr is no terminal): `file:line: message`, and
+    /// below it, indented, `file:line:column:` with the offending text and what was expected,
+    /// a hint, and the macros that the text came from. Each line ends in a newline.
+    #[must_use]
+    pub fn plain(&self) -> String {
+        self.list
+            .iter()
+            .map(|error| self.plain_one(error))
+            .collect()
+    }
+
+    /// For people: source line, caret, expected, hint, macro expansion trail.
+    #[must_use]
+    pub fn rendered(&self, color: bool) -> String {
+        let renderer = if color {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
+        let mut text = String::new();
+        for error in &self.list {
+            text.push_str(&self.render_one(error, &renderer));
+            text.push('\n');
+        }
+        text
+    }
+
+    fn plain_one(&self, error: &Diagnostic) -> String {
+        let place = self.sources.place(error.span);
+        let Place { file, line, .. } = &place;
+        let detail = error.detail.clone().unwrap_or_else(|| self.found(error));
+        let mut text = format!("{file}:{line}: {}\n    {place}: {detail}\n", error.message);
+        for note in self.trail(error.span) {
+            text.push_str(&format!("    {note}\n"));
+        }
+        if let Some(hint) = &error.hint {
+            text.push_str(&format!("    hint: {hint}\n"));
+        }
+        text
+    }
+
+    /// The offending text, as the file has it.
+    fn found(&self, error: &Diagnostic) -> String {
+        let text = self.sources.text(error.span);
+        let first = text.lines().next().unwrap_or_default().trim();
+        if first.is_empty() {
+            "at the end of the line".to_owned()
+        } else {
+            format!("at `{first}`")
+        }
+    }
+
+    /// `in macro …` for each macro that the place lies in, innermost first.
+    fn trail(&self, span: Span) -> Vec<String> {
+        /// Definitions that use each other, at most this many lines of them.
+        const LONGEST: usize = 8;
+        let mut notes = Vec::new();
+        let mut at = Some(span);
+        while let Some(expansion) = at.and_then(|span| self.sources.expansion(span)) {
+            let defined = expansion.defined.map_or_else(
+                || "defined with -D".to_owned(),
+                |span| format!("defined at {}", self.sources.place(span)),
+            );
+            notes.push(format!(
+                "in macro ${} = \"{}\", {defined}",
+                expansion.name,
+                shorten(&expansion.value)
+            ));
+            at = expansion.defined;
+            if notes.len() == LONGEST {
+                break;
+            }
+        }
+        notes
+    }
+
+    fn render_one(&self, error: &Diagnostic, renderer: &Renderer) -> String {
+        let title = Level::ERROR
+            .primary_title(error.message.as_str())
+            .id(error.code.as_str());
+        let mut group = Group::with_title(title);
+        let file = self.sources.file(error.span.file);
+        if let Some(file) = file {
+            let label = error.detail.clone().unwrap_or_default();
+            let hi = error.span.hi.max(error.span.lo).min(file.text.len());
+            let window = Window::around(&file.text, error.span.lo, hi);
+            let snippet = Snippet::source(window.text)
+                .line_start(self.sources.place(error.span).line)
+                .path(file.name.as_str())
+                .annotation(
+                    AnnotationKind::Primary
+                        .span(window.lo..window.hi)
+                        .label(label),
+                );
+            group = group.element(snippet);
+        }
+        for note in self.trail(error.span) {
+            group = group.element(Level::NOTE.message(note));
+        }
+        if let Some(hint) = &error.hint {
+            group = group.element(Level::HELP.message(hint.as_str()));
+        }
+        renderer.render(&[group])
+    }
+}
+
+/// The lines of a file that a place touches, and the place in them.
+struct Window<'a> {
+    text: &'a str,
+    lo: usize,
+    hi: usize,
+}
+
+impl<'a> Window<'a> {
+    /// Longest piece of a file that is shown.
+    const LONGEST: usize = 4096;
+
+    fn around(text: &'a str, lo: usize, hi: usize) -> Self {
+        let start = text
+            .get(..lo)
+            .and_then(|t| t.rfind('\n'))
+            .map_or(0, |at| at + 1);
+        let end = text
+            .get(hi..)
+            .and_then(|t| t.find('\n'))
+            .map_or(text.len(), |at| hi + at);
+        let piece = text.get(start..end).unwrap_or_default();
+        if piece.len() > Self::LONGEST {
+            return Self {
+                text: "",
+                lo: 0,
+                hi: 0,
+            };
+        }
+        Self {
+            text: piece,
+            lo: lo - start,
+            hi: hi - start,
+        }
+    }
+}
+
+fn shorten(text: &str) -> String {
+    const LONGEST: usize = 60;
+    if text.chars().count() <= LONGEST {
+        return text.to_owned();
+    }
+    text.chars().take(LONGEST).chain("…".chars()).collect()
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.plain())
+    }
+}
+
+impl std::error::Error for Diagnostics {}

@@ -1,0 +1,153 @@
+//! Parsed statements to a valid ruleset: names resolved, lists multiplied, families inferred,
+//! options checked against each other.
+
+mod antispoof;
+mod check;
+mod host;
+mod label;
+mod pool;
+mod rule;
+mod set;
+mod table;
+
+use pf_engine::env::Interface;
+use pf_engine::ruleset::{Dialect, Ruleset};
+
+use crate::LoadOptions;
+use crate::ast::{SetStatement, Statement};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::limits::MAX_ERRORS;
+use crate::source::Span;
+
+/// An error was recorded; the statement is given up.
+pub(crate) struct Bail;
+
+type Expand<T> = Result<T, Bail>;
+
+/// What came out of the statements. Only without errors may the ruleset be used.
+pub(crate) struct Expanded {
+    pub(crate) ruleset: Ruleset,
+    pub(crate) echo: Vec<String>,
+    pub(crate) errors: Vec<Diagnostic>,
+}
+
+/// Expands `statements` in their order.
+pub(crate) fn expand(statements: &[Statement], options: &LoadOptions) -> Expanded {
+    let mut expander = Expander {
+        interfaces: &options.interfaces,
+        ruleset: Ruleset {
+            dialect: options.dialect,
+            ..Ruleset::default()
+        },
+        echo: Vec::new(),
+        errors: Vec::new(),
+        block_returns: false,
+        require_order: options.dialect == Dialect::OpenBsd3,
+        section: Section::Options,
+        seed: options.hash_seed,
+    };
+    for statement in statements {
+        // A failed statement has recorded its error; the others are read all the same.
+        let _ = expander.statement(statement);
+        if expander.errors.len() >= MAX_ERRORS {
+            break;
+        }
+    }
+    Expanded {
+        ruleset: expander.ruleset,
+        echo: expander.echo,
+        errors: expander.errors,
+    }
+}
+
+/// Parts of a pf.conf in the order that `set require-order` demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Section {
+    Options,
+    Translation,
+    Filter,
+}
+
+struct Expander<'a> {
+    interfaces: &'a [Interface],
+    ruleset: Ruleset,
+    echo: Vec<String>,
+    errors: Vec<Diagnostic>,
+    /// `set block-policy return`, for the rules after it.
+    block_returns: bool,
+    require_order: bool,
+    section: Section,
+    /// State of the generator of `source-hash` keys.
+    seed: u64,
+}
+
+impl Expander<'_> {
+    fn statement(&mut self, statement: &Statement) -> Expand<()> {
+        match statement {
+            Statement::Macro { name, value } => {
+                self.echo.push(format!("{name} = \"{value}\""));
+                Ok(())
+            }
+            Statement::Set(SetStatement::RequireOrder(required)) => {
+                self.require_order = *required;
+                let word = if *required { "yes" } else { "no" };
+                self.echo.push(format!("set require-order {word}"));
+                Ok(())
+            }
+            Statement::Set(set) => {
+                self.set(set);
+                Ok(())
+            }
+            Statement::Table(table) => self.table(table),
+            Statement::Antispoof(antispoof) => {
+                self.enter(Section::Filter, antispoof.span)?;
+                self.antispoof(antispoof)
+            }
+            Statement::Rule(rule) => {
+                let section = if rule.verb.is_translation() {
+                    Section::Translation
+                } else {
+                    Section::Filter
+                };
+                self.enter(section, rule.span)?;
+                self.rule(rule)
+            }
+        }
+    }
+
+    /// Checks `set require-order`, the default before OpenBSD 4.7.
+    fn enter(&mut self, section: Section, span: Span) -> Expand<()> {
+        if self.require_order && section < self.section {
+            let message = "Rules must be in order: options, normalization, queueing, \
+                           translation, filtering";
+            let bail = self.error(Code::Conflict, span, message, "");
+            if let Some(error) = self.errors.last_mut() {
+                error.hint = Some("`set require-order no` turns this check off".to_owned());
+            }
+            return Err(bail);
+        }
+        self.section = section;
+        Ok(())
+    }
+
+    /// Records an error; `detail` may be empty.
+    fn error(&mut self, code: Code, span: Span, message: &str, detail: &str) -> Bail {
+        let mut error = Diagnostic::new(code, span, message.to_owned());
+        error.detail = Some(detail.to_owned()).filter(|text| !text.is_empty());
+        self.errors.push(error);
+        Bail
+    }
+
+    /// A key for `source-hash` without one. SplitMix64 over the seed of the load.
+    fn hash_key(&mut self) -> [u32; 4] {
+        let mut key = [0; 4];
+        for word in &mut key {
+            self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.seed;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            *word = u32::try_from((z ^ (z >> 31)) >> 32).unwrap_or_default();
+        }
+        key
+    }
+}

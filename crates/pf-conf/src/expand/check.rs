@@ -1,0 +1,143 @@
+//! Options of an expanded rule that exclude or require each other.
+
+use pf_engine::addr::{Family, Protocol};
+use pf_engine::rule::{Action, BlockReply, Rule, StateMode};
+
+use super::{Expand, Expander};
+use crate::ast::{RuleStatement, Spanned};
+use crate::diagnostic::Code;
+use crate::source::Span;
+
+impl Expander<'_> {
+    pub(super) fn check(&mut self, rule: &Rule, statement: &RuleStatement) -> Expand<()> {
+        match conflict(rule, statement) {
+            Some((message, span)) => Err(self.error(Code::Conflict, span, &message, "")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first conflict, in PF's words, and the place of the option that it is about.
+fn conflict(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
+    ports(rule, statement)
+        .or_else(|| icmp(rule, statement))
+        .or_else(|| family(rule, statement))
+        .or_else(|| block(rule, statement))
+        .or_else(|| fragment(rule, statement))
+        .or_else(|| translation(rule, statement))
+}
+
+/// A `nat` rule may name a port without a protocol; filter and `rdr` rules may not.
+fn ports(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
+    let nat = matches!(rule.action, Action::Nat | Action::NoNat) && rule.protocol.is_none();
+    if nat || rule.protocol.is_some_and(Protocol::has_ports) {
+        return None;
+    }
+    let place = [&statement.source, &statement.destination]
+        .into_iter()
+        .find_map(|side| side.ports.first())
+        .map(|port| port.span)
+        .or_else(|| Some(statement.rdr.as_ref()?.ports.as_ref()?.span))?;
+    Some((
+        "port only applies to tcp/udp/sctp".to_owned(),
+        protocol_span(statement, place),
+    ))
+}
+
+/// The place of the protocol that does not fit, else `other`.
+fn protocol_span(statement: &RuleStatement, other: Span) -> Span {
+    let misfit = statement.protocols.iter().find(|p| !p.node.has_ports());
+    misfit.map_or(other, |p| p.span)
+}
+
+fn icmp(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
+    let Spanned { span, .. } = statement.icmp.first()?;
+    let wanted = match statement.icmp_family? {
+        Family::Inet => Protocol::ICMP,
+        Family::Inet6 => Protocol::ICMPV6,
+    };
+    let message = match rule.protocol {
+        Some(Protocol::ICMP | Protocol::ICMPV6) if rule.family.is_none() => {
+            "must indicate address family with icmp-type/code"
+        }
+        Some(protocol) if protocol == wanted => return None,
+        Some(Protocol::ICMP | Protocol::ICMPV6) => "icmp-type mismatch",
+        _ => "icmp-type/code only applies to icmp",
+    };
+    Some((message.to_owned(), *span))
+}
+
+fn family(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
+    let (protocol, family) = match (rule.protocol, rule.family) {
+        (Some(Protocol::ICMP), Some(Family::Inet6)) => ("icmp", "inet6"),
+        (Some(Protocol::ICMPV6), Some(Family::Inet)) => ("icmp6", "inet"),
+        _ => return None,
+    };
+    let span = statement
+        .protocols
+        .first()
+        .map_or(statement.span, |p| p.span);
+    Some((
+        format!("proto {protocol} doesn't match address family {family}"),
+        span,
+    ))
+}
+
+fn block(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
+    let Action::Block(reply) = rule.action else {
+        return match (&rule.action, statement.allow_options) {
+            (Action::Match, Some(span)) => Some((
+                "allow-opts can only be specified for pass rules".to_owned(),
+                span,
+            )),
+            _ => None,
+        };
+    };
+    if matches!(reply, BlockReply::Rst { .. }) && rule.protocol != Some(Protocol::TCP) {
+        let message = "return-rst can only be applied to TCP rules".to_owned();
+        return Some((message, statement.span));
+    }
+    if let Some(state) = &statement.state
+        && state.mode != StateMode::None
+    {
+        let message = "keep state on block rules doesn't make sense".to_owned();
+        return Some((message, state.span));
+    }
+    if let Some(span) = statement.allow_options {
+        let message = "allow-opts can only be specified for pass rules".to_owned();
+        return Some((message, span));
+    }
+    if let Some((_, pool)) = &statement.route {
+        let message = "route-to, reply-to and dup-to are not supported on block rules".to_owned();
+        return Some((message, pool.span));
+    }
+    let pools = [&statement.nat, &statement.rdr, &statement.binat];
+    let pool = pools.into_iter().flatten().next()?;
+    let message = "nat-to, rdr-to and binat-to are not supported on block rules".to_owned();
+    Some((message, pool.span))
+}
+
+fn fragment(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
+    let looks_inside = rule.source.port.is_some()
+        || rule.destination.port.is_some()
+        || rule.flags.is_some()
+        || rule.icmp.is_some();
+    let span = statement.fragment?;
+    looks_inside.then(|| {
+        (
+            "fragments can be filtered only on IP header fields".to_owned(),
+            span,
+        )
+    })
+}
+
+/// Translation needs a state to be undone on the way back.
+fn translation(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
+    let filter = matches!(rule.action, Action::Pass);
+    if !filter || rule.state != StateMode::None {
+        return None;
+    }
+    let pools = [&statement.nat, &statement.rdr, &statement.binat];
+    let pool = pools.into_iter().flatten().next()?;
+    Some(("nat-to and rdr-to require keep state".to_owned(), pool.span))
+}

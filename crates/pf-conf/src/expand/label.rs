@@ -1,0 +1,62 @@
+//! Macros in labels and tags: `$if $srcaddr $dstaddr $srcport $dstport $proto $nr`
+//! (pf.conf(5), `label`).
+
+use pf_engine::rule::{Address, Endpoint, PortMatch, Rule};
+
+use crate::names::protocols;
+
+/// Puts the values of `rule`, number `number` in its ruleset, in the place of macros.
+pub(super) fn expand(text: &str, rule: &Rule, number: usize) -> String {
+    if !text.contains('$') {
+        return text.to_owned();
+    }
+    let interface = rule.interface.as_ref().map_or("any", |i| i.name.as_str());
+    text.replace("$if", interface)
+        .replace("$srcaddr", &address(&rule.source))
+        .replace("$dstaddr", &address(&rule.destination))
+        .replace("$srcport", &port(&rule.source))
+        .replace("$dstport", &port(&rule.destination))
+        .replace("$proto", &protocol(rule))
+        .replace("$nr", &number.to_string())
+}
+
+fn protocol(rule: &Rule) -> String {
+    match rule.protocol {
+        None => "ip".to_owned(),
+        Some(number) => {
+            protocols::name(number.0).map_or_else(|| number.0.to_string(), str::to_owned)
+        }
+    }
+}
+
+fn address(endpoint: &Endpoint) -> String {
+    let text = match &endpoint.address {
+        Address::Any => "any".to_owned(),
+        Address::Prefix(prefix) => prefix.to_string(),
+        Address::Range(first, last) => format!("{first}-{last}"),
+        Address::Dynamic(dynamic) => format!("({})", dynamic.interface),
+        Address::Table(name) => format!("<{name}>"),
+        Address::NoRoute => "no-route".to_owned(),
+        Address::UrpfFailed => "urpf-failed".to_owned(),
+    };
+    if endpoint.negated {
+        format!("! {text}")
+    } else {
+        text
+    }
+}
+
+/// Empty for `a:b` and for no port, as in PF.
+fn port(endpoint: &Endpoint) -> String {
+    match endpoint.port {
+        None | Some(PortMatch::Range(..)) => String::new(),
+        Some(PortMatch::Eq(n)) => n.to_string(),
+        Some(PortMatch::Ne(n)) => format!("!={n}"),
+        Some(PortMatch::Lt(n)) => format!("<{n}"),
+        Some(PortMatch::Le(n)) => format!("<={n}"),
+        Some(PortMatch::Gt(n)) => format!(">{n}"),
+        Some(PortMatch::Ge(n)) => format!(">={n}"),
+        Some(PortMatch::Inside(a, b)) => format!("{a}><{b}"),
+        Some(PortMatch::Outside(a, b)) => format!("{a}<>{b}"),
+    }
+}

@@ -1,0 +1,257 @@
+//! Pools: family, kind, and what does not go together.
+
+use pf_engine::addr::{Family, Prefix};
+use pf_engine::rule::{Address, Pool, PoolKind, PoolPorts, PoolTarget, PortMatch};
+
+use super::host::Resolved;
+use super::{Expand, Expander};
+use crate::ast::{PoolStatement, Target};
+use crate::diagnostic::Code;
+
+/// What a pool is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Nat,
+    Rdr,
+    Binat,
+    Route,
+}
+
+/// PF's own range of ports for NAT; `port 50001:65535` says nothing new.
+const NAT_PORTS: PoolPorts = PoolPorts::Range(50_001, 65_535);
+
+/// A pool whose names are resolved, with targets of both families.
+pub(super) struct Candidates {
+    targets: Vec<(Option<String>, Resolved)>,
+    key: [u32; 4],
+}
+
+impl Candidates {
+    /// The one family of all targets that have one.
+    pub(super) fn common_family(&self) -> Option<Family> {
+        let mut families = self.targets.iter().map(|(_, host)| host.family);
+        let first = families.next()??;
+        families
+            .all(|family| family == Some(first))
+            .then_some(first)
+    }
+
+    /// The family of the first target.
+    pub(super) fn first_family(&self) -> Option<Family> {
+        self.targets.first()?.1.family
+    }
+
+    /// The address, if there is one alone.
+    pub(super) fn single(&self, family: Option<Family>) -> Option<&Resolved> {
+        let mut fitting = self
+            .targets
+            .iter()
+            .map(|(_, host)| host)
+            .filter(|host| fits(host, family));
+        let first = fitting.next()?;
+        fitting.next().is_none().then_some(first)
+    }
+}
+
+fn fits(host: &Resolved, family: Option<Family>) -> bool {
+    family.is_none() || host.family.is_none() || host.family == family
+}
+
+impl Expander<'_> {
+    /// Resolves the targets of a pool, once for all rules of its statement.
+    pub(super) fn candidates(&mut self, pool: &PoolStatement) -> Expand<Candidates> {
+        let mut targets = Vec::new();
+        for target in &pool.targets {
+            self.target(target, &mut targets)?;
+        }
+        let key = if pool.random_key {
+            self.hash_key()
+        } else {
+            [0; 4]
+        };
+        Ok(Candidates { targets, key })
+    }
+
+    fn target(
+        &mut self,
+        target: &Target,
+        into: &mut Vec<(Option<String>, Resolved)>,
+    ) -> Expand<()> {
+        let Some(host) = &target.host else {
+            into.push((target.interface.clone(), Resolved::ANY));
+            return Ok(());
+        };
+        let mut resolved = Vec::new();
+        self.host(host, &mut resolved)?;
+        into.extend(
+            resolved
+                .into_iter()
+                .map(|host| (target.interface.clone(), host)),
+        );
+        Ok(())
+    }
+
+    /// The pool for a rule of `family`.
+    pub(super) fn pool(
+        &mut self,
+        statement: &PoolStatement,
+        candidates: &Candidates,
+        purpose: Purpose,
+        family: Option<Family>,
+        port: Option<PortMatch>,
+    ) -> Expand<Pool> {
+        let targets: Vec<&(Option<String>, Resolved)> = candidates
+            .targets
+            .iter()
+            .filter(|(_, host)| fits(host, family))
+            .collect();
+        if targets.is_empty() {
+            return Err(self.no_target(statement, purpose));
+        }
+        let mixed = family.is_none() && targets.iter().any(|(_, host)| host.family.is_some());
+        if mixed {
+            let message = "address family not given and translation address expands to multiple \
+                           address families";
+            return Err(self.error(Code::Conflict, statement.span, message, ""));
+        }
+        let mut pool = Pool {
+            targets: targets.into_iter().map(pool_target).collect(),
+            kind: PoolKind::Single,
+            sticky: statement.sticky,
+            static_port: statement.static_port.is_some(),
+            ports: self.pool_ports(statement, purpose, port)?,
+        };
+        pool.kind = self.pool_kind(statement, candidates, &pool)?;
+        Ok(pool)
+    }
+
+    fn no_target(&mut self, statement: &PoolStatement, purpose: Purpose) -> super::Bail {
+        let what = match purpose {
+            Purpose::Route => "routing",
+            Purpose::Nat | Purpose::Rdr | Purpose::Binat => "translation",
+        };
+        let message = format!("no {what} address with matching address family found.");
+        self.error(Code::NoCombination, statement.span, &message, "")
+    }
+
+    fn pool_kind(
+        &mut self,
+        statement: &PoolStatement,
+        candidates: &Candidates,
+        pool: &Pool,
+    ) -> Expand<PoolKind> {
+        let several = pool.targets.len() > 1;
+        let table = pool
+            .targets
+            .iter()
+            .any(|t| matches!(t.address, Address::Table(_)));
+        let alias = pool.targets.iter().any(has_aliases);
+        let kind = match (&statement.kind, several || table || alias) {
+            (None, true) => PoolKind::RoundRobin,
+            (None, false) => PoolKind::Single,
+            (Some(kind), _) => match kind.node {
+                PoolKind::SourceHash { .. } if statement.random_key => PoolKind::SourceHash {
+                    key: candidates.key,
+                },
+                other => other,
+            },
+        };
+        let span = statement.kind.as_ref().map_or(statement.span, |k| k.span);
+        if kind != PoolKind::RoundRobin {
+            if table {
+                let message = "tables are not supported by pool type";
+                return Err(self.error(Code::Conflict, span, message, ""));
+            }
+            if alias {
+                let message = "interface is only supported by round-robin pools";
+                return Err(self.error(Code::Conflict, span, message, ""));
+            }
+            if several {
+                let message = "only round-robin valid for multiple redirection addresses";
+                return Err(self.error(Code::Conflict, span, message, ""));
+            }
+        }
+        Ok(kind)
+    }
+
+    fn pool_ports(
+        &mut self,
+        statement: &PoolStatement,
+        purpose: Purpose,
+        port: Option<PortMatch>,
+    ) -> Expand<Option<PoolPorts>> {
+        if let Some(span) = statement.static_port {
+            if purpose != Purpose::Nat {
+                let message = "the 'static-port' option is only valid with nat rules";
+                return Err(self.error(Code::Conflict, span, message, ""));
+            }
+            if statement.ports.is_some() {
+                let message = "the 'static-port' option can't be used when specifying a port range";
+                return Err(self.error(Code::Conflict, span, message, ""));
+            }
+        }
+        let Some(ports) = &statement.ports else {
+            return Ok(None);
+        };
+        match (purpose, ports.node) {
+            (Purpose::Nat, NAT_PORTS) => Ok(None),
+            (Purpose::Nat, PoolPorts::Offset(_)) => {
+                let message = "no port range may be open-ended in a nat rule";
+                Err(self.error(Code::Conflict, ports.span, message, ""))
+            }
+            (Purpose::Binat | Purpose::Route, _) => {
+                let message = "binat-to and route-to take no port";
+                Err(self.error(Code::Conflict, ports.span, message, ""))
+            }
+            (Purpose::Nat, single_or_range) => Ok(Some(single_or_range)),
+            (Purpose::Rdr, given) => Ok(Some(rdr_ports(given, port))),
+        }
+    }
+}
+
+/// A range as long as the packet's own is the same offset into both.
+fn rdr_ports(given: PoolPorts, port: Option<PortMatch>) -> PoolPorts {
+    match (given, port) {
+        (PoolPorts::Range(a, b), Some(PortMatch::Range(c, d))) if b - a == d - c => {
+            PoolPorts::Offset(a)
+        }
+        (PoolPorts::Offset(a), Some(PortMatch::Range(..))) => PoolPorts::Offset(a),
+        (PoolPorts::Offset(a), _) => PoolPorts::Single(a),
+        (other, _) => other,
+    }
+}
+
+fn pool_target((interface, host): &(Option<String>, Resolved)) -> PoolTarget {
+    PoolTarget {
+        interface: interface.clone(),
+        address: host.address.clone(),
+    }
+}
+
+/// `(em0)` may have several addresses, `(em0:0)` has one; a group may have several even so.
+fn has_aliases(target: &PoolTarget) -> bool {
+    match &target.address {
+        Address::Dynamic(dynamic) => {
+            !dynamic.no_aliases || !dynamic.interface.ends_with(|c: char| c.is_ascii_digit())
+        }
+        Address::Any
+        | Address::Prefix(_)
+        | Address::Range(..)
+        | Address::Table(_)
+        | Address::NoRoute
+        | Address::UrpfFailed => false,
+    }
+}
+
+/// Length of the network of a `binat` side; `None` for what is no host or network.
+pub(super) fn network_len(address: &Address) -> Option<Option<u8>> {
+    match address {
+        Address::Prefix(prefix) => Some(Some(Prefix::prefix_len(prefix))),
+        Address::Dynamic(_) => Some(None),
+        Address::Any
+        | Address::Range(..)
+        | Address::Table(_)
+        | Address::NoRoute
+        | Address::UrpfFailed => None,
+    }
+}

@@ -1,0 +1,491 @@
+//! One rule to many: lists multiplied in PF's order, families compared.
+
+use pf_engine::addr::{Family, Protocol};
+use pf_engine::rule::{
+    Action, Address, BlockReply, Direction, Endpoint, FlagsMatch, IcmpMatch, InterfaceMatch,
+    PoolKind, PortMatch, Route, Rule, StateMode, StateOptions, StatePolicy, Timeout,
+};
+use pf_engine::ruleset::Dialect;
+
+use super::host::Resolved;
+use super::pool::{Candidates, Purpose, network_len};
+use super::{Expand, Expander, label};
+use crate::ast::{Flags, InterfaceName, RuleStatement, Spanned, Verb};
+use crate::diagnostic::Code;
+use crate::limits::{MAX_LABEL_BYTES, MAX_RULES, MAX_RULES_PER_RULE, MAX_TAG_BYTES};
+
+/// The lists of a statement, each with at least one member.
+struct Lists {
+    interfaces: Vec<Option<InterfaceName>>,
+    protocols: Vec<Option<Protocol>>,
+    icmp: Vec<Option<IcmpMatch>>,
+    sources: Vec<Resolved>,
+    source_ports: Vec<Option<PortMatch>>,
+    destinations: Vec<Resolved>,
+    destination_ports: Vec<Option<PortMatch>>,
+}
+
+impl Lists {
+    /// How many combinations there are, if they can be counted.
+    fn product(&self) -> Option<usize> {
+        [
+            self.interfaces.len(),
+            self.protocols.len(),
+            self.icmp.len(),
+            self.sources.len(),
+            self.source_ports.len(),
+            self.destinations.len(),
+            self.destination_ports.len(),
+        ]
+        .into_iter()
+        .try_fold(1_usize, usize::checked_mul)
+    }
+}
+
+/// One member of each list.
+#[derive(Clone, Copy)]
+struct Combination<'a> {
+    interface: Option<&'a InterfaceName>,
+    protocol: Option<Protocol>,
+    icmp: Option<IcmpMatch>,
+    source: &'a Resolved,
+    source_port: Option<PortMatch>,
+    destination: &'a Resolved,
+    destination_port: Option<PortMatch>,
+}
+
+/// Resolved pools of a statement.
+struct Pools {
+    route: Option<Candidates>,
+    nat: Option<Candidates>,
+    rdr: Option<Candidates>,
+    binat: Option<Candidates>,
+}
+
+impl Expander<'_> {
+    pub(super) fn rule(&mut self, statement: &RuleStatement) -> Expand<()> {
+        let lists = self.lists(statement)?;
+        let product = lists.product().unwrap_or(usize::MAX);
+        if product > MAX_RULES_PER_RULE {
+            let message = format!("lists multiply to more than {MAX_RULES_PER_RULE} rules");
+            let detail = "a table holds many addresses in one rule";
+            return Err(self.error(Code::Limit, statement.span, &message, detail));
+        }
+        let pools = self.pools(statement)?;
+        let family = statement
+            .family
+            .or_else(|| pools.route.as_ref().and_then(Candidates::common_family));
+        let mut count = 0;
+        for combination in combinations(&lists) {
+            let Some((family, scope)) = common_family(&combination, family) else {
+                continue;
+            };
+            self.one_rule(statement, &combination, &pools, family, scope)?;
+            count += 1;
+        }
+        if count == 0 {
+            let message = "rule expands to no valid combination";
+            let detail = "no two of its addresses and its family fit together";
+            return Err(self.error(Code::NoCombination, statement.span, message, detail));
+        }
+        Ok(())
+    }
+
+    fn lists(&mut self, statement: &RuleStatement) -> Expand<Lists> {
+        Ok(Lists {
+            interfaces: or_none(statement.interfaces.iter().cloned()),
+            protocols: or_none(statement.protocols.iter().map(|p| p.node)),
+            icmp: or_none(statement.icmp.iter().map(|i| i.node)),
+            sources: self.hosts(&statement.source.hosts)?,
+            source_ports: or_none(statement.source.ports.iter().map(|p| p.node)),
+            destinations: self.hosts(&statement.destination.hosts)?,
+            destination_ports: or_none(statement.destination.ports.iter().map(|p| p.node)),
+        })
+    }
+
+    fn pools(&mut self, statement: &RuleStatement) -> Expand<Pools> {
+        let mut resolve = |pool: Option<&crate::ast::PoolStatement>| {
+            pool.map(|pool| self.candidates(pool)).transpose()
+        };
+        Ok(Pools {
+            route: resolve(statement.route.as_ref().map(|(_, pool)| pool))?,
+            nat: resolve(statement.nat.as_ref())?,
+            rdr: resolve(statement.rdr.as_ref())?,
+            binat: resolve(statement.binat.as_ref())?,
+        })
+    }
+
+    fn one_rule(
+        &mut self,
+        statement: &RuleStatement,
+        combination: &Combination<'_>,
+        pools: &Pools,
+        family: Option<Family>,
+        scope: Option<&str>,
+    ) -> Expand<()> {
+        let mut rule = self.match_part(statement, combination, family, scope);
+        self.state_part(&mut rule, statement);
+        self.pool_part(&mut rule, statement, pools)?;
+        self.check(&rule, statement)?;
+        if statement.binat.is_some() && !statement.verb.is_translation() {
+            return self.binat_to(&rule, statement, pools);
+        }
+        self.push(rule, statement)
+    }
+
+    /// Everything that is compared with a packet, and the action.
+    fn match_part(
+        &self,
+        statement: &RuleStatement,
+        combination: &Combination<'_>,
+        family: Option<Family>,
+        scope: Option<&str>,
+    ) -> Rule {
+        let mut rule = Rule::new(self.action(statement.verb));
+        rule.nat_pass = statement.nat_pass;
+        rule.direction = statement.direction;
+        rule.log = statement.log;
+        rule.quick = statement.quick;
+        rule.interface = interface_match(combination.interface, scope);
+        rule.protocol = combination.protocol;
+        rule.source = endpoint(combination.source, combination.source_port);
+        rule.destination = endpoint(combination.destination, combination.destination_port);
+        rule.icmp = combination.icmp;
+        rule.tos = statement.tos;
+        rule.fragment = statement.fragment.is_some();
+        rule.allow_options = statement.allow_options.is_some();
+        rule.family = family;
+        rule
+    }
+
+    const fn action(&self, verb: Verb) -> Action {
+        match verb {
+            Verb::Pass => Action::Pass,
+            Verb::Match => Action::Match,
+            Verb::Block(Some(reply)) => Action::Block(reply),
+            Verb::Block(None) if self.block_returns => Action::Block(BlockReply::Return),
+            Verb::Block(None) => Action::Block(BlockReply::Drop),
+            Verb::Nat { no: false } => Action::Nat,
+            Verb::Nat { no: true } => Action::NoNat,
+            Verb::Rdr { no: false } => Action::Rdr,
+            Verb::Rdr { no: true } => Action::NoRdr,
+            Verb::Binat { no: false } => Action::Binat,
+            Verb::Binat { no: true } => Action::NoBinat,
+        }
+    }
+
+    /// State and flags. Since OpenBSD 4.1 a pass rule has `flags S/SA keep state` unless it says
+    /// otherwise; flags are for TCP alone, and so is modulation.
+    fn state_part(&self, rule: &mut Rule, statement: &RuleStatement) {
+        let implicit = self.ruleset.dialect != Dialect::OpenBsd3 && rule.action == Action::Pass;
+        let (mode, options) = match &statement.state {
+            Some(state) => (state.mode, state.options.clone()),
+            None if implicit => (StateMode::Keep, StateOptions::default()),
+            None => (StateMode::None, StateOptions::default()),
+        };
+        let tcp = rule.protocol.is_none_or(|p| p == Protocol::TCP);
+        rule.state = match mode {
+            StateMode::Modulate | StateMode::Synproxy if !tcp => StateMode::Keep,
+            other => other,
+        };
+        rule.state_options = self.state_options(rule.state, options);
+        let default = implicit && rule.state != StateMode::None && !rule.fragment;
+        rule.flags = match &statement.flags {
+            _ if !tcp => None,
+            Some(Spanned {
+                node: Flags::Any, ..
+            }) => None,
+            Some(Spanned {
+                node: Flags::Match(flags),
+                ..
+            }) => Some(*flags),
+            None if default => Some(FlagsMatch::SYN_OF_SYN_ACK),
+            None => None,
+        };
+    }
+
+    fn state_options(&self, mode: StateMode, mut options: StateOptions) -> StateOptions {
+        if mode == StateMode::None {
+            return StateOptions::default();
+        }
+        if self.ruleset.options.state_policy == StatePolicy::IfBound && options.policy.is_none() {
+            options.policy = Some(StatePolicy::IfBound);
+        }
+        // A rule's own limit scales its timeouts as the global one does (pf.conf(5), `max`).
+        let adaptive = |(timeout, _): &(Timeout, u32)| {
+            matches!(timeout, Timeout::AdaptiveStart | Timeout::AdaptiveEnd)
+        };
+        if let Some(max) = options.max
+            && !options.timeouts.iter().any(adaptive)
+        {
+            let share =
+                |tenths: u64| u32::try_from(u64::from(max) * tenths / 10).unwrap_or(u32::MAX);
+            options.timeouts.push((Timeout::AdaptiveStart, share(6)));
+            options.timeouts.push((Timeout::AdaptiveEnd, share(12)));
+        }
+        options.timeouts.sort_by_key(|(timeout, _)| *timeout);
+        options
+    }
+
+    /// Pools, and the family that a translation address forces.
+    fn pool_part(
+        &mut self,
+        rule: &mut Rule,
+        statement: &RuleStatement,
+        pools: &Pools,
+    ) -> Expand<()> {
+        if rule.family.is_none() {
+            rule.family = [&pools.nat, &pools.rdr, &pools.binat]
+                .into_iter()
+                .flatten()
+                .find_map(Candidates::first_family);
+        }
+        let family = rule.family;
+        let port = rule.destination.port;
+        if let (Some((kind, pool)), Some(candidates)) = (&statement.route, &pools.route) {
+            rule.route = Some(Route {
+                kind: *kind,
+                pool: self.pool(pool, candidates, Purpose::Route, family, None)?,
+            });
+        }
+        if let (Some(pool), Some(candidates)) = (&statement.nat, &pools.nat) {
+            rule.nat = Some(self.pool(pool, candidates, Purpose::Nat, family, None)?);
+        }
+        if let (Some(pool), Some(candidates)) = (&statement.rdr, &pools.rdr) {
+            rule.rdr = Some(self.pool(pool, candidates, Purpose::Rdr, family, port)?);
+        }
+        if let (Some(pool), Some(candidates)) = (&statement.binat, &pools.binat) {
+            self.check_binat(rule, statement, candidates)?;
+            rule.nat = Some(self.pool(pool, candidates, Purpose::Binat, family, None)?);
+        }
+        Ok(())
+    }
+
+    /// Both sides of `binat` are one host or networks of one size.
+    fn check_binat(
+        &mut self,
+        rule: &Rule,
+        statement: &RuleStatement,
+        candidates: &Candidates,
+    ) -> Expand<()> {
+        let span = statement.binat.as_ref().map_or(statement.span, |b| b.span);
+        let source = network_len(&rule.source.address);
+        let target = candidates
+            .single(rule.family)
+            .and_then(|host| network_len(&host.address));
+        let message = match (source, target) {
+            _ if rule.source.negated => "'binat' source cannot be negated",
+            (None, Some(_)) if rule.source.address == Address::Any => return Ok(()),
+            (None, _) => "'binat' source must be a single address or network",
+            (_, None) => "'binat' target must be a single address or network",
+            (Some(Some(a)), Some(Some(b))) if a != b => {
+                "'binat' source mask and redirect mask must be the same"
+            }
+            _ => return Ok(()),
+        };
+        Err(self.error(Code::Conflict, span, message, ""))
+    }
+
+    /// `binat-to` is a `nat-to` on the way out and an `rdr-to` on the way in.
+    fn binat_to(&mut self, rule: &Rule, statement: &RuleStatement, pools: &Pools) -> Expand<()> {
+        let (Some(pool), Some(candidates)) = (&rule.nat, &pools.binat) else {
+            return Ok(());
+        };
+        if statement.direction.is_some() {
+            let message = "binat-to works in both directions; the rule must not name one";
+            return Err(self.error(Code::Conflict, statement.span, message, ""));
+        }
+        let Some(target) = candidates.single(rule.family).cloned() else {
+            return Ok(());
+        };
+        let mut out = rule.clone();
+        out.direction = Some(Direction::Out);
+        out.nat = Some(pf_engine::rule::Pool {
+            static_port: true,
+            ..pool.clone()
+        });
+        let mut inward = rule.clone();
+        inward.direction = Some(Direction::In);
+        inward.nat = None;
+        inward.rdr = Some(pf_engine::rule::Pool {
+            targets: vec![pf_engine::rule::PoolTarget {
+                interface: None,
+                address: rule.source.address.clone(),
+            }],
+            kind: if matches!(rule.source.address, Address::Dynamic(_)) {
+                PoolKind::RoundRobin
+            } else {
+                pool.kind
+            },
+            ..pool.clone()
+        });
+        inward.source = Endpoint {
+            port: None,
+            ..rule.destination.clone()
+        };
+        inward.destination = endpoint(&target, rule.source.port);
+        inward.source.port = rule.destination.port;
+        self.push(out, statement)?;
+        self.push(inward, statement)
+    }
+
+    /// Adds a rule to its ruleset, with its labels and tags.
+    fn push(&mut self, mut rule: Rule, statement: &RuleStatement) -> Expand<()> {
+        let ruleset = &self.ruleset;
+        let total =
+            ruleset.filter.len() + ruleset.nat.len() + ruleset.rdr.len() + ruleset.binat.len();
+        if total >= MAX_RULES {
+            let message = format!("more than {MAX_RULES} rules");
+            return Err(self.error(Code::Limit, statement.span, &message, ""));
+        }
+        let number = ruleset.filter.len();
+        self.names_part(&mut rule, statement, number)?;
+        let list = match rule.action {
+            Action::Pass | Action::Block(_) | Action::Match => &mut self.ruleset.filter,
+            Action::Nat | Action::NoNat => &mut self.ruleset.nat,
+            Action::Rdr | Action::NoRdr => &mut self.ruleset.rdr,
+            Action::Binat | Action::NoBinat => &mut self.ruleset.binat,
+        };
+        list.push(rule);
+        Ok(())
+    }
+
+    fn names_part(
+        &mut self,
+        rule: &mut Rule,
+        statement: &RuleStatement,
+        number: usize,
+    ) -> Expand<()> {
+        for text in &statement.labels {
+            let expanded = label::expand(&text.node, rule, number);
+            let expanded = self.fitting(expanded, text, "label", MAX_LABEL_BYTES)?;
+            if !expanded.is_empty() {
+                rule.labels.push(expanded);
+            }
+        }
+        if let Some(text) = &statement.tag {
+            let expanded = label::expand(&text.node, rule, number);
+            rule.tag = Some(self.fitting(expanded, text, "tag", MAX_TAG_BYTES)?);
+        }
+        if let Some((negated, text)) = &statement.tagged {
+            let expanded = label::expand(&text.node, rule, number);
+            rule.tagged = Some((
+                *negated,
+                self.fitting(expanded, text, "tag", MAX_TAG_BYTES)?,
+            ));
+        }
+        Ok(())
+    }
+
+    fn fitting(
+        &mut self,
+        expanded: String,
+        written: &Spanned<String>,
+        what: &str,
+        max: usize,
+    ) -> Expand<String> {
+        if expanded.len() > max {
+            let message = format!("{what} too long (max {max} chars)");
+            let detail = format!("it expands to `{expanded}`");
+            return Err(self.error(Code::Limit, written.span, &message, &detail));
+        }
+        Ok(expanded)
+    }
+}
+
+fn or_none<T>(items: impl Iterator<Item = T>) -> Vec<Option<T>> {
+    let list: Vec<Option<T>> = items.map(Some).collect();
+    if list.is_empty() { vec![None] } else { list }
+}
+
+/// All combinations, outermost first: interface, protocol, ICMP type, source, source port,
+/// destination, destination port.
+fn combinations(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
+    lists.interfaces.iter().flat_map(move |interface| {
+        lists.protocols.iter().flat_map(move |protocol| {
+            lists.icmp.iter().flat_map(move |icmp| {
+                sides(lists).map(
+                    move |(source, source_port, destination, destination_port)| Combination {
+                        interface: interface.as_ref(),
+                        protocol: *protocol,
+                        icmp: *icmp,
+                        source,
+                        source_port,
+                        destination,
+                        destination_port,
+                    },
+                )
+            })
+        })
+    })
+}
+
+type Sides<'a> = (
+    &'a Resolved,
+    Option<PortMatch>,
+    &'a Resolved,
+    Option<PortMatch>,
+);
+
+fn sides(lists: &Lists) -> impl Iterator<Item = Sides<'_>> {
+    lists.sources.iter().flat_map(move |source| {
+        lists.source_ports.iter().flat_map(move |source_port| {
+            lists.destinations.iter().flat_map(move |destination| {
+                lists
+                    .destination_ports
+                    .iter()
+                    .map(move |port| (source, *source_port, destination, *port))
+            })
+        })
+    })
+}
+
+/// The family of a combination and the interface that its link-local addresses bind it to, or
+/// nothing when its parts do not fit together.
+fn common_family<'a>(
+    combination: &Combination<'a>,
+    family: Option<Family>,
+) -> Option<(Option<Family>, Option<&'a str>)> {
+    let mut common = family;
+    for host in [combination.source, combination.destination] {
+        match (common, host.family) {
+            (Some(a), Some(b)) if a != b => return None,
+            (None, forced) => common = forced,
+            (Some(_), _) => {}
+        }
+    }
+    let mut scope = combination.interface.map(|i| i.name.as_str());
+    for host in [combination.source, combination.destination] {
+        match (scope, host.scope.as_deref()) {
+            (Some(a), Some(b)) if a != b => return None,
+            (None, bound) => scope = bound,
+            (Some(_), _) => {}
+        }
+    }
+    Some((common, scope))
+}
+
+fn interface_match(
+    interface: Option<&InterfaceName>,
+    scope: Option<&str>,
+) -> Option<InterfaceMatch> {
+    match (interface, scope) {
+        (Some(interface), _) => Some(InterfaceMatch {
+            negated: interface.negated,
+            name: interface.name.clone(),
+        }),
+        (None, Some(name)) => Some(InterfaceMatch {
+            negated: false,
+            name: name.to_owned(),
+        }),
+        (None, None) => None,
+    }
+}
+
+fn endpoint(host: &Resolved, port: Option<PortMatch>) -> Endpoint {
+    Endpoint {
+        negated: host.negated,
+        address: host.address.clone(),
+        port,
+    }
+}

@@ -1,0 +1,92 @@
+//! `set …`.
+
+use pf_engine::rule::{StatePolicy, Timeout};
+
+use super::Expander;
+use crate::ast::{InterfaceName, SetStatement};
+
+/// Timeouts that `set optimization` changes (pf.conf(5)).
+const OPTIMIZED: [Timeout; 7] = [
+    Timeout::TcpFirst,
+    Timeout::TcpOpening,
+    Timeout::TcpEstablished,
+    Timeout::TcpClosing,
+    Timeout::TcpFinWait,
+    Timeout::TcpClosed,
+    Timeout::TcpTsDiff,
+];
+
+impl Expander<'_> {
+    pub(super) fn set(&mut self, set: &SetStatement) {
+        let echo = match set {
+            SetStatement::Skip(interfaces) => self.set_skip(interfaces),
+            SetStatement::BlockPolicy { returns } => {
+                self.block_returns = *returns;
+                let word = if *returns { "return" } else { "drop" };
+                format!("set block-policy {word}")
+            }
+            SetStatement::StatePolicy(policy) => {
+                self.ruleset.options.state_policy = *policy;
+                let word = match policy {
+                    StatePolicy::Floating => "floating",
+                    StatePolicy::IfBound => "if-bound",
+                };
+                format!("set state-policy {word}")
+            }
+            SetStatement::Limit(limit, value) => {
+                put(&mut self.ruleset.options.limits, *limit, *value);
+                format!("set limit {} {value}", limit.name())
+            }
+            SetStatement::Timeout(timeout, value) => {
+                put(&mut self.ruleset.options.timeouts, *timeout, *value);
+                format!("set timeout {} {value}", timeout.name())
+            }
+            SetStatement::Optimization(name) => {
+                for (timeout, value) in OPTIMIZED.into_iter().zip(optimization(name)) {
+                    put(&mut self.ruleset.options.timeouts, timeout, value);
+                }
+                format!("set optimization {name}")
+            }
+            SetStatement::NoLoginterface => "set loginterface none".to_owned(),
+            SetStatement::RequireOrder(_) => return,
+        };
+        self.echo.push(echo);
+    }
+
+    fn set_skip(&mut self, interfaces: &[InterfaceName]) -> String {
+        if let [only] = interfaces
+            && only.name == "none"
+        {
+            self.ruleset.options.skip.clear();
+            return "set skip on none".to_owned();
+        }
+        let mut echo = "set skip on {".to_owned();
+        for interface in interfaces {
+            echo.push(' ');
+            echo.push_str(&interface.name);
+            if !self.ruleset.options.skip.contains(&interface.name) {
+                self.ruleset.options.skip.push(interface.name.clone());
+            }
+        }
+        echo.push_str(" }");
+        echo
+    }
+}
+
+/// Seconds for [`OPTIMIZED`].
+fn optimization(name: &str) -> [u32; 7] {
+    match name {
+        "satellite" | "high-latency" => [180, 35, 86_400, 905, 50, 95, 60],
+        "aggressive" => [30, 5, 18_000, 60, 30, 30, 10],
+        "conservative" => [3600, 900, 432_000, 3600, 600, 180, 60],
+        _ => [120, 30, 86_400, 900, 45, 90, 30],
+    }
+}
+
+/// Sets the value of `key`, keeping one entry for each.
+fn put<K: PartialEq>(list: &mut Vec<(K, u32)>, key: K, value: u32) {
+    match list.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, old)) => *old = value,
+        None => list.push((key, value)),
+    }
+}

@@ -1,0 +1,9 @@
+//! Names that PF knows, from tables of our own: reading and printing need no system files.
+
+pub(crate) mod icmp;
+pub(crate) mod keywords;
+pub(crate) mod protocols;
+pub(crate) mod services;
+mod suggest;
+
+pub(crate) use suggest::did_you_mean;

@@ -1,0 +1,536 @@
+//! Recursive descent over the tokens of all files, collecting errors. After an error the parser
+//! goes on at the next line outside of braces.
+
+mod address;
+mod options;
+mod pool;
+mod port;
+mod rule;
+mod state;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::SourceReader;
+use crate::ast::{InterfaceName, Spanned, Statement};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::lexer::{Lexer, Macro};
+use crate::limits::{
+    MAX_ERRORS, MAX_FILE_BYTES, MAX_FILES, MAX_INCLUDE_DEPTH, MAX_LIST_DEPTH, MAX_MACRO_BYTES,
+};
+use crate::names::{did_you_mean, keywords};
+use crate::source::{Sources, Span};
+use crate::token::{Kind, Token};
+
+pub(crate) use rule::FLAG_LETTERS;
+
+/// An error was recorded; the statement is given up.
+#[derive(Debug)]
+pub(crate) struct Bail;
+
+type Parse<T> = Result<T, Bail>;
+
+/// What came out of a text.
+pub(crate) struct Parsed {
+    pub(crate) statements: Vec<Statement>,
+    pub(crate) errors: Vec<Diagnostic>,
+    pub(crate) sources: Sources,
+}
+
+/// Reads `main` and what it includes.
+pub(crate) fn parse(
+    name: &str,
+    main: &[u8],
+    files: &mut dyn SourceReader,
+    defines: &[(String, String)],
+) -> Parsed {
+    let mut sources = Sources::default();
+    let fits = main.len() <= MAX_FILE_BYTES;
+    let shown = if name == "-" { "stdin" } else { name };
+    let file = sources.add(shown, if fits { main } else { &[] });
+    let macros = defines
+        .iter()
+        .map(|(name, value)| {
+            let value = Arc::from(value.as_str());
+            (
+                name.clone(),
+                Macro {
+                    value,
+                    defined: None,
+                },
+            )
+        })
+        .collect();
+    let mut parser = Parser::new(Lexer::new(sources, macros), files, defines);
+    parser.lexer.enter(file);
+    if fits {
+        parser.statements();
+    } else {
+        let span = parser.peek().span;
+        parser.file_too_large(span, shown);
+    }
+    Parsed {
+        statements: parser.statements,
+        errors: parser.lexer.errors,
+        sources: parser.lexer.sources,
+    }
+}
+
+struct Parser<'a> {
+    lexer: Lexer,
+    files: &'a mut dyn SourceReader,
+    /// Names given by `-D`: definitions in the file do not change them.
+    fixed: BTreeMap<&'a str, ()>,
+    statements: Vec<Statement>,
+    /// Braces that the statement has opened and not closed.
+    braces: usize,
+    list_depth: usize,
+}
+
+/// The parser itself: tokens, errors, statements.
+impl<'a> Parser<'a> {
+    fn new(lexer: Lexer, files: &'a mut dyn SourceReader, defines: &'a [(String, String)]) -> Self {
+        Self {
+            lexer,
+            files,
+            fixed: defines
+                .iter()
+                .map(|(name, _)| (name.as_str(), ()))
+                .collect(),
+            statements: Vec::new(),
+            braces: 0,
+            list_depth: 0,
+        }
+    }
+
+    fn statements(&mut self) {
+        loop {
+            let token = self.peek();
+            match token.kind {
+                Kind::End => return,
+                Kind::Newline => {
+                    self.next();
+                }
+                Kind::Word | Kind::Quoted | Kind::Number | Kind::Symbol | Kind::Invalid => {
+                    self.braces = 0;
+                    self.list_depth = 0;
+                    if self.statement().is_err() {
+                        self.recover();
+                    }
+                }
+            }
+            if self.lexer.errors.len() >= MAX_ERRORS {
+                let span = self.peek().span;
+                self.lexer.stop();
+                self.report(Diagnostic::new(
+                    Code::Limit,
+                    span,
+                    format!("too many errors ({MAX_ERRORS}), the rest was not read"),
+                ));
+                return;
+            }
+        }
+    }
+
+    fn statement(&mut self) -> Parse<()> {
+        let first = self.peek().clone();
+        if first.kind == Kind::Word && self.lexer.peek_at(1).is_symbol("=") {
+            return self.macro_definition();
+        }
+        if first.kind != Kind::Word {
+            return Err(self.unexpected("a rule, an option, a table or a macro"));
+        }
+        match first.text.as_ref() {
+            "set" => self.set_statement()?,
+            "table" => self.table_statement()?,
+            "include" => return self.include(),
+            "antispoof" => self.antispoof()?,
+            "pass" | "block" | "match" | "nat" | "rdr" | "binat" | "no" => self.rule()?,
+            _ => return Err(self.unknown_statement(&first)),
+        }
+        self.end_of_statement()
+    }
+
+    fn unknown_statement(&mut self, first: &Token) -> Bail {
+        let block = matches!(first.text.as_ref(), "anchor" | "altq" | "queue" | "ether");
+        let feature = match first.text.as_ref() {
+            "state" | "source" => format!("{} limiter", first.text),
+            other => other.to_owned(),
+        };
+        if keywords::STATEMENTS.contains(&first.text.as_ref()) {
+            let bail = self.unsupported(&feature, first.span);
+            if block {
+                self.skip_block();
+            }
+            return bail;
+        }
+        let mut error = self.syntax_error("a rule, an option, a table or a macro");
+        error.hint = did_you_mean(&first.text, keywords::STATEMENTS.iter().copied());
+        self.report(error);
+        Bail
+    }
+
+    /// Takes the rest of a statement that may hold other statements in braces.
+    fn skip_block(&mut self) {
+        loop {
+            let kind = self.peek().kind;
+            if kind == Kind::End || (kind == Kind::Newline && self.braces == 0) {
+                return;
+            }
+            self.next();
+        }
+    }
+
+    fn macro_definition(&mut self) -> Parse<()> {
+        let name = self.next();
+        if keywords::is_reserved(&name.text) {
+            return Err(self.error(
+                Code::Syntax,
+                name.span,
+                "syntax error",
+                format!("'{}' is a keyword and cannot be a macro", name.text),
+            ));
+        }
+        self.next();
+        let mut value = String::new();
+        let mut span = self.peek().span;
+        while self.at_value() {
+            let part = self.next();
+            if !value.is_empty() {
+                value.push(' ');
+            }
+            value.push_str(&part.text);
+            if part.span.expansion.is_some() && span.expansion.is_none() {
+                span.expansion = part.span.expansion;
+            }
+            if value.len() > MAX_MACRO_BYTES {
+                let message = format!("macro is longer than {MAX_MACRO_BYTES} bytes");
+                return Err(self.error(Code::Limit, name.span, &message, String::new()));
+            }
+        }
+        if !self.peek().ends_line() {
+            return Err(self.macro_value_error());
+        }
+        self.define(&name.text, value, name.span.to(span), span.expansion);
+        Ok(())
+    }
+
+    fn at_value(&mut self) -> bool {
+        matches!(self.peek().kind, Kind::Quoted | Kind::Number | Kind::Word)
+    }
+
+    fn macro_value_error(&mut self) -> Bail {
+        let mut error = self.syntax_error("a value");
+        error.hint = Some("a value with braces, blanks or slashes must be quoted".to_owned());
+        self.report(error);
+        Bail
+    }
+
+    fn define(&mut self, name: &str, value: String, span: Span, expansion: Option<usize>) {
+        if !self.fixed.contains_key(name) {
+            self.lexer.macros.insert(
+                name.to_owned(),
+                Macro {
+                    value: Arc::from(value.as_str()),
+                    defined: Some(Span { expansion, ..span }),
+                },
+            );
+        }
+        self.statements.push(Statement::Macro {
+            name: name.to_owned(),
+            value,
+        });
+    }
+
+    fn include(&mut self) -> Parse<()> {
+        self.next();
+        let path = self.string("a file name")?;
+        if !self.peek().ends_line() {
+            return Err(self.unexpected("the end of the line"));
+        }
+        if self.lexer.depth() >= MAX_INCLUDE_DEPTH {
+            let message = format!("include is nested more than {MAX_INCLUDE_DEPTH} deep");
+            return Err(self.error(Code::Limit, path.span, &message, String::new()));
+        }
+        let bytes = self.read_file(&path)?;
+        let file = self.lexer.sources.add(&path.node, &bytes);
+        self.lexer.enter(file);
+        Ok(())
+    }
+
+    /// The bytes of a file that the text names.
+    fn read_file(&mut self, path: &Spanned<String>) -> Parse<Vec<u8>> {
+        if self.lexer.sources.file_count() >= MAX_FILES {
+            let message = format!("more than {MAX_FILES} files");
+            return Err(self.error(Code::Limit, path.span, &message, String::new()));
+        }
+        match self.files.read(&path.node) {
+            Ok(bytes) if bytes.len() > MAX_FILE_BYTES => {
+                Err(self.file_too_large(path.span, &path.node))
+            }
+            Ok(bytes) => Ok(bytes),
+            Err(error) => {
+                let message = format!("{}: {}", path.node, describe_io(&error));
+                Err(self.error(Code::File, path.span, &message, String::new()))
+            }
+        }
+    }
+
+    fn file_too_large(&mut self, span: Span, name: &str) -> Bail {
+        let message = format!("{name}: larger than {MAX_FILE_BYTES} bytes");
+        self.error(Code::Limit, span, &message, String::new())
+    }
+
+    fn end_of_statement(&mut self) -> Parse<()> {
+        if self.peek().ends_line() {
+            Ok(())
+        } else {
+            Err(self.unexpected("the end of the line"))
+        }
+    }
+
+    /// Goes to the end of the statement: the next line outside of braces, or one that begins like
+    /// a statement, for a brace that was never closed.
+    fn recover(&mut self) {
+        loop {
+            let token = self.peek();
+            if token.kind == Kind::End {
+                return;
+            }
+            if token.kind == Kind::Newline {
+                self.next();
+                if self.braces == 0 || begins_statement(self.peek()) {
+                    return;
+                }
+                continue;
+            }
+            self.next();
+        }
+    }
+
+    fn peek(&mut self) -> &Token {
+        self.lexer.peek()
+    }
+
+    fn next(&mut self) -> Token {
+        let token = self.lexer.next();
+        if token.is_symbol("{") {
+            self.braces += 1;
+        } else if token.is_symbol("}") {
+            self.braces = self.braces.saturating_sub(1);
+        }
+        token
+    }
+
+    fn at_word(&mut self, word: &str) -> bool {
+        self.peek().is_word(word)
+    }
+
+    fn at_symbol(&mut self, symbol: &str) -> bool {
+        self.peek().is_symbol(symbol)
+    }
+
+    fn eat_word(&mut self, word: &str) -> bool {
+        let found = self.at_word(word);
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    fn eat_symbol(&mut self, symbol: &str) -> bool {
+        let found = self.at_symbol(symbol);
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    fn expect_symbol(&mut self, symbol: &str) -> Parse<Token> {
+        if self.at_symbol(symbol) {
+            Ok(self.next())
+        } else {
+            Err(self.unexpected(&format!("`{symbol}`")))
+        }
+    }
+
+    fn expect_word(&mut self, word: &str) -> Parse<Token> {
+        if self.at_word(word) {
+            Ok(self.next())
+        } else {
+            Err(self.unexpected(&format!("`{word}`")))
+        }
+    }
+
+    /// A quoted string, or a word that is no keyword.
+    fn string(&mut self, expected: &str) -> Parse<Spanned<String>> {
+        let token = self.peek();
+        let usable = match token.kind {
+            Kind::Quoted => true,
+            Kind::Word => !keywords::is_reserved(&token.text),
+            Kind::Number | Kind::Symbol | Kind::Newline | Kind::End | Kind::Invalid => false,
+        };
+        if !usable {
+            return Err(self.unexpected(expected));
+        }
+        let token = self.next();
+        Ok(Spanned {
+            node: token.text.into_owned(),
+            span: token.span,
+        })
+    }
+
+    /// A decimal number of at most 32 bits.
+    fn number(&mut self, expected: &str) -> Parse<Spanned<u32>> {
+        if self.peek().kind != Kind::Number {
+            return Err(self.unexpected(expected));
+        }
+        let token = self.next();
+        match token.text.parse() {
+            Ok(node) => Ok(Spanned {
+                node,
+                span: token.span,
+            }),
+            Err(_) => {
+                let message = format!("number {} is too large", token.text);
+                Err(self.error(Code::BadNumber, token.span, &message, String::new()))
+            }
+        }
+    }
+
+    /// One item, or `{ item [,] item … }`, or such lists in each other.
+    fn list(&mut self, expected: &str, item: &mut dyn FnMut(&mut Self) -> Parse<()>) -> Parse<()> {
+        if !self.at_symbol("{") {
+            return item(self);
+        }
+        let open = self.next();
+        self.list_depth += 1;
+        if self.list_depth > MAX_LIST_DEPTH {
+            let message = format!("lists are nested more than {MAX_LIST_DEPTH} deep");
+            return Err(self.error(Code::Limit, open.span, &message, String::new()));
+        }
+        self.skip_newlines();
+        if self.at_symbol("}") {
+            return Err(self.unexpected(expected));
+        }
+        loop {
+            self.list(expected, item)?;
+            self.skip_newlines();
+            if self.eat_symbol("}") {
+                self.list_depth -= 1;
+                return Ok(());
+            }
+            if self.eat_symbol(",") {
+                self.skip_newlines();
+                if self.eat_symbol("}") {
+                    self.list_depth -= 1;
+                    return Ok(());
+                }
+            }
+            if self.peek().kind == Kind::End {
+                return Err(self.error(
+                    Code::Syntax,
+                    open.span,
+                    "syntax error",
+                    "this `{` is never closed".to_owned(),
+                ));
+            }
+        }
+    }
+
+    fn skip_newlines(&mut self) {
+        while self.peek().kind == Kind::Newline {
+            self.next();
+        }
+    }
+
+    fn interface_name(&mut self) -> Parse<InterfaceName> {
+        let negated = self.eat_symbol("!");
+        if self.at_word("rdomain") {
+            let span = self.peek().span;
+            return Err(self.unsupported("on rdomain", span));
+        }
+        let name = if self.at_word("any") {
+            let token = self.next();
+            Spanned {
+                node: token.text.into_owned(),
+                span: token.span,
+            }
+        } else {
+            self.string("an interface name")?
+        };
+        Ok(InterfaceName {
+            negated,
+            name: name.node,
+            span: name.span,
+        })
+    }
+
+    fn report(&mut self, error: Diagnostic) {
+        self.lexer.errors.push(error);
+    }
+
+    /// Records an error; `detail` may be empty.
+    fn error(&mut self, code: Code, span: Span, message: &str, detail: String) -> Bail {
+        let mut error = Diagnostic::new(code, span, message.to_owned());
+        error.detail = Some(detail).filter(|text| !text.is_empty());
+        self.report(error);
+        Bail
+    }
+
+    /// An error with a hint where a name is nearly one of `candidates`.
+    fn unknown_name<'b>(
+        &mut self,
+        span: Span,
+        message: String,
+        name: &str,
+        candidates: impl IntoIterator<Item = &'b str>,
+    ) -> Bail {
+        let mut error = Diagnostic::new(Code::UnknownName, span, message);
+        error.hint = did_you_mean(name, candidates);
+        self.report(error);
+        Bail
+    }
+
+    fn unsupported(&mut self, feature: &str, span: Span) -> Bail {
+        let message = format!("not supported yet: {feature}");
+        self.error(
+            Code::NotSupported,
+            span,
+            &message,
+            format!("`{feature}` is PF's, but this program cannot do it yet"),
+        )
+    }
+
+    fn syntax_error(&mut self, expected: &str) -> Diagnostic {
+        let token = self.peek().clone();
+        let mut error = Diagnostic::new(Code::Syntax, token.span, "syntax error".to_owned());
+        error.detail = Some(format!("found {}, expected {expected}", token.describe()));
+        if token.text == "$" {
+            error.hint = Some("macros are not expanded inside quotes or other macros".to_owned());
+        }
+        error
+    }
+
+    /// PF's `syntax error` at the next token. Text that the lexer refused has its error already.
+    fn unexpected(&mut self, expected: &str) -> Bail {
+        if self.peek().kind != Kind::Invalid {
+            let error = self.syntax_error(expected);
+            self.report(error);
+        }
+        Bail
+    }
+}
+
+fn begins_statement(token: &Token) -> bool {
+    token.kind == Kind::Word && keywords::STATEMENTS.contains(&token.text.as_ref())
+}
+
+fn describe_io(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "No such file or directory".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "Permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}

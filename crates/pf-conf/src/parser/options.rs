@@ -1,0 +1,194 @@
+//! `set …`.
+
+use pf_engine::rule::{StatePolicy, Timeout};
+use pf_engine::ruleset::Limit;
+
+use super::{Parse, Parser};
+use crate::ast::{SetStatement, Statement};
+use crate::diagnostic::Code;
+use crate::names::did_you_mean;
+use crate::source::Span;
+use crate::token::Kind;
+
+/// Options that this program can read.
+const OPTIONS: &[&str] = &[
+    "block-policy",
+    "limit",
+    "loginterface",
+    "optimization",
+    "require-order",
+    "skip",
+    "state-policy",
+    "timeout",
+];
+
+/// Options of one PF or another that it cannot.
+const UNSUPPORTED: &[&str] = &[
+    "debug",
+    "fail-policy",
+    "fingerprints",
+    "hostid",
+    "keepcounters",
+    "reassemble",
+    "ruleset-optimization",
+    "state-defaults",
+    "syncookies",
+];
+
+/// Limits of one PF or another that are not [`Limit`]s.
+const UNSUPPORTED_LIMITS: &[&str] = &["anchors", "eth-anchors", "tables", "pktdelay-pkts"];
+
+const OPTIMIZATIONS: &[&str] = &[
+    "normal",
+    "default",
+    "satellite",
+    "high-latency",
+    "aggressive",
+    "conservative",
+];
+
+impl Parser<'_> {
+    pub(super) fn set_statement(&mut self) -> Parse<()> {
+        self.next();
+        if self.peek().kind != Kind::Word {
+            return Err(self.unexpected("an option"));
+        }
+        let option = self.next();
+        match option.text.as_ref() {
+            "skip" => self.set_skip(),
+            "block-policy" => self.set_block_policy(),
+            "state-policy" => self.set_state_policy(),
+            "require-order" => self.set_require_order(),
+            "optimization" => self.set_optimization(),
+            "loginterface" => self.set_loginterface(option.span),
+            "limit" => self.list("a limit", &mut Self::set_limit),
+            "timeout" => self.list("a timeout", &mut Self::set_timeout),
+            other if UNSUPPORTED.contains(&other) => {
+                Err(self.unsupported(&format!("set {other}"), option.span))
+            }
+            other => {
+                let hint = did_you_mean(other, OPTIONS.iter().chain(UNSUPPORTED).copied());
+                let detail = format!("found `{other}`, expected an option");
+                let bail = self.error(Code::Syntax, option.span, "syntax error", detail);
+                if let Some(error) = self.lexer.errors.last_mut() {
+                    error.hint = hint;
+                }
+                Err(bail)
+            }
+        }
+    }
+
+    fn push_set(&mut self, statement: SetStatement) {
+        self.statements.push(Statement::Set(statement));
+    }
+
+    fn set_skip(&mut self) -> Parse<()> {
+        self.expect_word("on")?;
+        let mut interfaces = Vec::new();
+        self.list("an interface name", &mut |parser| {
+            interfaces.push(parser.interface_name()?);
+            Ok(())
+        })?;
+        if let Some(negated) = interfaces.iter().find(|interface| interface.negated) {
+            let message = "skip on ! <interface> is not supported";
+            return Err(self.error(Code::Conflict, negated.span, message, String::new()));
+        }
+        self.push_set(SetStatement::Skip(interfaces));
+        Ok(())
+    }
+
+    fn set_block_policy(&mut self) -> Parse<()> {
+        let returns = if self.eat_word("drop") {
+            false
+        } else if self.eat_word("return") {
+            true
+        } else {
+            return Err(self.unexpected("`drop` or `return`"));
+        };
+        self.push_set(SetStatement::BlockPolicy { returns });
+        Ok(())
+    }
+
+    fn set_state_policy(&mut self) -> Parse<()> {
+        let policy = if self.eat_word("if-bound") {
+            StatePolicy::IfBound
+        } else if self.eat_word("floating") {
+            StatePolicy::Floating
+        } else if self.at_word("group-bound") {
+            let span = self.peek().span;
+            return Err(self.unsupported("group-bound", span));
+        } else {
+            return Err(self.unexpected("`if-bound` or `floating`"));
+        };
+        self.push_set(SetStatement::StatePolicy(policy));
+        Ok(())
+    }
+
+    fn set_require_order(&mut self) -> Parse<()> {
+        let required = if self.eat_word("yes") {
+            true
+        } else if self.eat_word("no") {
+            false
+        } else {
+            return Err(self.unexpected("`yes` or `no`"));
+        };
+        self.push_set(SetStatement::RequireOrder(required));
+        Ok(())
+    }
+
+    fn set_optimization(&mut self) -> Parse<()> {
+        let name = self.string("an optimization")?;
+        if !OPTIMIZATIONS.contains(&name.node.as_str()) {
+            let message = format!("unknown optimization {}", name.node);
+            let known = OPTIMIZATIONS.iter().copied();
+            return Err(self.unknown_name(name.span, message, &name.node, known));
+        }
+        self.push_set(SetStatement::Optimization(name.node));
+        Ok(())
+    }
+
+    fn set_loginterface(&mut self, span: Span) -> Parse<()> {
+        let name = self.string("an interface name")?;
+        if name.node != "none" {
+            return Err(self.unsupported("set loginterface", span));
+        }
+        self.push_set(SetStatement::NoLoginterface);
+        Ok(())
+    }
+
+    fn set_limit(&mut self) -> Parse<()> {
+        let name = self.string("a limit")?;
+        let value = self.number("a number")?;
+        if UNSUPPORTED_LIMITS.contains(&name.node.as_str()) {
+            return Err(self.unsupported(&format!("set limit {}", name.node), name.span));
+        }
+        let Some(limit) = Limit::ALL.into_iter().find(|l| l.name() == name.node) else {
+            let message = format!("unable to set limit {} {}", name.node, value.node);
+            let known = Limit::ALL.map(Limit::name);
+            return Err(self.unknown_name(name.span, message, &name.node, known));
+        };
+        self.push_set(SetStatement::Limit(limit, value.node));
+        Ok(())
+    }
+
+    fn set_timeout(&mut self) -> Parse<()> {
+        let (timeout, value) = self.timeout()?;
+        self.push_set(SetStatement::Timeout(timeout, value));
+        Ok(())
+    }
+
+    /// `name seconds`.
+    pub(super) fn timeout(&mut self) -> Parse<(Timeout, u32)> {
+        let name = self.string("a timeout")?;
+        if name.node.starts_with("sctp.") || name.node == "icmp6.first" {
+            return Err(self.unsupported(&format!("timeout {}", name.node), name.span));
+        }
+        let Some(timeout) = Timeout::ALL.into_iter().find(|t| t.name() == name.node) else {
+            let message = format!("unknown timeout {}", name.node);
+            let known = Timeout::ALL.map(Timeout::name);
+            return Err(self.unknown_name(name.span, message, &name.node, known));
+        };
+        let value = self.number("a number of seconds")?;
+        Ok((timeout, value.node))
+    }
+}

@@ -1,0 +1,105 @@
+//! `keep state (…)`.
+
+use pf_engine::rule::{StateMode, StatePolicy};
+
+use super::{Parse, Parser};
+use crate::ast::{RuleStatement, State};
+use crate::diagnostic::Code;
+use crate::token::Kind;
+
+/// State options of one PF or another that are not in this program.
+const UNSUPPORTED: &[&str] = &[
+    "no-sync",
+    "source-track",
+    "max-src-states",
+    "max-src-conn",
+    "max-src-conn-rate",
+    "max-src-nodes",
+    "overload",
+    "pflow",
+    "group-bound",
+    "allow-related",
+];
+
+impl Parser<'_> {
+    /// `keep state`, `modulate state`, `no state`, with options.
+    pub(super) fn state(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        let keyword = self.next();
+        let mode = match keyword.text.as_ref() {
+            "keep" => StateMode::Keep,
+            "modulate" => StateMode::Modulate,
+            _ => StateMode::None,
+        };
+        self.expect_word("state")?;
+        if rule.state.is_some() {
+            let message = "state options cannot be respecified";
+            return Err(self.error(Code::Conflict, keyword.span, message, String::new()));
+        }
+        let mut state = State {
+            mode,
+            options: pf_engine::rule::StateOptions::default(),
+            span: keyword.span,
+        };
+        if mode != StateMode::None && self.eat_symbol("(") {
+            self.state_options(&mut state)?;
+        }
+        rule.state = Some(state);
+        Ok(())
+    }
+
+    fn state_options(&mut self, state: &mut State) -> Parse<()> {
+        loop {
+            self.state_option(state)?;
+            let comma = self.eat_symbol(",");
+            if self.eat_symbol(")") {
+                return Ok(());
+            }
+            if !comma && self.peek().kind != Kind::Word {
+                return Err(self.unexpected("`,` or `)`"));
+            }
+        }
+    }
+
+    fn state_option(&mut self, state: &mut State) -> Parse<()> {
+        let token = self.peek().clone();
+        if token.kind != Kind::Word {
+            return Err(self.unexpected("a state option"));
+        }
+        let once_more = match token.text.as_ref() {
+            "max" => {
+                self.next();
+                let max = self.number("a number of states")?.node;
+                if max == 0 {
+                    let message = "max must be greater than 0";
+                    return Err(self.error(Code::BadNumber, token.span, message, String::new()));
+                }
+                state.options.max.replace(max).is_some()
+            }
+            "sloppy" => {
+                self.next();
+                std::mem::replace(&mut state.options.sloppy, true)
+            }
+            "if-bound" => self.state_policy(state, StatePolicy::IfBound),
+            "floating" => self.state_policy(state, StatePolicy::Floating),
+            other if UNSUPPORTED.contains(&other) => {
+                return Err(self.unsupported(other, token.span));
+            }
+            _ => {
+                let (timeout, value) = self.timeout()?;
+                let known = state.options.timeouts.iter().any(|(t, _)| *t == timeout);
+                state.options.timeouts.push((timeout, value));
+                known
+            }
+        };
+        if once_more {
+            let message = format!("state option '{}' multiple definitions", token.text);
+            return Err(self.error(Code::Conflict, token.span, &message, String::new()));
+        }
+        Ok(())
+    }
+
+    fn state_policy(&mut self, state: &mut State, policy: StatePolicy) -> bool {
+        self.next();
+        state.options.policy.replace(policy).is_some()
+    }
+}

@@ -1,0 +1,272 @@
+//! Rules to text, as `pfctl -sr` and `pfctl -sn` of each dialect print them.
+
+mod address;
+mod pool;
+
+use pf_engine::addr::{Family, Protocol};
+use pf_engine::rule::{
+    Action, BlockReply, Direction, IcmpMatch, Log, Rule, StateMode, StatePolicy,
+};
+use pf_engine::ruleset::Dialect;
+
+use crate::names::{icmp, protocols};
+use crate::parser::FLAG_LETTERS;
+
+/// How to print rules.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PrintOptions {
+    /// Whose printing.
+    pub dialect: Dialect,
+    /// `-P` was given: numbers instead of service names (FreeBSD), names instead of numbers
+    /// (OpenBSD).
+    pub swap_service_names: bool,
+}
+
+impl PrintOptions {
+    /// Whether ports are printed by name.
+    const fn names_ports(self) -> bool {
+        match self.dialect {
+            Dialect::FreeBsd | Dialect::OpenBsd3 => !self.swap_service_names,
+            Dialect::OpenBsd => self.swap_service_names,
+        }
+    }
+}
+
+/// A rule as `pfctl -sr`/`-sn` prints it, without newline.
+#[must_use]
+pub fn print_rule(rule: &Rule, options: PrintOptions) -> String {
+    let mut words = Vec::new();
+    head(rule, &mut words);
+    let route_first = options.dialect != Dialect::OpenBsd;
+    if let Some(route) = rule.route.as_ref().filter(|_| route_first) {
+        words.push(pool::route(route));
+    }
+    match_words(rule, options, &mut words);
+    state_words(rule, options, &mut words);
+    tail(rule, &mut words);
+    pool::translations(rule, &mut words);
+    if let Some(route) = rule.route.as_ref().filter(|_| !route_first) {
+        words.push(pool::route(route));
+    }
+    words.join(" ")
+}
+
+/// Action, direction, log, quick, interface.
+fn head(rule: &Rule, words: &mut Vec<String>) {
+    words.push(action(rule));
+    if rule.nat_pass {
+        words.push("pass".to_owned());
+    }
+    match rule.direction {
+        Some(Direction::In) => words.push("in".to_owned()),
+        Some(Direction::Out) => words.push("out".to_owned()),
+        None => {}
+    }
+    if let Some(given) = &rule.log {
+        words.push(log(*given));
+    }
+    if rule.quick {
+        words.push("quick".to_owned());
+    }
+    if let Some(interface) = &rule.interface {
+        let not = if interface.negated { "! " } else { "" };
+        words.push(format!("on {not}{}", interface.name));
+    }
+}
+
+fn action(rule: &Rule) -> String {
+    match rule.action {
+        Action::Pass => "pass".to_owned(),
+        Action::Match => "match".to_owned(),
+        Action::Block(reply) => format!("block {}", block_reply(reply, rule.family)),
+        Action::Nat => "nat".to_owned(),
+        Action::NoNat => "no nat".to_owned(),
+        Action::Rdr => "rdr".to_owned(),
+        Action::NoRdr => "no rdr".to_owned(),
+        Action::Binat => "binat".to_owned(),
+        Action::NoBinat => "no binat".to_owned(),
+    }
+}
+
+fn block_reply(reply: BlockReply, family: Option<Family>) -> String {
+    match reply {
+        BlockReply::Drop => "drop".to_owned(),
+        BlockReply::Return => "return".to_owned(),
+        BlockReply::Rst { ttl: 0 } => "return-rst".to_owned(),
+        BlockReply::Rst { ttl } => format!("return-rst(ttl {ttl})"),
+        BlockReply::Icmp { v4, v6 } => {
+            let v4 = icmp_code(Family::Inet, v4);
+            let v6 = icmp_code(Family::Inet6, v6);
+            match family {
+                Some(Family::Inet) => format!("return-icmp({v4})"),
+                Some(Family::Inet6) => format!("return-icmp6({v6})"),
+                None => format!("return-icmp({v4}, {v6})"),
+            }
+        }
+    }
+}
+
+fn icmp_code(family: Family, (kind, code): (u8, u8)) -> String {
+    icmp::code_name(family, kind, code).map_or_else(|| code.to_string(), str::to_owned)
+}
+
+fn log(log: Log) -> String {
+    let mut options = Vec::new();
+    for (set, word) in [
+        (log.all, "all"),
+        (log.matches, "matches"),
+        (log.user, "user"),
+    ] {
+        if set {
+            options.push(word.to_owned());
+        }
+    }
+    if log.interface != 0 {
+        options.push(format!("to pflog{}", log.interface));
+    }
+    if options.is_empty() {
+        "log".to_owned()
+    } else {
+        format!("log ({})", options.join(", "))
+    }
+}
+
+/// Family, protocol, addresses, flags, ICMP types, TOS.
+fn match_words(rule: &Rule, options: PrintOptions, words: &mut Vec<String>) {
+    if let Some(family) = rule.family {
+        words.push(family.to_string());
+    }
+    if let Some(protocol) = rule.protocol {
+        words.push(format!("proto {}", protocol_name(protocol)));
+    }
+    words.push(address::from_to(rule, options.names_ports()));
+    if let Some(flags) = rule.flags {
+        words.push(format!(
+            "flags {}/{}",
+            flag_letters(flags.set),
+            flag_letters(flags.mask)
+        ));
+    } else if prints_flags_any(rule, options.dialect) {
+        words.push("flags any".to_owned());
+    }
+    if let Some(given) = rule.icmp {
+        icmp_words(given, rule.protocol, words);
+    }
+    if let Some(tos) = rule.tos {
+        words.push(format!("tos 0x{tos:02x}"));
+    }
+}
+
+fn protocol_name(protocol: Protocol) -> String {
+    protocols::name(protocol.0).map_or_else(|| protocol.0.to_string(), str::to_owned)
+}
+
+fn flag_letters(flags: u8) -> String {
+    FLAG_LETTERS
+        .iter()
+        .filter(|(_, bit)| flags & bit != 0)
+        .map(|(letter, _)| *letter)
+        .collect()
+}
+
+/// Where `flags S/SA` is implied, its absence has to be said.
+fn prints_flags_any(rule: &Rule, dialect: Dialect) -> bool {
+    dialect != Dialect::OpenBsd3
+        && rule.action == Action::Pass
+        && rule.state != StateMode::None
+        && !rule.fragment
+        && rule.protocol.is_none_or(|p| p == Protocol::TCP)
+}
+
+fn icmp_words(given: IcmpMatch, protocol: Option<Protocol>, words: &mut Vec<String>) {
+    let (keyword, family) = if protocol == Some(Protocol::ICMPV6) {
+        ("icmp6-type", Family::Inet6)
+    } else {
+        ("icmp-type", Family::Inet)
+    };
+    let kind = icmp::kind_name(family, given.kind);
+    words.push(keyword.to_owned());
+    words.push(kind.map_or_else(|| given.kind.to_string(), str::to_owned));
+    if let Some(code) = given.code {
+        words.push(format!("code {}", icmp_code(family, (given.kind, code))));
+    }
+}
+
+fn state_words(rule: &Rule, options: PrintOptions, words: &mut Vec<String>) {
+    let list = state_options(rule);
+    let keyword = match rule.state {
+        StateMode::Keep if options.dialect == Dialect::OpenBsd && list.is_empty() => "",
+        StateMode::Keep => "keep state",
+        StateMode::Modulate => "modulate state",
+        StateMode::Synproxy => "synproxy state",
+        StateMode::None if rule.action == Action::Pass && options.dialect != Dialect::OpenBsd3 => {
+            "no state"
+        }
+        StateMode::None => "",
+    };
+    // Where states are not implied, options say that one is wanted.
+    let implied_by_match = rule.action == Action::Match && rule.state == StateMode::Keep;
+    if !keyword.is_empty() {
+        words.push(keyword.to_owned());
+    } else if implied_by_match {
+        words.push("keep state".to_owned());
+    }
+    if !list.is_empty() {
+        words.push(format!("({})", list.join(", ")));
+    }
+}
+
+fn state_options(rule: &Rule) -> Vec<String> {
+    let options = &rule.state_options;
+    let mut list = Vec::new();
+    if let Some(max) = options.max {
+        list.push(format!("max {max}"));
+    }
+    match options.policy {
+        Some(StatePolicy::IfBound) => list.push("if-bound".to_owned()),
+        Some(StatePolicy::Floating) => list.push("floating".to_owned()),
+        None => {}
+    }
+    if options.sloppy {
+        list.push("sloppy".to_owned());
+    }
+    for (timeout, value) in &options.timeouts {
+        list.push(format!("{} {value}", timeout.name()));
+    }
+    list
+}
+
+/// `fragment`, `allow-opts`, labels, tags.
+fn tail(rule: &Rule, words: &mut Vec<String>) {
+    if rule.fragment {
+        words.push("fragment".to_owned());
+    }
+    if rule.allow_options {
+        words.push("allow-opts".to_owned());
+    }
+    for label in &rule.labels {
+        words.push(format!("label \"{label}\""));
+    }
+    if let Some(tag) = &rule.tag {
+        words.push(format!("tag {}", name(tag)));
+    }
+    if let Some((negated, tag)) = &rule.tagged {
+        let not = if *negated { "! " } else { "" };
+        words.push(format!("{not}tagged {}", name(tag)));
+    }
+}
+
+/// A name, in quotes only where it could not be read back without.
+fn name(text: &str) -> String {
+    let plain = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-:".contains(&b))
+        && !text.bytes().all(|b| b.is_ascii_digit())
+        && !crate::names::keywords::is_reserved(text);
+    if plain {
+        text.to_owned()
+    } else {
+        format!("\"{text}\"")
+    }
+}

@@ -1,0 +1,72 @@
+//! Addresses and ports.
+
+use pf_engine::addr::Protocol;
+use pf_engine::rule::{Address, DynamicAddress, DynamicPart, Endpoint, PortMatch, Rule};
+
+use crate::names::services;
+
+/// `all`, or `from … to …`.
+pub(super) fn from_to(rule: &Rule, names: bool) -> String {
+    if rule.source == Endpoint::ANY && rule.destination == Endpoint::ANY {
+        return "all".to_owned();
+    }
+    format!(
+        "from {} to {}",
+        endpoint(&rule.source, rule.protocol, names),
+        endpoint(&rule.destination, rule.protocol, names)
+    )
+}
+
+fn endpoint(endpoint: &Endpoint, protocol: Option<Protocol>, names: bool) -> String {
+    let not = if endpoint.negated { "! " } else { "" };
+    let address = address(&endpoint.address);
+    match endpoint.port {
+        None => format!("{not}{address}"),
+        Some(match_) => format!("{not}{address} port {}", port(match_, protocol, names)),
+    }
+}
+
+/// An address as rules have it.
+pub(super) fn address(address: &Address) -> String {
+    match address {
+        Address::Any => "any".to_owned(),
+        Address::Prefix(prefix) => prefix.to_string(),
+        Address::Range(first, last) => format!("{first} - {last}"),
+        Address::Dynamic(given) => dynamic(given),
+        Address::Table(name) => format!("<{name}>"),
+        Address::NoRoute => "no-route".to_owned(),
+        Address::UrpfFailed => "urpf-failed".to_owned(),
+    }
+}
+
+fn dynamic(given: &DynamicAddress) -> String {
+    let part = match given.part {
+        DynamicPart::Host => "",
+        DynamicPart::Network => ":network",
+        DynamicPart::Broadcast => ":broadcast",
+        DynamicPart::Peer => ":peer",
+    };
+    let first = if given.no_aliases { ":0" } else { "" };
+    let len = given
+        .prefix_len
+        .map_or_else(String::new, |len| format!("/{len}"));
+    format!("({}{part}{first}){len}", given.interface)
+}
+
+fn port(given: PortMatch, protocol: Option<Protocol>, names: bool) -> String {
+    let one = |number: u16| {
+        let known = names.then(|| services::name(number, protocol)).flatten();
+        known.map_or_else(|| number.to_string(), str::to_owned)
+    };
+    match given {
+        PortMatch::Eq(n) => format!("= {}", one(n)),
+        PortMatch::Ne(n) => format!("!= {}", one(n)),
+        PortMatch::Lt(n) => format!("< {n}"),
+        PortMatch::Le(n) => format!("<= {n}"),
+        PortMatch::Gt(n) => format!("> {n}"),
+        PortMatch::Ge(n) => format!(">= {n}"),
+        PortMatch::Range(a, b) => format!("{a}:{b}"),
+        PortMatch::Inside(a, b) => format!("{a} >< {b}"),
+        PortMatch::Outside(a, b) => format!("{a} <> {b}"),
+    }
+}

@@ -1,0 +1,151 @@
+//! FreeBSD's own parser cases, where they are on this machine: each `.in` read as
+//! `pfctl -o none -nvf FILE` would, and compared byte for byte with `.ok`; each `.ok` read back;
+//! each `.fail` found in the messages.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use pf_conf::{LoadOptions, Loaded, PrintOptions, SourceReader, load, print_rule};
+use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
+
+/// Cases that pass today. It only ever grows.
+const FLOOR: usize = 68;
+
+struct Directory(PathBuf);
+
+impl SourceReader for Directory {
+    fn read(&mut self, path: &str) -> std::io::Result<Vec<u8>> {
+        std::fs::read(self.0.join(path))
+    }
+}
+
+fn suite() -> Option<PathBuf> {
+    let given = std::env::var_os("WEIGHBRIDGE_CONFORMANCE").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    given
+        .into_iter()
+        .chain([beside])
+        .map(|root| root.join("conformance/freebsd-pfctl"))
+        .find(|path| path.is_dir())
+}
+
+fn interface(index: u32, name: &str, addresses: &[(&str, u8)]) -> Interface {
+    Interface {
+        index: IfIndex(index),
+        name: name.to_owned(),
+        groups: vec![
+            name.trim_end_matches(|c: char| c.is_ascii_digit())
+                .to_owned(),
+        ],
+        mtu: 1500,
+        addresses: addresses
+            .iter()
+            .map(|(address, prefix_len)| InterfaceAddress {
+                address: address.parse::<IpAddr>().expect("an address"),
+                prefix_len: *prefix_len,
+                broadcast: None,
+                peer: None,
+            })
+            .collect(),
+        loopback: name.starts_with("lo"),
+    }
+}
+
+/// What the suite's own machine has: `lo0`, and the vlan of the interface cases.
+fn interfaces(case: &str) -> Vec<Interface> {
+    let number = case.trim_start_matches("pf");
+    vec![
+        interface(1, "lo0", &[("::1", 128), ("fe80::1", 64), ("127.0.0.1", 8)]),
+        interface(
+            2,
+            &format!("vlan{number}"),
+            &[("203.0.113.5", 30), ("2001:db8::cb00:7105", 126)],
+        ),
+    ]
+}
+
+fn printed(loaded: &Loaded) -> String {
+    let ruleset = &loaded.ruleset;
+    let rules = [&ruleset.nat, &ruleset.rdr, &ruleset.binat, &ruleset.filter];
+    let mut text = String::new();
+    for line in &loaded.echo {
+        text.push_str(line);
+        text.push('\n');
+    }
+    for rule in rules.into_iter().flatten() {
+        text.push_str(&print_rule(rule, PrintOptions::default()));
+        text.push('\n');
+    }
+    text
+}
+
+fn run(directory: &Path, case: &str, file: &str) -> Result<String, String> {
+    let text = std::fs::read(directory.join(file)).map_err(|e| e.to_string())?;
+    let options = LoadOptions {
+        interfaces: interfaces(case),
+        ..LoadOptions::default()
+    };
+    let mut files = Directory(directory.to_owned());
+    load(file, &text, &mut files, &options)
+        .map(|loaded| printed(&loaded))
+        .map_err(|errors| errors.plain())
+}
+
+fn first_difference(expected: &str, found: &str) -> String {
+    let mut lines = expected.lines().zip(found.lines());
+    match lines.find(|(a, b)| a != b) {
+        Some((a, b)) => format!("expected {a:?}, found {b:?}"),
+        None => format!(
+            "{} lines expected, {} found",
+            expected.lines().count(),
+            found.lines().count()
+        ),
+    }
+}
+
+/// `None` when the case passes.
+fn failure(directory: &Path, case: &str) -> Option<String> {
+    if let Ok(fail) = std::fs::read_to_string(directory.join(format!("{case}.fail"))) {
+        let wanted = fail.trim_end().replace('\\', "");
+        return match run(directory, case, &format!("{case}.in")) {
+            Ok(_) => Some(format!("accepted, expected {wanted:?}")),
+            Err(text) if text.contains(&wanted) => None,
+            Err(text) => Some(format!("expected {wanted:?}, found {text}")),
+        };
+    }
+    let expected = std::fs::read_to_string(directory.join(format!("{case}.ok"))).ok()?;
+    for file in [format!("{case}.in"), format!("{case}.ok")] {
+        match run(directory, case, &file) {
+            Ok(found) if found == expected => {}
+            Ok(found) => return Some(format!("{file}: {}", first_difference(&expected, &found))),
+            Err(text) => {
+                let first: Vec<&str> = text.lines().take(2).collect();
+                return Some(first.join(" | "));
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn freebsd_cases_print_as_freebsd_prints_them() {
+    let Some(directory) = suite() else {
+        println!("SKIPPED: no conformance suite (set WEIGHBRIDGE_CONFORMANCE)");
+        return;
+    };
+    let mut cases: Vec<String> = std::fs::read_dir(&directory)
+        .expect("the suite is readable")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|name| name.strip_suffix(".in").map(str::to_owned))
+        .collect();
+    cases.sort();
+    let mut passed = 0;
+    for case in &cases {
+        match failure(&directory, case) {
+            None => passed += 1,
+            Some(reason) => println!("{case}: {reason}"),
+        }
+    }
+    println!("{passed}/{} cases pass", cases.len());
+    assert!(passed >= FLOOR, "{passed} cases pass, {FLOOR} did before");
+}
