@@ -48,7 +48,7 @@ fmt:
 	@$(CARGO) fmt --all
 
 fuzz: setup
-	@for target in packet language startup; do \
+	@for target in packet wire language startup; do \
 	    echo "==> fuzzing $$target for $(FUZZ_SECONDS) s"; \
 	    $(CARGO) +nightly fuzz run --features libfuzzer $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 || exit 1; \
 	done

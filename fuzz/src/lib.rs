@@ -5,6 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+mod wire;
+
+pub use self::wire::wire;
+
 use std::time::Duration;
 
 use pf_conf::{LoadOptions, MemoryFiles, PrintOptions};

@@ -43,3 +43,8 @@ fn every_text_of_the_language_corpus_is_read_or_refused() {
 fn every_startup_file_of_the_corpus_is_read_or_refused() {
     replay("startup", weighbridge_fuzz::startup);
 }
+
+#[test]
+fn every_packet_of_the_wire_corpus_is_survived() {
+    replay("wire", weighbridge_fuzz::wire);
+}
