@@ -101,6 +101,7 @@ fn hostile_engine() -> Engine {
         dialect: Dialect::FreeBsd,
         defines: Vec::new(),
         interfaces: interfaces(),
+        hash_seed: 1,
     };
     let loaded = pf_conf::load(
         "hostile.conf",
@@ -135,6 +136,7 @@ pub fn language(data: &[u8]) {
             dialect,
             defines: Vec::new(),
             interfaces: interfaces(),
+            hash_seed: 1,
         };
         let mut files = MemoryFiles::default();
         files.0.insert("self".into(), data.to_vec());
