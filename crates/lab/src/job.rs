@@ -17,6 +17,8 @@ use crate::{Configuration, Download, Lab, LabConfig, Role, Weighbridge, article,
 /// What a T1 carries in about four seconds, and what the DSL line does.
 const T1_BYTES: u64 = 720_000;
 const DSL_BYTES: u64 = 2_800_000;
+/// One packet's worth.
+const FEW_BYTES: u64 = 1000;
 /// What the article's reader may expect at least of a line with four times the rate.
 const LEAST_FACTOR: f64 = 3.0;
 /// Between a connection's last byte and the end of its FINs.
@@ -204,6 +206,8 @@ fn measure<W: Write>(
 
     progress.say("216.28.123.99 downloads by DSL")?;
     let modem = IpAddr::V4(lab.dsl_lines()[0].outside_v4);
+    // Whether it is DSL at all is soon told.
+    checked(host.download(server, FEW_BYTES)?, modem)?;
     let dsl = checked(host.download(server, DSL_BYTES)?, modem)?;
 
     progress.say("216.28.123.34 downloads by DSL while 216.28.123.50 uses the T1")?;
