@@ -80,10 +80,16 @@ pub fn expect_signal() {
 
 /// Removes the namespaces of runs whose process is dead; returns their names.
 pub fn clean() -> Result<Vec<String>, CommandError> {
-    let names = existing()
+    let names = existing();
+    let dead = names
         .into_iter()
         .filter(|name| owner(name).is_some_and(is_dead));
-    names.map(|name| remove(&name).map(|()| name)).collect()
+    let removed = dead.map(|name| match remove(&name) {
+        // Another run may clean at the same time.
+        Err(error) if existing().contains(&name) => Err(error),
+        Ok(()) | Err(_) => Ok(name),
+    });
+    removed.collect()
 }
 
 /// The names of all lab namespaces on this machine.

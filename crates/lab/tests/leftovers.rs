@@ -134,8 +134,7 @@ fn what_a_killed_run_leaves_is_cleaned_and_the_lab_of_a_live_one_is_not() {
     live.wait_for("over the T1 alone").unwrap();
     dead.signal(Signal::KILL).unwrap();
     assert!(dead.left().len() > 5, "{:?}", dead.left());
-    let removed = identity::clean().unwrap();
-    assert!(removed.len() > 5, "{removed:?}");
+    identity::clean().unwrap();
     assert_eq!(dead.left(), Vec::<String>::new());
     assert_eq!(processes_of(&dead.stand_in), 0);
     assert!(live.left().len() > 5, "{:?}", live.left());
