@@ -1,8 +1,4 @@
 //! Compiles the BPF program with clang.
-#![expect(
-    clippy::print_stdout,
-    reason = "a build script talks to cargo that way"
-)]
 
 use std::env;
 use std::io;

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use rustix::io::Result;
 use rustix::ioctl::{Opcode, Updater, ioctl};
 
-/// `_IOW('T', 202, int)`, linux/if_tun.h. The kernel reads and writes an `ifreq` all the same.
+/// `_IOW('T', 202, int)`, `linux/if_tun.h`. The kernel reads and writes an `ifreq` all the same.
 const TUNSETIFF: Opcode = 0x4004_54ca;
 
 /// `IFNAMSIZ`: a name's bytes with the terminating zero.

@@ -145,23 +145,18 @@ impl Run<'_> {
     fn bridge(&mut self, wanted: &WantedBridge) -> Result<(), Error> {
         let settings = bridge::settings(wanted.timeout_secs);
         let name = &wanted.name;
-        match link::by_name(self.connection, name) {
-            Ok(link) => {
-                let before = link.bridge.unwrap_or_default();
-                if before == settings {
-                    return Ok(());
-                }
-                bridge::change(self.connection, link.index, settings)
-                    .map_err(|error| refused(&format!("set up {name}"), error))?;
-                let undo = Undo::SetBridge(link.index, before);
-                self.done(format!("{name}: forwards at once, no spanning tree"), undo);
-            }
-            Err(_) => {
-                bridge::create(self.connection, name, settings)
-                    .map_err(|error| refused(&format!("make the bridge {name}"), error))?;
-                let undo = Undo::RemoveLink(self.link(name)?.index);
-                self.done(format!("{name}: made a bridge"), undo);
-            }
+        let failed = |error| refused(&format!("make the bridge {name}"), error);
+        let Some(link) = link::find(self.connection, name).map_err(failed)? else {
+            bridge::create(self.connection, name, settings).map_err(failed)?;
+            let undo = Undo::RemoveLink(self.link(name)?.index);
+            self.done(format!("{name}: made a bridge"), undo);
+            return Ok(());
+        };
+        let before = link.bridge.unwrap_or_default();
+        if before != settings {
+            bridge::change(self.connection, link.index, settings).map_err(failed)?;
+            let undo = Undo::SetBridge(link.index, before);
+            self.done(format!("{name}: forwards at once, no spanning tree"), undo);
         }
         Ok(())
     }
@@ -391,9 +386,10 @@ fn mac_text(mac: [u8; 6]) -> String {
 }
 
 fn refused(what: &str, source: io::Error) -> Error {
-    let hint = match source.kind() {
-        io::ErrorKind::PermissionDenied => "run as root",
-        _ => "`ip -d link` and `ip address` show what is there",
+    let hint = if source.kind() == io::ErrorKind::PermissionDenied {
+        "run as root"
+    } else {
+        "`ip -d link` and `ip address` show what is there"
     };
     Error::kernel(format!("cannot {what}"), source, hint)
 }

@@ -27,7 +27,8 @@ pub(crate) const TRANSPARENT: PortSettings = PortSettings {
     group_forward: 0xfffd,
 };
 
-/// The settings of a bridge without spanning tree, which forwards from the first moment.
+/// The settings of a bridge as bridge(4) is: without spanning tree, forwarding from the first
+/// moment, sending multicast everywhere and nothing of its own.
 /// `timeout_secs` as in bridgename.if.
 pub(crate) fn settings(timeout_secs: Option<u32>) -> BridgeSettings {
     let ageing = match timeout_secs.unwrap_or(DEFAULT_TIMEOUT_SECS) {
@@ -38,6 +39,7 @@ pub(crate) fn settings(timeout_secs: Option<u32>) -> BridgeSettings {
         stp: false,
         forward_delay: 0,
         ageing,
+        snooping: false,
     }
 }
 
@@ -96,6 +98,7 @@ fn info(settings: BridgeSettings) -> LinkAttribute {
             InfoBridge::StpState(stp),
             InfoBridge::ForwardDelay(settings.forward_delay),
             InfoBridge::AgeingTime(settings.ageing),
+            InfoBridge::MulticastSnooping(settings.snooping),
         ])),
     ])
 }

@@ -116,9 +116,8 @@ impl Answers {
         self.interrupted |= header.flags & NLM_F_DUMP_INTR != 0;
         match payload {
             NetlinkPayload::InnerMessage(message) => self.messages.push(message),
-            NetlinkPayload::Done(_) => self.complete = true,
             NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
-            NetlinkPayload::Error(_) => self.complete = true,
+            NetlinkPayload::Done(_) | NetlinkPayload::Error(_) => self.complete = true,
             NetlinkPayload::Overrun(_) => {
                 return Err(io::Error::other("netlink answers were lost"));
             }

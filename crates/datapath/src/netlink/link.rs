@@ -38,8 +38,10 @@ pub(crate) struct BridgeSettings {
     pub(crate) stp: bool,
     /// In hundredths of a second.
     pub(crate) forward_delay: u32,
-    /// In hundredths of a second; 0: entries never expire.
+    /// In hundredths of a second; 0: nothing is learned.
     pub(crate) ageing: u32,
+    /// Whether it listens to who wants which multicast, and says something itself for that.
+    pub(crate) snooping: bool,
 }
 
 /// Settings of a port of a bridge.
@@ -99,11 +101,15 @@ impl Link {
             }
             LinkInfo::Data(InfoData::Bridge(settings)) => {
                 let bridge = self.bridge.get_or_insert_default();
-                settings.iter().for_each(|setting| bridge.take(setting));
+                for setting in &settings {
+                    bridge.take(setting);
+                }
             }
             LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
                 let port = self.port.get_or_insert_default();
-                settings.iter().for_each(|setting| port.take(setting));
+                for setting in &settings {
+                    port.take(setting);
+                }
             }
             _ => {}
         }
@@ -120,6 +126,7 @@ impl BridgeSettings {
             InfoBridge::StpState(state) => self.stp = u32::from(*state) != 0,
             InfoBridge::ForwardDelay(delay) => self.forward_delay = *delay,
             InfoBridge::AgeingTime(ageing) => self.ageing = *ageing,
+            InfoBridge::MulticastSnooping(snooping) => self.snooping = *snooping,
             _ => {}
         }
     }
@@ -151,6 +158,14 @@ pub(crate) fn by_name(connection: &Connection, name: &str) -> io::Result<Link> {
     let mut message = LinkMessage::default();
     message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
     one(connection, message)
+}
+
+/// The device with this name, if there is one.
+pub(crate) fn find(connection: &Connection, name: &str) -> io::Result<Option<Link>> {
+    match by_name(connection, name) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 fn one(connection: &Connection, message: LinkMessage) -> io::Result<Link> {

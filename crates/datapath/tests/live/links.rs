@@ -18,7 +18,7 @@ fn unconfigured(test: &str) -> Option<Lab> {
     lab.enable_ipv6("box");
     // No link-local addresses, which come and go with the carrier.
     lab.within("box", || {
-        write_sysctl("net/ipv6/conf/default/addr_gen_mode", "1")
+        write_sysctl("net/ipv6/conf/default/addr_gen_mode", "1");
     });
     lab.cable(("a", "eth0", 1), ("box", "em1", 0x11));
     lab.cable(("b", "eth0", 2), ("box", "fxp0", 0x12));
@@ -140,6 +140,7 @@ fn the_articles_files_are_applied_and_a_member_reports_its_addresses() {
     assert!(bridge.contains("forward_delay 0 "), "{bridge}");
     assert!(bridge.contains("stp_state 0 "), "{bridge}");
     assert!(bridge.contains("ageing_time 24000 "), "{bridge}");
+    assert!(bridge.contains("mcast_snooping 0 "), "{bridge}");
 }
 
 #[test]

@@ -2,5 +2,7 @@
 //! nothing leaves them.
 
 mod frames;
+mod hooks;
 mod links;
+mod raw;
 mod support;

@@ -21,6 +21,8 @@ use pf_engine::rule::Direction;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::raw::RawSocket;
+
 /// How long a test waits for a packet that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -35,6 +37,7 @@ pub(crate) struct Lab {
 
 impl Lab {
     /// Nothing, with a message, when the test cannot run.
+    #[expect(clippy::print_stdout, reason = "a test that is left out says so")]
     pub(crate) fn new(test: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             println!("SKIPPED {test}: needs root");
@@ -92,13 +95,33 @@ impl Lab {
         }
         self.cable(("a", "eth0", 1), ("box", "em1", 0x11));
         self.cable(("b", "eth0", 2), ("box", "fxp0", 0x12));
-        self.ip("box", "link add bridge0 type bridge forward_delay 0");
+        self.ip(
+            "box",
+            "link add bridge0 type bridge forward_delay 0 mcast_snooping 0",
+        );
         for port in ["em1", "fxp0"] {
             self.ip("box", &format!("link set dev {port} master bridge0"));
         }
         self.ip("box", "link set dev bridge0 up");
         self.ip("a", "address add 10.0.0.1/24 dev eth0");
         self.ip("b", "address add 10.0.0.2/24 dev eth0");
+    }
+
+    /// Host `c` (192.168.0.1, MAC …:03) at the port `em0` (192.168.1.64, MAC …:13) of `box`.
+    pub(crate) fn routed(&mut self) {
+        self.host("box");
+        self.host("c");
+        self.cable(("c", "eth0", 3), ("box", "em0", 0x13));
+        self.ip("c", "address add 192.168.0.1/16 dev eth0");
+        self.ip("box", "address add 192.168.1.64/16 dev em0");
+        self.ip(
+            "c",
+            "neigh replace 192.168.1.64 lladdr 02:00:00:00:00:13 dev eth0",
+        );
+        self.ip(
+            "box",
+            "neigh replace 192.168.0.1 lladdr 02:00:00:00:00:03 dev em0",
+        );
     }
 
     pub(crate) fn static_neighbours(&self) {
@@ -148,6 +171,11 @@ impl Lab {
             socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
             socket
         })
+    }
+
+    /// A packet socket on a host's interface.
+    pub(crate) fn raw(&self, host: &str, interface: &str) -> RawSocket {
+        self.within(host, || RawSocket::open(index_here(interface)))
     }
 
     pub(crate) fn index(&self, host: &str, interface: &str) -> IfIndex {
@@ -211,6 +239,7 @@ impl Drop for Lab {
 pub(crate) type Answer = Option<Reinjection>;
 
 /// Everything goes on.
+#[expect(clippy::unnecessary_wraps, reason = "one of several ways to decide")]
 pub(crate) fn pass(upcall: &mut Upcall) -> Answer {
     Some(Reinjection::Decided(upcall.hook, Exit::Continue))
 }
