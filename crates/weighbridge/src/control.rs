@@ -1,1 +1,6 @@
-//! Placeholder.
+//! The control socket: what pfctl says to the daemon and what it answers.
+
+pub mod client;
+pub mod protocol;
+pub mod server;
+pub mod service;

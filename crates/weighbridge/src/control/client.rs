@@ -1,0 +1,97 @@
+//! pfctl's end of the control socket.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use super::protocol::{Outcome, Request, Response, decode, encode};
+
+/// Why a request was not answered with an outcome.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nobody listens, or we may not speak.
+    #[error("cannot reach the daemon at {}: {source}; {}", socket.display(), advice(source))]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("the daemon hung up: {0}")]
+    Broken(#[source] io::Error),
+    /// The daemon said something else than we understand.
+    #[error("the daemon's answer is not understood ({0}); are both of one version?")]
+    Strange(#[source] serde_json::Error),
+    /// The daemon refused.
+    #[error("{0}")]
+    Refused(String),
+    /// Standard output is gone.
+    #[error("cannot write: {0}")]
+    Output(#[source] io::Error),
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        "run pfctl as root"
+    } else {
+        "is `weighbridge run` running? (another socket: --socket PATH)"
+    }
+}
+
+/// A connection to the daemon.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the daemon at `socket`.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`].
+    pub fn connect(socket: &Path) -> Result<Self, ClientError> {
+        match UnixStream::connect(socket) {
+            Ok(stream) => Ok(Self {
+                stream: BufReader::new(stream),
+            }),
+            Err(source) => Err(ClientError::Unreachable {
+                socket: socket.to_path_buf(),
+                source,
+            }),
+        }
+    }
+
+    /// Sends `request` and waits for its outcome; text that comes before goes to `out`.
+    ///
+    /// # Errors
+    /// When the daemon refuses or the connection breaks.
+    pub fn call(
+        &mut self,
+        request: &Request,
+        out: &mut dyn FnMut(&str) -> io::Result<()>,
+    ) -> Result<Outcome, ClientError> {
+        let line = encode(request).map_err(ClientError::Strange)?;
+        // A daemon that refuses a request early hangs up while we still write; what it said
+        // before that is worth more than the broken pipe.
+        let sent = self.stream.get_mut().write_all(&line);
+        loop {
+            match self.response() {
+                Ok(Response::Text(text)) => out(&text).map_err(ClientError::Output)?,
+                Ok(Response::Done(outcome)) => return Ok(outcome),
+                Ok(Response::Error(message)) => return Err(ClientError::Refused(message)),
+                Err(error) => return Err(sent.err().map_or(error, ClientError::Broken)),
+            }
+        }
+    }
+
+    fn response(&mut self) -> Result<Response, ClientError> {
+        let mut line = Vec::new();
+        match self.stream.read_until(b'\n', &mut line) {
+            Ok(0) => Err(ClientError::Broken(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => decode(&line).map_err(ClientError::Strange),
+            Err(error) => Err(ClientError::Broken(error)),
+        }
+    }
+}

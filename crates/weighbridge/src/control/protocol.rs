@@ -1,0 +1,426 @@
+//! Requests and responses: one JSON value in a line, typed.
+//!
+//! A request gets any number of [`Response::Text`] and then one `Done` or `Error`. Requests that
+//! are not understood are answered with an error; the connection stays.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use pf_engine::addr::Prefix;
+use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
+use pf_engine::ruleset::{Dialect, TableEntry};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::pfctl::show::{Section, Style};
+use crate::text::{dialect_name, parse_dialect, parse_prefix, parse_table_entry, table_entry_text};
+
+/// Bytes in one request. A pf.conf with a million addresses in its tables fits.
+pub const REQUEST_BYTES_MAX: usize = 96 << 20;
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// What a client must know to read a pf.conf as the daemon would.
+    Describe,
+    /// `-f`: read these files and install the ruleset.
+    Load(LoadRequest),
+    /// `-s`.
+    Show(ShowRequest),
+    /// `-e` (true) and `-d` (false).
+    SetEnabled(bool),
+    /// `-F`.
+    Flush(FlushTarget),
+    /// `-z`.
+    ClearRuleCounters,
+    /// `-k`.
+    Kill(Vec<KillRequest>),
+    /// `-t … -T …`.
+    Table(TableRequest),
+}
+
+/// Files and settings of a `-f`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadRequest {
+    /// Name of the main file in messages.
+    pub name: String,
+    /// The main file.
+    pub main: FileBytes,
+    /// Files that it names, by the name it uses.
+    pub files: BTreeMap<String, FileBytes>,
+    /// `-D name=value`.
+    pub defines: Vec<(String, String)>,
+    /// `--dialect`, over the daemon's.
+    pub dialect: Option<DialectName>,
+}
+
+/// `-s` with its options.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShowRequest {
+    /// What, in this order.
+    pub sections: Vec<Section>,
+    /// Whether each has a heading (`-s all`).
+    pub titles: bool,
+    /// How.
+    pub style: Style,
+    /// Whose printing, over that of the ruleset.
+    pub dialect: Option<DialectName>,
+}
+
+/// What `-F` flushes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlushTarget {
+    /// Filter rules.
+    Rules,
+    /// Translation rules of the old grammar.
+    Nat,
+    /// States.
+    States,
+    /// Counters that belong to no rule.
+    Info,
+    /// Tables.
+    Tables,
+}
+
+/// States from `source`, to `destination` if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KillRequest {
+    /// First `-k`.
+    pub source: PrefixText,
+    /// Second `-k`.
+    pub destination: Option<PrefixText>,
+}
+
+/// A table command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableRequest {
+    /// `-t`.
+    pub name: String,
+    /// `-T`.
+    pub command: TableCommand,
+    /// Addresses on the command line and from its file.
+    pub entries: Vec<EntryText>,
+    /// `-n`: tell what would be done.
+    pub dry_run: bool,
+    /// Number of `-v`.
+    pub verbose: u8,
+}
+
+/// `-T`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableCommand {
+    /// Add addresses, and the table if there is none.
+    Add,
+    /// Delete addresses.
+    Delete,
+    /// Empty the table.
+    Flush,
+    /// Make these its addresses.
+    Replace,
+    /// List addresses.
+    Show,
+    /// Look addresses up.
+    Test,
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// Text for standard output; more follows.
+    Text(String),
+    /// It is done. Nothing follows.
+    Done(Outcome),
+    /// It was not done. Nothing follows. The message has no program name.
+    Error(String),
+}
+
+/// Result of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Nothing to say.
+    Ok,
+    /// Answer to [`Request::Describe`].
+    Description(Description),
+    /// Answer to [`Request::SetEnabled`]: whether it made a difference.
+    Changed(bool),
+    /// How many were flushed or killed.
+    Count(usize),
+    /// What a table command did.
+    Table(TableOutcome),
+}
+
+/// The daemon's view of the box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// The daemon's version.
+    pub version: String,
+    /// The dialect it was configured with.
+    pub dialect: DialectName,
+    /// Whether the filter is enabled.
+    pub enabled: bool,
+    /// Its interfaces.
+    pub interfaces: Vec<InterfaceText>,
+}
+
+/// What a table command did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TableOutcome {
+    /// Addresses in the request.
+    pub requested: usize,
+    /// Whether the table was made.
+    pub created: bool,
+    /// Addresses added.
+    pub added: usize,
+    /// Addresses deleted.
+    pub deleted: usize,
+    /// Addresses whose sign changed.
+    pub changed: usize,
+    /// Addresses that match.
+    pub matched: usize,
+}
+
+/// [`Dialect`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct DialectName(pub Dialect);
+
+impl Serialize for DialectName {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(dialect_name(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for DialectName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(from)?;
+        parse_dialect(&name)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// [`Prefix`] as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixText(pub Prefix);
+
+impl Serialize for PrefixText {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for PrefixText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        parse_prefix(&text)
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom(format!("\"{text}\" is no address")))
+    }
+}
+
+/// [`TableEntry`] as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryText(pub TableEntry);
+
+impl Serialize for EntryText {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&table_entry_text(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for EntryText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        parse_table_entry(&text)
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom(format!("\"{text}\" is no address")))
+    }
+}
+
+/// The bytes of a file: a string where they are UTF-8, else numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileBytes(pub Vec<u8>);
+
+impl Serialize for FileBytes {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => to.serialize_str(text),
+            Err(_) => self.0.serialize(to),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FileBytes {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Text(String),
+            Bytes(Vec<u8>),
+        }
+        Ok(Self(match Either::deserialize(from)? {
+            Either::Text(text) => text.into_bytes(),
+            Either::Bytes(bytes) => bytes,
+        }))
+    }
+}
+
+/// [`Interface`] as it travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceText {
+    index: u32,
+    name: String,
+    groups: Vec<String>,
+    mtu: u32,
+    loopback: bool,
+    addresses: Vec<AddressText>,
+}
+
+/// [`InterfaceAddress`] as it travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressText {
+    address: IpAddr,
+    prefix_len: u8,
+    broadcast: Option<IpAddr>,
+    peer: Option<IpAddr>,
+}
+
+impl From<&Interface> for InterfaceText {
+    fn from(interface: &Interface) -> Self {
+        let addresses = interface.addresses.iter().map(|a| AddressText {
+            address: a.address,
+            prefix_len: a.prefix_len,
+            broadcast: a.broadcast,
+            peer: a.peer,
+        });
+        Self {
+            index: interface.index.0,
+            name: interface.name.clone(),
+            groups: interface.groups.clone(),
+            mtu: interface.mtu,
+            loopback: interface.loopback,
+            addresses: addresses.collect(),
+        }
+    }
+}
+
+impl From<InterfaceText> for Interface {
+    fn from(text: InterfaceText) -> Self {
+        let addresses = text.addresses.iter().map(|a| InterfaceAddress {
+            address: a.address,
+            prefix_len: a.prefix_len,
+            broadcast: a.broadcast,
+            peer: a.peer,
+        });
+        Self {
+            index: IfIndex(text.index),
+            addresses: addresses.collect(),
+            name: text.name,
+            groups: text.groups,
+            mtu: text.mtu,
+            loopback: text.loopback,
+        }
+    }
+}
+
+/// `value` in a line of its own.
+///
+/// # Errors
+/// Never for the types of this module; the serialiser wants it so.
+pub fn encode<T: Serialize>(value: &T) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// The value in `line`, with or without its newline.
+///
+/// # Errors
+/// What does not fit, and where.
+pub fn decode<'a, T: Deserialize<'a>>(line: &'a [u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn survives(request: &Request) {
+        let line = encode(request).expect("encodes");
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(&decode::<Request>(&line).expect("decodes"), request);
+    }
+
+    #[test]
+    fn requests_survive_the_wire_in_one_line() {
+        survives(&Request::Describe);
+        survives(&Request::SetEnabled(true));
+        survives(&Request::Load(LoadRequest {
+            name: "/etc/pf.conf".into(),
+            main: FileBytes(b"pass\nblock \xff\n".to_vec()),
+            files: BTreeMap::from([("spam.txt".into(), FileBytes(b"192.0.2.1\n".to_vec()))]),
+            defines: vec![("ext_if".into(), "\"em0\"".into())],
+            dialect: Some(DialectName(Dialect::OpenBsd3)),
+        }));
+        survives(&Request::Kill(vec![KillRequest {
+            source: PrefixText(parse_prefix("192.0.2.0/24").expect("valid")),
+            destination: None,
+        }]));
+        survives(&Request::Table(TableRequest {
+            name: "localnet".into(),
+            command: TableCommand::Replace,
+            entries: vec![EntryText(
+                parse_table_entry("!2001:db8::/32").expect("valid"),
+            )],
+            dry_run: false,
+            verbose: 2,
+        }));
+    }
+
+    #[test]
+    fn interfaces_survive_the_wire() {
+        let address: IpAddr = "192.0.2.1".parse().expect("address");
+        let interface = Interface {
+            index: IfIndex(7),
+            name: "em0".into(),
+            groups: vec!["em".into()],
+            mtu: 1500,
+            addresses: vec![InterfaceAddress {
+                address,
+                prefix_len: 24,
+                broadcast: None,
+                peer: Some(address),
+            }],
+            loopback: false,
+        };
+        let line = encode(&InterfaceText::from(&interface)).expect("encodes");
+        let back: InterfaceText = decode(&line).expect("decodes");
+        assert_eq!(Interface::from(back), interface);
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        for line in [
+            "",
+            "{",
+            "\"reboot\"",
+            "{\"kill\":[{\"source\":\"host\",\"destination\":null}]}",
+            "{\"table\":{\"name\":\"t\",\"command\":\"add\",\"entries\":[\"x\"],\"dry_run\":false,\
+             \"verbose\":0}}",
+            "{\"load\":{\"name\":\"x\",\"mian\":\"\"}}",
+        ] {
+            assert!(decode::<Request>(line.as_bytes()).is_err(), "{line}");
+        }
+    }
+}
