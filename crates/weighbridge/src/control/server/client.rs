@@ -1,0 +1,311 @@
+//! One client of the control socket: what has been read, what it waits for, what is to be
+//! written. Never more than one request is worked on, and the next part of a long answer is only
+//! made when the one before has been written.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+
+use mio::net::UnixStream;
+use pf_conf::{LoadOptions, MemoryFiles};
+use pf_engine::env::Interface;
+use pf_engine::ruleset::{Dialect, Ruleset};
+
+use crate::control::protocol::{
+    LoadRequest, Outcome, REQUEST_BYTES_MAX, Request, Response, ShowRequest, TableCommand, decode,
+    encode,
+};
+use crate::control::service::{Answer, TableContents, Work};
+use crate::pfctl::show::tables::{entry_statistics, write_entry};
+use crate::pfctl::show::{Cursor, LoadedBy};
+
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 64 << 10;
+/// Addresses of a table in one response.
+const ENTRIES_PER_RESPONSE: usize = 4_096;
+
+/// What the server is to do next for a client.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing, until the client or the packet loop stirs.
+    Wait,
+    /// Give this to the packet loop.
+    Submit(Work),
+    /// Hang up.
+    Close,
+}
+
+/// State of a client.
+#[derive(Debug)]
+pub struct ClientState {
+    stream: UnixStream,
+    peer: LoadedBy,
+    input: Vec<u8>,
+    output: VecDeque<u8>,
+    phase: Phase,
+    /// When it last stirred, in steps of the server.
+    pub activity: u64,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Reading a request.
+    Reading,
+    /// The packet loop works on it.
+    Waiting(Pending),
+    /// Writing; then this.
+    Writing(Rest),
+}
+
+/// What an answer is wanted for.
+#[derive(Debug)]
+enum Pending {
+    Outcome,
+    Load(LoadRequest),
+    Show(ShowRequest),
+    Entries { verbose: u8 },
+}
+
+/// What is still to be said.
+#[derive(Debug)]
+enum Rest {
+    /// Nothing: read the next request.
+    Nothing,
+    /// Nothing: hang up.
+    Goodbye,
+    Show(ShowRequest, Cursor),
+    Entries {
+        contents: TableContents,
+        next: usize,
+        verbose: u8,
+    },
+}
+
+impl ClientState {
+    /// A client that has just connected.
+    #[must_use]
+    pub fn new(stream: UnixStream) -> Self {
+        let peer = rustix::net::sockopt::socket_peercred(&stream).map_or_else(
+            |_| LoadedBy::default(),
+            |peer| LoadedBy {
+                uid: peer.uid.as_raw(),
+                pid: u32::try_from(peer.pid.as_raw_nonzero().get()).unwrap_or_default(),
+            },
+        );
+        Self {
+            stream,
+            peer,
+            input: Vec::new(),
+            output: VecDeque::new(),
+            phase: Phase::Reading,
+            activity: 0,
+        }
+    }
+
+    /// Whether the packet loop is at work for it.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting(_))
+    }
+
+    /// Reads and writes what can be read and written without waiting.
+    pub fn advance(&mut self) -> Step {
+        loop {
+            let step = match std::mem::replace(&mut self.phase, Phase::Reading) {
+                Phase::Reading => self.read(),
+                Phase::Waiting(pending) => {
+                    self.phase = Phase::Waiting(pending);
+                    Some(Step::Wait)
+                }
+                Phase::Writing(rest) => self.write(rest),
+            };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    /// Goes on with the packet loop's answer.
+    pub fn take_answer(&mut self, answer: Answer) -> Step {
+        let Phase::Waiting(pending) = std::mem::replace(&mut self.phase, Phase::Reading) else {
+            return Step::Wait;
+        };
+        match (pending, answer) {
+            (Pending::Load(request), Answer::Interfaces(interfaces, dialect)) => {
+                match check(request, interfaces, dialect) {
+                    Ok(ruleset) => {
+                        self.phase = Phase::Waiting(Pending::Outcome);
+                        return Step::Submit(Work::Install(Box::new(ruleset), self.peer));
+                    }
+                    Err(message) => self.respond(&[Response::Error(message)], Rest::Nothing),
+                }
+            }
+            (Pending::Show(request), Answer::Page(page)) => {
+                let text = Response::Text(page.text);
+                match page.next {
+                    Some(cursor) => self.respond(&[text], Rest::Show(request, cursor)),
+                    None => self.respond(&[text, Response::Done(Outcome::Ok)], Rest::Nothing),
+                }
+            }
+            (Pending::Entries { verbose }, Answer::Entries(contents)) => {
+                let next = 0;
+                self.phase = Phase::Writing(Rest::Entries { contents, next, verbose });
+            }
+            (_, Answer::Outcome(text, outcome)) => {
+                let responses = [Response::Text(text), Response::Done(outcome)];
+                self.respond(&responses, Rest::Nothing);
+            }
+            (_, Answer::Refused(message)) => {
+                self.respond(&[Response::Error(message)], Rest::Nothing);
+            }
+            (_, Answer::Interfaces(..) | Answer::Page(_) | Answer::Entries(_)) => {
+                let message = "the daemon lost its place".to_owned();
+                self.respond(&[Response::Error(message)], Rest::Goodbye);
+            }
+        }
+        self.advance()
+    }
+
+    /// Reads until there is a whole request or nothing more to read.
+    fn read(&mut self) -> Option<Step> {
+        let mut searched = 0;
+        loop {
+            if let Some(at) = self.input[searched..].iter().position(|byte| *byte == b'\n') {
+                return self.take_request(searched + at);
+            }
+            searched = self.input.len();
+            if searched > REQUEST_BYTES_MAX {
+                let message = format!("request larger than {} MiB", REQUEST_BYTES_MAX >> 20);
+                self.respond(&[Response::Error(message)], Rest::Goodbye);
+                return None;
+            }
+            self.input.resize(searched + READ_BYTES, 0);
+            let read = self.stream.read(&mut self.input[searched..]);
+            self.input.truncate(searched + read.as_ref().map_or(0, |read| *read));
+            match read {
+                Ok(0) => return Some(Step::Close),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(Step::Wait),
+                Err(_) => return Some(Step::Close),
+            }
+        }
+    }
+
+    /// Starts on the request that ends at the newline at `end` of the input.
+    fn take_request(&mut self, end: usize) -> Option<Step> {
+        let rest = self.input.split_off(end + 1);
+        let line = std::mem::replace(&mut self.input, rest);
+        match decode::<Request>(&line) {
+            Ok(request) => Some(self.start(request)),
+            Err(error) => {
+                let message = format!("request not understood: {error}");
+                self.respond(&[Response::Error(message)], Rest::Nothing);
+                None
+            }
+        }
+    }
+
+    fn start(&mut self, request: Request) -> Step {
+        let (pending, work) = match request {
+            Request::Load(load) => (Pending::Load(load), Work::Interfaces),
+            Request::Show(show) => {
+                let work = Work::Page(show.clone(), Cursor::default());
+                (Pending::Show(show), work)
+            }
+            Request::Table(table) if table.command == TableCommand::Show => {
+                let verbose = table.verbose;
+                (Pending::Entries { verbose }, Work::Entries(table.name))
+            }
+            other => (Pending::Outcome, Work::Request(other)),
+        };
+        self.phase = Phase::Waiting(pending);
+        Step::Submit(work)
+    }
+
+    fn respond(&mut self, responses: &[Response], rest: Rest) {
+        for response in responses {
+            if matches!(response, Response::Text(text) if text.is_empty()) {
+                continue;
+            }
+            match encode(response) {
+                Ok(line) => self.output.extend(line),
+                Err(error) => tracing::warn!(%error, "a response was not encoded"),
+            }
+        }
+        self.phase = Phase::Writing(rest);
+    }
+
+    /// Writes; once all is written, goes on with `rest`.
+    fn write(&mut self, rest: Rest) -> Option<Step> {
+        while !self.output.is_empty() {
+            match self.stream.write(self.output.as_slices().0) {
+                Ok(written) => drop(self.output.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.phase = Phase::Writing(rest);
+                    return Some(Step::Wait);
+                }
+                Err(_) => return Some(Step::Close),
+            }
+        }
+        match rest {
+            Rest::Nothing => None,
+            Rest::Goodbye => Some(Step::Close),
+            Rest::Show(request, cursor) => {
+                let work = Work::Page(request.clone(), cursor);
+                self.phase = Phase::Waiting(Pending::Show(request));
+                Some(Step::Submit(work))
+            }
+            Rest::Entries {
+                contents,
+                next,
+                verbose,
+            } => {
+                self.say_entries(contents, next, verbose);
+                None
+            }
+        }
+    }
+
+    fn say_entries(&mut self, contents: TableContents, from: usize, verbose: u8) {
+        let statistics = entry_statistics(contents.cleared, contents.origin);
+        let next = (from + ENTRIES_PER_RESPONSE).min(contents.entries.len());
+        let mut text = String::new();
+        for entry in &contents.entries[from..next] {
+            write_entry(&mut text, ' ', entry);
+            if verbose > 1 {
+                text.push_str(&statistics);
+            }
+        }
+        let text = Response::Text(text);
+        if next < contents.entries.len() {
+            let rest = Rest::Entries {
+                contents,
+                next,
+                verbose,
+            };
+            self.respond(&[text], rest);
+        } else {
+            self.respond(&[text, Response::Done(Outcome::Ok)], Rest::Nothing);
+        }
+    }
+}
+
+/// Reads the files of a load as the daemon sees the box.
+fn check(
+    request: LoadRequest,
+    interfaces: Vec<Interface>,
+    dialect: Dialect,
+) -> Result<Ruleset, String> {
+    let options = LoadOptions {
+        dialect: request.dialect.map_or(dialect, |name| name.0),
+        defines: request.defines,
+        interfaces,
+    };
+    let files = request.files.into_iter();
+    let mut files = MemoryFiles(files.map(|(name, bytes)| (name, bytes.0)).collect());
+    match pf_conf::load(&request.name, &request.main.0, &mut files, &options) {
+        Ok(loaded) => Ok(loaded.ruleset),
+        Err(diagnostics) => Err(diagnostics.plain().trim_end().to_owned()),
+    }
+}

@@ -1,0 +1,376 @@
+//! What requests do to the engine. Runs in the packet loop, so each piece of work is small.
+
+use std::collections::BTreeMap;
+
+use pf_engine::addr::Prefix;
+use pf_engine::engine::{Engine, KillFilter, ReplaceOutcome, TableError};
+use pf_engine::env::Interface;
+use pf_engine::ruleset::{Dialect, Ruleset, TableEntry};
+use pf_engine::time::Instant;
+use tracing::info;
+
+use super::protocol::{
+    Description, DialectName, FlushTarget, KillRequest, Outcome, Request, ShowRequest,
+    TableCommand, TableOutcome, TableRequest,
+};
+use crate::pfctl::show::tables::write_entry;
+use crate::pfctl::show::{Cursor, LoadedBy, Page, View, page};
+
+/// The part of the daemon that requests act on.
+#[derive(Debug)]
+pub struct Desk<'a> {
+    /// The engine.
+    pub engine: &'a mut Engine,
+    /// The moment.
+    pub now: Instant,
+    /// Seconds since 1970 at the engine's time origin.
+    pub origin: u64,
+    /// Who loaded the rules in force.
+    pub loaded_by: &'a mut LoadedBy,
+    /// The interfaces of the box.
+    pub interfaces: &'a [Interface],
+    /// The dialect that the daemon was configured with.
+    pub dialect: Dialect,
+}
+
+/// A piece of work for the packet loop.
+#[derive(Debug)]
+pub enum Work {
+    /// The daemon's view of the box, as the loader wants it.
+    Interfaces,
+    /// Install a checked ruleset.
+    Install(Box<Ruleset>, LoadedBy),
+    /// A part of what `-s` shows.
+    Page(ShowRequest, Cursor),
+    /// All addresses of a table.
+    Entries(String),
+    /// Any other request.
+    Request(Request),
+}
+
+/// What comes back.
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Work::Interfaces`]: the interfaces and the configured dialect.
+    Interfaces(Vec<Interface>, Dialect),
+    /// To [`Work::Page`].
+    Page(Page),
+    /// To [`Work::Entries`].
+    Entries(TableContents),
+    /// To everything else: text for standard output, and the outcome.
+    Outcome(String, Outcome),
+    /// It was refused.
+    Refused(String),
+}
+
+/// Addresses of a table.
+#[derive(Debug, Default)]
+pub struct TableContents {
+    /// The addresses, in order.
+    pub entries: Vec<TableEntry>,
+    /// When the table's counters were last zeroed.
+    pub cleared: Instant,
+    /// Seconds since 1970 at the engine's time origin.
+    pub origin: u64,
+}
+
+/// Does `work`.
+pub fn handle(desk: &mut Desk<'_>, work: Work) -> Answer {
+    match work {
+        Work::Interfaces => Answer::Interfaces(desk.interfaces.to_vec(), desk.dialect),
+        Work::Install(ruleset, by) => install(desk, *ruleset, by),
+        Work::Page(request, cursor) => Answer::Page(show(desk, &request, cursor)),
+        Work::Entries(name) => entries(desk, &name),
+        Work::Request(request) => perform(desk, request),
+    }
+}
+
+fn outcome(outcome: Outcome) -> Answer {
+    Answer::Outcome(String::new(), outcome)
+}
+
+fn install(desk: &mut Desk<'_>, ruleset: Ruleset, by: LoadedBy) -> Answer {
+    let rules = ruleset.filter.len();
+    match desk.engine.install(desk.now, ruleset) {
+        Ok(()) => {
+            info!(rules, uid = by.uid, pid = by.pid, "rules loaded");
+            *desk.loaded_by = by;
+            outcome(Outcome::Ok)
+        }
+        Err(error) => Answer::Refused(format!("{error}: rules not loaded")),
+    }
+}
+
+fn show(desk: &Desk<'_>, request: &ShowRequest, cursor: Cursor) -> Page {
+    let view = View {
+        engine: desk.engine,
+        now: desk.now,
+        origin: desk.origin,
+        loaded_by: *desk.loaded_by,
+        interfaces: desk.interfaces,
+        dialect: request
+            .dialect
+            .map_or_else(|| desk.engine.dialect(), |name| name.0),
+        style: request.style,
+    };
+    page(&view, &request.sections, request.titles, cursor)
+}
+
+fn entries(desk: &Desk<'_>, name: &str) -> Answer {
+    match desk.engine.table(name) {
+        Some(table) => Answer::Entries(TableContents {
+            entries: table.entries,
+            cleared: table.cleared,
+            origin: desk.origin,
+        }),
+        None => Answer::Refused(TableError::NoSuchTable.to_string()),
+    }
+}
+
+/// `Load`, `Show` and `-T show` come as other work: the control thread takes them apart.
+fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
+    match request {
+        Request::Describe => outcome(Outcome::Description(describe(desk))),
+        Request::SetEnabled(enabled) => set_enabled(desk, enabled),
+        Request::Flush(target) => flush(desk, target),
+        Request::ClearRuleCounters => {
+            desk.engine.clear_rule_counters();
+            outcome(Outcome::Ok)
+        }
+        Request::Kill(filters) => outcome(Outcome::Count(kill(desk, &filters))),
+        Request::Table(request) => table(desk, &request),
+        Request::Load(_) | Request::Show(_) => Answer::Refused("request out of place".into()),
+    }
+}
+
+fn describe(desk: &Desk<'_>) -> Description {
+    Description {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        dialect: DialectName(desk.dialect),
+        enabled: desk.engine.status().enabled_since.is_some(),
+        interfaces: desk.interfaces.iter().map(Into::into).collect(),
+    }
+}
+
+fn set_enabled(desk: &mut Desk<'_>, enabled: bool) -> Answer {
+    let changed = desk.engine.set_enabled(desk.now, enabled);
+    if changed {
+        info!("pf {}", if enabled { "enabled" } else { "disabled" });
+    }
+    outcome(Outcome::Changed(changed))
+}
+
+fn flush(desk: &mut Desk<'_>, target: FlushTarget) -> Answer {
+    info!(?target, "flushed");
+    outcome(match target {
+        FlushTarget::Rules => {
+            desk.engine.flush_rules();
+            Outcome::Ok
+        }
+        FlushTarget::Nat => {
+            desk.engine.flush_nat();
+            Outcome::Ok
+        }
+        FlushTarget::States => Outcome::Count(desk.engine.flush_states()),
+        FlushTarget::Info => {
+            desk.engine.clear_status(desk.now);
+            Outcome::Ok
+        }
+        FlushTarget::Tables => Outcome::Count(desk.engine.flush_tables()),
+    })
+}
+
+fn kill(desk: &mut Desk<'_>, requests: &[KillRequest]) -> usize {
+    let filter = |request: &KillRequest| KillFilter {
+        source: request.source.0,
+        destination: request.destination.map(|prefix| prefix.0),
+    };
+    requests
+        .iter()
+        .map(|request| desk.engine.kill_states(filter(request)))
+        .sum()
+}
+
+/// Addresses of a table with their signs.
+type Contents = BTreeMap<Prefix, bool>;
+
+fn table(desk: &mut Desk<'_>, request: &TableRequest) -> Answer {
+    // What is in the table is only worth a walk over it when somebody asks for the difference.
+    let before = (request.dry_run || request.verbose > 0).then(|| contents(desk, &request.name));
+    let given: Vec<TableEntry> = request.entries.iter().map(|entry| entry.0).collect();
+    let done = match request.command {
+        TableCommand::Test => test(desk, request, &given),
+        _ if request.dry_run => rehearse(desk, request, &given, before.as_ref()),
+        _ => change(desk, request, &given),
+    };
+    match done {
+        Ok(mut done) => {
+            done.requested = given.len();
+            let text = feedback(desk, request, &given, before.as_ref());
+            Answer::Outcome(text, Outcome::Table(done))
+        }
+        Err(error) => Answer::Refused(error.to_string()),
+    }
+}
+
+fn contents(desk: &Desk<'_>, name: &str) -> Contents {
+    let entries = desk.engine.table(name).map_or(Vec::new(), |t| t.entries);
+    entries.iter().map(|e| (e.prefix, e.negated)).collect()
+}
+
+fn change(
+    desk: &mut Desk<'_>,
+    request: &TableRequest,
+    given: &[TableEntry],
+) -> Result<TableOutcome, TableError> {
+    let (name, now) = (request.name.as_str(), desk.now);
+    let mut done = TableOutcome::default();
+    let exists = |desk: &Desk<'_>| desk.engine.table(name).is_some();
+    match request.command {
+        TableCommand::Add => {
+            done.created = !exists(desk);
+            done.added = desk.engine.table_add(now, name, given)?;
+        }
+        TableCommand::Delete => done.deleted = desk.engine.table_delete(name, given)?,
+        TableCommand::Flush => done.deleted = desk.engine.table_flush(name)?,
+        TableCommand::Replace => {
+            done.created = !exists(desk);
+            let ReplaceOutcome {
+                added,
+                deleted,
+                changed,
+            } = desk.engine.table_replace(now, name, given)?;
+            (done.added, done.deleted, done.changed) = (added, deleted, changed);
+        }
+        TableCommand::Show | TableCommand::Test => {}
+    }
+    Ok(done)
+}
+
+fn test(
+    desk: &Desk<'_>,
+    request: &TableRequest,
+    given: &[TableEntry],
+) -> Result<TableOutcome, TableError> {
+    let mut done = TableOutcome::default();
+    for entry in given {
+        done.matched += usize::from(desk.engine.table_test(&request.name, entry.prefix)?);
+    }
+    Ok(done)
+}
+
+/// What [`change`] would do.
+fn rehearse(
+    desk: &Desk<'_>,
+    request: &TableRequest,
+    given: &[TableEntry],
+    before: Option<&Contents>,
+) -> Result<TableOutcome, TableError> {
+    let table = desk.engine.table(&request.name);
+    let creates = matches!(request.command, TableCommand::Add | TableCommand::Replace);
+    match &table {
+        None if !creates => return Err(TableError::NoSuchTable),
+        Some(table) if table.constant => return Err(TableError::Constant),
+        _ => {}
+    }
+    let before = before.cloned().unwrap_or_default();
+    let count = |mark: char| marks(request.command, given, &before).filter(|m| m.0 == mark).count();
+    Ok(TableOutcome {
+        created: creates && table.is_none(),
+        added: count('A'),
+        deleted: count('D'),
+        changed: count('C'),
+        ..TableOutcome::default()
+    })
+}
+
+/// What a command does to each address: (mark, address), a blank for nothing.
+fn marks<'a>(
+    command: TableCommand,
+    given: &'a [TableEntry],
+    before: &'a Contents,
+) -> impl Iterator<Item = (char, TableEntry)> {
+    let mut seen: Contents = BTreeMap::new();
+    let own = given.iter().map(move |entry| {
+        let mark = match (command, before.get(&entry.prefix)) {
+            _ if seen.insert(entry.prefix, entry.negated).is_some() => ' ',
+            (TableCommand::Add | TableCommand::Replace, None) => 'A',
+            (TableCommand::Replace, Some(negated)) if *negated != entry.negated => 'C',
+            (TableCommand::Delete, Some(_)) => 'D',
+            _ => ' ',
+        };
+        (mark, *entry)
+    });
+    let kept: Contents = match command {
+        TableCommand::Replace => given.iter().map(|e| (e.prefix, e.negated)).collect(),
+        TableCommand::Flush => Contents::new(),
+        _ => before.clone(),
+    };
+    let gone = before
+        .iter()
+        .filter(move |(prefix, _)| !kept.contains_key(prefix))
+        .map(|(prefix, negated)| {
+            let (prefix, negated) = (*prefix, *negated);
+            ('D', TableEntry { prefix, negated })
+        });
+    own.chain(gone)
+}
+
+/// What `-v` prints: the addresses that were touched; `-vv`: all that were given.
+fn feedback(
+    desk: &Desk<'_>,
+    request: &TableRequest,
+    given: &[TableEntry],
+    before: Option<&Contents>,
+) -> String {
+    let mut text = String::new();
+    let Some(before) = before.filter(|_| request.verbose > 0) else {
+        return text;
+    };
+    for (mark, entry) in marks(request.command, given, before) {
+        let matched = request.command == TableCommand::Test
+            && desk.engine.table_test(&request.name, entry.prefix) == Ok(true);
+        let mark = if matched { 'M' } else { mark };
+        if mark != ' ' || request.verbose > 1 {
+            write_entry(&mut text, mark, &entry);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::parse_table_entry;
+
+    fn entries(texts: &[&str]) -> Vec<TableEntry> {
+        let parse = |text: &&str| parse_table_entry(text).expect("valid");
+        texts.iter().map(parse).collect()
+    }
+
+    fn marked(command: TableCommand, given: &[&str], before: &[&str]) -> String {
+        let before = entries(before).iter().map(|e| (e.prefix, e.negated)).collect();
+        marks(command, &entries(given), &before)
+            .map(|(mark, entry)| format!("{mark}{} ", crate::text::table_entry_text(&entry)))
+            .collect()
+    }
+
+    #[test]
+    fn marks_tell_what_each_command_does() {
+        let before = ["192.0.2.1", "192.0.2.2"];
+        let given = ["192.0.2.2", "192.0.2.3", "192.0.2.3"];
+        assert_eq!(
+            marked(TableCommand::Add, &given, &before),
+            " 192.0.2.2 A192.0.2.3  192.0.2.3 "
+        );
+        assert_eq!(
+            marked(TableCommand::Delete, &given, &before),
+            "D192.0.2.2  192.0.2.3  192.0.2.3 "
+        );
+        assert_eq!(
+            marked(TableCommand::Replace, &["!192.0.2.2", "192.0.2.9"], &before),
+            "C!192.0.2.2 A192.0.2.9 D192.0.2.1 "
+        );
+        assert_eq!(marked(TableCommand::Flush, &[], &before), "D192.0.2.1 D192.0.2.2 ");
+    }
+}
