@@ -1,6 +1,268 @@
-//! x
+//! `weighbridge run`: from the configuration directory to a filtering box.
+//!
+//! Everything that can be checked without touching the box is checked first. What is changed
+//! afterwards is taken back when a later step fails.
+
+mod clock;
+mod env;
+mod event_loop;
+mod files;
+mod links;
+mod notify;
+mod packets;
+mod reload;
+mod signals;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-/// x
-pub fn run(_: &crate::cli::RunArguments) -> ExitCode {
-    ExitCode::SUCCESS
+
+use anyhow::{Context, Result, anyhow, bail};
+use datapath::netlink::{Monitor, Netlink};
+use datapath::{Datapath, DatapathConfig};
+use mio::{Poll, Waker};
+use pf_conf::{LoadOptions, Loaded};
+use pf_engine::engine::{Engine, EngineConfig};
+use pf_engine::env::Interface;
+use pf_engine::ruleset::Dialect;
+use tracing::info;
+
+use self::clock::Clock;
+use self::env::{LiveEnv, Random};
+use self::event_loop::{EventLoop, Parts};
+use self::files::DiskFiles;
+use self::links::LinkKeeper;
+use self::reload::Reloader;
+use self::signals::Signals;
+use crate::cli::RunArguments;
+use crate::config::{self, Configuration, DEFAULT_SOCKET, LogLevel, RULES_FILE, RulesFile};
+use crate::control::server::Control;
+use crate::control::server::socket::ControlSocket;
+use crate::output::with_process_output;
+use crate::pfctl::show::LoadedBy;
+use crate::text::parse_dialect;
+
+/// Runs the daemon until it is stopped.
+#[must_use]
+pub fn run(arguments: &RunArguments) -> ExitCode {
+    let result = prepare(arguments).and_then(|plan| start(&plan));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("weighbridge: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(line: &str) {
+    with_process_output(true, |output| output.message(line));
+}
+
+/// All that was found out before anything is changed.
+struct Plan {
+    configuration: Configuration,
+    managed: Vec<String>,
+    dialect: Dialect,
+    socket: PathBuf,
+    rules_path: PathBuf,
+    rich_errors: bool,
+}
+
+/// Reads and checks everything, and logs nothing but problems.
+fn prepare(arguments: &RunArguments) -> Result<Plan> {
+    let dialect = arguments.dialect.as_deref().map(parse_dialect).transpose();
+    let level = arguments.log.as_deref().map(LogLevel::parse).transpose();
+    let (dialect, level) = (
+        dialect.map_err(|error| anyhow!("--dialect: {error}"))?,
+        level.map_err(|error| anyhow!("--log: {error}"))?,
+    );
+    let configuration = config::read(&arguments.config, arguments.rules.as_deref());
+    let configuration = configuration.map_err(|problems| all_problems(&problems))?;
+    start_logging(level.unwrap_or(configuration.settings.log));
+    let settings = &configuration.settings;
+    Ok(Plan {
+        managed: configuration.managed(),
+        dialect: dialect.unwrap_or(settings.dialect),
+        socket: first_path([&arguments.socket, &settings.socket], DEFAULT_SOCKET),
+        rules_path: arguments
+            .rules
+            .clone()
+            .unwrap_or_else(|| arguments.config.join(RULES_FILE)),
+        rich_errors: with_process_output(arguments.plain, |output| output.rich_errors),
+        configuration,
+    })
+}
+
+fn first_path(choices: [&Option<PathBuf>; 2], default: &str) -> PathBuf {
+    let chosen = choices.into_iter().flatten().next();
+    chosen.cloned().unwrap_or_else(|| default.into())
+}
+
+fn all_problems(problems: &[config::Problem]) -> anyhow::Error {
+    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    anyhow!("the configuration has errors\n{}", lines.join("\n"))
+}
+
+fn start_logging(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    // A second start in one process (tests) keeps the first one's logging.
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .try_init();
+}
+
+/// The order matters: what only looks, then privileges, then what changes the box.
+fn start(plan: &Plan) -> Result<()> {
+    let mut netlink = Netlink::open()?;
+    let present = netlink.interfaces()?;
+    check_interfaces(plan, &present)?;
+    let wanted = &plan.configuration.links;
+    let expected = env::as_configured(present, wanted);
+    load_rules(plan, expected)?;
+    datapath::check_privileges()?;
+    let socket = ControlSocket::bind(&plan.socket)?;
+    let applied = netlink.apply(wanted).context("cannot set up the links")?;
+    for step in &applied.steps {
+        info!("{step}");
+    }
+    let mut keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone());
+    match filter(plan, &mut keeper, socket) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            keeper.into_netlink().undo(applied);
+            Err(error)
+        }
+    }
+}
+
+/// Every interface that is named must be there, or be a bridge that is about to be made.
+fn check_interfaces(plan: &Plan, present: &[Interface]) -> Result<()> {
+    let links = &plan.configuration.links;
+    let made: BTreeSet<&str> = links.bridges.iter().map(|b| b.name.as_str()).collect();
+    let there: BTreeSet<&str> = present.iter().map(|i| i.name.as_str()).collect();
+    let members = links.bridges.iter().flat_map(|bridge| &bridge.members);
+    let configured = links.interfaces.iter().map(|interface| &interface.name);
+    let named: BTreeSet<&str> = plan
+        .managed
+        .iter()
+        .chain(members)
+        .chain(configured)
+        .map(String::as_str)
+        .collect();
+    let missing: Vec<&str> = named
+        .into_iter()
+        .filter(|name| !there.contains(name) && !made.contains(name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let there: Vec<&str> = there.into_iter().collect();
+    bail!(
+        "no such interface: {} (there are: {}); correct the name of the hostname.* file or in \
+         bridgename.* or weighbridge.toml",
+        missing.join(", "),
+        there.join(", ")
+    )
+}
+
+/// Reads pf.conf as it is on the disk; without one there are no rules.
+fn load_rules(plan: &Plan, interfaces: Vec<Interface>) -> Result<Loaded> {
+    let nowhere = RulesFile {
+        path: plan.rules_path.clone(),
+        bytes: Vec::new(),
+    };
+    let file = plan.configuration.rules.as_ref().unwrap_or(&nowhere);
+    let options = LoadOptions {
+        dialect: plan.dialect,
+        defines: Vec::new(),
+        interfaces,
+    };
+    let name = file.path.display().to_string();
+    let mut files = DiskFiles::relative_to(file.path.parent().unwrap_or(Path::new("")));
+    pf_conf::load(&name, &file.bytes, &mut files, &options).map_err(|diagnostics| {
+        let text = if plan.rich_errors {
+            diagnostics.rendered(true)
+        } else {
+            diagnostics.plain()
+        };
+        anyhow!("{name} has errors: nothing was changed\n{}", text.trim_end())
+    })
+}
+
+/// Puts the filter on the interfaces and runs until stopped.
+fn filter(plan: &Plan, keeper: &mut LinkKeeper, socket: ControlSocket) -> Result<()> {
+    let settings = &plan.configuration.settings;
+    let clock = Clock::start();
+    let mut random = Random::new().context("no random numbers from the kernel")?;
+    let mut engine = new_engine(&clock, &mut random);
+    let monitor = Monitor::open()?;
+    let interfaces = keeper.interfaces()?;
+    let ruleset = load_rules(plan, interfaces.clone())?.ruleset;
+    engine.install(clock.now(), ruleset)?;
+    if settings.enabled {
+        engine.set_enabled(clock.now(), true);
+    }
+    let mut datapath = Datapath::open(&DatapathConfig {
+        tap: settings.tap.clone(),
+    })?;
+    keeper.attach(&mut datapath, &interfaces)?;
+    // Threads started from here on have no more rights than this one.
+    datapath::drop_capabilities()?;
+    let poll = Poll::new().context("cannot wait for events")?;
+    let waker = event_loop::waker(&poll)?;
+    let parts = Parts {
+        control: Control::start(socket, waker.clone()).context("cannot serve pfctl")?,
+        signals: Signals::install().context("cannot handle signals")?,
+        reloader: Reloader::new(plan.rules_path.clone(), plan.dialect, waker),
+        env: LiveEnv::new(interfaces, random),
+        loaded_by: own_identity(),
+        dialect: plan.dialect,
+        clock,
+        engine,
+        datapath,
+        monitor,
+        keeper,
+    };
+    let mut event_loop = EventLoop::new(poll, parts)?;
+    ready(plan);
+    event_loop.run()?;
+    info!("stopped");
+    Ok(())
+}
+
+fn new_engine(clock: &Clock, random: &mut Random) -> Engine {
+    let mut word = || u64::from(random.next()) << 32 | u64::from(random.next());
+    let config = EngineConfig {
+        hash_key: [word(), word()],
+        creator_id: random.next(),
+    };
+    Engine::new(clock.now(), config)
+}
+
+fn own_identity() -> LoadedBy {
+    LoadedBy {
+        uid: rustix::process::getuid().as_raw(),
+        pid: std::process::id(),
+    }
+}
+
+fn ready(plan: &Plan) {
+    info!(
+        "filtering {} ({})",
+        plan.managed.join(", "),
+        plan.rules_path.display()
+    );
+    say("weighbridge: ready");
+    if let Err(error) = notify::ready() {
+        tracing::warn!(%error, "the service manager was not told that we are ready");
+    }
 }

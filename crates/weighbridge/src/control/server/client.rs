@@ -40,6 +40,8 @@ pub struct ClientState {
     stream: UnixStream,
     peer: LoadedBy,
     input: Vec<u8>,
+    /// Bytes of the input that hold no newline.
+    searched: usize,
     output: VecDeque<u8>,
     phase: Phase,
     /// When it last stirred, in steps of the server.
@@ -95,6 +97,7 @@ impl ClientState {
             stream,
             peer,
             input: Vec::new(),
+            searched: 0,
             output: VecDeque::new(),
             phase: Phase::Reading,
             activity: 0,
@@ -167,12 +170,13 @@ impl ClientState {
 
     /// Reads until there is a whole request or nothing more to read.
     fn read(&mut self) -> Option<Step> {
-        let mut searched = 0;
         loop {
-            if let Some(at) = self.input[searched..].iter().position(|byte| *byte == b'\n') {
-                return self.take_request(searched + at);
+            let unsearched = &self.input[self.searched..];
+            if let Some(at) = unsearched.iter().position(|byte| *byte == b'\n') {
+                return self.take_request(self.searched + at);
             }
-            searched = self.input.len();
+            let searched = self.input.len();
+            self.searched = searched;
             if searched > REQUEST_BYTES_MAX {
                 let message = format!("request larger than {} MiB", REQUEST_BYTES_MAX >> 20);
                 self.respond(&[Response::Error(message)], Rest::Goodbye);
@@ -195,6 +199,7 @@ impl ClientState {
     fn take_request(&mut self, end: usize) -> Option<Step> {
         let rest = self.input.split_off(end + 1);
         let line = std::mem::replace(&mut self.input, rest);
+        self.searched = 0;
         match decode::<Request>(&line) {
             Ok(request) => Some(self.start(request)),
             Err(error) => {

@@ -1,0 +1,246 @@
+//! The engine's view of the box: interfaces as PF would see them, and random numbers.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+
+use links::{WantedAddress, WantedInterface, WantedLinks};
+use pf_engine::env::{Env, IfIndex, Interface, InterfaceAddress};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+/// Random bytes that are fetched from the kernel at a time.
+const BLOCK_BYTES: usize = 1024;
+const WORD_BYTES: usize = size_of::<u32>();
+
+/// Random numbers from the kernel, a block at a time.
+#[derive(Debug)]
+pub(super) struct Random {
+    block: [u8; BLOCK_BYTES],
+    used: usize,
+    fallback: RandomState,
+    fallback_count: u64,
+}
+
+impl Random {
+    /// Fetches the first block.
+    ///
+    /// # Errors
+    /// When the kernel has none.
+    pub(super) fn new() -> io::Result<Self> {
+        let mut random = Self {
+            block: [0; BLOCK_BYTES],
+            used: 0,
+            fallback: RandomState::new(),
+            fallback_count: 0,
+        };
+        random.refill()?;
+        Ok(random)
+    }
+
+    /// The next number.
+    pub(super) fn next(&mut self) -> u32 {
+        if self.used + WORD_BYTES > BLOCK_BYTES && self.refill().is_err() {
+            return self.keyed_count();
+        }
+        let mut word = [0; WORD_BYTES];
+        word.copy_from_slice(&self.block[self.used..self.used + WORD_BYTES]);
+        self.used += WORD_BYTES;
+        u32::from_ne_bytes(word)
+    }
+
+    fn refill(&mut self) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < BLOCK_BYTES {
+            match getrandom(&mut self.block[filled..], GetRandomFlags::empty()) {
+                Ok(count) => filled += count,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.used = 0;
+        Ok(())
+    }
+
+    /// A keyed hash of a counter. Linux does not fail once it has given a block; should it do so
+    /// all the same, packets still get numbers that nobody can predict.
+    fn keyed_count(&mut self) -> u32 {
+        self.fallback_count = self.fallback_count.wrapping_add(1);
+        let [a, b, c, d, ..] = self.fallback.hash_one(self.fallback_count).to_ne_bytes();
+        u32::from_ne_bytes([a, b, c, d])
+    }
+}
+
+/// The live box.
+#[derive(Debug)]
+pub(super) struct LiveEnv {
+    interfaces: Vec<Interface>,
+    random: Random,
+}
+
+impl LiveEnv {
+    /// `interfaces` are ordered by number.
+    pub(super) const fn new(interfaces: Vec<Interface>, random: Random) -> Self {
+        Self { interfaces, random }
+    }
+
+    /// Replaces the snapshot; true if that makes a difference.
+    pub(super) fn refresh(&mut self, interfaces: Vec<Interface>) -> bool {
+        let changed = self.interfaces != interfaces;
+        self.interfaces = interfaces;
+        changed
+    }
+}
+
+impl Env for LiveEnv {
+    fn random(&mut self) -> u32 {
+        self.random.next()
+    }
+
+    fn interface(&self, index: IfIndex) -> Option<&Interface> {
+        let at = self.interfaces.binary_search_by_key(&index, |i| i.index);
+        self.interfaces.get(at.ok()?)
+    }
+
+    fn interface_named(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.iter().find(|i| i.name == name)
+    }
+
+    fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+}
+
+/// `present` with addresses where the start-up files put them.
+///
+/// OpenBSD gives a bridge member its own address; Linux wants it on the bridge. Rules are written
+/// for the former, so `(fxp0)` means what `hostname.fxp0` says, and the bridge does not have it a
+/// second time. Addresses that are wanted but not there yet are counted in.
+pub(super) fn as_configured(mut present: Vec<Interface>, wanted: &WantedLinks) -> Vec<Interface> {
+    for bridge in &wanted.bridges {
+        let members: Vec<_> = wanted
+            .interfaces
+            .iter()
+            .filter(|interface| bridge.members.contains(&interface.name))
+            .collect();
+        if let Some(device) = find(&mut present, &bridge.name) {
+            device.addresses.retain(|has| {
+                let of_member = |member: &&WantedInterface| gives(member, has);
+                !members.iter().any(of_member)
+            });
+        }
+    }
+    for interface in &wanted.interfaces {
+        if let Some(device) = find(&mut present, &interface.name) {
+            let others = std::mem::take(&mut device.addresses);
+            device.addresses = interface.addresses.iter().map(configured).collect();
+            let own = others.into_iter().filter(|has| !gives(interface, has));
+            device.addresses.extend(own);
+        }
+    }
+    present
+}
+
+fn find<'a>(present: &'a mut [Interface], name: &str) -> Option<&'a mut Interface> {
+    present.iter_mut().find(|interface| interface.name == name)
+}
+
+fn gives(interface: &WantedInterface, address: &InterfaceAddress) -> bool {
+    let mut wanted = interface.addresses.iter();
+    wanted.any(|wanted| wanted.address == address.address)
+}
+
+fn configured(wanted: &WantedAddress) -> InterfaceAddress {
+    InterfaceAddress {
+        address: wanted.address,
+        prefix_len: wanted.prefix_len,
+        broadcast: wanted.broadcast.map(Into::into),
+        peer: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
+        let address = |text: &&str| InterfaceAddress {
+            address: text.parse().expect("address"),
+            prefix_len: 22,
+            broadcast: None,
+            peer: None,
+        };
+        Interface {
+            index: IfIndex(index),
+            name: name.into(),
+            groups: Vec::new(),
+            mtu: 1500,
+            addresses: addresses.iter().map(address).collect(),
+            loopback: false,
+        }
+    }
+
+    fn article() -> WantedLinks {
+        let wanted = |name: &str, text: &str| {
+            links::hostname_if::parse(name, text).expect("start-up file")
+        };
+        WantedLinks {
+            interfaces: vec![
+                wanted("em0", "inet 192.168.1.64 255.255.0.0 NONE\n"),
+                wanted("fxp0", "inet 216.123.123.123 255.255.252.0 NONE\n"),
+            ],
+            bridges: vec![
+                links::bridgename::parse("bridge0", "add em1\nadd fxp0\nup\n").expect("bridge"),
+            ],
+        }
+    }
+
+    fn addresses(interfaces: &[Interface], name: &str) -> Vec<IpAddr> {
+        let interface = interfaces.iter().find(|i| i.name == name).expect("there");
+        interface.addresses.iter().map(|a| a.address).collect()
+    }
+
+    #[test]
+    fn a_members_address_is_the_members_although_linux_keeps_it_on_the_bridge() {
+        let present = vec![
+            interface(2, "fxp0", &[]),
+            interface(3, "em0", &["192.168.1.64", "198.51.100.9"]),
+            interface(9, "bridge0", &["216.123.123.123", "203.0.113.1"]),
+        ];
+        let seen = as_configured(present, &article());
+        let parse = |text: &str| text.parse::<IpAddr>().expect("address");
+        assert_eq!(addresses(&seen, "fxp0"), [parse("216.123.123.123")]);
+        assert_eq!(addresses(&seen, "bridge0"), [parse("203.0.113.1")]);
+        assert_eq!(
+            addresses(&seen, "em0"),
+            [parse("192.168.1.64"), parse("198.51.100.9")]
+        );
+    }
+
+    #[test]
+    fn wanted_addresses_count_before_they_are_there() {
+        let present = vec![interface(2, "fxp0", &[]), interface(3, "em0", &[])];
+        let seen = as_configured(present, &article());
+        assert_eq!(addresses(&seen, "fxp0").len(), 1);
+        assert_eq!(seen[1].addresses[0].prefix_len, 16);
+    }
+
+    #[test]
+    fn random_numbers_go_on_past_a_block_and_do_not_repeat_in_a_row() {
+        let mut random = Random::new().expect("the kernel has some");
+        let drawn: Vec<u32> = (0..1000).map(|_| random.next()).collect();
+        let distinct: std::collections::BTreeSet<_> = drawn.iter().collect();
+        assert!(distinct.len() > 990, "{}", distinct.len());
+        assert_ne!(random.keyed_count(), random.keyed_count());
+    }
+
+    #[test]
+    fn a_snapshot_tells_whether_it_differs() {
+        let all = vec![interface(2, "fxp0", &[]), interface(3, "em0", &[])];
+        let mut env = LiveEnv::new(all.clone(), Random::new().expect("random"));
+        assert!(!env.refresh(all.clone()));
+        assert!(env.refresh(all[..1].to_vec()));
+        assert_eq!(env.interface(IfIndex(2)).map(|i| i.name.as_str()), Some("fxp0"));
+        assert!(env.interface_named("em0").is_none());
+    }
+}

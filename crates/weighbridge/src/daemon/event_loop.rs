@@ -1,0 +1,254 @@
+//! The one loop around the engine: packets, requests, changes of links, signals, time.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use datapath::netlink::Monitor;
+use datapath::{Datapath, Upcall};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use pf_engine::decision::{Hook, Packet};
+use pf_engine::engine::Engine;
+use pf_engine::env::{Env, IfIndex};
+use pf_engine::rule::Direction;
+use pf_engine::ruleset::Dialect;
+use pf_engine::time::Instant;
+use tracing::{error, info, warn};
+
+use super::clock::Clock;
+use super::env::LiveEnv;
+use super::links::LinkKeeper;
+use super::packets;
+use super::reload::Reloader;
+use super::signals::{Signals, drain};
+use crate::control::server::Control;
+use crate::control::service::{Answer, Desk, Work, handle};
+use crate::pfctl::show::LoadedBy;
+
+/// Packets that are handled before requests get their turn: a few milliseconds' worth.
+const PACKETS_PER_TURN: usize = 256;
+/// Pieces of work for pfctl that are done before packets get their turn again.
+const JOBS_PER_TURN: usize = 4;
+/// Events that are taken from the kernel at a time; there are fewer sources.
+const EVENTS_MAX: usize = 16;
+
+const TAP: Token = Token(0);
+const MONITOR: Token = Token(1);
+const WAKER: Token = Token(2);
+const STOP: Token = Token(3);
+const RELOAD: Token = Token(4);
+
+/// A waker for the loop that will use `poll`.
+pub(super) fn waker(poll: &Poll) -> Result<Arc<Waker>> {
+    let waker = Waker::new(poll.registry(), WAKER).context("cannot wait for events")?;
+    Ok(Arc::new(waker))
+}
+
+/// What the loop is made of.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    pub(super) engine: Engine,
+    pub(super) env: LiveEnv,
+    pub(super) datapath: Datapath,
+    pub(super) monitor: Monitor,
+    pub(super) keeper: &'a mut LinkKeeper,
+    pub(super) control: Control,
+    pub(super) signals: Signals,
+    pub(super) reloader: Reloader,
+    pub(super) clock: Clock,
+    pub(super) loaded_by: LoadedBy,
+    pub(super) dialect: Dialect,
+}
+
+/// The loop.
+#[derive(Debug)]
+pub(super) struct EventLoop<'a> {
+    poll: Poll,
+    parts: Parts<'a>,
+    upcall: Upcall,
+    /// The TAP had packets when we last looked; the kernel will not tell again.
+    packets_left: bool,
+    /// The same for requests.
+    jobs_left: bool,
+    stopping: bool,
+}
+
+impl<'a> EventLoop<'a> {
+    /// Registers everything that can wake it.
+    pub(super) fn new(poll: Poll, mut parts: Parts<'a>) -> Result<Self> {
+        let registry = poll.registry();
+        let readable = Interest::READABLE;
+        for (fd, token) in [
+            (parts.datapath.fd().as_raw_fd(), TAP),
+            (parts.monitor.fd().as_raw_fd(), MONITOR),
+        ] {
+            registry.register(&mut SourceFd(&fd), token, readable)?;
+        }
+        registry.register(&mut parts.signals.stop, STOP, readable)?;
+        registry.register(&mut parts.signals.reload, RELOAD, readable)?;
+        Ok(Self {
+            poll,
+            parts,
+            upcall: empty_upcall(),
+            packets_left: true,
+            jobs_left: true,
+            stopping: false,
+        })
+    }
+
+    /// Runs until a signal stops it or the data path is gone.
+    pub(super) fn run(&mut self) -> Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        // Interfaces may have changed between the snapshot and now.
+        self.links_changed();
+        while !self.stopping {
+            self.wait(&mut events)?;
+            for event in &events {
+                self.take(event.token())?;
+            }
+            let now = self.parts.clock.now();
+            self.packets(now)?;
+            self.jobs(now);
+            self.time(now);
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events) -> Result<()> {
+        match self.poll.poll(events, self.patience()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            other => other.context("cannot wait for events"),
+        }
+    }
+
+    /// How long to wait for events.
+    fn patience(&self) -> Option<Duration> {
+        if self.packets_left || self.jobs_left {
+            return Some(Duration::ZERO);
+        }
+        let now = self.parts.clock.now();
+        let deadline = self.parts.engine.poll_timeout()?;
+        Some(deadline.saturating_since(now))
+    }
+
+    fn take(&mut self, token: Token) -> Result<()> {
+        match token {
+            TAP => self.packets_left = true,
+            WAKER => self.jobs_left = true,
+            MONITOR => {
+                if self.parts.monitor.drain()? {
+                    self.links_changed();
+                }
+            }
+            STOP => self.stopping |= drain(&mut self.parts.signals.stop),
+            RELOAD => {
+                if drain(&mut self.parts.signals.reload) {
+                    self.parts.reloader.start(self.parts.env.interfaces());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn packets(&mut self, now: Instant) -> Result<()> {
+        if !self.packets_left {
+            return Ok(());
+        }
+        let parts = &mut self.parts;
+        for _ in 0..PACKETS_PER_TURN {
+            if !parts.datapath.receive(&mut self.upcall)? {
+                self.packets_left = false;
+                return Ok(());
+            }
+            packets::handle(
+                &mut parts.engine,
+                &mut parts.env,
+                &mut parts.datapath,
+                now,
+                &mut self.upcall,
+            );
+        }
+        Ok(())
+    }
+
+    fn jobs(&mut self, now: Instant) {
+        if !self.jobs_left {
+            return;
+        }
+        if let Some(ruleset) = self.parts.reloader.finished(self.parts.env.interfaces()) {
+            let by = super::own_identity();
+            let answer = handle(&mut desk(&mut self.parts, now), Work::Install(ruleset, by));
+            if let Answer::Refused(message) = answer {
+                warn!("{message}");
+            }
+        }
+        for _ in 0..JOBS_PER_TURN {
+            let Some(job) = self.parts.control.next_job() else {
+                self.jobs_left = false;
+                return;
+            };
+            let answer = handle(&mut desk(&mut self.parts, now), job.work);
+            self.parts.control.answer(job.client, answer);
+        }
+    }
+
+    fn time(&mut self, now: Instant) {
+        if self.parts.engine.poll_timeout().is_some_and(|at| at <= now) {
+            self.parts.engine.handle_timeout(now);
+        }
+    }
+
+    fn links_changed(&mut self) {
+        match self.parts.keeper.refresh(&mut self.parts.datapath) {
+            Ok(interfaces) => {
+                if self.parts.env.refresh(interfaces) {
+                    self.parts.engine.handle_interface_change();
+                }
+            }
+            Err(error) => warn!("cannot look at the interfaces: {error}"),
+        }
+    }
+}
+
+impl Drop for EventLoop<'_> {
+    fn drop(&mut self) {
+        let statistics = self.parts.datapath.statistics();
+        if self.stopping {
+            info!(?statistics, "stopping");
+        } else {
+            error!(?statistics, "ending after an error");
+        }
+    }
+}
+
+
+fn desk<'a>(parts: &'a mut Parts<'_>, now: Instant) -> Desk<'a> {
+    Desk {
+        engine: &mut parts.engine,
+        now,
+        origin: parts.clock.origin(),
+        loaded_by: &mut parts.loaded_by,
+        interfaces: parts.env.interfaces(),
+        dialect: parts.dialect,
+    }
+}
+
+fn empty_upcall() -> Upcall {
+    Upcall {
+        hook: Hook {
+            interface: IfIndex(0),
+            direction: Direction::In,
+        },
+        packet: Packet {
+            bytes: Vec::new(),
+            ether: None,
+        },
+    }
+}

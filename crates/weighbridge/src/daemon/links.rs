@@ -1,0 +1,210 @@
+//! Links and hooks, kept as configured while interfaces vanish and return.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use datapath::netlink::Netlink;
+use datapath::{Datapath, Error};
+use links::WantedLinks;
+use pf_engine::env::{IfIndex, Interface};
+use tracing::{info, warn};
+
+use super::env::as_configured;
+
+/// Knows which interfaces should be there and which carry hooks.
+#[derive(Debug)]
+pub(super) struct LinkKeeper {
+    netlink: Netlink,
+    wanted: WantedLinks,
+    managed: Vec<String>,
+    /// Interfaces that matter and are there, by name.
+    present: BTreeMap<String, IfIndex>,
+}
+
+/// What came and went between two looks.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Changes {
+    gone: Vec<(String, IfIndex)>,
+    come: Vec<(String, IfIndex)>,
+}
+
+impl LinkKeeper {
+    /// For links that have just been applied.
+    pub(super) fn new(netlink: Netlink, wanted: WantedLinks, managed: Vec<String>) -> Self {
+        Self {
+            netlink,
+            wanted,
+            managed,
+            present: BTreeMap::new(),
+        }
+    }
+
+    /// For taking back what was applied.
+    pub(super) fn into_netlink(self) -> Netlink {
+        self.netlink
+    }
+
+    /// The interfaces as rules see them.
+    pub(super) fn interfaces(&mut self) -> Result<Vec<Interface>, Error> {
+        Ok(as_configured(self.netlink.interfaces()?, &self.wanted))
+    }
+
+    /// Puts the hooks on all managed interfaces.
+    pub(super) fn attach(
+        &mut self,
+        datapath: &mut Datapath,
+        interfaces: &[Interface],
+    ) -> Result<()> {
+        self.present = relevant(&self.names(), interfaces);
+        for name in &self.managed {
+            if let Some(index) = self.present.get(name) {
+                datapath
+                    .attach(*index)
+                    .with_context(|| format!("cannot filter {name}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After a notice that something changed: takes hooks off what is gone, sets up what has
+    /// returned. One line of log for each.
+    pub(super) fn refresh(&mut self, datapath: &mut Datapath) -> Result<Vec<Interface>, Error> {
+        let mut interfaces = self.interfaces()?;
+        let changes = compare(&self.present, &relevant(&self.names(), &interfaces));
+        for (name, index) in &changes.gone {
+            datapath.detach(*index);
+            self.present.remove(name);
+            warn!("{name} is gone: not filtered until it returns");
+        }
+        if !changes.come.is_empty() {
+            self.apply_again(&interfaces);
+            interfaces = self.interfaces()?;
+        }
+        for (name, index) in changes.come {
+            self.welcome(datapath, name, index);
+        }
+        Ok(interfaces)
+    }
+
+    fn apply_again(&mut self, interfaces: &[Interface]) {
+        match self.netlink.apply(&possible(&self.wanted, interfaces)) {
+            Ok(applied) => {
+                for step in &applied.steps {
+                    info!("{step}");
+                }
+            }
+            Err(error) => warn!("cannot set the links up again: {error}"),
+        }
+    }
+
+    /// An interface that cannot be filtered stays unknown, so that the next notice tries again.
+    fn welcome(&mut self, datapath: &mut Datapath, name: String, index: IfIndex) {
+        if self.managed.contains(&name) {
+            match datapath.attach(index) {
+                Ok(()) => info!("{name} is back and filtered"),
+                Err(error) => {
+                    warn!("{name} is back but cannot be filtered: {error}");
+                    return;
+                }
+            }
+        }
+        self.present.insert(name, index);
+    }
+
+    /// All interfaces that the configuration names.
+    fn names(&self) -> BTreeSet<&str> {
+        let configured = self.wanted.interfaces.iter().map(|i| &i.name);
+        let bridges = self.wanted.bridges.iter().map(|bridge| &bridge.name);
+        let members = self.wanted.bridges.iter().flat_map(|b| &b.members);
+        let all = self.managed.iter().chain(configured).chain(bridges);
+        all.chain(members).map(String::as_str).collect()
+    }
+}
+
+fn relevant(names: &BTreeSet<&str>, interfaces: &[Interface]) -> BTreeMap<String, IfIndex> {
+    interfaces
+        .iter()
+        .filter(|interface| names.contains(interface.name.as_str()))
+        .map(|interface| (interface.name.clone(), interface.index))
+        .collect()
+}
+
+/// An interface that vanished and returned between two looks has another number: gone and come.
+fn compare(before: &BTreeMap<String, IfIndex>, after: &BTreeMap<String, IfIndex>) -> Changes {
+    let missing_in = |other: &BTreeMap<String, IfIndex>, (name, index): (&String, &IfIndex)| {
+        (other.get(name) != Some(index)).then(|| (name.clone(), *index))
+    };
+    Changes {
+        gone: before
+            .iter()
+            .filter_map(|entry| missing_in(after, entry))
+            .collect(),
+        come: after
+            .iter()
+            .filter_map(|entry| missing_in(before, entry))
+            .collect(),
+    }
+}
+
+/// The part of `wanted` that can be had with these interfaces.
+fn possible(wanted: &WantedLinks, interfaces: &[Interface]) -> WantedLinks {
+    let there: BTreeSet<&str> = interfaces.iter().map(|i| i.name.as_str()).collect();
+    let mut possible = wanted.clone();
+    possible
+        .interfaces
+        .retain(|interface| there.contains(interface.name.as_str()));
+    for bridge in &mut possible.bridges {
+        bridge.members.retain(|name| there.contains(name.as_str()));
+    }
+    possible
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn present(entries: &[(&str, u32)]) -> BTreeMap<String, IfIndex> {
+        let entry = |(name, index): &(&str, u32)| ((*name).to_owned(), IfIndex(*index));
+        entries.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn a_replaced_interface_is_gone_and_come() {
+        let before = present(&[("em0", 2), ("em1", 3), ("fxp0", 4)]);
+        let after = present(&[("em0", 2), ("em1", 7), ("em2", 8)]);
+        let changes = compare(&before, &after);
+        assert_eq!(
+            changes.gone,
+            [("em1".into(), IfIndex(3)), ("fxp0".into(), IfIndex(4))]
+        );
+        assert_eq!(
+            changes.come,
+            [("em1".into(), IfIndex(7)), ("em2".into(), IfIndex(8))]
+        );
+        assert_eq!(compare(&after, &after), Changes::default());
+    }
+
+    #[test]
+    fn only_links_whose_interfaces_are_there_are_applied_again() {
+        let wanted = WantedLinks {
+            interfaces: vec![
+                links::hostname_if::parse("em1", "up\n").expect("parses"),
+                links::hostname_if::parse("fxp0", "up\n").expect("parses"),
+            ],
+            bridges: vec![
+                links::bridgename::parse("bridge0", "add em1\nadd fxp0\nup\n").expect("parses"),
+            ],
+        };
+        let em1 = Interface {
+            index: IfIndex(3),
+            name: "em1".into(),
+            groups: Vec::new(),
+            mtu: 1500,
+            addresses: Vec::new(),
+            loopback: false,
+        };
+        let possible = possible(&wanted, &[em1]);
+        assert_eq!(possible.interfaces.len(), 1);
+        assert_eq!(possible.bridges[0].members, ["em1"]);
+    }
+}

@@ -1,0 +1,56 @@
+//! One packet: from the data path to the engine and back.
+
+use datapath::{Datapath, Error, Reinjection, Upcall};
+use pf_engine::decision::{Decision, Exit, Generated, GeneratedExit, Verdict};
+use pf_engine::engine::Engine;
+use pf_engine::env::Env;
+use pf_engine::time::Instant;
+use tracing::trace;
+
+/// Has the engine decide about `upcall` and does what it decided.
+pub(super) fn handle(
+    engine: &mut Engine,
+    env: &mut dyn Env,
+    datapath: &mut Datapath,
+    now: Instant,
+    upcall: &mut Upcall,
+) {
+    let decision = engine.handle_packet(now, upcall.hook, &mut upcall.packet, env);
+    trace!(hook = ?upcall.hook, bytes = upcall.packet.bytes.len(), ?decision.verdict, "packet");
+    carry_out(datapath, upcall, &decision);
+}
+
+fn carry_out(datapath: &mut Datapath, upcall: &Upcall, decision: &Decision) {
+    match &decision.verdict {
+        Verdict::Pass(exit) => put_back(datapath, upcall, &upcall.packet.bytes, *exit),
+        Verdict::PassFragments(exit, pieces) => {
+            for piece in pieces {
+                put_back(datapath, upcall, piece, *exit);
+            }
+        }
+        Verdict::Drop(_) | Verdict::Held => {}
+    }
+    for generated in &decision.generated {
+        send_generated(datapath, upcall, generated);
+    }
+}
+
+fn put_back(datapath: &mut Datapath, upcall: &Upcall, bytes: &[u8], exit: Exit) {
+    let to = Reinjection::Decided(upcall.hook, exit);
+    note(&datapath.send(bytes, upcall.packet.ether, to));
+}
+
+fn send_generated(datapath: &mut Datapath, upcall: &Upcall, generated: &Generated) {
+    let to = match generated.exit {
+        GeneratedExit::Back => Reinjection::Back(upcall.hook),
+        GeneratedExit::To(exit) => Reinjection::Generated(upcall.hook, exit),
+    };
+    note(&datapath.send(&generated.bytes, upcall.packet.ether, to));
+}
+
+/// The data path counts what it could not send; a line for each packet would only make it worse.
+fn note(sent: &Result<(), Error>) {
+    if let Err(error) = sent {
+        trace!(%error, "packet lost");
+    }
+}

@@ -1,0 +1,96 @@
+//! SIGHUP: reads pf.conf again, beside the packet loop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use mio::Waker;
+use pf_conf::LoadOptions;
+use pf_engine::env::Interface;
+use pf_engine::ruleset::{Dialect, Ruleset};
+use tracing::{info, warn};
+
+use super::files::DiskFiles;
+use crate::config::read_bytes;
+
+/// What a reading came to: a ruleset, or what is wrong.
+type Reading = Result<Box<Ruleset>, String>;
+
+/// Reads pf.conf in a thread of its own, one reading at a time.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    path: PathBuf,
+    dialect: Dialect,
+    waker: Arc<Waker>,
+    sender: Sender<Reading>,
+    readings: Receiver<Reading>,
+    busy: bool,
+    /// Asked for again while busy: the file may have changed after it was read.
+    again: bool,
+}
+
+impl Reloader {
+    /// For the pf.conf at `path`; `waker` wakes the packet loop.
+    pub(super) fn new(path: PathBuf, dialect: Dialect, waker: Arc<Waker>) -> Self {
+        let (sender, readings) = channel();
+        Self {
+            path,
+            dialect,
+            waker,
+            sender,
+            readings,
+            busy: false,
+            again: false,
+        }
+    }
+
+    /// Starts a reading.
+    pub(super) fn start(&mut self, interfaces: &[Interface]) {
+        if self.busy {
+            self.again = true;
+            return;
+        }
+        info!("reading {} again", self.path.display());
+        let (path, sender, waker) = (self.path.clone(), self.sender.clone(), self.waker.clone());
+        let options = LoadOptions {
+            dialect: self.dialect,
+            defines: Vec::new(),
+            interfaces: interfaces.to_vec(),
+        };
+        let thread = std::thread::Builder::new().name("reload".into());
+        let started = thread.spawn(move || {
+            let _ = sender.send(read(&path, &options));
+            let _ = waker.wake();
+        });
+        match started {
+            Ok(_) => self.busy = true,
+            Err(error) => warn!(%error, "cannot read pf.conf again"),
+        }
+    }
+
+    /// The ruleset of a reading that has ended well. One that has not is logged.
+    pub(super) fn finished(&mut self, interfaces: &[Interface]) -> Option<Box<Ruleset>> {
+        let reading = self.readings.try_recv().ok()?;
+        self.busy = false;
+        if std::mem::take(&mut self.again) {
+            self.start(interfaces);
+        }
+        match reading {
+            Ok(ruleset) => Some(ruleset),
+            Err(message) => {
+                warn!("pf.conf has errors, the rules stay as they are\n{message}");
+                None
+            }
+        }
+    }
+}
+
+fn read(path: &Path, options: &LoadOptions) -> Reading {
+    let name = path.display().to_string();
+    let bytes = read_bytes(path).map_err(|error| format!("{name}: {error}"))?;
+    let mut files = DiskFiles::relative_to(path.parent().unwrap_or(Path::new("")));
+    match pf_conf::load(&name, &bytes, &mut files, options) {
+        Ok(loaded) => Ok(Box::new(loaded.ruleset)),
+        Err(diagnostics) => Err(diagnostics.plain().trim_end().to_owned()),
+    }
+}
