@@ -4,7 +4,7 @@
 //! afterwards is taken back when a later step fails.
 
 mod clock;
-mod env;
+pub(crate) mod env;
 mod event_loop;
 mod files;
 mod links;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow, bail};
 use datapath::netlink::{Monitor, Netlink};
 use datapath::{Datapath, DatapathConfig};
-use mio::{Poll, Waker};
+use mio::Poll;
 use pf_conf::{LoadOptions, Loaded};
 use pf_engine::engine::{Engine, EngineConfig};
 use pf_engine::env::Interface;
@@ -194,7 +194,10 @@ fn load_rules(plan: &Plan, interfaces: Vec<Interface>) -> Result<Loaded> {
         } else {
             diagnostics.plain()
         };
-        anyhow!("{name} has errors: nothing was changed\n{}", text.trim_end())
+        anyhow!(
+            "{name} has errors: nothing was changed\n{}",
+            text.trim_end()
+        )
     })
 }
 

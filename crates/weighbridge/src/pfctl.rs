@@ -1,11 +1,89 @@
-//! The command `pfctl`.
+//! The command `pfctl`: options, words and exit statuses as PF's own.
 
+pub mod arguments;
+pub mod commands;
+pub mod help;
+pub mod hosts;
+pub mod load;
 pub mod show;
+pub mod tables;
 
+use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
+
+use self::arguments::{ArgumentError, Arguments};
+use crate::control::client::ClientError;
+use crate::output::{Output, with_process_output};
+
+/// Why a command ends early.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Failure {
+    /// With this message (without the program's name) and exit status 1.
+    Message(String),
+    /// The reader of our output has seen enough.
+    OutputClosed,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::OutputClosed
+        } else {
+            Self::Message(format!("cannot write: {}", reason(&error)))
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Output(error) => error.into(),
+            other => Self::Message(other.to_string()),
+        }
+    }
+}
+
+/// What the system said, in its own words.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}
 
 /// Runs `pfctl` with `arguments` (without the program's name).
 #[must_use]
-pub fn run(_arguments: &[std::ffi::OsString]) -> ExitCode {
-    ExitCode::FAILURE
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    let parsed = arguments::parse(arguments);
+    let plain = parsed.as_ref().is_ok_and(|arguments| arguments.plain);
+    with_process_output(plain, |output| ExitCode::from(obey(parsed, output)))
+}
+
+/// Does what was asked; returns the exit status.
+fn obey(parsed: Result<Arguments, ArgumentError>, output: &mut Output<'_>) -> u8 {
+    let done = match parsed {
+        Ok(arguments) if arguments.help => {
+            output.text(help::HELP).map(|()| 0).map_err(Failure::from)
+        }
+        Ok(arguments) => commands::perform(&arguments, output),
+        Err(ArgumentError::Refused(message)) => Err(Failure::Message(message)),
+        Err(ArgumentError::Usage(message)) => {
+            if let Some(message) = message {
+                output.message(&format!("pfctl: {message}"));
+            }
+            output.message(help::USAGE);
+            return 1;
+        }
+    };
+    match done {
+        Ok(status) => status,
+        Err(Failure::OutputClosed) => 0,
+        Err(Failure::Message(message)) => {
+            output.message(&format!("pfctl: {message}"));
+            1
+        }
+    }
 }

@@ -208,7 +208,10 @@ impl Server {
     /// for.
     fn make_room(&mut self) -> bool {
         let silent = self.clients.iter().filter(|(_, state)| !state.is_waiting());
-        let Some(client) = silent.min_by_key(|(_, state)| state.activity).map(|(c, _)| *c) else {
+        let Some(client) = silent
+            .min_by_key(|(_, state)| state.activity)
+            .map(|(c, _)| *c)
+        else {
             return false;
         };
         debug!(client, "silent control client dropped");

@@ -274,7 +274,11 @@ fn rehearse(
         _ => {}
     }
     let before = before.cloned().unwrap_or_default();
-    let count = |mark: char| marks(request.command, given, &before).filter(|m| m.0 == mark).count();
+    let count = |mark: char| {
+        marks(request.command, given, &before)
+            .filter(|m| m.0 == mark)
+            .count()
+    };
     Ok(TableOutcome {
         created: creates && table.is_none(),
         added: count('A'),
@@ -349,7 +353,10 @@ mod tests {
     }
 
     fn marked(command: TableCommand, given: &[&str], before: &[&str]) -> String {
-        let before = entries(before).iter().map(|e| (e.prefix, e.negated)).collect();
+        let before = entries(before)
+            .iter()
+            .map(|e| (e.prefix, e.negated))
+            .collect();
         marks(command, &entries(given), &before)
             .map(|(mark, entry)| format!("{mark}{} ", crate::text::table_entry_text(&entry)))
             .collect()
@@ -371,6 +378,9 @@ mod tests {
             marked(TableCommand::Replace, &["!192.0.2.2", "192.0.2.9"], &before),
             "C!192.0.2.2 A192.0.2.9 D192.0.2.1 "
         );
-        assert_eq!(marked(TableCommand::Flush, &[], &before), "D192.0.2.1 D192.0.2.2 ");
+        assert_eq!(
+            marked(TableCommand::Flush, &[], &before),
+            "D192.0.2.1 D192.0.2.2 "
+        );
     }
 }

@@ -114,7 +114,7 @@ impl Env for LiveEnv {
 /// OpenBSD gives a bridge member its own address; Linux wants it on the bridge. Rules are written
 /// for the former, so `(fxp0)` means what `hostname.fxp0` says, and the bridge does not have it a
 /// second time. Addresses that are wanted but not there yet are counted in.
-pub(super) fn as_configured(mut present: Vec<Interface>, wanted: &WantedLinks) -> Vec<Interface> {
+pub(crate) fn as_configured(mut present: Vec<Interface>, wanted: &WantedLinks) -> Vec<Interface> {
     for bridge in &wanted.bridges {
         let members: Vec<_> = wanted
             .interfaces
@@ -181,9 +181,8 @@ mod tests {
     }
 
     fn article() -> WantedLinks {
-        let wanted = |name: &str, text: &str| {
-            links::hostname_if::parse(name, text).expect("start-up file")
-        };
+        let wanted =
+            |name: &str, text: &str| links::hostname_if::parse(name, text).expect("start-up file");
         WantedLinks {
             interfaces: vec![
                 wanted("em0", "inet 192.168.1.64 255.255.0.0 NONE\n"),
@@ -240,7 +239,10 @@ mod tests {
         let mut env = LiveEnv::new(all.clone(), Random::new().expect("random"));
         assert!(!env.refresh(all.clone()));
         assert!(env.refresh(all[..1].to_vec()));
-        assert_eq!(env.interface(IfIndex(2)).map(|i| i.name.as_str()), Some("fxp0"));
+        assert_eq!(
+            env.interface(IfIndex(2)).map(|i| i.name.as_str()),
+            Some("fxp0")
+        );
         assert!(env.interface_named("em0").is_none());
     }
 }

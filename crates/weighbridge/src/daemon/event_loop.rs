@@ -228,7 +228,6 @@ impl Drop for EventLoop<'_> {
     }
 }
 
-
 fn desk<'a>(parts: &'a mut Parts<'_>, now: Instant) -> Desk<'a> {
     Desk {
         engine: &mut parts.engine,

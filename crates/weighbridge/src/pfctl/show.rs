@@ -44,8 +44,6 @@ pub enum Section {
     Tables,
     /// `-s Interfaces`.
     Interfaces,
-    /// `-s Running`.
-    Running,
 }
 
 impl Section {
@@ -74,7 +72,6 @@ impl Section {
             Self::Memory => "LIMITS:",
             Self::Tables => "TABLES:",
             Self::Interfaces => "INTERFACES:",
-            Self::Running => "RUNNING:",
         }
     }
 
@@ -199,7 +196,6 @@ fn section_page(view: &View<'_>, section: Section, position: u64) -> (String, Op
         Section::Memory => (memory::memory(view.engine), None),
         Section::Tables => (tables::tables(view), None),
         Section::Interfaces => (interfaces::interfaces(view), None),
-        Section::Running => (info::running(view.engine).to_owned(), None),
     }
 }
 

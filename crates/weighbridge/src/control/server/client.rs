@@ -151,7 +151,11 @@ impl ClientState {
             }
             (Pending::Entries { verbose }, Answer::Entries(contents)) => {
                 let next = 0;
-                self.phase = Phase::Writing(Rest::Entries { contents, next, verbose });
+                self.phase = Phase::Writing(Rest::Entries {
+                    contents,
+                    next,
+                    verbose,
+                });
             }
             (_, Answer::Outcome(text, outcome)) => {
                 let responses = [Response::Text(text), Response::Done(outcome)];
@@ -184,7 +188,8 @@ impl ClientState {
             }
             self.input.resize(searched + READ_BYTES, 0);
             let read = self.stream.read(&mut self.input[searched..]);
-            self.input.truncate(searched + read.as_ref().map_or(0, |read| *read));
+            self.input
+                .truncate(searched + read.as_ref().map_or(0, |read| *read));
             match read {
                 Ok(0) => return Some(Step::Close),
                 Ok(_) => {}

@@ -1,4 +1,4 @@
-//! `-s info` and `-s Running`.
+//! `-s info`.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -26,16 +26,6 @@ pub fn info(view: &View<'_>) -> String {
         checksum: (view.style.verbose >= 1).then(|| checksum(view.engine)),
     };
     format(&view.engine.status(), view.now, view.dialect, &extra)
-}
-
-/// `-s Running`.
-#[must_use]
-pub fn running(engine: &Engine) -> &'static str {
-    if engine.status().enabled_since.is_some() {
-        "Enabled\n"
-    } else {
-        "Disabled\n"
-    }
 }
 
 /// What is not in [`Status`].

@@ -1,0 +1,66 @@
+//! What `pfctl` says about itself.
+
+/// After a command line that makes no sense.
+pub const USAGE: &str = "\
+usage: pfctl [-dehnPqvz] [-D macro=value] [-F modifier] [-f file]
+             [-k host | network [-k host | network]] [-o none] [-s modifier]
+             [-t table -T command [address ...]]
+             [--config dir] [--dialect name] [--plain] [--socket path]
+       pfctl --help   explains them";
+
+/// `pfctl --help`.
+pub const HELP: &str = "\
+pfctl - control the packet filter of a running `weighbridge run`
+
+Load and check rules:
+  pfctl -f pf.conf           read the file and install the rules; states stay; if there is one
+                             error nothing changes
+  pfctl -nf pf.conf          only check it: needs neither root nor the daemon
+  pfctl -nvf pf.conf         print the rules as they are understood (-vv: with their numbers)
+  pfctl -f -                 read from standard input
+    -D name=value            define a macro; wins over the file's own
+    -o none                  install the rules as they stand (the default and only way for now)
+
+Switch on and off:
+  pfctl -e                   enable
+  pfctl -d                   disable: everything passes
+
+Show (any prefix of the word will do; clusters too: -vvsl is -v -v -s labels):
+  pfctl -s rules             filter rules; -v: counters, -vv: numbers too
+  pfctl -s nat               translation rules
+  pfctl -s labels            label evaluations packets bytes [in: packets bytes, out: packets
+                             bytes, states made]
+  pfctl -s states            states; -v: windows, ages, counters; -vv: ids and next hops
+  pfctl -s info              status and counters (every dropped packet is in one of them)
+  pfctl -s Tables            tables; -v: flags, -vv: counters
+  pfctl -s timeouts | memory | Interfaces | Running | all
+    -P                       service names the other way round (ports as numbers; in the
+                             openbsd dialect as names)
+    -z                       zero the counters of all rules (after showing them)
+
+Flush:
+  pfctl -F rules | nat | states | info | Tables | all
+
+Tables:
+  pfctl -t NAME -T show                       (-v, -vv)
+  pfctl -t NAME -T add 192.0.2.1 !192.0.2.0/24
+  pfctl -t NAME -T delete | replace | test ADDRESS ...
+  pfctl -t NAME -T replace -f FILE            one address a word, comments with #
+  pfctl -t NAME -T flush
+
+Kill states:
+  pfctl -k 192.0.2.1                          those from this host or network
+  pfctl -k 0.0.0.0/0 -k 198.51.100.0/24       those from the first to the second
+
+Everywhere:
+  -n   do nothing, say what would be done
+  -q   no messages but errors
+  --dialect freebsd|openbsd|openbsd3   whose meaning and printing (default: the daemon's; with
+       -n that of weighbridge.toml in the configuration directory, else freebsd)
+  --config DIR    configuration directory [/etc/weighbridge]
+  --socket PATH   the daemon's control socket [$WEIGHBRIDGE_SOCKET, that of weighbridge.toml,
+                  /run/weighbridge/control.sock]
+  --plain         one line for each error even on a terminal
+
+Exit status: 0; 1 after an error; 2 from -T test when an address does not match.
+";

@@ -1,0 +1,137 @@
+//! `-f`: reads pf.conf here, with all its errors, and sends its files to the daemon.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::Path;
+
+use datapath::netlink::Netlink;
+use pf_conf::{LoadOptions, Loaded, PrintOptions, SourceReader, print_rule};
+use pf_engine::env::Interface;
+use pf_engine::ruleset::Dialect;
+
+use super::arguments::Arguments;
+use super::{Failure, reason};
+use crate::config::{self, DEFAULT_CONFIG_DIR, read_bounded, read_bytes};
+use crate::control::protocol::{DialectName, FileBytes, LoadRequest};
+use crate::daemon::env::as_configured;
+use crate::output::Output;
+
+/// How PF calls standard input in messages.
+const STDIN_NAME: &str = "stdin";
+
+/// What rules are read against: the daemon's view of the box, or our own.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Whose meaning.
+    pub dialect: Dialect,
+    /// The interfaces.
+    pub interfaces: Vec<Interface>,
+}
+
+/// Files as they were read, so that the daemon reads the same.
+#[derive(Debug, Default)]
+struct RecordedFiles(BTreeMap<String, FileBytes>);
+
+impl SourceReader for RecordedFiles {
+    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        let bytes = read_bytes(Path::new(path))?;
+        self.0.insert(path.to_owned(), FileBytes(bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+/// The box without a daemon: our own interfaces, and the configuration directory as far as it can
+/// be read. An error in there is `weighbridge run`'s to report; checking rules goes on without.
+#[must_use]
+pub fn own_surroundings(arguments: &Arguments) -> Surroundings {
+    let dir = arguments.config.as_deref();
+    let dir = dir.unwrap_or(Path::new(DEFAULT_CONFIG_DIR));
+    let settings = config::read_settings(dir).unwrap_or_default();
+    let links = config::read(dir, None).map_or_else(|_| Default::default(), |all| all.links);
+    let interfaces = Netlink::open().and_then(|mut netlink| netlink.interfaces());
+    Surroundings {
+        dialect: arguments.dialect.unwrap_or(settings.dialect),
+        interfaces: as_configured(interfaces.unwrap_or_default(), &links),
+    }
+}
+
+/// Reads `file` and prints what is wrong with it, or with `-v` how it was understood. Returns
+/// what the daemon needs to read the same.
+///
+/// # Errors
+/// When there was one error in it.
+pub fn read_rules(
+    arguments: &Arguments,
+    file: &str,
+    around: Surroundings,
+    output: &mut Output<'_>,
+) -> Result<LoadRequest, Failure> {
+    let (name, main) = read_main(file)?;
+    let mut files = RecordedFiles::default();
+    let options = LoadOptions {
+        dialect: around.dialect,
+        defines: arguments.defines.clone(),
+        interfaces: around.interfaces,
+    };
+    match pf_conf::load(&name, &main, &mut files, &options) {
+        Ok(loaded) => {
+            if arguments.verbose > 0 {
+                output.text(&echo(&loaded, arguments, around.dialect))?;
+            }
+        }
+        Err(diagnostics) => {
+            let text = if output.rich_errors {
+                diagnostics.rendered(true)
+            } else {
+                diagnostics.plain()
+            };
+            output.message(text.trim_end());
+            return Err(Failure::Message(
+                "Syntax error in config file: pf rules not loaded".into(),
+            ));
+        }
+    }
+    Ok(LoadRequest {
+        name,
+        main: FileBytes(main),
+        files: files.0,
+        defines: arguments.defines.clone(),
+        dialect: Some(DialectName(around.dialect)),
+    })
+}
+
+fn read_main(file: &str) -> Result<(String, Vec<u8>), Failure> {
+    let (name, bytes) = if file == "-" {
+        (STDIN_NAME, read_bounded(io::stdin().lock().by_ref()))
+    } else {
+        (file, read_bytes(Path::new(file)))
+    };
+    match bytes {
+        Ok(bytes) => Ok((name.to_owned(), bytes)),
+        Err(error) => Err(Failure::Message(format!("{name}: {}", reason(&error)))),
+    }
+}
+
+/// What `-v` prints of a ruleset: definitions as they were read, then the rules as understood.
+fn echo(loaded: &Loaded, arguments: &Arguments, dialect: Dialect) -> String {
+    let options = PrintOptions {
+        dialect,
+        swap_service_names: arguments.swap_service_names,
+    };
+    let mut text = String::new();
+    for line in &loaded.echo {
+        text.push_str(line);
+        text.push('\n');
+    }
+    let rules = &loaded.ruleset;
+    for list in [&rules.nat, &rules.rdr, &rules.binat, &rules.filter] {
+        for (number, rule) in list.iter().enumerate() {
+            if arguments.verbose > 1 {
+                text.push_str(&format!("@{number} "));
+            }
+            text.push_str(&print_rule(rule, options));
+            text.push('\n');
+        }
+    }
+    text
+}
