@@ -28,7 +28,7 @@ use pf_engine::ruleset::Dialect;
 use tracing::info;
 
 use self::clock::Clock;
-use self::env::{LiveEnv, Random};
+use self::env::LiveEnv;
 use self::event_loop::{EventLoop, Parts};
 use self::files::DiskFiles;
 use self::links::LinkKeeper;
@@ -40,6 +40,7 @@ use crate::control::server::Control;
 use crate::control::server::socket::ControlSocket;
 use crate::output::with_process_output;
 use crate::pfctl::show::LoadedBy;
+use crate::random::Random;
 use crate::text::parse_dialect;
 
 /// Runs the daemon until it is stopped.
@@ -127,7 +128,7 @@ fn start(plan: &Plan) -> Result<()> {
     check_interfaces(plan, &present)?;
     let wanted = &plan.configuration.links;
     let expected = env::as_configured(present, wanted);
-    load_rules(plan, expected)?;
+    load_rules(plan, expected, 0)?;
     datapath::check_privileges()?;
     let socket = ControlSocket::bind(&plan.socket)?;
     let applied = netlink.apply(wanted).context("cannot set up the links")?;
@@ -175,7 +176,7 @@ fn check_interfaces(plan: &Plan, present: &[Interface]) -> Result<()> {
 }
 
 /// Reads pf.conf as it is on the disk; without one there are no rules.
-fn load_rules(plan: &Plan, interfaces: Vec<Interface>) -> Result<Loaded> {
+fn load_rules(plan: &Plan, interfaces: Vec<Interface>, hash_seed: u64) -> Result<Loaded> {
     let nowhere = RulesFile {
         path: plan.rules_path.clone(),
         bytes: Vec::new(),
@@ -185,6 +186,7 @@ fn load_rules(plan: &Plan, interfaces: Vec<Interface>) -> Result<Loaded> {
         dialect: plan.dialect,
         defines: Vec::new(),
         interfaces,
+        hash_seed,
     };
     let name = file.path.display().to_string();
     let mut files = DiskFiles::relative_to(file.path.parent().unwrap_or(Path::new("")));
@@ -209,7 +211,7 @@ fn filter(plan: &Plan, keeper: &mut LinkKeeper, socket: ControlSocket) -> Result
     let mut engine = new_engine(&clock, &mut random);
     let monitor = Monitor::open()?;
     let interfaces = keeper.interfaces()?;
-    let ruleset = load_rules(plan, interfaces.clone())?.ruleset;
+    let ruleset = load_rules(plan, interfaces.clone(), random.seed())?.ruleset;
     engine.install(clock.now(), ruleset)?;
     if settings.enabled {
         engine.set_enabled(clock.now(), true);
@@ -243,9 +245,8 @@ fn filter(plan: &Plan, keeper: &mut LinkKeeper, socket: ControlSocket) -> Result
 }
 
 fn new_engine(clock: &Clock, random: &mut Random) -> Engine {
-    let mut word = || u64::from(random.next()) << 32 | u64::from(random.next());
     let config = EngineConfig {
-        hash_key: [word(), word()],
+        hash_key: [random.seed(), random.seed()],
         creator_id: random.next(),
     };
     Engine::new(clock.now(), config)

@@ -10,4 +10,5 @@ pub mod control;
 pub mod daemon;
 pub mod output;
 pub mod pfctl;
+mod random;
 pub mod text;

@@ -149,7 +149,7 @@ impl<'a> EventLoop<'a> {
             STOP => self.stopping |= drain(&mut self.parts.signals.stop),
             RELOAD => {
                 if drain(&mut self.parts.signals.reload) {
-                    self.parts.reloader.start(self.parts.env.interfaces());
+                    self.reload();
                 }
             }
             _ => {}
@@ -182,12 +182,15 @@ impl<'a> EventLoop<'a> {
         if !self.jobs_left {
             return;
         }
-        if let Some(ruleset) = self.parts.reloader.finished(self.parts.env.interfaces()) {
+        if let Some(ruleset) = self.parts.reloader.finished() {
             let by = super::own_identity();
             let answer = handle(&mut desk(&mut self.parts, now), Work::Install(ruleset, by));
             if let Answer::Refused(message) = answer {
                 warn!("{message}");
             }
+        }
+        if self.parts.reloader.is_due() {
+            self.reload();
         }
         for _ in 0..JOBS_PER_TURN {
             let Some(job) = self.parts.control.next_job() else {
@@ -197,6 +200,12 @@ impl<'a> EventLoop<'a> {
             let answer = handle(&mut desk(&mut self.parts, now), job.work);
             self.parts.control.answer(job.client, answer);
         }
+    }
+
+    fn reload(&mut self) {
+        let seed = u64::from(self.parts.env.random()) << 32 | u64::from(self.parts.env.random());
+        let interfaces = self.parts.env.interfaces();
+        self.parts.reloader.start(interfaces, seed);
     }
 
     fn time(&mut self, now: Instant) {

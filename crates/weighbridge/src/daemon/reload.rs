@@ -44,8 +44,13 @@ impl Reloader {
         }
     }
 
+    /// Whether a reading was asked for while another went on, and is still to be started.
+    pub(super) fn is_due(&mut self) -> bool {
+        !self.busy && std::mem::take(&mut self.again)
+    }
+
     /// Starts a reading.
-    pub(super) fn start(&mut self, interfaces: &[Interface]) {
+    pub(super) fn start(&mut self, interfaces: &[Interface], hash_seed: u64) {
         if self.busy {
             self.again = true;
             return;
@@ -56,6 +61,7 @@ impl Reloader {
             dialect: self.dialect,
             defines: Vec::new(),
             interfaces: interfaces.to_vec(),
+            hash_seed,
         };
         let thread = std::thread::Builder::new().name("reload".into());
         let started = thread.spawn(move || {
@@ -69,12 +75,9 @@ impl Reloader {
     }
 
     /// The ruleset of a reading that has ended well. One that has not is logged.
-    pub(super) fn finished(&mut self, interfaces: &[Interface]) -> Option<Box<Ruleset>> {
+    pub(super) fn finished(&mut self) -> Option<Box<Ruleset>> {
         let reading = self.readings.try_recv().ok()?;
         self.busy = false;
-        if std::mem::take(&mut self.again) {
-            self.start(interfaces);
-        }
         match reading {
             Ok(ruleset) => Some(ruleset),
             Err(message) => {

@@ -72,6 +72,8 @@ pub fn read_rules(
         dialect: around.dialect,
         defines: arguments.defines.clone(),
         interfaces: around.interfaces,
+        // Keys that are printed here are never used: the daemon draws its own.
+        hash_seed: 0,
     };
     match pf_conf::load(&name, &main, &mut files, &options) {
         Ok(loaded) => {

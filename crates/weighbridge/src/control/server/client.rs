@@ -17,6 +17,7 @@ use crate::control::protocol::{
 use crate::control::service::{Answer, TableContents, Work};
 use crate::pfctl::show::tables::{entry_statistics, write_entry};
 use crate::pfctl::show::{Cursor, LoadedBy};
+use crate::random::Random;
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 64 << 10;
@@ -307,10 +308,12 @@ fn check(
     interfaces: Vec<Interface>,
     dialect: Dialect,
 ) -> Result<Ruleset, String> {
+    let random = Random::new().map(|mut random| random.seed());
     let options = LoadOptions {
         dialect: request.dialect.map_or(dialect, |name| name.0),
         defines: request.defines,
         interfaces,
+        hash_seed: random.map_err(|error| format!("no random numbers: {error}"))?,
     };
     let files = request.files.into_iter();
     let mut files = MemoryFiles(files.map(|(name, bytes)| (name, bytes.0)).collect());
