@@ -21,7 +21,7 @@ use pf_engine::env::IfIndex;
 
 use crate::frame::{ETHERNET_LEN, Envelope, PACKET_MAX, UPCALL_LEN};
 use crate::netlink::connection::Connection;
-use crate::netlink::link;
+use crate::netlink::link::{self, Link};
 use crate::program::{Counter, Hooks, Program};
 use crate::tap::Tap;
 
@@ -30,6 +30,11 @@ pub use crate::error::Error;
 
 /// Room for the largest frame from the TAP, and a byte more to notice what is larger.
 const BUFFER_LEN: usize = UPCALL_LEN + ETHERNET_LEN + PACKET_MAX + 1;
+
+/// Largest MTU of an interface with hooks. The kernel's limit for a packet that a BPF program
+/// lengthens (`BPF_SKB_MAX_LEN` of net/core/filter.c: four pages of 4096 bytes without their
+/// management, 16064) less the headers. Super-packets are not subject to it.
+const MTU_MAX: u32 = 16_034;
 
 /// The hooks, the TAP and the maps of one running daemon. Dropping it removes all of them.
 #[derive(Debug)]
@@ -153,12 +158,16 @@ impl Datapath {
     /// them, only what is known of it is refreshed: to be called again when its bridge changes.
     ///
     /// # Errors
-    /// When the interface has no Ethernet header or the kernel refuses.
+    /// When the interface has no Ethernet header or an MTU of more than 16034 bytes (as `lo`
+    /// has), or the kernel refuses.
     pub fn attach(&mut self, interface: IfIndex) -> Result<(), Error> {
         let link = link::by_index(&self.connection, interface.0)
             .map_err(|source| no_such_interface(interface, source))?;
         if !link.ethernet {
             return Err(not_ethernet(&link.name));
+        }
+        if link.mtu > MTU_MAX {
+            return Err(mtu_too_large(&link));
         }
         let neighbours = match link.controller {
             Some(bridge) if link.port.is_some() => IfIndex(bridge),
@@ -280,6 +289,16 @@ fn not_ethernet(name: &str) -> Error {
     Error::Conflict {
         what: format!("{name} has no Ethernet header: its packets cannot be filtered"),
         hint: "leave it out, or `set skip on` it",
+    }
+}
+
+fn mtu_too_large(link: &Link) -> Error {
+    Error::Conflict {
+        what: format!(
+            "{} has an MTU of {}: the largest that can be filtered is {MTU_MAX}",
+            link.name, link.mtu
+        ),
+        hint: "lower it with `ip link set dev INTERFACE mtu 9000`, or leave the interface out",
     }
 }
 

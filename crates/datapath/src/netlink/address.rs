@@ -48,6 +48,11 @@ impl Assigned {
         })
     }
 
+    /// Whether it is good beyond its link.
+    pub(crate) fn is_global(&self) -> bool {
+        self.message.header.scope == AddressScope::Universe
+    }
+
     pub(crate) fn is(&self, interface: u32, wanted: &WantedAddress) -> bool {
         self.interface == interface
             && self.address.address == wanted.address

@@ -125,6 +125,7 @@ impl Run<'_> {
         }
         for bridge in &wanted.bridges {
             self.members(bridge)?;
+            self.warn_of_strays(wanted, bridge);
         }
         let up = wanted
             .interfaces
@@ -232,6 +233,27 @@ impl Run<'_> {
             self.done(step, Undo::SetPort(link.index, before));
         }
         Ok(())
+    }
+
+    /// Other addresses of a bridge port have no effect any more, which nobody would guess.
+    fn warn_of_strays(&mut self, wanted: &WantedLinks, bridge: &WantedBridge) {
+        let present = address::list(self.connection).unwrap_or_default();
+        for member in &bridge.members {
+            let Ok(link) = self.link(member) else {
+                continue;
+            };
+            let interface = wanted.interfaces.iter().find(|i| i.name == *member);
+            let given = interface.map_or(&[][..], |i| &i.addresses);
+            let strays = present.iter().filter(|a| {
+                let is_given = given.iter().any(|wanted| a.is(link.index, wanted));
+                a.interface == link.index && a.is_global() && !is_given
+            });
+            self.steps.extend(strays.map(|stray| {
+                let address = stray.address.address;
+                let bridge = &bridge.name;
+                format!("{member}: warning: {address} has no effect on a port of {bridge}")
+            }));
+        }
     }
 
     fn bring_up(&mut self, name: &str) -> Result<(), Error> {

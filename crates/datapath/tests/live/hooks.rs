@@ -127,6 +127,33 @@ fn an_interface_without_ethernet_header_is_refused() {
 }
 
 #[test]
+fn the_largest_mtu_works_and_a_larger_one_is_refused() {
+    let Some(mut lab) = Lab::new("mtu") else {
+        return;
+    };
+    lab.bridged();
+    for (host, device) in [
+        ("a", "eth0"),
+        ("b", "eth0"),
+        ("box", "em1"),
+        ("box", "fxp0"),
+    ] {
+        lab.ip(host, &format!("link set dev {device} mtu 16034"));
+    }
+    let daemon = lab.daemon(&["em1", "fxp0"], pass);
+    lab.run("a", "ping -c 2 -i 0.1 -W 2 -M do -s 16006 10.0.0.2");
+    assert_eq!(daemon.stop().upcall_failed, 0);
+    lab.within("box", || {
+        let mut datapath = open(None).expect("opens");
+        let error = datapath.attach(index_here("lo")).expect_err("refused");
+        assert!(
+            error.to_string().starts_with("lo has an MTU of 65536: "),
+            "{error}"
+        );
+    });
+}
+
+#[test]
 fn a_second_daemon_is_told_that_there_is_one() {
     let Some(mut lab) = Lab::new("second") else {
         return;

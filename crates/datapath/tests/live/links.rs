@@ -287,6 +287,24 @@ fn an_interface_that_returns_is_made_as_wanted_again() {
 }
 
 #[test]
+fn an_address_that_has_no_effect_on_a_port_is_warned_of() {
+    let Some(lab) = unconfigured("stray") else {
+        return;
+    };
+    lab.ip("box", "address add 10.7.7.7/24 dev fxp0");
+    lab.within("box", || {
+        let mut netlink = Netlink::open().expect("opens");
+        let applied = netlink.apply(&article()).expect("applies");
+        let told = "fxp0: warning: 10.7.7.7 has no effect on a port of bridge0";
+        assert!(
+            applied.steps.iter().any(|step| step == told),
+            "{:?}",
+            applied.steps
+        );
+    });
+}
+
+#[test]
 fn other_media_than_auto_are_warned_of() {
     let Some(lab) = unconfigured("media") else {
         return;
