@@ -1,0 +1,172 @@
+//! Rules in force and rules that only states still refer to, with their counters.
+
+use crate::counters::Traffic;
+use crate::pool::Cursor;
+use crate::rule::{Direction, Rule, Timeout};
+use crate::slab::Slab;
+use crate::table::TableId;
+use crate::view::RuleCounters;
+
+/// Number of a rule, its own as long as it is in force or a state refers to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RuleId(u32);
+
+/// A rule that was installed.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) rule: Rule,
+    /// Its number in its list; nothing once another ruleset is in force.
+    pub(crate) number: Option<u32>,
+    pub(crate) counters: RuleCounters,
+    /// Tables of `from` and `to`, each with its negation.
+    pub(crate) tables: [Option<(TableId, bool)>; 2],
+    /// Where the pools stand, by [`PoolUse`].
+    cursors: [Cursor; 3],
+}
+
+/// Which pool of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum PoolUse {
+    /// `nat-to`, `nat ->`.
+    Nat,
+    /// `rdr-to`, `rdr ->`.
+    Rdr,
+    /// `route-to` and its kin.
+    Route,
+}
+
+impl Entry {
+    pub(crate) fn cursor(&mut self, pool: PoolUse) -> &mut Cursor {
+        let [nat, rdr, route] = &mut self.cursors;
+        match pool {
+            PoolUse::Nat => nat,
+            PoolUse::Rdr => rdr,
+            PoolUse::Route => route,
+        }
+    }
+
+    /// The rule's own value of a timeout.
+    pub(crate) fn timeout(&self, timeout: Timeout) -> Option<u32> {
+        let own = &self.rule.state_options.timeouts;
+        own.iter().rev().find(|(name, _)| *name == timeout).map(|(_, value)| *value)
+    }
+}
+
+/// All rules.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    slab: Slab<Entry>,
+}
+
+impl Rules {
+    pub(crate) fn install(
+        &mut self,
+        rule: Rule,
+        number: u32,
+        tables: [Option<(TableId, bool)>; 2],
+    ) -> Option<RuleId> {
+        let entry = Entry {
+            rule,
+            number: Some(number),
+            counters: RuleCounters::default(),
+            tables,
+            cursors: <[Cursor; 3]>::default(),
+        };
+        self.slab.insert(entry).ok().map(RuleId)
+    }
+
+    pub(crate) fn get(&self, id: RuleId) -> Option<&Entry> {
+        self.slab.get(id.0)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: RuleId) -> Option<&mut Entry> {
+        self.slab.get_mut(id.0)
+    }
+
+    /// Takes a rule out of force; it stays while states refer to it.
+    pub(crate) fn retire(&mut self, id: RuleId) {
+        let Some(entry) = self.slab.get_mut(id.0) else {
+            return;
+        };
+        entry.number = None;
+        if entry.counters.states == 0 {
+            self.slab.remove(id.0);
+        }
+    }
+
+    /// A state refers to the rule from now on, one that it made.
+    pub(crate) fn refer(&mut self, id: RuleId) {
+        if let Some(entry) = self.slab.get_mut(id.0) {
+            entry.counters.states = entry.counters.states.wrapping_add(1);
+            entry.counters.states_created = entry.counters.states_created.wrapping_add(1);
+        }
+    }
+
+    /// A state that referred to the rule is gone.
+    pub(crate) fn release(&mut self, id: RuleId) {
+        let Some(entry) = self.slab.get_mut(id.0) else {
+            return;
+        };
+        entry.counters.states = entry.counters.states.saturating_sub(1);
+        if entry.counters.states == 0 && entry.number.is_none() {
+            self.slab.remove(id.0);
+        }
+    }
+
+    pub(crate) fn count_evaluation(&mut self, id: RuleId) {
+        if let Some(entry) = self.slab.get_mut(id.0) {
+            entry.counters.evaluations = entry.counters.evaluations.wrapping_add(1);
+        }
+    }
+
+    pub(crate) fn count_packet(&mut self, id: RuleId, direction: Direction, bytes: u64) {
+        if let Some(entry) = self.slab.get_mut(id.0) {
+            entry.counters.traffic.count(direction, bytes);
+        }
+    }
+
+    /// `pfctl -z`.
+    pub(crate) fn clear_counters(&mut self) {
+        for (_, entry) in self.slab.iter_mut() {
+            entry.counters.evaluations = 0;
+            entry.counters.traffic = Traffic::default();
+            entry.counters.states_created = 0;
+        }
+    }
+
+    /// Forgets tables that are gone.
+    pub(crate) fn forget_tables(&mut self, gone: &[TableId]) {
+        for (_, entry) in self.slab.iter_mut() {
+            for table in &mut entry.tables {
+                if table.is_some_and(|(id, _)| gone.contains(&id)) {
+                    *table = None;
+                }
+            }
+        }
+    }
+
+    /// Number of rules, those out of force included.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::Action;
+
+    #[test]
+    fn a_retired_rule_lives_as_long_as_its_states() {
+        let mut rules = Rules::default();
+        let id = rules.install(Rule::new(Action::Pass), 0, [None; 2]).unwrap();
+        rules.refer(id);
+        rules.retire(id);
+        rules.count_packet(id, Direction::In, 100);
+        assert_eq!(rules.get(id).unwrap().counters.traffic.bytes_in, 100);
+        rules.release(id);
+        assert!(rules.get(id).is_none());
+        assert_eq!(rules.len(), 0);
+    }
+}

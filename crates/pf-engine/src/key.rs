@@ -1,0 +1,249 @@
+//! Who talks to whom: the tuple of a packet and the keys of states.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::addr::{Family, Protocol};
+use crate::rule::Direction;
+use crate::view::HostPort;
+use crate::wire::{
+    Icmp, IcmpBody, Meta, Quoted, QuotedIcmp, QuotedTransport, Transport, WireError, icmp, icmp6,
+};
+
+/// ICMPv6 neighbor solicitation (RFC 4861, section 4.3).
+const NEIGHBOR_SOLICITATION: u8 = 135;
+/// ICMPv6 neighbor advertisement (RFC 4861, section 4.4).
+const NEIGHBOR_ADVERTISEMENT: u8 = 136;
+
+/// Source and destination of a packet. For an ICMP query the asking side has the identifier as
+/// port and the other the type of the request, so that an answer belongs to its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tuple {
+    pub(crate) source: HostPort,
+    pub(crate) destination: HostPort,
+    pub(crate) protocol: Protocol,
+}
+
+/// Key of a state on one of its sides: index 0 is the source of an inbound packet and the
+/// destination of an outbound one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StateKey {
+    pub(crate) ends: [HostPort; 2],
+    pub(crate) protocol: Protocol,
+}
+
+impl StateKey {
+    /// The tuple of a packet that goes in `direction` and has this key.
+    pub(crate) const fn tuple(&self, direction: Direction) -> Tuple {
+        let [first, second] = self.ends;
+        let (source, destination) = match direction {
+            Direction::In => (first, second),
+            Direction::Out => (second, first),
+        };
+        Tuple {
+            source,
+            destination,
+            protocol: self.protocol,
+        }
+    }
+
+    pub(crate) const fn family(&self) -> Family {
+        Family::of(self.ends[0].address)
+    }
+}
+
+impl Tuple {
+    /// The tuple of a packet. Errors have no ports: their state is that of the packet they quote.
+    pub(crate) fn of(meta: &Meta, bytes: &[u8]) -> Self {
+        let mut tuple = Self {
+            source: host(meta.source),
+            destination: host(meta.destination),
+            protocol: meta.protocol,
+        };
+        match meta.transport {
+            Transport::Tcp(_) | Transport::Udp(_) | Transport::Sctp(_) => {
+                let (source, destination) = meta.ports().unwrap_or_default();
+                tuple.source.port = source;
+                tuple.destination.port = destination;
+            }
+            Transport::Icmp(icmp) => tuple.set_icmp(Family::Inet, icmp.kind, query_id(icmp)),
+            Transport::Icmp6(icmp) => {
+                tuple.set_icmp(Family::Inet6, icmp.kind, query_id(icmp));
+                tuple.follow_neighbor_discovery(icmp.kind, bytes, meta.payload_offset);
+            }
+            Transport::Other | Transport::Fragment => {}
+        }
+        tuple
+    }
+
+    /// The tuple that the packet quoted by an ICMP error had where the error is now.
+    pub(crate) fn of_quoted(quoted: &Quoted) -> Self {
+        let mut tuple = Self {
+            source: host(quoted.source),
+            destination: host(quoted.destination),
+            protocol: quoted.protocol,
+        };
+        match quoted.transport {
+            QuotedTransport::Icmp(QuotedIcmp { kind, id, .. }) => {
+                tuple.set_icmp(Family::Inet, kind, id);
+            }
+            QuotedTransport::Icmp6(QuotedIcmp { kind, id, .. }) => {
+                tuple.set_icmp(Family::Inet6, kind, id);
+            }
+            QuotedTransport::Tcp(_)
+            | QuotedTransport::Udp(_)
+            | QuotedTransport::Sctp(_)
+            | QuotedTransport::Other => {
+                let (source, destination) = quoted.ports().unwrap_or_default();
+                tuple.source.port = source;
+                tuple.destination.port = destination;
+            }
+        }
+        tuple
+    }
+
+    pub(crate) const fn family(&self) -> Family {
+        Family::of(self.source.address)
+    }
+
+    pub(crate) const fn key(&self, direction: Direction) -> StateKey {
+        let ends = match direction {
+            Direction::In => [self.source, self.destination],
+            Direction::Out => [self.destination, self.source],
+        };
+        StateKey {
+            ends,
+            protocol: self.protocol,
+        }
+    }
+
+    pub(crate) const fn reversed(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            protocol: self.protocol,
+        }
+    }
+
+    fn set_icmp(&mut self, family: Family, kind: u8, id: Option<u16>) {
+        let Some(id) = id else {
+            self.destination.port = u16::from(kind);
+            return;
+        };
+        match request_of(family, kind) {
+            Some(request) => {
+                self.source.port = u16::from(request);
+                self.destination.port = id;
+            }
+            None => {
+                self.source.port = id;
+                self.destination.port = u16::from(kind);
+            }
+        }
+    }
+
+    /// A neighbor advertisement answers the solicitation of its target, although that one went
+    /// to a multicast address (RFC 4861, section 7.2).
+    fn follow_neighbor_discovery(&mut self, kind: u8, bytes: &[u8], target_offset: usize) {
+        let target = bytes
+            .get(target_offset..)
+            .and_then(<[u8]>::first_chunk::<16>)
+            .map(|octets| IpAddr::V6(Ipv6Addr::from(*octets)));
+        match (kind, target) {
+            (NEIGHBOR_SOLICITATION, Some(target)) => self.destination.address = target,
+            (NEIGHBOR_ADVERTISEMENT, Some(target)) => {
+                self.source = HostPort {
+                    address: target,
+                    port: u16::from(NEIGHBOR_SOLICITATION),
+                };
+                self.destination.port = 0;
+            }
+            _ => {}
+        }
+    }
+}
+
+const fn host(address: IpAddr) -> HostPort {
+    HostPort { address, port: 0 }
+}
+
+const fn query_id(icmp: Icmp) -> Option<u16> {
+    match icmp.body {
+        IcmpBody::Query { id } => Some(id),
+        IcmpBody::Error | IcmpBody::Other => None,
+    }
+}
+
+/// The type of the request that a message of type `kind` answers, if it is an answer.
+pub(crate) const fn request_of(family: Family, kind: u8) -> Option<u8> {
+    match (family, kind) {
+        (Family::Inet, icmp::ECHO_REPLY) => Some(icmp::ECHO_REQUEST),
+        (Family::Inet, icmp::TIMESTAMP_REPLY) => Some(icmp::TIMESTAMP),
+        (Family::Inet, icmp::INFORMATION_REPLY) => Some(icmp::INFORMATION),
+        (Family::Inet, icmp::MASK_REPLY) => Some(icmp::MASK),
+        (Family::Inet6, icmp6::ECHO_REPLY) => Some(icmp6::ECHO_REQUEST),
+        _ => None,
+    }
+}
+
+/// Rewrites the packet from tuple `old` to tuple `new`, checksums included.
+pub(crate) fn translate(
+    meta: &mut Meta,
+    bytes: &mut [u8],
+    old: &Tuple,
+    new: &Tuple,
+) -> Result<(), WireError> {
+    if old.source.address != new.source.address {
+        meta.set_source(bytes, new.source.address)?;
+    }
+    if old.destination.address != new.destination.address {
+        meta.set_destination(bytes, new.destination.address)?;
+    }
+    let source_port = (old.source.port != new.source.port).then_some(new.source.port);
+    let destination_port =
+        (old.destination.port != new.destination.port).then_some(new.destination.port);
+    match meta.transport {
+        Transport::Tcp(_) | Transport::Udp(_) | Transport::Sctp(_) => {
+            source_port.map_or(Ok(()), |port| meta.set_source_port(bytes, port))?;
+            destination_port.map_or(Ok(()), |port| meta.set_destination_port(bytes, port))
+        }
+        Transport::Icmp(Icmp {
+            body: IcmpBody::Query { .. },
+            ..
+        })
+        | Transport::Icmp6(Icmp {
+            body: IcmpBody::Query { .. },
+            ..
+        }) => source_port
+            .or(destination_port)
+            .map_or(Ok(()), |id| meta.set_icmp_id(bytes, id)),
+        Transport::Icmp(_) | Transport::Icmp6(_) | Transport::Other | Transport::Fragment => Ok(()),
+    }
+}
+
+/// Rewrites the packet that an ICMP error quotes from tuple `old` to tuple `new`.
+pub(crate) fn translate_quoted(
+    quoted: &mut Quoted,
+    bytes: &mut [u8],
+    old: &Tuple,
+    new: &Tuple,
+) -> Result<(), WireError> {
+    if old.source.address != new.source.address {
+        quoted.set_source(bytes, new.source.address)?;
+    }
+    if old.destination.address != new.destination.address {
+        quoted.set_destination(bytes, new.destination.address)?;
+    }
+    let source_port = (old.source.port != new.source.port).then_some(new.source.port);
+    let destination_port =
+        (old.destination.port != new.destination.port).then_some(new.destination.port);
+    match quoted.transport {
+        QuotedTransport::Tcp(_) | QuotedTransport::Udp(_) | QuotedTransport::Sctp(_) => {
+            source_port.map_or(Ok(()), |port| quoted.set_source_port(bytes, port))?;
+            destination_port.map_or(Ok(()), |port| quoted.set_destination_port(bytes, port))
+        }
+        QuotedTransport::Icmp(_) | QuotedTransport::Icmp6(_) => source_port
+            .or(destination_port)
+            .map_or(Ok(()), |id| quoted.set_icmp_id(bytes, id)),
+        QuotedTransport::Other => Ok(()),
+    }
+}

@@ -1,0 +1,340 @@
+//! The state table: states, found by the key of a packet on the wire or on the stack side.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
+
+use crate::addr::Protocol;
+use crate::decision::{EtherAddresses, StateId};
+use crate::env::IfIndex;
+use crate::installed::RuleId;
+use crate::key::StateKey;
+use crate::names::NameId;
+use crate::route::NextHop;
+use crate::rule::{Direction, RouteKind, Timeout};
+use crate::slab::Slab;
+use crate::source::SourceKey;
+use crate::tcp::{self, Peer};
+use crate::time::Instant;
+
+/// A state.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) id: StateId,
+    pub(crate) wire: StateKey,
+    pub(crate) stack: StateKey,
+    pub(crate) direction: Direction,
+    /// The interface it is bound to; nothing for a floating one.
+    pub(crate) bound: Option<NameId>,
+    pub(crate) origin: NameId,
+    pub(crate) origin_index: IfIndex,
+    /// The filter rule that made it; nothing for the implicit pass.
+    pub(crate) rule: Option<RuleId>,
+    /// The translation rule of the old grammar.
+    pub(crate) translation_rule: Option<RuleId>,
+    /// `match` rules that matched too.
+    pub(crate) match_rules: Vec<RuleId>,
+    pub(crate) timeout: Timeout,
+    pub(crate) created: Instant,
+    /// When it was last prolonged.
+    pub(crate) refreshed: Instant,
+    /// Peer that opened it.
+    pub(crate) source: Peer,
+    pub(crate) destination: Peer,
+    pub(crate) traffic: [Count; 2],
+    pub(crate) sloppy: bool,
+    pub(crate) allow_options: bool,
+    pub(crate) route: Option<(RouteKind, NextHop)>,
+    /// Frame addresses of the opener.
+    pub(crate) ether: Option<EtherAddresses>,
+    pub(crate) tag: Option<NameId>,
+    /// Source nodes of sticky pools.
+    pub(crate) sources: Vec<SourceKey>,
+}
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+}
+
+impl State {
+    pub(crate) const fn protocol(&self) -> Protocol {
+        self.wire.protocol
+    }
+
+    /// Counts a packet: index 0 goes in the direction of the opener.
+    pub(crate) fn count(&mut self, direction: Direction, bytes: u64) {
+        let [forward, reply] = &mut self.traffic;
+        let count = if direction == self.direction { forward } else { reply };
+        count.packets = count.packets.wrapping_add(1);
+        count.bytes = count.bytes.wrapping_add(bytes);
+    }
+
+    /// Sender and receiver of a packet that goes in `direction`.
+    pub(crate) const fn peers(&mut self, direction: Direction) -> (&mut Peer, &mut Peer) {
+        match (direction, self.direction) {
+            (Direction::In, Direction::In) | (Direction::Out, Direction::Out) => {
+                (&mut self.source, &mut self.destination)
+            }
+            (Direction::In, Direction::Out) | (Direction::Out, Direction::In) => {
+                (&mut self.destination, &mut self.source)
+            }
+        }
+    }
+
+    /// Whether the state covers packets at `interface`.
+    pub(crate) fn covers(&self, interface: NameId) -> bool {
+        self.bound.is_none_or(|bound| bound == interface || self.origin == interface)
+    }
+
+    /// Where a packet that goes in `direction` is routed: `route-to` for the opener's packets,
+    /// `reply-to` for the others.
+    pub(crate) fn route_of(&self, direction: Direction) -> Option<(RouteKind, NextHop)> {
+        let forward = direction == self.direction;
+        self.route.filter(|(kind, _)| match kind {
+            RouteKind::RouteTo | RouteKind::DupTo => forward,
+            RouteKind::ReplyTo => !forward,
+        })
+    }
+
+    /// The key after translation of packets that go in `direction`.
+    pub(crate) const fn translated(&self, direction: Direction) -> &StateKey {
+        match direction {
+            Direction::In => &self.stack,
+            Direction::Out => &self.wire,
+        }
+    }
+
+    /// The key by which packets that go in `direction` find it.
+    const fn side(&self, direction: Direction) -> &StateKey {
+        match direction {
+            Direction::In => &self.wire,
+            Direction::Out => &self.stack,
+        }
+    }
+}
+
+/// Which of the two maps.
+const SIDES: [Direction; 2] = [Direction::In, Direction::Out];
+
+#[derive(Debug)]
+struct Node {
+    state: State,
+    /// When it expires; kept here for the look-up.
+    expires: Instant,
+    /// The next states with the same wire key and with the same stack key.
+    next: [Option<u32>; 2],
+}
+
+/// SipHash-1-3 with the engine's key: packets choose what is hashed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keyed([u64; 2]);
+
+impl BuildHasher for Keyed {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        let [a, b] = self.0;
+        SipHasher13::new_with_keys(a, b)
+    }
+}
+
+/// All states.
+#[derive(Debug)]
+pub(crate) struct StateTable {
+    nodes: Slab<Node>,
+    /// The first state with a wire key, and with a stack key.
+    first: [HashMap<StateKey, u32, Keyed>; 2],
+}
+
+/// Why a state cannot be inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyTaken;
+
+impl StateTable {
+    pub(crate) fn new(hash_key: [u64; 2]) -> Self {
+        let keyed = Keyed(hash_key);
+        Self {
+            nodes: Slab::default(),
+            first: [HashMap::with_hasher(keyed), HashMap::with_hasher(keyed)],
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Number of slots: the bound of a sweep.
+    pub(crate) fn slots(&self) -> usize {
+        self.nodes.slots()
+    }
+
+    pub(crate) fn get(&self, slot: u32) -> Option<&State> {
+        self.nodes.get(slot).map(|node| &node.state)
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut State> {
+        self.nodes.get_mut(slot).map(|node| &mut node.state)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &State)> {
+        self.nodes.iter().map(|(slot, node)| (slot, &node.state))
+    }
+
+    pub(crate) fn expires(&self, slot: u32) -> Option<Instant> {
+        self.nodes.get(slot).map(|node| node.expires)
+    }
+
+    pub(crate) fn set_expiry(&mut self, slot: u32, expires: Instant) {
+        if let Some(node) = self.nodes.get_mut(slot) {
+            node.expires = expires;
+        }
+    }
+
+    /// The state of a packet with `key` that goes in `direction` at `interface`.
+    pub(crate) fn find(
+        &self,
+        now: Instant,
+        direction: Direction,
+        key: &StateKey,
+        interface: NameId,
+    ) -> Option<u32> {
+        self.chain(direction, key).find(|slot| {
+            self.nodes
+                .get(*slot)
+                .is_some_and(|node| node.expires > now && node.state.covers(interface))
+        })
+    }
+
+    /// Whether any state has this key on the side that packets in `direction` look at.
+    pub(crate) fn is_taken(&self, now: Instant, direction: Direction, key: &StateKey) -> bool {
+        self.chain(direction, key)
+            .any(|slot| self.nodes.get(slot).is_some_and(|node| node.expires > now))
+    }
+
+    /// The states that stand in the way of `state`: the same key, direction and interface. Those
+    /// that are over may be removed; an error if one is not.
+    pub(crate) fn obstacles(&self, now: Instant, state: &State) -> Result<Vec<u32>, KeyTaken> {
+        let mut over = Vec::new();
+        for side in SIDES {
+            for slot in self.chain(side, state.side(side)) {
+                let Some(node) = self.nodes.get(slot) else {
+                    continue;
+                };
+                let other = &node.state;
+                if other.bound != state.bound || other.direction != state.direction {
+                    continue;
+                }
+                let closed = other.protocol() == Protocol::TCP
+                    && tcp::both_closed(&other.source, &other.destination);
+                if node.expires > now && !closed {
+                    return Err(KeyTaken);
+                }
+                over.push(slot);
+            }
+        }
+        over.sort_unstable();
+        over.dedup();
+        Ok(over)
+    }
+
+    /// Puts `state` into the table; [`StateTable::obstacles`] have been removed. Nothing when
+    /// there is no slot left.
+    pub(crate) fn insert(&mut self, state: State, lifetime: Duration) -> Option<u32> {
+        let keys = [state.wire, state.stack];
+        let floating = state.bound.is_none();
+        let node = Node {
+            expires: state.refreshed.saturating_add(lifetime),
+            state,
+            next: [None; 2],
+        };
+        let slot = self.nodes.insert(node).ok()?;
+        for (side, key) in SIDES.into_iter().zip(keys) {
+            self.link(side, key, slot, floating);
+        }
+        Some(slot)
+    }
+
+    pub(crate) fn remove(&mut self, slot: u32) -> Option<State> {
+        for side in SIDES {
+            self.unlink(side, slot);
+        }
+        self.nodes.remove(slot).map(|node| node.state)
+    }
+
+    fn chain(&self, side: Direction, key: &StateKey) -> impl Iterator<Item = u32> {
+        let first = self.map(side).get(key).copied();
+        std::iter::successors(first, move |slot| self.next(side, *slot))
+    }
+
+    fn next(&self, side: Direction, slot: u32) -> Option<u32> {
+        let [wire, stack] = self.nodes.get(slot)?.next;
+        match side {
+            Direction::In => wire,
+            Direction::Out => stack,
+        }
+    }
+
+    fn set_next(&mut self, side: Direction, slot: u32, to: Option<u32>) {
+        if let Some(node) = self.nodes.get_mut(slot) {
+            let [wire, stack] = &mut node.next;
+            match side {
+                Direction::In => *wire = to,
+                Direction::Out => *stack = to,
+            }
+        }
+    }
+
+    const fn map(&self, side: Direction) -> &HashMap<StateKey, u32, Keyed> {
+        let [wire, stack] = &self.first;
+        match side {
+            Direction::In => wire,
+            Direction::Out => stack,
+        }
+    }
+
+    const fn map_mut(&mut self, side: Direction) -> &mut HashMap<StateKey, u32, Keyed> {
+        let [wire, stack] = &mut self.first;
+        match side {
+            Direction::In => wire,
+            Direction::Out => stack,
+        }
+    }
+
+    /// Bound states go before floating ones, so that they win.
+    fn link(&mut self, side: Direction, key: StateKey, slot: u32, floating: bool) {
+        let last = if floating { self.chain(side, &key).last() } else { None };
+        if let Some(last) = last {
+            self.set_next(side, last, Some(slot));
+        } else {
+            let before = self.map_mut(side).insert(key, slot);
+            self.set_next(side, slot, before);
+        }
+    }
+
+    fn unlink(&mut self, side: Direction, slot: u32) {
+        let Some(key) = self.get(slot).map(|state| *state.side(side)) else {
+            return;
+        };
+        let after = self.next(side, slot);
+        let previous = self.chain(side, &key).find(|other| self.next(side, *other) == Some(slot));
+        match (previous, after) {
+            (Some(previous), _) => self.set_next(side, previous, after),
+            (None, Some(after)) => {
+                self.map_mut(side).insert(key, after);
+            }
+            (None, None) => {
+                self.map_mut(side).remove(&key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,497 @@
+//! Tables: sets of addresses and networks, looked up by the longest prefix (pf.conf(5), TABLES).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::addr::{Family, Prefix, mask_v4, mask_v6};
+use crate::counters::Traffic;
+use crate::engine::{ReplaceOutcome, TableError};
+use crate::rule::Direction;
+use crate::ruleset::{TableDefinition, TableEntry};
+use crate::slab::Slab;
+use crate::time::Instant;
+use crate::view::TableView;
+
+/// Number of a table; its name keeps it as long as the table exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TableId(u32);
+
+/// All tables, by number and by name.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    slab: Slab<Table>,
+    names: BTreeMap<String, TableId>,
+}
+
+impl Tables {
+    pub(crate) fn find(&self, name: &str) -> Option<TableId> {
+        self.names.get(name).copied()
+    }
+
+    pub(crate) fn get(&self, id: TableId) -> Option<&Table> {
+        self.slab.get(id.0)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: TableId) -> Option<&mut Table> {
+        self.slab.get_mut(id.0)
+    }
+
+    /// The table called `name`, made empty if there is none.
+    pub(crate) fn ensure(&mut self, now: Instant, name: &str) -> Option<TableId> {
+        if let Some(id) = self.find(name) {
+            return Some(id);
+        }
+        let id = TableId(self.slab.insert(Table::new(now, name)).ok()?);
+        self.names.insert(name.to_owned(), id);
+        Some(id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Table> {
+        self.names.values().filter_map(|id| self.get(*id))
+    }
+
+    /// Removes the tables that `doomed` names; returns their numbers.
+    pub(crate) fn remove_where(&mut self, doomed: impl Fn(&Table) -> bool) -> Vec<TableId> {
+        let ids: Vec<TableId> =
+            self.slab.iter().filter(|(_, t)| doomed(t)).map(|(slot, _)| TableId(slot)).collect();
+        for id in &ids {
+            if let Some(table) = self.slab.remove(id.0) {
+                self.names.remove(&table.name);
+            }
+        }
+        ids
+    }
+
+    pub(crate) fn clear_references(&mut self) {
+        for (_, table) in self.slab.iter_mut() {
+            table.references = 0;
+        }
+    }
+
+    /// Addresses in all tables together, what `set limit table-entries` bounds.
+    pub(crate) fn total_entries(&self) -> usize {
+        self.slab.iter().map(|(_, table)| table.entries.len()).sum()
+    }
+
+    /// Whether `table` holds `address`, negation applied; counted (`Evaluations`).
+    pub(crate) fn matches(&mut self, id: TableId, address: IpAddr) -> bool {
+        let Some(table) = self.get_mut(id) else {
+            return false;
+        };
+        let found = table.holds(address);
+        let counter = if found { &mut table.matches } else { &mut table.misses };
+        *counter = counter.wrapping_add(1);
+        found
+    }
+}
+
+/// What became of a packet whose rule names a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TableUse {
+    pub(crate) address: IpAddr,
+    /// `! <table>` in the rule.
+    pub(crate) negated: bool,
+    pub(crate) direction: Direction,
+    pub(crate) passed: bool,
+    pub(crate) bytes: u64,
+}
+
+/// One table.
+#[derive(Debug)]
+pub(crate) struct Table {
+    name: String,
+    persist: bool,
+    constant: bool,
+    counters: bool,
+    entries: PrefixMap,
+    /// The prefixes in order, for pools; made when first asked for, dropped on every change.
+    ordered: Option<Vec<Prefix>>,
+    pub(crate) references: u32,
+    cleared: Instant,
+    matches: u64,
+    misses: u64,
+    passed: Traffic,
+    blocked: Traffic,
+    xpassed: Traffic,
+}
+
+impl Table {
+    fn new(now: Instant, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            persist: false,
+            constant: false,
+            counters: false,
+            entries: PrefixMap::default(),
+            ordered: None,
+            references: 0,
+            cleared: now,
+            matches: 0,
+            misses: 0,
+            passed: Traffic::default(),
+            blocked: Traffic::default(),
+            xpassed: Traffic::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn is_constant(&self) -> bool {
+        self.constant
+    }
+
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.persist
+    }
+
+    pub(crate) fn set_persistent(&mut self) {
+        self.persist = true;
+    }
+
+    /// Takes over what a pf.conf says. Contents stay unless it gives some.
+    pub(crate) fn define(&mut self, definition: Option<&TableDefinition>) {
+        let Some(definition) = definition else {
+            self.persist = false;
+            self.constant = false;
+            self.counters = false;
+            return;
+        };
+        self.persist = definition.persist;
+        self.constant = definition.constant;
+        self.counters = definition.counters;
+        if definition.has_contents {
+            self.flush();
+            self.add(&definition.entries);
+        }
+    }
+
+    /// Whether the longest prefix around `address` is in the table and not negated.
+    pub(crate) fn holds(&self, address: IpAddr) -> bool {
+        self.entries.longest(address).is_some_and(|negated| !negated)
+    }
+
+    /// `pfctl -T test`: a network is in the table if a prefix at least as short holds it all.
+    pub(crate) fn holds_prefix(&self, prefix: Prefix) -> bool {
+        self.entries.covering(prefix).is_some_and(|negated| !negated)
+    }
+
+    pub(crate) fn add(&mut self, entries: &[TableEntry]) -> usize {
+        self.ordered = None;
+        entries.iter().filter(|entry| self.entries.insert(**entry)).count()
+    }
+
+    pub(crate) fn delete(&mut self, entries: &[TableEntry]) -> usize {
+        self.ordered = None;
+        entries.iter().filter(|entry| self.entries.remove(entry.prefix)).count()
+    }
+
+    pub(crate) fn flush(&mut self) -> usize {
+        self.ordered = None;
+        std::mem::take(&mut self.entries).len()
+    }
+
+    pub(crate) fn replace(&mut self, entries: &[TableEntry]) -> ReplaceOutcome {
+        let mut fresh = PrefixMap::default();
+        let mut outcome = ReplaceOutcome::default();
+        for entry in entries {
+            if !fresh.insert(*entry) {
+                continue;
+            }
+            match self.entries.exact(entry.prefix) {
+                None => outcome.added += 1,
+                Some(negated) if negated != entry.negated => outcome.changed += 1,
+                Some(_) => {}
+            }
+        }
+        let kept = fresh.len() - outcome.added;
+        outcome.deleted = self.entries.len() - kept;
+        self.entries = fresh;
+        self.ordered = None;
+        outcome
+    }
+
+    /// How many of `entries` are not in the table.
+    pub(crate) fn count_new(&self, entries: &[TableEntry]) -> usize {
+        let mut new: Vec<Prefix> = entries
+            .iter()
+            .map(|entry| entry.prefix.masked())
+            .filter(|prefix| self.entries.exact(*prefix).is_none())
+            .collect();
+        new.sort_unstable();
+        new.dedup();
+        new.len()
+    }
+
+    /// The prefixes that are not negated, in order: what a pool takes addresses from.
+    pub(crate) fn prefixes(&mut self) -> &[Prefix] {
+        self.ordered.get_or_insert_with(|| {
+            let mut all: Vec<Prefix> =
+                self.entries.iter().filter(|e| !e.negated).map(|e| e.prefix).collect();
+            all.sort_unstable();
+            all
+        })
+    }
+
+    /// Whether a sticky address is still in the table.
+    pub(crate) fn offers(&self, address: IpAddr) -> bool {
+        self.holds(address)
+    }
+
+    /// Counts a packet of a rule that names this table. When the table no longer says what made
+    /// the rule match, it is an `XPass`.
+    pub(crate) fn count(&mut self, used: TableUse) {
+        let still = self.holds(used.address) != used.negated;
+        let traffic = match (still, used.passed) {
+            (false, _) => &mut self.xpassed,
+            (true, true) => &mut self.passed,
+            (true, false) => &mut self.blocked,
+        };
+        traffic.count(used.direction, used.bytes);
+    }
+
+    pub(crate) fn view(&self) -> TableView<'_> {
+        let mut entries: Vec<TableEntry> = self.entries.iter().collect();
+        entries.sort_unstable();
+        TableView {
+            name: &self.name,
+            constant: self.constant,
+            persist: self.persist,
+            referenced: self.references > 0,
+            counters: self.counters,
+            len: self.entries.len(),
+            references: self.references,
+            cleared: self.cleared,
+            matches: self.matches,
+            misses: self.misses,
+            passed: self.passed,
+            blocked: self.blocked,
+            xpassed: self.xpassed,
+            entries,
+        }
+    }
+
+    /// An error unless the contents may be changed by hand.
+    pub(crate) fn check_changeable(&self) -> Result<(), TableError> {
+        if self.constant { Err(TableError::Constant) } else { Ok(()) }
+    }
+}
+
+/// Prefixes with their negation, one ordered map for each length in use, longest first. Four to
+/// sixteen bytes an address; a look-up costs one search for each length in use.
+#[derive(Debug, Default)]
+struct PrefixMap {
+    v4: Vec<(u8, BTreeMap<u32, bool>)>,
+    v6: Vec<(u8, BTreeMap<u128, bool>)>,
+    len: usize,
+}
+
+impl PrefixMap {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the prefix is new. One that is there keeps its negation, as in PF.
+    fn insert(&mut self, entry: TableEntry) -> bool {
+        let prefix = entry.prefix.masked();
+        let len = prefix.prefix_len();
+        let new = match prefix.address() {
+            IpAddr::V4(a) => insert_new(of_length(&mut self.v4, len), a.to_bits(), entry.negated),
+            IpAddr::V6(a) => insert_new(of_length(&mut self.v6, len), a.to_bits(), entry.negated),
+        };
+        self.len += usize::from(new);
+        new
+    }
+
+    fn remove(&mut self, prefix: Prefix) -> bool {
+        let prefix = prefix.masked();
+        let len = prefix.prefix_len();
+        let found = match prefix.address() {
+            IpAddr::V4(a) => remove_of_length(&mut self.v4, len, a.to_bits()),
+            IpAddr::V6(a) => remove_of_length(&mut self.v6, len, a.to_bits()),
+        };
+        self.len -= usize::from(found);
+        found
+    }
+
+    /// Negation of exactly this prefix.
+    fn exact(&self, prefix: Prefix) -> Option<bool> {
+        let prefix = prefix.masked();
+        let len = prefix.prefix_len();
+        match prefix.address() {
+            IpAddr::V4(a) => {
+                self.v4.iter().find(|(l, _)| *l == len)?.1.get(&a.to_bits()).copied()
+            }
+            IpAddr::V6(a) => {
+                self.v6.iter().find(|(l, _)| *l == len)?.1.get(&a.to_bits()).copied()
+            }
+        }
+    }
+
+    /// Negation of the longest prefix that holds `address`.
+    fn longest(&self, address: IpAddr) -> Option<bool> {
+        self.covering(Prefix::host(address))
+    }
+
+    /// Negation of the longest prefix that holds all of `prefix`.
+    fn covering(&self, prefix: Prefix) -> Option<bool> {
+        let limit = prefix.prefix_len();
+        match prefix.address() {
+            IpAddr::V4(a) => self
+                .v4
+                .iter()
+                .filter(|(len, _)| *len <= limit)
+                .find_map(|(len, map)| map.get(&(a.to_bits() & mask_v4(*len))).copied()),
+            IpAddr::V6(a) => self
+                .v6
+                .iter()
+                .filter(|(len, _)| *len <= limit)
+                .find_map(|(len, map)| map.get(&(a.to_bits() & mask_v6(*len))).copied()),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = TableEntry> {
+        let v4 = self.v4.iter().flat_map(|(len, map)| {
+            map.iter().filter_map(|(bits, negated)| entry(IpAddr::V4((*bits).into()), *len, *negated))
+        });
+        let v6 = self.v6.iter().flat_map(|(len, map)| {
+            map.iter().filter_map(|(bits, negated)| entry(IpAddr::V6((*bits).into()), *len, *negated))
+        });
+        v4.chain(v6)
+    }
+}
+
+fn entry(address: IpAddr, len: u8, negated: bool) -> Option<TableEntry> {
+    debug_assert!(len <= Family::of(address).bits());
+    Some(TableEntry { prefix: Prefix::new(address, len)?, negated })
+}
+
+/// The map of the prefixes of one length, made if there is none. The list is kept longest first.
+fn of_length<K>(maps: &mut Vec<(u8, BTreeMap<K, bool>)>, len: u8) -> &mut BTreeMap<K, bool> {
+    let at = maps.partition_point(|(l, _)| *l > len);
+    if maps.get(at).is_none_or(|(l, _)| *l != len) {
+        maps.insert(at, (len, BTreeMap::new()));
+    }
+    &mut maps[at].1
+}
+
+fn insert_new<K: Ord>(map: &mut BTreeMap<K, bool>, key: K, negated: bool) -> bool {
+    let before = map.len();
+    map.entry(key).or_insert(negated);
+    map.len() > before
+}
+
+fn remove_of_length<K: Ord>(maps: &mut Vec<(u8, BTreeMap<K, bool>)>, len: u8, key: K) -> bool {
+    let Some(at) = maps.iter().position(|(l, _)| *l == len) else {
+        return false;
+    };
+    let found = maps[at].1.remove(&key).is_some();
+    if maps[at].1.is_empty() {
+        maps.remove(at);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry_of(text: &str) -> TableEntry {
+        let (negated, text) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
+        let (address, len) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
+        let address: IpAddr = address.parse().unwrap();
+        let prefix = len.map_or(Prefix::host(address), |len| {
+            Prefix::new(address, len.parse().unwrap()).unwrap()
+        });
+        TableEntry { prefix, negated }
+    }
+
+    fn table(entries: &[&str]) -> Table {
+        let mut table = Table::new(Instant::default(), "t");
+        table.add(&entries.iter().map(|e| entry_of(e)).collect::<Vec<_>>());
+        table
+    }
+
+    fn holds(table: &Table, address: &str) -> bool {
+        table.holds(address.parse().unwrap())
+    }
+
+    #[test]
+    fn the_longest_prefix_decides_and_may_be_negated() {
+        let t = table(&["10.0.0.0/8", "!10.1.0.0/16", "10.1.2.3", "2001:db8::/32", "!2001:db8:1::/48"]);
+        assert!(holds(&t, "10.9.9.9"));
+        assert!(!holds(&t, "10.1.9.9"));
+        assert!(holds(&t, "10.1.2.3"));
+        assert!(!holds(&t, "11.0.0.1"));
+        assert!(holds(&t, "2001:db8:2::1"));
+        assert!(!holds(&t, "2001:db8:1::1"));
+    }
+
+    #[test]
+    fn a_zero_length_prefix_holds_its_family_only() {
+        let t = table(&["0.0.0.0/0"]);
+        assert!(holds(&t, "255.255.255.255"));
+        assert!(!holds(&t, "::1"));
+    }
+
+    #[test]
+    fn test_of_a_network_wants_all_of_it() {
+        let t = table(&["10.0.0.0/8", "10.1.0.0/24"]);
+        assert!(t.holds_prefix(entry_of("10.1.0.0/16").prefix));
+        assert!(!t.holds_prefix(entry_of("0.0.0.0/0").prefix));
+    }
+
+    #[test]
+    fn replace_reports_what_changed() {
+        let mut t = table(&["10.0.0.1", "10.0.0.2", "!10.0.0.3"]);
+        let new = ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.4"].map(entry_of);
+        let outcome = t.replace(&new);
+        assert_eq!(outcome, ReplaceOutcome { added: 1, deleted: 1, changed: 1 });
+        assert_eq!(t.len(), 3);
+    }
+
+    #[test]
+    fn adding_twice_counts_once_and_deleting_counts_what_was_there() {
+        let mut t = table(&["10.0.0.1"]);
+        assert_eq!(t.count_new(&["10.0.0.1", "10.0.0.2", "10.0.0.2"].map(entry_of)), 1);
+        assert_eq!(t.add(&["10.0.0.1", "10.0.0.2"].map(entry_of)), 1);
+        assert_eq!(t.delete(&["10.0.0.2", "10.0.0.9"].map(entry_of)), 1);
+        assert_eq!(t.flush(), 1);
+    }
+
+    #[test]
+    fn a_packet_whose_address_left_the_table_is_an_xpass() {
+        let mut t = table(&["10.0.0.1"]);
+        let used = |address: &str, negated| TableUse {
+            address: address.parse().unwrap(),
+            negated,
+            direction: Direction::In,
+            passed: true,
+            bytes: 100,
+        };
+        t.count(used("10.0.0.1", false));
+        t.count(used("10.0.0.2", false));
+        t.count(used("10.0.0.2", true));
+        assert_eq!(t.passed.packets_in, 2);
+        assert_eq!(t.xpassed.packets_in, 1);
+    }
+
+    #[test]
+    fn a_million_addresses_are_held_and_found() {
+        let mut t = table(&[]);
+        let all: Vec<TableEntry> = (0..1_000_000u32)
+            .map(|n| TableEntry {
+                prefix: Prefix::host(IpAddr::V4((0x0a00_0000 + n * 7).into())),
+                negated: false,
+            })
+            .collect();
+        assert_eq!(t.add(&all), 1_000_000);
+        assert!(t.holds(IpAddr::V4((0x0a00_0000u32 + 7 * 999_999).into())));
+        assert!(!t.holds(IpAddr::V4((0x0a00_0000u32 + 7 * 999_999 + 1).into())));
+    }
+}

@@ -1,0 +1,439 @@
+//! TCP tracking: windows, sequence modulation and the life of a connection.
+//!
+//! The window test is that of PF, after Guido van Rooij, "Real Stateful TCP Packet Filtering in
+//! IP Filter" (2000). Every number is kept in its sender's own count; modulation happens at the
+//! edge.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use crate::rule::{Timeout, tcp_flags};
+use crate::wire::{Meta, Tcp};
+
+/// States of one peer, numbered as in BSD's `tcp_fsm.h`, which `pfctl -ss` names.
+pub(crate) mod tcps {
+    pub(crate) const CLOSED: u8 = 0;
+    pub(crate) const SYN_SENT: u8 = 2;
+    pub(crate) const ESTABLISHED: u8 = 4;
+    pub(crate) const CLOSING: u8 = 7;
+    pub(crate) const FIN_WAIT_2: u8 = 9;
+    pub(crate) const TIME_WAIT: u8 = 10;
+}
+
+/// How far an acknowledgment may be off: the largest window without scaling and one packet
+/// (PF's `MAXACKWINDOW`).
+const MAX_ACK_WINDOW: u32 = 0xffff + 1500;
+
+/// One end of a state: TCP's window, and PF's state number for every protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// PF's number (TCPS_*, PFUDPS_*, PFOTHERS_*).
+    pub(crate) state: u8,
+    /// Highest sequence number sent.
+    pub(crate) seq_lo: u32,
+    /// Highest that the other end acknowledged, and its window.
+    pub(crate) seq_hi: u32,
+    /// Largest window it announced, not scaled.
+    pub(crate) max_win: u32,
+    /// What is added to its sequence numbers on the way.
+    pub(crate) seq_diff: u32,
+    pub(crate) window_scale: Option<u8>,
+}
+
+/// What of a segment matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) flags: u8,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) window: u32,
+    /// Bytes of payload.
+    pub(crate) len: u32,
+    /// Scale that a SYN announces.
+    pub(crate) window_scale: Option<u8>,
+}
+
+impl Segment {
+    pub(crate) fn of(meta: &Meta, tcp: &Tcp, bytes: &[u8]) -> Self {
+        let is_syn = tcp.flags & tcp_flags::SYN != 0;
+        Self {
+            flags: tcp.flags,
+            seq: tcp.seq,
+            ack: tcp.ack,
+            window: u32::from(tcp.window),
+            len: u32::try_from(meta.payload_len()).unwrap_or(u32::MAX),
+            window_scale: is_syn.then(|| tcp.window_scale(bytes)).flatten(),
+        }
+    }
+
+    pub(crate) const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// One above the last sequence number of data and SYN.
+    const fn data_end(&self) -> u32 {
+        let syn = if self.has(tcp_flags::SYN) { 1 } else { 0 };
+        self.seq.wrapping_add(self.len).wrapping_add(syn)
+    }
+
+    /// One above the last sequence number, FIN included.
+    const fn end(&self) -> u32 {
+        let fin = if self.has(tcp_flags::FIN) { 1 } else { 0 };
+        self.data_end().wrapping_add(fin)
+    }
+}
+
+/// A segment fits its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// The state lives on from now with this timeout. Nothing: neither is touched.
+    pub(crate) timeout: Option<Timeout>,
+}
+
+/// A segment does not fit its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mismatch {
+    /// The peers are still shaking hands: the sender gets an RST.
+    pub(crate) reset: bool,
+}
+
+/// The peers of a state that `segment` opens. A `modulator` other than 0 is added to the
+/// opener's sequence numbers.
+pub(crate) fn open(segment: &Segment, modulator: u32) -> (Peer, Peer) {
+    let source = Peer {
+        state: tcps::SYN_SENT,
+        seq_lo: segment.seq,
+        seq_hi: segment.end().wrapping_add(1),
+        max_win: unscaled(segment.window.max(1), segment.window_scale),
+        seq_diff: modulator,
+        window_scale: segment.window_scale,
+    };
+    let destination = Peer {
+        state: tcps::CLOSED,
+        seq_hi: 1,
+        max_win: 1,
+        ..Peer::default()
+    };
+    (source, destination)
+}
+
+/// A SYN's window is not scaled (RFC 7323, section 2.2); what is kept is, rounded up.
+fn unscaled(window: u32, scale: Option<u8>) -> u32 {
+    let scale = u32::from(scale.unwrap_or(0));
+    let round = 1u32.wrapping_shl(scale).wrapping_sub(1);
+    window.wrapping_add(round).wrapping_shr(scale)
+}
+
+/// Whether a SYN may open the connection anew: both ends of the old one have closed.
+pub(crate) const fn is_reopened(source: &Peer, destination: &Peer, flags: u8) -> bool {
+    flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN && both_closed(source, destination)
+}
+
+/// Whether both ends have closed.
+pub(crate) const fn both_closed(source: &Peer, destination: &Peer) -> bool {
+    source.state >= tcps::FIN_WAIT_2 && destination.state >= tcps::FIN_WAIT_2
+}
+
+/// Checks `segment`, sent by `source`, against the windows of both and moves them on.
+/// `random` draws the modulator of a peer that is heard for the first time.
+pub(crate) fn track(
+    source: &mut Peer,
+    destination: &mut Peer,
+    segment: &Segment,
+    random: &mut dyn FnMut() -> u32,
+) -> Result<Accepted, Mismatch> {
+    let shaking_hands =
+        source.state == tcps::SYN_SENT && destination.state == tcps::SYN_SENT;
+    let mut view = View::new(source, destination, segment);
+    if source.seq_lo == 0 {
+        hear_first(source, destination, segment, &mut view, random);
+    }
+    view.relax(source, destination, segment);
+    if view.in_window(source, destination, segment) {
+        view.slide(source, destination);
+        return Ok(accept(source, destination, segment));
+    }
+    if view.in_loose_window(source, destination) {
+        view.slide(source, destination);
+        accept_loosely(source, destination, segment);
+        return Ok(Accepted { timeout: None });
+    }
+    if shaking_hands {
+        source.seq_lo = 0;
+        source.seq_hi = 1;
+        source.max_win = 1;
+    }
+    Err(Mismatch {
+        reset: shaking_hands && !segment.has(tcp_flags::RST),
+    })
+}
+
+/// A segment as the window test sees it.
+struct View {
+    /// As sent.
+    original_seq: u32,
+    seq: u32,
+    ack: u32,
+    end: u32,
+    data_end: u32,
+    window: u32,
+    source_scale: u32,
+    destination_scale: u32,
+}
+
+impl View {
+    fn new(source: &Peer, destination: &Peer, segment: &Segment) -> Self {
+        let (source_scale, destination_scale) =
+            match (source.window_scale, destination.window_scale) {
+                (Some(s), Some(d)) if !segment.has(tcp_flags::SYN) => (u32::from(s), u32::from(d)),
+                _ => (0, 0),
+            };
+        Self {
+            original_seq: segment.seq,
+            seq: segment.seq,
+            ack: segment.ack.wrapping_sub(destination.seq_diff),
+            end: segment.end(),
+            data_end: segment.data_end(),
+            window: segment.window,
+            source_scale,
+            destination_scale,
+        }
+    }
+
+    /// Eases the test where there is nothing to test.
+    fn relax(&mut self, source: &Peer, destination: &Peer, segment: &Segment) {
+        let acks = segment.has(tcp_flags::ACK);
+        let resets_nothing = self.ack == 0 && acks && segment.has(tcp_flags::RST);
+        // A peer that was never heard cannot have sent what is acknowledged: a FIN|ACK after a
+        // SYN that timed out acknowledges nothing.
+        if !acks || resets_nothing || destination.state < tcps::SYN_SENT {
+            self.ack = destination.seq_lo;
+        }
+        if self.seq == self.end {
+            self.seq = source.seq_lo;
+            self.data_end = self.seq;
+            self.end = self.seq;
+        }
+    }
+
+    /// The window test, clause by clause.
+    fn in_window(&self, source: &Peer, destination: &Peer, segment: &Segment) -> bool {
+        let window = scaled(destination.max_win, self.destination_scale);
+        // How far the acknowledgment is behind what the other end has sent; negative: ahead.
+        let ack_skew = destination.seq_lo.wrapping_sub(self.ack).cast_signed();
+        let ahead = MAX_ACK_WINDOW.cast_signed();
+        let behind = scaled(MAX_ACK_WINDOW, self.source_scale).cast_signed();
+        // Last octet inside the other's window.
+        at_or_after(source.seq_hi, self.data_end)
+            // A retransmission is not more than one window back.
+            && at_or_after(self.seq, source.seq_lo.wrapping_sub(window))
+            // Not acknowledging more than one reassembled fragment ahead.
+            && ack_skew >= ahead.wrapping_neg()
+            // Not acknowledging more than one window back.
+            && ack_skew <= behind
+            // An RST is exact, give or take one.
+            && (!segment.has(tcp_flags::RST) || self.is_exact(source))
+    }
+
+    fn is_exact(&self, source: &Peer) -> bool {
+        self.original_seq.wrapping_sub(source.seq_lo).wrapping_add(1) <= 2
+    }
+
+    /// The second test: SYNs before the other end answered, connections that were there before
+    /// us, and stragglers of closed ones.
+    fn in_loose_window(&self, source: &Peer, destination: &Peer) -> bool {
+        let odd_phase = destination.state < tcps::SYN_SENT
+            || destination.state >= tcps::FIN_WAIT_2
+            || source.state >= tcps::FIN_WAIT_2;
+        odd_phase
+            && at_or_after(source.seq_hi.wrapping_add(MAX_ACK_WINDOW), self.data_end)
+            && at_or_after(self.seq, source.seq_lo.wrapping_sub(MAX_ACK_WINDOW))
+    }
+
+    /// Moves the windows on.
+    fn slide(&self, source: &mut Peer, destination: &mut Peer) {
+        source.max_win = source.max_win.max(self.window);
+        if after(self.end, source.seq_lo) {
+            source.seq_lo = self.end;
+        }
+        let window = scaled(self.window, self.source_scale);
+        if at_or_after(self.ack.wrapping_add(window), destination.seq_hi) {
+            destination.seq_hi = self.ack.wrapping_add(window.max(1));
+        }
+    }
+}
+
+/// The first segment from `source`.
+fn hear_first(
+    source: &mut Peer,
+    destination: &mut Peer,
+    segment: &Segment,
+    view: &mut View,
+    random: &mut dyn FnMut() -> u32,
+) {
+    if destination.seq_diff != 0 && source.seq_diff == 0 {
+        source.seq_diff = modulator(segment.seq, random);
+    }
+    if segment.has(tcp_flags::SYN) && destination.window_scale.is_some() {
+        agree_on_scale(source, destination, segment, view);
+    }
+    source.seq_lo = segment.seq;
+    source.state = source.state.max(tcps::SYN_SENT);
+    let window = scaled(destination.max_win, view.destination_scale).max(1);
+    let reach = segment.end().wrapping_add(window);
+    if source.seq_hi == 1 || at_or_after(reach, source.seq_hi) {
+        source.seq_hi = reach;
+    }
+    source.max_win = source.max_win.max(view.window);
+}
+
+/// RFC 7323, section 1.3: scaling holds if both SYNs announce it.
+fn agree_on_scale(
+    source: &mut Peer,
+    destination: &mut Peer,
+    segment: &Segment,
+    view: &mut View,
+) {
+    source.window_scale = segment.window_scale;
+    let theirs = u32::from(destination.window_scale.unwrap_or(0));
+    if let Some(ours) = source.window_scale {
+        view.source_scale = u32::from(ours);
+        view.destination_scale = theirs;
+        view.window = unscaled(view.window, source.window_scale);
+    } else {
+        destination.max_win = scaled(destination.max_win, theirs).min(u32::from(u16::MAX));
+        destination.window_scale = None;
+    }
+}
+
+/// What makes `seq` a random number when added, never 0.
+pub(crate) fn modulator(seq: u32, random: &mut dyn FnMut() -> u32) -> u32 {
+    match random().wrapping_sub(seq) {
+        0 => 1,
+        difference => difference,
+    }
+}
+
+fn accept(source: &mut Peer, destination: &mut Peer, segment: &Segment) -> Accepted {
+    if segment.has(tcp_flags::SYN) {
+        source.state = source.state.max(tcps::SYN_SENT);
+    }
+    if segment.has(tcp_flags::FIN) {
+        source.state = source.state.max(tcps::CLOSING);
+    }
+    if segment.has(tcp_flags::ACK) {
+        acknowledge(destination);
+    }
+    if segment.has(tcp_flags::RST) {
+        source.state = tcps::TIME_WAIT;
+        destination.state = tcps::TIME_WAIT;
+    }
+    Accepted {
+        timeout: Some(timeout(source, destination)),
+    }
+}
+
+/// What the peer sent last was acknowledged: its SYN, or its FIN.
+const fn acknowledge(peer: &mut Peer) {
+    match peer.state {
+        tcps::SYN_SENT => peer.state = tcps::ESTABLISHED,
+        tcps::CLOSING => peer.state = tcps::FIN_WAIT_2,
+        _ => {}
+    }
+}
+
+/// Only what cannot be a forged SYN's doing changes, and the state lives no longer for it.
+fn accept_loosely(source: &mut Peer, destination: &mut Peer, segment: &Segment) {
+    if segment.has(tcp_flags::FIN) {
+        source.state = source.state.max(tcps::CLOSING);
+    }
+    if segment.has(tcp_flags::RST) {
+        source.state = tcps::TIME_WAIT;
+        destination.state = tcps::TIME_WAIT;
+    }
+}
+
+/// `keep state (sloppy)`: no windows, and one direction alone will do (pf.conf(5)).
+pub(crate) fn track_sloppily(
+    source: &mut Peer,
+    destination: &mut Peer,
+    segment: &Segment,
+) -> Accepted {
+    if segment.has(tcp_flags::SYN) {
+        source.state = source.state.max(tcps::SYN_SENT);
+    }
+    if segment.has(tcp_flags::FIN) {
+        source.state = source.state.max(tcps::CLOSING);
+    }
+    if segment.has(tcp_flags::ACK) {
+        acknowledge_sloppily(source, destination);
+    }
+    if segment.has(tcp_flags::RST) {
+        source.state = tcps::TIME_WAIT;
+        destination.state = tcps::TIME_WAIT;
+    }
+    Accepted {
+        timeout: Some(timeout(source, destination)),
+    }
+}
+
+fn acknowledge_sloppily(source: &mut Peer, destination: &mut Peer) {
+    if matches!(destination.state, tcps::SYN_SENT | tcps::CLOSING) {
+        acknowledge(destination);
+    } else if source.state == tcps::SYN_SENT && destination.state < tcps::SYN_SENT {
+        // The answer went another way.
+        source.state = tcps::ESTABLISHED;
+        destination.state = tcps::ESTABLISHED;
+    } else if source.state == tcps::CLOSING
+        && destination.state == tcps::ESTABLISHED
+        && destination.seq_lo == 0
+    {
+        destination.state = tcps::CLOSING;
+    }
+}
+
+/// The timeout of a connection whose ends are in these states (pf.conf(5), `set timeout`).
+const fn timeout(source: &Peer, destination: &Peer) -> Timeout {
+    let (low, high) = if source.state < destination.state {
+        (source.state, destination.state)
+    } else {
+        (destination.state, source.state)
+    };
+    if low >= tcps::FIN_WAIT_2 {
+        Timeout::TcpClosed
+    } else if low >= tcps::CLOSING {
+        Timeout::TcpFinWait
+    } else if low < tcps::ESTABLISHED {
+        Timeout::TcpOpening
+    } else if high >= tcps::CLOSING {
+        Timeout::TcpClosing
+    } else {
+        Timeout::TcpEstablished
+    }
+}
+
+/// Whether the sequence number that an ICMP error quotes is one that `source` may have sent.
+/// `seq` is in its own count.
+pub(crate) fn quoted_fits(source: &Peer, destination: &Peer, seq: u32) -> bool {
+    let scale = match (source.window_scale, destination.window_scale) {
+        (Some(_), Some(scale)) => u32::from(scale),
+        _ => 0,
+    };
+    let window = scaled(destination.max_win, scale);
+    at_or_after(source.seq_hi, seq) && at_or_after(seq, source.seq_lo.wrapping_sub(window))
+}
+
+const fn scaled(window: u32, scale: u32) -> u32 {
+    window.wrapping_shl(scale)
+}
+
+/// Whether `a` is not before `b` (RFC 9293, section 3.4).
+const fn at_or_after(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() >= 0
+}
+
+const fn after(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() > 0
+}
+
+#[cfg(test)]
+mod tests;
