@@ -47,6 +47,17 @@ impl InterfaceAddress {
     }
 }
 
+/// Answer to a route look-up (`no-route`, `urpf-failed`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteLookup {
+    /// Nobody can tell: rules that ask do not match.
+    Unknown,
+    /// There is no route.
+    Unreachable,
+    /// By this interface.
+    Via(IfIndex),
+}
+
 /// The outside world, as far as a decision may depend on it.
 pub trait Env {
     /// A random number that an attacker cannot predict.
@@ -60,6 +71,12 @@ pub trait Env {
 
     /// All interfaces, ordered by number.
     fn interfaces(&self) -> &[Interface];
+
+    /// The kernel's route to `destination`.
+    fn route(&self, destination: IpAddr) -> RouteLookup {
+        let _ = destination;
+        RouteLookup::Unknown
+    }
 }
 
 /// A fixed set of interfaces and a seeded generator: for tests, replay and the fuzzer.

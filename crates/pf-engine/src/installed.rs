@@ -64,7 +64,7 @@ impl Rules {
         rule: Rule,
         number: u32,
         tables: [Option<(TableId, bool)>; 2],
-    ) -> Option<RuleId> {
+    ) -> RuleId {
         let entry = Entry {
             rule,
             number: Some(number),
@@ -72,7 +72,7 @@ impl Rules {
             tables,
             cursors: <[Cursor; 3]>::default(),
         };
-        self.slab.insert(entry).ok().map(RuleId)
+        RuleId(self.slab.insert(entry).unwrap_or(u32::MAX))
     }
 
     pub(crate) fn get(&self, id: RuleId) -> Option<&Entry> {
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_retired_rule_lives_as_long_as_its_states() {
         let mut rules = Rules::default();
-        let id = rules.install(Rule::new(Action::Pass), 0, [None; 2]).unwrap();
+        let id = rules.install(Rule::new(Action::Pass), 0, [None; 2]);
         rules.refer(id);
         rules.retire(id);
         rules.count_packet(id, Direction::In, 100);

@@ -17,20 +17,17 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// Puts `value` into a free slot and returns its number; gives it back when all 2^32 numbers
-    /// are taken.
-    pub(crate) fn insert(&mut self, value: T) -> Result<u32, T> {
+    /// Puts `value` into a free slot and returns its number; nothing when all 2^32 are taken.
+    pub(crate) fn insert(&mut self, value: T) -> Option<u32> {
         if let Some(slot) = self.free.pop()
             && let Some(place) = self.slots.get_mut(slot as usize)
         {
             *place = Some(value);
-            return Ok(slot);
+            return Some(slot);
         }
-        let Ok(slot) = u32::try_from(self.slots.len()) else {
-            return Err(value);
-        };
+        let slot = u32::try_from(self.slots.len()).ok()?;
         self.slots.push(Some(value));
-        Ok(slot)
+        Some(slot)
     }
 
     pub(crate) fn get(&self, slot: u32) -> Option<&T> {
@@ -79,7 +76,7 @@ mod tests {
         assert_eq!(slab.remove(a), Some("a"));
         assert_eq!(slab.remove(a), None);
         assert_eq!(slab.len(), 1);
-        assert_eq!(slab.insert("c"), Ok(a));
+        assert_eq!(slab.insert("c"), Some(a));
         assert_eq!(slab.get(b), Some(&"b"));
         assert_eq!(slab.slots(), 2);
     }

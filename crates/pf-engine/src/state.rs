@@ -2,9 +2,8 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
-use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
@@ -88,6 +87,11 @@ impl State {
         }
     }
 
+    /// Whether it is a TCP connection that both ends have closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.protocol() == Protocol::TCP && tcp::both_closed(&self.source, &self.destination)
+    }
+
     /// Whether the state covers packets at `interface`.
     pub(crate) fn covers(&self, interface: NameId) -> bool {
         self.bound.is_none_or(|bound| bound == interface || self.origin == interface)
@@ -126,8 +130,6 @@ const SIDES: [Direction; 2] = [Direction::In, Direction::Out];
 #[derive(Debug)]
 struct Node {
     state: State,
-    /// When it expires; kept here for the look-up.
-    expires: Instant,
     /// The next states with the same wire key and with the same stack key.
     next: [Option<u32>; 2],
 }
@@ -151,6 +153,7 @@ pub(crate) struct StateTable {
     nodes: Slab<Node>,
     /// The first state with a wire key, and with a stack key.
     first: [HashMap<StateKey, u32, Keyed>; 2],
+    by_id: BTreeMap<StateId, u32>,
 }
 
 /// Why a state cannot be inserted.
@@ -163,6 +166,7 @@ impl StateTable {
         Self {
             nodes: Slab::default(),
             first: [HashMap::with_hasher(keyed), HashMap::with_hasher(keyed)],
+            by_id: BTreeMap::new(),
         }
     }
 
@@ -183,57 +187,38 @@ impl StateTable {
         self.nodes.get_mut(slot).map(|node| &mut node.state)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &State)> {
-        self.nodes.iter().map(|(slot, node)| (slot, &node.state))
+    /// The states numbered `from` or above, in order.
+    pub(crate) fn iter_from(&self, from: StateId) -> impl Iterator<Item = (u32, &State)> {
+        self.by_id.range(from..).filter_map(|(_, slot)| Some((*slot, self.get(*slot)?)))
     }
 
-    pub(crate) fn expires(&self, slot: u32) -> Option<Instant> {
-        self.nodes.get(slot).map(|node| node.expires)
-    }
-
-    pub(crate) fn set_expiry(&mut self, slot: u32, expires: Instant) {
-        if let Some(node) = self.nodes.get_mut(slot) {
-            node.expires = expires;
-        }
-    }
-
-    /// The state of a packet with `key` that goes in `direction` at `interface`.
+    /// The first state that packets with `key` going in `direction` meet and that `wanted` wants.
     pub(crate) fn find(
         &self,
-        now: Instant,
         direction: Direction,
         key: &StateKey,
-        interface: NameId,
+        wanted: impl Fn(&State) -> bool,
     ) -> Option<u32> {
-        self.chain(direction, key).find(|slot| {
-            self.nodes
-                .get(*slot)
-                .is_some_and(|node| node.expires > now && node.state.covers(interface))
-        })
-    }
-
-    /// Whether any state has this key on the side that packets in `direction` look at.
-    pub(crate) fn is_taken(&self, now: Instant, direction: Direction, key: &StateKey) -> bool {
-        self.chain(direction, key)
-            .any(|slot| self.nodes.get(slot).is_some_and(|node| node.expires > now))
+        self.chain(direction, key).find(|slot| self.get(*slot).is_some_and(&wanted))
     }
 
     /// The states that stand in the way of `state`: the same key, direction and interface. Those
-    /// that are over may be removed; an error if one is not.
-    pub(crate) fn obstacles(&self, now: Instant, state: &State) -> Result<Vec<u32>, KeyTaken> {
+    /// that are over are returned and have to be removed; an error if one is not.
+    pub(crate) fn obstacles(
+        &self,
+        state: &State,
+        is_over: impl Fn(&State) -> bool,
+    ) -> Result<Vec<u32>, KeyTaken> {
         let mut over = Vec::new();
         for side in SIDES {
             for slot in self.chain(side, state.side(side)) {
-                let Some(node) = self.nodes.get(slot) else {
+                let Some(other) = self.get(slot) else {
                     continue;
                 };
-                let other = &node.state;
                 if other.bound != state.bound || other.direction != state.direction {
                     continue;
                 }
-                let closed = other.protocol() == Protocol::TCP
-                    && tcp::both_closed(&other.source, &other.destination);
-                if node.expires > now && !closed {
+                if !is_over(other) && !other.is_closed() {
                     return Err(KeyTaken);
                 }
                 over.push(slot);
@@ -246,18 +231,19 @@ impl StateTable {
 
     /// Puts `state` into the table; [`StateTable::obstacles`] have been removed. Nothing when
     /// there is no slot left.
-    pub(crate) fn insert(&mut self, state: State, lifetime: Duration) -> Option<u32> {
+    pub(crate) fn insert(&mut self, state: State) -> Option<u32> {
         let keys = [state.wire, state.stack];
         let floating = state.bound.is_none();
+        let id = state.id;
         let node = Node {
-            expires: state.refreshed.saturating_add(lifetime),
             state,
             next: [None; 2],
         };
-        let slot = self.nodes.insert(node).ok()?;
+        let slot = self.nodes.insert(node)?;
         for (side, key) in SIDES.into_iter().zip(keys) {
             self.link(side, key, slot, floating);
         }
+        self.by_id.insert(id, slot);
         Some(slot)
     }
 
@@ -265,7 +251,9 @@ impl StateTable {
         for side in SIDES {
             self.unlink(side, slot);
         }
-        self.nodes.remove(slot).map(|node| node.state)
+        let state = self.nodes.remove(slot)?.state;
+        self.by_id.remove(&state.id);
+        Some(state)
     }
 
     fn chain(&self, side: Direction, key: &StateKey) -> impl Iterator<Item = u32> {

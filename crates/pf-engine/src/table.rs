@@ -37,13 +37,13 @@ impl Tables {
     }
 
     /// The table called `name`, made empty if there is none.
-    pub(crate) fn ensure(&mut self, now: Instant, name: &str) -> Option<TableId> {
+    pub(crate) fn ensure(&mut self, now: Instant, name: &str) -> TableId {
         if let Some(id) = self.find(name) {
-            return Some(id);
+            return id;
         }
-        let id = TableId(self.slab.insert(Table::new(now, name)).ok()?);
+        let id = TableId(self.slab.insert(Table::new(now, name)).unwrap_or(u32::MAX));
         self.names.insert(name.to_owned(), id);
-        Some(id)
+        id
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Table> {
@@ -62,9 +62,10 @@ impl Tables {
         ids
     }
 
-    pub(crate) fn clear_references(&mut self) {
-        for (_, table) in self.slab.iter_mut() {
-            table.references = 0;
+    /// A rule that referred to the table is no longer in force.
+    pub(crate) fn release(&mut self, id: TableId) {
+        if let Some(table) = self.get_mut(id) {
+            table.references = table.references.saturating_sub(1);
         }
     }
 
@@ -155,13 +156,7 @@ impl Table {
     }
 
     /// Takes over what a pf.conf says. Contents stay unless it gives some.
-    pub(crate) fn define(&mut self, definition: Option<&TableDefinition>) {
-        let Some(definition) = definition else {
-            self.persist = false;
-            self.constant = false;
-            self.counters = false;
-            return;
-        };
+    pub(crate) fn define(&mut self, definition: &TableDefinition) {
         self.persist = definition.persist;
         self.constant = definition.constant;
         self.counters = definition.counters;
@@ -228,19 +223,20 @@ impl Table {
         new.len()
     }
 
-    /// The prefixes that are not negated, in order: what a pool takes addresses from.
-    pub(crate) fn prefixes(&mut self) -> &[Prefix] {
+    /// Makes [`Table::prefixes`] up to date.
+    pub(crate) fn prepare_prefixes(&mut self) {
         self.ordered.get_or_insert_with(|| {
             let mut all: Vec<Prefix> =
                 self.entries.iter().filter(|e| !e.negated).map(|e| e.prefix).collect();
             all.sort_unstable();
             all
-        })
+        });
     }
 
-    /// Whether a sticky address is still in the table.
-    pub(crate) fn offers(&self, address: IpAddr) -> bool {
-        self.holds(address)
+    /// The prefixes that are not negated, in order: what a pool takes addresses from. Prepared
+    /// before.
+    pub(crate) fn prefixes(&self) -> &[Prefix] {
+        self.ordered.as_deref().unwrap_or_default()
     }
 
     /// Counts a packet of a rule that names this table. When the table no longer says what made

@@ -1,0 +1,228 @@
+//! From a checked ruleset to rules with their names looked up.
+
+use crate::evaluate::{
+    CompiledAddress, CompiledEndpoint, CompiledRule, Keep, SKIP_STEPS, Verb, set_skip_steps,
+};
+use crate::installed::Rules;
+use crate::names::Names;
+use crate::net::Net;
+use crate::pool::{CompiledPool, Target, TargetAddress};
+use crate::rule::{Action, Address, Direction, Endpoint, Pool, PoolTarget, Rule, StatePolicy};
+use crate::ruleset::Ruleset;
+use crate::table::{TableId, Tables};
+use crate::time::Instant;
+
+/// The rules in force, list by list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lists {
+    pub(crate) nat: Vec<CompiledRule>,
+    pub(crate) rdr: Vec<CompiledRule>,
+    /// `binat` for outbound packets.
+    pub(crate) binat_out: Vec<CompiledRule>,
+    /// The same rules turned round, for inbound packets: source and destination have changed
+    /// places, and the destination is the address that the rule translates to.
+    pub(crate) binat_in: Vec<CompiledRule>,
+    pub(crate) filter: Vec<CompiledRule>,
+}
+
+impl Lists {
+    /// The rules of all lists, each once.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &CompiledRule> {
+        [&self.nat, &self.rdr, &self.binat_out, &self.filter].into_iter().flatten()
+    }
+}
+
+impl CompiledRule {
+    /// The tables that the rule refers to, each as often as it does.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = TableId> {
+        let ends = [&self.source, &self.destination].into_iter().filter_map(|end| {
+            match end.address {
+                CompiledAddress::Table(id) => Some(id),
+                _ => None,
+            }
+        });
+        let pools = [self.nat.as_ref(), self.rdr.as_ref(), self.route.as_ref().map(|(_, p)| p)];
+        let targets = pools.into_iter().flatten().flat_map(|pool| &pool.targets);
+        ends.chain(targets.filter_map(|target| match target.address {
+            TargetAddress::Table(id) => Some(id),
+            _ => None,
+        }))
+    }
+}
+
+/// Looks up names and puts rules into force.
+pub(crate) struct Compiler<'a> {
+    pub(crate) now: Instant,
+    pub(crate) names: &'a mut Names,
+    pub(crate) net: &'a mut Net,
+    pub(crate) tables: &'a mut Tables,
+    pub(crate) rules: &'a mut Rules,
+    pub(crate) state_policy: StatePolicy,
+}
+
+impl Compiler<'_> {
+    /// Installs all rules of `ruleset`.
+    pub(crate) fn lists(&mut self, ruleset: Ruleset) -> Lists {
+        let binat_out = self.list(ruleset.binat);
+        let mut binat_in: Vec<CompiledRule> =
+            binat_out.iter().filter_map(|rule| self.turned_round(rule)).collect();
+        set_skip_steps(&mut binat_in);
+        Lists {
+            nat: self.list(ruleset.nat),
+            rdr: self.list(ruleset.rdr),
+            binat_out,
+            binat_in,
+            filter: self.list(ruleset.filter),
+        }
+    }
+
+    fn list(&mut self, rules: Vec<Rule>) -> Vec<CompiledRule> {
+        let mut compiled: Vec<CompiledRule> =
+            (0u32..).zip(rules).map(|(number, rule)| self.rule(number, rule)).collect();
+        set_skip_steps(&mut compiled);
+        compiled
+    }
+
+    fn rule(&mut self, number: u32, rule: Rule) -> CompiledRule {
+        let source = self.endpoint(&rule.source);
+        let destination = self.endpoint(&rule.destination);
+        let tables = [&source, &destination].map(|endpoint| match endpoint.address {
+            CompiledAddress::Table(id) => Some((id, endpoint.negated)),
+            _ => None,
+        });
+        CompiledRule {
+            verb: verb(&rule),
+            interface: self.interface(&rule),
+            direction: rule.direction,
+            family: rule.family,
+            protocol: rule.protocol,
+            source,
+            destination,
+            flags: rule.flags,
+            icmp: rule.icmp,
+            tos: rule.tos,
+            fragment: rule.fragment,
+            tagged: rule.tagged.as_ref().map(|(no, tag)| (*no, self.names.intern(tag))),
+            quick: rule.quick,
+            tag: rule.tag.as_ref().map(|tag| self.names.intern(tag)),
+            allow_options: rule.allow_options,
+            keep: self.keep(&rule),
+            nat: rule.nat.as_ref().map(|pool| self.pool(pool)),
+            rdr: rule.rdr.as_ref().map(|pool| self.pool(pool)),
+            route: rule.route.as_ref().map(|route| (route.kind, self.pool(&route.pool))),
+            skip: [0; SKIP_STEPS],
+            id: self.rules.install(rule, number, tables),
+        }
+    }
+
+    /// `on any` asks for nothing.
+    fn interface(&mut self, rule: &Rule) -> Option<(crate::names::NameId, bool)> {
+        let interface = rule.interface.as_ref()?;
+        let is_any = interface.name == "any" && !interface.negated;
+        (!is_any).then(|| (self.names.intern(&interface.name), interface.negated))
+    }
+
+    fn keep(&self, rule: &Rule) -> Keep {
+        let policy = rule.state_options.policy.unwrap_or(self.state_policy);
+        Keep {
+            mode: rule.state,
+            max: rule.state_options.max,
+            if_bound: policy == StatePolicy::IfBound,
+            sloppy: rule.state_options.sloppy,
+        }
+    }
+
+    fn endpoint(&mut self, endpoint: &Endpoint) -> CompiledEndpoint {
+        CompiledEndpoint {
+            negated: endpoint.negated,
+            address: self.address(&endpoint.address),
+            port: endpoint.port,
+        }
+    }
+
+    fn address(&mut self, address: &Address) -> CompiledAddress {
+        match address {
+            Address::Any => CompiledAddress::Any,
+            Address::Prefix(prefix) => CompiledAddress::Prefix(*prefix),
+            Address::Range(first, last) => CompiledAddress::Range(*first, *last),
+            Address::Dynamic(dynamic) => CompiledAddress::Dynamic(self.net.register(dynamic)),
+            Address::Table(name) => CompiledAddress::Table(self.table(name)),
+            Address::NoRoute => CompiledAddress::NoRoute,
+            Address::UrpfFailed => CompiledAddress::UrpfFailed,
+        }
+    }
+
+    /// One more rule refers to the table.
+    fn table(&mut self, name: &str) -> TableId {
+        let id = self.tables.ensure(self.now, name);
+        if let Some(table) = self.tables.get_mut(id) {
+            table.references = table.references.saturating_add(1);
+        }
+        id
+    }
+
+    fn pool(&mut self, pool: &Pool) -> CompiledPool {
+        CompiledPool {
+            targets: pool.targets.iter().filter_map(|target| self.target(target)).collect(),
+            kind: pool.kind,
+            sticky: pool.sticky,
+            static_port: pool.static_port,
+            ports: pool.ports,
+        }
+    }
+
+    fn target(&mut self, target: &PoolTarget) -> Option<Target> {
+        let address = match &target.address {
+            Address::Any => TargetAddress::Absent,
+            Address::Prefix(prefix) => TargetAddress::prefix(*prefix),
+            Address::Range(first, last) => TargetAddress::Range(*first, *last),
+            Address::Dynamic(dynamic) => TargetAddress::Dynamic(self.net.register(dynamic)),
+            Address::Table(name) => TargetAddress::Table(self.table(name)),
+            Address::NoRoute | Address::UrpfFailed => return None,
+        };
+        Some(Target {
+            interface: target.interface.as_ref().map(|name| self.names.intern(name)),
+            address,
+        })
+    }
+
+    /// A `binat` rule for inbound packets.
+    fn turned_round(&self, rule: &CompiledRule) -> Option<CompiledRule> {
+        let mut turned = rule.clone();
+        turned.source = rule.destination;
+        turned.destination = CompiledEndpoint {
+            negated: false,
+            address: match rule.verb {
+                Verb::Translate { .. } => external(rule.nat.as_ref()?.targets.first()?),
+                // `no binat` names the inside address only.
+                Verb::DoNotTranslate | Verb::Pass | Verb::Block(_) | Verb::Match => {
+                    rule.source.address
+                }
+            },
+            port: None,
+        };
+        turned.direction = rule.direction.map(Direction::reverse);
+        Some(turned)
+    }
+}
+
+fn external(target: &Target) -> CompiledAddress {
+    match target.address {
+        TargetAddress::Absent => CompiledAddress::Any,
+        TargetAddress::Range(first, last) => CompiledAddress::Range(first, last),
+        TargetAddress::Dynamic(id) => CompiledAddress::Dynamic(id),
+        TargetAddress::Table(id) => CompiledAddress::Table(id),
+    }
+}
+
+const fn verb(rule: &Rule) -> Verb {
+    match rule.action {
+        Action::Pass => Verb::Pass,
+        Action::Block(reply) => Verb::Block(reply),
+        Action::Match => Verb::Match,
+        Action::Nat | Action::Rdr | Action::Binat => Verb::Translate {
+            pass: rule.nat_pass,
+        },
+        Action::NoNat | Action::NoRdr | Action::NoBinat => Verb::DoNotTranslate,
+    }
+}

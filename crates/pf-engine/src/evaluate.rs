@@ -1,0 +1,323 @@
+//! Rule evaluation: which rule of a list matches a packet next.
+//!
+//! Rules are compared in PF's order of criteria; a criterion that fails skips all following
+//! rules that ask for the same (PF's skip steps), which shows in the evaluation counters.
+
+use std::net::IpAddr;
+
+use crate::addr::{Family, Prefix, Protocol};
+use crate::decision::Consulted;
+use crate::env::{Env, RouteLookup};
+use crate::installed::{RuleId, Rules};
+use crate::key::Tuple;
+use crate::names::NameId;
+use crate::net::{DynamicId, Net, NetInterface};
+use crate::pool::CompiledPool;
+use crate::rule::{
+    BlockReply, Direction, FlagsMatch, IcmpMatch, PortMatch, RouteKind, StateMode,
+};
+use crate::table::{TableId, Tables};
+
+/// Number of criteria that can be skipped by.
+pub(crate) const SKIP_STEPS: usize = 8;
+
+/// A rule with its names looked up.
+#[derive(Clone, Debug)]
+pub(crate) struct CompiledRule {
+    pub(crate) id: RuleId,
+    pub(crate) verb: Verb,
+    /// `on`: the name and whether it is negated.
+    pub(crate) interface: Option<(NameId, bool)>,
+    pub(crate) direction: Option<Direction>,
+    pub(crate) family: Option<Family>,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) source: CompiledEndpoint,
+    pub(crate) destination: CompiledEndpoint,
+    pub(crate) flags: Option<FlagsMatch>,
+    pub(crate) icmp: Option<IcmpMatch>,
+    pub(crate) tos: Option<u8>,
+    /// `fragment`: matches fragments only, and they are reassembled before.
+    pub(crate) fragment: bool,
+    pub(crate) tagged: Option<(bool, NameId)>,
+    pub(crate) quick: bool,
+    pub(crate) tag: Option<NameId>,
+    pub(crate) allow_options: bool,
+    pub(crate) keep: Keep,
+    pub(crate) nat: Option<CompiledPool>,
+    pub(crate) rdr: Option<CompiledPool>,
+    pub(crate) route: Option<(RouteKind, CompiledPool)>,
+    /// The rule that follows when a criterion fails, for each criterion.
+    pub(crate) skip: [usize; SKIP_STEPS],
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Pass,
+    Block(BlockReply),
+    Match,
+    /// Old grammar; `pass`: without filter rules.
+    Translate {
+        pass: bool,
+    },
+    /// Old grammar, `no`.
+    DoNotTranslate,
+}
+
+/// How a rule keeps state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    pub(crate) mode: StateMode,
+    pub(crate) max: Option<u32>,
+    pub(crate) if_bound: bool,
+    pub(crate) sloppy: bool,
+}
+
+/// `from` or `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CompiledEndpoint {
+    pub(crate) negated: bool,
+    pub(crate) address: CompiledAddress,
+    pub(crate) port: Option<PortMatch>,
+}
+
+/// The address part of a [`CompiledEndpoint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CompiledAddress {
+    Any,
+    Prefix(Prefix),
+    Range(IpAddr, IpAddr),
+    Dynamic(DynamicId),
+    Table(TableId),
+    NoRoute,
+    UrpfFailed,
+}
+
+/// What rules look at.
+pub(crate) struct Subject<'a> {
+    pub(crate) direction: Direction,
+    /// Nothing for one that nobody knows.
+    pub(crate) interface: Option<&'a NetInterface>,
+    pub(crate) tuple: Tuple,
+    /// TCP flags.
+    pub(crate) flags: Option<u8>,
+    /// ICMP type and code.
+    pub(crate) icmp: Option<(u8, u8)>,
+    pub(crate) tos: u8,
+    pub(crate) tag: Option<NameId>,
+}
+
+/// What evaluation counts in and asks.
+pub(crate) struct Ground<'a> {
+    pub(crate) rules: &'a mut Rules,
+    pub(crate) tables: &'a mut Tables,
+    pub(crate) net: &'a Net,
+    pub(crate) env: &'a dyn Env,
+    pub(crate) consulted: &'a mut Consulted,
+}
+
+/// A criterion that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failed {
+    Interface = 0,
+    Direction = 1,
+    Family = 2,
+    Protocol = 3,
+    SourceAddress = 4,
+    DestinationAddress = 5,
+    SourcePort = 6,
+    DestinationPort = 7,
+    /// One that no other rule is skipped by.
+    Other,
+}
+
+/// The first rule from `from` on that matches.
+pub(crate) fn next_match(
+    rules: &[CompiledRule],
+    from: usize,
+    subject: &Subject<'_>,
+    ground: &mut Ground<'_>,
+) -> Option<usize> {
+    let mut at = from;
+    while let Some(rule) = rules.get(at) {
+        ground.rules.count_evaluation(rule.id);
+        match test(rule, subject, ground) {
+            Ok(()) => return Some(at),
+            Err(failed) => {
+                at = rule.skip.get(failed as usize).copied().unwrap_or(at + 1);
+            }
+        }
+    }
+    None
+}
+
+/// Sets the skip steps of a whole list.
+pub(crate) fn set_skip_steps(rules: &mut [CompiledRule]) {
+    for at in (0..rules.len()).rev() {
+        let skip = match (&rules[at], rules.get(at + 1)) {
+            (rule, Some(next)) => {
+                let same = same_criteria(rule, next);
+                std::array::from_fn(|step| if same[step] { next.skip[step] } else { at + 1 })
+            }
+            (_, None) => [at + 1; SKIP_STEPS],
+        };
+        rules[at].skip = skip;
+    }
+}
+
+/// Criteria that two rules share, in the order of [`Failed`].
+fn same_criteria(a: &CompiledRule, b: &CompiledRule) -> [bool; SKIP_STEPS] {
+    let same_address = |a: &CompiledEndpoint, b: &CompiledEndpoint| {
+        a.address == b.address && a.negated == b.negated
+    };
+    [
+        a.interface == b.interface,
+        a.direction == b.direction,
+        a.family == b.family,
+        a.protocol == b.protocol,
+        same_address(&a.source, &b.source),
+        same_address(&a.destination, &b.destination),
+        a.source.port == b.source.port,
+        a.destination.port == b.destination.port,
+    ]
+}
+
+fn test(
+    rule: &CompiledRule,
+    subject: &Subject<'_>,
+    ground: &mut Ground<'_>,
+) -> Result<(), Failed> {
+    test_place(rule, subject)?;
+    let tuple = &subject.tuple;
+    let protocol = tuple.protocol;
+    if !address_matches(&rule.source, tuple.source.address, subject, ground) {
+        return Err(Failed::SourceAddress);
+    }
+    if !address_matches(&rule.destination, tuple.destination.address, subject, ground) {
+        return Err(Failed::DestinationAddress);
+    }
+    if !port_matches(rule.source.port, protocol, tuple.source.port) {
+        return Err(Failed::SourcePort);
+    }
+    if !port_matches(rule.destination.port, protocol, tuple.destination.port) {
+        return Err(Failed::DestinationPort);
+    }
+    if rule_matches_rest(rule, subject, ground.consulted) {
+        Ok(())
+    } else {
+        Err(Failed::Other)
+    }
+}
+
+fn test_place(rule: &CompiledRule, subject: &Subject<'_>) -> Result<(), Failed> {
+    if let Some((name, negated)) = rule.interface
+        && subject.interface.is_some_and(|interface| interface.is_in(name)) == negated
+    {
+        return Err(Failed::Interface);
+    }
+    if rule.direction.is_some_and(|direction| direction != subject.direction) {
+        return Err(Failed::Direction);
+    }
+    if rule.family.is_some_and(|family| family != subject.tuple.family()) {
+        return Err(Failed::Family);
+    }
+    if rule.protocol.is_some_and(|protocol| protocol != subject.tuple.protocol) {
+        return Err(Failed::Protocol);
+    }
+    Ok(())
+}
+
+/// The criteria that are not skipped by.
+fn rule_matches_rest(
+    rule: &CompiledRule,
+    subject: &Subject<'_>,
+    consulted: &mut Consulted,
+) -> bool {
+    !rule.fragment
+        && flags_match(rule, subject, consulted)
+        && icmp_matches(rule, subject, consulted)
+        && tos_matches(rule, subject, consulted)
+        && tag_matches(rule, subject, consulted)
+}
+
+/// `flags` says nothing about packets that are not TCP.
+fn flags_match(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Consulted) -> bool {
+    let (Some(wanted), Some(flags)) = (rule.flags, subject.flags) else {
+        return true;
+    };
+    consulted.tcp_flags = true;
+    flags & wanted.mask == wanted.set
+}
+
+fn icmp_matches(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Consulted) -> bool {
+    let Some(wanted) = rule.icmp else {
+        return true;
+    };
+    consulted.icmp = true;
+    subject.icmp.is_some_and(|(kind, code)| {
+        kind == wanted.kind && wanted.code.is_none_or(|wanted| wanted == code)
+    })
+}
+
+fn tos_matches(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Consulted) -> bool {
+    let Some(wanted) = rule.tos else {
+        return true;
+    };
+    consulted.tos = true;
+    wanted == subject.tos
+}
+
+fn tag_matches(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Consulted) -> bool {
+    let Some((negated, wanted)) = rule.tagged else {
+        return true;
+    };
+    consulted.tag = true;
+    (subject.tag == Some(wanted)) != negated
+}
+
+/// Ports are those of TCP, UDP and SCTP only.
+fn port_matches(wanted: Option<PortMatch>, protocol: Protocol, port: u16) -> bool {
+    wanted.is_none_or(|wanted| protocol.has_ports() && wanted.matches(port))
+}
+
+fn address_matches(
+    endpoint: &CompiledEndpoint,
+    address: IpAddr,
+    subject: &Subject<'_>,
+    ground: &mut Ground<'_>,
+) -> bool {
+    let found = match endpoint.address {
+        CompiledAddress::Any => true,
+        CompiledAddress::Prefix(prefix) => prefix.contains(address),
+        CompiledAddress::Range(first, last) => {
+            Family::of(first) == Family::of(address) && first <= address && address <= last
+        }
+        CompiledAddress::Dynamic(id) => {
+            ground.consulted.interface_addresses = true;
+            ground.net.dynamic_holds(id, address)
+        }
+        CompiledAddress::Table(id) => {
+            ground.consulted.table = true;
+            ground.tables.matches(id, address)
+        }
+        CompiledAddress::NoRoute => {
+            ground.consulted.interface_addresses = true;
+            ground.env.route(address) == RouteLookup::Unreachable
+        }
+        CompiledAddress::UrpfFailed => {
+            ground.consulted.interface_addresses = true;
+            arrives_elsewhere(ground.env.route(address), subject.interface)
+        }
+    };
+    found != endpoint.negated
+}
+
+/// pf.conf(5), `urpf-failed`: the route back to the source does not lead to where the packet
+/// came in.
+fn arrives_elsewhere(route: RouteLookup, interface: Option<&NetInterface>) -> bool {
+    match route {
+        RouteLookup::Unknown => false,
+        RouteLookup::Unreachable => true,
+        RouteLookup::Via(index) => interface.is_none_or(|interface| interface.index != index),
+    }
+}
