@@ -102,6 +102,29 @@ impl Prefix {
         }
     }
 
+    /// The prefix whose addresses are exactly those from `first` to `last`, if there is one.
+    #[must_use]
+    pub fn spanning(first: IpAddr, last: IpAddr) -> Option<Self> {
+        let host_bits = match (first, last) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => 32 - (a.to_bits() ^ b.to_bits()).leading_zeros(),
+            (IpAddr::V6(a), IpAddr::V6(b)) => 128 - (a.to_bits() ^ b.to_bits()).leading_zeros(),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+        };
+        let len = u32::from(Family::of(first).bits()).saturating_sub(host_bits);
+        let prefix = Self::new(first, u8::try_from(len).ok()?)?;
+        let ends = prefix.masked().address() == first && prefix.last() == last;
+        ends.then_some(prefix)
+    }
+
+    /// The last address of the prefix.
+    #[must_use]
+    pub fn last(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(a) => IpAddr::V4(Ipv4Addr::from_bits(a.to_bits() | !mask_v4(self.len))),
+            IpAddr::V6(a) => IpAddr::V6(Ipv6Addr::from_bits(a.to_bits() | !mask_v6(self.len))),
+        }
+    }
+
     /// The address, host bits as given.
     #[must_use]
     pub const fn address(&self) -> IpAddr {

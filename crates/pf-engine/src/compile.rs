@@ -28,20 +28,26 @@ pub(crate) struct Lists {
 impl Lists {
     /// The rules of all lists, each once.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &CompiledRule> {
-        [&self.nat, &self.rdr, &self.binat_out, &self.filter].into_iter().flatten()
+        [&self.nat, &self.rdr, &self.binat_out, &self.filter]
+            .into_iter()
+            .flatten()
     }
 }
 
 impl CompiledRule {
     /// The tables that the rule refers to, each as often as it does.
     pub(crate) fn tables(&self) -> impl Iterator<Item = TableId> {
-        let ends = [&self.source, &self.destination].into_iter().filter_map(|end| {
-            match end.address {
+        let ends = [&self.source, &self.destination]
+            .into_iter()
+            .filter_map(|end| match end.address {
                 CompiledAddress::Table(id) => Some(id),
                 _ => None,
-            }
-        });
-        let pools = [self.nat.as_ref(), self.rdr.as_ref(), self.route.as_ref().map(|(_, p)| p)];
+            });
+        let pools = [
+            self.nat.as_ref(),
+            self.rdr.as_ref(),
+            self.route.as_ref().map(|(_, p)| p),
+        ];
         let targets = pools.into_iter().flatten().flat_map(|pool| &pool.targets);
         ends.chain(targets.filter_map(|target| match target.address {
             TargetAddress::Table(id) => Some(id),
@@ -64,8 +70,10 @@ impl Compiler<'_> {
     /// Installs all rules of `ruleset`.
     pub(crate) fn lists(&mut self, ruleset: Ruleset) -> Lists {
         let binat_out = self.list(ruleset.binat);
-        let mut binat_in: Vec<CompiledRule> =
-            binat_out.iter().filter_map(|rule| self.turned_round(rule)).collect();
+        let mut binat_in: Vec<CompiledRule> = binat_out
+            .iter()
+            .filter_map(|rule| self.turned_round(rule))
+            .collect();
         set_skip_steps(&mut binat_in);
         Lists {
             nat: self.list(ruleset.nat),
@@ -77,8 +85,10 @@ impl Compiler<'_> {
     }
 
     fn list(&mut self, rules: Vec<Rule>) -> Vec<CompiledRule> {
-        let mut compiled: Vec<CompiledRule> =
-            (0u32..).zip(rules).map(|(number, rule)| self.rule(number, rule)).collect();
+        let mut compiled: Vec<CompiledRule> = (0u32..)
+            .zip(rules)
+            .map(|(number, rule)| self.rule(number, rule))
+            .collect();
         set_skip_steps(&mut compiled);
         compiled
     }
@@ -102,14 +112,20 @@ impl Compiler<'_> {
             icmp: rule.icmp,
             tos: rule.tos,
             fragment: rule.fragment,
-            tagged: rule.tagged.as_ref().map(|(no, tag)| (*no, self.names.intern(tag))),
+            tagged: rule
+                .tagged
+                .as_ref()
+                .map(|(no, tag)| (*no, self.names.intern(tag))),
             quick: rule.quick,
             tag: rule.tag.as_ref().map(|tag| self.names.intern(tag)),
             allow_options: rule.allow_options,
             keep: self.keep(&rule),
             nat: rule.nat.as_ref().map(|pool| self.pool(pool)),
             rdr: rule.rdr.as_ref().map(|pool| self.pool(pool)),
-            route: rule.route.as_ref().map(|route| (route.kind, self.pool(&route.pool))),
+            route: rule
+                .route
+                .as_ref()
+                .map(|route| (route.kind, self.pool(&route.pool))),
             skip: [0; SKIP_STEPS],
             id: self.rules.install(rule, number, tables),
         }
@@ -163,7 +179,11 @@ impl Compiler<'_> {
 
     fn pool(&mut self, pool: &Pool) -> CompiledPool {
         CompiledPool {
-            targets: pool.targets.iter().filter_map(|target| self.target(target)).collect(),
+            targets: pool
+                .targets
+                .iter()
+                .filter_map(|target| self.target(target))
+                .collect(),
             kind: pool.kind,
             sticky: pool.sticky,
             static_port: pool.static_port,
@@ -181,7 +201,10 @@ impl Compiler<'_> {
             Address::NoRoute | Address::UrpfFailed => return None,
         };
         Some(Target {
-            interface: target.interface.as_ref().map(|name| self.names.intern(name)),
+            interface: target
+                .interface
+                .as_ref()
+                .map(|name| self.names.intern(name)),
             address,
         })
     }

@@ -1,13 +1,34 @@
 //! The engine: installed ruleset, states, tables and counters behind one `handle_packet`.
 
-use std::net::IpAddr;
+mod answer;
+mod control;
+mod errors;
+mod expire;
+mod install;
+mod leave;
+mod open;
+mod packet;
+mod tables;
+mod test;
+mod translate;
+mod views;
 
-use crate::addr::{Prefix, Protocol};
-use crate::counters::Traffic;
-use crate::decision::{Decision, Hook, Packet, StateId};
+use std::sync::Arc;
+
+use crate::addr::Prefix;
+use crate::compile::Lists;
+use crate::decision::{Decision, DropReason, Hook, Packet, StateId};
 use crate::env::Env;
-use crate::rule::{Direction, Rule, Timeouts};
-use crate::ruleset::{Limit, Options, Ruleset, TableEntry};
+use crate::installed::Rules;
+use crate::lifetime::Lifetimes;
+use crate::names::Names;
+use crate::net::Net;
+use crate::norm::{Reassembler, ReassemblyOptions};
+use crate::rule::{Timeout, Timeouts};
+use crate::ruleset::{Dialect, Limit, Options, Ruleset, TableEntry};
+use crate::source::SourceNodes;
+use crate::state::{State, StateTable};
+use crate::table::Tables;
 use crate::time::Instant;
 use crate::view::{InstalledRule, StateView, Status, TableView};
 
@@ -72,13 +93,73 @@ pub struct ReplaceOutcome {
 
 /// The packet filter.
 #[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    config: EngineConfig,
+    /// The latest moment it was told of.
+    now: Instant,
+    enabled: bool,
+    enabled_since: Option<Instant>,
+    disabled_since: Option<Instant>,
+    epoch: u64,
+    dialect: Dialect,
+    options: Options,
+    timeouts: Timeouts,
+    lists: Arc<Lists>,
+    rules: Rules,
+    tables: Tables,
+    names: Names,
+    net: Net,
+    states: StateTable,
+    next_state: u64,
+    sources: SourceNodes,
+    fragments: Reassembler,
+    counters: Counters,
+    sweep: expire::Sweep,
+}
+
+/// What `pfctl -si` counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    searches: u64,
+    inserts: u64,
+    removals: u64,
+    reasons: [u64; DropReason::ALL.len()],
+}
+
+impl Counters {
+    fn count(&mut self, reason: DropReason) {
+        if let Some(counter) = self.reasons.get_mut(reason as usize) {
+            *counter = counter.wrapping_add(1);
+        }
+    }
+}
 
 impl Engine {
     /// A disabled engine with an empty ruleset.
     #[must_use]
     pub fn new(now: Instant, config: EngineConfig) -> Self {
-        todo!()
+        Self {
+            config,
+            now,
+            enabled: false,
+            enabled_since: None,
+            disabled_since: None,
+            epoch: 0,
+            dialect: Dialect::default(),
+            options: Options::default(),
+            timeouts: Timeouts::default(),
+            lists: Arc::default(),
+            rules: Rules::default(),
+            tables: Tables::default(),
+            names: Names::default(),
+            net: Net::default(),
+            states: StateTable::new(config.hash_key),
+            next_state: 0,
+            sources: SourceNodes::default(),
+            fragments: Reassembler::new(),
+            counters: Counters::default(),
+            sweep: expire::Sweep::new(now),
+        }
     }
 
     /// Installs `ruleset` in place of the one before. Atomic; states, their rules and counters
@@ -87,19 +168,28 @@ impl Engine {
     /// # Errors
     /// When the tables exceed `table-entries`; then nothing has changed.
     pub fn install(&mut self, now: Instant, ruleset: Ruleset) -> Result<(), TableError> {
-        todo!()
+        self.now = now;
+        self.install_ruleset(ruleset)
     }
 
     /// `pfctl -e`/`-d`. Returns whether that changed anything. While disabled every packet
     /// passes and nothing is counted or tracked.
     pub fn set_enabled(&mut self, now: Instant, enabled: bool) -> bool {
-        todo!()
+        self.now = now;
+        if self.enabled == enabled {
+            return false;
+        }
+        self.enabled = enabled;
+        self.enabled_since = enabled.then_some(now);
+        self.disabled_since = (!enabled).then_some(now);
+        self.advance_epoch();
+        true
     }
 
     /// Ruleset epoch: moves on with every change that can change a stateless decision.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        todo!()
+        self.epoch
     }
 
     /// Decides about one packet at one hook and rewrites it in place.
@@ -110,120 +200,145 @@ impl Engine {
         packet: &mut Packet,
         env: &mut dyn Env,
     ) -> Decision {
-        todo!()
+        self.now = now;
+        self.decide(hook, packet, env)
     }
 
     /// Tells the engine that interfaces or addresses changed.
     pub fn handle_interface_change(&mut self) {
-        todo!()
+        self.net.invalidate();
+        self.advance_epoch();
     }
 
     /// Expires states, fragments and source nodes. Harmless to call too often.
     pub fn handle_timeout(&mut self, now: Instant) {
-        todo!()
+        self.now = now;
+        self.expire();
     }
 
     /// When [`Engine::handle_timeout`] wants to be called next, if ever.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.next_expiry()
     }
 
-    /// Dialect and options of the installed ruleset.
+    /// Options of the installed ruleset.
     #[must_use]
     pub fn options(&self) -> &Options {
-        todo!()
+        &self.options
     }
 
     /// Dialect of the installed ruleset.
     #[must_use]
-    pub fn dialect(&self) -> crate::ruleset::Dialect {
-        todo!()
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// The installed rules of one list, in order, with their counters.
     pub fn rules(&self, list: RuleList) -> impl Iterator<Item = InstalledRule<'_>> {
-        std::iter::from_fn(|| todo!())
+        self.rule_views(list)
     }
 
     /// `pfctl -z`: zeroes the counters of all rules.
     pub fn clear_rule_counters(&mut self) {
-        todo!()
+        self.rules.clear_counters();
     }
 
     /// All states, in the order of their numbers. `now` tells age and expiry.
     pub fn states(&self, now: Instant) -> impl Iterator<Item = StateView<'_>> {
-        std::iter::from_fn(|| todo!())
+        self.state_views(StateId(0), now)
     }
 
     /// The states whose number is `from` or above, in order: a long listing made in pieces.
-    /// Getting to the first of them must not cost a walk over those before it.
-    pub fn states_from(
-        &self,
-        from: StateId,
-        now: Instant,
-    ) -> impl Iterator<Item = StateView<'_>> {
-        std::iter::from_fn(|| todo!())
+    /// Getting to the first of them does not cost a walk over those before it.
+    pub fn states_from(&self, from: StateId, now: Instant) -> impl Iterator<Item = StateView<'_>> {
+        self.state_views(from, now)
     }
 
     /// Number of states.
     #[must_use]
     pub fn state_count(&self) -> usize {
-        todo!()
+        self.states.len()
     }
 
     /// `pfctl -k`. Returns how many states were killed.
     pub fn kill_states(&mut self, filter: KillFilter) -> usize {
-        todo!()
+        self.remove_states(|state| control::is_wanted(state, filter))
     }
 
     /// `pfctl -F states`. Returns how many states were removed.
     pub fn flush_states(&mut self) -> usize {
-        todo!()
+        self.remove_states(|_| true)
     }
 
     /// `pfctl -F rules`: removes the filter rules; states stay.
     pub fn flush_rules(&mut self) {
-        todo!()
+        let lists = Lists {
+            filter: Vec::new(),
+            ..Lists::clone(&self.lists)
+        };
+        self.replace_lists(lists);
     }
 
     /// `pfctl -F nat`: removes the translation rules of the old grammar; states stay.
     pub fn flush_nat(&mut self) {
-        todo!()
+        let lists = Lists {
+            filter: self.lists.filter.clone(),
+            ..Lists::default()
+        };
+        self.replace_lists(lists);
     }
 
     /// `pfctl -F info`: zeroes the counters of [`Engine::status`].
     pub fn clear_status(&mut self, now: Instant) {
-        todo!()
+        self.now = now;
+        self.counters = Counters::default();
     }
 
     /// What `pfctl -si` prints.
     #[must_use]
     pub fn status(&self) -> Status {
-        todo!()
+        Status {
+            enabled_since: self.enabled_since,
+            disabled_since: self.disabled_since,
+            host_id: self.config.creator_id,
+            states: self.states.len(),
+            searches: self.counters.searches,
+            inserts: self.counters.inserts,
+            removals: self.counters.removals,
+            fragments: self.fragments.fragments(),
+            reasons: self.counters.reasons,
+        }
     }
 
     /// Timeouts in force.
     #[must_use]
     pub fn timeouts(&self) -> &Timeouts {
-        todo!()
+        &self.timeouts
     }
 
     /// A limit in force.
     #[must_use]
     pub fn limit(&self, limit: Limit) -> u32 {
-        todo!()
+        let set = self
+            .options
+            .limits
+            .iter()
+            .rev()
+            .find(|(name, _)| *name == limit);
+        set.map_or(limit.default_value(), |(_, value)| *value)
     }
 
     /// All tables, in the order of their names.
     pub fn tables(&self) -> impl Iterator<Item = TableView<'_>> {
-        std::iter::from_fn(|| todo!())
+        self.tables.iter().map(crate::table::Table::view)
     }
 
     /// One table.
     #[must_use]
     pub fn table(&self, name: &str) -> Option<TableView<'_>> {
-        todo!()
+        let table = self.tables.get(self.tables.find(name)?)?;
+        Some(table.view())
     }
 
     /// `pfctl -t name -T add`. Creates the table (persistent) when there is none, as pfctl does.
@@ -237,7 +352,8 @@ impl Engine {
         name: &str,
         entries: &[TableEntry],
     ) -> Result<usize, TableError> {
-        todo!()
+        self.now = now;
+        self.add_to_table(name, entries)
     }
 
     /// `pfctl -t name -T delete`. Returns how many addresses were in it.
@@ -249,7 +365,9 @@ impl Engine {
         name: &str,
         entries: &[TableEntry],
     ) -> Result<usize, TableError> {
-        todo!()
+        let deleted = self.changeable_table(name)?.delete(entries);
+        self.advance_epoch();
+        Ok(deleted)
     }
 
     /// `pfctl -t name -T replace`.
@@ -262,7 +380,8 @@ impl Engine {
         name: &str,
         entries: &[TableEntry],
     ) -> Result<ReplaceOutcome, TableError> {
-        todo!()
+        self.now = now;
+        self.replace_table(name, entries)
     }
 
     /// `pfctl -t name -T flush`. Returns how many addresses it had.
@@ -270,7 +389,9 @@ impl Engine {
     /// # Errors
     /// When there is no such table or it is constant.
     pub fn table_flush(&mut self, name: &str) -> Result<usize, TableError> {
-        todo!()
+        let flushed = self.changeable_table(name)?.flush();
+        self.advance_epoch();
+        Ok(flushed)
     }
 
     /// `pfctl -t name -T test`: whether the table holds `address`, negation applied.
@@ -278,12 +399,59 @@ impl Engine {
     /// # Errors
     /// When there is no such table.
     pub fn table_test(&self, name: &str, address: Prefix) -> Result<bool, TableError> {
-        todo!()
+        let id = self.tables.find(name).ok_or(TableError::NoSuchTable)?;
+        let table = self.tables.get(id).ok_or(TableError::NoSuchTable)?;
+        Ok(table.holds_prefix(address))
     }
 
     /// `pfctl -F Tables`: empties and removes all tables that no rule refers to, empties the
     /// others. Returns how many were removed.
     pub fn flush_tables(&mut self) -> usize {
-        todo!()
+        self.flush_all_tables()
+    }
+
+    fn advance_epoch(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    fn lifetimes(&self) -> Lifetimes<'_> {
+        Lifetimes {
+            now: self.now,
+            timeouts: &self.timeouts,
+            rules: &self.rules,
+            states: self.states.len(),
+        }
+    }
+
+    fn reassembly_options(&self) -> ReassemblyOptions {
+        ReassemblyOptions {
+            limit: self.limit(Limit::Frags),
+            timeout: self.timeouts.duration(Timeout::Frag),
+            no_df: false,
+        }
+    }
+
+    /// Removes a state with its references.
+    fn remove_state(&mut self, slot: u32) {
+        let Some(state) = self.states.remove(slot) else {
+            return;
+        };
+        self.counters.removals = self.counters.removals.wrapping_add(1);
+        self.release_references(state);
+    }
+
+    fn release_references(&mut self, state: State) {
+        let rules = state
+            .rule
+            .into_iter()
+            .chain(state.translation_rule)
+            .chain(state.match_rules);
+        for rule in rules {
+            self.rules.release(rule);
+        }
+        let keep = self.timeouts.duration(Timeout::SrcTrack);
+        for source in state.sources {
+            self.sources.release(self.now, source, keep);
+        }
     }
 }

@@ -13,9 +13,7 @@ use crate::key::Tuple;
 use crate::names::NameId;
 use crate::net::{DynamicId, Net, NetInterface};
 use crate::pool::CompiledPool;
-use crate::rule::{
-    BlockReply, Direction, FlagsMatch, IcmpMatch, PortMatch, RouteKind, StateMode,
-};
+use crate::rule::{BlockReply, Direction, FlagsMatch, IcmpMatch, PortMatch, RouteKind, StateMode};
 use crate::table::{TableId, Tables};
 
 /// Number of criteria that can be skipped by.
@@ -182,18 +180,19 @@ fn same_criteria(a: &CompiledRule, b: &CompiledRule) -> [bool; SKIP_STEPS] {
     ]
 }
 
-fn test(
-    rule: &CompiledRule,
-    subject: &Subject<'_>,
-    ground: &mut Ground<'_>,
-) -> Result<(), Failed> {
+fn test(rule: &CompiledRule, subject: &Subject<'_>, ground: &mut Ground<'_>) -> Result<(), Failed> {
     test_place(rule, subject)?;
     let tuple = &subject.tuple;
     let protocol = tuple.protocol;
     if !address_matches(&rule.source, tuple.source.address, subject, ground) {
         return Err(Failed::SourceAddress);
     }
-    if !address_matches(&rule.destination, tuple.destination.address, subject, ground) {
+    if !address_matches(
+        &rule.destination,
+        tuple.destination.address,
+        subject,
+        ground,
+    ) {
         return Err(Failed::DestinationAddress);
     }
     if !port_matches(rule.source.port, protocol, tuple.source.port) {
@@ -211,17 +210,29 @@ fn test(
 
 fn test_place(rule: &CompiledRule, subject: &Subject<'_>) -> Result<(), Failed> {
     if let Some((name, negated)) = rule.interface
-        && subject.interface.is_some_and(|interface| interface.is_in(name)) == negated
+        && subject
+            .interface
+            .is_some_and(|interface| interface.is_in(name))
+            == negated
     {
         return Err(Failed::Interface);
     }
-    if rule.direction.is_some_and(|direction| direction != subject.direction) {
+    if rule
+        .direction
+        .is_some_and(|direction| direction != subject.direction)
+    {
         return Err(Failed::Direction);
     }
-    if rule.family.is_some_and(|family| family != subject.tuple.family()) {
+    if rule
+        .family
+        .is_some_and(|family| family != subject.tuple.family())
+    {
         return Err(Failed::Family);
     }
-    if rule.protocol.is_some_and(|protocol| protocol != subject.tuple.protocol) {
+    if rule
+        .protocol
+        .is_some_and(|protocol| protocol != subject.tuple.protocol)
+    {
         return Err(Failed::Protocol);
     }
     Ok(())

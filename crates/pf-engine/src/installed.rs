@@ -48,7 +48,10 @@ impl Entry {
     /// The rule's own value of a timeout.
     pub(crate) fn timeout(&self, timeout: Timeout) -> Option<u32> {
         let own = &self.rule.state_options.timeouts;
-        own.iter().rev().find(|(name, _)| *name == timeout).map(|(_, value)| *value)
+        own.iter()
+            .rev()
+            .find(|(name, _)| *name == timeout)
+            .map(|(_, value)| *value)
     }
 }
 

@@ -5,6 +5,23 @@
 
 #![forbid(unsafe_code)]
 
+mod compile;
+mod evaluate;
+mod installed;
+mod key;
+mod lifetime;
+mod names;
+mod nat;
+mod net;
+mod pool;
+mod route;
+mod slab;
+mod source;
+mod state;
+mod table;
+mod tcp;
+mod track;
+
 pub mod addr;
 pub mod counters;
 pub mod decision;

@@ -12,7 +12,11 @@ use crate::time::Instant;
 /// at 60 % of it and would reach zero at 120 % (pf.conf(5), `set timeout`).
 pub(crate) fn timeouts(options: &Options) -> Timeouts {
     let mut timeouts = Timeouts::default();
-    let states = options.limits.iter().rev().find(|(limit, _)| *limit == Limit::States);
+    let states = options
+        .limits
+        .iter()
+        .rev()
+        .find(|(limit, _)| *limit == Limit::States);
     if let Some((_, limit)) = states {
         timeouts.set(Timeout::AdaptiveStart, limit / 10 * 6);
         timeouts.set(Timeout::AdaptiveEnd, limit / 10 * 12);
@@ -37,7 +41,10 @@ impl Lifetimes<'_> {
     /// When `state` expires if nothing more comes.
     pub(crate) fn end(&self, state: &State) -> Instant {
         let rule = state.rule.and_then(|id| self.rules.get(id));
-        let own = |timeout| rule.and_then(|rule| rule.timeout(timeout)).filter(|value| *value > 0);
+        let own = |timeout| {
+            rule.and_then(|rule| rule.timeout(timeout))
+                .filter(|value| *value > 0)
+        };
         let seconds = own(state.timeout).unwrap_or(self.timeouts.value(state.timeout));
         let (start, end, states) = match own(Timeout::AdaptiveStart) {
             Some(start) => {

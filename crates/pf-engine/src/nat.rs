@@ -50,7 +50,9 @@ impl Ports {
             Self::Keep => is_free(own).then_some(own),
             Self::Range(low, high) => {
                 let start = draw(low, high, random);
-                (start..=high).chain((low..start).rev()).find(|port| is_free(*port))
+                (start..=high)
+                    .chain((low..start).rev())
+                    .find(|port| is_free(*port))
             }
         }
     }
@@ -117,8 +119,17 @@ mod tests {
     fn redirections_move_ports_as_the_rule_says() {
         let range = Some(PortMatch::Range(8000, 8099));
         assert_eq!(redirected_port(None, range, 8010), 8010);
-        assert_eq!(redirected_port(Some(PoolPorts::Single(80)), range, 8010), 80);
-        assert_eq!(redirected_port(Some(PoolPorts::Offset(9000)), range, 8010), 9010);
-        assert_eq!(redirected_port(Some(PoolPorts::Range(80, 84)), range, 8007), 82);
+        assert_eq!(
+            redirected_port(Some(PoolPorts::Single(80)), range, 8010),
+            80
+        );
+        assert_eq!(
+            redirected_port(Some(PoolPorts::Offset(9000)), range, 8010),
+            9010
+        );
+        assert_eq!(
+            redirected_port(Some(PoolPorts::Range(80, 84)), range, 8007),
+            82
+        );
     }
 }

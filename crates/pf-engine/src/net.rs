@@ -51,8 +51,14 @@ impl NetInterface {
     /// The first address of `family` that others can reach: no IPv6 link-local one if there is
     /// another.
     pub(crate) fn address(&self, family: Family) -> Option<IpAddr> {
-        let mut own = self.addresses.iter().map(|a| a.address).filter(|a| Family::of(*a) == family);
-        own.clone().find(|a| !is_link_local(*a)).or_else(|| own.next())
+        let mut own = self
+            .addresses
+            .iter()
+            .map(|a| a.address)
+            .filter(|a| Family::of(*a) == family);
+        own.clone()
+            .find(|a| !is_link_local(*a))
+            .or_else(|| own.next())
     }
 }
 
@@ -71,10 +77,14 @@ impl Net {
 
     /// The number of `address`, given now if it has none.
     pub(crate) fn register(&mut self, address: &DynamicAddress) -> DynamicId {
-        let at = self.dynamics.iter().position(|known| known == address).unwrap_or_else(|| {
-            self.dynamics.push(address.clone());
-            self.dynamics.len() - 1
-        });
+        let at = self
+            .dynamics
+            .iter()
+            .position(|known| known == address)
+            .unwrap_or_else(|| {
+                self.dynamics.push(address.clone());
+                self.dynamics.len() - 1
+            });
         self.fresh = false;
         DynamicId(u32::try_from(at).unwrap_or(u32::MAX))
     }
@@ -91,7 +101,11 @@ impl Net {
         if self.fresh && (self.interface(wanted).is_some() || env.interface(wanted).is_none()) {
             return;
         }
-        self.interfaces = env.interfaces().iter().map(|i| resolve(names, skip, i)).collect();
+        self.interfaces = env
+            .interfaces()
+            .iter()
+            .map(|i| resolve(names, skip, i))
+            .collect();
         self.interfaces.sort_by_key(|interface| interface.index);
         self.by_name = vec![None; names.len()];
         for (at, interface) in (0u32..).zip(&self.interfaces) {
@@ -99,13 +113,19 @@ impl Net {
                 *place = Some(at);
             }
         }
-        self.resolved =
-            self.dynamics.iter().map(|d| resolve_dynamic(d, env.interfaces())).collect();
+        self.resolved = self
+            .dynamics
+            .iter()
+            .map(|d| resolve_dynamic(d, env.interfaces()))
+            .collect();
         self.fresh = true;
     }
 
     pub(crate) fn interface(&self, index: IfIndex) -> Option<&NetInterface> {
-        let at = self.interfaces.binary_search_by_key(&index, |i| i.index).ok()?;
+        let at = self
+            .interfaces
+            .binary_search_by_key(&index, |i| i.index)
+            .ok()?;
         self.interfaces.get(at)
     }
 
@@ -130,7 +150,9 @@ impl Net {
 
     /// Whether `address` is one of those that `id` stands for.
     pub(crate) fn dynamic_holds(&self, id: DynamicId, address: IpAddr) -> bool {
-        self.dynamic(id).iter().any(|entry| entry.prefix.contains(address))
+        self.dynamic(id)
+            .iter()
+            .any(|entry| entry.prefix.contains(address))
     }
 }
 
@@ -175,7 +197,9 @@ fn addresses_of<'a>(
         }
         let family = usize::from(address.family() == Family::Inet6);
         !is_link_local(address.address)
-            && seen.get_mut(family).is_some_and(|seen| !std::mem::replace(seen, true))
+            && seen
+                .get_mut(family)
+                .is_some_and(|seen| !std::mem::replace(seen, true))
     })
 }
 
@@ -189,8 +213,13 @@ fn part_of(dynamic: &DynamicAddress, address: &InterfaceAddress) -> Option<Prefi
         DynamicPart::Broadcast => address.broadcast?,
         DynamicPart::Peer => address.peer?,
     };
-    let len = dynamic.prefix_len.filter(|len| *len <= Family::of(host).bits());
-    Some(len.and_then(|len| Prefix::new(host, len)).map_or(Prefix::host(host), |p| p.masked()))
+    let len = dynamic
+        .prefix_len
+        .filter(|len| *len <= Family::of(host).bits());
+    Some(
+        len.and_then(|len| Prefix::new(host, len))
+            .map_or(Prefix::host(host), |p| p.masked()),
+    )
 }
 
 /// IPv6 link-local, `fe80::/10` (RFC 4291, section 2.5.6).

@@ -97,7 +97,9 @@ impl Block {
             absent: false,
             family: prefix.family(),
             first: to_bits(prefix.address()),
-            last: 1u128.checked_shl(host_bits).map_or(u128::MAX, |size| size.wrapping_sub(1)),
+            last: 1u128
+                .checked_shl(host_bits)
+                .map_or(u128::MAX, |size| size.wrapping_sub(1)),
         }
     }
 
@@ -174,7 +176,10 @@ impl Chooser<'_> {
         let mut next = self.blocks().enumerate().skip(cursor.block);
         let (at, block, offset) = match next.next() {
             Some((at, block)) if cursor.offset <= block.last => (at, block, cursor.offset),
-            Some(_) => next.next().map(|(at, block)| (at, block, 0)).or_else(|| self.start())?,
+            Some(_) => next
+                .next()
+                .map(|(at, block)| (at, block, 0))
+                .or_else(|| self.start())?,
             None => self.start()?,
         };
         *cursor = if offset >= block.last {
@@ -204,7 +209,9 @@ impl Chooser<'_> {
 
     fn random(&self, random: &mut dyn FnMut() -> u32) -> Option<Choice> {
         let mut draw = || {
-            (0..4).fold(0u128, |bits, _| bits.wrapping_shl(32) | u128::from(random()))
+            (0..4).fold(0u128, |bits, _| {
+                bits.wrapping_shl(32) | u128::from(random())
+            })
         };
         let which = draw();
         let offset = draw();
@@ -257,8 +264,12 @@ impl Chooser<'_> {
         let dynamic = dynamic.into_iter().flatten().map(|entry| entry.prefix);
         // A link-local address is of no use behind this link (RFC 4291, section 2.5.6).
         let dynamic = dynamic.filter(|prefix| !is_link_local(prefix.address()));
-        let table = table.into_iter().flat_map(|table| table.prefixes().iter().copied());
-        let prefixes = dynamic.chain(table).map(move |p| Block::of_prefix(interface, p));
+        let table = table
+            .into_iter()
+            .flat_map(|table| table.prefixes().iter().copied());
+        let prefixes = dynamic
+            .chain(table)
+            .map(move |p| Block::of_prefix(interface, p));
         single.into_iter().chain(prefixes)
     }
 }
@@ -272,9 +283,7 @@ fn to_bits(address: IpAddr) -> u128 {
 
 fn from_bits(family: Family, bits: u128) -> IpAddr {
     match family {
-        Family::Inet => {
-            IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or(u32::MAX)))
-        }
+        Family::Inet => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or(u32::MAX))),
         Family::Inet6 => IpAddr::V6(Ipv6Addr::from_bits(bits)),
     }
 }
@@ -328,10 +337,14 @@ mod tests {
 
     #[test]
     fn round_robin_takes_each_address_of_each_block_in_turn() {
-        let pool = pool(PoolKind::RoundRobin, &["192.0.2.8/31", "2001:db8::1", "192.0.2.20"]);
+        let pool = pool(
+            PoolKind::RoundRobin,
+            &["192.0.2.8/31", "2001:db8::1", "192.0.2.20"],
+        );
         let mut cursor = Cursor::default();
-        let taken: Vec<String> =
-            (0..4).filter_map(|_| take(&pool, &mut cursor, "10.0.0.1")).collect();
+        let taken: Vec<String> = (0..4)
+            .filter_map(|_| take(&pool, &mut cursor, "10.0.0.1"))
+            .collect();
         assert_eq!(taken, ["192.0.2.8", "192.0.2.9", "192.0.2.20", "192.0.2.8"]);
     }
 
@@ -342,12 +355,18 @@ mod tests {
             offset: 99,
         };
         let pool = pool(PoolKind::RoundRobin, &["192.0.2.1", "192.0.2.2"]);
-        assert_eq!(take(&pool, &mut cursor, "10.0.0.1").as_deref(), Some("192.0.2.1"));
+        assert_eq!(
+            take(&pool, &mut cursor, "10.0.0.1").as_deref(),
+            Some("192.0.2.1")
+        );
         let mut cursor = Cursor {
             block: 0,
             offset: 99,
         };
-        assert_eq!(take(&pool, &mut cursor, "10.0.0.1").as_deref(), Some("192.0.2.2"));
+        assert_eq!(
+            take(&pool, &mut cursor, "10.0.0.1").as_deref(),
+            Some("192.0.2.2")
+        );
     }
 
     #[test]
@@ -359,7 +378,10 @@ mod tests {
 
     #[test]
     fn source_hash_gives_a_source_the_same_address_and_sources_different_ones() {
-        let pool = pool(PoolKind::SourceHash { key: [1, 2, 3, 4] }, &["192.0.2.0/28", "198.51.100.0/28"]);
+        let pool = pool(
+            PoolKind::SourceHash { key: [1, 2, 3, 4] },
+            &["192.0.2.0/28", "198.51.100.0/28"],
+        );
         let of = |source: &str| take(&pool, &mut Cursor::default(), source).unwrap();
         assert_eq!(of("10.0.0.1"), of("10.0.0.1"));
         let all: std::collections::BTreeSet<String> =
@@ -375,7 +397,13 @@ mod tests {
 
     #[test]
     fn a_pool_without_an_address_of_the_family_gives_none() {
-        for kind in [PoolKind::Single, PoolKind::Bitmask, PoolKind::Random, PoolKind::RoundRobin, PoolKind::SourceHash { key: [0; 4] }] {
+        for kind in [
+            PoolKind::Single,
+            PoolKind::Bitmask,
+            PoolKind::Random,
+            PoolKind::RoundRobin,
+            PoolKind::SourceHash { key: [0; 4] },
+        ] {
             let pool = pool(kind, &["192.0.2.1"]);
             assert_eq!(take(&pool, &mut Cursor::default(), "2001:db8::1"), None);
         }

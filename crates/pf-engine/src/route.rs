@@ -18,8 +18,6 @@ pub(crate) struct NextHop {
 pub(crate) const fn is_routable(destination: IpAddr) -> bool {
     match destination {
         IpAddr::V4(a) => !a.is_multicast() && !a.is_broadcast() && !a.is_unspecified(),
-        IpAddr::V6(a) => {
-            !a.is_multicast() && !a.is_unspecified() && !a.is_unicast_link_local()
-        }
+        IpAddr::V6(a) => !a.is_multicast() && !a.is_unspecified() && !a.is_unicast_link_local(),
     }
 }

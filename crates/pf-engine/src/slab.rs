@@ -56,11 +56,15 @@ impl<T> Slab<T> {
 
     /// The values with their numbers, in the order of the numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0u32..).zip(&self.slots).filter_map(|(slot, value)| Some((slot, value.as_ref()?)))
+        (0u32..)
+            .zip(&self.slots)
+            .filter_map(|(slot, value)| Some((slot, value.as_ref()?)))
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
-        (0u32..).zip(&mut self.slots).filter_map(|(slot, value)| Some((slot, value.as_mut()?)))
+        (0u32..)
+            .zip(&mut self.slots)
+            .filter_map(|(slot, value)| Some((slot, value.as_mut()?)))
     }
 }
 

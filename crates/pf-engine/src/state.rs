@@ -9,7 +9,6 @@ use siphasher::sip::SipHasher13;
 
 use crate::addr::Protocol;
 use crate::decision::{EtherAddresses, StateId};
-use crate::env::IfIndex;
 use crate::installed::RuleId;
 use crate::key::StateKey;
 use crate::names::NameId;
@@ -30,7 +29,6 @@ pub(crate) struct State {
     /// The interface it is bound to; nothing for a floating one.
     pub(crate) bound: Option<NameId>,
     pub(crate) origin: NameId,
-    pub(crate) origin_index: IfIndex,
     /// The filter rule that made it; nothing for the implicit pass.
     pub(crate) rule: Option<RuleId>,
     /// The translation rule of the old grammar.
@@ -70,7 +68,11 @@ impl State {
     /// Counts a packet: index 0 goes in the direction of the opener.
     pub(crate) fn count(&mut self, direction: Direction, bytes: u64) {
         let [forward, reply] = &mut self.traffic;
-        let count = if direction == self.direction { forward } else { reply };
+        let count = if direction == self.direction {
+            forward
+        } else {
+            reply
+        };
         count.packets = count.packets.wrapping_add(1);
         count.bytes = count.bytes.wrapping_add(bytes);
     }
@@ -94,7 +96,8 @@ impl State {
 
     /// Whether the state covers packets at `interface`.
     pub(crate) fn covers(&self, interface: NameId) -> bool {
-        self.bound.is_none_or(|bound| bound == interface || self.origin == interface)
+        self.bound
+            .is_none_or(|bound| bound == interface || self.origin == interface)
     }
 
     /// Where a packet that goes in `direction` is routed: `route-to` for the opener's packets,
@@ -189,7 +192,9 @@ impl StateTable {
 
     /// The states numbered `from` or above, in order.
     pub(crate) fn iter_from(&self, from: StateId) -> impl Iterator<Item = (u32, &State)> {
-        self.by_id.range(from..).filter_map(|(_, slot)| Some((*slot, self.get(*slot)?)))
+        self.by_id
+            .range(from..)
+            .filter_map(|(_, slot)| Some((*slot, self.get(*slot)?)))
     }
 
     /// The first state that packets with `key` going in `direction` meet and that `wanted` wants.
@@ -199,7 +204,8 @@ impl StateTable {
         key: &StateKey,
         wanted: impl Fn(&State) -> bool,
     ) -> Option<u32> {
-        self.chain(direction, key).find(|slot| self.get(*slot).is_some_and(&wanted))
+        self.chain(direction, key)
+            .find(|slot| self.get(*slot).is_some_and(&wanted))
     }
 
     /// The states that stand in the way of `state`: the same key, direction and interface. Those
@@ -297,7 +303,11 @@ impl StateTable {
 
     /// Bound states go before floating ones, so that they win.
     fn link(&mut self, side: Direction, key: StateKey, slot: u32, floating: bool) {
-        let last = if floating { self.chain(side, &key).last() } else { None };
+        let last = if floating {
+            self.chain(side, &key).last()
+        } else {
+            None
+        };
         if let Some(last) = last {
             self.set_next(side, last, Some(slot));
         } else {
@@ -311,7 +321,9 @@ impl StateTable {
             return;
         };
         let after = self.next(side, slot);
-        let previous = self.chain(side, &key).find(|other| self.next(side, *other) == Some(slot));
+        let previous = self
+            .chain(side, &key)
+            .find(|other| self.next(side, *other) == Some(slot));
         match (previous, after) {
             (Some(previous), _) => self.set_next(side, previous, after),
             (None, Some(after)) => {

@@ -52,8 +52,12 @@ impl Tables {
 
     /// Removes the tables that `doomed` names; returns their numbers.
     pub(crate) fn remove_where(&mut self, doomed: impl Fn(&Table) -> bool) -> Vec<TableId> {
-        let ids: Vec<TableId> =
-            self.slab.iter().filter(|(_, t)| doomed(t)).map(|(slot, _)| TableId(slot)).collect();
+        let ids: Vec<TableId> = self
+            .slab
+            .iter()
+            .filter(|(_, t)| doomed(t))
+            .map(|(slot, _)| TableId(slot))
+            .collect();
         for id in &ids {
             if let Some(table) = self.slab.remove(id.0) {
                 self.names.remove(&table.name);
@@ -69,6 +73,13 @@ impl Tables {
         }
     }
 
+    /// Empties all tables.
+    pub(crate) fn flush_contents(&mut self) {
+        for (_, table) in self.slab.iter_mut() {
+            table.flush();
+        }
+    }
+
     /// Addresses in all tables together, what `set limit table-entries` bounds.
     pub(crate) fn total_entries(&self) -> usize {
         self.slab.iter().map(|(_, table)| table.entries.len()).sum()
@@ -80,7 +91,11 @@ impl Tables {
             return false;
         };
         let found = table.holds(address);
-        let counter = if found { &mut table.matches } else { &mut table.misses };
+        let counter = if found {
+            &mut table.matches
+        } else {
+            &mut table.misses
+        };
         *counter = counter.wrapping_add(1);
         found
     }
@@ -143,10 +158,6 @@ impl Table {
         self.entries.len()
     }
 
-    pub(crate) fn is_constant(&self) -> bool {
-        self.constant
-    }
-
     pub(crate) fn is_persistent(&self) -> bool {
         self.persist
     }
@@ -168,22 +179,32 @@ impl Table {
 
     /// Whether the longest prefix around `address` is in the table and not negated.
     pub(crate) fn holds(&self, address: IpAddr) -> bool {
-        self.entries.longest(address).is_some_and(|negated| !negated)
+        self.entries
+            .longest(address)
+            .is_some_and(|negated| !negated)
     }
 
     /// `pfctl -T test`: a network is in the table if a prefix at least as short holds it all.
     pub(crate) fn holds_prefix(&self, prefix: Prefix) -> bool {
-        self.entries.covering(prefix).is_some_and(|negated| !negated)
+        self.entries
+            .covering(prefix)
+            .is_some_and(|negated| !negated)
     }
 
     pub(crate) fn add(&mut self, entries: &[TableEntry]) -> usize {
         self.ordered = None;
-        entries.iter().filter(|entry| self.entries.insert(**entry)).count()
+        entries
+            .iter()
+            .filter(|entry| self.entries.insert(**entry))
+            .count()
     }
 
     pub(crate) fn delete(&mut self, entries: &[TableEntry]) -> usize {
         self.ordered = None;
-        entries.iter().filter(|entry| self.entries.remove(entry.prefix)).count()
+        entries
+            .iter()
+            .filter(|entry| self.entries.remove(entry.prefix))
+            .count()
     }
 
     pub(crate) fn flush(&mut self) -> usize {
@@ -226,8 +247,12 @@ impl Table {
     /// Makes [`Table::prefixes`] up to date.
     pub(crate) fn prepare_prefixes(&mut self) {
         self.ordered.get_or_insert_with(|| {
-            let mut all: Vec<Prefix> =
-                self.entries.iter().filter(|e| !e.negated).map(|e| e.prefix).collect();
+            let mut all: Vec<Prefix> = self
+                .entries
+                .iter()
+                .filter(|e| !e.negated)
+                .map(|e| e.prefix)
+                .collect();
             all.sort_unstable();
             all
         });
@@ -274,7 +299,11 @@ impl Table {
 
     /// An error unless the contents may be changed by hand.
     pub(crate) fn check_changeable(&self) -> Result<(), TableError> {
-        if self.constant { Err(TableError::Constant) } else { Ok(()) }
+        if self.constant {
+            Err(TableError::Constant)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -320,12 +349,20 @@ impl PrefixMap {
         let prefix = prefix.masked();
         let len = prefix.prefix_len();
         match prefix.address() {
-            IpAddr::V4(a) => {
-                self.v4.iter().find(|(l, _)| *l == len)?.1.get(&a.to_bits()).copied()
-            }
-            IpAddr::V6(a) => {
-                self.v6.iter().find(|(l, _)| *l == len)?.1.get(&a.to_bits()).copied()
-            }
+            IpAddr::V4(a) => self
+                .v4
+                .iter()
+                .find(|(l, _)| *l == len)?
+                .1
+                .get(&a.to_bits())
+                .copied(),
+            IpAddr::V6(a) => self
+                .v6
+                .iter()
+                .find(|(l, _)| *l == len)?
+                .1
+                .get(&a.to_bits())
+                .copied(),
         }
     }
 
@@ -353,10 +390,12 @@ impl PrefixMap {
 
     fn iter(&self) -> impl Iterator<Item = TableEntry> {
         let v4 = self.v4.iter().flat_map(|(len, map)| {
-            map.iter().filter_map(|(bits, negated)| entry(IpAddr::V4((*bits).into()), *len, *negated))
+            map.iter()
+                .filter_map(|(bits, negated)| entry(IpAddr::V4((*bits).into()), *len, *negated))
         });
         let v6 = self.v6.iter().flat_map(|(len, map)| {
-            map.iter().filter_map(|(bits, negated)| entry(IpAddr::V6((*bits).into()), *len, *negated))
+            map.iter()
+                .filter_map(|(bits, negated)| entry(IpAddr::V6((*bits).into()), *len, *negated))
         });
         v4.chain(v6)
     }
@@ -364,7 +403,10 @@ impl PrefixMap {
 
 fn entry(address: IpAddr, len: u8, negated: bool) -> Option<TableEntry> {
     debug_assert!(len <= Family::of(address).bits());
-    Some(TableEntry { prefix: Prefix::new(address, len)?, negated })
+    Some(TableEntry {
+        prefix: Prefix::new(address, len)?,
+        negated,
+    })
 }
 
 /// The map of the prefixes of one length, made if there is none. The list is kept longest first.
@@ -398,8 +440,12 @@ mod tests {
     use super::*;
 
     fn entry_of(text: &str) -> TableEntry {
-        let (negated, text) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
-        let (address, len) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
+        let (negated, text) = text
+            .strip_prefix('!')
+            .map_or((false, text), |rest| (true, rest));
+        let (address, len) = text
+            .split_once('/')
+            .map_or((text, None), |(a, l)| (a, Some(l)));
         let address: IpAddr = address.parse().unwrap();
         let prefix = len.map_or(Prefix::host(address), |len| {
             Prefix::new(address, len.parse().unwrap()).unwrap()
@@ -419,7 +465,13 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_decides_and_may_be_negated() {
-        let t = table(&["10.0.0.0/8", "!10.1.0.0/16", "10.1.2.3", "2001:db8::/32", "!2001:db8:1::/48"]);
+        let t = table(&[
+            "10.0.0.0/8",
+            "!10.1.0.0/16",
+            "10.1.2.3",
+            "2001:db8::/32",
+            "!2001:db8:1::/48",
+        ]);
         assert!(holds(&t, "10.9.9.9"));
         assert!(!holds(&t, "10.1.9.9"));
         assert!(holds(&t, "10.1.2.3"));
@@ -447,14 +499,24 @@ mod tests {
         let mut t = table(&["10.0.0.1", "10.0.0.2", "!10.0.0.3"]);
         let new = ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.4"].map(entry_of);
         let outcome = t.replace(&new);
-        assert_eq!(outcome, ReplaceOutcome { added: 1, deleted: 1, changed: 1 });
+        assert_eq!(
+            outcome,
+            ReplaceOutcome {
+                added: 1,
+                deleted: 1,
+                changed: 1
+            }
+        );
         assert_eq!(t.len(), 3);
     }
 
     #[test]
     fn adding_twice_counts_once_and_deleting_counts_what_was_there() {
         let mut t = table(&["10.0.0.1"]);
-        assert_eq!(t.count_new(&["10.0.0.1", "10.0.0.2", "10.0.0.2"].map(entry_of)), 1);
+        assert_eq!(
+            t.count_new(&["10.0.0.1", "10.0.0.2", "10.0.0.2"].map(entry_of)),
+            1
+        );
         assert_eq!(t.add(&["10.0.0.1", "10.0.0.2"].map(entry_of)), 1);
         assert_eq!(t.delete(&["10.0.0.2", "10.0.0.9"].map(entry_of)), 1);
         assert_eq!(t.flush(), 1);

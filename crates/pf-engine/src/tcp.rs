@@ -141,8 +141,7 @@ pub(crate) fn track(
     segment: &Segment,
     random: &mut dyn FnMut() -> u32,
 ) -> Result<Accepted, Mismatch> {
-    let shaking_hands =
-        source.state == tcps::SYN_SENT && destination.state == tcps::SYN_SENT;
+    let shaking_hands = source.state == tcps::SYN_SENT && destination.state == tcps::SYN_SENT;
     let mut view = View::new(source, destination, segment);
     if source.seq_lo == 0 {
         hear_first(source, destination, segment, &mut view, random);
@@ -235,7 +234,10 @@ impl View {
     }
 
     fn is_exact(&self, source: &Peer) -> bool {
-        self.original_seq.wrapping_sub(source.seq_lo).wrapping_add(1) <= 2
+        self.original_seq
+            .wrapping_sub(source.seq_lo)
+            .wrapping_add(1)
+            <= 2
     }
 
     /// The second test: SYNs before the other end answered, connections that were there before
@@ -287,12 +289,7 @@ fn hear_first(
 }
 
 /// RFC 7323, section 1.3: scaling holds if both SYNs announce it.
-fn agree_on_scale(
-    source: &mut Peer,
-    destination: &mut Peer,
-    segment: &Segment,
-    view: &mut View,
-) {
+fn agree_on_scale(source: &mut Peer, destination: &mut Peer, segment: &Segment, view: &mut View) {
     source.window_scale = segment.window_scale;
     let theirs = u32::from(destination.window_scale.unwrap_or(0));
     if let Some(ours) = source.window_scale {

@@ -69,10 +69,19 @@ mod tests {
     fn a_udp_conversation_is_multiple_once_both_ends_were_answered() {
         let (mut client, mut server, timeout) = Kind::Udp.open();
         assert_eq!(timeout, Timeout::UdpFirst);
-        assert_eq!(Kind::Udp.track(&mut client, &mut server), Timeout::UdpSingle);
-        assert_eq!(Kind::Udp.track(&mut server, &mut client), Timeout::UdpSingle);
+        assert_eq!(
+            Kind::Udp.track(&mut client, &mut server),
+            Timeout::UdpSingle
+        );
+        assert_eq!(
+            Kind::Udp.track(&mut server, &mut client),
+            Timeout::UdpSingle
+        );
         assert_eq!((client.state, server.state), (MULTIPLE, SINGLE));
-        assert_eq!(Kind::Udp.track(&mut client, &mut server), Timeout::UdpMultiple);
+        assert_eq!(
+            Kind::Udp.track(&mut client, &mut server),
+            Timeout::UdpMultiple
+        );
         assert_eq!((client.state, server.state), (MULTIPLE, MULTIPLE));
     }
 
@@ -80,7 +89,10 @@ mod tests {
     fn icmp_queries_have_no_peer_states() {
         let (mut client, mut server, timeout) = Kind::of(Protocol::ICMPV6).open();
         assert_eq!(timeout, Timeout::IcmpFirst);
-        assert_eq!(Kind::Icmp.track(&mut client, &mut server), Timeout::IcmpError);
+        assert_eq!(
+            Kind::Icmp.track(&mut client, &mut server),
+            Timeout::IcmpError
+        );
         assert_eq!((client.state, server.state), (0, 0));
     }
 }

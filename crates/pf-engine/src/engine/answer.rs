@@ -1,0 +1,88 @@
+//! What is sent back to the sender of a packet that is not passed on.
+
+use crate::addr::Family;
+use crate::decision::{DropReason, Exit};
+use crate::engine::Engine;
+use crate::engine::packet::{Refused, Work};
+use crate::env::IfIndex;
+use crate::generate::{self, IcmpError};
+use crate::rule::BlockReply;
+use crate::wire::{icmp, icmp6};
+
+impl Engine {
+    /// `block return` and its kin.
+    pub(super) fn answer_blocked(&self, reply: BlockReply, work: &mut Work<'_>) {
+        let family = work.original.meta.family;
+        let is_tcp = work.original.meta.tcp().is_some();
+        match reply {
+            BlockReply::Drop => {}
+            BlockReply::Rst { ttl } if is_tcp => Self::answer_with_reset(ttl, work),
+            BlockReply::Return if is_tcp => Self::answer_with_reset(0, work),
+            BlockReply::Rst { .. } => {}
+            BlockReply::Return => {
+                let error = match family {
+                    Family::Inet => (icmp::UNREACHABLE, icmp::CODE_PORT),
+                    Family::Inet6 => (icmp6::UNREACHABLE, icmp6::CODE_PORT),
+                };
+                self.answer_with_code(error, work);
+            }
+            BlockReply::Icmp { v4, v6 } => {
+                let error = match family {
+                    Family::Inet => v4,
+                    Family::Inet6 => v6,
+                };
+                self.answer_with_code(error, work);
+            }
+        }
+    }
+
+    fn answer_with_reset(ttl: u8, work: &mut Work<'_>) {
+        // What came, while it still stands there whole; later what was kept of it.
+        let untouched =
+            work.bytes.get(..work.original.bytes().len()) == Some(work.original.bytes());
+        let reset = if untouched {
+            generate::reset(work.bytes, &work.original.meta, ttl)
+        } else {
+            generate::reset(work.original.bytes(), &work.original.meta, ttl)
+        };
+        work.send_back(reset);
+    }
+
+    fn answer_with_code(&self, (kind, code): (u8, u8), work: &mut Work<'_>) {
+        self.answer_with_error(IcmpError::Code { kind, code }, None, work);
+    }
+
+    fn answer_with_error(&self, error: IcmpError, exit: Option<IfIndex>, work: &mut Work<'_>) {
+        let meta = work.original.meta;
+        let source = self.own_address(meta.family, exit, work);
+        let message = generate::icmp_error(work.original.bytes(), &meta, error, source);
+        work.send_back(message);
+    }
+
+    /// The hop limit is used up (RFC 1812, section 5.3.1).
+    pub(super) fn time_exceeded(&self, work: &mut Work<'_>) -> Refused {
+        self.answer_with_error(IcmpError::TimeExceeded, None, work);
+        DropReason::TtlExceeded.into()
+    }
+
+    /// The packet does not fit the exit (RFC 1191, RFC 4443 section 3.2).
+    pub(super) fn too_big(&self, exit: Exit, mtu: usize, work: &mut Work<'_>) -> Refused {
+        let interface = match exit {
+            Exit::Continue => None,
+            Exit::Gateway { interface, .. } | Exit::Wire { interface, .. } => Some(interface),
+        };
+        let mtu = u32::try_from(mtu).unwrap_or(u32::MAX);
+        self.answer_with_error(IcmpError::TooBig { mtu }, interface, work);
+        DropReason::TooBig.into()
+    }
+
+    /// The answer to a segment that fits no handshake: an RST where the sender's
+    /// acknowledgment points.
+    pub(super) fn reset_handshake(work: &mut Work<'_>) {
+        let meta = work.original.meta;
+        let answer = meta.tcp().and_then(|tcp| {
+            generate::tcp_answer(&meta, tcp.ack, 0, crate::rule::tcp_flags::RST, 0)
+        });
+        work.send_back(answer);
+    }
+}

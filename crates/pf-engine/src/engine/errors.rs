@@ -1,0 +1,92 @@
+//! ICMP errors: they belong to the state of the packet they quote (RFC 792, RFC 4443).
+
+use crate::decision::DropReason;
+use crate::engine::Engine;
+use crate::engine::packet::{Passed, Place, Refused, Work};
+use crate::key::{Tuple, translate_quoted};
+use crate::rule::Direction;
+use crate::state::State;
+use crate::tcp;
+use crate::wire::{Quoted, QuotedTransport};
+
+impl Engine {
+    /// Nothing if no state covers the quoted packet.
+    pub(super) fn test_error(
+        &mut self,
+        place: Place,
+        work: &mut Work<'_>,
+    ) -> Option<Result<Passed, Refused>> {
+        let quoted = match Quoted::parse(work.bytes, &work.meta) {
+            Ok(quoted) => quoted,
+            Err(error) => return Some(Err(error.reason.into())),
+        };
+        // The quoted packet went the other way.
+        let tuple = Tuple::of_quoted(&quoted).reversed();
+        let slot = self.find_state(place, &tuple.key(place.direction))?;
+        Some(self.pass_error(slot, place, quoted, work))
+    }
+
+    fn pass_error(
+        &mut self,
+        slot: u32,
+        place: Place,
+        mut quoted: Quoted,
+        work: &mut Work<'_>,
+    ) -> Result<Passed, Refused> {
+        let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
+        if work.meta.has_ip_options && !state.allow_options {
+            return Err(DropReason::IpOption.into());
+        }
+        check_sequence(state, place.direction, &mut quoted, work)?;
+        if state.wire != state.stack {
+            translate_error(state, place.direction, &mut quoted, work)?;
+        }
+        self.follow_state(slot, place, None, work)
+    }
+}
+
+/// The quoted segment must be one that its sender may have sent; its number is moved back to
+/// the sender's count.
+fn check_sequence(
+    state: &mut State,
+    direction: Direction,
+    quoted: &mut Quoted,
+    work: &mut Work<'_>,
+) -> Result<(), Refused> {
+    let QuotedTransport::Tcp(header) = quoted.transport else {
+        return Ok(());
+    };
+    let sloppy = state.sloppy;
+    let (answering, sender) = state.peers(direction);
+    let seq = header.seq.wrapping_sub(sender.seq_diff);
+    if !sloppy && !tcp::quoted_fits(sender, answering, seq) {
+        return Err(DropReason::StateMismatch.into());
+    }
+    if sender.seq_diff != 0 {
+        quoted.set_tcp_seq(work.bytes, seq).map_err(|e| e.reason)?;
+    }
+    Ok(())
+}
+
+/// Translates what is quoted, and the addresses of the error that go with it.
+fn translate_error(
+    state: &State,
+    direction: Direction,
+    quoted: &mut Quoted,
+    work: &mut Work<'_>,
+) -> Result<(), Refused> {
+    let old = Tuple::of_quoted(quoted);
+    let new = state.translated(direction).tuple(direction).reversed();
+    translate_quoted(quoted, work.bytes, &old, &new).map_err(|e| e.reason)?;
+    if old.source.address != new.source.address {
+        work.meta
+            .set_destination(work.bytes, new.source.address)
+            .map_err(|e| e.reason)?;
+    }
+    if old.destination.address != new.destination.address {
+        work.meta
+            .set_source(work.bytes, new.destination.address)
+            .map_err(|e| e.reason)?;
+    }
+    Ok(())
+}

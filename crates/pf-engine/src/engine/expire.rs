@@ -1,0 +1,83 @@
+//! Expiry: a part of the state table at a time, fragments, source nodes.
+
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::rule::Timeout;
+use crate::time::Instant;
+
+/// How often the sweep moves on.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Where the sweep over the state table stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sweep {
+    last: Instant,
+    next_slot: u32,
+}
+
+impl Sweep {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self {
+            last: now,
+            next_slot: 0,
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn expire(&mut self) {
+        let options = self.reassembly_options();
+        self.fragments.handle_timeout(self.now, &options);
+        self.sources.expire(self.now);
+        self.sweep_states();
+    }
+
+    /// As PF's purge, looks at `1/interval` of the table for each second that has gone by.
+    fn sweep_states(&mut self) {
+        let ticks = self.now.saturating_since(self.sweep.last).as_secs();
+        if ticks == 0 {
+            return;
+        }
+        self.sweep.last = self
+            .sweep
+            .last
+            .saturating_add(TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)));
+        let slots = self.states.slots();
+        let interval = usize::try_from(self.timeouts.value(Timeout::Interval))
+            .unwrap_or(1)
+            .max(1);
+        let share = slots.div_ceil(interval);
+        let wanted = usize::try_from(ticks)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(share);
+        for _ in 0..wanted.min(slots) {
+            self.sweep_slot(slots);
+        }
+    }
+
+    fn sweep_slot(&mut self, slots: usize) {
+        if self.sweep.next_slot as usize >= slots {
+            self.sweep.next_slot = 0;
+        }
+        let slot = self.sweep.next_slot;
+        self.sweep.next_slot = slot.saturating_add(1);
+        let lifetimes = self.lifetimes();
+        if self
+            .states
+            .get(slot)
+            .is_some_and(|state| lifetimes.is_over(state))
+        {
+            self.remove_state(slot);
+        }
+    }
+
+    /// When there is something to expire.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        let sweeps = self.states.len() > 0 || self.sources.has_idle();
+        let sweep = sweeps.then(|| self.sweep.last.saturating_add(TICK));
+        let options = self.reassembly_options();
+        let fragments = self.fragments.poll_timeout(&options);
+        [sweep, fragments].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,297 @@
+//! A packet that the rules let pass: its state, its route. States become real in
+//! [`Engine::commit`], when all evaluations of the packet are done.
+
+use crate::decision::{DropReason, StateId};
+use crate::engine::Engine;
+use crate::engine::packet::{Passed, Refused, StateRef, Work};
+use crate::engine::test::{is_icmp_error, length, modulate};
+use crate::engine::translate::Course;
+use crate::env::Env;
+use crate::evaluate::CompiledRule;
+use crate::installed::PoolUse;
+use crate::key::translate;
+use crate::names::NameId;
+use crate::pool::Choice;
+use crate::route::NextHop;
+use crate::rule::Timeout;
+use crate::rule::{Direction, RouteKind, StateMode, tcp_flags};
+use crate::ruleset::Limit;
+use crate::source::SourceKey;
+use crate::state::{Count, State};
+use crate::tcp::{self, Peer, Segment};
+use crate::track::Kind;
+
+/// A state that is not in the table yet.
+pub(super) struct Pending {
+    state: State,
+    sticky: Vec<(SourceKey, Choice)>,
+}
+
+impl Pending {
+    /// Whether the state covers packets at `interface`.
+    pub(super) fn covers(&self, interface: NameId) -> bool {
+        self.state.covers(interface)
+    }
+}
+
+impl Engine {
+    /// The rules let the packet pass; `rule` is the one that decided, if any did.
+    pub(super) fn open(
+        &mut self,
+        rule: Option<&CompiledRule>,
+        mut course: Course,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<Passed, Refused> {
+        if work.meta.has_ip_options && !rule.is_some_and(|rule| rule.allow_options) {
+            return Err(DropReason::IpOption.into());
+        }
+        let is_error = is_icmp_error(&work.meta);
+        if let Some(rule) = rule.filter(|_| !is_error) {
+            self.translate_by_rule(rule, &mut course, env)?;
+        }
+        let route = match rule {
+            Some(rule) => self.choose_route(rule, &mut course, env)?,
+            None => None,
+        };
+        let keeps = rule.is_some_and(|rule| rule.keep.mode != StateMode::None);
+        work.tag = course.tag;
+        let state = if !is_error && (keeps || course.translated) {
+            let at = self.prepare(rule, &mut course, route, work, env)?;
+            StateRef::Pending(at)
+        } else {
+            StateRef::None(course.consulted)
+        };
+        self.tally_course(&course, rule.map(|rule| rule.id), true, work);
+        // `reply-to` concerns the packets of the other direction.
+        let route = route.filter(|(kind, _)| *kind != RouteKind::ReplyTo);
+        Ok(Passed { state, route })
+    }
+
+    fn choose_route(
+        &mut self,
+        rule: &CompiledRule,
+        course: &mut Course,
+        env: &mut dyn Env,
+    ) -> Result<Option<(RouteKind, NextHop)>, Refused> {
+        let Some((kind, pool)) = &rule.route else {
+            return Ok(None);
+        };
+        let source = course.tuple.source.address;
+        let (choice, sticky) = self
+            .take(rule.id, PoolUse::Route, pool, source, source, env)
+            .ok_or(DropReason::NoRoute)?;
+        course.sticky.extend(sticky.map(|key| (key, choice)));
+        let attached = || {
+            choice
+                .address
+                .and_then(|a| self.net.attached_to(a))
+                .map(|i| i.name)
+        };
+        let interface = choice
+            .interface
+            .or_else(attached)
+            .ok_or(DropReason::NoRoute)?;
+        let hop = NextHop {
+            interface,
+            address: choice.address,
+        };
+        Ok(Some((*kind, hop)))
+    }
+
+    /// Makes the state that the packet will have if it passes, and rewrites the packet.
+    fn prepare(
+        &mut self,
+        rule: Option<&CompiledRule>,
+        course: &mut Course,
+        route: Option<(RouteKind, NextHop)>,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<usize, Refused> {
+        self.check_limits(rule, course, work)?;
+        let modulates = rule.is_some_and(|rule| rule.keep.mode == StateMode::Modulate);
+        let (source, destination, timeout) = self.peers(modulates, course, work, env)?;
+        let mut state = self.state(rule, course, route, work, (source, destination, timeout));
+        self.states
+            .obstacles(&state, |other| self.lifetimes().is_over(other))
+            .map_err(|_| DropReason::StateInsert)?;
+        translate_packet(course, work)?;
+        state.count(course.place.direction, length(&work.meta));
+        work.pending.push(Pending {
+            state,
+            sticky: std::mem::take(&mut course.sticky),
+        });
+        Ok(work.pending.len().saturating_sub(1))
+    }
+
+    /// `set limit states`, the rule's `max`, `set limit src-nodes`; 0 is no limit.
+    fn check_limits(
+        &self,
+        rule: Option<&CompiledRule>,
+        course: &Course,
+        work: &Work<'_>,
+    ) -> Result<(), Refused> {
+        let pending = work.pending.len();
+        if is_reached(
+            self.states.len().saturating_add(pending),
+            self.limit(Limit::States),
+        ) {
+            return Err(DropReason::StateLimit.into());
+        }
+        let full = rule.is_some_and(|rule| {
+            let states = self
+                .rules
+                .get(rule.id)
+                .map_or(0, |entry| entry.counters.states);
+            rule.keep.max.is_some_and(|max| states >= max)
+        });
+        if full {
+            return Err(DropReason::StateLimit.into());
+        }
+        let sticky = work
+            .pending
+            .iter()
+            .flat_map(|p| &p.sticky)
+            .chain(&course.sticky);
+        let new = sticky
+            .filter(|(key, _)| self.sources.choice(key).is_none())
+            .count();
+        let nodes = self.sources.len().saturating_add(new);
+        let limit = self.limit(Limit::SrcNodes);
+        if new > 0 && is_reached(nodes.saturating_sub(1), limit) {
+            return Err(DropReason::SrcLimit.into());
+        }
+        Ok(())
+    }
+
+    /// Peers and timeout of the new state; modulates the packet's numbers.
+    fn peers(
+        &self,
+        modulates: bool,
+        course: &Course,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<(Peer, Peer, Timeout), Refused> {
+        let Some(header) = work.meta.tcp().copied() else {
+            return Ok(Kind::of(course.tuple.protocol).open());
+        };
+        let segment = Segment::of(&work.meta, &header, work.bytes);
+        let opens = segment.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+        let modulator = if modulates && opens {
+            tcp::modulator(segment.seq, &mut || env.random())
+        } else {
+            0
+        };
+        let (source, destination) = tcp::open(&segment, modulator);
+        modulate(modulator, 0, &segment, work)?;
+        Ok((source, destination, Timeout::TcpFirst))
+    }
+
+    fn state(
+        &self,
+        rule: Option<&CompiledRule>,
+        course: &mut Course,
+        route: Option<(RouteKind, NextHop)>,
+        work: &Work<'_>,
+        (source, destination, timeout): (Peer, Peer, Timeout),
+    ) -> State {
+        let direction = course.place.direction;
+        let before = course.identity.key(direction);
+        let after = if course.translated {
+            course.tuple.key(direction)
+        } else {
+            before
+        };
+        let (wire, stack) = match direction {
+            Direction::In => (before, after),
+            Direction::Out => (after, before),
+        };
+        State {
+            id: StateId(0),
+            wire,
+            stack,
+            direction,
+            bound: bound(rule, course, route),
+            origin: course.place.name,
+            rule: rule.map(|rule| rule.id),
+            translation_rule: course.translation_rule,
+            match_rules: course.match_rules.clone(),
+            timeout,
+            created: self.now,
+            refreshed: self.now,
+            source,
+            destination,
+            traffic: <[Count; 2]>::default(),
+            sloppy: rule.is_some_and(|rule| rule.keep.sloppy),
+            allow_options: rule.is_some_and(|rule| rule.allow_options),
+            route,
+            ether: work.ether,
+            tag: course.tag,
+            sources: course.sticky.iter().map(|(key, _)| *key).collect(),
+        }
+    }
+
+    /// Puts the states of a packet that passes into the table; returns their numbers.
+    pub(super) fn commit(&mut self, pending: Vec<Pending>) -> Result<Vec<StateId>, Refused> {
+        let mut made = Vec::with_capacity(pending.len());
+        for pending in pending {
+            made.push(self.commit_one(pending)?);
+        }
+        Ok(made)
+    }
+
+    fn commit_one(&mut self, pending: Pending) -> Result<StateId, Refused> {
+        let mut state = pending.state;
+        let over = self
+            .states
+            .obstacles(&state, |other| self.lifetimes().is_over(other))
+            .map_err(|_| DropReason::StateInsert)?;
+        for slot in over {
+            self.remove_state(slot);
+        }
+        self.next_state = self.next_state.wrapping_add(1);
+        state.id = StateId(self.next_state);
+        let id = state.id;
+        let rules = state.rule.into_iter().chain(state.translation_rule);
+        for rule in rules.chain(state.match_rules.iter().copied()) {
+            self.rules.refer(rule);
+        }
+        self.states.insert(state).ok_or(DropReason::Memory)?;
+        for (key, choice) in pending.sticky {
+            self.sources.refer(key, choice);
+        }
+        self.counters.inserts = self.counters.inserts.wrapping_add(1);
+        Ok(id)
+    }
+}
+
+/// Rewrites the packet to what the rules have made of it.
+fn translate_packet(course: &Course, work: &mut Work<'_>) -> Result<(), Refused> {
+    if !course.translated {
+        return Ok(());
+    }
+    translate(&mut work.meta, work.bytes, &course.identity, &course.tuple)
+        .map_err(|error| error.reason.into())
+}
+
+/// The interface that the state is bound to. As in PF, `reply-to` leaves it floating, because
+/// answers leave by another, and an outbound `route-to` binds to where it leads.
+fn bound(
+    rule: Option<&CompiledRule>,
+    course: &Course,
+    route: Option<(RouteKind, NextHop)>,
+) -> Option<NameId> {
+    if !rule.is_some_and(|rule| rule.keep.if_bound) {
+        return None;
+    }
+    match (route, course.place.direction) {
+        (Some((RouteKind::ReplyTo, _)), _) => None,
+        (Some((RouteKind::RouteTo, hop)), Direction::Out) => Some(hop.interface),
+        _ => Some(course.place.name),
+    }
+}
+
+/// Whether `count` things are as many as there may be; 0 is no limit.
+fn is_reached(count: usize, limit: u32) -> bool {
+    limit != 0 && u32::try_from(count).map_or(true, |count| count >= limit)
+}

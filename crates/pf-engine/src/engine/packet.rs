@@ -1,0 +1,344 @@
+//! One packet at one hook, from the bytes to the decision.
+
+use crate::addr::Family;
+use crate::decision::{
+    Basis, Consulted, Decision, DropReason, EtherAddresses, Exit, Generated, GeneratedExit, Hook,
+    Packet, Verdict,
+};
+use crate::engine::Engine;
+use crate::engine::open::Pending;
+use crate::env::{Env, IfIndex};
+use crate::generate::MAX_QUOTE_LEN;
+use crate::names::NameId;
+use crate::norm::{Outcome, Reassembled, fragment};
+use crate::route::NextHop;
+use crate::rule::{Direction, RouteKind};
+use crate::wire::Meta;
+
+/// An interface and the direction through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) index: IfIndex,
+    pub(super) name: NameId,
+    pub(super) direction: Direction,
+}
+
+/// A packet on its way through the engine.
+pub(super) struct Work<'p> {
+    pub(super) bytes: &'p mut Vec<u8>,
+    pub(super) meta: Meta,
+    pub(super) ether: Option<EtherAddresses>,
+    /// Where it met us.
+    pub(super) hook: Place,
+    pub(super) tag: Option<NameId>,
+    pub(super) original: Original,
+    pub(super) generated: Vec<Generated>,
+    /// States that it will make if it passes.
+    pub(super) pending: Vec<Pending>,
+    /// How it came in pieces, if it did.
+    pub(super) pieces: Option<Pieces>,
+}
+
+/// A packet as it came, as far as an ICMP error would quote it: to be told to its sender even
+/// after it has been rewritten.
+pub(super) struct Original {
+    bytes: [u8; MAX_QUOTE_LEN],
+    len: usize,
+    pub(super) meta: Meta,
+}
+
+/// How a datagram had been cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pieces {
+    pub(super) largest: usize,
+    pub(super) id: u32,
+    pub(super) dont_fragment: bool,
+}
+
+/// The packet may pass a place.
+pub(super) struct Passed {
+    pub(super) state: StateRef,
+    pub(super) route: Option<(RouteKind, NextHop)>,
+}
+
+/// What a verdict rests on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum StateRef {
+    /// No state.
+    None(Consulted),
+    /// The state in this slot.
+    Existing(u32),
+    /// The pending one with this number.
+    Pending(usize),
+}
+
+/// The packet ends here.
+pub(super) struct Refused {
+    pub(super) reason: DropReason,
+    /// Of a rule, without state: what it was based on.
+    pub(super) consulted: Option<Consulted>,
+}
+
+impl From<DropReason> for Refused {
+    fn from(reason: DropReason) -> Self {
+        Self {
+            reason,
+            consulted: None,
+        }
+    }
+}
+
+impl Original {
+    fn of(bytes: &[u8], meta: Meta) -> Self {
+        let mut kept = [0; MAX_QUOTE_LEN];
+        let len = meta.total_len.min(MAX_QUOTE_LEN);
+        if let (Some(to), Some(from)) = (kept.get_mut(..len), bytes.get(..len)) {
+            to.copy_from_slice(from);
+        }
+        Self {
+            bytes: kept,
+            len,
+            meta,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Work<'_> {
+    /// A packet to the sender of this one.
+    pub(super) fn send_back(&mut self, bytes: Option<Vec<u8>>) {
+        self.generated.extend(bytes.map(|bytes| Generated {
+            bytes,
+            exit: GeneratedExit::Back,
+        }));
+    }
+}
+
+impl Engine {
+    pub(super) fn decide(
+        &mut self,
+        hook: Hook,
+        packet: &mut Packet,
+        env: &mut dyn Env,
+    ) -> Decision {
+        if !self.enabled {
+            return self.unfiltered();
+        }
+        self.net
+            .refresh(&mut self.names, &self.options.skip, env, hook.interface);
+        let interface = self.net.interface(hook.interface);
+        if interface.is_some_and(|interface| interface.skipped) {
+            return self.unfiltered();
+        }
+        let place = Place {
+            index: hook.interface,
+            name: interface.map_or(NameId::UNKNOWN, |interface| interface.name),
+            direction: hook.direction,
+        };
+        match Meta::parse(&packet.bytes) {
+            Ok(meta) if meta.is_fragment() => self.reassemble(place, meta, packet, env),
+            Ok(meta) => self.decide_whole(place, meta, packet, None, env),
+            Err(error) => self.dropped(error.reason.into(), Vec::new()),
+        }
+    }
+
+    /// Filtering is off, altogether or here.
+    fn unfiltered(&self) -> Decision {
+        Decision {
+            verdict: Verdict::Pass(Exit::Continue),
+            generated: Vec::new(),
+            basis: Basis::Stateless {
+                epoch: self.epoch,
+                consulted: Consulted::default(),
+            },
+        }
+    }
+
+    fn dropped(&mut self, refused: Refused, generated: Vec<Generated>) -> Decision {
+        // A rule's drop was counted when the rules were evaluated, as every evaluation is.
+        if refused.reason != DropReason::Match {
+            self.counters.count(refused.reason);
+        }
+        let basis = match refused.consulted {
+            Some(consulted) if generated.is_empty() => Basis::Stateless {
+                epoch: self.epoch,
+                consulted,
+            },
+            Some(_) | None => Basis::Packet,
+        };
+        Decision {
+            verdict: Verdict::Drop(refused.reason),
+            generated,
+            basis,
+        }
+    }
+
+    fn reassemble(
+        &mut self,
+        place: Place,
+        meta: Meta,
+        packet: &mut Packet,
+        env: &mut dyn Env,
+    ) -> Decision {
+        let hook = Hook {
+            interface: place.index,
+            direction: place.direction,
+        };
+        let options = self.reassembly_options();
+        let outcome =
+            self.fragments
+                .handle_fragment(self.now, hook, &packet.bytes, &meta, &options);
+        match outcome {
+            Outcome::Held => Decision {
+                verdict: Verdict::Held,
+                generated: Vec::new(),
+                basis: Basis::Packet,
+            },
+            Outcome::Dropped(reason) => self.dropped(reason.into(), Vec::new()),
+            Outcome::Complete(whole) => self.decide_reassembled(place, whole, packet, env),
+        }
+    }
+
+    fn decide_reassembled(
+        &mut self,
+        place: Place,
+        whole: Reassembled,
+        packet: &mut Packet,
+        env: &mut dyn Env,
+    ) -> Decision {
+        let pieces = Pieces {
+            largest: whole.largest,
+            id: whole.id,
+            dont_fragment: whole.dont_fragment,
+        };
+        packet.bytes = whole.bytes;
+        match Meta::parse(&packet.bytes) {
+            Ok(meta) => self.decide_whole(place, meta, packet, Some(pieces), env),
+            Err(error) => self.dropped(error.reason.into(), Vec::new()),
+        }
+    }
+
+    fn decide_whole(
+        &mut self,
+        hook: Place,
+        meta: Meta,
+        packet: &mut Packet,
+        pieces: Option<Pieces>,
+        env: &mut dyn Env,
+    ) -> Decision {
+        let mut work = Work {
+            original: Original::of(&packet.bytes, meta),
+            bytes: &mut packet.bytes,
+            meta,
+            ether: packet.ether,
+            hook,
+            tag: None,
+            generated: Vec::new(),
+            pending: Vec::new(),
+            pieces,
+        };
+        match self.pass(&mut work, env) {
+            Ok((verdict, basis)) => Decision {
+                verdict,
+                generated: work.generated,
+                basis,
+            },
+            Err(refused) => self.dropped(refused, work.generated),
+        }
+    }
+
+    /// All evaluations of a packet; then, if all let it pass, its states.
+    fn pass(
+        &mut self,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<(Verdict, Basis), Refused> {
+        let hook = work.hook;
+        let first = self.test(hook, work, env)?;
+        let state = first.state;
+        let exit = match self.leave(hook, first, work, env)? {
+            Some(exit) => exit,
+            None => self.wire_exit(hook, work, env)?.unwrap_or(Exit::Continue),
+        };
+        let pieces = self.fit(exit, work, env)?;
+        let pending = std::mem::take(&mut work.pending);
+        let made = self.commit(pending)?;
+        let basis = match state {
+            StateRef::Existing(slot) => self.states.get(slot).map(|state| state.id),
+            StateRef::Pending(at) => made.get(at).copied(),
+            StateRef::None(consulted) => {
+                let plain = exit == Exit::Continue && pieces.is_none();
+                let basis = self.stateless(consulted, plain && work.generated.is_empty());
+                return Ok((verdict(exit, pieces), basis));
+            }
+        };
+        Ok((
+            verdict(exit, pieces),
+            basis.map_or(Basis::Packet, Basis::State),
+        ))
+    }
+
+    fn stateless(&self, consulted: Consulted, repeatable: bool) -> Basis {
+        if !repeatable {
+            return Basis::Packet;
+        }
+        Basis::Stateless {
+            epoch: self.epoch,
+            consulted,
+        }
+    }
+
+    /// Cuts the packet to what the exit takes, if it is too large or came in pieces.
+    fn fit(
+        &mut self,
+        exit: Exit,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<Option<Vec<Vec<u8>>>, Refused> {
+        let mtu = match exit {
+            Exit::Continue => usize::MAX,
+            Exit::Gateway { interface, .. } | Exit::Wire { interface, .. } => {
+                let mtu = self.net.interface(interface).map_or(u32::MAX, |i| i.mtu);
+                usize::try_from(mtu).unwrap_or(usize::MAX)
+            }
+        };
+        let limit = work.pieces.map_or(mtu, |pieces| pieces.largest.min(mtu));
+        if work.meta.total_len <= limit {
+            return Ok(None);
+        }
+        let whole = work.pieces.is_none() && work.meta.dont_fragment;
+        let cut_before = work
+            .pieces
+            .is_some_and(|pieces| pieces.dont_fragment && mtu < pieces.largest);
+        if whole || cut_before {
+            return Err(self.too_big(exit, mtu, work));
+        }
+        let id = work.pieces.map_or_else(|| env.random(), |pieces| pieces.id);
+        let pieces = fragment(work.bytes, &work.meta, limit, id).map_err(|e| e.reason)?;
+        Ok(Some(pieces))
+    }
+
+    /// The first address of an interface, for ICMP errors: of the hook's, else of the exit's,
+    /// else the address that the packet went to.
+    pub(super) fn own_address(
+        &self,
+        family: Family,
+        exit: Option<IfIndex>,
+        work: &Work<'_>,
+    ) -> std::net::IpAddr {
+        let of = |index: IfIndex| self.net.interface(index).and_then(|i| i.address(family));
+        of(work.hook.index)
+            .or_else(|| exit.and_then(of))
+            .unwrap_or(work.original.meta.destination)
+    }
+}
+
+fn verdict(exit: Exit, pieces: Option<Vec<Vec<u8>>>) -> Verdict {
+    match pieces {
+        Some(pieces) => Verdict::PassFragments(exit, pieces),
+        None => Verdict::Pass(exit),
+    }
+}

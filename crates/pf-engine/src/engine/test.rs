@@ -1,0 +1,373 @@
+//! One evaluation: a packet at an interface in a direction, by state or else by the rules
+//! (pf.conf(5), STATEFUL FILTERING).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::decision::DropReason;
+use crate::engine::Engine;
+use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
+use crate::engine::translate::Course;
+use crate::env::Env;
+use crate::evaluate::{self, CompiledRule, Ground, Subject, Verb};
+use crate::installed::RuleId;
+use crate::key::{StateKey, Tuple, translate};
+use crate::rule::Direction;
+use crate::state::State;
+use crate::table::TableUse;
+use crate::tcp::{self, Segment};
+use crate::track::Kind;
+use crate::wire::{Icmp, IcmpBody, Meta};
+
+/// Whose counters a packet moves.
+pub(super) struct Tally<'a> {
+    pub(super) rule: Option<RuleId>,
+    pub(super) translation_rule: Option<RuleId>,
+    pub(super) match_rules: &'a [RuleId],
+    pub(super) passed: bool,
+    /// Addresses as the rule saw them, for the tables it names.
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+}
+
+impl Engine {
+    /// Whether the packet may pass `place`; rewrites it if so.
+    pub(super) fn test(
+        &mut self,
+        place: Place,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<Passed, Refused> {
+        let by_state = if is_icmp_error(&work.meta) {
+            self.test_error(place, work)
+        } else {
+            self.test_state(place, work, env)
+        };
+        match by_state {
+            Some(tested) => tested,
+            None => self.test_rules(place, work, env),
+        }
+    }
+
+    /// The live state that packets with `key` meet at `place`.
+    pub(super) fn find_state(&mut self, place: Place, key: &StateKey) -> Option<u32> {
+        self.counters.searches = self.counters.searches.wrapping_add(1);
+        let lifetimes = self.lifetimes();
+        self.states.find(place.direction, key, |state| {
+            state.covers(place.name) && !lifetimes.is_over(state)
+        })
+    }
+
+    /// Nothing if no state covers the packet.
+    fn test_state(
+        &mut self,
+        place: Place,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Option<Result<Passed, Refused>> {
+        let tuple = Tuple::of(&work.meta, work.bytes);
+        let slot = self.find_state(place, &tuple.key(place.direction))?;
+        if self.is_reopened(slot, &work.meta) {
+            self.remove_state(slot);
+            return None;
+        }
+        Some(self.pass_by_state(slot, place, &tuple, work, env))
+    }
+
+    fn is_reopened(&self, slot: u32, meta: &Meta) -> bool {
+        meta.tcp().is_some_and(|header| {
+            self.states.get(slot).is_some_and(|state| {
+                tcp::is_reopened(&state.source, &state.destination, header.flags)
+            })
+        })
+    }
+
+    fn pass_by_state(
+        &mut self,
+        slot: u32,
+        place: Place,
+        tuple: &Tuple,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<Passed, Refused> {
+        let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
+        if work.meta.has_ip_options && !state.allow_options {
+            return Err(DropReason::IpOption.into());
+        }
+        match work.meta.tcp().copied() {
+            Some(header) => {
+                let segment = Segment::of(&work.meta, &header, work.bytes);
+                track_tcp(state, place.direction, &segment, self.now, work, env)?;
+            }
+            None => {
+                let (source, destination) = state.peers(place.direction);
+                state.timeout = Kind::of(tuple.protocol).track(source, destination);
+                state.refreshed = self.now;
+            }
+        }
+        self.follow_state(slot, place, Some(tuple), work)
+    }
+
+    /// What a state does with a packet that fits it: translates, counts, routes. A `tuple` is
+    /// translated; the caller has done so where there is none.
+    pub(super) fn follow_state(
+        &mut self,
+        slot: u32,
+        place: Place,
+        tuple: Option<&Tuple>,
+        work: &mut Work<'_>,
+    ) -> Result<Passed, Refused> {
+        let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
+        if let Some(tuple) = tuple
+            && state.wire != state.stack
+        {
+            let new = state.translated(place.direction).tuple(place.direction);
+            translate(&mut work.meta, work.bytes, tuple, &new).map_err(|e| e.reason)?;
+        }
+        let forward = place.direction == state.direction;
+        if forward && state.origin == place.name && work.ether.is_some() {
+            state.ether = work.ether;
+        }
+        work.tag = state.tag.or(work.tag);
+        let bytes = length(&work.meta);
+        state.count(place.direction, bytes);
+        let route = state.route_of(place.direction);
+        self.tally_state(slot, place.direction, bytes);
+        Ok(Passed {
+            state: StateRef::Existing(slot),
+            route,
+        })
+    }
+
+    fn tally_state(&mut self, slot: u32, direction: Direction, bytes: u64) {
+        let Some(state) = self.states.get(slot) else {
+            return;
+        };
+        // As the rules saw the packet: after translation.
+        let seen = state.translated(state.direction).tuple(state.direction);
+        let (rule, translation_rule) = (state.rule, state.translation_rule);
+        let tally = Tally {
+            rule,
+            translation_rule,
+            match_rules: &[],
+            passed: true,
+            source: seen.source.address,
+            destination: seen.destination.address,
+        };
+        for rule in &state.match_rules {
+            self.rules.count_packet(*rule, direction, bytes);
+        }
+        self.tally(direction, bytes, &tally);
+    }
+
+    /// Moves the counters of rules and tables.
+    pub(super) fn tally(&mut self, direction: Direction, bytes: u64, tally: &Tally<'_>) {
+        let rules = tally.rule.into_iter().chain(tally.translation_rule);
+        for rule in rules.chain(tally.match_rules.iter().copied()) {
+            self.rules.count_packet(rule, direction, bytes);
+        }
+        // As in PF, the tables of the filter rule, or of the translation rule if there is none.
+        let Some(entry) = tally
+            .rule
+            .or(tally.translation_rule)
+            .and_then(|r| self.rules.get(r))
+        else {
+            return;
+        };
+        let [source, destination] = entry.tables;
+        let used = [(source, tally.source), (destination, tally.destination)];
+        for (table, address) in used {
+            let Some((id, negated)) = table else {
+                continue;
+            };
+            if let Some(table) = self.tables.get_mut(id) {
+                table.count(TableUse {
+                    address,
+                    negated,
+                    direction,
+                    passed: tally.passed,
+                    bytes,
+                });
+            }
+        }
+    }
+
+    /// By the rules: translation, then filter.
+    fn test_rules(
+        &mut self,
+        place: Place,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<Passed, Refused> {
+        let lists = Arc::clone(&self.lists);
+        let mut course = Course::new(place, work);
+        if !is_icmp_error(&work.meta) {
+            self.translate_by_lists(&lists, &mut course, env)?;
+        }
+        let decided = if course.nat_pass {
+            None
+        } else {
+            self.filter(&lists.filter, &mut course, env)?
+        };
+        self.counters.count(DropReason::Match);
+        let rule = decided.and_then(|at| lists.filter.get(at));
+        if let Some(CompiledRule {
+            id,
+            verb: Verb::Block(reply),
+            ..
+        }) = rule
+        {
+            self.answer_blocked(*reply, work);
+            self.tally_course(&course, Some(*id), false, work);
+            return Err(Refused {
+                reason: DropReason::Match,
+                consulted: Some(course.consulted),
+            });
+        }
+        self.open(rule, course, work, env)
+    }
+
+    /// The filter rule that decides: the last that matches, or the first `quick` one.
+    fn filter(
+        &mut self,
+        rules: &[CompiledRule],
+        course: &mut Course,
+        env: &mut dyn Env,
+    ) -> Result<Option<usize>, Refused> {
+        let mut decided = None;
+        let mut from = 0;
+        while let Some(at) = self.next_match(rules, from, course, env) {
+            let Some(rule) = rules.get(at) else {
+                break;
+            };
+            course.tag = rule.tag.or(course.tag);
+            if rule.verb == Verb::Match {
+                course.match_rules.push(rule.id);
+                self.translate_by_rule(rule, course, env)?;
+            } else {
+                decided = Some(at);
+            }
+            if rule.quick {
+                break;
+            }
+            from = at.saturating_add(1);
+        }
+        Ok(decided)
+    }
+
+    /// The first rule from `from` on that matches.
+    pub(super) fn next_match(
+        &mut self,
+        rules: &[CompiledRule],
+        from: usize,
+        course: &mut Course,
+        env: &dyn Env,
+    ) -> Option<usize> {
+        let subject = Subject {
+            direction: course.place.direction,
+            interface: self.net.interface(course.place.index),
+            tuple: course.tuple,
+            flags: course.flags,
+            icmp: course.icmp,
+            tos: course.tos,
+            tag: course.tag,
+        };
+        let mut ground = Ground {
+            rules: &mut self.rules,
+            tables: &mut self.tables,
+            net: &self.net,
+            env,
+            consulted: &mut course.consulted,
+        };
+        evaluate::next_match(rules, from, &subject, &mut ground)
+    }
+
+    pub(super) fn tally_course(
+        &mut self,
+        course: &Course,
+        rule: Option<RuleId>,
+        passed: bool,
+        work: &Work<'_>,
+    ) {
+        let tally = Tally {
+            rule,
+            translation_rule: course.translation_rule,
+            match_rules: &course.match_rules,
+            passed,
+            source: course.tuple.source.address,
+            destination: course.tuple.destination.address,
+        };
+        self.tally(course.place.direction, length(&work.meta), &tally);
+    }
+}
+
+/// Checks a segment against its state and modulates its numbers.
+fn track_tcp(
+    state: &mut State,
+    direction: Direction,
+    segment: &Segment,
+    now: crate::time::Instant,
+    work: &mut Work<'_>,
+    env: &mut dyn Env,
+) -> Result<(), Refused> {
+    let sloppy = state.sloppy;
+    let (source, destination) = state.peers(direction);
+    let tracked = if sloppy {
+        Ok(tcp::track_sloppily(source, destination, segment))
+    } else {
+        tcp::track(source, destination, segment, &mut || env.random())
+    };
+    let (add, subtract) = (source.seq_diff, destination.seq_diff);
+    match tracked {
+        Ok(accepted) => {
+            if let Some(timeout) = accepted.timeout {
+                state.timeout = timeout;
+                state.refreshed = now;
+            }
+            modulate(add, subtract, segment, work)
+        }
+        Err(mismatch) => {
+            if mismatch.reset {
+                Engine::reset_handshake(work);
+            }
+            Err(DropReason::StateMismatch.into())
+        }
+    }
+}
+
+/// `modulate state`: the sender's numbers are moved, those that it acknowledges moved back.
+pub(super) fn modulate(
+    add: u32,
+    subtract: u32,
+    segment: &Segment,
+    work: &mut Work<'_>,
+) -> Result<(), Refused> {
+    let meta = &mut work.meta;
+    if add != 0 {
+        let seq = segment.seq.wrapping_add(add);
+        meta.set_tcp_seq(work.bytes, seq).map_err(|e| e.reason)?;
+    }
+    if subtract != 0 && segment.has(crate::rule::tcp_flags::ACK) {
+        let ack = segment.ack.wrapping_sub(subtract);
+        meta.set_tcp_ack(work.bytes, ack).map_err(|e| e.reason)?;
+        let back = 0u32.wrapping_sub(subtract);
+        meta.add_to_sack_edges(work.bytes, back)
+            .map_err(|e| e.reason)?;
+    }
+    Ok(())
+}
+
+pub(super) fn is_icmp_error(meta: &Meta) -> bool {
+    matches!(
+        meta.icmp(),
+        Some(Icmp {
+            body: IcmpBody::Error,
+            ..
+        })
+    )
+}
+
+/// Bytes of the packet, as counters count them.
+pub(super) fn length(meta: &Meta) -> u64 {
+    u64::try_from(meta.total_len).unwrap_or(u64::MAX)
+}

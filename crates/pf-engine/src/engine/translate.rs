@@ -1,0 +1,325 @@
+//! An evaluation under way, and what translation rules do to it (pf.conf(5), TRANSLATION).
+//!
+//! The packet itself is rewritten only once it may pass.
+
+use std::net::IpAddr;
+
+use crate::addr::{Family, Prefix};
+use crate::compile::Lists;
+use crate::decision::{Consulted, DropReason};
+use crate::engine::Engine;
+use crate::engine::packet::{Place, Refused, Work};
+use crate::env::Env;
+use crate::evaluate::{CompiledRule, Verb};
+use crate::installed::{PoolUse, RuleId};
+use crate::key::{Tuple, request_of};
+use crate::names::NameId;
+use crate::nat::{NAT_PORTS, Ports, redirected_port};
+use crate::pool::{Choice, Chooser, CompiledPool, TargetAddress};
+use crate::rule::{Address, Direction, PoolKind};
+use crate::source::SourceKey;
+use crate::wire::{Icmp, IcmpBody};
+
+/// Addresses of a pool that NAT tries for one connection when all ports of one are taken. PF
+/// tries all of them; a pool may be a /8.
+const MAX_NAT_ADDRESSES: usize = 64;
+
+/// An evaluation of the rules under way.
+pub(super) struct Course {
+    pub(super) place: Place,
+    /// The tuple by which a state without translation is found.
+    pub(super) identity: Tuple,
+    /// Addresses and ports as the next rule sees them.
+    pub(super) tuple: Tuple,
+    pub(super) flags: Option<u8>,
+    pub(super) icmp: Option<(u8, u8)>,
+    pub(super) tos: u8,
+    pub(super) tag: Option<NameId>,
+    pub(super) consulted: Consulted,
+    /// A rule translated, if only to what it was before.
+    pub(super) translated: bool,
+    pub(super) translation_rule: Option<RuleId>,
+    pub(super) nat_pass: bool,
+    pub(super) match_rules: Vec<RuleId>,
+    pub(super) sticky: Vec<(SourceKey, Choice)>,
+    is_echo_request: bool,
+    is_translatable: bool,
+}
+
+impl Course {
+    pub(super) fn new(place: Place, work: &Work<'_>) -> Self {
+        let meta = &work.meta;
+        let identity = Tuple::of(meta, work.bytes);
+        let mut tuple = identity;
+        tuple.source.address = meta.source;
+        tuple.destination.address = meta.destination;
+        let icmp = meta.icmp().copied();
+        Self {
+            place,
+            identity,
+            tuple,
+            flags: meta.tcp().map(|tcp| tcp.flags),
+            icmp: icmp.map(|icmp| (icmp.kind, icmp.code)),
+            tos: meta.tos,
+            tag: work.tag,
+            consulted: Consulted::default(),
+            translated: false,
+            translation_rule: None,
+            nat_pass: false,
+            match_rules: Vec::new(),
+            sticky: Vec::new(),
+            is_echo_request: icmp.is_some_and(|icmp| is_request(meta.family, icmp)),
+            // What is no query has no identifier, and neighbor discovery stays on its link.
+            is_translatable: icmp.is_none_or(|i| matches!(i.body, IcmpBody::Query { .. })),
+        }
+    }
+}
+
+const fn is_request(family: Family, icmp: Icmp) -> bool {
+    matches!(icmp.body, IcmpBody::Query { .. }) && request_of(family, icmp.kind).is_none()
+}
+
+impl Engine {
+    /// The old grammar: `rdr` and `binat` for packets that come in, `binat` and `nat` for those
+    /// that go out. The first rule that matches decides.
+    pub(super) fn translate_by_lists(
+        &mut self,
+        lists: &Lists,
+        course: &mut Course,
+        env: &mut dyn Env,
+    ) -> Result<(), Refused> {
+        let order = match course.place.direction {
+            Direction::In => [&lists.rdr, &lists.binat_in],
+            Direction::Out => [&lists.binat_out, &lists.nat],
+        };
+        for list in order {
+            let Some(at) = self.next_match(list, 0, course, env) else {
+                continue;
+            };
+            let Some(rule) = list.get(at) else {
+                continue;
+            };
+            course.tag = rule.tag.or(course.tag);
+            let Verb::Translate { pass } = rule.verb else {
+                return Ok(());
+            };
+            course.translation_rule = Some(rule.id);
+            course.nat_pass = pass;
+            let is_binat = std::ptr::eq(list, &raw const lists.binat_in)
+                || std::ptr::eq(list, &raw const lists.binat_out);
+            return if is_binat {
+                self.translate_both_ways(rule, course)
+            } else {
+                self.translate_by_rule(rule, course, env)
+            };
+        }
+        Ok(())
+    }
+
+    /// `rdr-to` and `nat-to` of a rule, or the pool of an old `rdr` or `nat`.
+    pub(super) fn translate_by_rule(
+        &mut self,
+        rule: &CompiledRule,
+        course: &mut Course,
+        env: &mut dyn Env,
+    ) -> Result<(), Refused> {
+        if !course.is_translatable {
+            return Ok(());
+        }
+        if let Some(pool) = &rule.rdr {
+            self.translate_destination(rule, pool, course, env)?;
+        }
+        if let Some(pool) = &rule.nat {
+            self.translate_source(rule.id, pool, course, env)?;
+        }
+        Ok(())
+    }
+
+    fn translate_source(
+        &mut self,
+        rule: RuleId,
+        pool: &CompiledPool,
+        course: &mut Course,
+        env: &mut dyn Env,
+    ) -> Result<(), Refused> {
+        let ports = Ports::of(pool, course.tuple.protocol, course.is_echo_request);
+        let source = course.tuple.source.address;
+        let mut first = None;
+        for _ in 0..MAX_NAT_ADDRESSES {
+            let (choice, sticky) = self
+                .take(rule, PoolUse::Nat, pool, source, source, env)
+                .ok_or(DropReason::MapFailed)?;
+            let address = choice.address.ok_or(DropReason::MapFailed)?;
+            if first == Some(address) {
+                break;
+            }
+            first = first.or(Some(address));
+            let mut candidate = course.tuple;
+            candidate.source.address = address;
+            if let Some(port) = self.free_source_port(ports, candidate, course, env) {
+                candidate.source.port = port;
+                course.tuple = candidate;
+                course.translated = true;
+                course.sticky.extend(sticky.map(|key| (key, choice)));
+                return Ok(());
+            }
+            if !matches!(
+                pool.kind,
+                PoolKind::Single | PoolKind::RoundRobin | PoolKind::Random
+            ) {
+                break;
+            }
+        }
+        Err(DropReason::MapFailed.into())
+    }
+
+    /// A port with which no state's answers would be mistaken for this one's.
+    fn free_source_port(
+        &self,
+        ports: Ports,
+        candidate: Tuple,
+        course: &Course,
+        env: &mut dyn Env,
+    ) -> Option<u16> {
+        let direction = course.place.direction;
+        let lifetimes = self.lifetimes();
+        ports.find(candidate.source.port, &mut || env.random(), |port| {
+            let mut candidate = candidate;
+            candidate.source.port = port;
+            let key = candidate.key(direction);
+            let is_live = |state: &crate::state::State| !lifetimes.is_over(state);
+            self.states
+                .find(direction.reverse(), &key, is_live)
+                .is_none()
+        })
+    }
+
+    fn translate_destination(
+        &mut self,
+        rule: &CompiledRule,
+        pool: &CompiledPool,
+        course: &mut Course,
+        env: &mut dyn Env,
+    ) -> Result<(), Refused> {
+        let tuple = course.tuple;
+        let (source, host_part) = (tuple.source.address, tuple.destination.address);
+        let (choice, sticky) = self
+            .take(rule.id, PoolUse::Rdr, pool, source, host_part, env)
+            .ok_or(DropReason::MapFailed)?;
+        let mut new = tuple;
+        new.destination.address = choice.address.ok_or(DropReason::MapFailed)?;
+        if tuple.protocol.has_ports() {
+            new.destination.port =
+                redirected_port(pool.ports, rule.destination.port, tuple.destination.port);
+            // Two connections from one port to two redirected addresses: the second moves.
+            new.source.port = self
+                .free_source_port(Ports::Keep, new, course, env)
+                .or_else(|| {
+                    let others = Ports::Range(NAT_PORTS.0, NAT_PORTS.1);
+                    self.free_source_port(others, new, course, env)
+                })
+                .ok_or(DropReason::MapFailed)?;
+        }
+        course.tuple = new;
+        course.translated = true;
+        course.sticky.extend(sticky.map(|key| (key, choice)));
+        Ok(())
+    }
+
+    /// `binat`: one address for one, in both directions.
+    fn translate_both_ways(
+        &mut self,
+        rule: &CompiledRule,
+        course: &mut Course,
+    ) -> Result<(), Refused> {
+        if !course.is_translatable {
+            return Ok(());
+        }
+        let target = rule.nat.as_ref().and_then(|pool| pool.targets.first());
+        let external = target.and_then(|target| self.external_prefix(target.address, course));
+        let internal = self
+            .rules
+            .get(rule.id)
+            .and_then(|entry| match entry.rule.source.address {
+                Address::Prefix(prefix) => Some(prefix),
+                _ => None,
+            });
+        let (from, to) = match course.place.direction {
+            Direction::Out => (&mut course.tuple.source.address, external),
+            Direction::In => (&mut course.tuple.destination.address, internal),
+        };
+        *from = to
+            .and_then(|prefix| with_host_part(prefix, *from))
+            .ok_or(DropReason::MapFailed)?;
+        course.translated = true;
+        Ok(())
+    }
+
+    fn external_prefix(&self, address: TargetAddress, course: &Course) -> Option<Prefix> {
+        let family = course.tuple.family();
+        match address {
+            TargetAddress::Range(first, last) => Prefix::spanning(first, last),
+            TargetAddress::Dynamic(id) => {
+                let entries = self.net.dynamic(id).iter().map(|entry| entry.prefix);
+                entries.into_iter().find(|prefix| prefix.family() == family)
+            }
+            TargetAddress::Absent | TargetAddress::Table(_) => None,
+        }
+    }
+
+    /// Takes an address of the tuple's family from a pool. With `sticky-address` the one that
+    /// the source has already; the key is where to remember it.
+    pub(super) fn take(
+        &mut self,
+        rule: RuleId,
+        pool_use: PoolUse,
+        pool: &CompiledPool,
+        source: IpAddr,
+        host_part: IpAddr,
+        env: &mut dyn Env,
+    ) -> Option<(Choice, Option<SourceKey>)> {
+        for target in &pool.targets {
+            if let TargetAddress::Table(id) = target.address
+                && let Some(table) = self.tables.get_mut(id)
+            {
+                table.prepare_prefixes();
+            }
+        }
+        let chooser = Chooser {
+            pool,
+            tables: &self.tables,
+            net: &self.net,
+            family: Family::of(source),
+            source,
+            host_part,
+        };
+        let key = pool.sticky.then_some(SourceKey {
+            rule,
+            pool: pool_use,
+            address: source,
+        });
+        let known = key.and_then(|key| self.sources.choice(&key));
+        if let Some(choice) = known.filter(|choice| chooser.offers(choice)) {
+            return Some((choice, key));
+        }
+        let cursor = self.rules.get_mut(rule)?.cursor(pool_use);
+        let choice = chooser.choose(cursor, &mut || env.random())?;
+        Some((choice, key))
+    }
+}
+
+/// The network part of `prefix`, the host part of `address`.
+fn with_host_part(prefix: Prefix, address: IpAddr) -> Option<IpAddr> {
+    let network = prefix.masked().address();
+    match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let host = address.to_bits() & !crate::addr::mask_v4(prefix.prefix_len());
+            Some(IpAddr::V4((network.to_bits() | host).into()))
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            let host = address.to_bits() & !crate::addr::mask_v6(prefix.prefix_len());
+            Some(IpAddr::V6((network.to_bits() | host).into()))
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+    }
+}

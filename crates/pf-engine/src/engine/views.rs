@@ -1,0 +1,94 @@
+//! What the engine shows of itself.
+
+use crate::counters::Traffic;
+use crate::decision::StateId;
+use crate::engine::{Engine, RuleList};
+use crate::evaluate::CompiledRule;
+use crate::state::{Count, State};
+use crate::tcp::Peer;
+use crate::time::Instant;
+use crate::view::{InstalledRule, PeerView, StateView};
+
+impl Engine {
+    pub(super) fn rule_views(&self, list: RuleList) -> impl Iterator<Item = InstalledRule<'_>> {
+        let rules = match list {
+            RuleList::Nat => &self.lists.nat,
+            RuleList::Rdr => &self.lists.rdr,
+            RuleList::Binat => &self.lists.binat_out,
+            RuleList::Filter => &self.lists.filter,
+        };
+        rules.iter().filter_map(|rule| self.rule_view(rule))
+    }
+
+    fn rule_view(&self, rule: &CompiledRule) -> Option<InstalledRule<'_>> {
+        let entry = self.rules.get(rule.id)?;
+        Some(InstalledRule {
+            number: entry.number?,
+            rule: &entry.rule,
+            counters: entry.counters,
+        })
+    }
+
+    pub(super) fn state_views(
+        &self,
+        from: StateId,
+        now: Instant,
+    ) -> impl Iterator<Item = StateView<'_>> {
+        self.states
+            .iter_from(from)
+            .map(move |(_, state)| self.state_view(state, now))
+    }
+
+    fn state_view<'a>(&'a self, state: &State, now: Instant) -> StateView<'a> {
+        let rule = state
+            .rule
+            .and_then(|id| self.rules.get(id))
+            .and_then(|entry| entry.number);
+        let route = state.route.and_then(|(kind, hop)| {
+            let default = state.wire.tuple(state.direction).destination.address;
+            Some((
+                kind,
+                hop.address.unwrap_or(default),
+                self.names.name(hop.interface),
+            ))
+        });
+        StateView {
+            id: state.id,
+            creator_id: self.config.creator_id,
+            interface: state.bound.map_or("all", |bound| self.names.name(bound)),
+            original_interface: self.names.name(state.origin),
+            direction: state.direction,
+            family: state.wire.family(),
+            protocol: state.protocol(),
+            wire: state.wire.ends,
+            stack: state.stack.ends,
+            source: peer_view(&state.source),
+            destination: peer_view(&state.destination),
+            age: now.saturating_since(state.created),
+            expires_in: self.lifetimes().end(state).saturating_since(now),
+            traffic: traffic(state.traffic),
+            rule,
+            route,
+            ether: state.ether,
+        }
+    }
+}
+
+const fn peer_view(peer: &Peer) -> PeerView {
+    PeerView {
+        state: peer.state,
+        seq_lo: peer.seq_lo,
+        seq_hi: peer.seq_hi,
+        seq_diff: peer.seq_diff,
+        window_scale: peer.window_scale,
+    }
+}
+
+const fn traffic([forward, reply]: [Count; 2]) -> Traffic {
+    Traffic {
+        packets_in: forward.packets,
+        bytes_in: forward.bytes,
+        packets_out: reply.packets,
+        bytes_out: reply.bytes,
+    }
+}
