@@ -39,20 +39,24 @@ impl CompiledRule {
     pub(crate) fn tables(&self) -> impl Iterator<Item = TableId> {
         let ends = [&self.source, &self.destination]
             .into_iter()
-            .filter_map(|end| match end.address {
-                CompiledAddress::Table(id) => Some(id),
-                _ => None,
-            });
-        let pools = [
-            self.nat.as_ref(),
-            self.rdr.as_ref(),
-            self.route.as_ref().map(|(_, p)| p),
-        ];
+            .filter_map(CompiledEndpoint::table);
+        let route = self.route.as_ref().map(|(_, pool)| pool);
+        let pools = [self.nat.as_ref(), self.rdr.as_ref(), route];
         let targets = pools.into_iter().flatten().flat_map(|pool| &pool.targets);
         ends.chain(targets.filter_map(|target| match target.address {
             TargetAddress::Table(id) => Some(id),
-            _ => None,
+            TargetAddress::Absent | TargetAddress::Range(..) | TargetAddress::Dynamic(_) => None,
         }))
+    }
+}
+
+impl CompiledEndpoint {
+    const fn table(&self) -> Option<TableId> {
+        if let CompiledAddress::Table(id) = self.address {
+            Some(id)
+        } else {
+            None
+        }
     }
 }
 
@@ -70,10 +74,8 @@ impl Compiler<'_> {
     /// Installs all rules of `ruleset`.
     pub(crate) fn lists(&mut self, ruleset: Ruleset) -> Lists {
         let binat_out = self.list(ruleset.binat);
-        let mut binat_in: Vec<CompiledRule> = binat_out
-            .iter()
-            .filter_map(|rule| self.turned_round(rule))
-            .collect();
+        let mut binat_in: Vec<CompiledRule> =
+            binat_out.iter().filter_map(Self::turned_round).collect();
         set_skip_steps(&mut binat_in);
         Lists {
             nat: self.list(ruleset.nat),
@@ -96,10 +98,8 @@ impl Compiler<'_> {
     fn rule(&mut self, number: u32, rule: Rule) -> CompiledRule {
         let source = self.endpoint(&rule.source);
         let destination = self.endpoint(&rule.destination);
-        let tables = [&source, &destination].map(|endpoint| match endpoint.address {
-            CompiledAddress::Table(id) => Some((id, endpoint.negated)),
-            _ => None,
-        });
+        let tables = [&source, &destination]
+            .map(|endpoint| endpoint.table().map(|id| (id, endpoint.negated)));
         CompiledRule {
             verb: verb(&rule),
             interface: self.interface(&rule),
@@ -210,7 +210,7 @@ impl Compiler<'_> {
     }
 
     /// A `binat` rule for inbound packets.
-    fn turned_round(&self, rule: &CompiledRule) -> Option<CompiledRule> {
+    fn turned_round(rule: &CompiledRule) -> Option<CompiledRule> {
         let mut turned = rule.clone();
         turned.source = rule.destination;
         turned.destination = CompiledEndpoint {

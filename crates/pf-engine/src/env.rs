@@ -96,7 +96,7 @@ impl FixedEnv {
 }
 
 impl Env for FixedEnv {
-    /// SplitMix64, upper half: good enough for tests, not for a live box.
+    /// `SplitMix64`, upper half: good enough for tests, not for a live box.
     fn random(&mut self) -> u32 {
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.seed;

@@ -129,16 +129,12 @@ impl Tuple {
             self.destination.port = u16::from(kind);
             return;
         };
-        match request_of(family, kind) {
-            Some(request) => {
-                self.source.port = u16::from(request);
-                self.destination.port = id;
-            }
-            None => {
-                self.source.port = id;
-                self.destination.port = u16::from(kind);
-            }
-        }
+        let (source, destination) = match request_of(family, kind) {
+            Some(request) => (u16::from(request), id),
+            None => (id, u16::from(kind)),
+        };
+        self.source.port = source;
+        self.destination.port = destination;
     }
 
     /// A neighbor advertisement answers the solicitation of its target, although that one went

@@ -556,7 +556,11 @@ impl Timeout {
     pub const fn default_value(self) -> u32 {
         match self {
             Self::TcpFirst => 120,
-            Self::TcpOpening | Self::TcpTsDiff | Self::UdpSingle | Self::OtherSingle => 30,
+            Self::TcpOpening
+            | Self::TcpTsDiff
+            | Self::UdpSingle
+            | Self::OtherSingle
+            | Self::Frag => 30,
             Self::TcpEstablished => 24 * 60 * 60,
             Self::TcpClosing => 15 * 60,
             Self::TcpFinWait => 45,
@@ -564,7 +568,6 @@ impl Timeout {
             Self::UdpFirst | Self::UdpMultiple | Self::OtherFirst | Self::OtherMultiple => 60,
             Self::IcmpFirst => 20,
             Self::IcmpError | Self::Interval => 10,
-            Self::Frag => 30,
             Self::AdaptiveStart => 60_000,
             Self::AdaptiveEnd => 120_000,
             Self::SrcTrack => 0,

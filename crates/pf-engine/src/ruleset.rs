@@ -96,6 +96,10 @@ impl Limit {
 
 /// `table <name> …`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one keyword of pf.conf(5)"
+)]
 pub struct TableDefinition {
     /// `persist`: kept without a rule that refers to it.
     pub persist: bool,

@@ -337,8 +337,8 @@ impl PrefixMap {
         let prefix = prefix.masked();
         let len = prefix.prefix_len();
         let found = match prefix.address() {
-            IpAddr::V4(a) => remove_of_length(&mut self.v4, len, a.to_bits()),
-            IpAddr::V6(a) => remove_of_length(&mut self.v6, len, a.to_bits()),
+            IpAddr::V4(a) => remove_of_length(&mut self.v4, len, &a.to_bits()),
+            IpAddr::V6(a) => remove_of_length(&mut self.v6, len, &a.to_bits()),
         };
         self.len -= usize::from(found);
         found
@@ -424,11 +424,11 @@ fn insert_new<K: Ord>(map: &mut BTreeMap<K, bool>, key: K, negated: bool) -> boo
     map.len() > before
 }
 
-fn remove_of_length<K: Ord>(maps: &mut Vec<(u8, BTreeMap<K, bool>)>, len: u8, key: K) -> bool {
+fn remove_of_length<K: Ord>(maps: &mut Vec<(u8, BTreeMap<K, bool>)>, len: u8, key: &K) -> bool {
     let Some(at) = maps.iter().position(|(l, _)| *l == len) else {
         return false;
     };
-    let found = maps[at].1.remove(&key).is_some();
+    let found = maps[at].1.remove(key).is_some();
     if maps[at].1.is_empty() {
         maps.remove(at);
     }

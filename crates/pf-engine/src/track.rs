@@ -6,7 +6,7 @@ use crate::addr::Protocol;
 use crate::rule::Timeout;
 use crate::tcp::Peer;
 
-/// `SINGLE`: the peer has sent (PFUDPS_SINGLE, PFOTHERS_SINGLE).
+/// `SINGLE`: the peer has sent (`PFUDPS_SINGLE`, `PFOTHERS_SINGLE`).
 const SINGLE: u8 = 1;
 /// `MULTIPLE`: it was answered.
 const MULTIPLE: u8 = 2;

@@ -124,6 +124,10 @@ pub struct Status {
 
 /// A table in force.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one flag that pfctl prints"
+)]
 pub struct TableView<'a> {
     /// Name.
     pub name: &'a str,

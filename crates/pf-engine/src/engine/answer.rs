@@ -15,10 +15,9 @@ impl Engine {
         let family = work.original.meta.family;
         let is_tcp = work.original.meta.tcp().is_some();
         match reply {
-            BlockReply::Drop => {}
             BlockReply::Rst { ttl } if is_tcp => Self::answer_with_reset(ttl, work),
             BlockReply::Return if is_tcp => Self::answer_with_reset(0, work),
-            BlockReply::Rst { .. } => {}
+            BlockReply::Drop | BlockReply::Rst { .. } => {}
             BlockReply::Return => {
                 let error = match family {
                     Family::Inet => (icmp::UNREACHABLE, icmp::CODE_PORT),

@@ -110,7 +110,7 @@ impl Engine {
     ) -> Result<usize, Refused> {
         self.check_limits(rule, course, work)?;
         let modulates = rule.is_some_and(|rule| rule.keep.mode == StateMode::Modulate);
-        let (source, destination, timeout) = self.peers(modulates, course, work, env)?;
+        let (source, destination, timeout) = open_peers(modulates, course, work, env)?;
         let mut state = self.state(rule, course, route, work, (source, destination, timeout));
         self.states
             .obstacles(&state, |other| self.lifetimes().is_over(other))
@@ -162,29 +162,6 @@ impl Engine {
             return Err(DropReason::SrcLimit.into());
         }
         Ok(())
-    }
-
-    /// Peers and timeout of the new state; modulates the packet's numbers.
-    fn peers(
-        &self,
-        modulates: bool,
-        course: &Course,
-        work: &mut Work<'_>,
-        env: &mut dyn Env,
-    ) -> Result<(Peer, Peer, Timeout), Refused> {
-        let Some(header) = work.meta.tcp().copied() else {
-            return Ok(Kind::of(course.tuple.protocol).open());
-        };
-        let segment = Segment::of(&work.meta, &header, work.bytes);
-        let opens = segment.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
-        let modulator = if modulates && opens {
-            tcp::modulator(segment.seq, &mut || env.random())
-        } else {
-            0
-        };
-        let (source, destination) = tcp::open(&segment, modulator);
-        modulate(modulator, 0, &segment, work)?;
-        Ok((source, destination, Timeout::TcpFirst))
     }
 
     fn state(
@@ -263,6 +240,28 @@ impl Engine {
         self.counters.inserts = self.counters.inserts.wrapping_add(1);
         Ok(id)
     }
+}
+
+/// Peers and timeout of the new state; modulates the packet's numbers.
+fn open_peers(
+    modulates: bool,
+    course: &Course,
+    work: &mut Work<'_>,
+    env: &mut dyn Env,
+) -> Result<(Peer, Peer, Timeout), Refused> {
+    let Some(header) = work.meta.tcp().copied() else {
+        return Ok(Kind::of(course.tuple.protocol).open());
+    };
+    let segment = Segment::of(&work.meta, &header, work.bytes);
+    let opens = segment.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+    let modulator = if modulates && opens {
+        tcp::modulator(segment.seq, &mut || env.random())
+    } else {
+        0
+    };
+    let (source, destination) = tcp::open(&segment, modulator);
+    modulate(modulator, 0, &segment, work)?;
+    Ok((source, destination, Timeout::TcpFirst))
 }
 
 /// Rewrites the packet to what the rules have made of it.

@@ -73,6 +73,7 @@ pub(super) enum StateRef {
 }
 
 /// The packet ends here.
+#[derive(Clone, Copy)]
 pub(super) struct Refused {
     pub(super) reason: DropReason,
     /// Of a rule, without state: what it was based on.

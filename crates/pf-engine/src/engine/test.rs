@@ -94,16 +94,13 @@ impl Engine {
         if work.meta.has_ip_options && !state.allow_options {
             return Err(DropReason::IpOption.into());
         }
-        match work.meta.tcp().copied() {
-            Some(header) => {
-                let segment = Segment::of(&work.meta, &header, work.bytes);
-                track_tcp(state, place.direction, &segment, self.now, work, env)?;
-            }
-            None => {
-                let (source, destination) = state.peers(place.direction);
-                state.timeout = Kind::of(tuple.protocol).track(source, destination);
-                state.refreshed = self.now;
-            }
+        if let Some(header) = work.meta.tcp().copied() {
+            let segment = Segment::of(&work.meta, &header, work.bytes);
+            track_tcp(state, place.direction, &segment, self.now, work, env)?;
+        } else {
+            let (source, destination) = state.peers(place.direction);
+            state.timeout = Kind::of(tuple.protocol).track(source, destination);
+            state.refreshed = self.now;
         }
         self.follow_state(slot, place, Some(tuple), work)
     }

@@ -25,6 +25,10 @@ use crate::wire::{Icmp, IcmpBody};
 const MAX_NAT_ADDRESSES: usize = 64;
 
 /// An evaluation of the rules under way.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one evaluation"
+)]
 pub(super) struct Course {
     pub(super) place: Place,
     /// The tuple by which a state without translation is found.
@@ -237,13 +241,8 @@ impl Engine {
         }
         let target = rule.nat.as_ref().and_then(|pool| pool.targets.first());
         let external = target.and_then(|target| self.external_prefix(target.address, course));
-        let internal = self
-            .rules
-            .get(rule.id)
-            .and_then(|entry| match entry.rule.source.address {
-                Address::Prefix(prefix) => Some(prefix),
-                _ => None,
-            });
+        let entry = self.rules.get(rule.id);
+        let internal = entry.and_then(|entry| host_prefix(&entry.rule.source.address));
         let (from, to) = match course.place.direction {
             Direction::Out => (&mut course.tuple.source.address, external),
             Direction::In => (&mut course.tuple.destination.address, internal),
@@ -305,6 +304,15 @@ impl Engine {
         let cursor = self.rules.get_mut(rule)?.cursor(pool_use);
         let choice = chooser.choose(cursor, &mut || env.random())?;
         Some((choice, key))
+    }
+}
+
+/// The inside address of a `binat` rule, a prefix always.
+const fn host_prefix(address: &Address) -> Option<Prefix> {
+    if let Address::Prefix(prefix) = address {
+        Some(*prefix)
+    } else {
+        None
     }
 }
 

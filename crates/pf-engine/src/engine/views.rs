@@ -44,13 +44,13 @@ impl Engine {
             .rule
             .and_then(|id| self.rules.get(id))
             .and_then(|entry| entry.number);
-        let route = state.route.and_then(|(kind, hop)| {
+        let route = state.route.map(|(kind, hop)| {
             let default = state.wire.tuple(state.direction).destination.address;
-            Some((
+            (
                 kind,
                 hop.address.unwrap_or(default),
                 self.names.name(hop.interface),
-            ))
+            )
         });
         StateView {
             id: state.id,
