@@ -4,6 +4,7 @@ use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::limits::MAX_QUOTED_CHARS;
 use crate::source::{Place, Sources, Span};
 
 /// Kind of an error.
@@ -66,10 +67,10 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    pub(crate) const fn new(code: Code, span: Span, message: String) -> Self {
+    pub(crate) fn new(code: Code, span: Span, message: String) -> Self {
         Self {
             code,
-            message,
+            message: shorten(message, MAX_QUOTED_CHARS),
             detail: None,
             hint: None,
             span,
@@ -136,10 +137,10 @@ impl Diagnostics {
         let detail = error.detail.clone().unwrap_or_else(|| self.found(error));
         let mut text = format!("{file}:{line}: {}\n    {place}: {detail}\n", error.message);
         for note in self.trail(error.span) {
-            text.push_str(&format!("    {note}\n"));
+            text = text + "    " + &note + "\n";
         }
         if let Some(hint) = &error.hint {
-            text.push_str(&format!("    hint: {hint}\n"));
+            text = text + "    hint: " + hint + "\n";
         }
         text
     }
@@ -151,7 +152,7 @@ impl Diagnostics {
         if first.is_empty() {
             "at the end of the line".to_owned()
         } else {
-            format!("at `{first}`")
+            format!("at `{}`", shorten(first.to_owned(), 60))
         }
     }
 
@@ -169,7 +170,7 @@ impl Diagnostics {
             notes.push(format!(
                 "in macro ${} = \"{}\", {defined}",
                 expansion.name,
-                shorten(&expansion.value)
+                shorten(expansion.value.to_string(), 60)
             ));
             at = expansion.defined;
             if notes.len() == LONGEST {
@@ -245,12 +246,13 @@ impl<'a> Window<'a> {
     }
 }
 
-fn shorten(text: &str) -> String {
-    const LONGEST: usize = 60;
-    if text.chars().count() <= LONGEST {
-        return text.to_owned();
+/// `text`, cut behind `longest` characters.
+pub(crate) fn shorten(mut text: String, longest: usize) -> String {
+    if let Some((at, _)) = text.char_indices().nth(longest) {
+        text.truncate(at);
+        text.push('…');
     }
-    text.chars().take(LONGEST).chain("…".chars()).collect()
+    text
 }
 
 impl fmt::Display for Diagnostics {

@@ -15,8 +15,8 @@ use pf_engine::ruleset::{Dialect, Ruleset};
 
 use crate::LoadOptions;
 use crate::ast::{SetStatement, Statement};
-use crate::diagnostic::{Code, Diagnostic};
-use crate::limits::MAX_ERRORS;
+use crate::diagnostic::{Code, Diagnostic, shorten};
+use crate::limits::{MAX_ERRORS, MAX_QUOTED_CHARS};
 use crate::source::Span;
 
 /// An error was recorded; the statement is given up.
@@ -133,12 +133,13 @@ impl Expander<'_> {
     /// Records an error; `detail` may be empty.
     fn error(&mut self, code: Code, span: Span, message: &str, detail: &str) -> Bail {
         let mut error = Diagnostic::new(code, span, message.to_owned());
-        error.detail = Some(detail.to_owned()).filter(|text| !text.is_empty());
+        error.detail =
+            Some(shorten(detail.to_owned(), MAX_QUOTED_CHARS)).filter(|text| !text.is_empty());
         self.errors.push(error);
         Bail
     }
 
-    /// A key for `source-hash` without one. SplitMix64 over the seed of the load.
+    /// A key for `source-hash` without one. `SplitMix64` over the seed of the load.
     fn hash_key(&mut self) -> [u32; 4] {
         let mut key = [0; 4];
         for word in &mut key {

@@ -423,6 +423,13 @@ const fn in_word(c: char) -> bool {
         )
 }
 
+/// Whether `text` is read as one word when it stands without quotes.
+pub(crate) fn is_plain_word(text: &str) -> bool {
+    text.starts_with(starts_word)
+        && text.chars().all(in_word)
+        && !text.bytes().all(|b| b.is_ascii_digit())
+}
+
 const fn ends_number(c: char) -> bool {
     c.is_ascii_whitespace() || matches!(c, ')' | ',' | '/' | '}' | '=')
 }

@@ -7,6 +7,12 @@ pub(crate) const MAX_FILE_BYTES: usize = 64 << 20;
 pub(crate) const MAX_INCLUDE_DEPTH: usize = 32;
 /// Files read by one load, through `include` and `table … file`.
 pub(crate) const MAX_FILES: usize = 1024;
+/// Bytes of all these files together.
+pub(crate) const MAX_TOTAL_BYTES: usize = 256 << 20;
+/// Statements of one load.
+pub(crate) const MAX_STATEMENTS: usize = 250_000;
+/// Length of what a message quotes.
+pub(crate) const MAX_QUOTED_CHARS: usize = 300;
 /// Length of one macro's value. A macro that names others can double at each definition.
 pub(crate) const MAX_MACRO_BYTES: usize = 1 << 20;
 /// Text put in place of all macros of one load together.
@@ -16,7 +22,7 @@ pub(crate) const EXPANSION_COST: usize = 64;
 /// Rules that the lists of one rule may multiply to.
 pub(crate) const MAX_RULES_PER_RULE: usize = 65_536;
 /// Rules of a whole ruleset.
-pub(crate) const MAX_RULES: usize = 500_000;
+pub(crate) const MAX_RULES: usize = 250_000;
 /// Errors after which reading stops.
 pub(crate) const MAX_ERRORS: usize = 200;
 /// Depth of `{ { … } }`.

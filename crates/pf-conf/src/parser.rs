@@ -9,15 +9,16 @@ mod rule;
 mod state;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::SourceReader;
 use crate::ast::{InterfaceName, Spanned, Statement};
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, shorten};
 use crate::lexer::{Lexer, Macro};
 use crate::limits::{
     MAX_ERRORS, MAX_FILE_BYTES, MAX_FILES, MAX_INCLUDE_DEPTH, MAX_LIST_DEPTH, MAX_MACRO_BYTES,
+    MAX_QUOTED_CHARS, MAX_STATEMENTS, MAX_TOTAL_BYTES,
 };
 use crate::names::{did_you_mean, keywords};
 use crate::source::{Sources, Span};
@@ -81,11 +82,13 @@ struct Parser<'a> {
     lexer: Lexer,
     files: &'a mut dyn SourceReader,
     /// Names given by `-D`: definitions in the file do not change them.
-    fixed: BTreeMap<&'a str, ()>,
+    fixed: BTreeSet<&'a str>,
     statements: Vec<Statement>,
     /// Braces that the statement has opened and not closed.
     braces: usize,
     list_depth: usize,
+    /// Bytes of all files so far.
+    total_bytes: usize,
 }
 
 /// The parser itself: tokens, errors, statements.
@@ -94,13 +97,11 @@ impl<'a> Parser<'a> {
         Self {
             lexer,
             files,
-            fixed: defines
-                .iter()
-                .map(|(name, _)| (name.as_str(), ()))
-                .collect(),
+            fixed: defines.iter().map(|(name, _)| name.as_str()).collect(),
             statements: Vec::new(),
             braces: 0,
             list_depth: 0,
+            total_bytes: 0,
         }
     }
 
@@ -121,16 +122,22 @@ impl<'a> Parser<'a> {
                 }
             }
             if self.lexer.errors.len() >= MAX_ERRORS {
-                let span = self.peek().span;
-                self.lexer.stop();
-                self.report(Diagnostic::new(
-                    Code::Limit,
-                    span,
-                    format!("too many errors ({MAX_ERRORS}), the rest was not read"),
+                self.give_up(format!(
+                    "too many errors ({MAX_ERRORS}), the rest was not read"
                 ));
                 return;
             }
+            if self.statements.len() >= MAX_STATEMENTS {
+                self.give_up(format!("more than {MAX_STATEMENTS} statements"));
+                return;
+            }
         }
+    }
+
+    fn give_up(&mut self, message: String) {
+        let span = self.peek().span;
+        self.lexer.stop();
+        self.report(Diagnostic::new(Code::Limit, span, message));
     }
 
     fn statement(&mut self) -> Parse<()> {
@@ -228,7 +235,7 @@ impl<'a> Parser<'a> {
     }
 
     fn define(&mut self, name: &str, value: String, span: Span, expansion: Option<usize>) {
-        if !self.fixed.contains_key(name) {
+        if !self.fixed.contains(name) {
             self.lexer.macros.insert(
                 name.to_owned(),
                 Macro {
@@ -269,12 +276,21 @@ impl<'a> Parser<'a> {
             Ok(bytes) if bytes.len() > MAX_FILE_BYTES => {
                 Err(self.file_too_large(path.span, &path.node))
             }
-            Ok(bytes) => Ok(bytes),
+            Ok(bytes) => self.count_bytes(bytes, path),
             Err(error) => {
                 let message = format!("{}: {}", path.node, describe_io(&error));
                 Err(self.error(Code::File, path.span, &message, String::new()))
             }
         }
+    }
+
+    fn count_bytes(&mut self, bytes: Vec<u8>, path: &Spanned<String>) -> Parse<Vec<u8>> {
+        self.total_bytes += bytes.len();
+        if self.total_bytes > MAX_TOTAL_BYTES {
+            let message = format!("all files together are larger than {MAX_TOTAL_BYTES} bytes");
+            return Err(self.error(Code::Limit, path.span, &message, String::new()));
+        }
+        Ok(bytes)
     }
 
     fn file_too_large(&mut self, span: Span, name: &str) -> Bail {
@@ -387,16 +403,12 @@ impl<'a> Parser<'a> {
             return Err(self.unexpected(expected));
         }
         let token = self.next();
-        match token.text.parse() {
-            Ok(node) => Ok(Spanned {
-                node,
-                span: token.span,
-            }),
-            Err(_) => {
-                let message = format!("number {} is too large", token.text);
-                Err(self.error(Code::BadNumber, token.span, &message, String::new()))
-            }
-        }
+        let span = token.span;
+        let Ok(node) = token.text.parse() else {
+            let message = format!("number {} is too large", token.text);
+            return Err(self.error(Code::BadNumber, span, &message, String::new()));
+        };
+        Ok(Spanned { node, span })
     }
 
     /// One item, or `{ item [,] item … }`, or such lists in each other.
@@ -474,7 +486,7 @@ impl<'a> Parser<'a> {
     /// Records an error; `detail` may be empty.
     fn error(&mut self, code: Code, span: Span, message: &str, detail: String) -> Bail {
         let mut error = Diagnostic::new(code, span, message.to_owned());
-        error.detail = Some(detail).filter(|text| !text.is_empty());
+        error.detail = Some(shorten(detail, MAX_QUOTED_CHARS)).filter(|text| !text.is_empty());
         self.report(error);
         Bail
     }
@@ -528,9 +540,9 @@ fn begins_statement(token: &Token) -> bool {
 }
 
 fn describe_io(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "No such file or directory".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "Permission denied".to_owned(),
-        _ => error.to_string(),
+    if error.kind() == std::io::ErrorKind::NotFound {
+        "No such file or directory".to_owned()
+    } else {
+        error.to_string()
     }
 }

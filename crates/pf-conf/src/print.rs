@@ -9,6 +9,8 @@ use pf_engine::rule::{
 };
 use pf_engine::ruleset::Dialect;
 
+use crate::lexer::is_plain_word;
+use crate::names::keywords::is_reserved;
 use crate::names::{icmp, protocols};
 use crate::parser::FLAG_LETTERS;
 
@@ -70,7 +72,10 @@ fn head(rule: &Rule, words: &mut Vec<String>) {
     }
     if let Some(interface) = &rule.interface {
         let not = if interface.negated { "! " } else { "" };
-        words.push(format!("on {not}{}", interface.name));
+        words.push(match interface.name.as_str() {
+            "any" => format!("on {not}any"),
+            other => format!("on {not}{}", name(other)),
+        });
     }
 }
 
@@ -245,7 +250,7 @@ fn tail(rule: &Rule, words: &mut Vec<String>) {
         words.push("allow-opts".to_owned());
     }
     for label in &rule.labels {
-        words.push(format!("label \"{label}\""));
+        words.push(format!("label {}", quoted(label)));
     }
     if let Some(tag) = &rule.tag {
         words.push(format!("tag {}", name(tag)));
@@ -257,16 +262,35 @@ fn tail(rule: &Rule, words: &mut Vec<String>) {
 }
 
 /// A name, in quotes only where it could not be read back without.
-fn name(text: &str) -> String {
-    let plain = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-:".contains(&b))
-        && !text.bytes().all(|b| b.is_ascii_digit())
-        && !crate::names::keywords::is_reserved(text);
-    if plain {
+pub(crate) fn name(text: &str) -> String {
+    if is_plain_word(text) && !is_reserved(text) {
         text.to_owned()
     } else {
-        format!("\"{text}\"")
+        quoted(text)
     }
+}
+
+/// A table's name: numbers and keywords need no quotes between `<` and `>`.
+pub(crate) fn table_name(text: &str) -> String {
+    let number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if number || is_plain_word(text) {
+        format!("<{text}>")
+    } else {
+        format!("<{}>", quoted(text))
+    }
+}
+
+/// A string in quotes, with the backslashes that it takes to read it back.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut written = String::from("\"");
+    let mut after_backslash = false;
+    for c in text.chars() {
+        if c == '"' || (after_backslash && matches!(c, ' ' | '\t')) {
+            written.push('\\');
+        }
+        written.push(c);
+        after_backslash = c == '\\';
+    }
+    written.push('"');
+    written
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::diagnostic::shorten;
 use crate::source::Span;
 
 /// What a token is.
@@ -47,8 +48,10 @@ impl Token {
     /// How it is called in a message.
     pub(crate) fn describe(&self) -> String {
         match self.kind {
-            Kind::Word | Kind::Number | Kind::Symbol => format!("`{}`", self.text),
-            Kind::Quoted => format!("\"{}\"", self.text),
+            Kind::Word | Kind::Number | Kind::Symbol => {
+                format!("`{}`", shorten(self.text.to_string(), 60))
+            }
+            Kind::Quoted => format!("\"{}\"", shorten(self.text.to_string(), 60)),
             Kind::Newline => "end of line".to_owned(),
             Kind::End => "end of file".to_owned(),
             Kind::Invalid => "text that cannot be read".to_owned(),

@@ -64,14 +64,18 @@ impl Expander<'_> {
             HostKind::Range(a, b) => push(Address::Range(*a, *b), Some(Family::of(*a)), None),
             HostKind::Literal { prefix, scope } => {
                 push(
-                    prefix_address(*prefix),
+                    prefix_address(*prefix, host.negated),
                     Some(prefix.family()),
                     scope.clone(),
                 );
             }
             HostKind::Name(named) => {
                 for (prefix, scope) in self.named(named, host.span)? {
-                    push(prefix_address(prefix), Some(prefix.family()), scope);
+                    push(
+                        prefix_address(prefix, host.negated),
+                        Some(prefix.family()),
+                        scope,
+                    );
                 }
             }
         }
@@ -114,8 +118,8 @@ impl Expander<'_> {
             format!("no IP address found for {name}: the interface has no such address")
         };
         let hint = if unknown {
-            let names = self.interfaces.iter().map(|i| i.name.as_str());
-            did_you_mean(name, names)
+            let known = self.interfaces.iter().map(|i| i.name.as_str());
+            did_you_mean(name, known)
                 .or_else(|| Some("host names are not looked up; write the address".to_owned()))
         } else {
             Some(format!(
@@ -143,9 +147,9 @@ impl Expander<'_> {
     }
 }
 
-/// A network of length 0 is `any`, of its family.
-fn prefix_address(prefix: Prefix) -> Address {
-    if prefix.prefix_len() == 0 {
+/// A network of length 0 is `any`, of its family. `! any` cannot be written.
+fn prefix_address(prefix: Prefix, negated: bool) -> Address {
+    if prefix.prefix_len() == 0 && !negated {
         Address::Any
     } else {
         Address::Prefix(prefix)

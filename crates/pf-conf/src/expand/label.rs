@@ -5,6 +5,15 @@ use pf_engine::rule::{Address, Endpoint, PortMatch, Rule};
 
 use crate::names::protocols;
 
+const MACROS: [&str; 7] = [
+    "$if", "$srcaddr", "$dstaddr", "$srcport", "$dstport", "$proto", "$nr",
+];
+
+/// Whether a macro is left, put together from the values of others.
+pub(super) fn has_macro(text: &str) -> bool {
+    MACROS.iter().any(|name| text.contains(name))
+}
+
 /// Puts the values of `rule`, number `number` in its ruleset, in the place of macros.
 pub(super) fn expand(text: &str, rule: &Rule, number: usize) -> String {
     if !text.contains('$') {

@@ -1,6 +1,6 @@
 //! Pools: family, kind, and what does not go together.
 
-use pf_engine::addr::{Family, Prefix};
+use pf_engine::addr::Family;
 use pf_engine::rule::{Address, Pool, PoolKind, PoolPorts, PoolTarget, PortMatch};
 
 use super::host::Resolved;
@@ -83,6 +83,11 @@ impl Expander<'_> {
         };
         let mut resolved = Vec::new();
         self.host(host, &mut resolved)?;
+        if resolved.iter().any(|host| host.address == Address::Any) {
+            let message = "could not parse host specification";
+            let detail = "a network of length 0 cannot be translated or routed to";
+            return Err(self.error(Code::BadAddress, host.span, message, detail));
+        }
         into.extend(
             resolved
                 .into_iter()
@@ -149,12 +154,10 @@ impl Expander<'_> {
         let kind = match (&statement.kind, several || table || alias) {
             (None, true) => PoolKind::RoundRobin,
             (None, false) => PoolKind::Single,
-            (Some(kind), _) => match kind.node {
-                PoolKind::SourceHash { .. } if statement.random_key => PoolKind::SourceHash {
-                    key: candidates.key,
-                },
-                other => other,
+            (Some(_), _) if statement.random_key => PoolKind::SourceHash {
+                key: candidates.key,
             },
+            (Some(kind), _) => kind.node,
         };
         let span = statement.kind.as_ref().map_or(statement.span, |k| k.span);
         if kind != PoolKind::RoundRobin {
@@ -204,9 +207,18 @@ impl Expander<'_> {
                 Err(self.error(Code::Conflict, ports.span, message, ""))
             }
             (Purpose::Nat, single_or_range) => Ok(Some(single_or_range)),
+            (Purpose::Rdr, PoolPorts::Offset(first)) if overflows(first, port) => {
+                let message = "invalid port range";
+                let detail = format!("the ports from {first} on reach beyond 65535");
+                Err(self.error(Code::BadNumber, ports.span, message, &detail))
+            }
             (Purpose::Rdr, given) => Ok(Some(rdr_ports(given, port))),
         }
     }
+}
+
+fn overflows(first: u16, port: Option<PortMatch>) -> bool {
+    matches!(port, Some(PortMatch::Range(a, b)) if first.checked_add(b - a).is_none())
 }
 
 /// A range as long as the packet's own is the same offset into both.
@@ -243,11 +255,20 @@ fn has_aliases(target: &PoolTarget) -> bool {
     }
 }
 
-/// Length of the network of a `binat` side; `None` for what is no host or network.
-pub(super) fn network_len(address: &Address) -> Option<Option<u8>> {
+/// One side of `binat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BinatSide {
+    /// A host or network of this length.
+    Length(u8),
+    /// An interface, whose addresses are known later.
+    Unknown,
+}
+
+/// What an address is as a side of `binat`, if it can be one.
+pub(super) fn binat_side(address: &Address) -> Option<BinatSide> {
     match address {
-        Address::Prefix(prefix) => Some(Some(Prefix::prefix_len(prefix))),
-        Address::Dynamic(_) => Some(None),
+        Address::Prefix(prefix) => Some(BinatSide::Length(prefix.prefix_len())),
+        Address::Dynamic(_) => Some(BinatSide::Unknown),
         Address::Any
         | Address::Range(..)
         | Address::Table(_)

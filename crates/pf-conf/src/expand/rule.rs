@@ -2,13 +2,13 @@
 
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{
-    Action, Address, BlockReply, Direction, Endpoint, FlagsMatch, IcmpMatch, InterfaceMatch,
-    PoolKind, PortMatch, Route, Rule, StateMode, StateOptions, StatePolicy, Timeout,
+    Action, Address, BlockReply, Direction, Endpoint, FlagsMatch, IcmpMatch, InterfaceMatch, Pool,
+    PoolKind, PoolTarget, PortMatch, Route, Rule, StateMode, StateOptions, StatePolicy, Timeout,
 };
 use pf_engine::ruleset::Dialect;
 
 use super::host::Resolved;
-use super::pool::{Candidates, Purpose, network_len};
+use super::pool::{BinatSide, Candidates, Purpose, binat_side};
 use super::{Expand, Expander, label};
 use crate::ast::{Flags, InterfaceName, RuleStatement, Spanned, Verb};
 use crate::diagnostic::Code;
@@ -184,24 +184,19 @@ impl Expander<'_> {
             None => (StateMode::None, StateOptions::default()),
         };
         let tcp = rule.protocol.is_none_or(|p| p == Protocol::TCP);
-        rule.state = match mode {
-            StateMode::Modulate | StateMode::Synproxy if !tcp => StateMode::Keep,
-            other => other,
+        rule.state = if tcp || mode == StateMode::None {
+            mode
+        } else {
+            StateMode::Keep
         };
         rule.state_options = self.state_options(rule.state, options);
         let default = implicit && rule.state != StateMode::None && !rule.fragment;
-        rule.flags = match &statement.flags {
-            _ if !tcp => None,
-            Some(Spanned {
-                node: Flags::Any, ..
-            }) => None,
-            Some(Spanned {
-                node: Flags::Match(flags),
-                ..
-            }) => Some(*flags),
-            None if default => Some(FlagsMatch::SYN_OF_SYN_ACK),
-            None => None,
+        let given = match statement.flags.as_ref().map(|flags| flags.node) {
+            Some(Flags::Any) => None,
+            Some(Flags::Match(flags)) => Some(flags),
+            None => default.then_some(FlagsMatch::SYN_OF_SYN_ACK),
         };
+        rule.flags = given.filter(|_| tcp);
     }
 
     fn state_options(&self, mode: StateMode, mut options: StateOptions) -> StateOptions {
@@ -269,16 +264,16 @@ impl Expander<'_> {
         candidates: &Candidates,
     ) -> Expand<()> {
         let span = statement.binat.as_ref().map_or(statement.span, |b| b.span);
-        let source = network_len(&rule.source.address);
+        let source = binat_side(&rule.source.address);
         let target = candidates
             .single(rule.family)
-            .and_then(|host| network_len(&host.address));
+            .and_then(|host| binat_side(&host.address));
         let message = match (source, target) {
             _ if rule.source.negated => "'binat' source cannot be negated",
             (None, Some(_)) if rule.source.address == Address::Any => return Ok(()),
             (None, _) => "'binat' source must be a single address or network",
             (_, None) => "'binat' target must be a single address or network",
-            (Some(Some(a)), Some(Some(b))) if a != b => {
+            (Some(BinatSide::Length(a)), Some(BinatSide::Length(b))) if a != b => {
                 "'binat' source mask and redirect mask must be the same"
             }
             _ => return Ok(()),
@@ -298,24 +293,31 @@ impl Expander<'_> {
         let Some(target) = candidates.single(rule.family).cloned() else {
             return Ok(());
         };
+        let network = matches!(&rule.source.address, Address::Prefix(prefix) if !prefix.is_host());
+        let kind = if network {
+            PoolKind::Bitmask
+        } else {
+            pool.kind
+        };
         let mut out = rule.clone();
         out.direction = Some(Direction::Out);
-        out.nat = Some(pf_engine::rule::Pool {
+        out.nat = Some(Pool {
             static_port: true,
+            kind,
             ..pool.clone()
         });
         let mut inward = rule.clone();
         inward.direction = Some(Direction::In);
         inward.nat = None;
-        inward.rdr = Some(pf_engine::rule::Pool {
-            targets: vec![pf_engine::rule::PoolTarget {
+        inward.rdr = Some(Pool {
+            targets: vec![PoolTarget {
                 interface: None,
                 address: rule.source.address.clone(),
             }],
             kind: if matches!(rule.source.address, Address::Dynamic(_)) {
                 PoolKind::RoundRobin
             } else {
-                pool.kind
+                kind
             },
             ..pool.clone()
         });
@@ -384,6 +386,11 @@ impl Expander<'_> {
         what: &str,
         max: usize,
     ) -> Expand<String> {
+        if label::has_macro(&expanded) {
+            let message = format!("{what} would be expanded again");
+            let detail = format!("it expands to `{expanded}`");
+            return Err(self.error(Code::Conflict, written.span, &message, &detail));
+        }
         if expanded.len() > max {
             let message = format!("{what} too long (max {max} chars)");
             let detail = format!("it expands to `{expanded}`");

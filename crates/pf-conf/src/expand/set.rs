@@ -4,6 +4,7 @@ use pf_engine::rule::{StatePolicy, Timeout};
 
 use super::Expander;
 use crate::ast::{InterfaceName, SetStatement};
+use crate::print::name;
 
 /// Timeouts that `set optimization` changes (pf.conf(5)).
 const OPTIMIZED: [Timeout; 7] = [
@@ -63,7 +64,7 @@ impl Expander<'_> {
         let mut echo = "set skip on {".to_owned();
         for interface in interfaces {
             echo.push(' ');
-            echo.push_str(&interface.name);
+            echo.push_str(&name(&interface.name));
             if !self.ruleset.options.skip.contains(&interface.name) {
                 self.ruleset.options.skip.push(interface.name.clone());
             }

@@ -7,6 +7,7 @@ use super::host::Resolved;
 use super::{Expand, Expander};
 use crate::ast::{TableContents, TableStatement};
 use crate::diagnostic::Code;
+use crate::print::{quoted, table_name};
 
 impl Expander<'_> {
     pub(super) fn table(&mut self, table: &TableStatement) -> Expand<()> {
@@ -17,7 +18,7 @@ impl Expander<'_> {
             has_contents: !table.contents.is_empty(),
             entries: Vec::new(),
         };
-        let mut echo = format!("table <{}>", table.name.node);
+        let mut echo = format!("table {}", table_name(&table.name.node));
         for (set, word) in [
             (table.constant, " const"),
             (table.persist, " persist"),
@@ -57,13 +58,13 @@ impl Expander<'_> {
         }
         let entries: Vec<TableEntry> = resolved.iter().filter_map(entry).collect();
         match path {
-            Some(path) => echo.push_str(&format!(" file \"{path}\"")),
+            Some(path) => *echo = format!("{echo} file {}", quoted(path)),
             None if entries.is_empty() => echo.push_str(" { }"),
             None => {
                 echo.push_str(" {");
                 for entry in &entries {
-                    let not = if entry.negated { "!" } else { "" };
-                    echo.push_str(&format!(" {not}{}", entry.prefix));
+                    echo.push_str(if entry.negated { " !" } else { " " });
+                    echo.push_str(&entry.prefix.to_string());
                 }
                 echo.push_str(" }");
             }

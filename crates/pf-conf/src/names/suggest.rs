@@ -2,6 +2,8 @@
 
 /// Names longer than this are not compared: the distance takes time quadratic in the length.
 const LONGEST: usize = 64;
+/// Names that are compared; a file may define millions of macros.
+const MOST: usize = 10_000;
 
 /// `did you mean 'x'?` for the candidate next to `name`, if one is near enough.
 pub(crate) fn did_you_mean<'a>(
@@ -13,6 +15,7 @@ pub(crate) fn did_you_mean<'a>(
     }
     let nearest = candidates
         .into_iter()
+        .take(MOST)
         .filter(|candidate| candidate.len() <= LONGEST && *candidate != name)
         .map(|candidate| (distance(name, candidate), candidate))
         .min()?;

@@ -73,6 +73,10 @@ impl Parser<'_> {
         };
         let close = self.expect_symbol(">")?;
         let span = open.span.to(close.span);
+        if name.text.is_empty() {
+            let detail = "a table needs a name".to_owned();
+            return Err(self.error(Code::Syntax, span, "syntax error", detail));
+        }
         if name.text.len() > MAX_TABLE_NAME_BYTES {
             let message = format!("table name '{}' too long", name.text);
             let detail = format!("at most {MAX_TABLE_NAME_BYTES} characters");
@@ -263,11 +267,9 @@ pub(super) fn parse_ip(text: &str) -> Option<IpAddr> {
 /// `10`, `10.1`, `10.1.2`: the leading bytes of a network, the rest zero.
 pub(super) fn parse_short_v4(text: &str) -> Option<IpAddr> {
     let mut bytes = [0; 4];
-    let mut count = 0;
-    for piece in text.split('.') {
+    for (count, piece) in text.split('.').enumerate() {
         let digits = !piece.is_empty() && piece.bytes().all(|b| b.is_ascii_digit());
         *bytes.get_mut(count)? = piece.parse().ok().filter(|_| digits)?;
-        count += 1;
     }
     Some(IpAddr::V4(Ipv4Addr::from(bytes)))
 }

@@ -4,9 +4,7 @@ use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{BlockReply, Direction, FlagsMatch, IcmpMatch, Log, RouteKind, tcp_flags};
 
 use super::{Parse, Parser};
-use crate::ast::{
-    AntispoofStatement, Flags, PoolStatement, RuleStatement, Side, Spanned, Statement, Verb,
-};
+use crate::ast::{AntispoofStatement, Flags, RuleStatement, Side, Spanned, Statement, Verb};
 use crate::diagnostic::Code;
 use crate::limits::{MAX_LABELS, MAX_TAG_BYTES};
 use crate::names::{did_you_mean, icmp, keywords, protocols};
@@ -170,7 +168,7 @@ impl Parser<'_> {
         self.on(rule)?;
         self.family(rule);
         self.protocols(rule)?;
-        self.from_to(rule)?;
+        self.addresses(rule)?;
         loop {
             let token = self.peek().clone();
             match (token.kind, token.text.as_ref()) {
@@ -211,10 +209,6 @@ impl Parser<'_> {
         }
         self.next();
         let pool = self.redirection(arrow)?;
-        self.place_pool(rule, pool)
-    }
-
-    fn place_pool(&mut self, rule: &mut RuleStatement, pool: PoolStatement) -> Parse<()> {
         match rule.verb {
             Verb::Rdr { .. } => rule.rdr = Some(pool),
             Verb::Binat { .. } => rule.binat = Some(pool),
@@ -236,7 +230,7 @@ impl Parser<'_> {
         }
         self.family(rule);
         self.protocols(rule)?;
-        self.from_to(rule)?;
+        self.addresses(rule)?;
         while !self.peek().ends_line() {
             self.filter_option(rule)?;
         }
@@ -363,7 +357,7 @@ impl Parser<'_> {
         }
     }
 
-    fn from_to(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+    fn addresses(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         if self.eat_word("all") {
             return Ok(());
         }
@@ -603,12 +597,11 @@ impl Parser<'_> {
         }
         let name = self.string("a TOS value")?;
         let hex = name.node.strip_prefix("0x");
-        let value = match hex {
-            Some(hex) => u8::from_str_radix(hex, 16).ok(),
-            None => {
-                let known = TOS_NAMES.iter().find(|(known, _)| *known == name.node);
-                known.map(|(_, value)| *value)
-            }
+        let value = if let Some(hex) = hex {
+            u8::from_str_radix(hex, 16).ok()
+        } else {
+            let known = TOS_NAMES.iter().find(|(known, _)| *known == name.node);
+            known.map(|(_, value)| *value)
         };
         rule.tos = Some(value.ok_or_else(|| {
             let message = format!("illegal tos value {}", name.node);

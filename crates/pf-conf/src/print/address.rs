@@ -3,6 +3,7 @@
 use pf_engine::addr::Protocol;
 use pf_engine::rule::{Address, DynamicAddress, DynamicPart, Endpoint, PortMatch, Rule};
 
+use super::{name, table_name};
 use crate::names::services;
 
 /// `all`, or `from … to …`.
@@ -33,7 +34,7 @@ pub(super) fn address(address: &Address) -> String {
         Address::Prefix(prefix) => prefix.to_string(),
         Address::Range(first, last) => format!("{first} - {last}"),
         Address::Dynamic(given) => dynamic(given),
-        Address::Table(name) => format!("<{name}>"),
+        Address::Table(name) => table_name(name),
         Address::NoRoute => "no-route".to_owned(),
         Address::UrpfFailed => "urpf-failed".to_owned(),
     }
@@ -50,7 +51,8 @@ fn dynamic(given: &DynamicAddress) -> String {
     let len = given
         .prefix_len
         .map_or_else(String::new, |len| format!("/{len}"));
-    format!("({}{part}{first}){len}", given.interface)
+    let inside = name(&format!("{}{part}{first}", given.interface));
+    format!("({inside}){len}")
 }
 
 fn port(given: PortMatch, protocol: Option<Protocol>, names: bool) -> String {

@@ -5,6 +5,7 @@ use pf_engine::rule::{
 };
 
 use super::address::address;
+use super::name;
 
 /// `route-to …`.
 pub(super) fn route(route: &Route) -> String {
@@ -43,8 +44,8 @@ fn targets(pool: &Pool) -> String {
 fn target(target: &PoolTarget) -> String {
     match (&target.interface, &target.address) {
         (None, other) => address(other),
-        (Some(interface), Address::Any) => interface.clone(),
-        (Some(interface), other) => format!("({interface} {})", address(other)),
+        (Some(interface), Address::Any) => name(interface),
+        (Some(interface), other) => format!("({} {})", name(interface), address(other)),
     }
 }
 
