@@ -46,7 +46,7 @@ fn one_packet(data: &[u8], meta: Meta) {
 /// What is sent back is a packet, to the sender, and never longer than allowed.
 fn check_answers(data: &[u8], meta: &Meta) {
     let too_big = IcmpError::TooBig { mtu: 1400 };
-    let reset = generate::reset(data, meta, 0);
+    let reset = generate::reset(meta, data, meta, 0);
     let error = generate::icmp_error(data, meta, too_big, meta.destination);
     for answer in reset.into_iter().chain(error) {
         assert!(answer.len() <= MAX_ERROR_LEN_V6);

@@ -43,15 +43,17 @@ pub enum IcmpError {
     TimeExceeded,
 }
 
-/// The RST that refuses `packet` (`return-rst`), or nothing for a packet that is not TCP, is an
-/// RST, has a wrong checksum, or does not come from and go to single hosts.
+/// The RST that refuses the segment that came as `original` (`return-rst`), or nothing if that
+/// is not TCP, is an RST, has a wrong checksum, or does not come from and go to single hosts.
+/// `packet` and `meta` are what it is by now: rewriting keeps a checksum as right or wrong as it
+/// was.
 ///
 /// As PF, always with ACK of all that the segment occupies; its sequence number is the
 /// segment's acknowledgment, or 0 if it had none (RFC 9293, section 3.10.7.1). `ttl` 0 is
 /// [`build::DEFAULT_TTL`].
 #[must_use]
-pub fn reset(packet: &[u8], meta: &Meta, ttl: u8) -> Option<Vec<u8>> {
-    let tcp = meta.tcp()?;
+pub fn reset(original: &Meta, packet: &[u8], meta: &Meta, ttl: u8) -> Option<Vec<u8>> {
+    let tcp = original.tcp()?;
     if tcp.flags & tcp_flags::RST != 0 || !checksum::transport_valid(packet, meta) {
         return None;
     }
@@ -60,8 +62,8 @@ pub fn reset(packet: &[u8], meta: &Meta, ttl: u8) -> Option<Vec<u8>> {
     } else {
         tcp.ack
     };
-    let ack = tcp.seq.wrapping_add(segment_len(meta, tcp.flags));
-    tcp_answer(meta, seq, ack, tcp_flags::RST | tcp_flags::ACK, ttl)
+    let ack = tcp.seq.wrapping_add(segment_len(original, tcp.flags));
+    tcp_answer(original, seq, ack, tcp_flags::RST | tcp_flags::ACK, ttl)
 }
 
 /// Sequence numbers that a segment occupies (RFC 9293, section 3.4: `SEG.LEN`).

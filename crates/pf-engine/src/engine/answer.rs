@@ -14,10 +14,13 @@ impl Engine {
     pub(super) fn answer_blocked(&self, reply: BlockReply, work: &mut Work<'_>) {
         let family = work.original.meta.family;
         let is_tcp = work.original.meta.tcp().is_some();
+        let is_icmp = work.original.meta.icmp().is_some();
         match reply {
             BlockReply::Rst { ttl } if is_tcp => Self::answer_with_reset(ttl, work),
             BlockReply::Return if is_tcp => Self::answer_with_reset(0, work),
             BlockReply::Drop | BlockReply::Rst { .. } => {}
+            // As PF: no ICMP is answered, pings included.
+            BlockReply::Return | BlockReply::Icmp { .. } if is_icmp => {}
             BlockReply::Return => {
                 let error = match family {
                     Family::Inet => (icmp::UNREACHABLE, icmp::CODE_PORT),
@@ -36,14 +39,7 @@ impl Engine {
     }
 
     fn answer_with_reset(ttl: u8, work: &mut Work<'_>) {
-        // What came, while it still stands there whole; later what was kept of it.
-        let untouched =
-            work.bytes.get(..work.original.bytes().len()) == Some(work.original.bytes());
-        let reset = if untouched {
-            generate::reset(work.bytes, &work.original.meta, ttl)
-        } else {
-            generate::reset(work.original.bytes(), &work.original.meta, ttl)
-        };
+        let reset = generate::reset(&work.original.meta, work.bytes, &work.meta, ttl);
         work.send_back(reset);
     }
 

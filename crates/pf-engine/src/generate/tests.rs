@@ -26,7 +26,8 @@ fn segment(flags: u8) -> Segment<'static> {
 }
 
 fn reset_of(packet: &[u8], ttl: u8) -> Option<Vec<u8>> {
-    reset(packet, &Meta::parse(packet).unwrap(), ttl)
+    let meta = Meta::parse(packet).unwrap();
+    reset(&meta, packet, &meta, ttl)
 }
 
 fn error_about(packet: &[u8], error: IcmpError, source: &str) -> Option<Vec<u8>> {
@@ -86,6 +87,20 @@ fn a_reset_is_not_answered_nor_what_is_not_tcp_or_broken() {
     let mut broken = build::tcp(&v4(), &segment(SYN), &[]);
     broken[39] ^= 1;
     assert_eq!(reset_of(&broken, 0), None);
+}
+
+#[test]
+fn a_reset_answers_the_segment_as_it_came_not_as_it_was_rewritten() {
+    let mut packet = build::tcp(&v4(), &segment(ACK), &[1; 1400]);
+    let original = Meta::parse(&packet).unwrap();
+    let expected = reset_of(&packet, 0);
+    let mut meta = original;
+    meta.set_source(&mut packet, address("203.0.113.1"))
+        .unwrap();
+    meta.set_source_port(&mut packet, 50_001).unwrap();
+    meta.set_tcp_seq(&mut packet, 77).unwrap();
+    assert!(expected.is_some());
+    assert_eq!(reset(&original, &packet, &meta, 0), expected);
 }
 
 #[test]
@@ -206,11 +221,11 @@ proptest! {
     fn an_answer_is_never_answered(packet in any_packet()) {
         let meta = Meta::parse(&packet).unwrap();
         for answer in [
-            reset(&packet, &meta, 0),
+            reset(&meta, &packet, &meta, 0),
             icmp_error(&packet, &meta, IcmpError::TimeExceeded, meta.destination),
         ].into_iter().flatten() {
             let again = Meta::parse(&answer).unwrap();
-            prop_assert_eq!(reset(&answer, &again, 0), None);
+            prop_assert_eq!(reset(&again, &answer, &again, 0), None);
             if again.tcp().is_none() {
                 let error = icmp_error(&answer, &again, IcmpError::TimeExceeded, meta.source);
                 prop_assert_eq!(error, None);

@@ -2,13 +2,17 @@
 
 use std::net::IpAddr;
 
+use super::WireError;
 use super::bytes::{be16, be32, byte};
+use super::checksum::Coverage;
 use super::ip::IpHeader;
 use super::meta::Meta;
 use super::transport::{IcmpBody, Sctp, Udp};
-use super::{ICMP_HEADER_LEN, WireError};
 use crate::addr::{Family, Protocol};
 use crate::decision::DropReason;
+
+/// What is quoted of a transport header at least (RFC 792).
+const QUOTED_L4_LEN: usize = 8;
 
 /// The headers of the packet that an ICMP error quotes. All offsets count from the start of the
 /// outer packet.
@@ -82,7 +86,7 @@ impl Quoted {
     ///
     /// # Errors
     /// [`WireError::SHORT`] when `packet` is no ICMP error, or quotes less than an IP header and
-    /// 8 bytes (RFC 792), or a packet of the other family; `fragment` when it quotes a fragment
+    /// 8 bytes of a transport header that we read, or a packet of the other family; `fragment` when it quotes a fragment
     /// other than the first (RFC 1122, section 3.2.2: such are never sent).
     pub fn parse(packet: &[u8], meta: &Meta) -> Result<Self, WireError> {
         let offset = meta.quoted_offset().ok_or(WireError::SHORT)?;
@@ -128,8 +132,11 @@ fn transport(
     family: Family,
     protocol: Protocol,
 ) -> Result<QuotedTransport, WireError> {
+    if Coverage::of(family, protocol) == Coverage::None {
+        return Ok(QuotedTransport::Other);
+    }
     let first = bytes
-        .get(at..at.saturating_add(ICMP_HEADER_LEN))
+        .get(at..at.saturating_add(QUOTED_L4_LEN))
         .ok_or(WireError::SHORT)?;
     Ok(match (protocol, family) {
         (Protocol::TCP, _) => QuotedTransport::Tcp(QuotedTcp {

@@ -48,7 +48,7 @@ fn rewrite(mut bytes: Vec<u8>, mut meta: Meta) {
     let header_valid = checksum::ip_header_valid(&bytes, &meta);
     let transport_valid = checksum::transport_valid(&bytes, &meta);
     if let Ok(mut quoted) = Quoted::parse(&bytes, &meta) {
-        assert!(quoted.l4_offset + 8 <= quoted.end);
+        assert!(quoted.l4_offset <= quoted.end);
         quoted.set_source(&mut bytes, other).unwrap();
         quoted.set_destination(&mut bytes, other).unwrap();
         let _ = quoted.set_source_port(&mut bytes, 9);
@@ -73,7 +73,7 @@ fn rewrite(mut bytes: Vec<u8>, mut meta: Meta) {
 fn answer(bytes: &[u8], meta: &Meta) {
     let error = IcmpError::TooBig { mtu: 1400 };
     for made in [
-        generate::reset(bytes, meta, 0),
+        generate::reset(meta, bytes, meta, 0),
         generate::icmp_error(bytes, meta, error, meta.destination),
     ]
     .into_iter()
