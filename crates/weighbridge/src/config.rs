@@ -13,7 +13,7 @@ use links::WantedLinks;
 use pf_engine::ruleset::Dialect;
 use serde::{Deserialize, Deserializer};
 
-use crate::text::parse_dialect;
+use crate::text::{parse_dialect, reason};
 
 /// Where the configuration lives unless `--config` says otherwise.
 pub const DEFAULT_CONFIG_DIR: &str = "/etc/weighbridge";
@@ -273,7 +273,10 @@ fn check_managed(dir: &Path, configuration: &Configuration, problems: &mut Vec<P
 fn file_names(dir: &Path) -> Result<Vec<String>, Problem> {
     let place = dir.display().to_string();
     let failed = |error: io::Error| {
-        let problem = Problem::new(place.clone(), format!("cannot read the directory: {error}"));
+        let problem = Problem::new(
+            place.clone(),
+            format!("cannot read the directory: {}", reason(&error)),
+        );
         if error.kind() == io::ErrorKind::NotFound {
             problem.hint("make it, or name another with --config DIR")
         } else {
@@ -398,7 +401,7 @@ fn read_rules(dir: &Path, other: Option<&Path>) -> Result<Option<RulesFile>, Pro
 fn unreadable(path: &Path, error: &io::Error) -> Problem {
     Problem::new(
         path.display().to_string(),
-        format!("cannot read it: {error}"),
+        format!("cannot read it: {}", reason(error)),
     )
 }
 

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use self::arguments::{ArgumentError, Arguments};
 use crate::control::client::ClientError;
 use crate::output::{Output, with_process_output};
+use crate::text::reason;
 
 /// Why a command ends early.
 #[derive(Debug)]
@@ -38,19 +39,10 @@ impl From<io::Error> for Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::Output(error) => error.into(),
-            other => Self::Message(other.to_string()),
+        if let ClientError::Output(error) = error {
+            return error.into();
         }
-    }
-}
-
-/// What the system said, in its own words.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
+        Self::Message(error.to_string())
     }
 }
 

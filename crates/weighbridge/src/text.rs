@@ -75,6 +75,16 @@ pub fn table_entry_text(entry: &TableEntry) -> String {
     format!("{sign}{}", entry.prefix)
 }
 
+/// What the system said, in its own words and without its number.
+#[must_use]
+pub fn reason(error: &std::io::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(at) = text.rfind(" (os error ") {
+        text.truncate(at);
+    }
+    text
+}
+
 /// The name of an IP protocol, as the system's protocols file has it, or nothing.
 #[must_use]
 pub const fn protocol_name(number: u8) -> Option<&'static str> {

@@ -5,13 +5,14 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::protocol::{Outcome, Request, Response, decode, encode};
+use crate::text::reason;
 
 /// Why a request was not answered with an outcome.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// Nobody listens, or we may not speak.
-    #[error("cannot reach the daemon at {}: {source}; {}", socket.display(), advice(source))]
+    #[error("cannot reach the daemon at {}: {}; {}", socket.display(), reason(source), advice(source))]
     Unreachable {
         /// The socket.
         socket: PathBuf,

@@ -198,10 +198,12 @@ fn table(desk: &mut Desk<'_>, request: &TableRequest) -> Answer {
     // What is in the table is only worth a walk over it when somebody asks for the difference.
     let before = (request.dry_run || request.verbose > 0).then(|| contents(desk, &request.name));
     let given: Vec<TableEntry> = request.entries.iter().map(|entry| entry.0).collect();
-    let done = match request.command {
-        TableCommand::Test => test(desk, request, &given),
-        _ if request.dry_run => rehearse(desk, request, &given, before.as_ref()),
-        _ => change(desk, request, &given),
+    let done = if request.command == TableCommand::Test {
+        test(desk, request, &given)
+    } else if request.dry_run {
+        rehearse(desk, request, &given, before.as_ref())
+    } else {
+        change(desk, request, &given)
     };
     match done {
         Ok(mut done) => {
@@ -308,7 +310,9 @@ fn marks<'a>(
     let kept: Contents = match command {
         TableCommand::Replace => given.iter().map(|e| (e.prefix, e.negated)).collect(),
         TableCommand::Flush => Contents::new(),
-        _ => before.clone(),
+        TableCommand::Add | TableCommand::Delete | TableCommand::Show | TableCommand::Test => {
+            before.clone()
+        }
     };
     let gone = before
         .iter()
@@ -358,8 +362,9 @@ mod tests {
             .map(|e| (e.prefix, e.negated))
             .collect();
         marks(command, &entries(given), &before)
-            .map(|(mark, entry)| format!("{mark}{} ", crate::text::table_entry_text(&entry)))
-            .collect()
+            .map(|(mark, entry)| format!("{mark}{}", crate::text::table_entry_text(&entry)))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
@@ -368,19 +373,19 @@ mod tests {
         let given = ["192.0.2.2", "192.0.2.3", "192.0.2.3"];
         assert_eq!(
             marked(TableCommand::Add, &given, &before),
-            " 192.0.2.2 A192.0.2.3  192.0.2.3 "
+            " 192.0.2.2 A192.0.2.3  192.0.2.3"
         );
         assert_eq!(
             marked(TableCommand::Delete, &given, &before),
-            "D192.0.2.2  192.0.2.3  192.0.2.3 "
+            "D192.0.2.2  192.0.2.3  192.0.2.3"
         );
         assert_eq!(
             marked(TableCommand::Replace, &["!192.0.2.2", "192.0.2.9"], &before),
-            "C!192.0.2.2 A192.0.2.9 D192.0.2.1 "
+            "C!192.0.2.2 A192.0.2.9 D192.0.2.1"
         );
         assert_eq!(
             marked(TableCommand::Flush, &[], &before),
-            "D192.0.2.1 D192.0.2.2 "
+            "D192.0.2.1 D192.0.2.2"
         );
     }
 }

@@ -141,17 +141,9 @@ impl<'a> EventLoop<'a> {
         match token {
             TAP => self.packets_left = true,
             WAKER => self.jobs_left = true,
-            MONITOR => {
-                if self.parts.monitor.drain()? {
-                    self.links_changed();
-                }
-            }
+            MONITOR if self.parts.monitor.drain()? => self.links_changed(),
             STOP => self.stopping |= drain(&mut self.parts.signals.stop),
-            RELOAD => {
-                if drain(&mut self.parts.signals.reload) {
-                    self.reload();
-                }
-            }
+            RELOAD if drain(&mut self.parts.signals.reload) => self.reload(),
             _ => {}
         }
         Ok(())

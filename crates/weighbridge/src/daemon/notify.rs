@@ -1,4 +1,4 @@
-//! Tells the service manager that the daemon is ready (sd_notify(3)).
+//! Tells the service manager that the daemon is ready (`sd_notify(3)`).
 
 use std::ffi::OsStr;
 use std::io;

@@ -123,12 +123,12 @@ impl Session<'_, '_> {
     }
 
     fn describe(&mut self) -> Result<Description, Failure> {
-        match self.call(&Request::Describe)? {
-            Outcome::Description(description) => Ok(description),
-            _ => Err(Failure::Message(
-                "the daemon's answer is not understood; are both of one version?".into(),
-            )),
+        if let Outcome::Description(description) = self.call(&Request::Describe)? {
+            return Ok(description);
         }
+        Err(Failure::Message(
+            "the daemon's answer is not understood; are both of one version?".into(),
+        ))
     }
 
     fn flush(&mut self, flush: Flush) -> Result<(), Failure> {
@@ -230,9 +230,10 @@ fn socket(arguments: &Arguments) -> PathBuf {
 }
 
 fn count(outcome: &Outcome) -> usize {
-    match outcome {
-        Outcome::Count(count) => *count,
-        _ => 0,
+    if let Outcome::Count(count) = outcome {
+        *count
+    } else {
+        0
     }
 }
 

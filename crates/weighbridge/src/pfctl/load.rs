@@ -1,6 +1,7 @@
 //! `-f`: reads pf.conf here, with all its errors, and sends its files to the daemon.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -9,12 +10,13 @@ use pf_conf::{LoadOptions, Loaded, PrintOptions, SourceReader, print_rule};
 use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
 
+use super::Failure;
 use super::arguments::Arguments;
-use super::{Failure, reason};
 use crate::config::{self, DEFAULT_CONFIG_DIR, read_bounded, read_bytes};
 use crate::control::protocol::{DialectName, FileBytes, LoadRequest};
 use crate::daemon::env::as_configured;
 use crate::output::Output;
+use crate::text::reason;
 
 /// How PF calls standard input in messages.
 const STDIN_NAME: &str = "stdin";
@@ -47,7 +49,7 @@ pub fn own_surroundings(arguments: &Arguments) -> Surroundings {
     let dir = arguments.config.as_deref();
     let dir = dir.unwrap_or(Path::new(DEFAULT_CONFIG_DIR));
     let settings = config::read_settings(dir).unwrap_or_default();
-    let links = config::read(dir, None).map_or_else(|_| Default::default(), |all| all.links);
+    let links = config::read(dir, None).unwrap_or_default().links;
     let interfaces = Netlink::open().and_then(|mut netlink| netlink.interfaces());
     Surroundings {
         dialect: arguments.dialect.unwrap_or(settings.dialect),
@@ -129,7 +131,7 @@ fn echo(loaded: &Loaded, arguments: &Arguments, dialect: Dialect) -> String {
     for list in [&rules.nat, &rules.rdr, &rules.binat, &rules.filter] {
         for (number, rule) in list.iter().enumerate() {
             if arguments.verbose > 1 {
-                text.push_str(&format!("@{number} "));
+                let _ = write!(text, "@{number} ");
             }
             text.push_str(&print_rule(rule, options));
             text.push('\n');

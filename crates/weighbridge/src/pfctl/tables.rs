@@ -6,9 +6,10 @@ use std::path::Path;
 use pf_engine::ruleset::Dialect;
 
 use super::arguments::Arguments;
-use super::{Failure, hosts, reason};
+use super::{Failure, hosts};
 use crate::config::{read_bounded, read_bytes};
 use crate::control::protocol::{EntryText, TableCommand, TableOutcome, TableRequest};
+use crate::text::reason;
 
 /// The request for a table command, with the addresses of the command line and of its file.
 ///
@@ -85,9 +86,10 @@ pub fn messages(command: TableCommand, done: &TableOutcome, dry_run: bool) -> Ve
 /// The exit status after a table command: 2 when not all addresses match.
 #[must_use]
 pub const fn status(command: TableCommand, done: &TableOutcome) -> u8 {
-    match command {
-        TableCommand::Test if done.matched < done.requested => 2,
-        _ => 0,
+    if matches!(command, TableCommand::Test) && done.matched < done.requested {
+        2
+    } else {
+        0
     }
 }
 

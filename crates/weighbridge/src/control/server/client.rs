@@ -227,7 +227,12 @@ impl ClientState {
                 let verbose = table.verbose;
                 (Pending::Entries { verbose }, Work::Entries(table.name))
             }
-            other => (Pending::Outcome, Work::Request(other)),
+            other @ (Request::Describe
+            | Request::SetEnabled(_)
+            | Request::Flush(_)
+            | Request::ClearRuleCounters
+            | Request::Kill(_)
+            | Request::Table(_)) => (Pending::Outcome, Work::Request(other)),
         };
         self.phase = Phase::Waiting(pending);
         Step::Submit(work)

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::umask;
 
+use crate::text::reason;
+
 /// Why the control socket could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -23,7 +25,7 @@ pub enum SocketError {
     #[error("{0} exists and is no socket: remove it, or use another path (--socket PATH)")]
     InTheWay(PathBuf),
     /// The system refused.
-    #[error("cannot make the control socket {path}: {source}")]
+    #[error("cannot make the control socket {path}: {}", reason(source))]
     System {
         /// The path.
         path: PathBuf,
