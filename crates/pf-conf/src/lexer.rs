@@ -3,7 +3,7 @@
 //! a macro is not looked at for further macros (pf.conf(5), MACROS).
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic};
@@ -43,6 +43,10 @@ pub(crate) struct Lexer {
     pub(crate) sources: Sources,
     pub(crate) errors: Vec<Diagnostic>,
     pub(crate) macros: BTreeMap<String, Macro>,
+    /// Macros whose definition had an error.
+    pub(crate) misdefined: BTreeSet<String>,
+    /// An `include` failed.
+    pub(crate) definitions_missing: bool,
     cursors: Vec<Cursor>,
     active: Option<Active>,
     ahead: VecDeque<Token>,
@@ -70,6 +74,8 @@ impl Lexer {
             sources,
             errors: Vec::new(),
             macros,
+            misdefined: BTreeSet::new(),
+            definitions_missing: false,
             cursors: Vec::new(),
             active: None,
             ahead: VecDeque::new(),
@@ -227,7 +233,14 @@ impl Lexer {
         None
     }
 
+    /// A macro whose own definition was wrong is not reported at each of its uses, nor is one
+    /// that a file may define which could not be read.
     fn undefined_macro(&mut self, name: &str, span: Span) -> Token {
+        self.skip_comment();
+        let invalid = symbol(Kind::Invalid, "", span);
+        if self.definitions_missing || self.misdefined.contains(name) {
+            return invalid;
+        }
         let mut error = Diagnostic::new(
             Code::UndefinedMacro,
             span,
@@ -235,8 +248,7 @@ impl Lexer {
         );
         error.hint = names::did_you_mean(name, self.macros.keys().map(String::as_str));
         self.errors.push(error);
-        self.skip_comment();
-        symbol(Kind::Invalid, "", span)
+        invalid
     }
 
     fn read_quoted(&mut self, quote: Char) -> Token {
@@ -344,7 +356,7 @@ impl Lexer {
         (text, span)
     }
 
-    /// The next character, line continuations skipped.
+    /// The next character, line continuations and other backslashes skipped.
     fn peek_char(&mut self) -> Option<Char> {
         loop {
             let next = self.peek_raw()?;
@@ -358,7 +370,9 @@ impl Lexer {
             } else if rest.starts_with("\\\r\n") {
                 cursor.at += 3;
             } else {
-                return Some(next);
+                // PF drops a backslash that continues nothing.
+                cursor.at += 1;
+                return self.peek_raw();
             }
         }
     }

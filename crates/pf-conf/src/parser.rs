@@ -143,7 +143,11 @@ impl<'a> Parser<'a> {
     fn statement(&mut self) -> Parse<()> {
         let first = self.peek().clone();
         if first.kind == Kind::Word && self.lexer.peek_at(1).is_symbol("=") {
-            return self.macro_definition();
+            let defined = self.macro_definition();
+            if defined.is_err() {
+                self.lexer.misdefined.insert(first.text.into_owned());
+            }
+            return defined;
         }
         if first.kind != Kind::Word {
             return Err(self.unexpected("a rule, an option, a table or a macro"));
@@ -151,7 +155,11 @@ impl<'a> Parser<'a> {
         match first.text.as_ref() {
             "set" => self.set_statement()?,
             "table" => self.table_statement()?,
-            "include" => return self.include(),
+            "include" => {
+                let included = self.include();
+                self.lexer.definitions_missing |= included.is_err();
+                return included;
+            }
             "antispoof" => self.antispoof()?,
             "pass" | "block" | "match" | "nat" | "rdr" | "binat" | "no" => self.rule()?,
             _ => return Err(self.unknown_statement(&first)),

@@ -149,3 +149,50 @@ fn freebsd_cases_print_as_freebsd_prints_them() {
     println!("{passed}/{} cases pass", cases.len());
     assert!(passed >= FLOOR, "{passed} cases pass, {FLOOR} did before");
 }
+
+/// Interfaces that published configurations name, so that their rules can be expanded.
+fn some_interfaces() -> Vec<Interface> {
+    let named = [
+        "em0", "em1", "em2", "re0", "re1", "vr0", "fxp0", "xl0", "bge0", "bge1", "vtnet0", "sis0",
+        "en0", "en1", "egress", "igb0", "igb1", "vio0", "athn0", "tun0", "wlan0", "pppoe0",
+    ];
+    let mut list = interfaces("pf0");
+    list.extend(
+        named
+            .iter()
+            .zip(3..)
+            .map(|(name, index)| interface(index, name, &[("192.0.2.1", 24), ("2001:db8::1", 64)])),
+    );
+    list
+}
+
+#[test]
+fn published_configurations_load_or_are_refused_for_a_reason() {
+    let Some(directory) = suite().map(|suite| suite.with_file_name("realworld-pfconf")) else {
+        println!("SKIPPED: no conformance suite (set WEIGHBRIDGE_CONFORMANCE)");
+        return;
+    };
+    let mut names: Vec<PathBuf> = std::fs::read_dir(&directory)
+        .expect("the directory is readable")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    names.sort();
+    let mut loaded = 0;
+    for path in &names {
+        let text = std::fs::read(path).expect("the file is readable");
+        let options = LoadOptions {
+            interfaces: some_interfaces(),
+            ..LoadOptions::default()
+        };
+        let mut files = Directory(directory.clone());
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match load(&name, &text, &mut files, &options) {
+            Ok(_) => loaded += 1,
+            Err(errors) => {
+                assert!(errors.count() > 0, "{name}");
+                println!("{}", errors.plain().trim_end());
+            }
+        }
+    }
+    println!("{loaded}/{} published configurations load", names.len());
+}

@@ -73,10 +73,9 @@ fn family(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
         (Some(Protocol::ICMPV6), Some(Family::Inet)) => ("icmp6", "inet"),
         _ => return None,
     };
-    let span = statement
-        .protocols
-        .first()
-        .map_or(statement.span, |p| p.span);
+    let mut protocols = statement.protocols.iter();
+    let misfit = protocols.find(|p| Some(p.node) == rule.protocol);
+    let span = misfit.map_or(statement.span, |p| p.span);
     Some((
         format!("proto {protocol} doesn't match address family {family}"),
         span,

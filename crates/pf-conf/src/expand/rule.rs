@@ -54,6 +54,16 @@ struct Combination<'a> {
     destination_port: Option<PortMatch>,
 }
 
+impl Pools {
+    /// A family that one of the pools forces on the rule.
+    fn common_family(&self) -> Option<Family> {
+        [&self.route, &self.nat, &self.rdr, &self.binat]
+            .into_iter()
+            .flatten()
+            .find_map(Candidates::common_family)
+    }
+}
+
 /// Resolved pools of a statement.
 struct Pools {
     route: Option<Candidates>,
@@ -72,9 +82,7 @@ impl Expander<'_> {
             return Err(self.error(Code::Limit, statement.span, &message, detail));
         }
         let pools = self.pools(statement)?;
-        let family = statement
-            .family
-            .or_else(|| pools.route.as_ref().and_then(Candidates::common_family));
+        let family = statement.family.or_else(|| pools.common_family());
         let mut count = 0;
         for combination in combinations(&lists) {
             let Some((family, scope)) = common_family(&combination, family) else {

@@ -34,7 +34,8 @@ impl Expander<'_> {
         self.echo.push(echo);
         if self.ruleset.tables.contains_key(&table.name.node) {
             let message = format!("table <{}> is defined twice", table.name.node);
-            return Err(self.error(Code::Conflict, table.name.span, &message, ""));
+            let detail = "put its addresses into one definition";
+            return Err(self.error(Code::Conflict, table.name.span, &message, detail));
         }
         self.ruleset
             .tables

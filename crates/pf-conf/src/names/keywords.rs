@@ -24,6 +24,9 @@ pub(crate) const STATEMENTS: &[&str] = &[
     "ether",
     "state",
     "source",
+    "oldqueue",
+    "scrub-anchor",
+    "dummynet-anchor",
 ];
 
 /// Words that a name may not be unless it is quoted.

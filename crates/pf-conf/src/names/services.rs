@@ -557,14 +557,19 @@ const SERVICES: &[(u16, u8, &[&str])] = &[
     (47557, BOTH, &["dbbrowse"]),
 ];
 
+/// Names that are read but not printed: other systems' names of ports that FreeBSD does not name.
+const READ_ONLY: &[(u16, &str)] = &[(8025, "spamd"), (8026, "spamd-cfg")];
+
 /// The port that `name` stands for: of TCP, else of UDP, as PF looks names up.
 pub(crate) fn number(name: &str) -> Option<u16> {
-    [TCP, UDP].into_iter().find_map(|transport| {
+    let listed = [TCP, UDP].into_iter().find_map(|transport| {
         SERVICES
             .iter()
             .find(|(_, transports, names)| transports & transport != 0 && names.contains(&name))
             .map(|(port, _, _)| *port)
-    })
+    });
+    let mut others = READ_ONLY.iter();
+    listed.or_else(|| Some(others.find(|(_, known)| *known == name)?.0))
 }
 
 /// The name of `port`: TCP's for TCP, UDP's for everything else.

@@ -6,7 +6,7 @@ use super::port::PortWord;
 use super::{Parse, Parser};
 use crate::ast::{Host, HostKind, PoolStatement, Spanned, Target};
 use crate::diagnostic::Code;
-use crate::names::keywords;
+use crate::names::{keywords, md5};
 use crate::source::Span;
 use crate::token::Kind;
 
@@ -124,15 +124,13 @@ impl Parser<'_> {
             return Ok(());
         }
         let token = self.next();
-        let Some(hex) = token.text.strip_prefix("0x") else {
-            return Err(
-                self.unsupported("source-hash with a key that is not hexadecimal", token.span)
-            );
+        let key = match token.text.strip_prefix("0x") {
+            None => md5::words(token.text.as_bytes()),
+            Some(hex) => hash_key(hex).ok_or_else(|| {
+                let message = "hex key must be 128 bits (32 hex digits) long";
+                self.error(Code::BadNumber, token.span, message, String::new())
+            })?,
         };
-        let key = hash_key(hex).ok_or_else(|| {
-            let message = "hex key must be 128 bits (32 hex digits) long";
-            self.error(Code::BadNumber, token.span, message, String::new())
-        })?;
         if let Some(kind) = &mut pool.kind {
             kind.node = PoolKind::SourceHash { key };
         }
