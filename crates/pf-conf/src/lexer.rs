@@ -147,7 +147,11 @@ impl Lexer {
                 }
                 '\n' => {
                     self.bump();
-                    return symbol(Kind::Newline, "\n", start.span);
+                    let span = Span {
+                        hi: start.span.lo,
+                        ..start.span
+                    };
+                    return symbol(Kind::Newline, "\n", span);
                 }
                 '"' | '\'' => return self.read_quoted(start),
                 c if c.is_ascii_digit() => return self.read_number_or_word(),

@@ -171,6 +171,7 @@ impl<'a> Parser<'a> {
         let block = matches!(first.text.as_ref(), "anchor" | "altq" | "queue" | "ether");
         let feature = match first.text.as_ref() {
             "state" | "source" => format!("{} limiter", first.text),
+            "load" => "load anchor".to_owned(),
             other => other.to_owned(),
         };
         if keywords::STATEMENTS.contains(&first.text.as_ref()) {

@@ -36,9 +36,10 @@ impl Candidates {
             .then_some(first)
     }
 
-    /// The family of the first target.
+    /// The family of the first target, unless that is a link-local address.
     pub(super) fn first_family(&self) -> Option<Family> {
-        self.targets.first()?.1.family
+        let (_, first) = self.targets.first()?;
+        first.family.filter(|_| first.scope.is_none())
     }
 
     /// The address, if there is one alone.

@@ -1,0 +1,209 @@
+//! Our own cases. `golden/NAME.in` is read in each dialect and must print `NAME.ok` (FreeBSD),
+//! `NAME.openbsd` and `NAME.openbsd3`; what was printed must print itself again. `errors/NAME.in`
+//! must give the messages of `NAME.ok`. `UPDATE_GOLDEN=1` writes what was found.
+
+use std::path::{Path, PathBuf};
+
+use pf_conf::{Diagnostics, LoadOptions, Loaded, PrintOptions, SourceReader, load, print_rule};
+use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
+use pf_engine::ruleset::Dialect;
+
+struct Directory(PathBuf);
+
+impl SourceReader for Directory {
+    fn read(&mut self, path: &str) -> std::io::Result<Vec<u8>> {
+        std::fs::read(self.0.join(path))
+    }
+}
+
+fn directory(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(name)
+}
+
+fn cases(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(directory)
+        .expect("the directory is readable")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|name| name.strip_suffix(".in").map(str::to_owned))
+        .collect();
+    names.sort();
+    assert!(!names.is_empty());
+    names
+}
+
+/// Address, prefix length, broadcast or peer.
+type Configured = (&'static str, u8, Option<&'static str>);
+
+fn interface(index: u32, name: &str, group: &str, addresses: &[Configured]) -> Interface {
+    let point_to_point = name.starts_with("ppp");
+    Interface {
+        index: IfIndex(index),
+        name: name.to_owned(),
+        groups: vec![group.to_owned()],
+        mtu: 1500,
+        addresses: addresses
+            .iter()
+            .map(|(address, prefix_len, other)| {
+                let other = other.map(|other| other.parse().expect("an address"));
+                InterfaceAddress {
+                    address: address.parse().expect("an address"),
+                    prefix_len: *prefix_len,
+                    broadcast: other.filter(|_| !point_to_point),
+                    peer: other.filter(|_| point_to_point),
+                }
+            })
+            .collect(),
+        loopback: name.starts_with("lo"),
+    }
+}
+
+fn interfaces() -> Vec<Interface> {
+    vec![
+        interface(
+            1,
+            "lo0",
+            "lo",
+            &[("127.0.0.1", 8, None), ("::1", 128, None)],
+        ),
+        interface(
+            2,
+            "em0",
+            "em",
+            &[
+                ("fe80::1", 64, None),
+                ("192.0.2.1", 24, Some("192.0.2.255")),
+                ("192.0.2.2", 24, Some("192.0.2.255")),
+                ("2001:db8::1", 64, None),
+            ],
+        ),
+        interface(3, "em1", "lan", &[]),
+        interface(4, "em2", "lan", &[("10.9.9.9", 8, None)]),
+        interface(
+            5,
+            "ppp0",
+            "ppp",
+            &[("198.51.100.2", 32, Some("198.51.100.1"))],
+        ),
+    ]
+}
+
+fn read(
+    directory: &Path,
+    name: &str,
+    text: &[u8],
+    dialect: Dialect,
+) -> Result<Loaded, Diagnostics> {
+    let options = LoadOptions {
+        dialect,
+        interfaces: interfaces(),
+        ..LoadOptions::default()
+    };
+    load(name, text, &mut Directory(directory.to_owned()), &options)
+}
+
+fn printed(loaded: &Loaded) -> String {
+    let options = PrintOptions {
+        dialect: loaded.ruleset.dialect,
+        ..PrintOptions::default()
+    };
+    let ruleset = &loaded.ruleset;
+    let rules = [&ruleset.nat, &ruleset.rdr, &ruleset.binat, &ruleset.filter];
+    let rules = rules.into_iter().flatten();
+    let lines = loaded.echo.iter().cloned();
+    let lines: Vec<String> = lines
+        .chain(rules.map(|rule| print_rule(rule, options)))
+        .collect();
+    lines.join("\n") + "\n"
+}
+
+/// Compares with the file, or writes it.
+fn compare(path: &Path, found: &str) -> Option<String> {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, found).expect("the golden file is writable");
+    }
+    let expected = std::fs::read_to_string(path).unwrap_or_default();
+    (expected != found).then(|| format!("{}:\n{found}", path.display()))
+}
+
+#[test]
+fn rules_print_as_the_golden_files_say() {
+    let directory = directory("golden");
+    let mut failures = Vec::new();
+    for case in cases(&directory) {
+        let text = std::fs::read(directory.join(format!("{case}.in"))).expect("a readable file");
+        for (dialect, suffix) in [
+            (Dialect::FreeBsd, "ok"),
+            (Dialect::OpenBsd, "openbsd"),
+            (Dialect::OpenBsd3, "openbsd3"),
+        ] {
+            let loaded = read(&directory, &case, &text, dialect)
+                .unwrap_or_else(|errors| panic!("{case} in {dialect:?}:\n{errors}"));
+            let found = printed(&loaded);
+            failures.extend(compare(&directory.join(format!("{case}.{suffix}")), &found));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn what_was_printed_prints_itself_again() {
+    let directory = directory("golden");
+    for case in cases(&directory) {
+        let text = std::fs::read(directory.join(format!("{case}.in"))).expect("a readable file");
+        for dialect in [Dialect::FreeBsd, Dialect::OpenBsd, Dialect::OpenBsd3] {
+            let first =
+                read(&directory, &case, &text, dialect).unwrap_or_else(|errors| panic!("{errors}"));
+            let printed_once = printed(&first);
+            let again = read(&directory, &case, printed_once.as_bytes(), dialect).unwrap_or_else(
+                |errors| panic!("{case} in {dialect:?}:\n{errors}\n{printed_once}"),
+            );
+            assert_eq!(printed(&again), printed_once, "{case} in {dialect:?}");
+            assert_eq!(
+                again.ruleset.filter, first.ruleset.filter,
+                "{case} in {dialect:?}"
+            );
+            assert_eq!(
+                again.ruleset.nat, first.ruleset.nat,
+                "{case} in {dialect:?}"
+            );
+            assert_eq!(
+                again.ruleset.rdr, first.ruleset.rdr,
+                "{case} in {dialect:?}"
+            );
+            assert_eq!(
+                again.ruleset.binat, first.ruleset.binat,
+                "{case} in {dialect:?}"
+            );
+            assert_eq!(
+                again.ruleset.tables.keys().count(),
+                first.ruleset.tables.len()
+            );
+        }
+    }
+}
+
+#[test]
+fn errors_read_as_the_golden_files_say() {
+    let directory = directory("errors");
+    let mut failures = Vec::new();
+    for case in cases(&directory) {
+        let name = format!("{case}.in");
+        let text = std::fs::read(directory.join(&name)).expect("a readable file");
+        let errors = match read(&directory, &name, &text, Dialect::FreeBsd) {
+            Ok(_) => panic!("{name} has no error"),
+            Err(errors) => errors,
+        };
+        failures.extend(compare(
+            &directory.join(format!("{case}.ok")),
+            &errors.plain(),
+        ));
+        let rendered = errors.rendered(false);
+        failures.extend(compare(
+            &directory.join(format!("{case}.rendered")),
+            &rendered,
+        ));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
