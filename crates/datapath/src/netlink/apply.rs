@@ -45,7 +45,7 @@ fn check(connection: &Connection, wanted: &WantedLinks) -> Result<(), Error> {
     if !contradictions.is_empty() {
         return Err(Error::Conflict {
             what: contradictions.join("\n"),
-            hint: "each interface belongs into one file and one bridge, each address to one \
+            hint: "each interface belongs in one file and one bridge, each address to one \
                    interface",
         });
     }
