@@ -80,9 +80,8 @@ impl Host {
     /// Connects from one of the host's own addresses.
     pub fn tcp_connect_from(&self, from: IpAddr, to: SocketAddr) -> anyhow::Result<TcpStream> {
         let family = family_of(to);
-        let socket = rustix::net::socket(family, SocketType::STREAM, Some(ipproto::TCP));
         let stream = self.namespace.run(|| -> io::Result<TcpStream> {
-            let socket = socket?;
+            let socket = rustix::net::socket(family, SocketType::STREAM, Some(ipproto::TCP))?;
             // Bounds connect() as well.
             sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(TIMEOUT))?;
             rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;

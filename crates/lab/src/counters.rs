@@ -52,19 +52,42 @@ impl<'a> FlowCounter<'a> {
 
     /// What has been counted since the start.
     pub fn count(&self) -> anyhow::Result<Count> {
-        self.named("crossed")
+        named(self.0, "ip weigh", "crossed")
     }
 
     /// Packets that are no single frame; their count says nothing about frames.
     pub fn larger_than_a_frame(&self) -> anyhow::Result<Count> {
-        self.named("large")
+        named(self.0, "ip weigh", "large")
     }
+}
 
-    fn named(&self, name: &str) -> anyhow::Result<Count> {
-        let line = format!("list counter ip weigh {name}");
-        let text = self.0.run(|| run(Tool::Nft, &line))?;
-        parse_counter(&text).with_context(|| format!("cannot read nft's answer {text:?}"))
-    }
+/// Starts counting the frames with a VLAN tag that come in through a port: nft statements such
+/// as `vlan id 5`, each with its counter's name.
+pub fn count_frames(
+    namespace: &Namespace,
+    port: &str,
+    rules: &[(&str, &str)],
+) -> anyhow::Result<()> {
+    let counters = rules
+        .iter()
+        .map(|(name, _)| format!(" counter {name} {{ }}\n"));
+    let statements = rules
+        .iter()
+        .map(|(name, rule)| format!("  {rule} counter name {name}\n"));
+    let hook = format!("  type filter hook ingress device \"{port}\" priority 0\n");
+    let parts = counters
+        .chain([" chain inward {\n".to_owned(), hook])
+        .chain(statements);
+    let body: String = parts.collect();
+    namespace.nft(&format!("table netdev weigh {{\n{body} }}\n}}\n"))?;
+    Ok(())
+}
+
+/// What a named counter of a table (`netdev weigh`) has counted.
+pub fn named(namespace: &Namespace, table: &str, name: &str) -> anyhow::Result<Count> {
+    let line = format!("list counter {table} {name}");
+    let text = namespace.run(|| run(Tool::Nft, &line))?;
+    parse_counter(&text).with_context(|| format!("cannot read nft's answer {text:?}"))
 }
 
 /// The first `packets N bytes M` of nft's listing.

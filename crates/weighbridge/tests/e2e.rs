@@ -1,0 +1,25 @@
+//! End to end: the daemon in the article's network, on real packets.
+//!
+//! Every test builds its own lab of network namespaces; all of them need root, and say that they
+//! are skipped without it.
+
+#[path = "e2e/article.rs"]
+mod article;
+#[path = "e2e/bad_input.rs"]
+mod bad_input;
+#[path = "e2e/data_path.rs"]
+mod data_path;
+#[path = "e2e/interfaces.rs"]
+mod interfaces;
+#[path = "e2e/ipv6.rs"]
+mod ipv6;
+#[path = "e2e/lines.rs"]
+mod lines;
+#[path = "e2e/modulation.rs"]
+mod modulation;
+#[path = "e2e/mtu.rs"]
+mod mtu;
+#[path = "e2e/security.rs"]
+mod security;
+#[path = "e2e/support.rs"]
+mod support;

@@ -1,0 +1,99 @@
+//! `modulate state`: other sequence numbers on the other side, and the stream intact.
+
+use anyhow::{Context, Result};
+use lab::frame::Segment;
+use lab::service::{HTTP, OTHER, sha256_of_bytes};
+use lab::{Capture, Configuration, Role};
+
+use crate::support::{Bench, UNSHAPED, with_daemon};
+
+const BYTES: u64 = 100_000_000;
+
+/// The first segment to `port` that a capture holds.
+fn first_segment(frames: &[Vec<u8>], port: u16) -> Result<Segment> {
+    let segments = frames.iter().filter_map(|frame| Segment::of_frame(frame));
+    let mut first = segments.filter(|s| s.is_first() && s.destination.port() == port);
+    first.next().context("no connection was captured")
+}
+
+#[test]
+fn initial_sequence_numbers_differ_on_the_two_sides_of_the_t1() -> Result<()> {
+    with_daemon(
+        "modulate",
+        UNSHAPED,
+        &Configuration::article(true),
+        |bench| {
+            let client = bench.lab.host(Role::H50);
+            let inside = Capture::headers(client.namespace(), "eth0")?;
+            let outside = Capture::headers(bench.lab.namespace(Role::Cisco), "lan")?;
+            client
+                .line_client(Bench::server(OTHER))?
+                .exchange("hello")?;
+            let inside = first_segment(&inside.finish(), OTHER)?;
+            let outside = first_segment(&outside.finish(), OTHER)?;
+            assert_eq!(
+                (inside.source, inside.destination),
+                (outside.source, outside.destination)
+            );
+            assert_ne!(inside.sequence, outside.sequence);
+            Ok(())
+        },
+    )
+}
+
+/// 100 MB by DSL over a line with a short queue: it drops, and the receiver answers with SACK.
+#[test]
+fn a_long_transfer_with_sack_is_intact_behind_modulated_sequence_numbers() -> Result<()> {
+    with_daemon("SACK", UNSHAPED, &Configuration::article(true), |bench| {
+        let internet = bench.lab.namespace(Role::Internet);
+        internet.tc("qdisc add dev modem1 root tbf rate 150mbit burst 32k limit 64k")?;
+        let client = bench.lab.host(Role::H99);
+        let inside = Capture::headers(client.namespace(), "eth0")?;
+        let outside = Capture::headers(bench.lab.namespace(Role::Modem1), "lan")?;
+        let download = client.download(Bench::server(HTTP), BYTES)?;
+        assert_eq!(download.sha256, sha256_of_bytes(BYTES));
+        assert_eq!(download.server_saw.ip(), bench.dsl(1));
+
+        let (inside, outside) = (inside.finish(), outside.finish());
+        let client_first = first_segment(&inside, HTTP)?;
+        let modem_first = first_segment(&outside, HTTP)?;
+        assert_ne!(client_first.sequence, modem_first.sequence);
+        assert_sack_fits(&outside)
+    })
+}
+
+/// Every SACK block that the server is sent lies above what is acknowledged and within what the
+/// server has sent: it speaks of the server's own sequence numbers.
+fn assert_sack_fits(frames: &[Vec<u8>]) -> Result<()> {
+    let segments: Vec<_> = frames
+        .iter()
+        .filter_map(|frame| Segment::of_frame(frame))
+        .collect();
+    let answer = |s: &&Segment| s.source.port() == HTTP && s.data > 0;
+    let first = segments
+        .iter()
+        .find(answer)
+        .context("the server sent nothing")?
+        .sequence;
+    let acknowledgements = segments.iter().filter(|s| s.destination.port() == HTTP);
+    let mut blocks = 0;
+    for segment in acknowledgements {
+        let acknowledged = segment.acknowledgement.wrapping_sub(first);
+        for (left, right) in &segment.sack {
+            let (left, right) = (left.wrapping_sub(first), right.wrapping_sub(first));
+            // A block at or below the acknowledgement reports a duplicate (RFC 2883).
+            let duplicate = right <= acknowledged;
+            assert!(duplicate || left > acknowledged, "{segment:?}");
+            assert!(
+                left < right && u64::from(right) < BYTES + 1000,
+                "{segment:?}"
+            );
+            blocks += 1;
+        }
+    }
+    assert!(
+        blocks > 0,
+        "the line dropped nothing: the test shows nothing"
+    );
+    Ok(())
+}

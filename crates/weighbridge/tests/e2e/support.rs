@@ -1,0 +1,110 @@
+//! What the end-to-end tests share: a daemon in a lab, and who may run beside whom.
+
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use lab::roles::SERVICES_V4;
+use lab::{Configuration, Lab, LabConfig, Role, Weighbridge, requirements};
+use rustix::fs::{FlockOperation, flock};
+
+/// The binary under test.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
+
+/// One DSL line, every line as fast as the machine.
+pub(crate) const UNSHAPED: LabConfig = LabConfig {
+    dsl_lines: 1,
+    shaped: false,
+};
+
+/// A daemon in the box of a lab.
+pub(crate) struct Bench {
+    pub(crate) daemon: Weighbridge,
+    pub(crate) lab: Lab,
+}
+
+impl Bench {
+    /// Address and port of the internet's first server.
+    pub(crate) fn server(port: u16) -> SocketAddr {
+        SocketAddr::from((SERVICES_V4[0], port))
+    }
+
+    /// What a server sees of a client that came by DSL line `number`, from 1.
+    pub(crate) fn dsl(&self, number: usize) -> IpAddr {
+        IpAddr::V4(self.lab.dsl_lines()[number - 1].outside_v4)
+    }
+
+    /// What a server sees of an inside host that came over the T1.
+    pub(crate) fn t1(role: Role) -> IpAddr {
+        role.inside_v4().map_or(IpAddr::from([0; 4]), IpAddr::V4)
+    }
+
+    /// The address under which a server sees a new connection of a host.
+    pub(crate) fn way_of(&self, role: Role, port: u16) -> Result<IpAddr> {
+        Ok(self
+            .lab
+            .host(role)
+            .line_client(Self::server(port))?
+            .server_saw()
+            .ip())
+    }
+}
+
+/// Runs a test with a daemon in a lab. The daemon's log is told with a failure; a daemon that has
+/// ended by itself is one.
+pub(crate) fn with_daemon(
+    name: &str,
+    config: LabConfig,
+    files: &Configuration,
+    test: impl FnOnce(&mut Bench) -> Result<()>,
+) -> Result<()> {
+    with_lab(name, config, |lab| {
+        let daemon = Weighbridge::start(&lab, Path::new(BINARY), files)?;
+        let mut bench = Guard(Bench { daemon, lab });
+        test(&mut bench.0)?;
+        ensure!(bench.0.daemon.is_running(), "the daemon ended by itself");
+        bench.0.daemon.stop()?;
+        bench.0.passed();
+        Ok(())
+    })
+}
+
+/// Runs a test with a lab whose box is bare. A shaped lab has the machine to itself, so that
+/// its rates mean something.
+pub(crate) fn with_lab(
+    name: &str,
+    config: LabConfig,
+    test: impl FnOnce(Lab) -> Result<()>,
+) -> Result<()> {
+    if requirements::skip_test(name) {
+        return Ok(());
+    }
+    let lock = File::create(std::env::temp_dir().join("weighbridge-e2e.lock"))?;
+    let operation = if config.shaped {
+        FlockOperation::LockExclusive
+    } else {
+        FlockOperation::LockShared
+    };
+    flock(&lock, operation)?;
+    test(Lab::new(config)?)
+}
+
+/// Tells the daemon's log unless the test has passed.
+struct Guard(Bench);
+
+impl Bench {
+    fn passed(&mut self) {
+        self.daemon.forget_log();
+    }
+}
+
+impl Drop for Guard {
+    #[expect(clippy::print_stderr, reason = "a failing test's evidence")]
+    fn drop(&mut self) {
+        let log = self.0.daemon.log();
+        if !log.is_empty() {
+            eprintln!("weighbridge's log:\n{log}");
+        }
+    }
+}
