@@ -46,7 +46,7 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Runs `pfctl` with `arguments` (without the program's name).
+/// Runs `pfctl` with `arguments` (without the program's name) on the process's own output.
 #[must_use]
 pub fn run(arguments: &[OsString]) -> ExitCode {
     let parsed = arguments::parse(arguments);
@@ -54,7 +54,11 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     with_process_output(plain, |output| ExitCode::from(obey(parsed, output)))
 }
 
-/// Does what was asked; returns the exit status.
+/// Runs `pfctl` with `arguments` (without the program's name); returns the exit status.
+pub fn execute(arguments: &[OsString], output: &mut Output<'_>) -> u8 {
+    obey(arguments::parse(arguments), output)
+}
+
 fn obey(parsed: Result<Arguments, ArgumentError>, output: &mut Output<'_>) -> u8 {
     let done = match parsed {
         Ok(arguments) if arguments.help => {

@@ -1,0 +1,620 @@
+//! pfctl against an engine behind the real control socket, without a data path: no privileges.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use etherparse::PacketBuilder;
+use mio::{Events, Poll, Token, Waker};
+use pf_conf::{LoadOptions, MemoryFiles};
+use pf_engine::decision::{Hook, Packet};
+use pf_engine::engine::{Engine, EngineConfig};
+use pf_engine::env::{FixedEnv, IfIndex, Interface, InterfaceAddress};
+use pf_engine::rule::Direction;
+use pf_engine::ruleset::Dialect;
+use pf_engine::time::Instant;
+use weighbridge::control::server::Control;
+use weighbridge::control::server::socket::ControlSocket;
+use weighbridge::control::service::{Desk, handle};
+use weighbridge::output::Output;
+use weighbridge::pfctl::execute;
+use weighbridge::pfctl::show::LoadedBy;
+
+const RULES: &str = r#"
+table <web> counters { 198.51.100.10 }
+table <quiet> persist
+pass in on em0 inet proto tcp from any to <web> port 80 keep state label "web $dstport"
+pass in on em0 inet proto udp from any to any keep state label "udp"
+block in quick on em0 inet proto tcp from any to any port 23
+"#;
+
+/// When pfctl asks: a minute after the packets.
+const ASKED_AT: u64 = 160;
+const PACKETS_AT: u64 = 100;
+/// 2025-11-23 08:03:20 UTC.
+const ORIGIN: u64 = 1_763_885_000;
+
+/// An engine with a control socket.
+struct Daemon {
+    dir: tempfile::TempDir,
+    stop: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a run of pfctl came to.
+#[derive(Debug, PartialEq, Eq)]
+struct Ran {
+    status: u8,
+    out: String,
+    err: String,
+}
+
+impl Daemon {
+    fn start(dialect: Dialect, engine: Engine) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let socket = ControlSocket::bind(&dir.path().join("control.sock")).expect("socket");
+        let poll = Poll::new().expect("poll");
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("waker"));
+        let control = Control::start(socket, waker.clone()).expect("control thread");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || serve(poll, &control, engine, dialect, &stopped));
+        Self {
+            dir,
+            stop,
+            waker,
+            thread: Some(thread),
+        }
+    }
+
+    fn with_traffic(dialect: Dialect) -> Self {
+        Self::start(dialect, engine_with_traffic(dialect))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("control.sock")
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).expect("write");
+        path.display().to_string()
+    }
+
+    fn pfctl(&self, words: &str) -> Ran {
+        pfctl(&self.socket(), words)
+    }
+
+    fn out(&self, words: &str) -> String {
+        let ran = self.pfctl(words);
+        assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{words}: {ran:?}");
+        ran.out
+    }
+
+    /// What a successful command says on standard error.
+    fn says(&self, words: &str) -> String {
+        let ran = self.pfctl(words);
+        assert_eq!((ran.status, ran.out.as_str()), (0, ""), "{words}: {ran:?}");
+        ran.err
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.waker.wake().expect("wakes");
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the loop ends");
+        }
+        assert!(!self.socket().exists(), "the socket goes with the daemon");
+    }
+}
+
+fn pfctl(socket: &Path, words: &str) -> Ran {
+    let own = format!("--socket {}", socket.display());
+    let all = own.split_whitespace().chain(words.split_whitespace());
+    let arguments: Vec<OsString> = all.map(OsString::from).collect();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = execute(
+        &arguments,
+        &mut Output {
+            out: &mut out,
+            err: &mut err,
+            rich_errors: false,
+        },
+    );
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ran {
+        status,
+        out: text(out),
+        err: text(err),
+    }
+}
+
+fn serve(
+    mut poll: Poll,
+    control: &Control,
+    mut engine: Engine,
+    dialect: Dialect,
+    stop: &AtomicBool,
+) {
+    let mut loaded_by = LoadedBy { uid: 0, pid: 4711 };
+    let mut events = Events::with_capacity(4);
+    while !stop.load(Ordering::SeqCst) {
+        poll.poll(&mut events, None).expect("poll");
+        while let Some(job) = control.next_job() {
+            let mut desk = Desk {
+                engine: &mut engine,
+                now: Instant::from_secs(ASKED_AT),
+                origin: ORIGIN,
+                loaded_by: &mut loaded_by,
+                interfaces: &interfaces(),
+                dialect,
+            };
+            let answer = handle(&mut desk, job.work);
+            control.answer(job.client, answer);
+        }
+    }
+}
+
+fn interfaces() -> Vec<Interface> {
+    vec![Interface {
+        index: IfIndex(2),
+        name: "em0".into(),
+        groups: vec!["em".into()],
+        mtu: 1500,
+        addresses: vec![InterfaceAddress {
+            address: "198.51.100.1".parse().expect("address"),
+            prefix_len: 24,
+            broadcast: None,
+            peer: None,
+        }],
+        loopback: false,
+    }]
+}
+
+fn empty_engine() -> Engine {
+    let config = EngineConfig {
+        hash_key: [1, 2],
+        creator_id: 0x5807_5cf3,
+    };
+    Engine::new(Instant::from_secs(0), config)
+}
+
+fn engine_with_rules(dialect: Dialect) -> Engine {
+    let options = LoadOptions {
+        dialect,
+        interfaces: interfaces(),
+        ..LoadOptions::default()
+    };
+    let mut files = MemoryFiles::default();
+    let loaded = pf_conf::load("pf.conf", RULES.as_bytes(), &mut files, &options);
+    let mut engine = empty_engine();
+    let ruleset = loaded.expect("no errors").ruleset;
+    engine
+        .install(Instant::from_secs(40), ruleset)
+        .expect("installs");
+    engine.set_enabled(Instant::from_secs(60), true);
+    engine
+}
+
+/// A SYN to the web server, two UDP datagrams of one flow, a telnet attempt.
+fn engine_with_traffic(dialect: Dialect) -> Engine {
+    let mut engine = engine_with_rules(dialect);
+    let mut env = FixedEnv::new(interfaces(), 7);
+    for bytes in [
+        tcp(4000, 80),
+        udp(5000, 53, 100),
+        udp(5000, 53, 30),
+        tcp(4001, 23),
+    ] {
+        let hook = Hook {
+            interface: IfIndex(2),
+            direction: Direction::In,
+        };
+        let mut packet = Packet { bytes, ether: None };
+        let at = Instant::from_secs(PACKETS_AT);
+        let _ = engine.handle_packet(at, hook, &mut packet, &mut env);
+    }
+    engine
+}
+
+fn tcp(from: u16, to: u16) -> Vec<u8> {
+    let builder = PacketBuilder::ipv4([192, 0, 2, 7], [198, 51, 100, 10], 64)
+        .tcp(from, to, 1_000, 512)
+        .syn();
+    let mut bytes = Vec::new();
+    builder.write(&mut bytes, &[]).expect("builds");
+    bytes
+}
+
+fn udp(from: u16, to: u16, len: usize) -> Vec<u8> {
+    let builder = PacketBuilder::ipv4([192, 0, 2, 7], [198, 51, 100, 10], 64).udp(from, to);
+    let mut bytes = Vec::new();
+    builder.write(&mut bytes, &vec![0; len]).expect("builds");
+    bytes
+}
+
+#[test]
+fn rules_print_with_their_counters() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let plain = daemon.out("-sr");
+    let rules: Vec<_> = plain.lines().collect();
+    assert_eq!(
+        rules,
+        [
+            "pass in on em0 inet proto tcp from any to <web> port = http flags S/SA keep state \
+             label \"web 80\"",
+            "pass in on em0 inet proto udp all keep state label \"udp\"",
+            "block drop in quick on em0 inet proto tcp from any to any port = telnet",
+        ]
+    );
+    let verbose = daemon.out("-vvsr");
+    let lines: Vec<_> = verbose.lines().collect();
+    assert_eq!(lines[0], format!("@0 {}", rules[0]));
+    assert_eq!(
+        lines[1],
+        "  [ Evaluations: 3         Packets: 1         Bytes: 40          States: 1     ]"
+    );
+    assert_eq!(
+        lines[2],
+        "  [ Inserted: uid 0 pid 4711 State Creations: 1     ]"
+    );
+    assert_eq!(
+        lines[4],
+        "  [ Evaluations: 3         Packets: 2         Bytes: 186         States: 1     ]"
+    );
+    assert!(daemon.out("-sr -P").contains("port = 80 "));
+}
+
+#[test]
+fn labels_print_nine_fields_and_four_in_the_articles_dialect() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let expected = "web 80 3 1 40 1 40 0 0 1\nudp 3 2 186 2 186 0 0 1\n";
+    for words in ["-sl", "-vvsl", "-s labels"] {
+        assert_eq!(daemon.out(words), expected, "{words}");
+    }
+    let articles = daemon.out("--dialect openbsd3 -vvsl");
+    assert_eq!(articles, "web 80 3 1 40\nudp 3 2 186\n");
+    assert_eq!(daemon.says("-z"), "");
+    assert_eq!(
+        daemon.out("-sl"),
+        "web 80 0 0 0 0 0 0 0 0\nudp 0 0 0 0 0 0 0 0\n"
+    );
+}
+
+#[test]
+fn states_print_in_three_degrees_of_detail() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    assert_eq!(
+        daemon.out("-ss"),
+        "all tcp 198.51.100.10:80 <- 192.0.2.7:4000       CLOSED:SYN_SENT\n\
+         all udp 198.51.100.10:53 <- 192.0.2.7:5000       NO_TRAFFIC:SINGLE\n"
+    );
+    let verbose = daemon.out("-vss");
+    let lines: Vec<_> = verbose.lines().collect();
+    assert_eq!(lines.len(), 5);
+    assert!(lines[1].starts_with("   [0 + "), "{}", lines[1]);
+    assert_eq!(
+        lines[2],
+        "   age 00:01:00, expires in 00:01:00, 1:0 pkts, 40:0 bytes, rule 0"
+    );
+    let lines = daemon.out("-vvss");
+    assert!(lines.contains("\n   id: 0000000000000001 creatorid: 58075cf3\n   origif: em0\n"));
+}
+
+#[test]
+fn info_memory_timeouts_and_all_of_it_print() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let info = daemon.out("-si");
+    assert!(info.starts_with(&format!(
+        "{:<44}{:>15}\n\nState Table                          Total             Rate\n  \
+         current entries                        2               \n",
+        "Status: Enabled for 0 days 00:01:40", "Debug: Urgent"
+    )));
+    assert!(info.contains("\n  match                                  3            0.0/s\n"));
+    assert!(
+        daemon
+            .out("-sm")
+            .starts_with("states        hard limit   100000\n")
+    );
+    assert_eq!(daemon.out("-st").lines().count(), 20);
+    assert_eq!(daemon.out("-s Running"), "Enabled\n");
+    assert_eq!(daemon.out("-sI"), "all\nem\nem0\n");
+    let all = daemon.out("-sa");
+    let titles: Vec<_> = all.lines().filter(|line| line.ends_with(':')).collect();
+    assert_eq!(
+        titles,
+        [
+            "FILTER RULES:",
+            "STATES:",
+            "INFO:",
+            "LABEL COUNTERS:",
+            "TIMEOUTS:",
+            "LIMITS:",
+            "TABLES:",
+            "INTERFACES:"
+        ]
+    );
+    assert!(all.starts_with("FILTER RULES:\npass in on em0 "));
+    assert_eq!(all.matches("\n\nSTATES:\n").count(), 1);
+}
+
+#[test]
+fn tables_are_listed_and_changed() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    assert_eq!(daemon.out("-sT"), "quiet\nweb\n");
+    assert_eq!(daemon.out("-vsT"), "-pa----\tquiet\n--a-r-C\tweb\n");
+    assert!(
+        daemon
+            .out("-vvsT")
+            .contains("\tReferences:  [ Anchors: 0                  Rules: 1                  ]\n")
+    );
+    assert_eq!(daemon.out("-t web -T show"), "   198.51.100.10\n");
+    let add = "-t web -T add 192.0.2.1 198.51.100.10 10.1.0.0/16 !10.1.2.3";
+    assert_eq!(
+        daemon.says(&add.replace("add", "add -n")),
+        "3/4 addresses added (dummy).\n"
+    );
+    assert_eq!(daemon.says(add), "3/4 addresses added.\n");
+    assert_eq!(
+        daemon.out("-t web -Ts"),
+        "   10.1.0.0/16\n  !10.1.2.3\n   192.0.2.1\n   198.51.100.10\n"
+    );
+    let tested = daemon.pfctl("-t web -v -T test 10.1.9.9 10.1.2.3");
+    assert_eq!(
+        (tested.status, tested.err.as_str()),
+        (2, "1/2 addresses match.\n")
+    );
+    assert_eq!(tested.out, "M  10.1.9.9\n");
+    assert_eq!(
+        daemon.says("-t web -T delete 192.0.2.1 192.0.2.2"),
+        "1/2 addresses deleted.\n"
+    );
+    let file = daemon.file("list", "192.0.2.9 # one\n10.1.0.0/16\n");
+    assert_eq!(
+        daemon.says(&format!("-t web -T replace -f {file}")),
+        "1 addresses added.\n2 addresses deleted.\n"
+    );
+    assert_eq!(
+        daemon.says(&format!("-t web -T replace -f {file}")),
+        "no changes.\n"
+    );
+    assert_eq!(daemon.says("-t web -T flush"), "2 addresses deleted.\n");
+    assert_eq!(
+        daemon.says("-t fresh -T add 192.0.2.1"),
+        "1 table created.\n1/1 addresses added.\n"
+    );
+    let missing = daemon.pfctl("-t nowhere -T show");
+    assert_eq!(
+        (missing.status, missing.err.as_str()),
+        (1, "pfctl: Table does not exist.\n")
+    );
+}
+
+#[test]
+fn a_large_table_is_listed_whole() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let addresses: Vec<String> = (0..10_000_u32)
+        .map(|n| format!("10.{}.{}.1", n >> 8, n & 255))
+        .collect();
+    let file = daemon.file("many", &addresses.join("\n"));
+    assert_eq!(
+        daemon.says(&format!("-t quiet -T add -f {file}")),
+        "10000/10000 addresses added.\n"
+    );
+    let shown = daemon.out("-t quiet -T show");
+    assert_eq!(shown.lines().count(), 10_000);
+    assert_eq!(shown.lines().last(), Some("   10.39.15.1"));
+}
+
+#[test]
+fn many_states_are_listed_in_pages_without_gap_or_repetition() {
+    let mut engine = engine_with_rules(Dialect::FreeBsd);
+    let mut env = FixedEnv::new(interfaces(), 7);
+    for port in 10_000..17_000 {
+        let hook = Hook {
+            interface: IfIndex(2),
+            direction: Direction::In,
+        };
+        let mut packet = Packet {
+            bytes: udp(port, 53, 8),
+            ether: None,
+        };
+        let at = Instant::from_secs(PACKETS_AT + 50);
+        let _ = engine.handle_packet(at, hook, &mut packet, &mut env);
+    }
+    let daemon = Daemon::start(Dialect::FreeBsd, engine);
+    let listed = daemon.out("-ss");
+    let ports: std::collections::BTreeSet<_> = listed.lines().collect();
+    assert_eq!((listed.lines().count(), ports.len()), (7_000, 7_000));
+    assert_eq!(daemon.says("-Fs"), "7000 states cleared\n");
+    assert_eq!(daemon.out("-ss"), "");
+}
+
+#[test]
+fn the_filter_is_switched_with_pfs_words() {
+    let daemon = Daemon::start(Dialect::FreeBsd, empty_engine());
+    let refused = |words: &str, message: &str| {
+        let ran = daemon.pfctl(words);
+        assert_eq!((ran.status, ran.err.as_str()), (1, message), "{words}");
+    };
+    refused("-d", "pfctl: pf not enabled\n");
+    assert_eq!(daemon.pfctl("-s R").status, 1);
+    assert_eq!(daemon.says("-e"), "pf enabled\n");
+    refused("-e", "pfctl: pf already enabled\n");
+    assert_eq!(daemon.says("-d"), "pf disabled\n");
+    assert_eq!(daemon.says("-qe"), "");
+}
+
+#[test]
+fn states_are_killed_by_host() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    assert_eq!(
+        daemon.says("-k 192.0.2.0/24 -k 203.0.113.1"),
+        "killed 0 states from 1 sources and 1 destinations\n"
+    );
+    assert_eq!(
+        daemon.says("-k 192.0.2.7"),
+        "killed 2 states from 1 sources and 0 destinations\n"
+    );
+    let refused = daemon.pfctl("-k label -k web");
+    assert_eq!(refused.err, "pfctl: -k label is not supported yet\n");
+}
+
+#[test]
+fn flushing_speaks_pfs_words() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    assert_eq!(daemon.says("-F rules"), "rules cleared\n");
+    assert_eq!(daemon.out("-sr"), "");
+    assert_eq!(
+        daemon.says("-Fa"),
+        "rules cleared\nnat cleared\n1 tables deleted.\n2 states cleared\npf: statistics cleared\n"
+    );
+    assert_eq!(daemon.out("-sT"), "");
+}
+
+#[test]
+fn a_load_is_whole_or_nothing_and_keeps_states() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let before = daemon.out("-sr");
+    let bad = daemon.file(
+        "bad.conf",
+        "block all\npass in on em0 frobnicate\npass from $nowhere\n",
+    );
+    let refused = daemon.pfctl(&format!("-f {bad}"));
+    assert_eq!(refused.status, 1);
+    for expected in ["bad.conf:2", "bad.conf:3", "frobnicate", "nowhere"] {
+        assert!(
+            refused.err.contains(expected),
+            "{expected} in {}",
+            refused.err
+        );
+    }
+    let end = refused.err.lines().last();
+    let expected = "pfctl: Syntax error in config file: pf rules not loaded";
+    assert_eq!(end, Some(expected));
+    assert_eq!(daemon.out("-sr"), before);
+
+    let list = daemon.file("spam", "192.0.2.66\n");
+    let text =
+        format!("table <spam> persist file \"{list}\"\nblock in from <spam>\npass in on $nic\n");
+    let good = daemon.file("good.conf", &text);
+    assert_eq!(daemon.says(&format!("-D nic=em0 -f {good}")), "");
+    assert_eq!(
+        daemon.out("-sr"),
+        "block drop in from <spam> to any\npass in on em0 all flags S/SA keep state\n"
+    );
+    assert_eq!(daemon.out("-t spam -T show"), "   192.0.2.66\n");
+    assert_eq!(daemon.out("-ss").lines().count(), 2);
+    let own = format!("pid {} ", std::process::id());
+    assert!(daemon.out("-vsr").contains(&own), "who loaded is known");
+}
+
+#[test]
+fn the_daemons_dialect_rules_a_load_unless_one_is_named() {
+    let daemon = Daemon::start(Dialect::OpenBsd3, empty_engine());
+    let file = daemon.file(
+        "pf.conf",
+        "pass in on em0 proto tcp from any to any port 80\n",
+    );
+    daemon.says(&format!("-f {file}"));
+    assert!(!daemon.out("-sr").contains("keep state"));
+    daemon.says(&format!("--dialect freebsd -f {file}"));
+    assert!(daemon.out("-sr").contains("keep state"));
+}
+
+#[test]
+fn checking_needs_no_daemon() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let nowhere = dir.path().join("none.sock");
+    let file = dir.path().join("pf.conf");
+    fs::write(&file, "ext = \"em0\"\npass in on $ext\n").expect("write");
+    let config = dir.path().display();
+    let ran = pfctl(
+        &nowhere,
+        &format!("--config {config} -nvf {}", file.display()),
+    );
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert_eq!(
+        ran.out,
+        "ext = \"em0\"\npass in on em0 all flags S/SA keep state\n"
+    );
+    fs::write(
+        dir.path().join("weighbridge.toml"),
+        "dialect = \"openbsd3\"\n",
+    )
+    .expect("write");
+    let ran = pfctl(
+        &nowhere,
+        &format!("--config {config} -nvvf {}", file.display()),
+    );
+    assert_eq!(ran.out, "ext = \"em0\"\n@0 pass in on em0 all\n");
+    let ran = pfctl(&nowhere, "-sr");
+    assert_eq!(ran.status, 1);
+    assert!(
+        ran.err.contains("cannot reach the daemon at"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.err.contains("is `weighbridge run` running?"),
+        "{}",
+        ran.err
+    );
+    let ran = pfctl(&nowhere, "-nf /nonexistent/pf.conf");
+    assert_eq!(
+        ran.err,
+        "pfctl: /nonexistent/pf.conf: No such file or directory\n"
+    );
+}
+
+#[test]
+fn hostile_and_silent_clients_do_not_stop_the_others() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let connect = || UnixStream::connect(daemon.socket()).expect("connects");
+    let silent: Vec<_> = (0..40).map(|_| connect()).collect();
+    let mut rude = connect();
+    rude.write_all(b"\xff\xfe{}\n[]\n\"describe\"\n")
+        .expect("writes");
+    let mut answers = String::new();
+    let mut buffer = [0; 4096];
+    while answers.matches('\n').count() < 3 {
+        let len = rude.read(&mut buffer).expect("reads");
+        assert_ne!(len, 0, "hung up after {answers}");
+        answers.push_str(&String::from_utf8_lossy(&buffer[..len]));
+    }
+    assert_eq!(
+        answers.matches("request not understood").count(),
+        2,
+        "{answers}"
+    );
+    assert!(answers.contains("\"description\""), "{answers}");
+    // Asks for a long answer and does not read it.
+    let mut deaf = connect();
+    deaf.write_all(
+        b"{\"table\":{\"name\":\"web\",\"command\":\"show\",\"entries\":[],\
+                     \"dry_run\":false,\"verbose\":0}}\n",
+    )
+    .expect("writes");
+    assert_eq!(daemon.out("-s Running"), "Enabled\n");
+    drop(silent);
+    assert_eq!(daemon.out("-s Running"), "Enabled\n");
+}
+
+#[test]
+fn a_request_without_end_is_refused() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let mut endless = UnixStream::connect(daemon.socket()).expect("connects");
+    let block = vec![b'x'; 1 << 20];
+    // The daemon answers and hangs up somewhere behind its limit.
+    let refused_at = (0..200).find(|_| endless.write_all(&block).is_err());
+    assert!(refused_at.is_some_and(|mib| mib >= 96), "{refused_at:?}");
+    assert_eq!(daemon.out("-s Running"), "Enabled\n");
+}
