@@ -68,14 +68,19 @@ fn one_packet(engine: &mut Engine, env: &mut FixedEnv, now: Instant, control: u8
         bytes: bytes.to_vec(),
         ether: Some(ether),
     };
+    let sound = wire::is_sound(bytes);
     let decision = engine.handle_packet(now, hook, &mut packet, env);
     match decision.verdict {
-        Verdict::Pass(_) => assert!(packet.bytes.len() <= usize::from(u16::MAX) + 40),
+        Verdict::Pass(_) => {
+            assert!(packet.bytes.len() <= usize::from(u16::MAX) + 40);
+            assert!(!sound || wire::is_sound(&packet.bytes));
+        }
         Verdict::PassFragments(_, pieces) => assert!(!pieces.is_empty()),
         Verdict::Drop(_) | Verdict::Held => {}
     }
     for generated in decision.generated {
         assert!(generated.bytes.len() >= 20 && generated.bytes.len() <= MAX_PACKET_LEN);
+        assert!(wire::is_sound(&generated.bytes));
     }
     if control & 0xf8 == 0xf8 {
         engine.handle_timeout(now);

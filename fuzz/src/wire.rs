@@ -26,6 +26,15 @@ pub fn wire(data: &[u8]) {
     }
 }
 
+/// Whether these are the bytes of a whole packet with right checksums.
+pub(crate) fn is_sound(bytes: &[u8]) -> bool {
+    Meta::parse(bytes).is_ok_and(|meta| {
+        !meta.is_fragment()
+            && checksum::ip_header_valid(bytes, &meta)
+            && checksum::transport_valid(bytes, &meta)
+    })
+}
+
 fn one_packet(data: &[u8], meta: Meta) {
     assert!(meta.ip_header_len <= meta.l4_offset && meta.l4_offset <= meta.payload_offset);
     assert!(meta.payload_offset <= meta.total_len && meta.total_len <= data.len());
