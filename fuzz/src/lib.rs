@@ -9,6 +9,7 @@ mod wire;
 
 pub use self::wire::wire;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use pf_conf::{LoadOptions, MemoryFiles, PrintOptions};
@@ -16,7 +17,7 @@ use pf_engine::decision::{EtherAddresses, Hook, Packet, Verdict};
 use pf_engine::engine::{Engine, EngineConfig, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex, Interface, InterfaceAddress};
 use pf_engine::rule::Direction;
-use pf_engine::ruleset::{Dialect, Limit};
+use pf_engine::ruleset::{Dialect, Limit, Ruleset};
 use pf_engine::time::Instant;
 
 /// A ruleset that reaches every part of the engine that a packet can reach.
@@ -102,19 +103,8 @@ fn records(data: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 }
 
 fn hostile_engine() -> Engine {
-    let options = LoadOptions {
-        dialect: Dialect::FreeBsd,
-        defines: Vec::new(),
-        interfaces: interfaces(),
-        hash_seed: 1,
-    };
-    let loaded = pf_conf::load(
-        "hostile.conf",
-        HOSTILE_RULES.as_bytes(),
-        &mut MemoryFiles::default(),
-        &options,
-    )
-    .unwrap_or_else(|errors| panic!("hostile.conf:\n{errors}"));
+    // Read once: a fuzzer makes an engine for every input.
+    static RULES: LazyLock<Ruleset> = LazyLock::new(hostile_rules);
     let start = Instant::default();
     let mut engine = Engine::new(
         start,
@@ -124,11 +114,29 @@ fn hostile_engine() -> Engine {
         },
     );
     engine
-        .install(start, loaded.ruleset)
+        .install(start, RULES.clone())
         .expect("hostile.conf fits the limits");
     engine.set_enabled(start, true);
     assert!(engine.rules(RuleList::Filter).count() > 10);
     engine
+}
+
+fn hostile_rules() -> Ruleset {
+    let options = LoadOptions {
+        dialect: Dialect::FreeBsd,
+        defines: Vec::new(),
+        interfaces: interfaces(),
+        hash_seed: 1,
+    };
+    let mut files = MemoryFiles::default();
+    pf_conf::load(
+        "hostile.conf",
+        HOSTILE_RULES.as_bytes(),
+        &mut files,
+        &options,
+    )
+    .unwrap_or_else(|errors| panic!("hostile.conf:\n{errors}"))
+    .ruleset
 }
 
 /// Reads text as pf.conf in every dialect. What is accepted must print and read back as itself.
