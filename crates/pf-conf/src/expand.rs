@@ -11,6 +11,7 @@ mod set;
 mod table;
 
 use pf_engine::env::Interface;
+use pf_engine::rule::{StateMode, StatePolicy};
 use pf_engine::ruleset::{Dialect, Ruleset};
 
 use crate::LoadOptions;
@@ -53,6 +54,7 @@ pub(crate) fn expand(statements: &[Statement], options: &LoadOptions) -> Expande
             break;
         }
     }
+    expander.apply_state_policy();
     Expanded {
         ruleset: expander.ruleset,
         echo: expander.echo,
@@ -111,6 +113,20 @@ impl Expander<'_> {
                 };
                 self.enter(section, rule.span)?;
                 self.rule(rule)
+            }
+        }
+    }
+
+    /// `set state-policy if-bound` is for every rule that does not say otherwise.
+    fn apply_state_policy(&mut self) {
+        if self.ruleset.options.state_policy == StatePolicy::Floating {
+            return;
+        }
+        for rule in &mut self.ruleset.filter {
+            if rule.state != StateMode::None {
+                rule.state_options
+                    .policy
+                    .get_or_insert(StatePolicy::IfBound);
             }
         }
     }

@@ -16,7 +16,7 @@ pub(crate) const MAX_QUOTED_CHARS: usize = 300;
 /// Length of one macro's value. A macro that names others can double at each definition.
 pub(crate) const MAX_MACRO_BYTES: usize = 1 << 20;
 /// Text put in place of all macros of one load together.
-pub(crate) const MAX_EXPANDED_BYTES: usize = 64 << 20;
+pub(crate) const MAX_EXPANDED_BYTES: usize = 16 << 20;
 /// What an expansion counts at least, because its place is remembered.
 pub(crate) const EXPANSION_COST: usize = 64;
 /// Rules that the lists of one rule may multiply to.

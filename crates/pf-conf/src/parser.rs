@@ -237,6 +237,9 @@ impl<'a> Parser<'a> {
     }
 
     fn macro_value_error(&mut self) -> Bail {
+        if self.peek().kind == Kind::Invalid {
+            return Bail;
+        }
         let mut error = self.syntax_error("a value");
         error.hint = Some("a value with braces, blanks or slashes must be quoted".to_owned());
         self.report(error);

@@ -191,9 +191,8 @@ fn errors_read_as_the_golden_files_say() {
     for case in cases(&directory) {
         let name = format!("{case}.in");
         let text = std::fs::read(directory.join(&name)).expect("a readable file");
-        let errors = match read(&directory, &name, &text, Dialect::FreeBsd) {
-            Ok(_) => panic!("{name} has no error"),
-            Err(errors) => errors,
+        let Err(errors) = read(&directory, &name, &text, Dialect::FreeBsd) else {
+            panic!("{name} has no error")
         };
         failures.extend(compare(
             &directory.join(format!("{case}.ok")),

@@ -3,7 +3,7 @@
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{
     Action, Address, BlockReply, Direction, Endpoint, FlagsMatch, IcmpMatch, InterfaceMatch, Pool,
-    PoolKind, PoolTarget, PortMatch, Route, Rule, StateMode, StateOptions, StatePolicy, Timeout,
+    PoolKind, PoolTarget, PortMatch, Route, Rule, StateMode, StateOptions, Timeout,
 };
 use pf_engine::ruleset::Dialect;
 
@@ -197,7 +197,7 @@ impl Expander<'_> {
         } else {
             StateMode::Keep
         };
-        rule.state_options = self.state_options(rule.state, options);
+        rule.state_options = state_options(rule.state, options);
         let default = implicit && rule.state != StateMode::None && !rule.fragment;
         let given = match statement.flags.as_ref().map(|flags| flags.node) {
             Some(Flags::Any) => None,
@@ -205,29 +205,6 @@ impl Expander<'_> {
             None => default.then_some(FlagsMatch::SYN_OF_SYN_ACK),
         };
         rule.flags = given.filter(|_| tcp);
-    }
-
-    fn state_options(&self, mode: StateMode, mut options: StateOptions) -> StateOptions {
-        if mode == StateMode::None {
-            return StateOptions::default();
-        }
-        if self.ruleset.options.state_policy == StatePolicy::IfBound && options.policy.is_none() {
-            options.policy = Some(StatePolicy::IfBound);
-        }
-        // A rule's own limit scales its timeouts as the global one does (pf.conf(5), `max`).
-        let adaptive = |(timeout, _): &(Timeout, u32)| {
-            matches!(timeout, Timeout::AdaptiveStart | Timeout::AdaptiveEnd)
-        };
-        if let Some(max) = options.max
-            && !options.timeouts.iter().any(adaptive)
-        {
-            let share =
-                |tenths: u64| u32::try_from(u64::from(max) * tenths / 10).unwrap_or(u32::MAX);
-            options.timeouts.push((Timeout::AdaptiveStart, share(6)));
-            options.timeouts.push((Timeout::AdaptiveEnd, share(12)));
-        }
-        options.timeouts.sort_by_key(|(timeout, _)| *timeout);
-        options
     }
 
     /// Pools, and the family that a translation address forces.
@@ -276,9 +253,10 @@ impl Expander<'_> {
         let target = candidates
             .single(rule.family)
             .and_then(|host| binat_side(&host.address));
+        let any = rule.source.address == Address::Any;
         let message = match (source, target) {
             _ if rule.source.negated => "'binat' source cannot be negated",
-            (None, Some(_)) if rule.source.address == Address::Any => return Ok(()),
+            (None, Some(_)) if rule.action == Action::Binat && any => return Ok(()),
             (None, _) => "'binat' source must be a single address or network",
             (_, None) => "'binat' target must be a single address or network",
             (Some(BinatSide::Length(a)), Some(BinatSide::Length(b))) if a != b => {
@@ -406,6 +384,25 @@ impl Expander<'_> {
         }
         Ok(expanded)
     }
+}
+
+fn state_options(mode: StateMode, mut options: StateOptions) -> StateOptions {
+    if mode == StateMode::None {
+        return StateOptions::default();
+    }
+    // A rule's own limit scales its timeouts as the global one does (pf.conf(5), `max`).
+    let adaptive = |(timeout, _): &(Timeout, u32)| {
+        matches!(timeout, Timeout::AdaptiveStart | Timeout::AdaptiveEnd)
+    };
+    if let Some(max) = options.max
+        && !options.timeouts.iter().any(adaptive)
+    {
+        let share = |tenths: u64| u32::try_from(u64::from(max) * tenths / 10).unwrap_or(u32::MAX);
+        options.timeouts.push((Timeout::AdaptiveStart, share(6)));
+        options.timeouts.push((Timeout::AdaptiveEnd, share(12)));
+    }
+    options.timeouts.sort_by_key(|(timeout, _)| *timeout);
+    options
 }
 
 fn or_none<T>(items: impl Iterator<Item = T>) -> Vec<Option<T>> {

@@ -1,0 +1,320 @@
+//! Random text: no panic, an answer, and what is accepted prints itself again.
+
+use pf_conf::{LoadOptions, Loaded, MemoryFiles, PrintOptions, load, print_rule};
+use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
+use pf_engine::ruleset::Dialect;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+const DIALECTS: [Dialect; 3] = [Dialect::FreeBsd, Dialect::OpenBsd, Dialect::OpenBsd3];
+
+fn interfaces() -> Vec<Interface> {
+    let addresses = ["192.0.2.1", "fe80::1", "2001:db8::1"];
+    vec![Interface {
+        index: IfIndex(1),
+        name: "em0".to_owned(),
+        groups: vec!["em".to_owned()],
+        mtu: 1500,
+        addresses: addresses
+            .iter()
+            .map(|address| InterfaceAddress {
+                address: address.parse().expect("an address"),
+                prefix_len: 24,
+                broadcast: None,
+                peer: None,
+            })
+            .collect(),
+        loopback: false,
+    }]
+}
+
+fn printed(loaded: &Loaded) -> String {
+    let options = PrintOptions {
+        dialect: loaded.ruleset.dialect,
+        ..PrintOptions::default()
+    };
+    let ruleset = &loaded.ruleset;
+    let rules = [&ruleset.nat, &ruleset.rdr, &ruleset.binat, &ruleset.filter];
+    let lines: Vec<String> = loaded
+        .echo
+        .iter()
+        .cloned()
+        .chain(
+            rules
+                .into_iter()
+                .flatten()
+                .map(|rule| print_rule(rule, options)),
+        )
+        .collect();
+    lines.join("\n") + "\n"
+}
+
+/// Reads in all dialects and, where accepted, reads back what is printed.
+fn check(text: &[u8]) {
+    for dialect in DIALECTS {
+        let options = LoadOptions {
+            dialect,
+            interfaces: interfaces(),
+            ..LoadOptions::default()
+        };
+        let mut files = MemoryFiles::default();
+        files.0.insert("self".to_owned(), text.to_vec());
+        match load("soup", text, &mut files, &options) {
+            Err(errors) => {
+                assert!(errors.count() > 0);
+                assert!(errors.plain().contains(':'));
+                assert!(errors.rendered(true).contains("error"));
+            }
+            Ok(first) => {
+                let once = printed(&first);
+                let again = load("printed", once.as_bytes(), &mut files, &options)
+                    .unwrap_or_else(|errors| panic!("{dialect:?} refuses\n{once}\n{errors}"));
+                assert_eq!(printed(&again), once);
+            }
+        }
+    }
+}
+
+/// Pieces of rules, most of which fit together.
+#[expect(clippy::too_many_lines, reason = "a list of pieces")]
+fn rule() -> impl Strategy<Value = String> {
+    let action = select(vec![
+        "pass",
+        "block",
+        "match",
+        "block return",
+        "block return-icmp(3, 1)",
+        "block return-rst",
+        "nat",
+        "rdr",
+        "no nat",
+        "binat",
+        "nat pass",
+        "pass in",
+        "pass out",
+        "block in",
+        "match out",
+        "match in",
+    ]);
+    let interface = select(vec![
+        "",
+        "on em0",
+        "on ! em1",
+        "on { em0 em1 }",
+        "on any",
+        "log on em0",
+    ]);
+    let family = select(vec!["", "", "inet", "inet6"]);
+    let proto = select(vec![
+        "",
+        "proto tcp",
+        "proto { tcp udp }",
+        "proto icmp",
+        "proto icmp6",
+        "proto 50",
+    ]);
+    let host = || {
+        select(vec![
+            "any",
+            "10.0.0.1",
+            "10/8",
+            "0/0",
+            "! 0/0",
+            "! 10.0.0.1",
+            "{ 10.0.0.1 2001:db8::1 }",
+            "em0",
+            "em0:network",
+            "em0:0",
+            "em0/8",
+            "(em0)",
+            "(em0:0)",
+            "(em0:network:0)",
+            "(em0)/24",
+            "<t>",
+            "! <t>",
+            "<5>",
+            "no-route",
+            "urpf-failed",
+            "self",
+            "10.0.0.1 - 10.0.0.9",
+            "fe80::1%em0",
+            "fe80::2%em1",
+            "::/0",
+            "(\"a b\")",
+            "<\"x y\">",
+        ])
+    };
+    let port = || {
+        select(vec![
+            "",
+            "",
+            "port 80",
+            "port { 22 domain }",
+            "port 1:5",
+            "port != 7",
+            "port 1 >< 9",
+            "port >= 514",
+            "port 0",
+            "port 65535",
+            "port 1:65535",
+        ])
+    };
+    let option = select(vec![
+        "flags S/SA",
+        "flags any",
+        "flags /F",
+        "keep state",
+        "no state",
+        "modulate state",
+        "keep state (max 5)",
+        "keep state (max 4294967295)",
+        "keep state (sloppy, if-bound)",
+        "keep state (floating, udp.first 3)",
+        "label \"a $srcaddr b $nr\"",
+        "label \"\"",
+        "label 'q\" \\ x \\\\ y'",
+        "label \"$$if\"",
+        "tag T",
+        "tag \"$if\"",
+        "tag \"in\"",
+        "! tagged T",
+        "tos 7",
+        "allow-opts",
+        "fragment",
+        "icmp-type 8",
+        "icmp-type { echoreq, 3 code 4 }",
+        "icmp6-type 1 code 99",
+        "route-to (em0 10.0.0.1)",
+        "route-to em0",
+        "reply-to { (em0 10.0.0.1) (em1 10.0.0.2) } sticky-address",
+        "route-to 2001:db8::9",
+        "route-to <t>",
+        "route-to (em0)",
+        "route-to (em0 (em1))",
+        "nat-to em0",
+        "nat-to 10.0.0.1 port 7",
+        "nat-to (em0)",
+        "nat-to <t> round-robin",
+        "rdr-to 10.0.0.1 port 80:*",
+        "rdr-to { 10.0.0.1 10.0.0.2 } port 65000:*",
+        "rdr-to 10.0.0.0/8 bitmask",
+        "binat-to 10.0.0.1",
+        "binat-to 10.0.0.0/8",
+        "nat-to 10.0.0.0/8 source-hash static-port",
+        "-> 10.0.0.1",
+        "-> (em0) static-port",
+        "-> 10.0.0.1 port 5:9",
+        "-> 10.0.0.1 port 50001:65535",
+        "-> { 10.0.0.1 em0 } random",
+        "-> em0",
+        "-> 10/8 source-hash key",
+        "-> <t> sticky-address",
+    ]);
+    (
+        (action, interface, family, proto),
+        (host(), port(), host(), port()),
+        prop::collection::vec(option, 0..3),
+    )
+        .prop_map(
+            |((action, interface, family, proto), (a, p, b, q), options)| {
+                let options = options.join(" ");
+                format!("{action} {interface} {family} {proto} from {a} {p} to {b} {q} {options}")
+            },
+        )
+}
+
+fn statement() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => rule(),
+        1 => select(vec![
+            "table <t> { 10/8 ! em0 0/0 }", "set skip on { em0 \"x y\" }", "m = \"{ a\" 5 b",
+            "antispoof quick for { em0 (em1) } label \"$srcaddr\"", "set optimization aggressive",
+            "set limit states 5", "set block-policy return", "include \"self\"", "set state-policy if-bound",
+            "x = $m", "pass $m", "antispoof for em9",
+        ]).prop_map(str::to_owned),
+    ]
+}
+
+/// Anything that the lexer may see.
+fn words() -> impl Strategy<Value = String> {
+    let word = select(vec![
+        "pass",
+        "{",
+        "}",
+        "(",
+        ")",
+        "<",
+        ">",
+        "!",
+        "=",
+        "/",
+        ",",
+        "-",
+        "->",
+        "\"",
+        "'",
+        "\\",
+        "\n",
+        "#",
+        "$",
+        "$m",
+        "m",
+        "from",
+        "to",
+        "port",
+        "any",
+        "all",
+        "10",
+        "10.0.0.1",
+        "::1",
+        ":",
+        "on",
+        "em0",
+        "table",
+        "set",
+        "include",
+        "self",
+        "\"self\"",
+        "label",
+        "\u{fffd}",
+        "\0",
+        "\r",
+        "é",
+        "99999999999999999999",
+        "in",
+        "state",
+        "keep",
+        "nat",
+        "rdr",
+        "no",
+        "skip",
+        "route-to",
+    ]);
+    prop::collection::vec(word, 0..40).prop_map(|words| words.join(" "))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rules_that_are_accepted_print_themselves_again(rule in rule()) {
+        check(rule.as_bytes());
+    }
+
+    #[test]
+    fn files_that_are_accepted_print_themselves_again(
+        lines in prop::collection::vec(statement(), 1..6)
+    ) {
+        check(lines.join("\n").as_bytes());
+    }
+
+    #[test]
+    fn words_in_any_order_get_an_answer(text in words()) {
+        check(text.as_bytes());
+    }
+
+    #[test]
+    fn bytes_in_any_order_get_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        check(&bytes);
+    }
+}
