@@ -1,0 +1,18 @@
+//! Scenarios: packets at hooks, and after each one every counter that changed.
+
+#[cfg(test)]
+mod scenarios {
+    mod article;
+    mod harness;
+    mod icmp;
+    mod ipv6;
+    mod limits;
+    mod model;
+    mod nat;
+    mod pools;
+    mod reload;
+    mod routes;
+    mod tables;
+    mod tcp;
+    mod udp_and_others;
+}

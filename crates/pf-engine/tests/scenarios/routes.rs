@@ -1,0 +1,279 @@
+//! route-to and reply-to beyond the article.
+
+use pf_engine::decision::{DropReason, Exit, GeneratedExit};
+use pf_engine::rule::{Action, BlockReply, RouteKind, Rule, StatePolicy};
+
+use super::harness::*;
+
+const CLIENT: (&str, u16) = ("10.0.0.9", 1025);
+const SERVER: (&str, u16) = ("198.51.100.80", 80);
+const GATEWAY: [(&str, &str); 1] = [("em2", "10.2.0.254")];
+
+fn lab(rules: &[Rule]) -> Lab {
+    let interfaces = vec![
+        interface(1, "em0", &["10.0.0.1/24"]),
+        interface(2, "em1", &["192.0.2.1/24"]),
+        interface(3, "em2", &["10.2.0.1/24"]),
+    ];
+    Lab::new(interfaces, filter(rules))
+}
+
+#[test]
+fn a_block_on_the_way_out_leaves_no_half_state_and_answers_the_sender() {
+    let returning = Rule::new(Action::Block(BlockReply::Return));
+    let mut lab = lab(&[
+        pass()
+            .inbound()
+            .on("em0")
+            .route(RouteKind::RouteTo, &GATEWAY)
+            .modulate(),
+        returning.outbound().on("em2"),
+    ]);
+    let seen = lab
+        .packet(In, "em0", tcp(CLIENT, SERVER, S, 77, 0, 0))
+        .drops(DropReason::Match)
+        .counts(
+            "filter 0 evaluations 2
+         filter 0 in 1/40
+         filter 1 evaluations 2
+         filter 1 out 1/40
+         reason match 2
+         searches 2",
+        );
+    let answer = *meta(seen.answer()).tcp().unwrap();
+    assert_eq!(
+        answer.ack, 78,
+        "the sender's own number, although it was modulated"
+    );
+    drop(seen);
+    assert_eq!(lab.engine.state_count(), 0);
+}
+
+#[test]
+fn the_second_evaluation_can_be_skipped_by_set_skip() {
+    let mut lab = lab(&[]);
+    let mut ruleset = filter(&[
+        pass()
+            .inbound()
+            .on("em0")
+            .route(RouteKind::RouteTo, &GATEWAY)
+            .keep(),
+        block().on("em2"),
+    ]);
+    ruleset.options.skip = vec!["em2".to_owned()];
+    lab.load(ruleset);
+    let _ = lab
+        .packet(In, "em0", udp(CLIENT, SERVER, 1))
+        .leaves_by("em2", "10.2.0.254");
+}
+
+#[test]
+fn route_to_without_state_routes_each_packet() {
+    let mut lab = lab(&[pass()
+        .inbound()
+        .on("em0")
+        .route(RouteKind::RouteTo, &GATEWAY)]);
+    let _ = lab
+        .packet(In, "em0", udp(CLIENT, SERVER, 1))
+        .leaves_by("em2", "10.2.0.254");
+    assert_eq!(lab.engine.state_count(), 0);
+}
+
+#[test]
+fn an_interface_alone_leads_to_the_destination_itself_and_an_address_alone_finds_its_interface() {
+    let to = |targets: &[(&str, &str)]| {
+        let mut lab = lab(&[pass()
+            .inbound()
+            .on("em0")
+            .route(RouteKind::RouteTo, targets)
+            .keep()]);
+        let seen = lab.packet(In, "em0", udp(CLIENT, SERVER, 1));
+        seen.decision.verdict.clone()
+    };
+    let gateway = |address: &str| {
+        pf_engine::decision::Verdict::Pass(Exit::Gateway {
+            interface: pf_engine::env::IfIndex(3),
+            next_hop: ip(address),
+        })
+    };
+    assert_eq!(to(&[("em2", "any")]), gateway(SERVER.0));
+    assert_eq!(to(&[("", "10.2.0.9")]), gateway("10.2.0.9"));
+    let nowhere = pf_engine::decision::Verdict::Drop(DropReason::NoRoute);
+    assert_eq!(to(&[("", "203.0.113.1")]), nowhere);
+    assert_eq!(to(&[("em7", "10.2.0.9")]), nowhere);
+    assert_eq!(to(&[("em2", "2001:db8::1")]), nowhere, "wrong family");
+}
+
+#[test]
+fn a_state_finds_its_interface_again_when_that_returns() {
+    let mut lab = lab(&[pass()
+        .inbound()
+        .on("em0")
+        .route(RouteKind::RouteTo, &GATEWAY)
+        .keep()]);
+    let _ = lab
+        .packet(In, "em0", udp(CLIENT, SERVER, 1))
+        .leaves_by("em2", "10.2.0.254");
+    lab.set_interfaces(|all| {
+        all.pop();
+    });
+    let _ = lab
+        .packet(In, "em0", udp(CLIENT, SERVER, 1))
+        .drops(DropReason::NoRoute);
+    lab.set_interfaces(|all| all.push(interface(9, "em2", &["10.2.0.1/24"])));
+    let _ = lab
+        .packet(In, "em0", udp(CLIENT, SERVER, 1))
+        .leaves_by("em2", "10.2.0.254");
+}
+
+#[test]
+fn broadcast_and_multicast_stay_on_their_link() {
+    let mut lab = lab(&[pass()
+        .inbound()
+        .on("em0")
+        .route(RouteKind::RouteTo, &GATEWAY)]);
+    for to in ["255.255.255.255", "224.0.0.251"] {
+        let _ = lab.packet(In, "em0", udp(CLIENT, (to, 5353), 1)).passes();
+    }
+}
+
+#[test]
+fn reply_to_sends_answers_back_where_the_question_came_from() {
+    for policy in [StatePolicy::Floating, StatePolicy::IfBound] {
+        let mut lab = lab(&[]);
+        let mut ruleset = filter(&[
+            block(),
+            pass()
+                .inbound()
+                .on("em2")
+                .route(RouteKind::ReplyTo, &GATEWAY)
+                .keep(),
+        ]);
+        ruleset.options.state_policy = policy;
+        lab.load(ruleset);
+        let _ = lab
+            .packet(In, "em2", udp(SERVER, ("10.2.0.1", 53), 1))
+            .passes();
+        // Routing would have sent it by em1.
+        let _ = lab
+            .packet(Out, "em1", udp(("10.2.0.1", 53), SERVER, 1))
+            .leaves_by("em2", "10.2.0.254")
+            .counts(
+                "filter 1 out 1/29
+             state 1 reply 1/29
+             searches 1",
+            );
+        let _ = lab
+            .packet(Out, "em2", udp(("10.2.0.1", 53), SERVER, 1))
+            .leaves_by("em2", "10.2.0.254");
+        assert_eq!(
+            lab.state(1).route.map(|(kind, _, name)| (kind, name)),
+            Some((RouteKind::ReplyTo, "em2"))
+        );
+    }
+}
+
+#[test]
+fn an_outbound_route_to_of_a_bound_state_binds_to_where_it_leads() {
+    let mut lab = lab(&[]);
+    let mut ruleset = filter(&[
+        block(),
+        pass()
+            .outbound()
+            .on("em1")
+            .route(RouteKind::RouteTo, &GATEWAY)
+            .keep(),
+    ]);
+    ruleset.options.state_policy = StatePolicy::IfBound;
+    lab.load(ruleset);
+    for _ in 0..2 {
+        let _ = lab
+            .packet(Out, "em1", udp(("10.2.0.1", 9), SERVER, 1))
+            .leaves_by("em2", "10.2.0.254");
+    }
+    assert_eq!(
+        (lab.state(1).interface, lab.state(1).original_interface),
+        ("em2", "em1")
+    );
+    let _ = lab
+        .packet(In, "em2", udp(SERVER, ("10.2.0.1", 9), 1))
+        .passes();
+    assert_eq!(lab.engine.state_count(), 1);
+}
+
+#[test]
+fn dup_to_sends_a_copy_and_lets_the_packet_go_on() {
+    let mut lab = lab(&[pass()
+        .inbound()
+        .on("em0")
+        .route(RouteKind::DupTo, &GATEWAY)
+        .keep()]);
+    let packet = udp(CLIENT, SERVER, 1);
+    for _ in 0..2 {
+        let seen = lab.packet(In, "em0", packet.clone());
+        assert_eq!(
+            seen.decision.verdict,
+            pf_engine::decision::Verdict::Pass(Exit::Continue)
+        );
+        assert_eq!(seen.answer(), packet);
+        assert!(matches!(
+            seen.decision.generated[0].exit,
+            GeneratedExit::To(Exit::Gateway { .. })
+        ));
+    }
+}
+
+#[test]
+fn an_answer_from_another_line_than_the_clients_is_not_put_on_its_wire() {
+    let mut lab = lab(&[pass()
+        .inbound()
+        .on("em0")
+        .route(RouteKind::RouteTo, &GATEWAY)
+        .keep()]);
+    let _ = lab
+        .frame(In, "em0", udp(CLIENT, SERVER, 1), Some(ether(9, 1)))
+        .leaves_by("em2", "10.2.0.254");
+    let answer = udp(SERVER, CLIENT, 1);
+    let _ = lab.packet(In, "em1", answer.clone()).passes();
+    let _ = lab
+        .packet(In, "em2", answer.clone())
+        .goes_onto_the_wire("em0", ether(1, 9));
+    // The client moved behind another gateway address: answers follow.
+    let _ = lab.frame(In, "em0", udp(CLIENT, SERVER, 1), Some(ether(9, 3)));
+    let _ = lab
+        .packet(In, "em2", answer)
+        .goes_onto_the_wire("em0", ether(3, 9));
+}
+
+#[test]
+fn a_client_without_frame_is_reached_by_ordinary_routing() {
+    let mut lab = lab(&[pass()
+        .inbound()
+        .on("em0")
+        .route(RouteKind::RouteTo, &GATEWAY)
+        .keep()]);
+    let _ = lab
+        .packet(In, "em0", udp(CLIENT, SERVER, 1))
+        .leaves_by("em2", "10.2.0.254");
+    let _ = lab.packet(In, "em2", udp(SERVER, CLIENT, 1)).passes();
+}
+
+#[test]
+fn routes_that_lead_in_a_circle_end() {
+    let mut lab = lab(&[
+        pass()
+            .on("em0")
+            .route(RouteKind::RouteTo, &[("em1", "192.0.2.9")]),
+        pass()
+            .outbound()
+            .on("em1")
+            .route(RouteKind::RouteTo, &[("em2", "10.2.0.9")]),
+        pass()
+            .outbound()
+            .on("em2")
+            .route(RouteKind::RouteTo, &[("em1", "192.0.2.9")]),
+    ]);
+    let _ = lab
+        .packet(In, "em0", udp(CLIENT, SERVER, 1))
+        .drops(DropReason::NoRoute);
+}
