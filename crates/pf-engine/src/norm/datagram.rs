@@ -8,9 +8,9 @@ use crate::time::Instant;
 use crate::wire::{FRAGMENT_HEADER_LEN, IPV6_HEADER_LEN, MAX_PACKET_LEN, Meta, put};
 use crate::wire::{WireError, byte, checksum};
 
-/// Fragments a datagram may come in. 64 of the smallest that IPv6 links carry hold the largest
-/// datagram; PF limits them to the same number (`PF_FRAG_ENTRY_LIMIT`). The datagram is dropped
-/// as `fragment` when there are more.
+/// Fragments a datagram may come in: as many of the smallest IPv6 MTU hold the largest datagram.
+/// PF's `PF_FRAG_ENTRY_LIMIT`, there for each 4096 bytes. The datagram is dropped as `fragment`
+/// when there are more.
 pub const MAX_FRAGMENTS: usize = 64;
 
 /// The ECN field of type of service (RFC 3168): all bits set is "congestion experienced".
