@@ -55,8 +55,8 @@ impl Engine {
     }
 
     /// The hop limit is used up (RFC 1812, section 5.3.1).
-    pub(super) fn time_exceeded(&self, work: &mut Work<'_>) -> Refused {
-        self.answer_with_error(IcmpError::TimeExceeded, None, work);
+    pub(super) fn time_exceeded(&self, out: IfIndex, work: &mut Work<'_>) -> Refused {
+        self.answer_with_error(IcmpError::TimeExceeded, Some(out), work);
         DropReason::TtlExceeded.into()
     }
 

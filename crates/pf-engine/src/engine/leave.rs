@@ -43,7 +43,7 @@ impl Engine {
                 return Ok(exit);
             }
             if at.direction == Direction::In {
-                self.decrement_ttl(work)?;
+                self.decrement_ttl(out.index, work)?;
             }
             exit = Some(gateway);
             if self.is_decided(at, out, &passed, work) {
@@ -95,10 +95,12 @@ impl Engine {
         at.name == out.name || skipped || covered
     }
 
-    fn decrement_ttl(&self, work: &mut Work<'_>) -> Result<(), Refused> {
+    fn decrement_ttl(&self, out: IfIndex, work: &mut Work<'_>) -> Result<(), Refused> {
         match work.meta.decrement_ttl(work.bytes) {
             Ok(()) => Ok(()),
-            Err(error) if error.reason == DropReason::TtlExceeded => Err(self.time_exceeded(work)),
+            Err(error) if error.reason == DropReason::TtlExceeded => {
+                Err(self.time_exceeded(out, work))
+            }
             Err(error) => Err(error.reason.into()),
         }
     }
@@ -117,7 +119,7 @@ impl Engine {
         let Some((interface, origin, ether)) = self.answered_client(hook.name, work) else {
             return Ok(None);
         };
-        self.decrement_ttl(work)?;
+        self.decrement_ttl(interface, work)?;
         let out = Place {
             index: interface,
             name: origin,

@@ -1,1 +1,107 @@
+use super::*;
+use crate::addr::Protocol;
+use crate::names::Names;
+use crate::view::HostPort;
 
+fn key(source: u16, destination: u16) -> StateKey {
+    let end = |port| HostPort {
+        address: std::net::IpAddr::from([192, 0, 2, 1]),
+        port,
+    };
+    StateKey {
+        ends: [end(source), end(destination)],
+        protocol: Protocol::UDP,
+    }
+}
+
+fn state(id: u64, direction: Direction, bound: Option<NameId>) -> State {
+    State {
+        id: StateId(id),
+        wire: key(1, 2),
+        stack: key(1, 2),
+        direction,
+        bound,
+        origin: bound.unwrap_or(NameId::UNKNOWN),
+        rule: None,
+        translation_rule: None,
+        match_rules: Vec::new(),
+        timeout: Timeout::UdpFirst,
+        created: Instant::default(),
+        refreshed: Instant::default(),
+        source: Peer::default(),
+        destination: Peer::default(),
+        traffic: <[Count; 2]>::default(),
+        sloppy: false,
+        allow_options: false,
+        route: None,
+        ether: None,
+        tag: None,
+        sources: Vec::new(),
+    }
+}
+
+fn found(table: &StateTable, interface: NameId) -> Option<u64> {
+    let slot = table.find(Direction::In, &key(1, 2), |state| state.covers(interface))?;
+    table.get(slot).map(|state| state.id.0)
+}
+
+#[test]
+fn states_with_one_key_are_found_by_interface_and_bound_ones_first() {
+    let mut names = Names::default();
+    let [em0, em1, em2] = ["em0", "em1", "em2"].map(|name| names.intern(name));
+    let mut table = StateTable::new([1, 2]);
+    let floating = table.insert(state(1, Direction::In, None)).unwrap();
+    let on_em0 = table.insert(state(2, Direction::In, Some(em0))).unwrap();
+    let on_em1 = table.insert(state(3, Direction::In, Some(em1))).unwrap();
+    assert_eq!(
+        [em0, em1, em2].map(|name| found(&table, name)),
+        [Some(2), Some(3), Some(1)]
+    );
+    // From the middle, the end and the start of the chain.
+    table.remove(on_em0);
+    assert_eq!(
+        [em0, em1].map(|name| found(&table, name)),
+        [Some(1), Some(3)]
+    );
+    table.remove(floating);
+    assert_eq!([em0, em1].map(|name| found(&table, name)), [None, Some(3)]);
+    table.remove(on_em1);
+    assert_eq!(found(&table, em1), None);
+    assert!(table.first.iter().all(HashMap::is_empty));
+    assert!(table.by_id.is_empty());
+}
+
+#[test]
+fn the_same_key_direction_and_interface_stand_in_the_way() {
+    let mut table = StateTable::new([1, 2]);
+    let slot = table.insert(state(1, Direction::In, None)).unwrap();
+    let new = state(2, Direction::In, None);
+    assert_eq!(table.obstacles(&new, |_| false), Err(KeyTaken));
+    assert_eq!(table.obstacles(&new, |_| true), Ok(vec![slot]));
+    assert_eq!(
+        table.obstacles(&state(2, Direction::Out, None), |_| false),
+        Ok(vec![])
+    );
+    let elsewhere = Names::default().intern("em0");
+    assert_eq!(
+        table.obstacles(&state(2, Direction::In, Some(elsewhere)), |_| false),
+        Ok(vec![])
+    );
+}
+
+#[test]
+fn states_are_walked_by_number_whatever_their_slots() {
+    let mut table = StateTable::new([1, 2]);
+    let first = table.insert(state(1, Direction::In, None)).unwrap();
+    table.insert(state(2, Direction::In, None)).unwrap();
+    table.remove(first);
+    table.insert(state(3, Direction::In, None)).unwrap();
+    let ids = |from| {
+        table
+            .iter_from(StateId(from))
+            .map(|(_, s)| s.id.0)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(0), [2, 3]);
+    assert_eq!(ids(3), [3]);
+}

@@ -595,6 +595,10 @@ fn an_exhausted_hop_limit_is_answered_and_makes_no_state() {
     drop(seen);
     let outer = meta(&answer);
     assert_eq!(outer.icmp().map(|i| (i.kind, i.code)), Some((11, 0)));
+    assert_eq!(
+        (outer.source, outer.destination),
+        (ip("192.168.1.64"), ip(CLIENT))
+    );
     let quoted = Quoted::parse(&answer, &outer).unwrap();
     assert_eq!(
         (quoted.source, quoted.ports()),
