@@ -122,25 +122,28 @@ fn start_logging(level: LogLevel) {
         .try_init();
 }
 
-/// The order matters: what only looks, then privileges, then what changes the box.
+/// The order matters: what only looks, then privileges, then what changes the box. Hooks come
+/// before links, so that nothing crosses a bridge that we make without being looked at; packets
+/// wait in the TAP until the loop runs.
 fn start(plan: &Plan) -> Result<()> {
     let mut netlink = Netlink::open()?;
     let present = netlink.interfaces()?;
     check_interfaces(plan, &present)?;
     let wanted = &plan.configuration.links;
-    let expected = env::as_configured(present, wanted);
+    let expected = env::as_configured(present.clone(), wanted);
     load_rules(plan, expected, 0)?;
     datapath::check_privileges()?;
     let socket = ControlSocket::bind(&plan.socket)?;
-    let applied = netlink.apply(wanted).context("cannot set up the links")?;
-    for step in &applied.steps {
-        info!("{step}");
-    }
+    let mut datapath = Datapath::open(&DatapathConfig {
+        tap: plan.configuration.settings.tap.clone(),
+    })?;
     let mut keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone());
-    match filter(plan, &mut keeper, socket) {
+    keeper.attach(&mut datapath, &present)?;
+    let applied = keeper.apply()?;
+    match filter(plan, &mut keeper, datapath, socket) {
         Ok(()) => Ok(()),
         Err(error) => {
-            keeper.into_netlink().undo(applied);
+            keeper.undo(applied);
             Err(error)
         }
     }
@@ -204,23 +207,24 @@ fn load_rules(plan: &Plan, interfaces: Vec<Interface>, hash_seed: u64) -> Result
     })
 }
 
-/// Puts the filter on the interfaces and runs until stopped.
-fn filter(plan: &Plan, keeper: &mut LinkKeeper, socket: ControlSocket) -> Result<()> {
-    let settings = &plan.configuration.settings;
+/// Loads the rules and runs until stopped.
+fn filter(
+    plan: &Plan,
+    keeper: &mut LinkKeeper,
+    mut datapath: Datapath,
+    socket: ControlSocket,
+) -> Result<()> {
     let clock = Clock::start();
     let mut random = Random::new().context("no random numbers from the kernel")?;
     let mut engine = new_engine(&clock, &mut random);
     let monitor = Monitor::open()?;
     let interfaces = keeper.interfaces()?;
+    keeper.attach(&mut datapath, &interfaces)?;
     let ruleset = load_rules(plan, interfaces.clone(), random.seed())?.ruleset;
     engine.install(clock.now(), ruleset)?;
-    if settings.enabled {
+    if plan.configuration.settings.enabled {
         engine.set_enabled(clock.now(), true);
     }
-    let mut datapath = Datapath::open(&DatapathConfig {
-        tap: settings.tap.clone(),
-    })?;
-    keeper.attach(&mut datapath, &interfaces)?;
     // Threads started from here on have no more rights than this one.
     datapath::drop_capabilities()?;
     let poll = Poll::new().context("cannot wait for events")?;

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use datapath::netlink::Netlink;
+use datapath::netlink::{Applied, Netlink};
 use datapath::{Datapath, Error};
 use links::WantedLinks;
 use pf_engine::env::{IfIndex, Interface};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::env::as_configured;
 
@@ -29,7 +29,7 @@ struct Changes {
 }
 
 impl LinkKeeper {
-    /// For links that have just been applied.
+    /// For links that are to be made.
     pub(super) fn new(netlink: Netlink, wanted: WantedLinks, managed: Vec<String>) -> Self {
         Self {
             netlink,
@@ -39,9 +39,17 @@ impl LinkKeeper {
         }
     }
 
-    /// For taking back what was applied.
-    pub(super) fn into_netlink(self) -> Netlink {
-        self.netlink
+    /// Makes the links, with a line of log for each step.
+    pub(super) fn apply(&mut self) -> Result<Applied> {
+        let applied = self.netlink.apply(&self.wanted);
+        let applied = applied.context("cannot set up the links")?;
+        log_steps(&applied);
+        Ok(applied)
+    }
+
+    /// Takes back what [`LinkKeeper::apply`] did.
+    pub(super) fn undo(mut self, applied: Applied) {
+        self.netlink.undo(applied);
     }
 
     /// The interfaces as rules see them.
@@ -49,7 +57,7 @@ impl LinkKeeper {
         Ok(as_configured(self.netlink.interfaces()?, &self.wanted))
     }
 
-    /// Puts the hooks on all managed interfaces.
+    /// Puts the hooks on all managed interfaces that are there.
     pub(super) fn attach(
         &mut self,
         datapath: &mut Datapath,
@@ -74,25 +82,24 @@ impl LinkKeeper {
         for (name, index) in &changes.gone {
             datapath.detach(*index);
             self.present.remove(name);
-            warn!("{name} is gone: not filtered until it returns");
+            warn!("{name} is gone");
         }
-        if !changes.come.is_empty() {
-            self.apply_again(&interfaces);
-            interfaces = self.interfaces()?;
-        }
+        let someone_came = !changes.come.is_empty();
+        // Hooks first: what we make here must not carry a packet that nobody has looked at.
         for (name, index) in changes.come {
             self.welcome(datapath, name, index);
         }
+        if someone_came {
+            self.apply_again(&interfaces);
+            interfaces = self.interfaces()?;
+        }
+        self.tell_bridges(datapath);
         Ok(interfaces)
     }
 
     fn apply_again(&mut self, interfaces: &[Interface]) {
         match self.netlink.apply(&possible(&self.wanted, interfaces)) {
-            Ok(applied) => {
-                for step in &applied.steps {
-                    info!("{step}");
-                }
-            }
+            Ok(applied) => log_steps(&applied),
             Err(error) => warn!("cannot set the links up again: {error}"),
         }
     }
@@ -111,6 +118,18 @@ impl LinkKeeper {
         self.present.insert(name, index);
     }
 
+    /// A port may have another bridge than when it got its hooks. One that is gone by now is in
+    /// the next notice.
+    fn tell_bridges(&self, datapath: &mut Datapath) {
+        for name in &self.managed {
+            if let Some(index) = self.present.get(name)
+                && let Err(error) = datapath.attach(*index)
+            {
+                debug!("{name}: {error}");
+            }
+        }
+    }
+
     /// All interfaces that the configuration names.
     fn names(&self) -> BTreeSet<&str> {
         let configured = self.wanted.interfaces.iter().map(|i| &i.name);
@@ -118,6 +137,12 @@ impl LinkKeeper {
         let members = self.wanted.bridges.iter().flat_map(|b| &b.members);
         let all = self.managed.iter().chain(configured).chain(bridges);
         all.chain(members).map(String::as_str).collect()
+    }
+}
+
+fn log_steps(applied: &Applied) {
+    for step in &applied.steps {
+        info!("{step}");
     }
 }
 
