@@ -25,6 +25,7 @@ use pf_conf::{LoadOptions, Loaded};
 use pf_engine::engine::{Engine, EngineConfig};
 use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
+use pf_engine::time::Instant;
 use tracing::info;
 
 use self::clock::Clock;
@@ -50,10 +51,22 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("weighbridge: {error:#}"));
+            say(&format!("weighbridge: {}", whole_text(&error)));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error with its causes, but for those that its own text tells already.
+fn whole_text(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
+        let cause = cause.to_string();
+        match text.as_str() {
+            "" => cause,
+            told if told.contains(&cause) => text,
+            told => format!("{told}: {cause}"),
+        }
+    })
 }
 
 fn say(line: &str) {
@@ -131,7 +144,7 @@ fn start(plan: &Plan) -> Result<()> {
     check_interfaces(plan, &present)?;
     let wanted = &plan.configuration.links;
     let expected = env::as_configured(present.clone(), wanted);
-    load_rules(plan, expected, 0)?;
+    rehearse(load_rules(plan, expected, 0)?)?;
     datapath::check_privileges()?;
     let socket = ControlSocket::bind(&plan.socket)?;
     let mut datapath = Datapath::open(&DatapathConfig {
@@ -147,6 +160,17 @@ fn start(plan: &Plan) -> Result<()> {
             Err(error)
         }
     }
+}
+
+/// Installs the rules in an engine that nobody asks: limits are checked by installing.
+fn rehearse(loaded: Loaded) -> Result<()> {
+    let config = EngineConfig {
+        hash_key: [0; 2],
+        creator_id: 0,
+    };
+    let now = Instant::default();
+    let installed = Engine::new(now, config).install(now, loaded.ruleset);
+    installed.context("cannot install the rules")
 }
 
 /// Every interface that is named must be there, or be a bridge that is about to be made.
@@ -221,7 +245,8 @@ fn filter(
     let interfaces = keeper.interfaces()?;
     keeper.attach(&mut datapath, &interfaces)?;
     let ruleset = load_rules(plan, interfaces.clone(), random.seed())?.ruleset;
-    engine.install(clock.now(), ruleset)?;
+    let installed = engine.install(clock.now(), ruleset);
+    installed.context("cannot install the rules")?;
     if plan.configuration.settings.enabled {
         engine.set_enabled(clock.now(), true);
     }
@@ -273,5 +298,21 @@ fn ready(plan: &Plan) {
     say("weighbridge: ready");
     if let Err(error) = notify::ready() {
         tracing::warn!(%error, "the service manager was not told that we are ready");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = std::io::Error::other("no such device");
+        let error = anyhow::Error::new(inner).context("em0: no such device\n  hint: look");
+        let error = error.context("cannot filter em0");
+        assert_eq!(
+            whole_text(&error),
+            "cannot filter em0: em0: no such device\n  hint: look"
+        );
     }
 }

@@ -25,12 +25,12 @@ pub enum SocketError {
     #[error("{0} exists and is no socket: remove it, or use another path (--socket PATH)")]
     InTheWay(PathBuf),
     /// The system refused.
-    #[error("cannot make the control socket {path}: {}", reason(source))]
+    #[error("cannot make the control socket {path}: {}", reason(error))]
     System {
         /// The path.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -51,9 +51,9 @@ impl ControlSocket {
     /// # Errors
     /// When another daemon lives, or the system refuses.
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
-        let failed = |source| SocketError::System {
+        let failed = |error| SocketError::System {
             path: path.to_path_buf(),
-            source,
+            error,
         };
         make_directory(path).map_err(failed)?;
         let lock = take_lock(path)?;
@@ -109,9 +109,9 @@ fn make_directory(path: &Path) -> io::Result<()> {
 fn take_lock(path: &Path) -> Result<File, SocketError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let failed = |source| SocketError::System {
+    let failed = |error| SocketError::System {
         path: path.to_path_buf(),
-        source,
+        error,
     };
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true).mode(0o600);
@@ -129,9 +129,9 @@ fn remove_leftover(path: &Path) -> Result<(), SocketError> {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             Err(SocketError::InTheWay(path.to_path_buf()))
         }
-        Ok(_) => fs::remove_file(path).map_err(|source| SocketError::System {
+        Ok(_) => fs::remove_file(path).map_err(|error| SocketError::System {
             path: path.to_path_buf(),
-            source,
+            error,
         }),
     }
 }
