@@ -32,6 +32,13 @@ impl EtherAddresses {
             destination: self.source,
         }
     }
+
+    /// Whether the frame goes to more than one receiver: multicast or broadcast (IEEE 802).
+    #[must_use]
+    pub const fn is_to_group(self) -> bool {
+        let [first, ..] = self.destination;
+        first & 1 != 0
+    }
 }
 
 /// A packet on its way through the engine: IP header first, checksums complete.

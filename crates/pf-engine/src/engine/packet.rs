@@ -109,8 +109,12 @@ impl Original {
 }
 
 impl Work<'_> {
-    /// A packet to the sender of this one.
+    /// A packet to the sender of this one, unless this went to a link-layer multicast or broadcast
+    /// address: such are not answered, whatever the IP address (RFC 1122, section 3.2.2).
     pub(super) fn send_back(&mut self, bytes: Option<Vec<u8>>) {
+        if self.ether.is_some_and(EtherAddresses::is_to_group) {
+            return;
+        }
         self.generated.extend(bytes.map(|bytes| Generated {
             bytes,
             exit: GeneratedExit::Back,

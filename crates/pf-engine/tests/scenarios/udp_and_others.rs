@@ -1,7 +1,7 @@
 //! UDP, other protocols, if-bound states, stateless decisions, fragments.
 
 use pf_engine::addr::Protocol;
-use pf_engine::decision::{Basis, Consulted, DropReason, Exit, Verdict};
+use pf_engine::decision::{Basis, Consulted, DropReason, EtherAddresses, Exit, Verdict};
 use pf_engine::norm;
 use pf_engine::rule::{Action, BlockReply, Rule, StatePolicy};
 use pf_engine::wire::Meta;
@@ -243,6 +243,26 @@ fn block_return_answers_udp_with_port_unreachable_in_the_name_of_the_interface()
         .packet(In, "em0", udp(CLIENT, ("224.0.0.5", 9), 5))
         .drops(DropReason::Match);
     assert_eq!(multicast.decision.generated, []);
+}
+
+#[test]
+fn block_return_does_not_answer_what_was_broadcast_on_the_link() {
+    let rule = Rule::new(Action::Block(BlockReply::Return));
+    let mut lab = Lab::router(filter(&[rule]));
+    let to_all = EtherAddresses {
+        source: mac(9),
+        destination: [0xff; 6],
+    };
+    let netbios = udp(("10.0.0.9", 137), ("10.0.0.255", 137), 5);
+    let seen = lab
+        .frame(In, "em0", netbios.clone(), Some(to_all))
+        .drops(DropReason::Match);
+    assert_eq!(seen.decision.generated, []);
+    drop(seen);
+    let seen = lab
+        .frame(In, "em0", netbios, Some(ether(9, 1)))
+        .drops(DropReason::Match);
+    assert_eq!(seen.decision.generated.len(), 1);
 }
 
 #[test]
