@@ -68,10 +68,19 @@ impl Host {
 
     /// Connects; reads and writes time out.
     pub fn tcp_connect(&self, to: impl Into<SocketAddr>) -> io::Result<TcpStream> {
+        self.tcp_connect_within(TIMEOUT, to)
+    }
+
+    /// Connects, but waits no longer than this; for what is expected not to answer.
+    pub fn tcp_connect_within(
+        &self,
+        limit: Duration,
+        to: impl Into<SocketAddr>,
+    ) -> io::Result<TcpStream> {
         let to = to.into();
         let stream = self
             .namespace
-            .run(|| TcpStream::connect_timeout(&to, TIMEOUT))?;
+            .run(|| TcpStream::connect_timeout(&to, limit))?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         Ok(stream)
@@ -219,6 +228,11 @@ impl LineClient {
     /// The client's own address.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.stream.local_addr()
+    }
+
+    /// From now on waits no longer than this for an echo; for one that is expected not to come.
+    pub fn set_patience(&self, limit: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(limit))
     }
 
     /// Sends a line and checks that it comes back.

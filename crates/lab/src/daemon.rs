@@ -301,6 +301,12 @@ impl Weighbridge {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) -> std::io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
     /// Asks it to end as `systemctl stop` does, and waits for it.
     pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
         let pid = Pid::from_raw(self.child.id().cast_signed()).context("no process")?;

@@ -2,8 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// TCP's protocol number.
+use crate::client::internet_checksum;
+
+/// Protocol numbers.
+const ICMP: u8 = 1;
 const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
 /// TCP's SACK option (RFC 2018 section 3).
 const OPTION_SACK: u8 = 5;
 /// Flag SYN.
@@ -73,6 +78,43 @@ impl<'a> IpPacket<'a> {
             payload: packet.get(40..)?,
         })
     }
+}
+
+/// Whether the checksums of a captured frame are right: the IPv4 header's, and that of TCP, UDP
+/// or ICMP over the whole payload. `None` when that cannot be told: not IP, a fragment, another
+/// protocol, or not captured to its end.
+#[must_use]
+pub fn checksums_are_right(frame: &[u8]) -> Option<bool> {
+    let packet = IpPacket::of_frame(frame)?;
+    let start = frame.len() - packet.payload.len();
+    let header = &frame[14..start];
+    let v4 = packet.source.is_ipv4();
+    let is_fragment = v4 && be16(header, 6)? & 0x3fff != 0;
+    let length = packet.length.checked_sub(header.len())?;
+    let transport = packet.payload.get(..length).filter(|_| !is_fragment)?;
+    let pseudo = pseudo_header(&packet, header, length)?;
+    let header_is_right = !v4 || internet_checksum(header) == 0;
+    Some(header_is_right && internet_checksum(&[&pseudo, transport].concat()) == 0)
+}
+
+/// What a transport checksum covers besides the transport packet (RFC 9293 section 3.1, RFC 8200
+/// section 8.1).
+fn pseudo_header(packet: &IpPacket<'_>, header: &[u8], length: usize) -> Option<Vec<u8>> {
+    let covers_addresses = match packet.protocol {
+        TCP | UDP | ICMPV6 => true,
+        ICMP => false,
+        _ => return None,
+    };
+    if !covers_addresses {
+        return Some(Vec::new());
+    }
+    let addresses = if packet.source.is_ipv4() {
+        header.get(12..20)?
+    } else {
+        header.get(8..40)?
+    };
+    let length = u32::try_from(length).ok()?.to_be_bytes();
+    Some([addresses, &length, &[0, 0, 0, packet.protocol]].concat())
 }
 
 /// A TCP segment of a captured frame.
@@ -151,6 +193,33 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_checksum_is_noticed_in_the_header_and_behind_it() {
+        let mut frame = vec![0; 12];
+        frame.extend([0x08, 0x00]);
+        frame.extend([
+            0x45, 0, 0, 30, 0, 0, 0, 0, 64, UDP, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+        ]);
+        let checksum = internet_checksum(&frame[14..34]);
+        frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+        frame.extend([0, 7, 0, 7, 0, 10, 0, 0, 0xab, 0xcd]);
+        let pseudo = [10, 0, 0, 1, 10, 0, 0, 2, 0, 0, 0, 10, 0, 0, 0, UDP];
+        let checksum = internet_checksum(&[&pseudo, &frame[34..44]].concat());
+        frame[40..42].copy_from_slice(&checksum.to_be_bytes());
+        assert_eq!(checksums_are_right(&frame), Some(true));
+        // Padding of a short frame does not count.
+        assert_eq!(
+            checksums_are_right(&[&frame[..], &[1; 16]].concat()),
+            Some(true)
+        );
+        for byte in [22, 42] {
+            let mut wrong = frame.clone();
+            wrong[byte] ^= 1;
+            assert_eq!(checksums_are_right(&wrong), Some(false), "byte {byte}");
+        }
+        assert_eq!(checksums_are_right(&frame[..43]), None);
+    }
 
     #[test]
     fn a_segment_with_a_sack_option_is_read() {

@@ -130,7 +130,7 @@ fn a_failing_reload_changes_nothing() -> Result<()> {
         |bench| {
             let mut open = bench.lab.host(Role::H99).line_client(Bench::server(22))?;
             let rules = bench.daemon.pfctl_ok(&["-sr"])?;
-            let states = bench.daemon.states()?.len();
+            let states = bench.states()?.len();
             let file = bench.daemon.config().join("bad.conf");
             std::fs::write(
                 &file,
@@ -143,7 +143,7 @@ fn a_failing_reload_changes_nothing() -> Result<()> {
             assert!(said.contains(&format!("bad.conf:{}:", lines + 1)), "{said}");
             assert!(said.contains(&format!("bad.conf:{}:", lines + 2)), "{said}");
             assert_eq!(bench.daemon.pfctl_ok(&["-sr"])?, rules);
-            assert_eq!(bench.daemon.states()?.len(), states);
+            assert_eq!(bench.states()?.len(), states);
             open.exchange("still there")?;
             assert_eq!(bench.way_of(Role::H99, 22)?, bench.dsl(1));
             Ok(())

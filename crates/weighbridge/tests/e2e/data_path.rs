@@ -1,13 +1,14 @@
 //! What crosses the bridge untouched, and what `block` stops.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Result;
+use lab::frame::{IpPacket, checksums_are_right};
 use lab::service::{HTTP, OTHER, sha256_of_bytes};
-use lab::{Capture, Configuration, RawSender, Role, clock, counters};
+use lab::{Capture, Configuration, RawSender, Role, Weighbridge, clock, counters};
 
-use crate::support::{Bench, UNSHAPED, with_daemon};
+use crate::support::{BINARY, Bench, SILENCE, UNSHAPED, with_daemon};
 
 /// Locally administered, never on a real card.
 const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -145,7 +146,9 @@ fn block_and_pass_decide_by_port_host_and_direction() -> Result<()> {
         bench.lab.serve(Role::H10)?;
         let internet = bench.lab.host(Role::Internet);
         let inside = Bench::t1(Role::H10);
-        let silent = internet.tcp_connect((inside, 22)).unwrap_err();
+        let silent = internet
+            .tcp_connect_within(SILENCE, (inside, 22))
+            .unwrap_err();
         assert_eq!(silent.kind(), std::io::ErrorKind::TimedOut);
         internet
             .line_client((inside, OTHER))?
@@ -204,6 +207,127 @@ fn large_packets_with_offloaded_checksums_arrive_whole_both_ways() -> Result<()>
                 assert_eq!(host.download(Bench::server(HTTP), bytes)?.sha256, digest);
                 assert_eq!(host.upload(Bench::server(HTTP), bytes)?.sha256, digest);
             }
+            Ok(())
+        },
+    )
+}
+
+/// The kernel takes a virtual port's checksums on trust; a real card would not. So what leaves
+/// the box must carry right ones.
+#[test]
+fn what_leaves_the_box_carries_right_checksums() -> Result<()> {
+    with_daemon(
+        "checksums",
+        UNSHAPED,
+        &Configuration::article(true),
+        |bench| {
+            let host = bench.lab.host(Role::H99);
+            let modem = Capture::start(bench.lab.namespace(Role::Modem1), "lan")?;
+            let cisco = Capture::start(bench.lab.namespace(Role::Cisco), "lan")?;
+            let inside = Capture::start(host.namespace(), "eth0")?;
+            host.upload(Bench::server(HTTP), 200_000)?;
+            host.download(Bench::server(HTTP), 200_000)?;
+            host.udp_exchange(Bench::server(443), &[1; 333])?;
+            host.udp_exchange(Bench::server(53), &[2; 334])?;
+            host.line_client(Bench::server(OTHER))?
+                .exchange("over the T1")?;
+            let _refused = host.udp_exchange(Bench::server(22), b"port unreachable");
+            let checked = [
+                ("modem", modem.finish(), "192.168.1.64"),
+                ("Cisco", cisco.finish(), "216.28.123.99"),
+                ("h99", inside.finish(), "198.51.100.10"),
+            ];
+            for (place, frames, source) in checked {
+                let source: IpAddr = source.parse()?;
+                // Frames of the box only: what a neighbour sends is filled in by its own card.
+                let from_box = frames.iter().filter(|frame| {
+                    IpPacket::of_frame(frame).is_some_and(|packet| packet.source == source)
+                });
+                let verdicts = from_box.filter_map(|frame| checksums_are_right(frame));
+                let (right, wrong): (Vec<_>, Vec<_>) = verdicts.partition(|right| *right);
+                assert_eq!(
+                    wrong.len(),
+                    0,
+                    "{place}: wrong beside {} right ones",
+                    right.len()
+                );
+                assert!(right.len() >= 4, "{place}: {} frames", right.len());
+            }
+            Ok(())
+        },
+    )
+}
+
+/// `route-to` forwards, and what is forwarded gets older; what is bridged does not.
+#[test]
+fn routed_packets_get_older_by_one_hop_and_bridged_ones_do_not() -> Result<()> {
+    with_daemon("TTL", UNSHAPED, &Configuration::article(true), |bench| {
+        let host = bench.lab.host(Role::H99);
+        let modem = Capture::start(bench.lab.namespace(Role::Modem1), "lan")?;
+        let cisco = Capture::start(bench.lab.namespace(Role::Cisco), "lan")?;
+        host.udp_exchange(Bench::server(443), b"routed")?;
+        host.udp_exchange(Bench::server(53), b"bridged")?;
+        let hops = |frames: &[Vec<u8>], port: u16| {
+            let sent = frames.iter().find(|frame| {
+                IpPacket::of_frame(frame)
+                    .is_some_and(|packet| packet.payload.get(2..4) == Some(&port.to_be_bytes()))
+            });
+            sent.map(|frame| frame[22])
+        };
+        assert_eq!(hops(&modem.finish(), 443), Some(63));
+        assert_eq!(hops(&cisco.finish(), 53), Some(64));
+        Ok(())
+    })
+}
+
+#[test]
+fn an_address_added_to_a_table_changes_the_way_of_new_connections_at_once() -> Result<()> {
+    with_daemon("tables", UNSHAPED, &Configuration::article(true), |bench| {
+        let table = |command: &str| {
+            bench
+                .daemon
+                .pfctl_ok(&["-t", "localnet", "-T", command, "198.51.100.0/24"])
+        };
+        let mut open = bench.lab.host(Role::H99).line_client(Bench::server(22))?;
+        assert_eq!(open.server_saw().ip(), bench.dsl(1));
+        table("add")?;
+        assert_eq!(bench.way_of(Role::H99, 22)?, Bench::t1(Role::H99));
+        open.exchange("by its state")?;
+        table("delete")?;
+        assert_eq!(bench.way_of(Role::H99, 22)?, bench.dsl(1));
+        Ok(())
+    })
+}
+
+#[test]
+fn killed_states_end_their_connections_and_flushed_ones_all_of_them() -> Result<()> {
+    let rules = "block in on em1 proto tcp flags A/A\npass in on em1 proto tcp flags S/SA\n";
+    with_daemon("kill", UNSHAPED, &Configuration::modern(rules), |bench| {
+        let mut one = bench.lab.host(Role::H99).line_client(Bench::server(22))?;
+        let mut other = bench.lab.host(Role::H50).line_client(Bench::server(22))?;
+        one.set_patience(SILENCE)?;
+        bench.daemon.pfctl_ok(&["-k", "216.28.123.99"])?;
+        other.exchange("untouched")?;
+        assert!(one.exchange("cut").is_err());
+        other.set_patience(SILENCE)?;
+        bench.daemon.pfctl_ok(&["-F", "states"])?;
+        assert!(other.exchange("cut too").is_err());
+        Ok(())
+    })
+}
+
+#[test]
+fn where_the_daemon_was_killed_the_bridge_goes_on_and_the_next_daemon_starts() -> Result<()> {
+    with_daemon(
+        "kill -9",
+        UNSHAPED,
+        &Configuration::article(true),
+        |bench| {
+            bench.daemon.kill()?;
+            assert_eq!(bench.way_of(Role::H99, 22)?, Bench::t1(Role::H99));
+            bench.daemon =
+                Weighbridge::start(&bench.lab, BINARY.as_ref(), &Configuration::article(true))?;
+            assert_eq!(bench.way_of(Role::H99, 22)?, bench.dsl(1));
             Ok(())
         },
     )

@@ -7,7 +7,7 @@ use lab::roles::SERVICES_V6;
 use lab::service::{HTTP, OTHER, sha256_of_bytes};
 use lab::{Configuration, Role};
 
-use crate::support::{UNSHAPED, with_daemon};
+use crate::support::{SILENCE, UNSHAPED, with_daemon};
 
 const RULES: &str = "\
 localnet = \"2001:db8:28:123::/64\"
@@ -76,7 +76,7 @@ fn blocked_is_silent_and_block_return_answers() -> Result<()> {
         let silent = bench
             .lab
             .host(Role::H10)
-            .tcp_connect(server(OTHER))
+            .tcp_connect_within(SILENCE, server(OTHER))
             .unwrap_err();
         assert_eq!(silent.kind(), std::io::ErrorKind::TimedOut);
         bench

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::roles::SERVICES_V4;
@@ -11,6 +12,9 @@ use rustix::fs::{FlockOperation, flock};
 
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
+
+/// Who has not answered after this long will not: a SYN has been repeated in it.
+pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 
 /// One DSL line, every line as fast as the machine.
 pub(crate) const UNSHAPED: LabConfig = LabConfig {
@@ -38,6 +42,13 @@ impl Bench {
     /// What a server sees of an inside host that came over the T1.
     pub(crate) fn t1(role: Role) -> IpAddr {
         role.inside_v4().map_or(IpAddr::from([0; 4]), IpAddr::V4)
+    }
+
+    /// The states of IPv4 traffic of inside hosts. (Beside them hosts chatter in IPv6.)
+    pub(crate) fn states(&self) -> Result<Vec<String>> {
+        let mut states = self.daemon.states()?;
+        states.retain(|state| state.contains("216.28.123."));
+        Ok(states)
     }
 
     /// The address under which a server sees a new connection of a host.
