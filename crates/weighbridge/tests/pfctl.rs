@@ -36,6 +36,8 @@ block in quick on em0 inet proto tcp from any to any port 23
 /// When pfctl asks: a minute after the packets.
 const ASKED_AT: u64 = 160;
 const PACKETS_AT: u64 = 100;
+/// Packets that the data path says it lost.
+const LOST: u64 = 5;
 /// 2025-11-23 08:03:20 UTC.
 const ORIGIN: u64 = 1_763_885_000;
 
@@ -145,6 +147,7 @@ fn serve(
     stop: &AtomicBool,
 ) {
     let mut loaded_by = LoadedBy { uid: 0, pid: 4711 };
+    let mut lost_before = 0;
     let mut events = Events::with_capacity(4);
     while !stop.load(Ordering::SeqCst) {
         poll.poll(&mut events, None).expect("poll");
@@ -154,6 +157,8 @@ fn serve(
                 now: Instant::from_secs(ASKED_AT),
                 origin: ORIGIN,
                 loaded_by: &mut loaded_by,
+                lost: LOST,
+                lost_before: &mut lost_before,
                 interfaces: &interfaces(),
                 dialect,
             };
@@ -325,6 +330,14 @@ fn info_memory_timeouts_and_all_of_it_print() {
             .starts_with("states        hard limit   100000\n")
     );
     assert_eq!(daemon.out("-st").lines().count(), 20);
+    let congestion = "\n  congestion                             5            0.1/s\n";
+    assert!(info.contains(congestion), "what the data path lost: {info}");
+    assert_eq!(daemon.says("-Fi"), "pf: statistics cleared\n");
+    let info = daemon.out("-si");
+    assert!(
+        info.contains("\n  congestion                             0 "),
+        "{info}"
+    );
     assert_eq!(daemon.out("-s Running"), "Enabled\n");
     assert_eq!(daemon.out("-sI"), "all\nem\nem0\n");
     let all = daemon.out("-sa");

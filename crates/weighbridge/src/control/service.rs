@@ -27,6 +27,10 @@ pub struct Desk<'a> {
     pub origin: u64,
     /// Who loaded the rules in force.
     pub loaded_by: &'a mut LoadedBy,
+    /// Packets that the data path lost since it was opened.
+    pub lost: u64,
+    /// How many of these had been lost when `-F info` last zeroed the counters.
+    pub lost_before: &'a mut u64,
     /// The interfaces of the box.
     pub interfaces: &'a [Interface],
     /// The dialect that the daemon was configured with.
@@ -107,6 +111,7 @@ fn show(desk: &Desk<'_>, request: &ShowRequest, cursor: Cursor) -> Page {
         now: desk.now,
         origin: desk.origin,
         loaded_by: *desk.loaded_by,
+        lost: desk.lost.saturating_sub(*desk.lost_before),
         interfaces: desk.interfaces,
         dialect: request
             .dialect
@@ -174,6 +179,7 @@ fn flush(desk: &mut Desk<'_>, target: FlushTarget) -> Answer {
         FlushTarget::States => Outcome::Count(desk.engine.flush_states()),
         FlushTarget::Info => {
             desk.engine.clear_status(desk.now);
+            *desk.lost_before = desk.lost;
             Outcome::Ok
         }
         FlushTarget::Tables => Outcome::Count(desk.engine.flush_tables()),

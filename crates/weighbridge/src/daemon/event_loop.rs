@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use datapath::netlink::Monitor;
-use datapath::{Datapath, Upcall};
+use datapath::{Datapath, DatapathStatistics, Upcall};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use pf_engine::decision::{Hook, Packet};
@@ -16,7 +16,7 @@ use pf_engine::env::{Env, IfIndex};
 use pf_engine::rule::Direction;
 use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::clock::Clock;
 use super::env::LiveEnv;
@@ -73,6 +73,8 @@ pub(super) struct EventLoop<'a> {
     packets_left: bool,
     /// The same for requests.
     jobs_left: bool,
+    /// Lost packets when the counters were last zeroed.
+    lost_before: u64,
     stopping: bool,
 }
 
@@ -95,12 +97,24 @@ impl<'a> EventLoop<'a> {
             upcall: empty_upcall(),
             packets_left: true,
             jobs_left: true,
+            lost_before: 0,
             stopping: false,
         })
     }
 
     /// Runs until a signal stops it or the data path is gone.
     pub(super) fn run(&mut self) -> Result<()> {
+        let result = self.turns();
+        let statistics = self.parts.datapath.statistics();
+        info!(
+            "{} packets came up, {} were lost on the way",
+            statistics.upcalls,
+            lost(&statistics)
+        );
+        result
+    }
+
+    fn turns(&mut self) -> Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         // Interfaces may have changed between the snapshot and now.
         self.links_changed();
@@ -176,7 +190,7 @@ impl<'a> EventLoop<'a> {
         }
         if let Some(ruleset) = self.parts.reloader.finished() {
             let by = super::own_identity();
-            let answer = handle(&mut desk(&mut self.parts, now), Work::Install(ruleset, by));
+            let answer = handle(&mut self.desk(now), Work::Install(ruleset, by));
             if let Answer::Refused(message) = answer {
                 warn!("{message}");
             }
@@ -189,8 +203,22 @@ impl<'a> EventLoop<'a> {
                 self.jobs_left = false;
                 return;
             };
-            let answer = handle(&mut desk(&mut self.parts, now), job.work);
+            let answer = handle(&mut self.desk(now), job.work);
             self.parts.control.answer(job.client, answer);
+        }
+    }
+
+    fn desk(&mut self, now: Instant) -> Desk<'_> {
+        let parts = &mut self.parts;
+        Desk {
+            engine: &mut parts.engine,
+            now,
+            origin: parts.clock.origin(),
+            loaded_by: &mut parts.loaded_by,
+            lost: lost(&parts.datapath.statistics()),
+            lost_before: &mut self.lost_before,
+            interfaces: parts.env.interfaces(),
+            dialect: parts.dialect,
         }
     }
 
@@ -218,26 +246,9 @@ impl<'a> EventLoop<'a> {
     }
 }
 
-impl Drop for EventLoop<'_> {
-    fn drop(&mut self) {
-        let statistics = self.parts.datapath.statistics();
-        if self.stopping {
-            info!(?statistics, "stopping");
-        } else {
-            error!(?statistics, "ending after an error");
-        }
-    }
-}
-
-fn desk<'a>(parts: &'a mut Parts<'_>, now: Instant) -> Desk<'a> {
-    Desk {
-        engine: &mut parts.engine,
-        now,
-        origin: parts.clock.origin(),
-        loaded_by: &mut parts.loaded_by,
-        interfaces: parts.env.interfaces(),
-        dialect: parts.dialect,
-    }
+/// Packets that never came back from their way up.
+const fn lost(statistics: &DatapathStatistics) -> u64 {
+    statistics.upcall_failed + statistics.queue_full + statistics.oversized + statistics.not_sent
 }
 
 fn empty_upcall() -> Upcall {

@@ -20,7 +20,7 @@ use pf_engine::time::Instant;
 use serde::{Deserialize, Serialize};
 
 /// Rules, labels and tables in one page. Formatting them takes a few milliseconds.
-pub const ITEMS_PER_PAGE: usize = 2_000;
+pub const ITEMS_PER_PAGE: usize = 1_000;
 
 /// What `-s` shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +110,8 @@ pub struct View<'a> {
     pub origin: u64,
     /// Who loaded the rules.
     pub loaded_by: LoadedBy,
+    /// Packets that the data path lost before the engine saw them.
+    pub lost: u64,
     /// The interfaces of the box.
     pub interfaces: &'a [Interface],
     /// Whose printing.

@@ -25,7 +25,10 @@ pub fn info(view: &View<'_>) -> String {
         half_open: (view.dialect == Dialect::OpenBsd).then(|| half_open(view)),
         checksum: (view.style.verbose >= 1).then(|| checksum(view.engine)),
     };
-    format(&view.engine.status(), view.now, view.dialect, &extra)
+    let mut status = view.engine.status();
+    let congestion = &mut status.reasons[DropReason::Congestion as usize];
+    *congestion = congestion.saturating_add(view.lost);
+    format(&status, view.now, view.dialect, &extra)
 }
 
 /// What is not in [`Status`].

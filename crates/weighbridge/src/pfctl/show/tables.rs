@@ -153,6 +153,7 @@ mod tests {
             now: Instant::from_secs(200),
             origin: 1_763_885_000,
             loaded_by: LoadedBy::default(),
+            lost: 0,
             interfaces: &[],
             dialect,
             style: Style {
