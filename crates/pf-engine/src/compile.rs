@@ -23,6 +23,8 @@ pub(crate) struct Lists {
     /// places, and the destination is the address that the rule translates to.
     pub(crate) binat_in: Vec<CompiledRule>,
     pub(crate) filter: Vec<CompiledRule>,
+    /// Whether any rule asks for a tag.
+    pub(crate) asks_for_tags: bool,
 }
 
 impl Lists {
@@ -77,13 +79,17 @@ impl Compiler<'_> {
         let mut binat_in: Vec<CompiledRule> =
             binat_out.iter().filter_map(Self::turned_round).collect();
         set_skip_steps(&mut binat_in);
-        Lists {
+        let mut lists = Lists {
             nat: self.list(ruleset.nat),
             rdr: self.list(ruleset.rdr),
             binat_out,
             binat_in,
             filter: self.list(ruleset.filter),
-        }
+            asks_for_tags: false,
+        };
+        let asks_for_tags = lists.iter().any(|rule| rule.tagged.is_some());
+        lists.asks_for_tags = asks_for_tags;
+        lists
     }
 
     fn list(&mut self, rules: Vec<Rule>) -> Vec<CompiledRule> {

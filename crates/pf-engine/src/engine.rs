@@ -284,6 +284,7 @@ impl Engine {
     pub fn flush_nat(&mut self) {
         let lists = Lists {
             filter: self.lists.filter.clone(),
+            asks_for_tags: self.lists.asks_for_tags,
             ..Lists::default()
         };
         self.replace_lists(lists);

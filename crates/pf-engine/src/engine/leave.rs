@@ -1,5 +1,6 @@
 //! Leaving by another interface: `route-to`, `reply-to`, and the client's own wire.
 
+use crate::addr::Family;
 use crate::decision::{DropReason, Exit, Generated, GeneratedExit};
 use crate::engine::Engine;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
@@ -10,10 +11,13 @@ use crate::names::NameId;
 use crate::route::{NextHop, is_routable};
 use crate::rule::{Direction, RouteKind};
 use crate::state::State;
-use crate::wire::Quoted;
+use crate::wire::{Meta, Quoted};
 
 /// How often one packet is routed on (PF's `routed` counter allows as many).
 const MAX_ROUTED: usize = 4;
+
+/// ICMPv6 types of RFC 4861: router solicitation to redirect.
+const NEIGHBOR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
 
 impl Engine {
     /// Where the packet goes if a rule or state routes it: evaluates it on its way out of that
@@ -31,7 +35,7 @@ impl Engine {
             let Some((kind, hop)) = passed.route else {
                 return Ok(exit);
             };
-            if !is_routable(work.meta.destination) {
+            if !is_routable(work.meta.destination) || is_neighbor_discovery(&work.meta) {
                 return Ok(exit);
             }
             let (out, gateway) = self.gateway(hop, work)?;
@@ -148,6 +152,14 @@ impl Engine {
         let interface = self.net.named(state.origin)?.index;
         Some((interface, state.origin, state.ether?))
     }
+}
+
+/// Neighbor and router discovery are about their own link (RFC 4861): they are never routed.
+fn is_neighbor_discovery(meta: &Meta) -> bool {
+    meta.family == Family::Inet6
+        && meta
+            .icmp()
+            .is_some_and(|icmp| NEIGHBOR_DISCOVERY.contains(&icmp.kind))
 }
 
 /// The key of an outbound packet like this one, or of the packet that it quotes.

@@ -12,6 +12,7 @@ use crate::env::Env;
 use crate::evaluate::{self, CompiledRule, Ground, Subject, Verb};
 use crate::installed::RuleId;
 use crate::key::{StateKey, Tuple, translate};
+use crate::names::NameId;
 use crate::rule::Direction;
 use crate::state::State;
 use crate::table::TableUse;
@@ -198,6 +199,9 @@ impl Engine {
     ) -> Result<Passed, Refused> {
         let lists = Arc::clone(&self.lists);
         let mut course = Course::new(place, work);
+        if lists.asks_for_tags && course.tag.is_none() {
+            course.tag = self.carried_tag(&course);
+        }
         if !is_icmp_error(&work.meta) {
             self.translate_by_lists(&lists, &mut course, env)?;
         }
@@ -222,6 +226,20 @@ impl Engine {
             });
         }
         self.open(rule, course, work, env)
+    }
+
+    /// The tag that a packet brought along from where it came in. Nothing is written on packets
+    /// between two hooks: the tag is that of the state by which it came in.
+    fn carried_tag(&self, course: &Course) -> Option<NameId> {
+        if course.place.direction == Direction::In {
+            return None;
+        }
+        let lifetimes = self.lifetimes();
+        let key = course.identity.key(Direction::In);
+        let slot = self.states.find(Direction::Out, &key, |state| {
+            state.direction == Direction::In && state.tag.is_some() && !lifetimes.is_over(state)
+        })?;
+        self.states.get(slot)?.tag
     }
 
     /// The filter rule that decides: the last that matches, or the first `quick` one.

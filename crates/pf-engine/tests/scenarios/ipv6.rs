@@ -205,3 +205,21 @@ fn fragments_are_put_together_and_cut_to_what_they_were() {
         Verdict::PassFragments(Exit::Continue, pieces)
     );
 }
+
+#[test]
+fn neighbor_discovery_is_never_routed_out() {
+    let mut lab = Lab::router(filter(&[pass()
+        .inbound()
+        .route(RouteKind::RouteTo, &GATEWAY)]));
+    let probe = build::icmp(
+        &Ip::new(ip(CLIENT.0), ip("2001:db8:a::1")),
+        135,
+        0,
+        0,
+        &[0; 16],
+    );
+    let _ = lab.packet(In, "em0", probe).passes_unchanged();
+    let _ = lab
+        .packet(In, "em0", echo(CLIENT.0, SERVER.0, 1))
+        .leaves_by("em1", GATEWAY[0].1);
+}

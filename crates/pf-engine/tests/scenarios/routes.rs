@@ -277,3 +277,32 @@ fn routes_that_lead_in_a_circle_end() {
         .packet(In, "em0", udp(CLIENT, SERVER, 1))
         .drops(DropReason::NoRoute);
 }
+
+#[test]
+fn a_tag_set_on_the_way_in_is_known_on_the_way_out() {
+    let tagging = |rule: Rule| rule.change(|r| r.tag = Some("inside".to_owned()));
+    let wanting = |rule: Rule| rule.change(|r| r.tagged = Some((false, "inside".to_owned())));
+    let mut lab = lab(&[
+        block().outbound(),
+        tagging(pass().inbound().on("em0").keep()),
+        wanting(pass().outbound().keep()),
+    ]);
+    let _ = lab.packet(In, "em0", udp(CLIENT, SERVER, 1)).passes();
+    let _ = lab.packet(Out, "em1", udp(CLIENT, SERVER, 1)).passes();
+    let stranger = udp(("10.0.0.10", 1), SERVER, 1);
+    let _ = lab.packet(Out, "em1", stranger).drops(DropReason::Match);
+
+    // In the second evaluation of a routed packet too.
+    let route = pass()
+        .inbound()
+        .on("em0")
+        .route(RouteKind::RouteTo, &GATEWAY);
+    lab.load(filter(&[
+        block().outbound(),
+        tagging(route),
+        wanting(pass().outbound()),
+    ]));
+    let _ = lab
+        .packet(In, "em0", udp(("10.0.0.11", 1), SERVER, 1))
+        .leaves_by("em2", "10.2.0.254");
+}
