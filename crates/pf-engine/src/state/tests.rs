@@ -50,8 +50,8 @@ fn states_with_one_key_are_found_by_interface_and_bound_ones_first() {
     let mut names = Names::default();
     let [em0, em1, em2] = ["em0", "em1", "em2"].map(|name| names.intern(name));
     let mut table = StateTable::new([1, 2]);
-    let floating = table.insert(state(1, Direction::In, None)).unwrap();
     let on_em0 = table.insert(state(2, Direction::In, Some(em0))).unwrap();
+    let floating = table.insert(state(1, Direction::In, None)).unwrap();
     let on_em1 = table.insert(state(3, Direction::In, Some(em1))).unwrap();
     assert_eq!(
         [em0, em1, em2].map(|name| found(&table, name)),

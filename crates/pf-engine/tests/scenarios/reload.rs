@@ -159,3 +159,25 @@ fn states_are_listed_by_number_from_any_on() {
         .states_from(pf_engine::decision::StateId(4), lab.now);
     assert_eq!(from.map(|s| s.id.0).collect::<Vec<_>>(), [4, 5]);
 }
+
+#[test]
+fn a_state_does_not_count_in_a_table_that_took_the_place_of_its_own() {
+    let with_table = |name: &str| {
+        let mut ruleset = filter(&[pass().from(&format!("<{name}>")).keep()]);
+        ruleset
+            .tables
+            .insert(name.to_owned(), table(false, &["10.0.0.0/8"]));
+        ruleset
+    };
+    let mut lab = Lab::router(with_table("first"));
+    let _ = lab.packet(In, "em0", udp(CLIENT, SERVER, 5)).passes();
+    lab.load(with_table("second"));
+    lab.load(with_table("third"));
+    let _ = lab
+        .packet(In, "em0", udp(CLIENT, SERVER, 5))
+        .passes()
+        .counts(
+            "state 1 forward 1/33
+         searches 1",
+        );
+}
