@@ -9,6 +9,7 @@ use pf_engine::rule::{
 };
 use pf_engine::ruleset::Limit;
 
+use crate::extras::Extras;
 use crate::source::Span;
 
 /// Something and where it was written.
@@ -32,12 +33,16 @@ pub(crate) enum Statement {
 #[derive(Clone, Debug)]
 pub(crate) enum SetStatement {
     Skip(Vec<InterfaceName>),
-    BlockPolicy { returns: bool },
+    BlockPolicy {
+        returns: bool,
+    },
     StatePolicy(StatePolicy),
     Limit(Limit, u32),
     Timeout(Timeout, u32),
     Optimization(String),
     NoLoginterface,
+    /// One that is printed but not installed: its text.
+    Printed(String),
     RequireOrder(bool),
 }
 
@@ -84,6 +89,8 @@ pub(crate) enum Verb {
     /// Nothing: whatever `set block-policy` says.
     Block(Option<BlockReply>),
     Match,
+    /// Only in a preview.
+    Anchor,
     Nat {
         no: bool,
     },
@@ -117,6 +124,9 @@ pub(crate) enum Flags {
 pub(crate) struct State {
     pub(crate) mode: StateMode,
     pub(crate) options: StateOptions,
+    pub(crate) extras: Extras,
+    /// Of `max-src-conn-rate`.
+    pub(crate) rate_seconds: Option<u32>,
     pub(crate) span: Span,
 }
 
@@ -148,6 +158,13 @@ pub(crate) struct RuleStatement {
     pub(crate) nat: Option<PoolStatement>,
     pub(crate) rdr: Option<PoolStatement>,
     pub(crate) binat: Option<PoolStatement>,
+    pub(crate) af_to: Option<AfTo>,
+    pub(crate) systems: Vec<String>,
+    pub(crate) users: Vec<String>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) extras: Extras,
+    /// What stands in the braces of an anchor.
+    pub(crate) body: Option<Vec<Statement>>,
 }
 
 impl RuleStatement {
@@ -178,6 +195,12 @@ impl RuleStatement {
             nat: None,
             rdr: None,
             binat: None,
+            af_to: None,
+            systems: Vec::new(),
+            users: Vec::new(),
+            groups: Vec::new(),
+            extras: Extras::NONE,
+            body: None,
         }
     }
 }
@@ -240,7 +263,35 @@ pub(crate) struct PoolStatement {
     pub(crate) random_key: bool,
     pub(crate) sticky: bool,
     pub(crate) static_port: Option<Span>,
+    /// `map-e-portset`.
+    pub(crate) portset: Option<Span>,
+    /// Options that are printed but not installed.
+    pub(crate) words: Vec<String>,
     pub(crate) ports: Option<Spanned<PoolPorts>>,
+}
+
+impl PoolStatement {
+    pub(crate) const fn new(span: Span) -> Self {
+        Self {
+            span,
+            targets: Vec::new(),
+            kind: None,
+            random_key: false,
+            sticky: false,
+            static_port: None,
+            portset: None,
+            ports: None,
+            words: Vec::new(),
+        }
+    }
+}
+
+/// `af-to family from … [to …]`.
+#[derive(Clone, Debug)]
+pub(crate) struct AfTo {
+    pub(crate) family: Family,
+    pub(crate) from: PoolStatement,
+    pub(crate) to: Option<PoolStatement>,
 }
 
 /// One address of a pool.

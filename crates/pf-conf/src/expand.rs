@@ -1,6 +1,7 @@
 //! Parsed statements to a valid ruleset: names resolved, lists multiplied, families inferred,
 //! options checked against each other.
 
+mod anchor;
 mod antispoof;
 mod check;
 mod host;
@@ -18,6 +19,7 @@ use crate::LoadOptions;
 use crate::ast::{SetStatement, Statement};
 use crate::diagnostic::{Code, Diagnostic, shorten};
 use crate::limits::{MAX_ERRORS, MAX_QUOTED_CHARS};
+use crate::print::{PrintOptions, quoted};
 use crate::source::Span;
 
 /// An error was recorded; the statement is given up.
@@ -30,10 +32,25 @@ pub(crate) struct Expanded {
     pub(crate) ruleset: Ruleset,
     pub(crate) echo: Vec<String>,
     pub(crate) errors: Vec<Diagnostic>,
+    /// Rules as text, if printing was asked for.
+    pub(crate) lines: Lines,
+}
+
+/// Printed rules, in the order of `pfctl -nv`.
+#[derive(Default)]
+pub(crate) struct Lines {
+    pub(crate) nat: Vec<String>,
+    pub(crate) rdr: Vec<String>,
+    pub(crate) binat: Vec<String>,
+    pub(crate) filter: Vec<String>,
 }
 
 /// Expands `statements` in their order.
-pub(crate) fn expand(statements: &[Statement], options: &LoadOptions) -> Expanded {
+pub(crate) fn expand(
+    statements: &[Statement],
+    options: &LoadOptions,
+    print: Option<PrintOptions>,
+) -> Expanded {
     let mut expander = Expander {
         interfaces: &options.interfaces,
         ruleset: Ruleset {
@@ -46,6 +63,8 @@ pub(crate) fn expand(statements: &[Statement], options: &LoadOptions) -> Expande
         require_order: options.dialect == Dialect::OpenBsd3,
         section: Section::Options,
         seed: options.hash_seed,
+        print,
+        lines: Lines::default(),
     };
     for statement in statements {
         // A failed statement has recorded its error; the others are read all the same.
@@ -59,6 +78,7 @@ pub(crate) fn expand(statements: &[Statement], options: &LoadOptions) -> Expande
         ruleset: expander.ruleset,
         echo: expander.echo,
         errors: expander.errors,
+        lines: expander.lines,
     }
 }
 
@@ -81,13 +101,16 @@ struct Expander<'a> {
     section: Section,
     /// State of the generator of `source-hash` keys.
     seed: u64,
+    /// Print rules instead of keeping them.
+    print: Option<PrintOptions>,
+    lines: Lines,
 }
 
 impl Expander<'_> {
     fn statement(&mut self, statement: &Statement) -> Expand<()> {
         match statement {
             Statement::Macro { name, value } => {
-                self.echo.push(format!("{name} = \"{value}\""));
+                self.echo.push(format!("{name} = {}", quoted(value)));
                 Ok(())
             }
             Statement::Set(SetStatement::RequireOrder(required)) => {

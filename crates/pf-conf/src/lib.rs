@@ -10,6 +10,7 @@
 mod ast;
 mod diagnostic;
 mod expand;
+mod extras;
 mod lexer;
 mod limits;
 mod names;
@@ -82,8 +83,8 @@ pub fn load(
     files: &mut dyn SourceReader,
     options: &LoadOptions,
 ) -> Result<Loaded, Diagnostics> {
-    let parsed = parser::parse(name, main, files, &options.defines);
-    let expanded = expand::expand(&parsed.statements, options);
+    let parsed = parser::parse(name, main, files, &options.defines, false);
+    let expanded = expand::expand(&parsed.statements, options, None);
     let mut errors = parsed.errors;
     errors.extend(expanded.errors);
     if !errors.is_empty() {
@@ -93,4 +94,34 @@ pub fn load(
         ruleset: expanded.ruleset,
         echo: expanded.echo,
     })
+}
+
+/// What `pfctl -o none -nv` prints for `main`, one line each: the echo, then the rules.
+///
+/// Unlike [`load`] it also takes much of what can be read and printed but not installed yet;
+/// nothing of it can be installed.
+///
+/// # Errors
+/// Every error in the text.
+pub fn preview(
+    name: &str,
+    main: &[u8],
+    files: &mut dyn SourceReader,
+    options: &LoadOptions,
+    print: PrintOptions,
+) -> Result<Vec<String>, Diagnostics> {
+    let parsed = parser::parse(name, main, files, &options.defines, true);
+    let expanded = expand::expand(&parsed.statements, options, Some(print));
+    let mut errors = parsed.errors;
+    errors.extend(expanded.errors);
+    if !errors.is_empty() {
+        return Err(Diagnostics::new(errors, parsed.sources));
+    }
+    let lines = expanded.lines;
+    let rules = [lines.nat, lines.rdr, lines.binat, lines.filter];
+    Ok(expanded
+        .echo
+        .into_iter()
+        .chain(rules.into_iter().flatten())
+        .collect())
 }

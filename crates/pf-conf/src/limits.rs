@@ -27,6 +27,8 @@ pub(crate) const MAX_RULES: usize = 250_000;
 pub(crate) const MAX_ERRORS: usize = 200;
 /// Depth of `{ { … } }`.
 pub(crate) const MAX_LIST_DEPTH: usize = 32;
+/// Anchors in each other (FreeBSD's `MAXANCHORDEPTH`).
+pub(crate) const MAX_ANCHOR_DEPTH: usize = 64;
 /// Longest label, without the final NUL of PF's own field (`PF_RULE_LABEL_SIZE` 64).
 pub(crate) const MAX_LABEL_BYTES: usize = 63;
 /// Labels of one rule (FreeBSD's `PF_RULE_MAX_LABEL_COUNT`).

@@ -3,6 +3,7 @@
 pub(crate) mod icmp;
 pub(crate) mod keywords;
 pub(crate) mod md5;
+pub(crate) mod owners;
 pub(crate) mod protocols;
 pub(crate) mod services;
 mod suggest;

@@ -2,6 +2,8 @@
 //! goes on at the next line outside of braces.
 
 mod address;
+mod beyond;
+mod option;
 mod options;
 mod pool;
 mod port;
@@ -24,7 +26,7 @@ use crate::names::{did_you_mean, keywords};
 use crate::source::{Sources, Span};
 use crate::token::{Kind, Token};
 
-pub(crate) use rule::FLAG_LETTERS;
+pub(crate) use option::FLAG_LETTERS;
 
 /// An error was recorded; the statement is given up.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ pub(crate) fn parse(
     main: &[u8],
     files: &mut dyn SourceReader,
     defines: &[(String, String)],
+    printing: bool,
 ) -> Parsed {
     let mut sources = Sources::default();
     let fits = main.len() <= MAX_FILE_BYTES;
@@ -64,6 +67,7 @@ pub(crate) fn parse(
         })
         .collect();
     let mut parser = Parser::new(Lexer::new(sources, macros), files, defines);
+    parser.printing = printing;
     parser.lexer.enter(file);
     if fits {
         parser.statements();
@@ -87,8 +91,12 @@ struct Parser<'a> {
     /// Braces that the statement has opened and not closed.
     braces: usize,
     list_depth: usize,
+    /// Anchors that are open.
+    anchor_depth: usize,
     /// Bytes of all files so far.
     total_bytes: usize,
+    /// Read also what can be printed but not installed.
+    printing: bool,
 }
 
 /// The parser itself: tokens, errors, statements.
@@ -101,7 +109,9 @@ impl<'a> Parser<'a> {
             statements: Vec::new(),
             braces: 0,
             list_depth: 0,
+            anchor_depth: 0,
             total_bytes: 0,
+            printing: false,
         }
     }
 
@@ -161,6 +171,7 @@ impl<'a> Parser<'a> {
                 return included;
             }
             "antispoof" => self.antispoof()?,
+            "anchor" if self.printing => self.anchor()?,
             "pass" | "block" | "match" | "nat" | "rdr" | "binat" | "no" => self.rule()?,
             _ => return Err(self.unknown_statement(&first)),
         }

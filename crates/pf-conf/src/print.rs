@@ -1,7 +1,7 @@
 //! Rules to text, as `pfctl -sr` and `pfctl -sn` of each dialect print them.
 
 mod address;
-mod pool;
+pub(crate) mod pool;
 
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{
@@ -9,6 +9,7 @@ use pf_engine::rule::{
 };
 use pf_engine::ruleset::Dialect;
 
+use crate::extras::{Extras, Slot};
 use crate::lexer::is_plain_word;
 use crate::names::keywords::is_reserved;
 use crate::names::{icmp, protocols};
@@ -37,25 +38,37 @@ impl PrintOptions {
 /// A rule as `pfctl -sr`/`-sn` prints it, without newline.
 #[must_use]
 pub fn print_rule(rule: &Rule, options: PrintOptions) -> String {
+    with_extras(rule, &Extras::NONE, options)
+}
+
+/// A rule with what the engine cannot do yet.
+pub(crate) fn with_extras(rule: &Rule, extras: &Extras, options: PrintOptions) -> String {
     let mut words = Vec::new();
-    head(rule, &mut words);
+    head(rule, extras, &mut words);
     let route_first = options.dialect != Dialect::OpenBsd;
     if let Some(route) = rule.route.as_ref().filter(|_| route_first) {
         words.push(pool::route(route));
+        words.extend_from_slice(extras.words(Slot::RoutePool));
     }
-    match_words(rule, options, &mut words);
-    state_words(rule, options, &mut words);
-    tail(rule, &mut words);
-    pool::translations(rule, &mut words);
+    match_words(rule, extras, options, &mut words);
+    state_words(rule, extras, options, &mut words);
+    tail(rule, extras, &mut words);
+    pool::translations(rule, extras, &mut words);
+    words.extend_from_slice(extras.words(Slot::AfTo));
     if let Some(route) = rule.route.as_ref().filter(|_| !route_first) {
         words.push(pool::route(route));
+        words.extend_from_slice(extras.words(Slot::RoutePool));
     }
+    words.extend_from_slice(extras.words(Slot::Once));
     words.join(" ")
 }
 
 /// Action, direction, log, quick, interface.
-fn head(rule: &Rule, words: &mut Vec<String>) {
-    words.push(action(rule));
+fn head(rule: &Rule, extras: &Extras, words: &mut Vec<String>) {
+    match extras.words(Slot::Action) {
+        [] => words.push(action(rule)),
+        other => words.extend_from_slice(other),
+    }
     if rule.nat_pass {
         words.push("pass".to_owned());
     }
@@ -137,14 +150,17 @@ fn log(log: Log) -> String {
 }
 
 /// Family, protocol, addresses, flags, ICMP types, TOS.
-fn match_words(rule: &Rule, options: PrintOptions, words: &mut Vec<String>) {
+fn match_words(rule: &Rule, extras: &Extras, options: PrintOptions, words: &mut Vec<String>) {
     if let Some(family) = rule.family {
         words.push(family.to_string());
     }
     if let Some(protocol) = rule.protocol {
         words.push(format!("proto {}", protocol_name(protocol)));
     }
-    words.push(address::from_to(rule, options.names_ports()));
+    words.push(address::from_to(rule, extras, options.names_ports()));
+    for slot in [Slot::ReceivedOn, Slot::User, Slot::Group] {
+        words.extend_from_slice(extras.words(slot));
+    }
     if let Some(flags) = rule.flags {
         words.push(format!(
             "flags {}/{}",
@@ -159,6 +175,9 @@ fn match_words(rule: &Rule, options: PrintOptions, words: &mut Vec<String>) {
     }
     if let Some(tos) = rule.tos {
         words.push(format!("tos 0x{tos:02x}"));
+    }
+    for slot in [Slot::Prio, Slot::Set, Slot::Packets] {
+        words.extend_from_slice(extras.words(slot));
     }
 }
 
@@ -197,8 +216,8 @@ fn icmp_words(given: IcmpMatch, protocol: Option<Protocol>, words: &mut Vec<Stri
     }
 }
 
-fn state_words(rule: &Rule, options: PrintOptions, words: &mut Vec<String>) {
-    let list = state_options(rule);
+fn state_words(rule: &Rule, extras: &Extras, options: PrintOptions, words: &mut Vec<String>) {
+    let list = state_options(rule, extras);
     let keyword = match rule.state {
         StateMode::Keep if options.dialect == Dialect::OpenBsd && list.is_empty() => "",
         StateMode::Keep => "keep state",
@@ -216,17 +235,19 @@ fn state_words(rule: &Rule, options: PrintOptions, words: &mut Vec<String>) {
     } else if implied_by_match {
         words.push("keep state".to_owned());
     }
+    words.extend_from_slice(extras.words(Slot::Probability));
     if !list.is_empty() {
         words.push(format!("({})", list.join(", ")));
     }
 }
 
-fn state_options(rule: &Rule) -> Vec<String> {
+fn state_options(rule: &Rule, extras: &Extras) -> Vec<String> {
     let options = &rule.state_options;
     let mut list = Vec::new();
     if let Some(max) = options.max {
         list.push(format!("max {max}"));
     }
+    list.extend(extras.state_words(false).cloned());
     match options.policy {
         Some(StatePolicy::IfBound) => list.push("if-bound".to_owned()),
         Some(StatePolicy::Floating) => list.push("floating".to_owned()),
@@ -235,6 +256,7 @@ fn state_options(rule: &Rule) -> Vec<String> {
     if options.sloppy {
         list.push("sloppy".to_owned());
     }
+    list.extend(extras.state_words(true).cloned());
     for (timeout, value) in &options.timeouts {
         list.push(format!("{} {value}", timeout.name()));
     }
@@ -242,7 +264,7 @@ fn state_options(rule: &Rule) -> Vec<String> {
 }
 
 /// `fragment`, `allow-opts`, labels, tags.
-fn tail(rule: &Rule, words: &mut Vec<String>) {
+fn tail(rule: &Rule, extras: &Extras, words: &mut Vec<String>) {
     if rule.fragment {
         words.push("fragment".to_owned());
     }
@@ -252,12 +274,18 @@ fn tail(rule: &Rule, words: &mut Vec<String>) {
     for label in &rule.labels {
         words.push(format!("label {}", quoted(label)));
     }
+    for slot in [Slot::Ridentifier, Slot::Queue] {
+        words.extend_from_slice(extras.words(slot));
+    }
     if let Some(tag) = &rule.tag {
         words.push(format!("tag {}", name(tag)));
     }
     if let Some((negated, tag)) = &rule.tagged {
         let not = if *negated { "! " } else { "" };
         words.push(format!("{not}tagged {}", name(tag)));
+    }
+    for slot in [Slot::Rtable, Slot::Divert, Slot::Pipe] {
+        words.extend_from_slice(extras.words(slot));
     }
 }
 

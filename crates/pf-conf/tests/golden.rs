@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use pf_conf::{Diagnostics, LoadOptions, Loaded, PrintOptions, SourceReader, load, print_rule};
+use pf_conf::{
+    Code, Diagnostics, LoadOptions, Loaded, PrintOptions, SourceReader, load, preview, print_rule,
+};
 use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
 use pf_engine::ruleset::Dialect;
 
@@ -118,6 +120,49 @@ fn printed(loaded: &Loaded) -> String {
     lines.join("\n") + "\n"
 }
 
+/// What [`preview`] prints.
+fn previewed(directory: &Path, name: &str, text: &[u8], dialect: Dialect) -> String {
+    let options = LoadOptions {
+        dialect,
+        interfaces: interfaces(),
+        ..LoadOptions::default()
+    };
+    let print = PrintOptions {
+        dialect,
+        ..PrintOptions::default()
+    };
+    let lines = preview(
+        name,
+        text,
+        &mut Directory(directory.to_owned()),
+        &options,
+        print,
+    )
+    .unwrap_or_else(|errors| panic!("{errors}"));
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn what_cannot_be_installed_yet_is_printed_in_a_preview() {
+    let directory = directory("preview");
+    let mut failures = Vec::new();
+    for case in cases(&directory) {
+        let text = std::fs::read(directory.join(format!("{case}.in"))).expect("a readable file");
+        let Err(errors) = read(&directory, &case, &text, Dialect::FreeBsd) else {
+            panic!("{case} can be installed")
+        };
+        let unsupported = errors
+            .iter()
+            .filter(|(_, error)| error.code == Code::NotSupported);
+        assert_eq!(unsupported.count(), errors.count(), "{errors}");
+        let found = previewed(&directory, &case, &text, Dialect::FreeBsd);
+        failures.extend(compare(&directory.join(format!("{case}.ok")), &found));
+        let again = previewed(&directory, &case, found.as_bytes(), Dialect::FreeBsd);
+        assert_eq!(again, found, "{case}");
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
 /// Compares with the file, or writes it.
 fn compare(path: &Path, found: &str) -> Option<String> {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -142,6 +187,11 @@ fn rules_print_as_the_golden_files_say() {
                 .unwrap_or_else(|errors| panic!("{case} in {dialect:?}:\n{errors}"));
             let found = printed(&loaded);
             failures.extend(compare(&directory.join(format!("{case}.{suffix}")), &found));
+            assert_eq!(
+                previewed(&directory, &case, &text, dialect),
+                found,
+                "{case}"
+            );
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

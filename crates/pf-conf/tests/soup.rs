@@ -1,6 +1,6 @@
 //! Random text: no panic, an answer, and what is accepted prints itself again.
 
-use pf_conf::{LoadOptions, Loaded, MemoryFiles, PrintOptions, load, print_rule};
+use pf_conf::{LoadOptions, Loaded, MemoryFiles, PrintOptions, load, preview, print_rule};
 use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
 use pf_engine::ruleset::Dialect;
 use proptest::prelude::*;
@@ -59,6 +59,11 @@ fn check(text: &[u8]) {
         };
         let mut files = MemoryFiles::default();
         files.0.insert("self".to_owned(), text.to_vec());
+        let print = PrintOptions {
+            dialect,
+            ..PrintOptions::default()
+        };
+        let previewed = preview("soup", text, &mut files, &options, print);
         match load("soup", text, &mut files, &options) {
             Err(errors) => {
                 assert!(errors.count() > 0);
@@ -67,6 +72,10 @@ fn check(text: &[u8]) {
             }
             Ok(first) => {
                 let once = printed(&first);
+                assert_eq!(
+                    previewed.map(|lines| lines.join("\n") + "\n").ok(),
+                    Some(once.clone())
+                );
                 let again = load("printed", once.as_bytes(), &mut files, &options)
                     .unwrap_or_else(|errors| panic!("{dialect:?} refuses\n{once}\n{errors}"));
                 assert_eq!(printed(&again), once);
@@ -186,6 +195,17 @@ fn rule() -> impl Strategy<Value = String> {
         "icmp6-type 1 code 99",
         "route-to (em0 10.0.0.1)",
         "route-to em0",
+        "user root",
+        "group { 5 > 7 }",
+        "probability 5%",
+        "set prio (1, 2)",
+        "once",
+        "queue q",
+        "synproxy state (max-src-conn-rate 3/9, overload <t> flush)",
+        "af-to inet6 from ::1",
+        "received-on em0",
+        "divert-to 7",
+        "dup-to (em0 10.0.0.1)",
         "reply-to { (em0 10.0.0.1) (em1 10.0.0.2) } sticky-address",
         "route-to 2001:db8::9",
         "route-to <t>",
@@ -227,6 +247,7 @@ fn statement() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => rule(),
         1 => select(vec![
+            "anchor x {", "}", "anchor on em0 { # c", "set hostid 1", "set loginterface em0",
             "table <t> { 10/8 ! em0 0/0 }", "set skip on { em0 \"x y\" }", "m = \"{ a\" 5 b",
             "antispoof quick for { em0 (em1) } label \"$srcaddr\"", "set optimization aggressive",
             "set limit states 5", "set block-policy return", "include \"self\"", "set state-policy if-bound",

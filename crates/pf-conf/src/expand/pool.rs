@@ -106,10 +106,14 @@ impl Expander<'_> {
         family: Option<Family>,
         port: Option<PortMatch>,
     ) -> Expand<Pool> {
+        let any_family = statement
+            .words
+            .iter()
+            .any(|word| word == "prefer-ipv6-nexthop");
         let targets: Vec<&(Option<String>, Resolved)> = candidates
             .targets
             .iter()
-            .filter(|(_, host)| fits(host, family))
+            .filter(|(_, host)| any_family || fits(host, family))
             .collect();
         if targets.is_empty() {
             return Err(self.no_target(statement, purpose));
@@ -194,6 +198,11 @@ impl Expander<'_> {
                 return Err(self.error(Code::Conflict, span, message, ""));
             }
         }
+        if let Some(span) = statement.portset
+            && let Some(message) = portset_conflict(statement, purpose)
+        {
+            return Err(self.error(Code::Conflict, span, message, ""));
+        }
         let Some(ports) = &statement.ports else {
             return Ok(None);
         };
@@ -215,6 +224,18 @@ impl Expander<'_> {
             }
             (Purpose::Rdr, given) => Ok(Some(rdr_ports(given, port))),
         }
+    }
+}
+
+fn portset_conflict(statement: &PoolStatement, purpose: Purpose) -> Option<&'static str> {
+    if purpose != Purpose::Nat {
+        Some("the 'map-e-portset' option is only valid with nat rules")
+    } else if statement.static_port.is_some() {
+        Some("the 'map-e-portset' option can't be used 'static-port'")
+    } else if statement.ports.is_some() {
+        Some("the 'map-e-portset' option can't be used when specifying a port range")
+    } else {
+        None
     }
 }
 

@@ -3,16 +3,19 @@
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{
     Action, Address, BlockReply, Direction, Endpoint, FlagsMatch, IcmpMatch, InterfaceMatch, Pool,
-    PoolKind, PoolTarget, PortMatch, Route, Rule, StateMode, StateOptions, Timeout,
+    PoolKind, PoolTarget, PortMatch, Route, Rule, StateMode, StateOptions, StatePolicy, Timeout,
 };
 use pf_engine::ruleset::Dialect;
 
 use super::host::Resolved;
 use super::pool::{BinatSide, Candidates, Purpose, binat_side};
 use super::{Expand, Expander, label};
-use crate::ast::{Flags, InterfaceName, RuleStatement, Spanned, Verb};
+use crate::ast::{AfTo, Flags, InterfaceName, RuleStatement, Spanned, Verb};
 use crate::diagnostic::Code;
+use crate::extras::{Extras, Slot};
 use crate::limits::{MAX_LABEL_BYTES, MAX_RULES, MAX_RULES_PER_RULE, MAX_TAG_BYTES};
+use crate::print::pool::plain as print_pool;
+use crate::print::with_extras;
 
 /// The lists of a statement, each with at least one member.
 struct Lists {
@@ -23,6 +26,9 @@ struct Lists {
     source_ports: Vec<Option<PortMatch>>,
     destinations: Vec<Resolved>,
     destination_ports: Vec<Option<PortMatch>>,
+    systems: Vec<Option<String>>,
+    users: Vec<Option<String>>,
+    groups: Vec<Option<String>>,
 }
 
 impl Lists {
@@ -36,6 +42,9 @@ impl Lists {
             self.source_ports.len(),
             self.destinations.len(),
             self.destination_ports.len(),
+            self.systems.len(),
+            self.users.len(),
+            self.groups.len(),
         ]
         .into_iter()
         .try_fold(1_usize, usize::checked_mul)
@@ -52,6 +61,9 @@ struct Combination<'a> {
     source_port: Option<PortMatch>,
     destination: &'a Resolved,
     destination_port: Option<PortMatch>,
+    system: Option<&'a String>,
+    user: Option<&'a String>,
+    group: Option<&'a String>,
 }
 
 impl Pools {
@@ -62,6 +74,21 @@ impl Pools {
             .flatten()
             .find_map(Candidates::common_family)
     }
+}
+
+impl Combination<'_> {
+    const ANY: Self = Self {
+        interface: None,
+        protocol: None,
+        icmp: None,
+        source: &Resolved::ANY,
+        source_port: None,
+        destination: &Resolved::ANY,
+        destination_port: None,
+        system: None,
+        user: None,
+        group: None,
+    };
 }
 
 /// Resolved pools of a statement.
@@ -108,6 +135,9 @@ impl Expander<'_> {
             source_ports: or_none(statement.source.ports.iter().map(|p| p.node)),
             destinations: self.hosts(&statement.destination.hosts)?,
             destination_ports: or_none(statement.destination.ports.iter().map(|p| p.node)),
+            systems: or_none(statement.systems.iter().cloned()),
+            users: or_none(statement.users.iter().cloned()),
+            groups: or_none(statement.groups.iter().cloned()),
         })
     }
 
@@ -134,11 +164,12 @@ impl Expander<'_> {
         let mut rule = self.match_part(statement, combination, family, scope);
         self.state_part(&mut rule, statement);
         self.pool_part(&mut rule, statement, pools)?;
+        let extras = self.extras(&rule, statement, combination)?;
         self.check(&rule, statement)?;
         if statement.binat.is_some() && !statement.verb.is_translation() {
-            return self.binat_to(&rule, statement, pools);
+            return self.binat_to(&rule, statement, pools, &extras);
         }
-        self.push(rule, statement)
+        self.push(rule, statement, &extras)
     }
 
     /// Everything that is compared with a packet, and the action.
@@ -169,7 +200,7 @@ impl Expander<'_> {
     const fn action(&self, verb: Verb) -> Action {
         match verb {
             Verb::Pass => Action::Pass,
-            Verb::Match => Action::Match,
+            Verb::Match | Verb::Anchor => Action::Match,
             Verb::Block(Some(reply)) => Action::Block(reply),
             Verb::Block(None) if self.block_returns => Action::Block(BlockReply::Return),
             Verb::Block(None) => Action::Block(BlockReply::Drop),
@@ -268,7 +299,13 @@ impl Expander<'_> {
     }
 
     /// `binat-to` is a `nat-to` on the way out and an `rdr-to` on the way in.
-    fn binat_to(&mut self, rule: &Rule, statement: &RuleStatement, pools: &Pools) -> Expand<()> {
+    fn binat_to(
+        &mut self,
+        rule: &Rule,
+        statement: &RuleStatement,
+        pools: &Pools,
+        extras: &Extras,
+    ) -> Expand<()> {
         let (Some(pool), Some(candidates)) = (&rule.nat, &pools.binat) else {
             return Ok(());
         };
@@ -313,12 +350,66 @@ impl Expander<'_> {
         };
         inward.destination = endpoint(&target, rule.source.port);
         inward.source.port = rule.destination.port;
-        self.push(out, statement)?;
-        self.push(inward, statement)
+        self.push(out, statement, extras)?;
+        self.push(inward, statement, extras)
+    }
+
+    /// What is printed and not installed.
+    fn extras(
+        &mut self,
+        rule: &Rule,
+        statement: &RuleStatement,
+        combination: &Combination<'_>,
+    ) -> Expand<Extras> {
+        let mut extras = statement.extras.clone();
+        if let Some(state) = statement
+            .state
+            .as_ref()
+            .filter(|_| rule.state != StateMode::None)
+        {
+            extras.add_state(&state.extras);
+        }
+        for (slot, text) in [
+            (Slot::Os, combination.system),
+            (Slot::User, combination.user),
+            (Slot::Group, combination.group),
+        ] {
+            if let Some(text) = text {
+                extras.push(slot, text.clone());
+            }
+        }
+        let pools = [
+            (Slot::NatPool, &statement.nat),
+            (Slot::RdrPool, &statement.rdr),
+        ];
+        for (slot, pool) in pools {
+            for word in pool.iter().flat_map(|pool| &pool.words) {
+                extras.push(slot, word.clone());
+            }
+        }
+        for word in statement.route.iter().flat_map(|(_, pool)| &pool.words) {
+            extras.push(Slot::RoutePool, word.clone());
+        }
+        if let Some(af_to) = &statement.af_to {
+            extras.push(Slot::AfTo, self.af_to(af_to)?);
+        }
+        Ok(extras)
+    }
+
+    fn af_to(&mut self, af_to: &AfTo) -> Expand<String> {
+        let mut text = format!("af-to {}", af_to.family);
+        for (word, pool) in [("from", Some(&af_to.from)), ("to", af_to.to.as_ref())] {
+            let Some(statement) = pool else { continue };
+            let candidates = self.candidates(statement)?;
+            let family = Some(af_to.family);
+            let pool = self.pool(statement, &candidates, Purpose::Nat, family, None)?;
+            text = format!("{text} {word} {}", print_pool(&pool));
+        }
+        Ok(text)
     }
 
     /// Adds a rule to its ruleset, with its labels and tags.
-    fn push(&mut self, mut rule: Rule, statement: &RuleStatement) -> Expand<()> {
+    fn push(&mut self, mut rule: Rule, statement: &RuleStatement, extras: &Extras) -> Expand<()> {
         let ruleset = &self.ruleset;
         let total =
             ruleset.filter.len() + ruleset.nat.len() + ruleset.rdr.len() + ruleset.binat.len();
@@ -328,6 +419,21 @@ impl Expander<'_> {
         }
         let number = ruleset.filter.len();
         self.names_part(&mut rule, statement, number)?;
+        if let Some(print) = self.print {
+            let if_bound = self.ruleset.options.state_policy == StatePolicy::IfBound;
+            if if_bound && rule.state != StateMode::None {
+                rule.state_options
+                    .policy
+                    .get_or_insert(StatePolicy::IfBound);
+            }
+            let line = with_extras(&rule, extras, print) + &self.anchor_body(statement);
+            match rule.action {
+                Action::Pass | Action::Block(_) | Action::Match => self.lines.filter.push(line),
+                Action::Nat | Action::NoNat => self.lines.nat.push(line),
+                Action::Rdr | Action::NoRdr => self.lines.rdr.push(line),
+                Action::Binat | Action::NoBinat => self.lines.binat.push(line),
+            }
+        }
         let list = match rule.action {
             Action::Pass | Action::Block(_) | Action::Match => &mut self.ruleset.filter,
             Action::Nat | Action::NoNat => &mut self.ruleset.nat,
@@ -411,42 +517,49 @@ fn or_none<T>(items: impl Iterator<Item = T>) -> Vec<Option<T>> {
 }
 
 /// All combinations, outermost first: interface, protocol, ICMP type, source, source port,
-/// destination, destination port.
+/// system, destination, destination port, user, group.
 fn combinations(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
     lists.interfaces.iter().flat_map(move |interface| {
         lists.protocols.iter().flat_map(move |protocol| {
             lists.icmp.iter().flat_map(move |icmp| {
-                sides(lists).map(
-                    move |(source, source_port, destination, destination_port)| Combination {
-                        interface: interface.as_ref(),
-                        protocol: *protocol,
-                        icmp: *icmp,
-                        source,
-                        source_port,
-                        destination,
-                        destination_port,
-                    },
-                )
+                sides(lists).map(move |sides| Combination {
+                    interface: interface.as_ref(),
+                    protocol: *protocol,
+                    icmp: *icmp,
+                    ..sides
+                })
             })
         })
     })
 }
 
-type Sides<'a> = (
-    &'a Resolved,
-    Option<PortMatch>,
-    &'a Resolved,
-    Option<PortMatch>,
-);
-
-fn sides(lists: &Lists) -> impl Iterator<Item = Sides<'_>> {
+/// The combinations of what comes after the ICMP type.
+fn sides(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
     lists.sources.iter().flat_map(move |source| {
         lists.source_ports.iter().flat_map(move |source_port| {
-            lists.destinations.iter().flat_map(move |destination| {
-                lists
-                    .destination_ports
-                    .iter()
-                    .map(move |port| (source, *source_port, destination, *port))
+            lists.systems.iter().flat_map(move |system| {
+                destinations(lists).map(move |destination| Combination {
+                    source,
+                    source_port: *source_port,
+                    system: system.as_ref(),
+                    ..destination
+                })
+            })
+        })
+    })
+}
+
+fn destinations(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
+    lists.destinations.iter().flat_map(move |destination| {
+        lists.destination_ports.iter().flat_map(move |port| {
+            lists.users.iter().flat_map(move |user| {
+                lists.groups.iter().map(move |group| Combination {
+                    destination,
+                    destination_port: *port,
+                    user: user.as_ref(),
+                    group: group.as_ref(),
+                    ..Combination::ANY
+                })
             })
         })
     })

@@ -49,6 +49,7 @@ impl Expander<'_> {
                 format!("set optimization {name}")
             }
             SetStatement::NoLoginterface => "set loginterface none".to_owned(),
+            SetStatement::Printed(echo) => echo.clone(),
             SetStatement::RequireOrder(_) => return,
         };
         self.echo.push(echo);

@@ -64,7 +64,9 @@ impl Parser<'_> {
             "limit" => self.list("a limit", &mut Self::set_limit),
             "timeout" => self.list("a timeout", &mut Self::set_timeout),
             other if UNSUPPORTED.contains(&other) => {
-                Err(self.unsupported(&format!("set {other}"), option.span))
+                let echo = self.beyond_set(other, option.span)?;
+                self.push_set(SetStatement::Printed(echo));
+                Ok(())
             }
             other => {
                 let hint = did_you_mean(other, OPTIONS.iter().chain(UNSUPPORTED).copied());
@@ -150,7 +152,14 @@ impl Parser<'_> {
     fn set_loginterface(&mut self, span: Span) -> Parse<()> {
         let name = self.string("an interface name")?;
         if name.node != "none" {
-            return Err(self.unsupported("set loginterface", span));
+            if !self.printing {
+                return Err(self.unsupported("set loginterface", span));
+            }
+            self.push_set(SetStatement::Printed(format!(
+                "set loginterface {}",
+                name.node
+            )));
+            return Ok(());
         }
         self.push_set(SetStatement::NoLoginterface);
         Ok(())

@@ -14,15 +14,7 @@ impl Parser<'_> {
     /// `addresses [port …] [options]`.
     pub(super) fn redirection(&mut self, start: Span) -> Parse<PoolStatement> {
         let hosts = self.hosts()?;
-        let mut pool = PoolStatement {
-            span: start,
-            targets: Vec::new(),
-            kind: None,
-            random_key: false,
-            sticky: false,
-            static_port: None,
-            ports: None,
-        };
+        let mut pool = PoolStatement::new(start);
         for host in hosts {
             self.check_target(&host)?;
             pool.targets.push(Target {
@@ -83,12 +75,10 @@ impl Parser<'_> {
                     self.next();
                     pool.static_port = Some(token.span);
                 }
-                other @ ("least-states"
+                "least-states"
                 | "map-e-portset"
                 | "endpoint-independent"
-                | "prefer-ipv6-nexthop") => {
-                    return Err(self.unsupported(other, token.span));
-                }
+                | "prefer-ipv6-nexthop" => self.beyond_pool_option(pool)?,
                 _ => return Ok(()),
             }
         }
@@ -143,15 +133,7 @@ impl Parser<'_> {
         kind: RouteKind,
         start: Span,
     ) -> Parse<(RouteKind, PoolStatement)> {
-        let mut pool = PoolStatement {
-            span: start,
-            targets: Vec::new(),
-            kind: None,
-            random_key: false,
-            sticky: false,
-            static_port: None,
-            ports: None,
-        };
+        let mut pool = PoolStatement::new(start);
         self.list("an interface or an address", &mut |parser| {
             let target = parser.route_target()?;
             pool.targets.push(target);

@@ -1,6 +1,6 @@
 //! `keep state (…)`.
 
-use pf_engine::rule::{StateMode, StatePolicy};
+use pf_engine::rule::{StateMode, StatePolicy, Timeout};
 
 use super::{Parse, Parser};
 use crate::ast::{RuleStatement, State};
@@ -28,6 +28,7 @@ impl Parser<'_> {
         let mode = match keyword.text.as_ref() {
             "keep" => StateMode::Keep,
             "modulate" => StateMode::Modulate,
+            "synproxy" => StateMode::Synproxy,
             _ => StateMode::None,
         };
         self.expect_word("state")?;
@@ -38,10 +39,13 @@ impl Parser<'_> {
         let mut state = State {
             mode,
             options: pf_engine::rule::StateOptions::default(),
+            extras: crate::extras::Extras::NONE,
+            rate_seconds: None,
             span: keyword.span,
         };
         if mode != StateMode::None && self.eat_symbol("(") {
             self.state_options(&mut state)?;
+            track_as_long_as_measured(&mut state);
         }
         rule.state = Some(state);
         Ok(())
@@ -81,9 +85,7 @@ impl Parser<'_> {
             }
             "if-bound" => self.state_policy(state, StatePolicy::IfBound),
             "floating" => self.state_policy(state, StatePolicy::Floating),
-            other if UNSUPPORTED.contains(&other) => {
-                return Err(self.unsupported(other, token.span));
-            }
+            other if UNSUPPORTED.contains(&other) => self.beyond_state_option(state, &token)?,
             _ => {
                 let (timeout, value) = self.timeout()?;
                 let known = state.options.timeouts.iter().any(|(t, _)| *t == timeout);
@@ -101,5 +103,19 @@ impl Parser<'_> {
     fn state_policy(&mut self, state: &mut State, policy: StatePolicy) -> bool {
         self.next();
         state.options.policy.replace(policy).is_some()
+    }
+}
+
+/// A source is remembered at least as long as its rate is measured.
+fn track_as_long_as_measured(state: &mut State) {
+    let Some(seconds) = state.rate_seconds else {
+        return;
+    };
+    let timeouts = &mut state.options.timeouts;
+    if !timeouts
+        .iter()
+        .any(|(timeout, _)| *timeout == Timeout::SrcTrack)
+    {
+        timeouts.push((Timeout::SrcTrack, seconds));
     }
 }

@@ -4,18 +4,19 @@ use pf_engine::addr::Protocol;
 use pf_engine::rule::{Address, DynamicAddress, DynamicPart, Endpoint, PortMatch, Rule};
 
 use super::{name, table_name};
+use crate::extras::{Extras, Slot};
 use crate::names::services;
 
 /// `all`, or `from … to …`.
-pub(super) fn from_to(rule: &Rule, names: bool) -> String {
-    if rule.source == Endpoint::ANY && rule.destination == Endpoint::ANY {
+pub(super) fn from_to(rule: &Rule, extras: &Extras, names: bool) -> String {
+    let system = extras.words(Slot::Os);
+    if rule.source == Endpoint::ANY && rule.destination == Endpoint::ANY && system.is_empty() {
         return "all".to_owned();
     }
-    format!(
-        "from {} to {}",
-        endpoint(&rule.source, rule.protocol, names),
-        endpoint(&rule.destination, rule.protocol, names)
-    )
+    let mut source = vec![endpoint(&rule.source, rule.protocol, names)];
+    source.extend_from_slice(system);
+    let destination = endpoint(&rule.destination, rule.protocol, names);
+    format!("from {} to {destination}", source.join(" "))
 }
 
 fn endpoint(endpoint: &Endpoint, protocol: Option<Protocol>, names: bool) -> String {

@@ -6,6 +6,7 @@ use pf_engine::rule::{
 
 use super::address::address;
 use super::name;
+use crate::extras::{Extras, Slot};
 
 /// `route-to …`.
 pub(super) fn route(route: &Route) -> String {
@@ -20,9 +21,12 @@ pub(super) fn route(route: &Route) -> String {
 }
 
 /// `-> …` of the old grammar, `nat-to …` and `rdr-to …` of the new one.
-pub(super) fn translations(rule: &Rule, words: &mut Vec<String>) {
+pub(super) fn translations(rule: &Rule, extras: &Extras, words: &mut Vec<String>) {
     let old = !matches!(rule.action, Action::Pass | Action::Block(_) | Action::Match);
-    for (pool, keyword) in [(&rule.nat, "nat-to"), (&rule.rdr, "rdr-to")] {
+    for (pool, keyword, slot) in [
+        (&rule.nat, "nat-to", Slot::NatPool),
+        (&rule.rdr, "rdr-to", Slot::RdrPool),
+    ] {
         let Some(pool) = pool else { continue };
         words.push(if old { "->" } else { keyword }.to_owned());
         words.push(targets(pool));
@@ -30,7 +34,15 @@ pub(super) fn translations(rule: &Rule, words: &mut Vec<String>) {
             words.push(format!("port {}", port(ports, rule)));
         }
         options(pool, words);
+        words.extend_from_slice(extras.words(slot));
     }
+}
+
+/// A pool without ports: of `af-to`.
+pub(crate) fn plain(pool: &Pool) -> String {
+    let mut words = vec![targets(pool)];
+    options(pool, &mut words);
+    words.join(" ")
 }
 
 fn targets(pool: &Pool) -> String {
