@@ -30,7 +30,7 @@ use crate::source::SourceNodes;
 use crate::state::{State, StateTable};
 use crate::table::Tables;
 use crate::time::Instant;
-use crate::view::{InstalledRule, StateView, Status, TableView};
+use crate::view::{AddressCounters, InstalledRule, StateView, Status, TableView};
 
 /// What distinguishes one engine from another.
 #[derive(Clone, Copy, Debug)]
@@ -340,6 +340,25 @@ impl Engine {
     pub fn table(&self, name: &str) -> Option<TableView<'_>> {
         let table = self.tables.get(self.tables.find(name)?)?;
         Some(table.view())
+    }
+
+    /// Whether there is a table of this name; cheaper than [`Engine::table`], which copies its
+    /// addresses.
+    #[must_use]
+    pub fn has_table(&self, name: &str) -> bool {
+        self.tables.find(name).is_some()
+    }
+
+    /// Counters of the addresses of a table that has `counters`, in order; those that no packet
+    /// has met since they were added are left out.
+    pub fn table_address_counters(
+        &self,
+        name: &str,
+    ) -> impl Iterator<Item = (Prefix, AddressCounters)> {
+        let table = self.tables.find(name).and_then(|id| self.tables.get(id));
+        table
+            .into_iter()
+            .flat_map(crate::table::Table::address_counters)
     }
 
     /// `pfctl -t name -T add`. Creates the table (persistent) when there is none, as pfctl does.

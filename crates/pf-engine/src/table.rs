@@ -10,7 +10,7 @@ use crate::rule::Direction;
 use crate::ruleset::{TableDefinition, TableEntry};
 use crate::slab::Slab;
 use crate::time::Instant;
-use crate::view::TableView;
+use crate::view::{AddressCounters, TableView};
 
 /// Number of a table; its name keeps it as long as the table exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,6 +122,8 @@ pub(crate) struct Table {
     entries: PrefixMap,
     /// The prefixes in order, for pools; made when first asked for, dropped on every change.
     ordered: Option<Vec<Prefix>>,
+    /// With `counters`: of the addresses that packets have met.
+    counted: BTreeMap<Prefix, AddressCounters>,
     pub(crate) references: u32,
     cleared: Instant,
     matches: u64,
@@ -140,6 +142,7 @@ impl Table {
             counters: false,
             entries: PrefixMap::default(),
             ordered: None,
+            counted: BTreeMap::new(),
             references: 0,
             cleared: now,
             matches: 0,
@@ -172,23 +175,22 @@ impl Table {
         self.constant = definition.constant;
         self.counters = definition.counters;
         if definition.has_contents {
-            self.flush();
-            self.add(&definition.entries);
+            self.replace(&definition.entries);
         }
     }
 
     /// Whether the longest prefix around `address` is in the table and not negated.
     pub(crate) fn holds(&self, address: IpAddr) -> bool {
         self.entries
-            .longest(address)
-            .is_some_and(|negated| !negated)
+            .covering(Prefix::host(address))
+            .is_some_and(|found| !found.negated)
     }
 
     /// `pfctl -T test`: a network is in the table if a prefix at least as short holds it all.
     pub(crate) fn holds_prefix(&self, prefix: Prefix) -> bool {
         self.entries
             .covering(prefix)
-            .is_some_and(|negated| !negated)
+            .is_some_and(|found| !found.negated)
     }
 
     pub(crate) fn add(&mut self, entries: &[TableEntry]) -> usize {
@@ -201,14 +203,17 @@ impl Table {
 
     pub(crate) fn delete(&mut self, entries: &[TableEntry]) -> usize {
         self.ordered = None;
-        entries
-            .iter()
-            .filter(|entry| self.entries.remove(entry.prefix))
-            .count()
+        let mut deleted = 0;
+        for entry in entries {
+            self.counted.remove(&entry.prefix.masked());
+            deleted += usize::from(self.entries.remove(entry.prefix));
+        }
+        deleted
     }
 
     pub(crate) fn flush(&mut self) -> usize {
         self.ordered = None;
+        self.counted.clear();
         std::mem::take(&mut self.entries).len()
     }
 
@@ -229,6 +234,9 @@ impl Table {
         outcome.deleted = self.entries.len() - kept;
         self.entries = fresh;
         self.ordered = None;
+        let entries = &self.entries;
+        self.counted
+            .retain(|prefix, _| entries.exact(*prefix).is_some());
         outcome
     }
 
@@ -267,13 +275,30 @@ impl Table {
     /// Counts a packet of a rule that names this table. When the table no longer says what made
     /// the rule match, it is an `XPass`.
     pub(crate) fn count(&mut self, used: TableUse) {
-        let still = self.holds(used.address) != used.negated;
+        let found = self.entries.covering(Prefix::host(used.address));
+        let still = found.is_some_and(|found| !found.negated) != used.negated;
         let traffic = match (still, used.passed) {
             (false, _) => &mut self.xpassed,
             (true, true) => &mut self.passed,
             (true, false) => &mut self.blocked,
         };
         traffic.count(used.direction, used.bytes);
+        if let Some(entry) = found.filter(|_| self.counters && still) {
+            let counters = self.counted.entry(entry.prefix).or_default();
+            let traffic = if used.passed {
+                &mut counters.passed
+            } else {
+                &mut counters.blocked
+            };
+            traffic.count(used.direction, used.bytes);
+        }
+    }
+
+    /// Counters of the addresses that packets have met, in order.
+    pub(crate) fn address_counters(&self) -> impl Iterator<Item = (Prefix, AddressCounters)> {
+        self.counted
+            .iter()
+            .map(|(prefix, counters)| (*prefix, *counters))
     }
 
     pub(crate) fn view(&self) -> TableView<'_> {
@@ -366,25 +391,27 @@ impl PrefixMap {
         }
     }
 
-    /// Negation of the longest prefix that holds `address`.
-    fn longest(&self, address: IpAddr) -> Option<bool> {
-        self.covering(Prefix::host(address))
-    }
-
-    /// Negation of the longest prefix that holds all of `prefix`.
-    fn covering(&self, prefix: Prefix) -> Option<bool> {
+    /// The longest prefix that holds all of `prefix`.
+    fn covering(&self, prefix: Prefix) -> Option<TableEntry> {
         let limit = prefix.prefix_len();
+        let fits = |len: u8| len <= limit;
         match prefix.address() {
             IpAddr::V4(a) => self
                 .v4
                 .iter()
-                .filter(|(len, _)| *len <= limit)
-                .find_map(|(len, map)| map.get(&(a.to_bits() & mask_v4(*len))).copied()),
+                .filter(|(len, _)| fits(*len))
+                .find_map(|(len, map)| {
+                    let bits = a.to_bits() & mask_v4(*len);
+                    entry(IpAddr::V4(bits.into()), *len, *map.get(&bits)?)
+                }),
             IpAddr::V6(a) => self
                 .v6
                 .iter()
-                .filter(|(len, _)| *len <= limit)
-                .find_map(|(len, map)| map.get(&(a.to_bits() & mask_v6(*len))).copied()),
+                .filter(|(len, _)| fits(*len))
+                .find_map(|(len, map)| {
+                    let bits = a.to_bits() & mask_v6(*len);
+                    entry(IpAddr::V6(bits.into()), *len, *map.get(&bits)?)
+                }),
         }
     }
 

@@ -122,6 +122,15 @@ pub struct Status {
     pub reasons: [u64; DropReason::ALL.len()],
 }
 
+/// What packets did with one address of a table that has `counters`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressCounters {
+    /// Packets that were passed, by direction.
+    pub passed: Traffic,
+    /// Packets that were blocked, by direction.
+    pub blocked: Traffic,
+}
+
 /// A table in force.
 #[derive(Clone, Debug)]
 #[expect(

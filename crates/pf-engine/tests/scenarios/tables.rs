@@ -149,3 +149,33 @@ fn a_table_that_no_one_declared_is_empty() {
         .packet(In, "em0", from("10.0.0.1"))
         .drops(DropReason::Match);
 }
+
+#[test]
+fn a_table_with_counters_counts_for_each_address() {
+    let mut ruleset = ruleset();
+    ruleset.tables.get_mut("bad").unwrap().counters = true;
+    let mut lab = Lab::router(ruleset.clone());
+    for _ in 0..2 {
+        let _ = lab
+            .packet(In, "em0", from("10.1.0.1"))
+            .drops(DropReason::Match);
+    }
+    let _ = lab.packet(In, "em0", from("10.0.0.1")).passes();
+    let counted = |lab: &Lab| -> Vec<String> {
+        let all = lab.engine.table_address_counters("bad");
+        all.map(|(prefix, c)| format!("{prefix} {}/{}", c.blocked.packets_in, c.blocked.bytes_in))
+            .collect()
+    };
+    assert_eq!(counted(&lab), ["10.0.0.0/8 2/60"]);
+    lab.load(ruleset);
+    assert_eq!(
+        counted(&lab),
+        ["10.0.0.0/8 2/60"],
+        "a reload keeps what stays"
+    );
+    lab.engine
+        .table_delete("bad", &entries(&["10.0.0.0/8"]))
+        .unwrap();
+    assert_eq!(counted(&lab), [""; 0]);
+    assert!(lab.engine.has_table("bad") && !lab.engine.has_table("none"));
+}
