@@ -91,6 +91,8 @@ pub(crate) enum Verb {
     Match,
     /// Only in a preview.
     Anchor,
+    /// Only in a preview.
+    Scrub,
     Nat {
         no: bool,
     },
@@ -165,6 +167,8 @@ pub(crate) struct RuleStatement {
     pub(crate) extras: Extras,
     /// What stands in the braces of an anchor.
     pub(crate) body: Option<Vec<Statement>>,
+    /// Options of `scrub`, in a preview.
+    pub(crate) scrub: Scrub,
 }
 
 impl RuleStatement {
@@ -201,6 +205,7 @@ impl RuleStatement {
             groups: Vec::new(),
             extras: Extras::NONE,
             body: None,
+            scrub: Scrub::NONE,
         }
     }
 }
@@ -284,6 +289,34 @@ impl PoolStatement {
             words: Vec::new(),
         }
     }
+}
+
+/// Options of `scrub` rules and of `scrub (…)`.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one keyword of pf.conf(5)"
+)]
+pub(crate) struct Scrub {
+    pub(crate) no_df: bool,
+    pub(crate) random_id: bool,
+    pub(crate) min_ttl: Option<u32>,
+    pub(crate) max_mss: Option<u32>,
+    pub(crate) set_tos: Option<u8>,
+    pub(crate) reassemble_tcp: bool,
+    pub(crate) no_reassemble: bool,
+}
+
+impl Scrub {
+    pub(crate) const NONE: Self = Self {
+        no_df: false,
+        random_id: false,
+        min_ttl: None,
+        max_mss: None,
+        set_tos: None,
+        reassemble_tcp: false,
+        no_reassemble: false,
+    };
 }
 
 /// `af-to family from … [to …]`.

@@ -39,6 +39,7 @@ pub(crate) struct Expanded {
 /// Printed rules, in the order of `pfctl -nv`.
 #[derive(Default)]
 pub(crate) struct Lines {
+    pub(crate) scrub: Vec<String>,
     pub(crate) nat: Vec<String>,
     pub(crate) rdr: Vec<String>,
     pub(crate) binat: Vec<String>,

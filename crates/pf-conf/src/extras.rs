@@ -16,6 +16,8 @@ pub(crate) enum Slot {
     Set,
     Packets,
     Probability,
+    Scrub,
+    ScrubEnd,
     Ridentifier,
     Queue,
     Rtable,

@@ -118,7 +118,7 @@ pub fn preview(
         return Err(Diagnostics::new(errors, parsed.sources));
     }
     let lines = expanded.lines;
-    let rules = [lines.nat, lines.rdr, lines.binat, lines.filter];
+    let rules = [lines.scrub, lines.nat, lines.rdr, lines.binat, lines.filter];
     Ok(expanded
         .echo
         .into_iter()

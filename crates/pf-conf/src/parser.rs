@@ -8,6 +8,7 @@ mod options;
 mod pool;
 mod port;
 mod rule;
+mod scrub;
 mod state;
 mod table;
 
@@ -171,7 +172,10 @@ impl<'a> Parser<'a> {
                 return included;
             }
             "antispoof" => self.antispoof()?,
-            "anchor" if self.printing => self.anchor()?,
+            "anchor" | "nat-anchor" | "rdr-anchor" | "binat-anchor" if self.printing => {
+                self.anchor()?;
+            }
+            "scrub" if self.printing => self.scrub_rule()?,
             "pass" | "block" | "match" | "nat" | "rdr" | "binat" | "no" => self.rule()?,
             _ => return Err(self.unknown_statement(&first)),
         }

@@ -268,9 +268,11 @@ fn tail(rule: &Rule, extras: &Extras, words: &mut Vec<String>) {
     if rule.fragment {
         words.push("fragment".to_owned());
     }
+    words.extend_from_slice(extras.words(Slot::Scrub));
     if rule.allow_options {
         words.push("allow-opts".to_owned());
     }
+    words.extend_from_slice(extras.words(Slot::ScrubEnd));
     for label in &rule.labels {
         words.push(format!("label {}", quoted(label)));
     }

@@ -18,13 +18,14 @@ impl Expander<'_> {
         }
         self.ruleset.filter = outer_rules;
         let Lines {
+            scrub,
             nat,
             rdr,
             binat,
             filter,
         } = std::mem::replace(&mut self.lines, outer_lines);
         let mut text = String::from(" {\n");
-        for line in nat.iter().chain(&rdr).chain(&binat).chain(&filter) {
+        for line in [scrub, nat, rdr, binat, filter].iter().flatten() {
             text = text + "  " + &line.replace('\n', "\n  ") + "\n";
         }
         text + "}"

@@ -200,7 +200,7 @@ impl Expander<'_> {
     const fn action(&self, verb: Verb) -> Action {
         match verb {
             Verb::Pass => Action::Pass,
-            Verb::Match | Verb::Anchor => Action::Match,
+            Verb::Match | Verb::Anchor | Verb::Scrub => Action::Match,
             Verb::Block(Some(reply)) => Action::Block(reply),
             Verb::Block(None) if self.block_returns => Action::Block(BlockReply::Return),
             Verb::Block(None) => Action::Block(BlockReply::Drop),
@@ -390,6 +390,7 @@ impl Expander<'_> {
         for word in statement.route.iter().flat_map(|(_, pool)| &pool.words) {
             extras.push(Slot::RoutePool, word.clone());
         }
+        scrub_words(statement, &mut extras);
         if let Some(af_to) = &statement.af_to {
             extras.push(Slot::AfTo, self.af_to(af_to)?);
         }
@@ -428,6 +429,7 @@ impl Expander<'_> {
             }
             let line = with_extras(&rule, extras, print) + &self.anchor_body(statement);
             match rule.action {
+                Action::Match if statement.verb == Verb::Scrub => self.lines.scrub.push(line),
                 Action::Pass | Action::Block(_) | Action::Match => self.lines.filter.push(line),
                 Action::Nat | Action::NoNat => self.lines.nat.push(line),
                 Action::Rdr | Action::NoRdr => self.lines.rdr.push(line),
@@ -509,6 +511,38 @@ fn state_options(mode: StateMode, mut options: StateOptions) -> StateOptions {
     }
     options.timeouts.sort_by_key(|(timeout, _)| *timeout);
     options
+}
+
+/// Options of a `scrub` rule, or of `scrub (…)`.
+fn scrub_words(statement: &RuleStatement, extras: &mut Extras) {
+    let scrub = &statement.scrub;
+    let numbers = [
+        scrub.min_ttl.map(|ttl| format!("min-ttl {ttl}")),
+        scrub.max_mss.map(|mss| format!("max-mss {mss}")),
+        scrub.set_tos.map(|tos| format!("set-tos 0x{tos:02x}")),
+    ];
+    let mut words: Vec<String> = [(scrub.no_df, "no-df"), (scrub.random_id, "random-id")]
+        .into_iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, word)| word.to_owned())
+        .chain(numbers.into_iter().flatten())
+        .collect();
+    let tcp = scrub.reassemble_tcp.then(|| "reassemble tcp".to_owned());
+    if statement.verb == Verb::Scrub {
+        let no = if scrub.no_reassemble { "no " } else { "" };
+        let fragment = format!("fragment {no}reassemble");
+        for word in words {
+            extras.push(Slot::Scrub, word);
+        }
+        for word in tcp.into_iter().chain([fragment]) {
+            extras.push(Slot::ScrubEnd, word);
+        }
+        return;
+    }
+    words.extend(tcp);
+    if !words.is_empty() {
+        extras.push(Slot::Scrub, format!("scrub ({})", words.join(" ")));
+    }
 }
 
 fn or_none<T>(items: impl Iterator<Item = T>) -> Vec<Option<T>> {

@@ -13,20 +13,26 @@ use crate::source::Span;
 use crate::token::{Kind, Token};
 
 impl Parser<'_> {
-    /// `anchor [name] … [{ … }]`.
+    /// `anchor [name] … [{ … }]`, `nat-anchor name …` and its kin.
     pub(super) fn anchor(&mut self) -> Parse<()> {
         let keyword = self.next();
-        let mut rule = RuleStatement::new(Verb::Anchor, keyword.span);
-        let mut text = "anchor".to_owned();
+        let verb = match keyword.text.as_ref() {
+            "nat-anchor" => Verb::Nat { no: true },
+            "rdr-anchor" => Verb::Rdr { no: true },
+            "binat-anchor" => Verb::Binat { no: true },
+            _ => Verb::Anchor,
+        };
+        let mut rule = RuleStatement::new(verb, keyword.span);
+        let mut text = keyword.text.into_owned();
         let token = self.peek();
         let word = token.kind == Kind::Word && !keywords::is_reserved(&token.text);
-        if (word && !token.text.starts_with("inet")) || token.kind == Kind::Quoted {
+        if word || token.kind == Kind::Quoted {
             let name = self.next();
-            text = format!("anchor {}", print::quoted(&name.text));
+            text = format!("{text} {}", print::quoted(&name.text));
         }
         rule.extras.push(Slot::Action, text);
         self.filter(&mut rule)?;
-        if self.at_symbol("{") {
+        if verb == Verb::Anchor && self.at_symbol("{") {
             rule.body = Some(self.anchor_body()?);
         }
         self.statements.push(Statement::Rule(Box::new(rule)));
@@ -91,6 +97,7 @@ impl Parser<'_> {
             "dnpipe" | "dnqueue" => self.pipe(rule),
             "af-to" => self.af_to(rule),
             "dup-to" => self.dup_to(rule),
+            "scrub" => self.scrub_options(rule),
             "once" => {
                 self.next();
                 rule.extras.push(Slot::Once, "once".to_owned());

@@ -267,25 +267,28 @@ impl Parser<'_> {
     fn tos(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         let keyword = self.next();
         self.once(rule.tos.is_some(), &keyword)?;
+        rule.tos = Some(self.tos_value()?);
+        Ok(())
+    }
+
+    /// A number or a name of a TOS value.
+    pub(super) fn tos_value(&mut self) -> Parse<u8> {
         if self.peek().kind == Kind::Number {
             let number = self.number("a TOS value")?;
-            rule.tos = Some(self.icmp_number(number.node, number.span, "illegal tos value")?);
-            return Ok(());
+            return self.icmp_number(number.node, number.span, "illegal tos value");
         }
         let name = self.string("a TOS value")?;
-        let hex = name.node.strip_prefix("0x");
-        let value = if let Some(hex) = hex {
+        let value = if let Some(hex) = name.node.strip_prefix("0x") {
             u8::from_str_radix(hex, 16).ok()
         } else {
             let known = TOS_NAMES.iter().find(|(known, _)| *known == name.node);
             known.map(|(_, value)| *value)
         };
-        rule.tos = Some(value.ok_or_else(|| {
+        value.ok_or_else(|| {
             let message = format!("illegal tos value {}", name.node);
             let known = TOS_NAMES.iter().map(|(known, _)| *known);
             self.unknown_name(name.span, message, &name.node, known)
-        })?);
-        Ok(())
+        })
     }
 
     pub(super) fn label(&mut self, rule: &mut RuleStatement) -> Parse<()> {
@@ -321,7 +324,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn tag_name(&mut self) -> Parse<Spanned<String>> {
+    pub(super) fn tag_name(&mut self) -> Parse<Spanned<String>> {
         let name = self.string("a tag")?;
         if name.node.len() > MAX_TAG_BYTES {
             let message = format!("tag too long, max {MAX_TAG_BYTES} chars");

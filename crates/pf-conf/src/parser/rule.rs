@@ -13,6 +13,9 @@ use crate::token::Kind;
 impl Parser<'_> {
     pub(super) fn rule(&mut self) -> Parse<()> {
         let first = self.peek().span;
+        if self.printing && self.at_word("no") && self.lexer.peek_at(1).is_word("scrub") {
+            return self.scrub_rule();
+        }
         let verb = self.verb()?;
         let mut rule = RuleStatement::new(verb, first);
         if verb.is_translation() {
@@ -154,9 +157,12 @@ impl Parser<'_> {
             let name = match rule.verb {
                 Verb::Rdr { .. } => "rdr",
                 Verb::Binat { .. } => "binat",
-                Verb::Nat { .. } | Verb::Pass | Verb::Match | Verb::Anchor | Verb::Block(_) => {
-                    "nat"
-                }
+                Verb::Pass
+                | Verb::Block(_)
+                | Verb::Match
+                | Verb::Anchor
+                | Verb::Scrub
+                | Verb::Nat { .. } => "nat",
             };
             if self.peek().ends_line() {
                 let message = format!("{name} rule requires redirection address '-> ...'");
@@ -169,19 +175,36 @@ impl Parser<'_> {
         match rule.verb {
             Verb::Rdr { .. } => rule.rdr = Some(pool),
             Verb::Binat { .. } => rule.binat = Some(pool),
-            Verb::Nat { .. } | Verb::Pass | Verb::Match | Verb::Anchor | Verb::Block(_) => {
-                rule.nat = Some(pool);
-            }
+            Verb::Pass
+            | Verb::Block(_)
+            | Verb::Match
+            | Verb::Anchor
+            | Verb::Scrub
+            | Verb::Nat { .. } => rule.nat = Some(pool),
         }
         Ok(())
     }
 
-    pub(super) fn filter(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+    /// What a `scrub` rule matches.
+    pub(super) fn scrub_match(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        self.direction(rule);
+        self.log_and_quick(rule)?;
+        self.on(rule)?;
+        self.family(rule);
+        self.protocols(rule)?;
+        self.addresses(rule)
+    }
+
+    fn direction(&mut self, rule: &mut RuleStatement) {
         if self.eat_word("in") {
             rule.direction = Some(Direction::In);
         } else if self.eat_word("out") {
             rule.direction = Some(Direction::Out);
         }
+    }
+
+    pub(super) fn filter(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        self.direction(rule);
         self.log_and_quick(rule)?;
         self.on(rule)?;
         if self.at_word("route-to") || self.at_word("reply-to") {
