@@ -3,6 +3,7 @@
 
 mod anchor;
 mod antispoof;
+mod beyond;
 mod check;
 mod host;
 mod label;
