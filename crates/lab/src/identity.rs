@@ -92,6 +92,14 @@ pub fn clean() -> Result<Vec<String>, CommandError> {
     removed.collect()
 }
 
+/// Removes what this process has made so far: for an end that drops nothing.
+pub fn remove_live() {
+    let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for id in &live {
+        remove_run(id);
+    }
+}
+
 /// The names of all lab namespaces on this machine.
 #[must_use]
 pub fn existing() -> Vec<String> {
@@ -170,10 +178,7 @@ fn install_signal_handler() -> anyhow::Result<()> {
 
 fn remove_on_signal(mut signals: Signals) {
     if let Some(signal) = signals.forever().next() {
-        let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for id in &live {
-            remove_run(id);
-        }
+        remove_live();
         let base = STATUS_BASE.load(Ordering::Relaxed);
         std::process::exit(if base == 0 { 0 } else { base + signal });
     }

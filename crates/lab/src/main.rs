@@ -40,6 +40,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        // The release build ends here, without dropping the lab.
+        identity::remove_live();
+    }));
     match execute(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),
