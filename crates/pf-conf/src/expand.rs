@@ -35,6 +35,7 @@ pub(crate) struct Expanded {
     pub(crate) errors: Vec<Diagnostic>,
     /// Rules as text, if printing was asked for.
     pub(crate) lines: Lines,
+    pub(crate) origins: RuleSpans,
 }
 
 /// Printed rules, in the order of `pfctl -nv`.
@@ -45,6 +46,15 @@ pub(crate) struct Lines {
     pub(crate) rdr: Vec<String>,
     pub(crate) binat: Vec<String>,
     pub(crate) filter: Vec<String>,
+}
+
+/// Where each rule was written, list by list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RuleSpans {
+    pub(crate) nat: Vec<Span>,
+    pub(crate) rdr: Vec<Span>,
+    pub(crate) binat: Vec<Span>,
+    pub(crate) filter: Vec<Span>,
 }
 
 /// Expands `statements` in their order.
@@ -61,6 +71,7 @@ pub(crate) fn expand(
         },
         echo: Vec::new(),
         errors: Vec::new(),
+        origins: RuleSpans::default(),
         block_returns: false,
         require_order: options.dialect == Dialect::OpenBsd3,
         section: Section::Options,
@@ -81,6 +92,7 @@ pub(crate) fn expand(
         echo: expander.echo,
         errors: expander.errors,
         lines: expander.lines,
+        origins: expander.origins,
     }
 }
 
@@ -97,6 +109,7 @@ struct Expander<'a> {
     ruleset: Ruleset,
     echo: Vec<String>,
     errors: Vec<Diagnostic>,
+    origins: RuleSpans,
     /// `set block-policy return`, for the rules after it.
     block_returns: bool,
     require_order: bool,

@@ -47,6 +47,8 @@ pub(crate) struct Lexer {
     pub(crate) misdefined: BTreeSet<String>,
     /// An `include` failed.
     pub(crate) definitions_missing: bool,
+    /// All tokens that were taken, if somebody wants them.
+    pub(crate) trace: Option<Vec<Token>>,
     cursors: Vec<Cursor>,
     active: Option<Active>,
     ahead: VecDeque<Token>,
@@ -76,6 +78,7 @@ impl Lexer {
             macros,
             misdefined: BTreeSet::new(),
             definitions_missing: false,
+            trace: None,
             cursors: Vec::new(),
             active: None,
             ahead: VecDeque::new(),
@@ -123,10 +126,14 @@ impl Lexer {
 
     /// Takes the next token.
     pub(crate) fn next(&mut self) -> Token {
-        match self.ahead.pop_front() {
+        let token = match self.ahead.pop_front() {
             Some(token) => token,
             None => self.read_token(),
+        };
+        if let Some(trace) = &mut self.trace {
+            trace.push(token.clone());
         }
+        token
     }
 
     fn read_token(&mut self) -> Token {
@@ -225,6 +232,7 @@ impl Lexer {
             name,
             value: Arc::clone(&found.value),
             defined: found.defined,
+            at: span,
         });
         self.active = Some(Active {
             text: found.value,

@@ -11,9 +11,11 @@ mod ast;
 mod diagnostic;
 mod expand;
 mod extras;
+mod format;
 mod lexer;
 mod limits;
 mod names;
+mod origin;
 mod parser;
 mod print;
 mod source;
@@ -25,6 +27,8 @@ use pf_engine::env::Interface;
 use pf_engine::ruleset::{Dialect, Ruleset};
 
 pub use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+pub use crate::format::{FormatError, format};
+pub use crate::origin::Origins;
 pub use crate::print::{PrintOptions, print_rule};
 pub use crate::source::Place;
 
@@ -71,6 +75,8 @@ pub struct Loaded {
     pub ruleset: Ruleset,
     /// What `pfctl -nv` echoes while it reads (macros, `set`, tables), one line each.
     pub echo: Vec<String>,
+    /// Where each rule was written.
+    pub origins: Origins,
 }
 
 /// Reads `main` (named `name` in messages; `stdin` for `-`).
@@ -93,6 +99,7 @@ pub fn load(
     Ok(Loaded {
         ruleset: expanded.ruleset,
         echo: expanded.echo,
+        origins: Origins::new(expanded.origins, parsed.sources),
     })
 }
 

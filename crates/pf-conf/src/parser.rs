@@ -40,6 +40,8 @@ pub(crate) struct Parsed {
     pub(crate) statements: Vec<Statement>,
     pub(crate) errors: Vec<Diagnostic>,
     pub(crate) sources: Sources,
+    /// Every token that was taken, of [`parse_traced`].
+    pub(crate) tokens: Vec<Token>,
 }
 
 /// Reads `main` and what it includes.
@@ -49,6 +51,26 @@ pub(crate) fn parse(
     files: &mut dyn SourceReader,
     defines: &[(String, String)],
     printing: bool,
+) -> Parsed {
+    read(name, main, files, defines, (printing, None))
+}
+
+/// As [`parse`] for printing, and keeps the tokens.
+pub(crate) fn parse_traced(
+    name: &str,
+    main: &[u8],
+    files: &mut dyn SourceReader,
+    defines: &[(String, String)],
+) -> Parsed {
+    read(name, main, files, defines, (true, Some(Vec::new())))
+}
+
+fn read(
+    name: &str,
+    main: &[u8],
+    files: &mut dyn SourceReader,
+    defines: &[(String, String)],
+    (printing, trace): (bool, Option<Vec<Token>>),
 ) -> Parsed {
     let mut sources = Sources::default();
     let fits = main.len() <= MAX_FILE_BYTES;
@@ -69,6 +91,7 @@ pub(crate) fn parse(
         .collect();
     let mut parser = Parser::new(Lexer::new(sources, macros), files, defines);
     parser.printing = printing;
+    parser.lexer.trace = trace;
     parser.lexer.enter(file);
     if fits {
         parser.statements();
@@ -80,6 +103,7 @@ pub(crate) fn parse(
         statements: parser.statements,
         errors: parser.lexer.errors,
         sources: parser.lexer.sources,
+        tokens: parser.lexer.trace.unwrap_or_default(),
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Expansion {
     pub(crate) value: Arc<str>,
     /// Where the value was defined; nothing for `-D`.
     pub(crate) defined: Option<Span>,
+    /// Where it was used.
+    pub(crate) at: Span,
 }
 
 /// A place for people.
@@ -98,6 +100,11 @@ impl Sources {
 
     pub(crate) fn expansion(&self, span: Span) -> Option<&Expansion> {
         self.expansions.get(span.expansion?)
+    }
+
+    /// Every use of a macro, in the order of reading.
+    pub(crate) fn expansions(&self) -> &[Expansion] {
+        &self.expansions
     }
 
     pub(crate) fn text(&self, span: Span) -> &str {

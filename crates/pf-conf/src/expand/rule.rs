@@ -380,13 +380,17 @@ impl Expander<'_> {
                 Action::Binat | Action::NoBinat => self.lines.binat.push(line),
             }
         }
-        let list = match rule.action {
-            Action::Pass | Action::Block(_) | Action::Match => &mut self.ruleset.filter,
-            Action::Nat | Action::NoNat => &mut self.ruleset.nat,
-            Action::Rdr | Action::NoRdr => &mut self.ruleset.rdr,
-            Action::Binat | Action::NoBinat => &mut self.ruleset.binat,
+        let (rules, origins) = (&mut self.ruleset, &mut self.origins);
+        let (list, origins) = match rule.action {
+            Action::Pass | Action::Block(_) | Action::Match => {
+                (&mut rules.filter, &mut origins.filter)
+            }
+            Action::Nat | Action::NoNat => (&mut rules.nat, &mut origins.nat),
+            Action::Rdr | Action::NoRdr => (&mut rules.rdr, &mut origins.rdr),
+            Action::Binat | Action::NoBinat => (&mut rules.binat, &mut origins.binat),
         };
         list.push(rule);
+        origins.push(statement.span);
         Ok(())
     }
 
