@@ -13,7 +13,7 @@ mod set;
 mod table;
 
 use pf_engine::env::Interface;
-use pf_engine::rule::{StateMode, StatePolicy};
+use pf_engine::rule::StatePolicy;
 use pf_engine::ruleset::{Dialect, Ruleset};
 
 use crate::LoadOptions;
@@ -75,6 +75,7 @@ pub(crate) fn expand(
         block_returns: false,
         require_order: options.dialect == Dialect::OpenBsd3,
         section: Section::Options,
+        state_policy: state_policy(statements),
         seed: options.hash_seed,
         print,
         lines: Lines::default(),
@@ -86,7 +87,6 @@ pub(crate) fn expand(
             break;
         }
     }
-    expander.apply_state_policy();
     Expanded {
         ruleset: expander.ruleset,
         echo: expander.echo,
@@ -94,6 +94,21 @@ pub(crate) fn expand(
         lines: expander.lines,
         origins: expander.origins,
     }
+}
+
+fn state_policy(statements: &[Statement]) -> StatePolicy {
+    let mut policies = statements
+        .iter()
+        .rev()
+        .filter_map(|statement| match statement {
+            Statement::Set(SetStatement::StatePolicy(policy)) => Some(*policy),
+            Statement::Set(_)
+            | Statement::Macro { .. }
+            | Statement::Table(_)
+            | Statement::Antispoof(_)
+            | Statement::Rule(_) => None,
+        });
+    policies.next().unwrap_or_default()
 }
 
 /// Parts of a pf.conf in the order that `set require-order` demands.
@@ -114,6 +129,8 @@ struct Expander<'a> {
     block_returns: bool,
     require_order: bool,
     section: Section,
+    /// `set state-policy`: for every rule, wherever it stands.
+    state_policy: StatePolicy,
     /// State of the generator of `source-hash` keys.
     seed: u64,
     /// Print rules instead of keeping them.
@@ -151,20 +168,6 @@ impl Expander<'_> {
                 };
                 self.enter(section, rule.span)?;
                 self.rule(rule)
-            }
-        }
-    }
-
-    /// `set state-policy if-bound` is for every rule that does not say otherwise.
-    fn apply_state_policy(&mut self) {
-        if self.ruleset.options.state_policy == StatePolicy::Floating {
-            return;
-        }
-        for rule in &mut self.ruleset.filter {
-            if rule.state != StateMode::None {
-                rule.state_options
-                    .policy
-                    .get_or_insert(StatePolicy::IfBound);
             }
         }
     }

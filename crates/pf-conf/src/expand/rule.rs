@@ -227,7 +227,7 @@ impl Expander<'_> {
         } else {
             StateMode::Keep
         };
-        rule.state_options = state_options(rule.state, options);
+        rule.state_options = state_options(rule.state, options, self.state_policy);
         let default = implicit && rule.state != StateMode::None && !rule.fragment;
         let given = match statement.flags.as_ref().map(|flags| flags.node) {
             Some(Flags::Any) => None,
@@ -365,12 +365,6 @@ impl Expander<'_> {
         let number = ruleset.filter.len();
         self.names_part(&mut rule, statement, number)?;
         if let Some(print) = self.print {
-            let if_bound = self.ruleset.options.state_policy == StatePolicy::IfBound;
-            if if_bound && rule.state != StateMode::None {
-                rule.state_options
-                    .policy
-                    .get_or_insert(StatePolicy::IfBound);
-            }
             let line = with_extras(&rule, extras, print) + &self.anchor_body(statement);
             match rule.action {
                 Action::Match if statement.verb == Verb::Scrub => self.lines.scrub.push(line),
@@ -442,9 +436,12 @@ impl Expander<'_> {
     }
 }
 
-fn state_options(mode: StateMode, mut options: StateOptions) -> StateOptions {
+fn state_options(mode: StateMode, mut options: StateOptions, policy: StatePolicy) -> StateOptions {
     if mode == StateMode::None {
         return StateOptions::default();
+    }
+    if policy == StatePolicy::IfBound {
+        options.policy.get_or_insert(policy);
     }
     // A rule's own limit scales its timeouts as the global one does (pf.conf(5), `max`).
     let adaptive = |(timeout, _): &(Timeout, u32)| {
