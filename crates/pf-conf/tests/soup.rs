@@ -64,6 +64,12 @@ fn check(text: &[u8]) {
             ..PrintOptions::default()
         };
         let previewed = preview("soup", text, &mut files, &options, print);
+        if let Ok(lines) = &previewed {
+            let once = lines.join("\n");
+            let again = preview("previewed", once.as_bytes(), &mut files, &options, print)
+                .unwrap_or_else(|errors| panic!("{dialect:?} refuses\n{once}\n{errors}"));
+            assert_eq!(&again.join("\n"), &once);
+        }
         match load("soup", text, &mut files, &options) {
             Err(errors) => {
                 assert!(errors.count() > 0);

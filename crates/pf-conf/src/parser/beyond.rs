@@ -243,7 +243,18 @@ impl Parser<'_> {
         let shown = shown.trim_end_matches('0').trim_end_matches('.');
         rule.extras
             .push(Slot::Probability, format!("probability {shown}%"));
-        Ok(())
+        // PF prints it between `keep state` and what belongs in the parentheses behind that.
+        match rule.state.take() {
+            Some(mut state) if self.at_symbol("(") => {
+                let parsed = self.state_parentheses(&mut state);
+                rule.state = Some(state);
+                parsed
+            }
+            other => {
+                rule.state = other;
+                Ok(())
+            }
+        }
     }
 
     fn queue(&mut self, rule: &mut RuleStatement) -> Parse<()> {

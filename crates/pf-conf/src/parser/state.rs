@@ -43,11 +43,18 @@ impl Parser<'_> {
             rate_seconds: None,
             span: keyword.span,
         };
-        if mode != StateMode::None && self.eat_symbol("(") {
-            self.state_options(&mut state)?;
-            track_as_long_as_measured(&mut state);
+        if mode != StateMode::None && self.at_symbol("(") {
+            self.state_parentheses(&mut state)?;
         }
         rule.state = Some(state);
+        Ok(())
+    }
+
+    /// `(option [,] …)`.
+    pub(super) fn state_parentheses(&mut self, state: &mut State) -> Parse<()> {
+        self.expect_symbol("(")?;
+        self.state_options(state)?;
+        track_as_long_as_measured(state);
         Ok(())
     }
 
