@@ -245,5 +245,6 @@ fn interface(name: &str, address: &str, prefix_len: u8, index: u16) -> Interface
         mtu: 1500,
         addresses: addresses.collect(),
         loopback: name.starts_with("lo"),
+        mac: None,
     }
 }

@@ -23,6 +23,7 @@ fn interface(index: u32, name: &str, addresses: &[(&str, u8)]) -> Interface {
             })
             .collect(),
         loopback: false,
+        mac: None,
     }
 }
 

@@ -48,6 +48,7 @@ fn interface(index: u32, name: &str, addresses: &[(&str, u8)]) -> Interface {
             })
             .collect(),
         loopback: name.starts_with("lo"),
+        mac: None,
     }
 }
 

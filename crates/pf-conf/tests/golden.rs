@@ -58,6 +58,7 @@ fn interface(index: u32, name: &str, group: &str, addresses: &[Configured]) -> I
             })
             .collect(),
         loopback: name.starts_with("lo"),
+        mac: None,
     }
 }
 

@@ -25,6 +25,7 @@ fn interfaces() -> Vec<Interface> {
             })
             .collect(),
         loopback: false,
+        mac: None,
     }]
 }
 

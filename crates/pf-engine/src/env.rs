@@ -24,6 +24,8 @@ pub struct Interface {
     pub addresses: Vec<InterfaceAddress>,
     /// Whether it loops back (`lo`).
     pub loopback: bool,
+    /// Its Ethernet address, if it has one: tells frames for the box from those it bridges.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// One address of an interface.

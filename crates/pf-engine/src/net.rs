@@ -21,6 +21,8 @@ pub(crate) struct Net {
     by_name: Vec<Option<u32>>,
     dynamics: Vec<DynamicAddress>,
     resolved: Vec<Vec<DynamicEntry>>,
+    /// Ethernet addresses of the box.
+    macs: Vec<[u8; 6]>,
 }
 
 /// One interface.
@@ -118,7 +120,13 @@ impl Net {
             .iter()
             .map(|d| resolve_dynamic(d, env.interfaces()))
             .collect();
+        self.macs = env.interfaces().iter().filter_map(|i| i.mac).collect();
         self.fresh = true;
+    }
+
+    /// Whether `mac` is an Ethernet address of the box.
+    pub(crate) fn is_own(&self, mac: [u8; 6]) -> bool {
+        self.macs.contains(&mac)
     }
 
     pub(crate) fn interface(&self, index: IfIndex) -> Option<&NetInterface> {

@@ -48,9 +48,23 @@ pub(crate) struct State {
     pub(crate) route: Option<(RouteKind, NextHop)>,
     /// Frame addresses of the opener.
     pub(crate) ether: Option<EtherAddresses>,
+    /// How its packets cross the box, if a frame told.
+    pub(crate) way: Option<Way>,
     pub(crate) tag: Option<NameId>,
     /// Source nodes of sticky pools.
     pub(crate) sources: Vec<SourceKey>,
+}
+
+/// How a packet crosses the box.
+///
+/// A connection may cross a bridge twice: as frames that the box bridges, and, behind a router,
+/// as packets to the box itself. Both have the same addresses and ports, and each has its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// In a frame to or from an Ethernet address of the box: routed, or its own.
+    Stack,
+    /// In a frame between others.
+    Bridge,
 }
 
 /// Packets and bytes.
@@ -98,6 +112,11 @@ impl State {
     pub(crate) fn covers(&self, interface: NameId) -> bool {
         self.bound
             .is_none_or(|bound| bound == interface || self.origin == interface)
+    }
+
+    /// Whether the state is of packets that go this way; what is not known does not part them.
+    pub(crate) fn goes(&self, way: Option<Way>) -> bool {
+        self.way.is_none() || way.is_none() || self.way == way
     }
 
     /// Where a packet that goes in `direction` is routed: `route-to` for the opener's packets,
@@ -221,7 +240,8 @@ impl StateTable {
                 let Some(other) = self.get(slot) else {
                     continue;
                 };
-                if other.bound != state.bound || other.direction != state.direction {
+                let apart = other.bound != state.bound || !other.goes(state.way);
+                if apart || other.direction != state.direction {
                     continue;
                 }
                 if !is_over(other) && !other.is_closed() {

@@ -181,6 +181,7 @@ fn interfaces() -> Vec<Interface> {
             peer: None,
         }],
         loopback: false,
+        mac: None,
     }]
 }
 

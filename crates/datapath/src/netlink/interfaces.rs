@@ -65,6 +65,7 @@ impl View<'_> {
             mtu: link.mtu,
             addresses,
             loopback: link.loopback,
+            mac: link.mac.as_slice().try_into().ok(),
         }
     }
 

@@ -9,11 +9,17 @@ use crate::time::Instant;
 /// How often the sweep moves on.
 const TICK: Duration = Duration::from_secs(1);
 
+/// States that one call looks at, at most: what is left is due at once. About a millisecond, so
+/// that a large table does not hold up packets.
+const MAX_SWEEP: usize = 4096;
+
 /// Where the sweep over the state table stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sweep {
     last: Instant,
     next_slot: u32,
+    /// Slots that are due and were not looked at yet.
+    owed: usize,
 }
 
 impl Sweep {
@@ -21,6 +27,7 @@ impl Sweep {
         Self {
             last: now,
             next_slot: 0,
+            owed: 0,
         }
     }
 }
@@ -35,25 +42,29 @@ impl Engine {
 
     /// As PF's purge, looks at `1/interval` of the table for each second that has gone by.
     fn sweep_states(&mut self) {
-        let ticks = self.now.saturating_since(self.sweep.last).as_secs();
-        if ticks == 0 {
-            return;
-        }
-        self.sweep.last = self
-            .sweep
-            .last
-            .saturating_add(TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)));
         let slots = self.states.slots();
+        self.sweep.owed = self
+            .sweep
+            .owed
+            .saturating_add(self.newly_due(slots))
+            .min(slots);
+        let now = self.sweep.owed.min(MAX_SWEEP);
+        self.sweep.owed = self.sweep.owed.saturating_sub(now);
+        for _ in 0..now {
+            self.sweep_slot(slots);
+        }
+    }
+
+    /// Slots that have become due since the last call.
+    fn newly_due(&mut self, slots: usize) -> usize {
+        let ticks = self.now.saturating_since(self.sweep.last).as_secs();
+        let elapsed = TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX));
+        self.sweep.last = self.sweep.last.saturating_add(elapsed);
         let interval = usize::try_from(self.timeouts.value(Timeout::Interval))
             .unwrap_or(1)
             .max(1);
-        let share = slots.div_ceil(interval);
-        let wanted = usize::try_from(ticks)
-            .unwrap_or(usize::MAX)
-            .saturating_mul(share);
-        for _ in 0..wanted.min(slots) {
-            self.sweep_slot(slots);
-        }
+        let ticks = usize::try_from(ticks).unwrap_or(usize::MAX);
+        ticks.saturating_mul(slots.div_ceil(interval))
     }
 
     fn sweep_slot(&mut self, slots: usize) {
@@ -75,7 +86,10 @@ impl Engine {
     /// When there is something to expire.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         let sweeps = self.states.len() > 0 || self.sources.has_idle();
-        let sweep = sweeps.then(|| self.sweep.last.saturating_add(TICK));
+        let sweep = sweeps.then(|| match self.sweep.owed {
+            0 => self.sweep.last.saturating_add(TICK),
+            _ => self.sweep.last,
+        });
         let options = self.reassembly_options();
         let fragments = self.fragments.poll_timeout(&options);
         [sweep, fragments].into_iter().flatten().min()

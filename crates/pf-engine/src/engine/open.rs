@@ -203,6 +203,7 @@ impl Engine {
             allow_options: rule.is_some_and(|rule| rule.allow_options),
             route,
             ether: work.ether,
+            way: work.way_at(course.place),
             tag: course.tag,
             sources: course.sticky.iter().map(|(key, _)| *key).collect(),
         }

@@ -13,6 +13,7 @@ use crate::names::NameId;
 use crate::norm::{Outcome, Reassembled, fragment};
 use crate::route::NextHop;
 use crate::rule::{Direction, RouteKind};
+use crate::state::Way;
 use crate::wire::Meta;
 
 /// An interface and the direction through it.
@@ -28,6 +29,7 @@ pub(super) struct Work<'p> {
     pub(super) bytes: &'p mut Vec<u8>,
     pub(super) meta: Meta,
     pub(super) ether: Option<EtherAddresses>,
+    way: Option<Way>,
     /// Where it met us.
     pub(super) hook: Place,
     pub(super) tag: Option<NameId>,
@@ -109,6 +111,11 @@ impl Original {
 }
 
 impl Work<'_> {
+    /// How the packet crosses the box at `place`. Where it is routed to, there is no frame yet.
+    pub(super) fn way_at(&self, place: Place) -> Option<Way> {
+        self.way.filter(|_| place == self.hook)
+    }
+
     /// A packet to the sender of this one, unless this went to a link-layer multicast or broadcast
     /// address: such are not answered, whatever the IP address (RFC 1122, section 3.2.2).
     pub(super) fn send_back(&mut self, bytes: Option<Vec<u8>>) {
@@ -239,6 +246,7 @@ impl Engine {
             bytes: &mut packet.bytes,
             meta,
             ether: packet.ether,
+            way: self.way(hook.direction, packet.ether),
             hook,
             tag: None,
             generated: Vec::new(),
@@ -253,6 +261,20 @@ impl Engine {
             },
             Err(refused) => self.dropped(refused, work.generated),
         }
+    }
+
+    /// What the frame tells of the packet's way. A frame to a group goes either way.
+    fn way(&self, direction: Direction, ether: Option<EtherAddresses>) -> Option<Way> {
+        let ether = ether.filter(|ether| !ether.is_to_group())?;
+        let here = match direction {
+            Direction::In => ether.destination,
+            Direction::Out => ether.source,
+        };
+        Some(if self.net.is_own(here) {
+            Way::Stack
+        } else {
+            Way::Bridge
+        })
     }
 
     /// All evaluations of a packet; then, if all let it pass, its states.

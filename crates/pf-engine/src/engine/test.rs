@@ -14,7 +14,7 @@ use crate::installed::RuleId;
 use crate::key::{StateKey, Tuple, translate};
 use crate::names::NameId;
 use crate::rule::Direction;
-use crate::state::State;
+use crate::state::{State, Way};
 use crate::table::TableUse;
 use crate::tcp::{self, Segment};
 use crate::track::Kind;
@@ -50,12 +50,17 @@ impl Engine {
         }
     }
 
-    /// The live state that packets with `key` meet at `place`.
-    pub(super) fn find_state(&mut self, place: Place, key: &StateKey) -> Option<u32> {
+    /// The live state that packets with `key` meet at `place` on their `way`.
+    pub(super) fn find_state(
+        &mut self,
+        place: Place,
+        way: Option<Way>,
+        key: &StateKey,
+    ) -> Option<u32> {
         self.counters.searches = self.counters.searches.wrapping_add(1);
         let lifetimes = self.lifetimes();
         self.states.find(place.direction, key, |state| {
-            state.covers(place.name) && !lifetimes.is_over(state)
+            state.covers(place.name) && state.goes(way) && !lifetimes.is_over(state)
         })
     }
 
@@ -67,7 +72,7 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Option<Result<Passed, Refused>> {
         let tuple = Tuple::of(&work.meta, work.bytes);
-        let slot = self.find_state(place, &tuple.key(place.direction))?;
+        let slot = self.find_state(place, work.way_at(place), &tuple.key(place.direction))?;
         if self.is_reopened(slot, &work.meta) {
             self.remove_state(slot);
             return None;

@@ -35,6 +35,7 @@ fn state(id: u64, direction: Direction, bound: Option<NameId>) -> State {
         allow_options: false,
         route: None,
         ether: None,
+        way: None,
         tag: None,
         sources: Vec::new(),
     }

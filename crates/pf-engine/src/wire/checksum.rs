@@ -279,25 +279,3 @@ pub(super) fn complete_crc32c(segment: &mut [u8]) -> Result<(), WireError> {
     let (crc, _) = crc32c_of_segment(segment)?;
     put(segment, SCTP_OFFSET, &crc.to_le_bytes())
 }
-
-/// Finishes a checksum that the kernel left to hardware (`CHECKSUM_PARTIAL`, the virtio-net
-/// header's `VIRTIO_NET_HDR_F_NEEDS_CSUM`): `bytes` from `start` to their end are summed and the
-/// result is written `offset` bytes behind `start`, where the pseudo-header's sum stands.
-///
-/// `bytes` may begin before the IP header, and must not have padding at the end. An `offset` of
-/// 8 is SCTP's and gets a CRC-32C.
-///
-/// # Errors
-/// [`WireError::SHORT`] when the field lies outside of `bytes`.
-pub fn complete_partial_checksum(
-    bytes: &mut [u8],
-    start: usize,
-    offset: usize,
-) -> Result<(), WireError> {
-    let covered = bytes.get_mut(start..).ok_or(WireError::SHORT)?;
-    if offset == SCTP_OFFSET {
-        return complete_crc32c(covered);
-    }
-    let checksum = present(internet(covered), true);
-    put(covered, offset, &checksum.to_be_bytes())
-}

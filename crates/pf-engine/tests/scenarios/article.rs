@@ -625,3 +625,48 @@ fn dsl_1_carries_udp_too() {
             .all(|rule| rule.state != StateMode::Synproxy)
     );
 }
+
+/// One connection, from a host inside to the box, by way of the Cisco: it crosses `fxp0` as
+/// frames between the host and the Cisco, and again as frames between the Cisco and the box.
+#[test]
+fn a_host_inside_reaches_the_box_by_its_router_and_each_crossing_has_its_state() {
+    const HOST: (&str, u16) = ("216.28.123.50", 1025);
+    const BOX: (&str, u16) = ("216.123.123.123", 22);
+    const HOST_MAC: u8 = 0x50;
+    const BOX_MAC: u8 = 0xb0;
+    let mut lab = lab(true);
+    lab.set_interfaces(|interfaces| {
+        interfaces[0].mac = Some(ether(BOX_MAC, 0).source);
+    });
+    let to_cisco = Some(ether(HOST_MAC, CISCO_MAC));
+    let to_box = Some(ether(CISCO_MAC, BOX_MAC));
+    let to_host = Some(ether(CISCO_MAC, HOST_MAC));
+    let from_box = Some(ether(BOX_MAC, CISCO_MAC));
+
+    let syn = tcp(HOST, BOX, S, 1000, 0, 0);
+    lab.frame(In, "em1", syn.clone(), to_cisco).passes();
+    let bridged = lab.frame(Out, "fxp0", syn, to_cisco).passes().bytes.clone();
+    let arrived = lab
+        .frame(In, "fxp0", bridged.clone(), to_box)
+        .passes()
+        .bytes
+        .clone();
+    let [outer, inner] = [&bridged, &arrived].map(|bytes| meta(bytes).tcp().unwrap().seq);
+    assert!(
+        outer != 1000 && inner != outer,
+        "modulated at each crossing"
+    );
+    assert_eq!(lab.states().len(), 2);
+
+    let answer = tcp(BOX, HOST, SA, 9000, inner.wrapping_add(1), 0);
+    let left = lab
+        .frame(Out, "fxp0", answer, from_box)
+        .passes()
+        .bytes
+        .clone();
+    assert_eq!(meta(&left).tcp().unwrap().ack, outer.wrapping_add(1));
+    let returned = lab.frame(In, "fxp0", left, to_host).passes().bytes.clone();
+    assert_eq!(meta(&returned).tcp().unwrap().ack, 1001);
+    lab.frame(Out, "em1", returned, to_host).passes_unchanged();
+    assert_eq!(lab.states().len(), 2);
+}

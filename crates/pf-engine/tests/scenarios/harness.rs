@@ -77,6 +77,7 @@ pub(super) fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface
         mtu: 1500,
         addresses: addresses.iter().map(address).collect(),
         loopback: false,
+        mac: None,
     }
 }
 

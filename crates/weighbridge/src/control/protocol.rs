@@ -330,6 +330,7 @@ impl From<InterfaceText> for Interface {
             groups: text.groups,
             mtu: text.mtu,
             loopback: text.loopback,
+            mac: None,
         }
     }
 }
@@ -406,6 +407,7 @@ mod tests {
                 peer: Some(address),
             }],
             loopback: false,
+            mac: None,
         };
         let line = encode(&InterfaceText::from(&interface)).expect("encodes");
         let back: InterfaceText = decode(&line).expect("decodes");

@@ -113,6 +113,7 @@ mod tests {
             mtu: 1500,
             addresses: addresses.iter().map(address).collect(),
             loopback: false,
+            mac: None,
         }
     }
 

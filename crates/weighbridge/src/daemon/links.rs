@@ -227,6 +227,7 @@ mod tests {
             mtu: 1500,
             addresses: Vec::new(),
             loopback: false,
+            mac: None,
         };
         let possible = possible(&wanted, &[em1]);
         assert_eq!(possible.interfaces.len(), 1);

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::{any_packet, ip};
 use crate::addr::Protocol;
-use crate::wire::build::{self, Segment};
-use crate::wire::{Meta, WireError, checksum, put};
+use crate::wire::build;
+use crate::wire::{Meta, checksum, put};
 
 #[test]
 fn the_example_of_rfc_1071_comes_out() {
@@ -29,43 +29,6 @@ fn an_sctp_packet_gets_a_crc_of_itself_with_a_zero_field() {
     let crc = checksum::crc32c(&l4).to_le_bytes();
     put(&mut l4, 8, &crc).unwrap();
     assert_eq!(packet[20..], l4);
-}
-
-#[test]
-fn a_partial_checksum_is_finished() {
-    for ip in [ip("10.0.0.1", "10.0.0.2"), ip("2001:db8::1", "2001:db8::2")] {
-        let good = build::tcp(&ip, &Segment::new(1, 2, 0), b"hello");
-        let meta = Meta::parse(&good).unwrap();
-        // The kernel leaves the folded sum of the pseudo-header: the checksum of an empty
-        // segment, but for its length, complemented.
-        let pseudo = checksum::with_pseudo_header(ip.source, ip.destination, Protocol::TCP, &[]);
-        let pseudo = u32::from(!pseudo) + u32::try_from(meta.l4_len()).unwrap();
-        let pseudo = u16::try_from(pseudo % 0xffff).unwrap();
-        let mut frame = [&[0xaa; 14][..], &good].concat();
-        put(&mut frame, 14 + meta.l4_offset + 16, &pseudo.to_be_bytes()).unwrap();
-        checksum::complete_partial_checksum(&mut frame, 14 + meta.l4_offset, 16).unwrap();
-        assert_eq!(frame[14..], good);
-    }
-}
-
-#[test]
-fn a_partial_checksum_of_sctp_is_a_crc() {
-    let l4 = [0, 1, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0xde, 0xad];
-    let good = build::packet(&ip("10.0.0.1", "10.0.0.2"), Protocol::SCTP, &l4);
-    let mut bytes = good.clone();
-    put(&mut bytes, 28, &[0; 4]).unwrap();
-    checksum::complete_partial_checksum(&mut bytes, 20, 8).unwrap();
-    assert_eq!(bytes, good);
-}
-
-#[test]
-fn a_partial_checksum_outside_of_the_frame_is_refused() {
-    for (start, offset) in [(41, 0), (0, 39), (40, 0), (usize::MAX, 1), (1, usize::MAX)] {
-        let mut bytes = [0; 40];
-        let outcome = checksum::complete_partial_checksum(&mut bytes, start, offset);
-        assert_eq!(outcome, Err(WireError::SHORT), "{start} {offset}");
-        assert_eq!(bytes, [0; 40]);
-    }
 }
 
 proptest! {

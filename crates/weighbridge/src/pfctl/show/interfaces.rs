@@ -44,6 +44,7 @@ mod tests {
             mtu: 1500,
             addresses: Vec::new(),
             loopback: false,
+            mac: None,
         };
         let all = [
             interface(1, "lo0", "lo"),
