@@ -66,6 +66,7 @@ fn interfaces() -> Vec<Interface> {
             mtu: 1500,
             addresses: vec![address("192.0.2.1", 24), address("2001:db8::1", 64)],
             loopback: false,
+            mac: None,
         })
         .collect()
 }
