@@ -18,8 +18,8 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes the namespace `name` with its loopback up and duplicate-address detection off (an
-    /// IPv6 address is usable at once).
+    /// Makes the namespace `name` with its loopback up, IPv6 on whatever the machine prefers, and
+    /// duplicate-address detection off (an IPv6 address is usable at once).
     pub fn create(name: &str) -> anyhow::Result<Self> {
         command::run(Tool::Ip, &format!("netns add {name}"))?;
         let path = format!("/run/netns/{name}");
@@ -29,6 +29,7 @@ impl Namespace {
             handle,
         };
         for scope in ["all", "default"] {
+            namespace.sysctl(&format!("net/ipv6/conf/{scope}/disable_ipv6"), "0")?;
             namespace.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
             namespace.sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
         }

@@ -149,6 +149,8 @@ impl Lab {
                 .with_context(|| format!("building {:?}", line.modem))?;
         }
         self.connect_services().context("building the internet")?;
+        // The article's sysctl.conf: net.inet.ip.forwarding=1.
+        forward(self.namespace(Role::Box))?;
         self.stop_segmentation_offload()
             .context("switching segmentation offload off")
     }
