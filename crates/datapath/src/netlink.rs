@@ -19,6 +19,7 @@ use crate::netlink::interfaces::Given;
 use crate::netlink::undo::Undo;
 
 pub use crate::netlink::monitor::Monitor;
+pub use crate::netlink::route::Route;
 
 /// A connection to rtnetlink in the caller's network namespace.
 #[derive(Debug)]
@@ -59,6 +60,18 @@ impl Netlink {
             let hint = "rtnetlink must be reachable (AF_NETLINK)";
             Error::kernel("cannot list the interfaces", error, hint)
         })
+    }
+
+    /// The routes of the main table, those to the longest destinations first.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn routes(&mut self) -> Result<Vec<Route>, Error> {
+        let routes = route::list(&self.connection).map_err(|error| {
+            let hint = "rtnetlink must be reachable (AF_NETLINK)";
+            Error::kernel("cannot list the routes", error, hint)
+        })?;
+        Ok(route::main_table(&routes))
     }
 
     /// Makes the links as wanted. Applying twice changes nothing. On an error, what was done is

@@ -258,7 +258,7 @@ fn filter(
         control: Control::start(socket, waker.clone()).context("cannot serve pfctl")?,
         signals: Signals::install().context("cannot handle signals")?,
         reloader: Reloader::new(plan.rules_path.clone(), plan.dialect, waker),
-        env: LiveEnv::new(interfaces, random),
+        env: LiveEnv::new(interfaces, keeper.routes()?, random),
         loaded_by: own_identity(),
         dialect: plan.dialect,
         clock,

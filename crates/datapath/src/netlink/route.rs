@@ -5,9 +5,11 @@ use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use pf_engine::addr::{Family, Prefix};
+use pf_engine::env::IfIndex;
 
 use super::connection::Connection;
 
@@ -17,6 +19,57 @@ pub(crate) struct DefaultRoute {
     /// Number of the interface.
     pub(crate) interface: u32,
     pub(crate) gateway: Option<IpAddr>,
+}
+
+/// A route of the main table, as far as a look-up needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// What it leads to.
+    pub destination: Prefix,
+    /// The next hop; nothing for an attached network.
+    pub gateway: Option<IpAddr>,
+    /// The interface it leaves by.
+    pub interface: IfIndex,
+}
+
+/// The ways that the main table's routes lead, longest destination first.
+pub(crate) fn main_table(routes: &[RouteMessage]) -> Vec<Route> {
+    let is_main = |route: &&RouteMessage| route.header.table == RouteHeader::RT_TABLE_MAIN;
+    let mut all: Vec<Route> = routes.iter().filter(is_main).flat_map(leading).collect();
+    all.sort_by_key(|route| std::cmp::Reverse(route.destination.prefix_len()));
+    all
+}
+
+fn leading(route: &RouteMessage) -> Vec<Route> {
+    let Some(destination) = destination(route) else {
+        return Vec::new();
+    };
+    let way = |way: DefaultRoute| Route {
+        destination,
+        gateway: way.gateway,
+        interface: IfIndex(way.interface),
+    };
+    ways(route).into_iter().map(way).collect()
+}
+
+fn destination(route: &RouteMessage) -> Option<Prefix> {
+    let len = route.header.destination_prefix_length;
+    let given = route.attributes.iter().find_map(|attribute| {
+        if let RouteAttribute::Destination(RouteAddress::Inet(address)) = attribute {
+            return Some(IpAddr::V4(*address));
+        }
+        if let RouteAttribute::Destination(RouteAddress::Inet6(address)) = attribute {
+            return Some(IpAddr::V6(*address));
+        }
+        None
+    });
+    // A default route names no destination.
+    let family = if route.header.address_family == AddressFamily::Inet {
+        Family::Inet
+    } else {
+        Family::Inet6
+    };
+    Prefix::new(given.unwrap_or(family.unspecified()), len)
 }
 
 /// All unicast routes of both families.

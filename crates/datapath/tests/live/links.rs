@@ -319,3 +319,40 @@ fn other_media_than_auto_are_warned_of() {
         assert!(second.steps[0].starts_with("em1: warning: media \"100baseTX\""));
     });
 }
+
+#[test]
+fn routes_are_listed_with_the_longest_destination_first() {
+    let Some(lab) = unconfigured("routes_are_listed_with_the_longest_destination_first") else {
+        return;
+    };
+    lab.ip("box", "link set dev em0 up");
+    lab.ip("box", "addr add 192.168.1.64/16 dev em0");
+    lab.ip("box", "route add default via 192.168.0.1");
+    lab.ip("box", "route add 10.0.0.0/8 via 192.168.0.2");
+    let (routes, index) = lab.within("box", || {
+        let mut netlink = Netlink::open().expect("netlink");
+        let routes = netlink.routes().expect("routes");
+        let index = netlink.interfaces().expect("interfaces");
+        let em0 = index.iter().find(|i| i.name == "em0").expect("em0").index;
+        (routes, em0)
+    });
+    let lines: Vec<String> = routes
+        .iter()
+        .filter(|route| route.destination.address().is_ipv4())
+        .map(|route| {
+            assert_eq!(route.interface, index);
+            let gateway = route.gateway.map(|g| g.to_string()).unwrap_or_default();
+            format!("{} {gateway}", route.destination.masked())
+                .trim_end()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "192.168.0.0/16",
+            "10.0.0.0/8 192.168.0.2",
+            "0.0.0.0/0 192.168.0.1"
+        ]
+    );
+}

@@ -306,3 +306,63 @@ fn a_tag_set_on_the_way_in_is_known_on_the_way_out() {
         .packet(In, "em0", udp(("10.0.0.11", 1), SERVER, 1))
         .leaves_by("em2", "10.2.0.254");
 }
+
+#[test]
+fn no_route_and_urpf_failed_ask_where_the_way_back_leads() {
+    use pf_engine::env::{Env, IfIndex, Interface, RouteLookup};
+    use pf_engine::rule::Address;
+
+    /// 10/8 leads out of em0, 192.0.2/24 nowhere, of the rest nobody knows.
+    struct Routed(pf_engine::env::FixedEnv);
+    impl Env for Routed {
+        fn random(&mut self) -> u32 {
+            self.0.random()
+        }
+        fn interface(&self, index: IfIndex) -> Option<&Interface> {
+            self.0.interface(index)
+        }
+        fn interface_named(&self, name: &str) -> Option<&Interface> {
+            self.0.interface_named(name)
+        }
+        fn interfaces(&self) -> &[Interface] {
+            self.0.interfaces()
+        }
+        fn route(&self, destination: std::net::IpAddr) -> RouteLookup {
+            if prefix("10.0.0.0/8").contains(destination) {
+                RouteLookup::Via(IfIndex(1))
+            } else if prefix("192.0.2.0/24").contains(destination) {
+                RouteLookup::Unreachable
+            } else {
+                RouteLookup::Unknown
+            }
+        }
+    }
+
+    let from = |address: Address| block().change(|r| r.source.address = address);
+    let mut lab = lab(&[
+        pass(),
+        from(Address::UrpfFailed).inbound(),
+        from(Address::NoRoute).outbound(),
+    ]);
+    let mut env = Routed(lab.env.clone());
+    let mut verdict = |direction, index, source| {
+        let hook = pf_engine::decision::Hook {
+            interface: IfIndex(index),
+            direction,
+        };
+        let mut packet = pf_engine::decision::Packet {
+            bytes: udp((source, 1), SERVER, 1),
+            ether: None,
+        };
+        let decision = lab
+            .engine
+            .handle_packet(lab.now, hook, &mut packet, &mut env);
+        matches!(decision.verdict, pf_engine::decision::Verdict::Pass(_))
+    };
+    assert!(verdict(In, 1, "10.0.0.9"), "came in where it would go back");
+    assert!(!verdict(In, 2, "10.0.0.9"), "came in elsewhere");
+    assert!(!verdict(In, 1, "192.0.2.9"), "no way back");
+    assert!(verdict(In, 1, "203.0.113.9"), "nobody knows");
+    assert!(!verdict(Out, 1, "192.0.2.9"));
+    assert!(verdict(Out, 1, "10.0.0.9"));
+}

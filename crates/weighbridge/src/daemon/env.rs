@@ -1,7 +1,11 @@
 //! The engine's view of the box: interfaces as PF would see them.
 
+use std::net::IpAddr;
+
+use datapath::netlink::Route;
 use links::{WantedAddress, WantedInterface, WantedLinks};
-use pf_engine::env::{Env, IfIndex, Interface, InterfaceAddress};
+use pf_engine::addr::Prefix;
+use pf_engine::env::{Env, IfIndex, Interface, InterfaceAddress, RouteLookup};
 
 use crate::random::Random;
 
@@ -9,13 +13,42 @@ use crate::random::Random;
 #[derive(Debug)]
 pub(super) struct LiveEnv {
     interfaces: Vec<Interface>,
+    /// Longest destination first.
+    routes: Vec<Route>,
     random: Random,
 }
 
 impl LiveEnv {
     /// `interfaces` are ordered by number.
-    pub(super) const fn new(interfaces: Vec<Interface>, random: Random) -> Self {
-        Self { interfaces, random }
+    pub(super) const fn new(
+        interfaces: Vec<Interface>,
+        routes: Vec<Route>,
+        random: Random,
+    ) -> Self {
+        Self {
+            interfaces,
+            routes,
+            random,
+        }
+    }
+
+    /// Replaces the routes; true if that makes a difference.
+    pub(super) fn refresh_routes(&mut self, routes: Vec<Route>) -> bool {
+        let changed = self.routes != routes;
+        self.routes = routes;
+        changed
+    }
+
+    /// The interface whose attached network holds `neighbor`.
+    fn attached_to(&self, neighbor: IpAddr) -> Option<IfIndex> {
+        let holds = |address: &InterfaceAddress| {
+            Prefix::new(address.address, address.prefix_len).is_some_and(|p| p.contains(neighbor))
+        };
+        let found = self
+            .interfaces
+            .iter()
+            .find(|i| i.addresses.iter().any(holds));
+        found.map(|interface| interface.index)
     }
 
     /// Replaces the snapshot; true if that makes a difference.
@@ -42,6 +75,17 @@ impl Env for LiveEnv {
 
     fn interfaces(&self) -> &[Interface] {
         &self.interfaces
+    }
+
+    /// By the main table. A route out of a bridge is one out of the port that has the address,
+    /// as on BSD.
+    fn route(&self, destination: IpAddr) -> RouteLookup {
+        let leads_there = |route: &&Route| route.destination.contains(destination);
+        let Some(route) = self.routes.iter().find(leads_there) else {
+            return RouteLookup::Unreachable;
+        };
+        let neighbor = route.gateway.unwrap_or(destination);
+        RouteLookup::Via(self.attached_to(neighbor).unwrap_or(route.interface))
     }
 }
 
@@ -95,8 +139,6 @@ fn configured(wanted: &WantedAddress) -> InterfaceAddress {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
 
     fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
@@ -164,7 +206,7 @@ mod tests {
     #[test]
     fn a_snapshot_tells_whether_it_differs() {
         let all = vec![interface(2, "fxp0", &[]), interface(3, "em0", &[])];
-        let mut env = LiveEnv::new(all.clone(), Random::new().expect("random"));
+        let mut env = LiveEnv::new(all.clone(), Vec::new(), Random::new().expect("random"));
         assert!(!env.refresh(all.clone()));
         assert!(env.refresh(all[..1].to_vec()));
         assert_eq!(
@@ -172,5 +214,33 @@ mod tests {
             Some("fxp0")
         );
         assert!(env.interface_named("em0").is_none());
+    }
+
+    #[test]
+    fn a_route_leads_out_of_the_port_that_has_the_address() {
+        let parse = |text: &str| text.parse::<IpAddr>().expect("address");
+        let route = |destination, len, gateway: Option<&str>, interface| Route {
+            destination: Prefix::new(parse(destination), len).expect("prefix"),
+            gateway: gateway.map(parse),
+            interface: IfIndex(interface),
+        };
+        let interfaces = vec![
+            interface(2, "fxp0", &["216.123.123.123"]),
+            interface(3, "em0", &[]),
+            interface(9, "bridge0", &[]),
+        ];
+        let routes = vec![
+            route("216.123.120.0", 22, None, 9),
+            route("10.0.0.0", 8, Some("198.51.100.1"), 3),
+            route("0.0.0.0", 0, Some("216.123.120.1"), 9),
+        ];
+        let mut env = LiveEnv::new(interfaces, routes, Random::new().expect("random"));
+        let via = |index| RouteLookup::Via(IfIndex(index));
+        assert_eq!(env.route(parse("216.123.121.7")), via(2));
+        assert_eq!(env.route(parse("203.0.113.7")), via(2));
+        assert_eq!(env.route(parse("10.1.1.1")), via(3));
+        assert_eq!(env.route(parse("2001:db8::1")), RouteLookup::Unreachable);
+        assert!(env.refresh_routes(Vec::new()));
+        assert_eq!(env.route(parse("10.1.1.1")), RouteLookup::Unreachable);
     }
 }

@@ -243,6 +243,14 @@ impl<'a> EventLoop<'a> {
             }
             Err(error) => warn!("cannot look at the interfaces: {error}"),
         }
+        match self.parts.keeper.routes() {
+            Ok(routes) => {
+                if self.parts.env.refresh_routes(routes) {
+                    self.parts.engine.handle_interface_change();
+                }
+            }
+            Err(error) => warn!("cannot look at the routes: {error}"),
+        }
     }
 }
 

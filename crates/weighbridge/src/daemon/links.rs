@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use datapath::netlink::{Applied, Netlink};
+use datapath::netlink::{Applied, Netlink, Route};
 use datapath::{Datapath, Error};
 use links::WantedLinks;
 use pf_engine::env::{IfIndex, Interface};
@@ -55,6 +55,11 @@ impl LinkKeeper {
     /// The interfaces as rules see them.
     pub(super) fn interfaces(&mut self) -> Result<Vec<Interface>, Error> {
         Ok(as_configured(self.netlink.interfaces()?, &self.wanted))
+    }
+
+    /// The routes, for rules that ask about them.
+    pub(super) fn routes(&mut self) -> Result<Vec<Route>, Error> {
+        self.netlink.routes()
     }
 
     /// Puts the hooks on all managed interfaces that are there.
