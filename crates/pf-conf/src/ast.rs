@@ -22,11 +22,16 @@ pub(crate) struct Spanned<T> {
 /// One statement, in the order of the text.
 #[derive(Clone, Debug)]
 pub(crate) enum Statement {
-    Macro { name: String, value: String },
+    Macro {
+        name: String,
+        value: String,
+    },
     Set(SetStatement),
     Table(Box<TableStatement>),
     Antispoof(Box<AntispoofStatement>),
     Rule(Box<RuleStatement>),
+    /// An `ether` rule as it is printed: only in a preview.
+    Ether(String),
 }
 
 /// `set …`.

@@ -41,6 +41,7 @@ pub(crate) struct Expanded {
 /// Printed rules, in the order of `pfctl -nv`.
 #[derive(Default)]
 pub(crate) struct Lines {
+    pub(crate) ether: Vec<String>,
     pub(crate) scrub: Vec<String>,
     pub(crate) nat: Vec<String>,
     pub(crate) rdr: Vec<String>,
@@ -106,7 +107,8 @@ fn state_policy(statements: &[Statement]) -> StatePolicy {
             | Statement::Macro { .. }
             | Statement::Table(_)
             | Statement::Antispoof(_)
-            | Statement::Rule(_) => None,
+            | Statement::Rule(_)
+            | Statement::Ether(_) => None,
         });
     policies.next().unwrap_or_default()
 }
@@ -156,6 +158,10 @@ impl Expander<'_> {
                 Ok(())
             }
             Statement::Table(table) => self.table(table),
+            Statement::Ether(line) => {
+                self.lines.ether.push(line.clone());
+                Ok(())
+            }
             Statement::Antispoof(antispoof) => {
                 self.enter(Section::Filter, antispoof.span)?;
                 self.antispoof(antispoof)

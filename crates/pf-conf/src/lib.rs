@@ -125,7 +125,14 @@ pub fn preview(
         return Err(Diagnostics::new(errors, parsed.sources));
     }
     let lines = expanded.lines;
-    let rules = [lines.scrub, lines.nat, lines.rdr, lines.binat, lines.filter];
+    let rules = [
+        lines.ether,
+        lines.scrub,
+        lines.nat,
+        lines.rdr,
+        lines.binat,
+        lines.filter,
+    ];
     Ok(expanded
         .echo
         .into_iter()

@@ -3,6 +3,7 @@
 
 mod address;
 mod beyond;
+mod ether;
 mod option;
 mod options;
 mod pool;
@@ -200,6 +201,7 @@ impl<'a> Parser<'a> {
                 self.anchor()?;
             }
             "scrub" if self.printing => self.scrub_rule()?,
+            "ether" if self.printing => self.ether()?,
             "pass" | "block" | "match" | "nat" | "rdr" | "binat" | "no" => self.rule()?,
             _ => return Err(self.unknown_statement(&first)),
         }

@@ -18,6 +18,7 @@ impl Expander<'_> {
         }
         self.ruleset.filter = outer_rules;
         let Lines {
+            ether,
             scrub,
             nat,
             rdr,
@@ -25,7 +26,7 @@ impl Expander<'_> {
             filter,
         } = std::mem::replace(&mut self.lines, outer_lines);
         let mut text = String::from(" {\n");
-        for line in [scrub, nat, rdr, binat, filter].iter().flatten() {
+        for line in [ether, scrub, nat, rdr, binat, filter].iter().flatten() {
             text = text + "  " + &line.replace('\n', "\n  ") + "\n";
         }
         text + "}"
