@@ -4,6 +4,7 @@ mod answer;
 mod control;
 mod errors;
 mod expire;
+mod explain;
 mod install;
 mod leave;
 mod open;
@@ -19,6 +20,7 @@ use crate::addr::Prefix;
 use crate::compile::Lists;
 use crate::decision::{Decision, DropReason, Hook, Packet, StateId};
 use crate::env::Env;
+use crate::explain::Step;
 use crate::installed::Rules;
 use crate::lifetime::Lifetimes;
 use crate::names::Names;
@@ -115,6 +117,8 @@ pub struct Engine {
     fragments: Reassembler,
     counters: Counters,
     sweep: expire::Sweep,
+    /// Steps of the packet that is being explained, if one is.
+    trace: Option<Vec<Step>>,
 }
 
 /// What `pfctl -si` counts.
@@ -159,6 +163,7 @@ impl Engine {
             fragments: Reassembler::new(),
             counters: Counters::default(),
             sweep: expire::Sweep::new(now),
+            trace: None,
         }
     }
 
@@ -202,6 +207,20 @@ impl Engine {
     ) -> Decision {
         self.now = now;
         self.decide(hook, packet, env)
+    }
+
+    /// As [`Engine::handle_packet`], and tells how it came to the decision. The packet is decided
+    /// in earnest: it moves counters and makes states.
+    pub fn explain_packet(
+        &mut self,
+        now: Instant,
+        hook: Hook,
+        packet: &mut Packet,
+        env: &mut dyn Env,
+    ) -> (Decision, Vec<Step>) {
+        self.trace = Some(Vec::new());
+        let decision = self.handle_packet(now, hook, packet, env);
+        (decision, self.trace.take().unwrap_or_default())
     }
 
     /// Tells the engine that interfaces or addresses changed.

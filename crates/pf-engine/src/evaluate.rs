@@ -114,9 +114,9 @@ pub(crate) struct Ground<'a> {
     pub(crate) consulted: &'a mut Consulted,
 }
 
-/// A criterion that failed.
+/// A criterion that failed; by the first [`SKIP_STEPS`] of them rules are skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failed {
+pub(crate) enum Failed {
     Interface = 0,
     Direction = 1,
     Family = 2,
@@ -125,8 +125,21 @@ enum Failed {
     DestinationAddress = 5,
     SourcePort = 6,
     DestinationPort = 7,
-    /// One that no other rule is skipped by.
-    Other,
+    Fragment,
+    Flags,
+    Icmp,
+    Tos,
+    Tag,
+}
+
+/// Somebody who watches an evaluation. Nobody, `()`, costs nothing.
+pub(crate) trait Tracer {
+    /// The rule at `at` was compared; the next that may match is at `next`.
+    fn tested(&mut self, at: usize, next: usize, outcome: Result<(), Failed>);
+}
+
+impl Tracer for () {
+    fn tested(&mut self, _: usize, _: usize, _: Result<(), Failed>) {}
 }
 
 /// The first rule from `from` on that matches.
@@ -135,16 +148,21 @@ pub(crate) fn next_match(
     from: usize,
     subject: &Subject<'_>,
     ground: &mut Ground<'_>,
+    tracer: &mut impl Tracer,
 ) -> Option<usize> {
     let mut at = from;
     while let Some(rule) = rules.get(at) {
         ground.rules.count_evaluation(rule.id);
-        match test(rule, subject, ground) {
-            Ok(()) => return Some(at),
-            Err(failed) => {
-                at = rule.skip.get(failed as usize).copied().unwrap_or(at + 1);
-            }
+        let outcome = test(rule, subject, ground);
+        let next = match outcome {
+            Ok(()) => at + 1,
+            Err(failed) => rule.skip.get(failed as usize).copied().unwrap_or(at + 1),
+        };
+        tracer.tested(at, next, outcome);
+        if outcome.is_ok() {
+            return Some(at);
         }
+        at = next;
     }
     None
 }
@@ -201,11 +219,7 @@ fn test(rule: &CompiledRule, subject: &Subject<'_>, ground: &mut Ground<'_>) -> 
     if !port_matches(rule.destination.port, protocol, tuple.destination.port) {
         return Err(Failed::DestinationPort);
     }
-    if rule_matches_rest(rule, subject, ground.consulted) {
-        Ok(())
-    } else {
-        Err(Failed::Other)
-    }
+    test_rest(rule, subject, ground.consulted)
 }
 
 fn test_place(rule: &CompiledRule, subject: &Subject<'_>) -> Result<(), Failed> {
@@ -239,16 +253,27 @@ fn test_place(rule: &CompiledRule, subject: &Subject<'_>) -> Result<(), Failed> 
 }
 
 /// The criteria that are not skipped by.
-fn rule_matches_rest(
+fn test_rest(
     rule: &CompiledRule,
     subject: &Subject<'_>,
     consulted: &mut Consulted,
-) -> bool {
-    !rule.fragment
-        && flags_match(rule, subject, consulted)
-        && icmp_matches(rule, subject, consulted)
-        && tos_matches(rule, subject, consulted)
-        && tag_matches(rule, subject, consulted)
+) -> Result<(), Failed> {
+    if rule.fragment {
+        return Err(Failed::Fragment);
+    }
+    if !flags_match(rule, subject, consulted) {
+        return Err(Failed::Flags);
+    }
+    if !icmp_matches(rule, subject, consulted) {
+        return Err(Failed::Icmp);
+    }
+    if !tos_matches(rule, subject, consulted) {
+        return Err(Failed::Tos);
+    }
+    if !tag_matches(rule, subject, consulted) {
+        return Err(Failed::Tag);
+    }
+    Ok(())
 }
 
 /// `flags` says nothing about packets that are not TCP.

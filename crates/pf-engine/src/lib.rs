@@ -27,6 +27,7 @@ pub mod counters;
 pub mod decision;
 pub mod engine;
 pub mod env;
+pub mod explain;
 pub mod generate;
 pub mod norm;
 pub mod rule;

@@ -39,6 +39,7 @@ impl Engine {
                 return Ok(exit);
             }
             let (out, gateway) = self.gateway(hop, work)?;
+            self.trace_route(kind, out, gateway);
             if kind == RouteKind::DupTo {
                 work.generated.push(Generated {
                     bytes: work.bytes.clone(),

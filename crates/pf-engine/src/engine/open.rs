@@ -49,6 +49,7 @@ impl Engine {
         let is_error = is_icmp_error(&work.meta);
         if let Some(rule) = rule.filter(|_| !is_error) {
             self.translate_by_rule(rule, &mut course, env)?;
+            self.trace_translation(rule, &course);
         }
         let route = match rule {
             Some(rule) => self.choose_route(rule, &mut course, env)?,
@@ -58,6 +59,7 @@ impl Engine {
         work.tag = course.tag;
         let state = if !is_error && (keeps || course.translated) {
             let at = self.prepare(rule, &mut course, route, work, env)?;
+            self.trace_new_state();
             StateRef::Pending(at)
         } else {
             StateRef::None(course.consulted)

@@ -39,6 +39,7 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
+        self.trace_entry(place, work);
         let by_state = if is_icmp_error(&work.meta) {
             self.test_error(place, work)
         } else {
@@ -77,6 +78,7 @@ impl Engine {
             self.remove_state(slot);
             return None;
         }
+        self.trace_state(slot);
         Some(self.pass_by_state(slot, place, &tuple, work, env))
     }
 
@@ -217,6 +219,7 @@ impl Engine {
         };
         self.counters.count(DropReason::Match);
         let rule = decided.and_then(|at| lists.filter.get(at));
+        self.trace_decision(&course, rule);
         if let Some(CompiledRule {
             id,
             verb: Verb::Block(reply),
@@ -264,6 +267,7 @@ impl Engine {
             if rule.verb == Verb::Match {
                 course.match_rules.push(rule.id);
                 self.translate_by_rule(rule, course, env)?;
+                self.trace_translation(rule, course);
             } else {
                 decided = Some(at);
             }
@@ -299,7 +303,13 @@ impl Engine {
             env,
             consulted: &mut course.consulted,
         };
-        evaluate::next_match(rules, from, &subject, &mut ground)
+        if self.trace.is_none() {
+            return evaluate::next_match(rules, from, &subject, &mut ground, &mut ());
+        }
+        let mut tested = Vec::new();
+        let found = evaluate::next_match(rules, from, &subject, &mut ground, &mut tested);
+        self.trace_tests(rules, &tested);
+        found
     }
 
     pub(super) fn tally_course(

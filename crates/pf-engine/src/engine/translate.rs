@@ -111,11 +111,13 @@ impl Engine {
             course.nat_pass = pass;
             let is_binat = std::ptr::eq(list, &raw const lists.binat_in)
                 || std::ptr::eq(list, &raw const lists.binat_out);
-            return if is_binat {
-                self.translate_both_ways(rule, course)
+            if is_binat {
+                self.translate_both_ways(rule, course)?;
             } else {
-                self.translate_by_rule(rule, course, env)
-            };
+                self.translate_by_rule(rule, course, env)?;
+            }
+            self.trace_translation(rule, course);
+            return Ok(());
         }
         Ok(())
     }

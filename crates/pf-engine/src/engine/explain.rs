@@ -1,0 +1,161 @@
+//! Writes down the steps of an evaluation, while [`Engine::explain_packet`] runs.
+
+use crate::decision::Exit;
+use crate::engine::packet::{Place, Work};
+use crate::engine::translate::Course;
+use crate::engine::{Engine, RuleList};
+use crate::evaluate::{CompiledRule, Failed, Tracer};
+use crate::explain::{Criterion, Outcome, Seen, Step};
+use crate::rule::{Action, RouteKind};
+
+/// A rule that was compared: where it stands, where the next one is, what came of it.
+pub(super) type Tested = (usize, usize, Result<(), Failed>);
+
+impl Tracer for Vec<Tested> {
+    fn tested(&mut self, at: usize, next: usize, outcome: Result<(), Failed>) {
+        self.push((at, next, outcome));
+    }
+}
+
+impl Engine {
+    pub(super) fn trace_entry(&mut self, place: Place, work: &Work<'_>) {
+        if self.trace.is_none() {
+            return;
+        }
+        let packet = self.seen(&Course::new(place, work));
+        let interface = self.names.name(place.name).to_owned();
+        self.step(Step::Entered {
+            interface,
+            direction: place.direction,
+            packet,
+        });
+    }
+
+    pub(super) fn trace_state(&mut self, slot: u32) {
+        if self.trace.is_none() {
+            return;
+        }
+        if let Some(state) = self.states.get(slot) {
+            let id = state.id;
+            self.step(Step::StateFound { id });
+        }
+    }
+
+    pub(super) fn trace_tests(&mut self, rules: &[CompiledRule], tested: &[Tested]) {
+        for &(at, next, outcome) in tested {
+            let outcome = outcome.map_err(criterion);
+            if let Some((list, number)) = self.identity(rules.get(at)) {
+                let outcome = outcome.map_or_else(Outcome::Failed, |()| Outcome::Matched);
+                self.step(Step::Tested {
+                    list,
+                    number,
+                    outcome,
+                });
+            }
+            let first = self.identity(rules.get(at.saturating_add(1)));
+            let last = self.identity(rules.get(next.saturating_sub(1)));
+            if next > at.saturating_add(1)
+                && let (Err(criterion), Some((list, first)), Some((_, last))) =
+                    (outcome, first, last)
+            {
+                self.step(Step::Skipped {
+                    list,
+                    first,
+                    last,
+                    criterion,
+                });
+            }
+        }
+    }
+
+    /// Of a rule that has a pool.
+    pub(super) fn trace_translation(&mut self, rule: &CompiledRule, course: &Course) {
+        if self.trace.is_none() || (rule.nat.is_none() && rule.rdr.is_none()) {
+            return;
+        }
+        let packet = self.seen(course);
+        if let Some((list, number)) = self.identity(Some(rule)) {
+            self.step(Step::Translated {
+                list,
+                number,
+                packet,
+            });
+        }
+    }
+
+    pub(super) fn trace_decision(&mut self, course: &Course, rule: Option<&CompiledRule>) {
+        if self.trace.is_none() {
+            return;
+        }
+        let number = self.identity(rule).map(|(_, number)| number);
+        self.step(if course.nat_pass {
+            Step::PassedByTranslation
+        } else {
+            Step::Decided { number }
+        });
+    }
+
+    pub(super) fn trace_new_state(&mut self) {
+        self.step(Step::StateMade);
+    }
+
+    pub(super) fn trace_route(&mut self, kind: RouteKind, out: Place, exit: Exit) {
+        if let (Some(_), Exit::Gateway { next_hop, .. }) = (&self.trace, exit) {
+            let interface = self.names.name(out.name).to_owned();
+            self.step(Step::Routed {
+                kind,
+                interface,
+                next_hop,
+            });
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(step);
+        }
+    }
+
+    fn identity(&self, rule: Option<&CompiledRule>) -> Option<(RuleList, u32)> {
+        let entry = self.rules.get(rule?.id)?;
+        let list = match entry.rule.action {
+            Action::Nat | Action::NoNat => RuleList::Nat,
+            Action::Rdr | Action::NoRdr => RuleList::Rdr,
+            Action::Binat | Action::NoBinat => RuleList::Binat,
+            Action::Pass | Action::Block(_) | Action::Match => RuleList::Filter,
+        };
+        Some((list, entry.number?))
+    }
+
+    fn seen(&self, course: &Course) -> Seen {
+        let tuple = course.tuple;
+        Seen {
+            family: tuple.family(),
+            protocol: tuple.protocol,
+            source: tuple.source,
+            destination: tuple.destination,
+            flags: course.flags,
+            icmp: course.icmp,
+            tos: course.tos,
+            tag: course.tag.map(|tag| self.names.name(tag).to_owned()),
+        }
+    }
+}
+
+const fn criterion(failed: Failed) -> Criterion {
+    match failed {
+        Failed::Interface => Criterion::Interface,
+        Failed::Direction => Criterion::Direction,
+        Failed::Family => Criterion::Family,
+        Failed::Protocol => Criterion::Protocol,
+        Failed::SourceAddress => Criterion::SourceAddress,
+        Failed::DestinationAddress => Criterion::DestinationAddress,
+        Failed::SourcePort => Criterion::SourcePort,
+        Failed::DestinationPort => Criterion::DestinationPort,
+        Failed::Fragment => Criterion::Fragment,
+        Failed::Flags => Criterion::Flags,
+        Failed::Icmp => Criterion::Icmp,
+        Failed::Tos => Criterion::Tos,
+        Failed::Tag => Criterion::Tag,
+    }
+}
