@@ -7,6 +7,7 @@ use pf_engine::engine::{Engine, KillFilter, ReplaceOutcome, TableError};
 use pf_engine::env::Interface;
 use pf_engine::ruleset::{Dialect, Ruleset, TableEntry};
 use pf_engine::time::Instant;
+use pf_engine::view::AddressCounters;
 use tracing::info;
 
 use super::protocol::{
@@ -72,6 +73,8 @@ pub enum Answer {
 pub struct TableContents {
     /// The addresses, in order.
     pub entries: Vec<TableEntry>,
+    /// With `counters`: of the addresses that packets have met.
+    pub counters: Option<BTreeMap<Prefix, AddressCounters>>,
     /// When the table's counters were last zeroed.
     pub cleared: Instant,
     /// Seconds since 1970 at the engine's time origin.
@@ -125,6 +128,9 @@ fn entries(desk: &Desk<'_>, name: &str) -> Answer {
     match desk.engine.table(name) {
         Some(table) => Answer::Entries(TableContents {
             entries: table.entries,
+            counters: table
+                .counters
+                .then(|| desk.engine.table_address_counters(name).collect()),
             cleared: table.cleared,
             origin: desk.origin,
         }),
@@ -233,7 +239,7 @@ fn change(
 ) -> Result<TableOutcome, TableError> {
     let (name, now) = (request.name.as_str(), desk.now);
     let mut done = TableOutcome::default();
-    let exists = |desk: &Desk<'_>| desk.engine.table(name).is_some();
+    let exists = |desk: &Desk<'_>| desk.engine.has_table(name);
     match request.command {
         TableCommand::Add => {
             done.created = !exists(desk);

@@ -284,12 +284,14 @@ impl ClientState {
     }
 
     fn say_entries(&mut self, contents: TableContents, from: usize, verbose: u8) {
-        let statistics = entry_statistics(contents.cleared, contents.origin);
         let next = (from + ENTRIES_PER_RESPONSE).min(contents.entries.len());
         let mut text = String::new();
         for entry in &contents.entries[from..next] {
             write_entry(&mut text, ' ', entry);
             if verbose > 1 {
+                let counters = contents.counters.as_ref();
+                let counters = counters.map(|c| c.get(&entry.prefix).copied().unwrap_or_default());
+                let statistics = entry_statistics(contents.cleared, contents.origin, counters);
                 text.push_str(&statistics);
             }
         }

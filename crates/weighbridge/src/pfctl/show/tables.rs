@@ -5,7 +5,7 @@ use std::fmt::Write;
 use pf_engine::counters::Traffic;
 use pf_engine::ruleset::{Dialect, TableEntry};
 use pf_engine::time::Instant;
-use pf_engine::view::TableView;
+use pf_engine::view::{AddressCounters, TableView};
 
 use super::{View, time};
 
@@ -101,11 +101,26 @@ pub fn write_entry(text: &mut String, mark: char, entry: &TableEntry) {
     let _ = writeln!(text, "{mark} {sign}{}", entry.prefix);
 }
 
-/// What `-T show` prints below each address with `-vv`: no address has counters of its own.
+/// What `-T show` prints below each address with `-vv`; `counters` if the table keeps them.
 #[must_use]
-pub fn entry_statistics(cleared: Instant, origin: u64) -> String {
+pub fn entry_statistics(
+    cleared: Instant,
+    origin: u64,
+    counters: Option<AddressCounters>,
+) -> String {
     let mut text = String::new();
     write_cleared(&mut text, cleared, origin);
+    let Some(AddressCounters { passed, blocked }) = counters else {
+        return text;
+    };
+    for (name, packets, bytes) in [
+        ("In/Block:", blocked.packets_in, blocked.bytes_in),
+        ("In/Pass:", passed.packets_in, passed.bytes_in),
+        ("Out/Block:", blocked.packets_out, blocked.bytes_out),
+        ("Out/Pass:", passed.packets_out, passed.bytes_out),
+    ] {
+        write_pair(&mut text, name, "Packets", packets, "Bytes", bytes);
+    }
     text
 }
 
@@ -116,6 +131,32 @@ mod tests {
     use super::super::{LoadedBy, Style};
     use super::*;
     use crate::text::parse_table_entry;
+
+    #[test]
+    fn an_address_has_counters_if_its_table_keeps_them() {
+        let counters = AddressCounters {
+            passed: Traffic {
+                packets_in: 3,
+                bytes_in: 252,
+                ..Traffic::default()
+            },
+            ..AddressCounters::default()
+        };
+        let lines = |counters| {
+            let text = entry_statistics(Instant::default(), 0, counters);
+            text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(None), [""; 0]);
+        assert_eq!(
+            lines(Some(counters)),
+            [
+                "\tIn/Block:    [ Packets: 0                  Bytes: 0                  ]",
+                "\tIn/Pass:     [ Packets: 3                  Bytes: 252                ]",
+                "\tOut/Block:   [ Packets: 0                  Bytes: 0                  ]",
+                "\tOut/Pass:    [ Packets: 0                  Bytes: 0                  ]",
+            ]
+        );
+    }
 
     fn table() -> TableView<'static> {
         let passed = Traffic {
