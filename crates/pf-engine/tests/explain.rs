@@ -35,6 +35,7 @@ fn interface(index: u32, name: &str, address: Option<&str>) -> Interface {
             .into_iter()
             .collect(),
         loopback: false,
+        mac: None,
     }
 }
 
