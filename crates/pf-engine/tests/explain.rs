@@ -47,11 +47,11 @@ fn env() -> FixedEnv {
     FixedEnv::new(interfaces, 7)
 }
 
-fn on(name: &str) -> Option<InterfaceMatch> {
-    Some(InterfaceMatch {
+fn on(name: &str) -> InterfaceMatch {
+    InterfaceMatch {
         negated: false,
         name: name.into(),
-    })
+    }
 }
 
 fn pool(interface: Option<&str>, address: Address) -> Pool {
@@ -67,7 +67,7 @@ fn pool(interface: Option<&str>, address: Address) -> Pool {
 /// `nat on em0 -> (em0)`, two blocks on em0, a route-to for port 80.
 fn ruleset() -> Ruleset {
     let mut nat = Rule::new(Action::Nat);
-    nat.interface = on("em0");
+    nat.interface = Some(on("em0"));
     nat.nat = Some(pool(
         None,
         Address::Dynamic(DynamicAddress {
@@ -78,10 +78,10 @@ fn ruleset() -> Ruleset {
         }),
     ));
     let mut block = Rule::new(Action::Block(BlockReply::Drop));
-    block.interface = on("em0");
+    block.interface = Some(on("em0"));
     block.direction = Some(Direction::In);
     let mut pass = Rule::new(Action::Pass);
-    pass.interface = on("em1");
+    pass.interface = Some(on("em1"));
     pass.quick = true;
     pass.protocol = Some(Protocol::TCP);
     pass.destination.port = Some(PortMatch::Eq(80));
@@ -177,9 +177,12 @@ fn route_to_is_followed_to_the_second_evaluation_and_its_translation() {
         matches!(&steps[at + 1], Step::Entered { interface, direction: Direction::Out, .. }
         if interface == "em0")
     );
-    let translated = steps.iter().find_map(|step| match step {
-        Step::Translated { list, packet, .. } => Some((*list, packet.source.address)),
-        _ => None,
+    let translated = steps.iter().find_map(|step| {
+        if let Step::Translated { list, packet, .. } = step {
+            Some((*list, packet.source.address))
+        } else {
+            None
+        }
     });
     assert_eq!(translated, Some((RuleList::Nat, ip("192.168.1.64"))));
 }
