@@ -41,8 +41,8 @@ fn option(
     words: &mut Iter<'_, Word<'_>>,
 ) -> Result<(), ParseError> {
     match word.text {
-        "add" => add(bridge, argument(word, words, "an interface")?),
-        "del" | "delete" => delete(bridge, argument(word, words, "an interface")?),
+        "add" => add(bridge, line::argument(word, words, "an interface")?),
+        "del" | "delete" => delete(bridge, line::argument(word, words, "an interface")?),
         "up" => {
             bridge.up = true;
             Ok(())
@@ -52,7 +52,7 @@ fn option(
             Ok(())
         }
         "timeout" => {
-            let seconds = argument(word, words, "seconds")?;
+            let seconds = line::argument(word, words, "seconds")?;
             bridge.timeout_secs = Some(line::number(seconds, "a number of seconds")?);
             Ok(())
         }
@@ -61,16 +61,6 @@ fn option(
             Some(KNOWN),
         )),
     }
-}
-
-fn argument<'w, 't>(
-    word: &Word<'_>,
-    words: &mut Iter<'w, Word<'t>>,
-    what: &str,
-) -> Result<&'w Word<'t>, ParseError> {
-    words
-        .next()
-        .ok_or_else(|| word.error(format!("'{}' needs {what}", word.text), None))
 }
 
 fn add(bridge: &mut WantedBridge, member: &Word<'_>) -> Result<(), ParseError> {

@@ -50,11 +50,13 @@ fn statement(interface: &mut WantedInterface, words: &mut Words<'_, '_>) -> Resu
             "inet6" => inet6(interface, word, words)?,
             "up" => interface.up = true,
             "down" => interface.up = false,
-            "mtu" => interface.mtu = Some(mtu(argument(word, words, "a number of bytes")?)?),
-            "lladdr" => interface.mac = Some(mac(argument(word, words, "a MAC address")?)?),
-            "media" => interface.media = Some(argument(word, words, "a medium")?.text.to_owned()),
+            "mtu" => interface.mtu = Some(mtu(line::argument(word, words, "a number of bytes")?)?),
+            "lladdr" => interface.mac = Some(mac(line::argument(word, words, "a MAC address")?)?),
+            "media" => {
+                interface.media = Some(line::argument(word, words, "a medium")?.text.to_owned())
+            }
             "description" => {
-                let text = argument(word, words, "a text")?.text;
+                let text = line::argument(word, words, "a text")?.text;
                 interface.description = Some(text.trim_matches('"').to_owned());
             }
             other => return Err(unsupported(word, other)),
@@ -85,23 +87,13 @@ fn unsupported(word: &Word<'_>, text: &str) -> ParseError {
     word.error(message, Some(hint))
 }
 
-fn argument<'w, 't>(
-    word: &Word<'_>,
-    words: &mut Words<'w, 't>,
-    what: &str,
-) -> Result<&'w Word<'t>, ParseError> {
-    words
-        .next()
-        .ok_or_else(|| word.error(format!("'{}' needs {what}", word.text), None))
-}
-
 fn inet(
     interface: &mut WantedInterface,
     keyword: &Word<'_>,
     words: &mut Words<'_, '_>,
 ) -> Result<(), ParseError> {
     let alias = words.next_if(|word| word.text == "alias").is_some();
-    let word = argument(keyword, words, "an address")?;
+    let word = line::argument(keyword, words, "an address")?;
     let (address, slash) = address_and_length::<Ipv4Addr>(word, "an IPv4 address", 32)?;
     let prefix_len = match slash {
         Some(len) => len,
@@ -127,7 +119,7 @@ fn inet6(
     words: &mut Words<'_, '_>,
 ) -> Result<(), ParseError> {
     let alias = words.next_if(|word| word.text == "alias").is_some();
-    let word = argument(keyword, words, "an address")?;
+    let word = line::argument(keyword, words, "an address")?;
     let (address, slash) = address_and_length::<Ipv6Addr>(word, "an IPv6 address", 128)?;
     let prefix_len = match slash {
         Some(len) => len,

@@ -104,6 +104,17 @@ pub(crate) fn interface_name(word: &Word<'_>) -> Result<String, ParseError> {
     Ok(word.text.to_owned())
 }
 
+/// The word that `word` needs behind it.
+pub(crate) fn argument<'w, 't: 'w>(
+    word: &Word<'_>,
+    words: &mut impl Iterator<Item = &'w Word<'t>>,
+    what: &str,
+) -> Result<&'w Word<'t>, ParseError> {
+    words
+        .next()
+        .ok_or_else(|| word.error(format!("'{}' needs {what}", word.text), None))
+}
+
 /// A decimal number.
 pub(crate) fn number(word: &Word<'_>, what: &str) -> Result<u32, ParseError> {
     word.text.parse().map_err(|_| {
