@@ -53,7 +53,7 @@ fn statement(interface: &mut WantedInterface, words: &mut Words<'_, '_>) -> Resu
             "mtu" => interface.mtu = Some(mtu(line::argument(word, words, "a number of bytes")?)?),
             "lladdr" => interface.mac = Some(mac(line::argument(word, words, "a MAC address")?)?),
             "media" => {
-                interface.media = Some(line::argument(word, words, "a medium")?.text.to_owned())
+                interface.media = Some(line::argument(word, words, "a medium")?.text.to_owned());
             }
             "description" => {
                 let text = line::argument(word, words, "a text")?.text;
