@@ -30,7 +30,7 @@ impl Direction {
 }
 
 /// What a rule does with a packet that it matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// `pass`.
     Pass,
@@ -53,7 +53,7 @@ pub enum Action {
 }
 
 /// What `block` sends back (`block-policy`, `return-rst`, `return-icmp`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum BlockReply {
     /// `block drop`: nothing.
     #[default]
@@ -75,7 +75,7 @@ pub enum BlockReply {
 }
 
 /// `on [!] interface-or-group`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InterfaceMatch {
     /// `! name`.
     pub negated: bool,
@@ -84,7 +84,7 @@ pub struct InterfaceMatch {
 }
 
 /// `from`/`to` half of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// `! address`.
     pub negated: bool,
@@ -104,7 +104,7 @@ impl Endpoint {
 }
 
 /// Address part of an [`Endpoint`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// `any`.
     Any,
@@ -150,7 +150,7 @@ pub enum DynamicPart {
 }
 
 /// `port …`. Numbers are in host byte order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PortMatch {
     /// `= n`.
     Eq(u16),
@@ -211,7 +211,7 @@ pub mod tcp_flags {
 }
 
 /// `flags set/mask`: of the flags in `mask`, exactly those in `set`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlagsMatch {
     /// Flags that must be set.
     pub set: u8,
@@ -228,7 +228,7 @@ impl FlagsMatch {
 }
 
 /// `icmp-type` / `icmp6-type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IcmpMatch {
     /// ICMP type as on the wire.
     pub kind: u8,
@@ -237,7 +237,7 @@ pub struct IcmpMatch {
 }
 
 /// How a passing rule keeps state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum StateMode {
     /// `no state`, or nothing in a dialect without implicit state.
     #[default]
@@ -251,7 +251,7 @@ pub enum StateMode {
 }
 
 /// What interfaces a state matches on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum StatePolicy {
     /// Any interface.
     #[default]
@@ -261,7 +261,7 @@ pub enum StatePolicy {
 }
 
 /// Options in parentheses behind `keep state`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Hash)]
 pub struct StateOptions {
     /// `max N`: states that this rule may have.
     pub max: Option<u32>,
@@ -274,7 +274,7 @@ pub struct StateOptions {
 }
 
 /// `log [(…)]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub struct Log {
     /// `all`: every packet, not only the one that makes the state.
     pub all: bool,
@@ -287,7 +287,7 @@ pub struct Log {
 }
 
 /// Kind of [`Route`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RouteKind {
     /// `route-to`: send it there instead of where routing would.
     RouteTo,
@@ -298,7 +298,7 @@ pub enum RouteKind {
 }
 
 /// `route-to`, `reply-to`, `dup-to`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// Which of the three.
     pub kind: RouteKind,
@@ -307,7 +307,7 @@ pub struct Route {
 }
 
 /// One address of a [`Pool`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PoolTarget {
     /// `(interface address)`: the interface of a next hop.
     pub interface: Option<String>,
@@ -316,7 +316,7 @@ pub struct PoolTarget {
 }
 
 /// How an address is taken from a [`Pool`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum PoolKind {
     /// One address, taken as it is.
     #[default]
@@ -335,7 +335,7 @@ pub enum PoolKind {
 }
 
 /// Addresses to translate to or route to.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Hash)]
 pub struct Pool {
     /// The addresses, at least one.
     pub targets: Vec<PoolTarget>,
@@ -351,7 +351,7 @@ pub struct Pool {
 }
 
 /// `port` of a [`Pool`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PoolPorts {
     /// `port n`: this port.
     Single(u16),
@@ -362,7 +362,7 @@ pub enum PoolPorts {
 }
 
 /// A rule, expanded and checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is one keyword of pf.conf(5)"
