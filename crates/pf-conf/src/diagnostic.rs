@@ -211,17 +211,17 @@ impl Diagnostics {
 }
 
 /// The lines of a file that a place touches, and the place in them.
-struct Window<'a> {
-    text: &'a str,
-    lo: usize,
-    hi: usize,
+pub(crate) struct Window<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) lo: usize,
+    pub(crate) hi: usize,
 }
 
 impl<'a> Window<'a> {
     /// Longest piece of a file that is shown.
     const LONGEST: usize = 4096;
 
-    fn around(text: &'a str, lo: usize, hi: usize) -> Self {
+    pub(crate) fn around(text: &'a str, lo: usize, hi: usize) -> Self {
         let start = text
             .get(..lo)
             .and_then(|t| t.rfind('\n'))

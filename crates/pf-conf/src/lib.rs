@@ -14,6 +14,7 @@ mod extras;
 mod format;
 mod lexer;
 mod limits;
+mod lint;
 mod names;
 mod origin;
 mod parser;
@@ -28,6 +29,7 @@ use pf_engine::ruleset::{Dialect, Ruleset};
 
 pub use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 pub use crate::format::{FormatError, format};
+pub use crate::lint::{Warning, WarningKind, Warnings, check};
 pub use crate::origin::Origins;
 pub use crate::print::{PrintOptions, print_rule};
 pub use crate::source::Place;

@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::DEFAULT_CONFIG_DIR;
 use crate::output::with_process_output;
+use crate::tools::{check, explain, fmt};
 use crate::{daemon, pfctl};
 
 const ABOUT: &str = "PF, the BSD packet filter, for Linux bridges and routers";
@@ -60,6 +61,15 @@ SIGHUP reads pf.conf again (a file with errors changes nothing), SIGTERM and SIG
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Lay out pf.conf in one way
+    #[command(long_about = fmt::LONG_ABOUT)]
+    Fmt(fmt::FmtArguments),
+    /// Tell errors in pf.conf, and what looks wrong
+    #[command(long_about = check::LONG_ABOUT)]
+    Check(check::CheckArguments),
+    /// Tell what the rules do with a packet, and why
+    #[command(long_about = explain::LONG_ABOUT)]
+    Explain(explain::ExplainArguments),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -118,6 +128,9 @@ fn dispatch(command: Command) -> ExitCode {
     match command {
         Command::Run(arguments) => daemon::run(&arguments),
         Command::Pfctl { arguments } => pfctl::run(&arguments),
+        Command::Fmt(arguments) => fmt::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell } => print(&completions(shell)),
     }

@@ -12,3 +12,4 @@ pub mod output;
 pub mod pfctl;
 mod random;
 pub mod text;
+pub mod tools;

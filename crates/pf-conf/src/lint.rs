@@ -1,0 +1,140 @@
+//! `weighbridge check`: what is right in the grammar and still looks wrong.
+//!
+//! Only what is certain is told: a rule is called unreachable or without effect when that follows
+//! from the rules alone, whatever the packets, tables and interfaces. Tables and dynamic addresses
+//! are compared by name.
+
+mod covers;
+mod names;
+mod render;
+mod rules;
+
+use pf_engine::engine::RuleList;
+
+use crate::diagnostic::Diagnostics;
+use crate::parser::parse_traced;
+use crate::source::{Place, Sources, Span};
+use crate::{LoadOptions, Loaded, SourceReader, load};
+
+/// Kind of a warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum WarningKind {
+    /// `PF101`: an earlier rule takes every packet that the rule asks for.
+    NeverMatches,
+    /// `PF102`: the same as an earlier `quick` rule.
+    AfterIdenticalQuick,
+    /// `PF103`: the same as an earlier rule.
+    Duplicate,
+    /// `PF104`: a later rule matches every packet that the rule asks for, and the last match wins.
+    NoEffect,
+    /// `PF105`: `block` behind `pass quick all`, which leaves it next to nothing.
+    BlockAfterPassAll,
+    /// `PF106`: a macro that nothing uses.
+    UnusedMacro,
+    /// `PF107`: a macro defined twice in one file.
+    MacroTwice,
+    /// `PF108`: a table that no rule names.
+    UnusedTable,
+    /// `PF109`: a table that a rule names and nothing defines.
+    UndefinedTable,
+    /// `PF110`: the ruleset is too large to compare every rule with every other.
+    NotCompared,
+}
+
+impl WarningKind {
+    /// As it is shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NeverMatches => "PF101",
+            Self::AfterIdenticalQuick => "PF102",
+            Self::Duplicate => "PF103",
+            Self::NoEffect => "PF104",
+            Self::BlockAfterPassAll => "PF105",
+            Self::UnusedMacro => "PF106",
+            Self::MacroTwice => "PF107",
+            Self::UnusedTable => "PF108",
+            Self::UndefinedTable => "PF109",
+            Self::NotCompared => "PF110",
+        }
+    }
+}
+
+/// One warning.
+#[derive(Clone, Debug)]
+pub struct Warning {
+    /// Its kind.
+    pub kind: WarningKind,
+    /// What looks wrong.
+    pub message: String,
+    /// Why.
+    pub why: String,
+    span: Span,
+    /// What it has to do with: its place and what it is there.
+    other: Option<(Span, String)>,
+}
+
+/// The warnings about one text, in the order of their places.
+#[derive(Clone, Debug)]
+pub struct Warnings {
+    list: Vec<Warning>,
+    sources: Sources,
+}
+
+impl Warnings {
+    /// The warnings with their places, and the place of the other rule or definition.
+    pub fn iter(&self) -> impl Iterator<Item = (Place, &Warning, Option<Place>)> {
+        self.list.iter().map(|warning| {
+            let other = warning.other.as_ref();
+            let other = other.map(|(span, _)| self.sources.place(*span));
+            (self.sources.place(warning.span), warning, other)
+        })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The line of the file at `place`, without the blanks around it.
+    #[must_use]
+    pub fn line(&self, warning: &Warning) -> &str {
+        render::line(&self.sources, warning.span)
+    }
+}
+
+/// Reads `main` as [`load`] does and looks for what is probably a mistake.
+///
+/// # Errors
+/// Every error in the text; then there are no warnings.
+pub fn check(
+    name: &str,
+    main: &[u8],
+    files: &mut dyn SourceReader,
+    options: &LoadOptions,
+) -> Result<(Loaded, Warnings), Diagnostics> {
+    let loaded = load(name, main, files, options)?;
+    let parsed = parse_traced(name, main, files, &options.defines);
+    let mut list = Vec::new();
+    rules::check(&loaded, &mut list);
+    names::check(&loaded, &parsed, &mut list);
+    list.sort_by_key(|warning| (warning.span.file, warning.span.lo, warning.kind));
+    let warnings = Warnings {
+        list,
+        sources: parsed.sources,
+    };
+    Ok((loaded, warnings))
+}
+
+/// All lists of rules.
+const LISTS: [RuleList; 4] = [
+    RuleList::Nat,
+    RuleList::Rdr,
+    RuleList::Binat,
+    RuleList::Filter,
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,546 @@
+//! What was explained: for people and as JSON.
+
+use std::fmt::Write as _;
+
+use pf_conf::{Loaded, PrintOptions, print_rule};
+use pf_engine::decision::{Decision, DropReason, Exit, GeneratedExit, Verdict};
+use pf_engine::engine::RuleList;
+use pf_engine::env::{Env, FixedEnv, IfIndex};
+use pf_engine::explain::{Outcome, Seen, Step};
+use pf_engine::rule::{RouteKind, Rule};
+use pf_engine::view::StateView;
+use pf_engine::wire::Meta;
+use serde_json::{Value, json};
+
+use super::words::{self, Place};
+
+/// An explained packet and what it was explained with.
+pub(super) struct Report<'a> {
+    pub(super) loaded: &'a Loaded,
+    pub(super) env: &'a FixedEnv,
+    pub(super) steps: &'a [Step],
+    pub(super) decision: &'a Decision,
+    pub(super) states: Vec<StateView<'a>>,
+    /// The packet as it leaves.
+    pub(super) bytes: &'a [u8],
+    /// What was assumed.
+    pub(super) notes: &'a [String],
+}
+
+impl Report<'_> {
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        for note in self.notes {
+            let _ = writeln!(text, "note: {note}");
+        }
+        let mut at = Position::default();
+        for step in self.steps {
+            self.write_step(&mut text, step, &mut at);
+        }
+        let _ = writeln!(text, "\n{}", self.outcome());
+        for line in self.consequences() {
+            let _ = writeln!(text, "  {line}");
+        }
+        text
+    }
+
+    fn write_step(&self, text: &mut String, step: &Step, at: &mut Position) {
+        at.follow(step);
+        match step {
+            Step::Entered { packet, .. } => {
+                let gap = if text.is_empty() { "" } else { "\n" };
+                let place = words::direction(at.place.direction);
+                let interface = &at.place.interface;
+                let packet = words::packet(packet);
+                let _ = writeln!(text, "{gap}{place} on {interface}: {packet}");
+            }
+            Step::StateFound { id } => {
+                let _ = writeln!(text, "  state {} covers it: no rule is looked at", id.0);
+            }
+            Step::Tested {
+                list,
+                number,
+                outcome,
+            } => self.write_test(text, (*list, *number), *outcome, at),
+            Step::Skipped {
+                first,
+                last,
+                criterion,
+                ..
+            } => {
+                let which = range(*first, *last);
+                let criterion = words::criterion(*criterion);
+                let _ = writeln!(text, "  {which:<5} passed over: the same {criterion}");
+            }
+            Step::Translated {
+                list,
+                number,
+                packet,
+            } => {
+                let by = format!("{} @{number}", words::list_name(*list));
+                let _ = writeln!(text, "  translated by {by}: {}", words::packet(packet));
+            }
+            Step::PassedByTranslation => {
+                let _ = writeln!(
+                    text,
+                    "  passes by the translation rule, filter rules not asked"
+                );
+            }
+            Step::Decided { number } => {
+                let _ = writeln!(text, "  decides: {}", self.decisive(*number));
+            }
+            Step::StateMade => {
+                let _ = writeln!(text, "  makes a state");
+            }
+            Step::Routed {
+                kind,
+                interface,
+                next_hop,
+            } => {
+                let kind = route_kind(*kind);
+                let _ = writeln!(
+                    text,
+                    "  {kind}: out of {interface} to the neighbour {next_hop}"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn write_test(
+        &self,
+        text: &mut String,
+        (list, number): (RuleList, u32),
+        outcome: Outcome,
+        at: &mut Position,
+    ) {
+        if at.list != Some(list) {
+            at.list = Some(list);
+            let _ = writeln!(text, " {} rules", words::list_name(list));
+        }
+        let number_text = format!("@{number}");
+        let line = self.place(list, number);
+        let printed = self.printed(list, number);
+        let _ = writeln!(text, "  {number_text:<5} {line}{printed}");
+        let result = match outcome {
+            Outcome::Matched => "matches".to_owned(),
+            Outcome::Failed(criterion) => {
+                let rule = self.rule(list, number);
+                let wanted = rule.map_or_else(String::new, |rule| {
+                    words::wanted(rule, list, &at.place, criterion)
+                });
+                let actual = at.packet.as_ref().map_or_else(String::new, |packet| {
+                    words::actual(packet, &at.place, criterion)
+                });
+                let criterion = words::criterion(criterion);
+                format!("no: {criterion} is {actual}, the rule wants {wanted}")
+            }
+        };
+        let _ = writeln!(text, "          {result}");
+    }
+
+    fn rule(&self, list: RuleList, number: u32) -> Option<&Rule> {
+        let rules = &self.loaded.ruleset;
+        let list = match list {
+            RuleList::Nat => &rules.nat,
+            RuleList::Rdr => &rules.rdr,
+            RuleList::Binat => &rules.binat,
+            RuleList::Filter => &rules.filter,
+        };
+        list.get(usize::try_from(number).ok()?)
+    }
+
+    fn printed(&self, list: RuleList, number: u32) -> String {
+        let options = PrintOptions {
+            dialect: self.loaded.ruleset.dialect,
+            ..PrintOptions::default()
+        };
+        let rule = self.rule(list, number);
+        rule.map_or_else(String::new, |rule| print_rule(rule, options))
+    }
+
+    /// `file:line: `.
+    fn place(&self, list: RuleList, number: u32) -> String {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        let place = self.loaded.origins.place(list, number);
+        place.map_or_else(String::new, |place| {
+            format!("{}:{}: ", place.file, place.line)
+        })
+    }
+
+    fn decisive(&self, number: Option<u32>) -> String {
+        let Some(number) = number else {
+            return "no rule matches, so it passes".to_owned();
+        };
+        let quick = self
+            .rule(RuleList::Filter, number)
+            .is_some_and(|rule| rule.quick);
+        let why = if quick {
+            "quick"
+        } else {
+            "the last that matches"
+        };
+        format!("@{number} ({why})")
+    }
+
+    /// The number of the filter rule that decided last.
+    fn last_decision(&self) -> Option<u32> {
+        self.steps.iter().rev().find_map(|step| match step {
+            Step::Decided { number } => Some(*number),
+            _ => None,
+        })?
+    }
+
+    fn outcome(&self) -> String {
+        match &self.decision.verdict {
+            Verdict::Pass(exit) => format!("passes, {}", self.exit(*exit)),
+            Verdict::PassFragments(exit, pieces) => {
+                format!("passes in {} fragments, {}", pieces.len(), self.exit(*exit))
+            }
+            Verdict::Held => "waits for the other fragments".to_owned(),
+            Verdict::Drop(DropReason::Match) => {
+                let number = self
+                    .last_decision()
+                    .map_or_else(String::new, |n| format!(" by @{n}"));
+                format!("blocked{number}")
+            }
+            Verdict::Drop(reason) => {
+                format!("dropped ({}): {}", reason.name(), drop_words(*reason))
+            }
+        }
+    }
+
+    fn exit(&self, exit: Exit) -> String {
+        match exit {
+            Exit::Continue => "and goes on to the bridge, the routing or the box itself".to_owned(),
+            Exit::Gateway {
+                interface,
+                next_hop,
+            } => format!(
+                "out of {} to the neighbour {next_hop}",
+                self.name(interface)
+            ),
+            Exit::Wire { interface, .. } => {
+                format!("onto the wire of its client at {}", self.name(interface))
+            }
+        }
+    }
+
+    fn name(&self, index: IfIndex) -> &str {
+        self.env
+            .interface(index)
+            .map_or("?", |interface| &interface.name)
+    }
+
+    fn passes(&self) -> bool {
+        matches!(
+            self.decision.verdict,
+            Verdict::Pass(_) | Verdict::PassFragments(..)
+        )
+    }
+
+    /// The packet as it leaves, what was sent back, states.
+    fn consequences(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.passes() {
+            lines.extend(leaving(self.bytes).map(|packet| format!("as {packet}")));
+        }
+        for generated in &self.decision.generated {
+            let what = match generated.exit {
+                GeneratedExit::Back => "sends back",
+                GeneratedExit::To(_) => "sends a copy",
+            };
+            lines.extend(leaving(&generated.bytes).map(|packet| format!("{what} {packet}")));
+        }
+        lines.extend(
+            self.states
+                .iter()
+                .map(|state| format!("state: {}", state_words(state))),
+        );
+        if self.passes() && self.states.is_empty() {
+            lines.push("no state: answers are judged by the rules on their own".to_owned());
+        }
+        lines
+    }
+
+    /// As JSON: the same facts with names.
+    pub(super) fn json(&self) -> Value {
+        let mut evaluations: Vec<Value> = Vec::new();
+        let mut at = Position::default();
+        for step in self.steps {
+            at.follow(step);
+            if let Step::Entered { packet, .. } = step {
+                evaluations.push(json!({
+                    "interface": at.place.interface,
+                    "direction": words::direction(at.place.direction),
+                    "packet": packet_json(packet),
+                    "steps": [],
+                }));
+            } else if let Some(value) = self.step_json(step, &at)
+                && let Some(steps) = evaluations
+                    .last_mut()
+                    .and_then(|e| e["steps"].as_array_mut())
+            {
+                steps.push(value);
+            }
+        }
+        let generated: Vec<Option<String>> = self
+            .decision
+            .generated
+            .iter()
+            .map(|g| leaving(&g.bytes))
+            .collect();
+        json!({
+            "notes": self.notes,
+            "evaluations": evaluations,
+            "verdict": self.verdict_json(),
+            "leaves_as": self.passes().then(|| leaving(self.bytes)).flatten(),
+            "sends": generated,
+            "states": self.states.iter().map(state_words).collect::<Vec<_>>(),
+        })
+    }
+
+    fn step_json(&self, step: &Step, at: &Position) -> Option<Value> {
+        Some(match step {
+            Step::StateFound { id } => json!({"step": "state", "id": id.0}),
+            Step::Tested {
+                list,
+                number,
+                outcome,
+            } => self.test_json((*list, *number), *outcome, at),
+            Step::Skipped {
+                list,
+                first,
+                last,
+                criterion,
+            } => json!({
+                "step": "skipped", "list": words::list_name(*list),
+                "first": first, "last": last, "criterion": words::criterion(*criterion),
+            }),
+            Step::Translated {
+                list,
+                number,
+                packet,
+            } => json!({
+                "step": "translated", "list": words::list_name(*list), "rule": number,
+                "packet": packet_json(packet),
+            }),
+            Step::PassedByTranslation => json!({"step": "passed-by-translation"}),
+            Step::Decided { number } => json!({"step": "decided", "rule": number}),
+            Step::StateMade => json!({"step": "state-made"}),
+            Step::Routed {
+                kind,
+                interface,
+                next_hop,
+            } => json!({
+                "step": "routed", "kind": route_kind(*kind),
+                "interface": interface, "next_hop": next_hop.to_string(),
+            }),
+            _ => return None,
+        })
+    }
+
+    fn test_json(&self, (list, number): (RuleList, u32), outcome: Outcome, at: &Position) -> Value {
+        let place = self
+            .loaded
+            .origins
+            .place(list, usize::try_from(number).unwrap_or(usize::MAX));
+        let mut value = json!({
+            "step": "rule", "list": words::list_name(list), "rule": number,
+            "text": self.printed(list, number),
+            "file": place.as_ref().map(|place| place.file.clone()),
+            "line": place.as_ref().map(|place| place.line),
+            "matched": outcome == Outcome::Matched,
+        });
+        if let (Outcome::Failed(criterion), Some(rule), Some(packet)) =
+            (outcome, self.rule(list, number), &at.packet)
+        {
+            value["failed"] = json!({
+                "criterion": words::criterion(criterion),
+                "rule": words::wanted(rule, list, &at.place, criterion),
+                "packet": words::actual(packet, &at.place, criterion),
+            });
+        }
+        value
+    }
+
+    fn verdict_json(&self) -> Value {
+        match &self.decision.verdict {
+            Verdict::Pass(exit) | Verdict::PassFragments(exit, _) => {
+                let (kind, interface, next_hop) = match *exit {
+                    Exit::Continue => ("continue", None, None),
+                    Exit::Gateway {
+                        interface,
+                        next_hop,
+                    } => (
+                        "gateway",
+                        Some(self.name(interface)),
+                        Some(next_hop.to_string()),
+                    ),
+                    Exit::Wire { interface, .. } => ("wire", Some(self.name(interface)), None),
+                };
+                json!({"action": "pass", "exit": kind, "interface": interface, "next_hop": next_hop})
+            }
+            Verdict::Drop(DropReason::Match) => {
+                json!({"action": "block", "rule": self.last_decision()})
+            }
+            Verdict::Drop(reason) => json!({"action": "drop", "reason": reason.name()}),
+            Verdict::Held => json!({"action": "held"}),
+        }
+    }
+}
+
+/// Where the explanation stands.
+struct Position {
+    place: Place,
+    /// The packet as rules see it now.
+    packet: Option<Seen>,
+    /// The list whose heading was written last.
+    list: Option<RuleList>,
+}
+
+impl Default for Position {
+    fn default() -> Self {
+        Self {
+            place: Place {
+                interface: String::new(),
+                direction: pf_engine::rule::Direction::In,
+            },
+            packet: None,
+            list: None,
+        }
+    }
+}
+
+impl Position {
+    fn follow(&mut self, step: &Step) {
+        match step {
+            Step::Entered {
+                interface,
+                direction,
+                packet,
+            } => {
+                self.place = Place {
+                    interface: interface.clone(),
+                    direction: *direction,
+                };
+                self.packet = Some(packet.clone());
+                self.list = None;
+            }
+            Step::Translated { packet, .. } => self.packet = Some(packet.clone()),
+            _ => {}
+        }
+    }
+}
+
+fn range(first: u32, last: u32) -> String {
+    if first == last {
+        format!("@{first}")
+    } else {
+        format!("@{first}-@{last}")
+    }
+}
+
+const fn route_kind(kind: RouteKind) -> &'static str {
+    match kind {
+        RouteKind::RouteTo => "route-to",
+        RouteKind::ReplyTo => "reply-to",
+        RouteKind::DupTo => "dup-to",
+    }
+}
+
+const fn drop_words(reason: DropReason) -> &'static str {
+    match reason {
+        DropReason::Match => "by a rule",
+        DropReason::IpOption => "it has IP options and the rule no allow-opts",
+        DropReason::MapFailed => "no address or port is free to translate to",
+        DropReason::NoRoute => "the rule routes to no usable interface or address",
+        DropReason::TtlExceeded => "its hop limit is used up",
+        DropReason::TooBig => "it is too big for the exit and must not be cut",
+        DropReason::StateLimit => "there are as many states as are allowed",
+        DropReason::SrcLimit => "there are as many source nodes as are allowed",
+        DropReason::StateInsert => "another state has its addresses and ports",
+        DropReason::StateMismatch => "it does not fit the state that it belongs to",
+        DropReason::BadOffset
+        | DropReason::Fragment
+        | DropReason::Short
+        | DropReason::Normalize
+        | DropReason::Memory
+        | DropReason::BadTimestamp
+        | DropReason::Congestion
+        | DropReason::ProtoCksum
+        | DropReason::Synproxy => "it is not fit to be looked at",
+    }
+}
+
+/// A packet from its bytes.
+fn leaving(bytes: &[u8]) -> Option<String> {
+    let meta = Meta::parse(bytes).ok()?;
+    let (source_port, destination_port) = meta.ports().unwrap_or_default();
+    Some(words::packet(&Seen {
+        family: meta.family,
+        protocol: meta.protocol,
+        source: pf_engine::view::HostPort {
+            address: meta.source,
+            port: source_port,
+        },
+        destination: pf_engine::view::HostPort {
+            address: meta.destination,
+            port: destination_port,
+        },
+        flags: meta.tcp().map(|tcp| tcp.flags),
+        icmp: meta.icmp().map(|icmp| (icmp.kind, icmp.code)),
+        tos: meta.tos,
+        tag: None,
+    }))
+}
+
+/// A state: who opened it to whom, as the opener and as the far end see it.
+fn state_words(state: &StateView<'_>) -> String {
+    use pf_engine::rule::Direction;
+    let pair = |ends: [pf_engine::view::HostPort; 2]| {
+        let (from, to) = match state.direction {
+            Direction::In => (ends[0], ends[1]),
+            Direction::Out => (ends[1], ends[0]),
+        };
+        let host = |end| words::host_port(end, state.protocol);
+        format!("{} > {}", host(from), host(to))
+    };
+    let (before, after) = match state.direction {
+        Direction::In => (state.wire, state.stack),
+        Direction::Out => (state.stack, state.wire),
+    };
+    let mut text = format!(
+        "{} on {}, {} {}",
+        words::direction(state.direction),
+        state.interface,
+        words::protocol(state.protocol),
+        pair(before)
+    );
+    if before != after {
+        text = text + ", translated " + &pair(after);
+    }
+    if let Some(rule) = state.rule {
+        text += &format!(", rule @{rule}");
+    }
+    if let Some((kind, hop, interface)) = state.route {
+        text += &format!(", {} {interface} {hop}", route_kind(kind));
+    }
+    text
+}
+
+fn packet_json(seen: &Seen) -> Value {
+    json!({
+        "family": seen.family.to_string(),
+        "protocol": words::protocol(seen.protocol),
+        "source": seen.source.address.to_string(),
+        "source_port": seen.protocol.has_ports().then_some(seen.source.port),
+        "destination": seen.destination.address.to_string(),
+        "destination_port": seen.protocol.has_ports().then_some(seen.destination.port),
+        "flags": seen.flags.map(words::flags),
+        "icmp": seen.icmp,
+        "tos": seen.tos,
+        "tag": seen.tag,
+    })
+}
