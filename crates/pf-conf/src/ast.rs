@@ -10,6 +10,7 @@ use pf_engine::rule::{
 use pf_engine::ruleset::Limit;
 
 use crate::extras::Extras;
+use crate::optimize::Optimization;
 use crate::source::Span;
 
 /// Something and where it was written.
@@ -45,6 +46,7 @@ pub(crate) enum SetStatement {
     Limit(Limit, u32),
     Timeout(Timeout, u32),
     Optimization(String),
+    RulesetOptimization(Optimization),
     NoLoginterface,
     /// One that is printed but not installed: its text.
     Printed(String),

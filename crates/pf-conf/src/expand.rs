@@ -7,19 +7,24 @@ mod beyond;
 mod check;
 mod host;
 mod label;
+pub(crate) mod numbering;
 mod pool;
 mod rule;
 mod set;
 mod table;
 
+use std::collections::BTreeMap;
+
 use pf_engine::env::Interface;
 use pf_engine::rule::StatePolicy;
 use pf_engine::ruleset::{Dialect, Ruleset};
 
+use self::numbering::Numbering;
 use crate::LoadOptions;
 use crate::ast::{SetStatement, Statement};
 use crate::diagnostic::{Code, Diagnostic, shorten};
 use crate::limits::{MAX_ERRORS, MAX_QUOTED_CHARS};
+use crate::optimize::Optimization;
 use crate::print::{PrintOptions, quoted};
 use crate::source::Span;
 
@@ -36,6 +41,10 @@ pub(crate) struct Expanded {
     /// Rules as text, if printing was asked for.
     pub(crate) lines: Lines,
     pub(crate) origins: RuleSpans,
+    /// `set ruleset-optimization`.
+    pub(crate) optimization: Option<Optimization>,
+    /// Filter rules whose labels or tags name `$nr`.
+    pub(crate) numbering: BTreeMap<usize, Numbering>,
 }
 
 /// Printed rules, in the order of `pfctl -nv`.
@@ -73,6 +82,8 @@ pub(crate) fn expand(
         echo: Vec::new(),
         errors: Vec::new(),
         origins: RuleSpans::default(),
+        optimization: None,
+        numbering: BTreeMap::new(),
         block_returns: false,
         require_order: options.dialect == Dialect::OpenBsd3,
         section: Section::Options,
@@ -94,6 +105,8 @@ pub(crate) fn expand(
         errors: expander.errors,
         lines: expander.lines,
         origins: expander.origins,
+        optimization: expander.optimization,
+        numbering: expander.numbering,
     }
 }
 
@@ -127,6 +140,8 @@ struct Expander<'a> {
     echo: Vec<String>,
     errors: Vec<Diagnostic>,
     origins: RuleSpans,
+    optimization: Option<Optimization>,
+    numbering: BTreeMap<usize, Numbering>,
     /// `set block-policy return`, for the rules after it.
     block_returns: bool,
     require_order: bool,

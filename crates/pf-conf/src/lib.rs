@@ -16,6 +16,7 @@ mod lexer;
 mod limits;
 mod lint;
 mod names;
+mod optimize;
 mod origin;
 mod parser;
 mod print;
@@ -27,9 +28,13 @@ use std::collections::BTreeMap;
 use pf_engine::env::Interface;
 use pf_engine::ruleset::{Dialect, Ruleset};
 
+use crate::expand::numbering::Numbering;
+use crate::print::table_line;
+
 pub use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 pub use crate::format::{FormatError, format};
 pub use crate::lint::{Warning, WarningKind, Warnings, check};
+pub use crate::optimize::{Feedback, Optimization};
 pub use crate::origin::Origins;
 pub use crate::print::{PrintOptions, print_rule};
 pub use crate::source::Place;
@@ -79,6 +84,50 @@ pub struct Loaded {
     pub echo: Vec<String>,
     /// Where each rule was written.
     pub origins: Origins,
+    /// `set ruleset-optimization`. Nothing is optimized before [`Loaded::optimize`].
+    pub optimization: Option<Optimization>,
+    numbering: BTreeMap<usize, Numbering>,
+}
+
+impl Loaded {
+    /// How much is to be optimized: what was asked for (`pfctl -o`), else what the file says, else
+    /// what the dialect does.
+    #[must_use]
+    pub fn level(&self, asked: Option<Optimization>) -> Optimization {
+        asked
+            .or(self.optimization)
+            .unwrap_or(Optimization::default_of(self.ruleset.dialect))
+    }
+
+    /// Optimizes the filter rules. Decides no packet otherwise than before; only the numbers of
+    /// rules (and `$nr` in labels), evaluation counters and tables named `__automatic_…` change.
+    ///
+    /// Returns the lines that `pfctl -v` prints for the tables it made.
+    pub fn optimize(&mut self, level: Optimization, feedback: &[Feedback]) -> Vec<String> {
+        let rules = std::mem::take(&mut self.ruleset.filter);
+        let origins = self.origins.take_filter();
+        let mut numbering = std::mem::take(&mut self.numbering);
+        let items = rules.into_iter().zip(origins).enumerate();
+        let items = items.map(|(number, (rule, origin))| optimize::Item {
+            rule,
+            origin,
+            numbering: numbering.remove(&number),
+        });
+        let (items, tables) =
+            optimize::optimize(items.collect(), level, &self.ruleset.tables, feedback);
+        for (number, mut item) in items.into_iter().enumerate() {
+            if let Some(names) = item.numbering {
+                names.apply(&mut item.rule, number);
+                self.numbering.insert(number, names);
+            }
+            self.ruleset.filter.push(item.rule);
+            self.origins.push_filter(item.origin);
+        }
+        let lines = tables.iter().map(|(name, table)| table_line(name, table));
+        let lines = lines.collect();
+        self.ruleset.tables.extend(tables);
+        lines
+    }
 }
 
 /// Reads `main` (named `name` in messages; `stdin` for `-`).
@@ -102,6 +151,8 @@ pub fn load(
         ruleset: expanded.ruleset,
         echo: expanded.echo,
         origins: Origins::new(expanded.origins, parsed.sources),
+        optimization: expanded.optimization,
+        numbering: expanded.numbering,
     })
 }
 

@@ -17,6 +17,15 @@ impl Origins {
         Self { spans, sources }
     }
 
+    /// The filter rules' places, to be put back in another order.
+    pub(crate) fn take_filter(&mut self) -> Vec<Span> {
+        std::mem::take(&mut self.spans.filter)
+    }
+
+    pub(crate) fn push_filter(&mut self, span: Span) {
+        self.spans.filter.push(span);
+    }
+
     /// Where rule `number` of `list` begins. Rules that a list was multiplied to share a place,
     /// and so do the rules of one `antispoof`.
     #[must_use]

@@ -7,7 +7,7 @@ use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{
     Action, BlockReply, Direction, IcmpMatch, Log, Rule, StateMode, StatePolicy,
 };
-use pf_engine::ruleset::Dialect;
+use pf_engine::ruleset::{Dialect, TableDefinition};
 
 use crate::extras::{Extras, Slot};
 use crate::lexer::is_plain_word;
@@ -289,6 +289,26 @@ fn tail(rule: &Rule, extras: &Extras, words: &mut Vec<String>) {
     for slot in [Slot::Rtable, Slot::Divert, Slot::Pipe] {
         words.extend_from_slice(extras.words(slot));
     }
+}
+
+/// A `table` line with its addresses.
+pub(crate) fn table_line(name: &str, table: &TableDefinition) -> String {
+    let mut line = format!("table {}", table_name(name));
+    for (set, word) in [
+        (table.constant, " const"),
+        (table.persist, " persist"),
+        (table.counters, " counters"),
+    ] {
+        if set {
+            line.push_str(word);
+        }
+    }
+    line.push_str(" {");
+    for entry in &table.entries {
+        line.push_str(if entry.negated { " !" } else { " " });
+        line.push_str(&entry.prefix.to_string());
+    }
+    line + " }"
 }
 
 /// A name, in quotes only where it could not be read back without.

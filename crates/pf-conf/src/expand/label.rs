@@ -9,13 +9,16 @@ const MACROS: [&str; 7] = [
     "$if", "$srcaddr", "$dstaddr", "$srcport", "$dstport", "$proto", "$nr",
 ];
 
+/// The macro that stands for the rule's number.
+pub(super) const NUMBER: &str = "$nr";
+
 /// Whether a macro is left, put together from the values of others.
 pub(super) fn has_macro(text: &str) -> bool {
     MACROS.iter().any(|name| text.contains(name))
 }
 
-/// Puts the values of `rule`, number `number` in its ruleset, in the place of macros.
-pub(super) fn expand(text: &str, rule: &Rule, number: usize) -> String {
+/// Puts the values of `rule` in the place of macros, but for its number.
+pub(super) fn expand(text: &str, rule: &Rule) -> String {
     if !text.contains('$') {
         return text.to_owned();
     }
@@ -26,7 +29,6 @@ pub(super) fn expand(text: &str, rule: &Rule, number: usize) -> String {
         .replace("$srcport", &port(&rule.source))
         .replace("$dstport", &port(&rule.destination))
         .replace("$proto", &protocol(rule))
-        .replace("$nr", &number.to_string())
 }
 
 fn protocol(rule: &Rule) -> String {

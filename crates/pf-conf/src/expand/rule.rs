@@ -8,6 +8,7 @@ use pf_engine::rule::{
 use pf_engine::ruleset::Dialect;
 
 use super::host::Resolved;
+use super::numbering::Numbering;
 use super::pool::{BinatSide, Candidates, Purpose, binat_side};
 use super::{Expand, Expander, label};
 use crate::ast::{Flags, InterfaceName, RuleStatement, Spanned, Verb};
@@ -394,34 +395,39 @@ impl Expander<'_> {
         statement: &RuleStatement,
         number: usize,
     ) -> Expand<()> {
+        let mut names = Numbering::default();
         for text in &statement.labels {
-            let expanded = label::expand(&text.node, rule, number);
-            let expanded = self.fitting(expanded, text, "label", MAX_LABEL_BYTES)?;
+            let expanded = self.fitting(rule, text, number, "label", MAX_LABEL_BYTES)?;
             if !expanded.is_empty() {
-                rule.labels.push(expanded);
+                names.labels.push(expanded);
             }
         }
         if let Some(text) = &statement.tag {
-            let expanded = label::expand(&text.node, rule, number);
-            rule.tag = Some(self.fitting(expanded, text, "tag", MAX_TAG_BYTES)?);
+            names.tag = Some(self.fitting(rule, text, number, "tag", MAX_TAG_BYTES)?);
         }
         if let Some((negated, text)) = &statement.tagged {
-            let expanded = label::expand(&text.node, rule, number);
-            rule.tagged = Some((
-                *negated,
-                self.fitting(expanded, text, "tag", MAX_TAG_BYTES)?,
-            ));
+            names.tagged = Some(self.fitting(rule, text, number, "tag", MAX_TAG_BYTES)?);
+            rule.tagged = Some((*negated, String::new()));
+        }
+        names.apply(rule, number);
+        let filters = matches!(rule.action, Action::Pass | Action::Block(_) | Action::Match);
+        if filters && names.is_needed() && self.print.is_none() {
+            self.numbering.insert(number, names);
         }
         Ok(())
     }
 
+    /// The text with everything in place but the number, once it is sure to fit with it.
     fn fitting(
         &mut self,
-        expanded: String,
+        rule: &Rule,
         written: &Spanned<String>,
+        number: usize,
         what: &str,
         max: usize,
     ) -> Expand<String> {
+        let template = label::expand(&written.node, rule);
+        let expanded = template.replace(label::NUMBER, &number.to_string());
         if label::has_macro(&expanded) {
             let message = format!("{what} would be expanded again");
             let detail = format!("it expands to `{expanded}`");
@@ -432,7 +438,7 @@ impl Expander<'_> {
             let detail = format!("it expands to `{expanded}`");
             return Err(self.error(Code::Limit, written.span, &message, &detail));
         }
-        Ok(expanded)
+        Ok(template)
     }
 }
 

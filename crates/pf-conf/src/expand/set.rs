@@ -48,6 +48,10 @@ impl Expander<'_> {
                 }
                 format!("set optimization {name}")
             }
+            SetStatement::RulesetOptimization(level) => {
+                self.optimization = Some(*level);
+                format!("set ruleset-optimization {}", level.name())
+            }
             SetStatement::NoLoginterface => "set loginterface none".to_owned(),
             SetStatement::Printed(echo) => echo.clone(),
             SetStatement::RequireOrder(_) => return,

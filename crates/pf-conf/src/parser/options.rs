@@ -7,6 +7,7 @@ use super::{Parse, Parser};
 use crate::ast::{SetStatement, Statement};
 use crate::diagnostic::Code;
 use crate::names::did_you_mean;
+use crate::optimize::Optimization;
 use crate::source::Span;
 use crate::token::Kind;
 
@@ -17,6 +18,7 @@ const OPTIONS: &[&str] = &[
     "loginterface",
     "optimization",
     "require-order",
+    "ruleset-optimization",
     "skip",
     "state-policy",
     "timeout",
@@ -30,7 +32,6 @@ const UNSUPPORTED: &[&str] = &[
     "hostid",
     "keepcounters",
     "reassemble",
-    "ruleset-optimization",
     "state-defaults",
     "syncookies",
 ];
@@ -60,6 +61,7 @@ impl Parser<'_> {
             "state-policy" => self.set_state_policy(),
             "require-order" => self.set_require_order(),
             "optimization" => self.set_optimization(),
+            "ruleset-optimization" => self.set_ruleset_optimization(),
             "loginterface" => self.set_loginterface(option.span),
             "limit" => self.list("a limit", &mut Self::set_limit),
             "timeout" => self.list("a timeout", &mut Self::set_timeout),
@@ -146,6 +148,17 @@ impl Parser<'_> {
             return Err(self.unknown_name(name.span, message, &name.node, known));
         }
         self.push_set(SetStatement::Optimization(name.node));
+        Ok(())
+    }
+
+    fn set_ruleset_optimization(&mut self) -> Parse<()> {
+        let name = self.string("`none`, `basic` or `profile`")?;
+        let Some(level) = Optimization::named(&name.node) else {
+            let message = format!("unknown ruleset-optimization {}", name.node);
+            let known = ["none", "basic", "profile"].into_iter();
+            return Err(self.unknown_name(name.span, message, &name.node, known));
+        };
+        self.push_set(SetStatement::RulesetOptimization(level));
         Ok(())
     }
 
