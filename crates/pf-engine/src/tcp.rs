@@ -141,11 +141,12 @@ pub(crate) fn track(
     segment: &Segment,
     random: &mut dyn FnMut() -> u32,
 ) -> Result<Accepted, Mismatch> {
-    let shaking_hands = source.state == tcps::SYN_SENT && destination.state == tcps::SYN_SENT;
     let mut view = View::new(source, destination, segment);
     if source.seq_lo == 0 {
         hear_first(source, destination, segment, &mut view, random);
     }
+    // Asked once the sender has been heard: its first segment is the one that forgers try.
+    let shaking_hands = source.state == tcps::SYN_SENT && destination.state == tcps::SYN_SENT;
     view.relax(source, destination, segment);
     if view.in_window(source, destination, segment) {
         view.slide(source, destination);

@@ -196,6 +196,21 @@ fn a_modulated_server_is_drawn_a_number_once() {
     assert_eq!(modulator(9, &mut || 9), 1, "never 0");
 }
 
+/// As PF: it is answered with an RST, and what it claimed is forgotten, so that it does not stand
+/// in the way of the true answer.
+#[test]
+fn a_forged_answer_to_a_syn_is_reset_and_forgotten() {
+    let (mut client, mut server) = open(&segment(SYN, 100, 0, 0), 0);
+    let forged = segment(SYN | ACK, 5_000_000, 900_000, 0);
+    let refused = track(&mut server, &mut client, &forged, &mut never).unwrap_err();
+    assert!(refused.reset);
+    assert_eq!((server.seq_lo, server.seq_hi, server.max_win), (0, 1, 1));
+    let answer = segment(SYN | ACK, 900, 101, 0);
+    track(&mut server, &mut client, &answer, &mut never).unwrap();
+    assert_eq!(client.state, tcps::ESTABLISHED);
+    assert_eq!(server.seq_lo, 901);
+}
+
 #[test]
 fn a_quoted_number_must_be_one_that_was_sent() {
     let (mut client, mut server) = established();
