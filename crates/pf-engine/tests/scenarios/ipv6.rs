@@ -223,3 +223,20 @@ fn neighbor_discovery_is_never_routed_out() {
         .packet(In, "em0", echo(CLIENT.0, SERVER.0, 1))
         .leaves_by("em1", GATEWAY[0].1);
 }
+
+/// What is in a fragment that was itself cut into fragments would be seen by no rule.
+#[test]
+fn fragments_of_fragments_are_dropped() {
+    let mut lab = Lab::router(filter(&[pass()]));
+    let header = |next: Protocol, offset: u8, more: u8| [next.0, 0, 0, offset | more, 0, 0, 0, 7];
+    let inner = [&header(Protocol::UDP, 0, 1)[..], &[0; 16]].concat();
+    let (start, end) = inner.split_at(16);
+    let outer = Ip::new(ip(CLIENT.0), ip(SERVER.0));
+    let piece = |header: [u8; 8], data: &[u8]| {
+        build::packet(&outer, Protocol::FRAGMENT, &[&header, data].concat())
+    };
+    let first = piece(header(Protocol::FRAGMENT, 0, 1), start);
+    let last = piece(header(Protocol::FRAGMENT, 16, 0), end);
+    assert_eq!(lab.packet(In, "em0", first).decision.verdict, Verdict::Held);
+    let _ = lab.packet(In, "em0", last).drops(DropReason::Fragment);
+}
