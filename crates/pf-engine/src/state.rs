@@ -46,7 +46,7 @@ pub(crate) struct State {
     pub(crate) sloppy: bool,
     pub(crate) allow_options: bool,
     pub(crate) route: Option<(RouteKind, NextHop)>,
-    /// Frame addresses of the opener.
+    /// Frame addresses of the opener, if its frame was for one station.
     pub(crate) ether: Option<EtherAddresses>,
     /// How its packets cross the box, if a frame told.
     pub(crate) way: Option<Way>,
@@ -117,6 +117,12 @@ impl State {
     /// Whether the state is of packets that go this way; what is not known does not part them.
     pub(crate) fn goes(&self, way: Option<Way>) -> bool {
         self.way.is_none() || way.is_none() || self.way == way
+    }
+
+    /// Whether it lets its packets through as they are, where they were going.
+    pub(crate) fn is_plain(&self) -> bool {
+        let modulates = self.source.seq_diff != 0 || self.destination.seq_diff != 0;
+        self.wire == self.stack && !modulates && self.route.is_none()
     }
 
     /// Where a packet that goes in `direction` is routed: `route-to` for the opener's packets,

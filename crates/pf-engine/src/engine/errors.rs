@@ -22,7 +22,7 @@ impl Engine {
         };
         // The quoted packet went the other way.
         let tuple = Tuple::of_quoted(&quoted).reversed();
-        let slot = self.find_state(place, work.way_at(place), &tuple.key(place.direction))?;
+        let slot = self.find_state(place, work, &tuple.key(place.direction))?;
         Some(self.pass_error(slot, place, quoted, work))
     }
 

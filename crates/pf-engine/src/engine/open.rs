@@ -204,7 +204,7 @@ impl Engine {
             sloppy: rule.is_some_and(|rule| rule.keep.sloppy),
             allow_options: rule.is_some_and(|rule| rule.allow_options),
             route,
-            ether: work.ether,
+            ether: work.ether.filter(|ether| !ether.is_to_group()),
             way: work.way_at(course.place),
             tag: course.tag,
             sources: course.sticky.iter().map(|(key, _)| *key).collect(),

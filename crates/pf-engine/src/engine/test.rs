@@ -13,8 +13,8 @@ use crate::evaluate::{self, CompiledRule, Ground, Subject, Verb};
 use crate::installed::RuleId;
 use crate::key::{StateKey, Tuple, translate};
 use crate::names::NameId;
-use crate::rule::Direction;
-use crate::state::{State, Way};
+use crate::rule::{Direction, tcp_flags};
+use crate::state::State;
 use crate::table::TableUse;
 use crate::tcp::{self, Segment};
 use crate::track::Kind;
@@ -51,17 +51,25 @@ impl Engine {
         }
     }
 
-    /// The live state that packets with `key` meet at `place` on their `way`.
+    /// The live state that packets with `key` meet at `place` on their way.
     pub(super) fn find_state(
         &mut self,
         place: Place,
-        way: Option<Way>,
+        work: &Work<'_>,
         key: &StateKey,
     ) -> Option<u32> {
         self.counters.searches = self.counters.searches.wrapping_add(1);
+        let way = work.way_at(place);
         let lifetimes = self.lifetimes();
-        self.states.find(place.direction, key, |state| {
-            state.covers(place.name) && state.goes(way) && !lifetimes.is_over(state)
+        let covers = |state: &State| state.covers(place.name) && !lifetimes.is_over(state);
+        let find = |wanted: &dyn Fn(&State) -> bool| {
+            self.states
+                .find(place.direction, key, |state| covers(state) && wanted(state))
+        };
+        find(&|state| state.goes(way)).or_else(|| {
+            // Between hosts of one link answers may skip a router, and a redirect (RFC 792) takes
+            // it out of the way: then one connection goes both ways.
+            find(&State::is_plain).filter(|_| !opens_connection(&work.meta))
         })
     }
 
@@ -73,7 +81,7 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Option<Result<Passed, Refused>> {
         let tuple = Tuple::of(&work.meta, work.bytes);
-        let slot = self.find_state(place, work.way_at(place), &tuple.key(place.direction))?;
+        let slot = self.find_state(place, work, &tuple.key(place.direction))?;
         if self.is_reopened(slot, &work.meta) {
             self.remove_state(slot);
             return None;
@@ -130,8 +138,9 @@ impl Engine {
             translate(&mut work.meta, work.bytes, tuple, &new).map_err(|e| e.reason)?;
         }
         let forward = place.direction == state.direction;
-        if forward && state.origin == place.name && work.ether.is_some() {
-            state.ether = work.ether;
+        let ether = work.ether.filter(|ether| !ether.is_to_group());
+        if forward && state.origin == place.name && ether.is_some() {
+            state.ether = ether;
         }
         work.tag = state.tag.or(work.tag);
         let bytes = length(&work.meta);
@@ -377,7 +386,7 @@ pub(super) fn modulate(
         let seq = segment.seq.wrapping_add(add);
         meta.set_tcp_seq(work.bytes, seq).map_err(|e| e.reason)?;
     }
-    if subtract != 0 && segment.has(crate::rule::tcp_flags::ACK) {
+    if subtract != 0 && segment.has(tcp_flags::ACK) {
         let ack = segment.ack.wrapping_sub(subtract);
         meta.set_tcp_ack(work.bytes, ack).map_err(|e| e.reason)?;
         let back = 0u32.wrapping_sub(subtract);
@@ -385,6 +394,11 @@ pub(super) fn modulate(
             .map_err(|e| e.reason)?;
     }
     Ok(())
+}
+
+fn opens_connection(meta: &Meta) -> bool {
+    meta.tcp()
+        .is_some_and(|tcp| tcp.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN)
 }
 
 pub(super) fn is_icmp_error(meta: &Meta) -> bool {

@@ -1,6 +1,6 @@
 //! route-to and reply-to beyond the article.
 
-use pf_engine::decision::{DropReason, Exit, GeneratedExit};
+use pf_engine::decision::{DropReason, EtherAddresses, Exit, GeneratedExit};
 use pf_engine::rule::{Action, BlockReply, RouteKind, Rule, StatePolicy};
 
 use super::harness::*;
@@ -365,4 +365,69 @@ fn no_route_and_urpf_failed_ask_where_the_way_back_leads() {
     assert!(verdict(In, 1, "203.0.113.9"), "nobody knows");
     assert!(!verdict(Out, 1, "192.0.2.9"));
     assert!(verdict(Out, 1, "10.0.0.9"));
+}
+
+/// The box is a host's router to others on the same link: answers do not come back by it, and
+/// after a redirect the host's own packets do not either.
+#[test]
+fn a_connection_through_a_router_on_its_own_link_stays_one_connection() {
+    const HOST: u8 = 0x50;
+    const ROUTER: u8 = 0xc1;
+    const BOX: u8 = 0xb0;
+    let client = ("10.0.0.9", 1025);
+    let server = ("198.51.100.80", 80);
+    let mut lab = Lab::router(filter(&[block(), pass().flags_s_sa().keep()]));
+    lab.set_interfaces(|interfaces| interfaces[0].mac = Some(mac(BOX)));
+
+    let syn = tcp(client, server, S, 1000, 0, 0);
+    let _ = lab
+        .frame(In, "em0", syn.clone(), Some(ether(HOST, BOX)))
+        .passes();
+    let _ = lab
+        .frame(Out, "em0", syn, Some(ether(BOX, ROUTER)))
+        .passes();
+    let answer = tcp(server, client, SA, 9000, 1001, 0);
+    for direction in [In, Out] {
+        let _ = lab
+            .frame(direction, "em0", answer.clone(), Some(ether(ROUTER, HOST)))
+            .passes_unchanged();
+    }
+    let redirected = tcp(client, server, A, 1001, 9001, 10);
+    for direction in [In, Out] {
+        let _ = lab
+            .frame(
+                direction,
+                "em0",
+                redirected.clone(),
+                Some(ether(HOST, ROUTER)),
+            )
+            .passes_unchanged();
+    }
+    assert_eq!(lab.states().len(), 2);
+}
+
+/// The gateway's address on the client's wire is not one to send from if it is a group's.
+#[test]
+fn a_frame_to_a_group_does_not_tell_who_the_gateway_is() {
+    let mut lab = Lab::router(filter(&[pass()
+        .inbound()
+        .on("em0")
+        .route(RouteKind::RouteTo, &[("em1", "192.0.2.254")])
+        .keep()]));
+    let query = || udp(("10.0.0.9", 1025), ("198.51.100.80", 53), 10);
+    let to_all = EtherAddresses {
+        source: mac(9),
+        destination: [0xff; 6],
+    };
+    let _ = lab
+        .frame(In, "em0", query(), Some(to_all))
+        .leaves_by("em1", "192.0.2.254");
+    let answer = udp(("198.51.100.80", 53), ("10.0.0.9", 1025), 10);
+    let _ = lab.packet(In, "em1", answer.clone()).passes_unchanged();
+    let _ = lab
+        .frame(In, "em0", query(), Some(ether(9, 1)))
+        .leaves_by("em1", "192.0.2.254");
+    let _ = lab
+        .packet(In, "em1", answer)
+        .goes_onto_the_wire("em0", ether(1, 9));
 }
