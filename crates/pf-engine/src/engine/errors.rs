@@ -33,6 +33,11 @@ impl Engine {
         mut quoted: Quoted,
         work: &mut Work<'_>,
     ) -> Result<Passed, Refused> {
+        // Errors go to the sender of what they quote. Otherwise a quotation that anyone can make
+        // up would open the way to every host behind us.
+        if work.meta.destination != quoted.source {
+            return Err(DropReason::StateMismatch.into());
+        }
         let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
         if work.meta.has_ip_options && !state.allow_options {
             return Err(DropReason::IpOption.into());

@@ -91,6 +91,33 @@ fn an_error_about_a_segment_outside_the_window_is_forged() {
         );
 }
 
+/// An error is for the sender of the packet that it quotes, and must not carry a state's
+/// permission to anyone else.
+#[test]
+fn an_error_for_another_than_the_quoted_sender_is_forged() {
+    let mut lab = Lab::router(filter(&[
+        block(),
+        pass().inbound().on("em0").keep(),
+        pass().outbound().on("em1").keep(),
+    ]));
+    for query in [tcp(CLIENT, SERVER, S, 100, 0, 0), udp(CLIENT, SERVER, 10)] {
+        let _ = lab.packet(In, "em0", query.clone()).passes();
+        let _ = lab.packet(Out, "em1", query.clone()).passes();
+        for (direction, interface) in [(In, "em1"), (Out, "em0")] {
+            let forged = unreachable("192.0.2.66", "10.0.0.13", &query[..28]);
+            let _ = lab
+                .packet(direction, interface, forged)
+                .drops(DropReason::StateMismatch)
+                .counts(
+                    "reason state-mismatch 1
+                 searches 1",
+                );
+            let honest = unreachable("192.0.2.66", "10.0.0.9", &query[..28]);
+            let _ = lab.packet(direction, interface, honest).passes_unchanged();
+        }
+    }
+}
+
 #[test]
 fn an_error_about_an_error_or_too_short_a_quotation_is_dropped() {
     let mut lab = Lab::router(filter(&[pass()]));
