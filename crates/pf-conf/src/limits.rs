@@ -37,3 +37,5 @@ pub(crate) const MAX_LABELS: usize = 5;
 pub(crate) const MAX_TAG_BYTES: usize = 63;
 /// Longest table name, without the final NUL (`PF_TABLE_NAME_SIZE` 32).
 pub(crate) const MAX_TABLE_NAME_BYTES: usize = 31;
+/// Queues of ALTQ, counted once for each interface that has one.
+pub(crate) const MAX_QUEUES: usize = 4096;

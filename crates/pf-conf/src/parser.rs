@@ -2,12 +2,15 @@
 //! goes on at the next line outside of braces.
 
 mod address;
+mod altq;
+mod bandwidth;
 mod beyond;
 mod ether;
 mod option;
 mod options;
 mod pool;
 mod port;
+mod queue;
 mod rule;
 mod scrub;
 mod state;
@@ -123,6 +126,8 @@ struct Parser<'a> {
     total_bytes: usize,
     /// Read also what can be printed but not installed.
     printing: bool,
+    /// Queues of ALTQ that have a parent.
+    queues: altq::Queues,
 }
 
 /// The parser itself: tokens, errors, statements.
@@ -138,6 +143,7 @@ impl<'a> Parser<'a> {
             anchor_depth: 0,
             total_bytes: 0,
             printing: false,
+            queues: altq::Queues::default(),
         }
     }
 
@@ -202,6 +208,8 @@ impl<'a> Parser<'a> {
             }
             "scrub" if self.printing => self.scrub_rule()?,
             "ether" if self.printing => self.ether()?,
+            "altq" if self.printing => self.altq()?,
+            "queue" if self.printing => self.queue_statement()?,
             "pass" | "block" | "match" | "nat" | "rdr" | "binat" | "no" => self.rule()?,
             _ => return Err(self.unknown_statement(&first)),
         }

@@ -1,0 +1,208 @@
+//! Queues of OpenBSD since 5.5: `queue name on interface …`, `queue name parent other …`, for a
+//! preview.
+
+use super::bandwidth::Bandwidth;
+use super::{Parse, Parser};
+use crate::ast::Spanned;
+use crate::diagnostic::Code;
+use crate::print;
+use crate::token::{Kind, Token};
+
+/// A rate, and another one for the first milliseconds.
+struct Rate {
+    rate: Bandwidth,
+    burst: Option<(Bandwidth, u32)>,
+}
+
+impl Rate {
+    fn print(&self) -> String {
+        let burst = self.burst.as_ref().map(|(rate, time)| {
+            let rate = rate.queue();
+            format!(" burst {rate} for {time}ms")
+        });
+        self.rate.queue() + &burst.unwrap_or_default()
+    }
+}
+
+/// Options, each as it is printed.
+#[derive(Default)]
+struct Queue {
+    parent: Option<String>,
+    flows: Option<u32>,
+    quantum: Option<u32>,
+    bandwidth: Option<String>,
+    min: Option<String>,
+    max: Option<String>,
+    default: bool,
+    qlimit: Option<u32>,
+}
+
+impl Parser<'_> {
+    /// A name of a queue, which may be one of PF's words (`default` often is).
+    pub(super) fn queue_name(&mut self) -> Parse<Spanned<String>> {
+        if self.peek().kind == Kind::Number {
+            let token = self.next();
+            return Ok(Spanned {
+                node: token.text.into_owned(),
+                span: token.span,
+            });
+        }
+        self.string("a queue")
+    }
+
+    /// `queue …`: of ALTQ after an `altq`, of OpenBSD otherwise.
+    pub(super) fn queue_statement(&mut self) -> Parse<()> {
+        if self.queues.in_use() {
+            return self.altq_queue();
+        }
+        self.next();
+        let name = self.queue_name()?;
+        let interfaces = if self.eat_word("on") {
+            self.queue_interfaces()?
+        } else {
+            Vec::new()
+        };
+        let mut queue = Queue::default();
+        while !self.peek().ends_line() {
+            self.new_queue_option(&mut queue, &name)?;
+        }
+        let message = match (&queue.parent, interfaces.as_slice()) {
+            (None, []) => format!("queue {} has no parent", name.node),
+            (Some(_), [_, ..]) => "root queue cannot have a parent".to_owned(),
+            _ if queue.bandwidth.is_none() && queue.flows.is_none() => {
+                format!("no bandwidth was specified for queue {}", name.node)
+            }
+            _ => {
+                self.queue_lines(&name.node, &interfaces, &queue);
+                return Ok(());
+            }
+        };
+        Err(self.error(Code::Conflict, name.span, &message, String::new()))
+    }
+
+    fn queue_lines(
+        &mut self,
+        name: &str,
+        interfaces: &[crate::ast::InterfaceName],
+        queue: &Queue,
+    ) {
+        let start = format!("queue {}", print::name(name));
+        if let Some(parent) = &queue.parent {
+            let place = format!("parent {}", print::name(parent));
+            self.echo(format!("{start} {place}{}", queue.print()));
+        }
+        for interface in interfaces {
+            let place = format!("on {}", print::name(&interface.name));
+            self.echo(format!("{start} {place}{}", queue.print()));
+        }
+    }
+
+    fn new_queue_option(&mut self, queue: &mut Queue, name: &Spanned<String>) -> Parse<()> {
+        let token = self.peek().clone();
+        if self.at_symbol(",") {
+            self.next();
+            return Ok(());
+        }
+        if token.kind != Kind::Word {
+            return Err(self.unexpected("an option of the queue"));
+        }
+        let known = match token.text.as_ref() {
+            "parent" => {
+                self.next();
+                let parent = self.queue_name()?.node;
+                queue.parent.replace(parent).is_some()
+            }
+            "bandwidth" => queue.bandwidth.replace(self.queue_rate()?).is_some(),
+            "min" => queue.min.replace(self.queue_rate()?).is_some(),
+            "max" => queue.max.replace(self.queue_rate()?).is_some(),
+            "default" => {
+                self.next();
+                std::mem::replace(&mut queue.default, true)
+            }
+            "flows" => {
+                let flows = self.queue_number(1, 32_767)?;
+                queue.flows.replace(flows).is_some()
+            }
+            "quantum" => {
+                let quantum = self.queue_number(1, 65_535)?;
+                queue.quantum.replace(quantum).is_some()
+            }
+            "qlimit" => queue.qlimit.replace(self.queue_number(0, 65_535)?).is_some(),
+            "cbq" | "priq" | "hfsc" | "fairq" | "codel" | "priority" | "tbrsize" => {
+                let message = format!("queue {} has no parent", name.node);
+                let detail = "no `altq` before it names this queue".to_owned();
+                return Err(self.error(Code::UnknownName, name.span, &message, detail));
+            }
+            _ => return Err(self.unexpected("an option of the queue")),
+        };
+        self.once_only(known, &token)
+    }
+
+    fn once_only(&mut self, known: bool, token: &Token) -> Parse<()> {
+        if known {
+            let message = format!("{} cannot be respecified", token.text);
+            return Err(self.error(Code::Conflict, token.span, &message, String::new()));
+        }
+        Ok(())
+    }
+
+    fn queue_number(&mut self, min: u32, max: u32) -> Parse<u32> {
+        let keyword = self.next();
+        let number = self.number("a number")?;
+        if !(min..=max).contains(&number.node) {
+            let message = format!("{} out of range: max {max}", keyword.text);
+            return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
+        }
+        Ok(number.node)
+    }
+
+    /// `bandwidth rate [burst rate for milliseconds]`, and `min` and `max` alike.
+    fn queue_rate(&mut self) -> Parse<String> {
+        self.next();
+        let rate = self.bandwidth()?;
+        let mut burst = None;
+        if self.eat_word("burst") {
+            let first = self.bandwidth()?;
+            self.expect_word("for")?;
+            burst = Some((first, self.milliseconds()?));
+        }
+        Ok(Rate { rate, burst }.print())
+    }
+
+    fn milliseconds(&mut self) -> Parse<u32> {
+        let token = self.peek().clone();
+        let number = token.text.strip_suffix("ms").unwrap_or(&token.text);
+        let Ok(number) = number.parse() else {
+            return Err(self.unexpected("milliseconds"));
+        };
+        self.next();
+        Ok(number)
+    }
+}
+
+impl Queue {
+    fn print(&self) -> String {
+        let mut text = String::new();
+        if let Some(flows) = self.flows {
+            text = format!("{text} flows {flows}");
+        }
+        if let Some(quantum) = self.quantum {
+            text = format!("{text} quantum {quantum}");
+        }
+        if let Some(rate) = &self.bandwidth {
+            text = format!("{text} bandwidth {rate}");
+        }
+        for (word, rate) in [("min", &self.min), ("max", &self.max)] {
+            if let Some(rate) = rate {
+                text = format!("{text}, {word} {rate}");
+            }
+        }
+        if self.default {
+            text.push_str(" default");
+        }
+        if let Some(qlimit) = self.qlimit {
+            text = format!("{text} qlimit {qlimit}");
+        }
+        text
+    }
+}
