@@ -31,8 +31,8 @@ pub(crate) enum Statement {
     Table(Box<TableStatement>),
     Antispoof(Box<AntispoofStatement>),
     Rule(Box<RuleStatement>),
-    /// An `ether` rule as it is printed: only in a preview.
-    Ether(String),
+    /// What `load anchor` read: only in a preview.
+    Loaded(Vec<Statement>),
 }
 
 /// `set …`.
@@ -50,6 +50,10 @@ pub(crate) enum SetStatement {
     NoLoginterface,
     /// One that is printed but not installed: its text.
     Printed(String),
+    /// One that is not even printed.
+    Silent,
+    /// `set state-defaults`: options of rules that have none.
+    StateDefaults(Box<State>),
     RequireOrder(bool),
 }
 
@@ -100,6 +104,8 @@ pub(crate) enum Verb {
     Anchor,
     /// Only in a preview.
     Scrub,
+    /// Only in a preview.
+    Ether,
     Nat {
         no: bool,
     },
@@ -176,6 +182,16 @@ pub(crate) struct RuleStatement {
     pub(crate) body: Option<Vec<Statement>>,
     /// Options of `scrub`, in a preview.
     pub(crate) scrub: Scrub,
+    pub(crate) divert: Option<Spanned<Divert>>,
+}
+
+/// `divert-…`.
+#[derive(Clone, Debug)]
+pub(crate) enum Divert {
+    /// The address, which FreeBSD ignores, and the port.
+    To(Option<Box<PoolStatement>>, u16),
+    Reply,
+    Packet(u16),
 }
 
 impl RuleStatement {
@@ -213,6 +229,7 @@ impl RuleStatement {
             extras: Extras::NONE,
             body: None,
             scrub: Scrub::NONE,
+            divert: None,
         }
     }
 }
@@ -300,10 +317,6 @@ impl PoolStatement {
 
 /// Options of `scrub` rules and of `scrub (…)`.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one keyword of pf.conf(5)"
-)]
 pub(crate) struct Scrub {
     pub(crate) no_df: bool,
     pub(crate) random_id: bool,
@@ -311,7 +324,18 @@ pub(crate) struct Scrub {
     pub(crate) max_mss: Option<u32>,
     pub(crate) set_tos: Option<u8>,
     pub(crate) reassemble_tcp: bool,
-    pub(crate) no_reassemble: bool,
+    pub(crate) fragment: Fragment,
+}
+
+/// `fragment …` of a `scrub` rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fragment {
+    Reassemble,
+    /// `fragment no reassemble`.
+    Keep,
+    /// `crop` and `drop-ovl`, which FreeBSD reads as `reassemble`.
+    Crop,
+    DropOverlap,
 }
 
 impl Scrub {
@@ -322,7 +346,7 @@ impl Scrub {
         max_mss: None,
         set_tos: None,
         reassemble_tcp: false,
-        no_reassemble: false,
+        fragment: Fragment::Reassemble,
     };
 }
 

@@ -21,7 +21,7 @@ use pf_engine::ruleset::{Dialect, Ruleset};
 
 use self::numbering::Numbering;
 use crate::LoadOptions;
-use crate::ast::{SetStatement, Statement};
+use crate::ast::{SetStatement, State, Statement};
 use crate::diagnostic::{Code, Diagnostic, shorten};
 use crate::limits::{MAX_ERRORS, MAX_QUOTED_CHARS};
 use crate::optimize::Optimization;
@@ -40,6 +40,8 @@ pub(crate) struct Expanded {
     pub(crate) errors: Vec<Diagnostic>,
     /// Rules as text, if printing was asked for.
     pub(crate) lines: Lines,
+    /// What is printed after them.
+    pub(crate) after: Vec<String>,
     pub(crate) origins: RuleSpans,
     /// `set ruleset-optimization`.
     pub(crate) optimization: Option<Optimization>,
@@ -56,6 +58,21 @@ pub(crate) struct Lines {
     pub(crate) rdr: Vec<String>,
     pub(crate) binat: Vec<String>,
     pub(crate) filter: Vec<String>,
+}
+
+impl Lines {
+    /// As `pfctl -nv` prints them.
+    pub(crate) fn in_order(self) -> impl Iterator<Item = String> {
+        let lists = [
+            self.ether,
+            self.scrub,
+            self.nat,
+            self.rdr,
+            self.binat,
+            self.filter,
+        ];
+        lists.into_iter().flatten()
+    }
 }
 
 /// Where each rule was written, list by list.
@@ -87,6 +104,8 @@ pub(crate) fn expand(
         block_returns: false,
         require_order: options.dialect == Dialect::OpenBsd3,
         section: Section::Options,
+        state_defaults: None,
+        after: Vec::new(),
         state_policy: state_policy(statements),
         seed: options.hash_seed,
         print,
@@ -104,6 +123,7 @@ pub(crate) fn expand(
         echo: expander.echo,
         errors: expander.errors,
         lines: expander.lines,
+        after: expander.after,
         origins: expander.origins,
         optimization: expander.optimization,
         numbering: expander.numbering,
@@ -121,7 +141,7 @@ fn state_policy(statements: &[Statement]) -> StatePolicy {
             | Statement::Table(_)
             | Statement::Antispoof(_)
             | Statement::Rule(_)
-            | Statement::Ether(_) => None,
+            | Statement::Loaded(_) => None,
         });
     policies.next().unwrap_or_default()
 }
@@ -146,6 +166,10 @@ struct Expander<'a> {
     block_returns: bool,
     require_order: bool,
     section: Section,
+    /// `set state-defaults`, for the rules after it.
+    state_defaults: Option<State>,
+    /// What is printed of anchors that were loaded.
+    after: Vec<String>,
     /// `set state-policy`: for every rule, wherever it stands.
     state_policy: StatePolicy,
     /// State of the generator of `source-hash` keys.
@@ -168,13 +192,21 @@ impl Expander<'_> {
                 self.echo.push(format!("set require-order {word}"));
                 Ok(())
             }
+            Statement::Set(SetStatement::StateDefaults(defaults)) => {
+                if self.state_defaults.is_some() {
+                    let message = "cannot redefine state-defaults";
+                    return Err(self.error(Code::Conflict, defaults.span, message, ""));
+                }
+                self.state_defaults = Some((**defaults).clone());
+                Ok(())
+            }
             Statement::Set(set) => {
                 self.set(set);
                 Ok(())
             }
             Statement::Table(table) => self.table(table),
-            Statement::Ether(line) => {
-                self.lines.ether.push(line.clone());
+            Statement::Loaded(body) => {
+                self.loaded(body);
                 Ok(())
             }
             Statement::Antispoof(antispoof) => {

@@ -9,17 +9,19 @@ pub(crate) enum Slot {
     /// In the place of the action.
     Action,
     Os,
+    /// In the place of `route-to`.
+    Fastroute,
     ReceivedOn,
     User,
     Group,
     Prio,
-    Set,
     Packets,
+    StateLimiter,
+    SourceLimiter,
     Probability,
     Scrub,
     ScrubEnd,
     Ridentifier,
-    Queue,
     Rtable,
     Divert,
     Pipe,
@@ -40,7 +42,68 @@ pub(crate) enum StateSlot {
     MaxSrcConnRate,
     MaxSrcNodes,
     Overload,
+    GroupBound,
     Pflow,
+    AllowRelated,
+    SctpFirst,
+    SctpOpening,
+    SctpEstablished,
+    SctpClosing,
+    SctpClosed,
+}
+
+impl StateSlot {
+    const AFTER_SLOPPY: [Self; 2] = [Self::Pflow, Self::AllowRelated];
+
+    /// Timeouts of SCTP and their names.
+    pub(crate) const SCTP: [(Self, &'static str); 5] = [
+        (Self::SctpFirst, "sctp.first"),
+        (Self::SctpOpening, "sctp.opening"),
+        (Self::SctpEstablished, "sctp.established"),
+        (Self::SctpClosing, "sctp.closing"),
+        (Self::SctpClosed, "sctp.closed"),
+    ];
+
+    fn group(self) -> StateGroup {
+        if Self::AFTER_SLOPPY.contains(&self) {
+            StateGroup::AfterSloppy
+        } else if Self::SCTP.iter().any(|(slot, _)| *slot == self) {
+            StateGroup::Sctp
+        } else {
+            StateGroup::BeforePolicy
+        }
+    }
+}
+
+/// Where state options of a kind are printed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StateGroup {
+    /// Between `max` and `if-bound`.
+    BeforePolicy,
+    AfterSloppy,
+    /// Between the timeouts of TCP and of UDP.
+    Sctp,
+}
+
+/// What a rule sets in packets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SetOptions {
+    /// For packets, and for empty ACKs.
+    pub(crate) prio: Option<(u32, u32)>,
+    /// Its queue, and that of empty ACKs.
+    pub(crate) queue: Option<(String, Option<String>)>,
+    pub(crate) tos: Option<u8>,
+    /// Milliseconds.
+    pub(crate) delay: Option<u32>,
+}
+
+impl SetOptions {
+    const NONE: Self = Self {
+        prio: None,
+        queue: None,
+        tos: None,
+        delay: None,
+    };
 }
 
 /// Texts for the slots.
@@ -48,12 +111,14 @@ pub(crate) enum StateSlot {
 pub(crate) struct Extras {
     words: BTreeMap<Slot, Vec<String>>,
     state: BTreeMap<StateSlot, String>,
+    pub(crate) set: SetOptions,
 }
 
 impl Extras {
     pub(crate) const NONE: Self = Self {
         words: BTreeMap::new(),
         state: BTreeMap::new(),
+        set: SetOptions::NONE,
     };
 
     pub(crate) fn push(&mut self, slot: Slot, text: String) {
@@ -78,10 +143,15 @@ impl Extras {
         self.state.contains_key(&slot)
     }
 
-    /// State options that are printed between `max` and `if-bound`, or after `sloppy`.
-    pub(crate) fn state_words(&self, after_sloppy: bool) -> impl Iterator<Item = &String> {
-        let pflow = move |slot: StateSlot| (slot == StateSlot::Pflow) == after_sloppy;
-        let chosen = self.state.iter().filter(move |(slot, _)| pflow(**slot));
+    /// Whether there is a state option.
+    pub(crate) fn no_state(&self) -> bool {
+        self.state.is_empty()
+    }
+
+    /// State options that are printed together.
+    pub(crate) fn state_words(&self, group: StateGroup) -> impl Iterator<Item = &String> {
+        let chosen = self.state.iter();
+        let chosen = chosen.filter(move |(slot, _)| slot.group() == group);
         chosen.map(|(_, text)| text)
     }
 }

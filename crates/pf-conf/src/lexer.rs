@@ -89,6 +89,8 @@ impl Lexer {
 
     /// Reads `file` next; what was being read goes on after it.
     pub(crate) fn enter(&mut self, file: usize) {
+        // The end of the file outside is read again after this one.
+        self.ahead.retain(|token| token.kind != Kind::End);
         if let Some(source) = self.sources.file(file) {
             self.cursors.push(Cursor {
                 file,

@@ -177,18 +177,11 @@ pub fn preview(
     if !errors.is_empty() {
         return Err(Diagnostics::new(errors, parsed.sources));
     }
-    let lines = expanded.lines;
-    let rules = [
-        lines.ether,
-        lines.scrub,
-        lines.nat,
-        lines.rdr,
-        lines.binat,
-        lines.filter,
-    ];
+    let rules = expanded.lines.in_order();
     Ok(expanded
         .echo
         .into_iter()
-        .chain(rules.into_iter().flatten())
+        .chain(rules)
+        .chain(expanded.after)
         .collect())
 }

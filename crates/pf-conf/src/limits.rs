@@ -39,3 +39,6 @@ pub(crate) const MAX_TAG_BYTES: usize = 63;
 pub(crate) const MAX_TABLE_NAME_BYTES: usize = 31;
 /// Queues of ALTQ, counted once for each interface that has one.
 pub(crate) const MAX_QUEUES: usize = 4096;
+/// Limiters of one kind, and the largest number that names one (FreeBSD's `PF_STATELIM_ID_MAX`).
+pub(crate) const MAX_LIMITERS: usize = 255;
+pub(crate) const MAX_LIMITER_ID: u32 = 255;

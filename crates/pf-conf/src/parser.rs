@@ -6,6 +6,8 @@ mod altq;
 mod bandwidth;
 mod beyond;
 mod ether;
+mod limiter;
+mod load;
 mod option;
 mod options;
 mod pool;
@@ -13,6 +15,7 @@ mod port;
 mod queue;
 mod rule;
 mod scrub;
+mod settings;
 mod state;
 mod table;
 
@@ -128,6 +131,7 @@ struct Parser<'a> {
     printing: bool,
     /// Queues of ALTQ that have a parent.
     queues: altq::Queues,
+    limiters: limiter::Limiters,
 }
 
 /// The parser itself: tokens, errors, statements.
@@ -144,6 +148,7 @@ impl<'a> Parser<'a> {
             total_bytes: 0,
             printing: false,
             queues: altq::Queues::default(),
+            limiters: limiter::Limiters::default(),
         }
     }
 
@@ -210,6 +215,9 @@ impl<'a> Parser<'a> {
             "ether" if self.printing => self.ether()?,
             "altq" if self.printing => self.altq()?,
             "queue" if self.printing => self.queue_statement()?,
+            "oldqueue" if self.printing => self.altq_queue()?,
+            "state" | "source" if self.printing => self.limiter()?,
+            "load" if self.printing => return self.load_anchor(),
             "pass" | "block" | "match" | "nat" | "rdr" | "binat" | "no" => self.rule()?,
             _ => return Err(self.unknown_statement(&first)),
         }
@@ -521,8 +529,7 @@ impl<'a> Parser<'a> {
     fn interface_name(&mut self) -> Parse<InterfaceName> {
         let negated = self.eat_symbol("!");
         if self.at_word("rdomain") {
-            let span = self.peek().span;
-            return Err(self.unsupported("on rdomain", span));
+            return self.routing_domain(negated);
         }
         let name = if self.at_word("any") {
             let token = self.next();

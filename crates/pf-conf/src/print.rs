@@ -1,19 +1,23 @@
 //! Rules to text, as `pfctl -sr` and `pfctl -sn` of each dialect print them.
 
-mod address;
+pub(crate) mod address;
+mod beyond;
 pub(crate) mod pool;
 
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{
-    Action, BlockReply, Direction, IcmpMatch, Log, Rule, StateMode, StatePolicy,
+    Action, BlockReply, Direction, IcmpMatch, Log, Rule, StateMode, StatePolicy, Timeout,
 };
 use pf_engine::ruleset::{Dialect, TableDefinition};
 
-use crate::extras::{Extras, Slot};
+use crate::extras::{Extras, Slot, StateGroup};
 use crate::lexer::is_plain_word;
 use crate::names::keywords::is_reserved;
 use crate::names::{icmp, protocols};
 use crate::parser::FLAG_LETTERS;
+
+/// How the name of what stands for a routing domain begins.
+pub(crate) const RDOMAIN: &str = "rdomain ";
 
 /// How to print rules.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,16 +54,19 @@ pub(crate) fn with_extras(rule: &Rule, extras: &Extras, options: PrintOptions) -
         words.push(pool::route(route));
         words.extend_from_slice(extras.words(Slot::RoutePool));
     }
+    words.extend_from_slice(extras.words(Slot::Fastroute));
     match_words(rule, extras, options, &mut words);
     state_words(rule, extras, options, &mut words);
-    tail(rule, extras, &mut words);
+    tail(rule, extras, options.dialect, &mut words);
     pool::translations(rule, extras, &mut words);
     words.extend_from_slice(extras.words(Slot::AfTo));
     if let Some(route) = rule.route.as_ref().filter(|_| !route_first) {
         words.push(pool::route(route));
         words.extend_from_slice(extras.words(Slot::RoutePool));
     }
-    words.extend_from_slice(extras.words(Slot::Once));
+    if options.dialect != Dialect::OpenBsd {
+        words.extend_from_slice(extras.words(Slot::Once));
+    }
     words.join(" ")
 }
 
@@ -87,6 +94,7 @@ fn head(rule: &Rule, extras: &Extras, words: &mut Vec<String>) {
         let not = if interface.negated { "! " } else { "" };
         words.push(match interface.name.as_str() {
             "any" => format!("on {not}any"),
+            rdomain if rdomain.starts_with(RDOMAIN) => format!("on {not}{rdomain}"),
             other => format!("on {not}{}", name(other)),
         });
     }
@@ -176,9 +184,7 @@ fn match_words(rule: &Rule, extras: &Extras, options: PrintOptions, words: &mut 
     if let Some(tos) = rule.tos {
         words.push(format!("tos 0x{tos:02x}"));
     }
-    for slot in [Slot::Prio, Slot::Set, Slot::Packets] {
-        words.extend_from_slice(extras.words(slot));
-    }
+    beyond::set_words(extras, options.dialect, words);
 }
 
 fn protocol_name(protocol: Protocol) -> String {
@@ -235,7 +241,9 @@ fn state_words(rule: &Rule, extras: &Extras, options: PrintOptions, words: &mut 
     } else if implied_by_match {
         words.push("keep state".to_owned());
     }
-    words.extend_from_slice(extras.words(Slot::Probability));
+    for slot in [Slot::StateLimiter, Slot::SourceLimiter, Slot::Probability] {
+        words.extend_from_slice(extras.words(slot));
+    }
     if !list.is_empty() {
         words.push(format!("({})", list.join(", ")));
     }
@@ -247,7 +255,7 @@ fn state_options(rule: &Rule, extras: &Extras) -> Vec<String> {
     if let Some(max) = options.max {
         list.push(format!("max {max}"));
     }
-    list.extend(extras.state_words(false).cloned());
+    list.extend(extras.state_words(StateGroup::BeforePolicy).cloned());
     match options.policy {
         Some(StatePolicy::IfBound) => list.push("if-bound".to_owned()),
         Some(StatePolicy::Floating) => list.push("floating".to_owned()),
@@ -256,15 +264,20 @@ fn state_options(rule: &Rule, extras: &Extras) -> Vec<String> {
     if options.sloppy {
         list.push("sloppy".to_owned());
     }
-    list.extend(extras.state_words(true).cloned());
-    for (timeout, value) in &options.timeouts {
-        list.push(format!("{} {value}", timeout.name()));
-    }
+    list.extend(extras.state_words(StateGroup::AfterSloppy).cloned());
+    let timeout = |(timeout, value): &(Timeout, u32)| format!("{} {value}", timeout.name());
+    let split = options
+        .timeouts
+        .partition_point(|(timeout, _)| *timeout < Timeout::UdpFirst);
+    let (tcp, others) = options.timeouts.split_at(split);
+    list.extend(tcp.iter().map(timeout));
+    list.extend(extras.state_words(StateGroup::Sctp).cloned());
+    list.extend(others.iter().map(timeout));
     list
 }
 
 /// `fragment`, `allow-opts`, labels, tags.
-fn tail(rule: &Rule, extras: &Extras, words: &mut Vec<String>) {
+fn tail(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>) {
     if rule.fragment {
         words.push("fragment".to_owned());
     }
@@ -276,8 +289,11 @@ fn tail(rule: &Rule, extras: &Extras, words: &mut Vec<String>) {
     for label in &rule.labels {
         words.push(format!("label {}", quoted(label)));
     }
-    for slot in [Slot::Ridentifier, Slot::Queue] {
-        words.extend_from_slice(extras.words(slot));
+    words.extend_from_slice(extras.words(Slot::Ridentifier));
+    if dialect == Dialect::OpenBsd {
+        words.extend_from_slice(extras.words(Slot::Once));
+    } else {
+        words.extend(beyond::queue(&extras.set));
     }
     if let Some(tag) = &rule.tag {
         words.push(format!("tag {}", name(tag)));

@@ -1,12 +1,15 @@
 //! What a rule prints and cannot install yet: see [`crate::extras`].
 
-use pf_engine::rule::{Rule, StateMode};
+use pf_engine::rule::{Action, Rule, StateMode, StateOptions};
+use pf_engine::ruleset::Dialect;
 
 use super::pool::Purpose;
 use super::rule::Combination;
 use super::{Expand, Expander};
-use crate::ast::{AfTo, RuleStatement, Verb};
+use crate::ast::{AfTo, Divert, Fragment, RuleStatement, Spanned, State, Verb};
+use crate::diagnostic::Code;
 use crate::extras::{Extras, Slot};
+use crate::print::address::address as print_address;
 use crate::print::pool::plain as print_pool;
 
 impl Expander<'_> {
@@ -18,9 +21,8 @@ impl Expander<'_> {
         combination: &Combination<'_>,
     ) -> Expand<Extras> {
         let mut extras = statement.extras.clone();
-        if let Some(state) = statement
-            .state
-            .as_ref()
+        if let Some(state) = self
+            .state_of(statement)
             .filter(|_| rule.state != StateMode::None)
         {
             extras.add_state(&state.extras);
@@ -46,11 +48,61 @@ impl Expander<'_> {
         for word in statement.route.iter().flat_map(|(_, pool)| &pool.words) {
             extras.push(Slot::RoutePool, word.clone());
         }
-        scrub_words(statement, &mut extras);
+        scrub_words(statement, self.ruleset.dialect, &mut extras);
+        if let Some(divert) = &statement.divert {
+            let text = self.divert(rule, divert)?;
+            extras.push(Slot::Divert, text);
+        }
         if let Some(af_to) = &statement.af_to {
             extras.push(Slot::AfTo, self.af_to(af_to)?);
         }
         Ok(extras)
+    }
+
+    /// The state of a rule that has one: where it says no options, those of
+    /// `set state-defaults`.
+    pub(super) fn state_of<'a>(&'a self, statement: &'a RuleStatement) -> Option<&'a State> {
+        let bare =
+            |state: &State| state.options == StateOptions::default() && state.extras.no_state();
+        match (&statement.state, &self.state_defaults) {
+            (Some(own), Some(defaults)) if bare(own) => Some(defaults),
+            (None, Some(defaults)) => Some(defaults),
+            (own, _) => own.as_ref(),
+        }
+    }
+
+    /// FreeBSD diverts to a port of its own, OpenBSD to an address and a port.
+    fn divert(&mut self, rule: &Rule, divert: &Spanned<Divert>) -> Expand<String> {
+        let open = self.ruleset.dialect == Dialect::OpenBsd;
+        if matches!(rule.action, Action::Match) {
+            let message = "divert is not supported on match rules";
+            return Err(self.error(Code::Conflict, divert.span, message, ""));
+        }
+        let (pool, port) = match &divert.node {
+            Divert::Reply if open => return Ok("divert-reply".to_owned()),
+            Divert::Reply => {
+                let message = "divert-reply has no meaning in FreeBSD pf(4)";
+                return Err(self.error(Code::Conflict, divert.span, message, ""));
+            }
+            Divert::Packet(port) => return Ok(format!("divert-packet port {port}")),
+            Divert::To(pool, port) => (pool, port),
+        };
+        let Some(pool) = pool.as_ref().filter(|_| open) else {
+            if open {
+                let message = "divert-to needs an address and a port";
+                return Err(self.error(Code::Syntax, divert.span, message, ""));
+            }
+            return Ok(format!("divert-to {port}"));
+        };
+        let candidates = self.candidates(pool)?;
+        let Some(host) = candidates.first(rule.family) else {
+            let message = "address family mismatch for divert";
+            return Err(self.error(Code::Conflict, divert.span, message, ""));
+        };
+        Ok(format!(
+            "divert-to {} port {port}",
+            print_address(&host.address)
+        ))
     }
 
     fn af_to(&mut self, af_to: &AfTo) -> Expand<String> {
@@ -67,7 +119,7 @@ impl Expander<'_> {
 }
 
 /// Options of a `scrub` rule, or of `scrub (…)`.
-fn scrub_words(statement: &RuleStatement, extras: &mut Extras) {
+fn scrub_words(statement: &RuleStatement, dialect: Dialect, extras: &mut Extras) {
     let scrub = &statement.scrub;
     let numbers = [
         scrub.min_ttl.map(|ttl| format!("min-ttl {ttl}")),
@@ -82,12 +134,17 @@ fn scrub_words(statement: &RuleStatement, extras: &mut Extras) {
         .collect();
     let tcp = scrub.reassemble_tcp.then(|| "reassemble tcp".to_owned());
     if statement.verb == Verb::Scrub {
-        let no = if scrub.no_reassemble { "no " } else { "" };
-        let fragment = format!("fragment {no}reassemble");
+        let old = dialect == Dialect::OpenBsd3;
+        let fragment = match scrub.fragment {
+            Fragment::Keep => "fragment no reassemble",
+            Fragment::Crop if old => "fragment crop",
+            Fragment::DropOverlap if old => "fragment drop-ovl",
+            Fragment::Reassemble | Fragment::Crop | Fragment::DropOverlap => "fragment reassemble",
+        };
         for word in words {
             extras.push(Slot::Scrub, word);
         }
-        for word in tcp.into_iter().chain([fragment]) {
+        for word in tcp.into_iter().chain([fragment.to_owned()]) {
             extras.push(Slot::ScrubEnd, word);
         }
         return;

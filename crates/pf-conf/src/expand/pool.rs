@@ -42,6 +42,12 @@ impl Candidates {
         first.family.filter(|_| first.scope.is_none())
     }
 
+    /// The first address of `family`.
+    pub(super) fn first(&self, family: Option<Family>) -> Option<&Resolved> {
+        let mut hosts = self.targets.iter().map(|(_, host)| host);
+        hosts.find(|host| fits(host, family))
+    }
+
     /// The address, if there is one alone.
     pub(super) fn single(&self, family: Option<Family>) -> Option<&Resolved> {
         let mut fitting = self

@@ -11,7 +11,7 @@ use super::host::Resolved;
 use super::numbering::Numbering;
 use super::pool::{BinatSide, Candidates, Purpose, binat_side};
 use super::{Expand, Expander, label};
-use crate::ast::{Flags, InterfaceName, RuleStatement, Spanned, Verb};
+use crate::ast::{Divert, Flags, InterfaceName, RuleStatement, Spanned, Verb};
 use crate::diagnostic::Code;
 use crate::extras::Extras;
 use crate::limits::{MAX_LABEL_BYTES, MAX_RULES, MAX_RULES_PER_RULE, MAX_TAG_BYTES};
@@ -69,7 +69,7 @@ pub(super) struct Combination<'a> {
 impl Pools {
     /// A family that one of the pools forces on the rule.
     fn common_family(&self) -> Option<Family> {
-        [&self.route, &self.nat, &self.rdr, &self.binat]
+        [&self.route, &self.nat, &self.rdr, &self.binat, &self.divert]
             .into_iter()
             .flatten()
             .find_map(Candidates::common_family)
@@ -97,6 +97,8 @@ struct Pools {
     nat: Option<Candidates>,
     rdr: Option<Candidates>,
     binat: Option<Candidates>,
+    /// Of OpenBSD's `divert-to`.
+    divert: Option<Candidates>,
 }
 
 impl Expander<'_> {
@@ -142,6 +144,7 @@ impl Expander<'_> {
     }
 
     fn pools(&mut self, statement: &RuleStatement) -> Expand<Pools> {
+        let open = self.ruleset.dialect == Dialect::OpenBsd;
         let mut resolve = |pool: Option<&crate::ast::PoolStatement>| {
             pool.map(|pool| self.candidates(pool)).transpose()
         };
@@ -150,6 +153,7 @@ impl Expander<'_> {
             nat: resolve(statement.nat.as_ref())?,
             rdr: resolve(statement.rdr.as_ref())?,
             binat: resolve(statement.binat.as_ref())?,
+            divert: resolve(diverted_to(statement).filter(|_| open))?,
         })
     }
 
@@ -193,14 +197,15 @@ impl Expander<'_> {
         rule.tos = statement.tos;
         rule.fragment = statement.fragment.is_some();
         rule.allow_options = statement.allow_options.is_some();
-        rule.family = family;
+        // What `ether` rules say of IP names no family.
+        rule.family = family.filter(|_| statement.verb != Verb::Ether);
         rule
     }
 
     const fn action(&self, verb: Verb) -> Action {
         match verb {
             Verb::Pass => Action::Pass,
-            Verb::Match | Verb::Anchor | Verb::Scrub => Action::Match,
+            Verb::Match | Verb::Anchor | Verb::Scrub | Verb::Ether => Action::Match,
             Verb::Block(Some(reply)) => Action::Block(reply),
             Verb::Block(None) if self.block_returns => Action::Block(BlockReply::Return),
             Verb::Block(None) => Action::Block(BlockReply::Drop),
@@ -217,11 +222,13 @@ impl Expander<'_> {
     /// otherwise; flags are for TCP alone, and so is modulation.
     fn state_part(&self, rule: &mut Rule, statement: &RuleStatement) {
         let implicit = self.ruleset.dialect != Dialect::OpenBsd3 && rule.action == Action::Pass;
-        let (mode, options) = match &statement.state {
-            Some(state) => (state.mode, state.options.clone()),
-            None if implicit => (StateMode::Keep, StateOptions::default()),
-            None => (StateMode::None, StateOptions::default()),
+        let mode = match &statement.state {
+            Some(state) => state.mode,
+            None if implicit => StateMode::Keep,
+            None => StateMode::None,
         };
+        let options = self.state_of(statement).map(|state| state.options.clone());
+        let options = options.unwrap_or_default();
         let tcp = rule.protocol.is_none_or(|p| p == Protocol::TCP);
         rule.state = if tcp || mode == StateMode::None {
             mode
@@ -368,6 +375,7 @@ impl Expander<'_> {
         if let Some(print) = self.print {
             let line = with_extras(&rule, extras, print) + &self.anchor_body(statement);
             match rule.action {
+                Action::Match if statement.verb == Verb::Ether => self.lines.ether.push(line),
                 Action::Match if statement.verb == Verb::Scrub => self.lines.scrub.push(line),
                 Action::Pass | Action::Block(_) | Action::Match => self.lines.filter.push(line),
                 Action::Nat | Action::NoNat => self.lines.nat.push(line),
@@ -467,6 +475,13 @@ fn state_options(mode: StateMode, mut options: StateOptions, policy: StatePolicy
 fn or_none<T>(items: impl Iterator<Item = T>) -> Vec<Option<T>> {
     let list: Vec<Option<T>> = items.map(Some).collect();
     if list.is_empty() { vec![None] } else { list }
+}
+
+fn diverted_to(statement: &RuleStatement) -> Option<&crate::ast::PoolStatement> {
+    match &statement.divert.as_ref()?.node {
+        Divert::To(pool, _) => pool.as_deref(),
+        Divert::Reply | Divert::Packet(_) => None,
+    }
 }
 
 /// All combinations, outermost first: interface, protocol, ICMP type, source, source port,

@@ -54,7 +54,9 @@ impl Expander<'_> {
             }
             SetStatement::NoLoginterface => "set loginterface none".to_owned(),
             SetStatement::Printed(echo) => echo.clone(),
-            SetStatement::RequireOrder(_) => return,
+            SetStatement::RequireOrder(_)
+            | SetStatement::StateDefaults(_)
+            | SetStatement::Silent => return,
         };
         self.echo.push(echo);
     }

@@ -6,7 +6,6 @@ use pf_engine::ruleset::{TableDefinition, TableEntry};
 use super::host::Resolved;
 use super::{Expand, Expander};
 use crate::ast::{TableContents, TableStatement};
-use crate::diagnostic::Code;
 use crate::print::{quoted, table_name};
 
 impl Expander<'_> {
@@ -32,11 +31,7 @@ impl Expander<'_> {
             self.table_contents(contents, &mut definition, &mut echo)?;
         }
         self.echo.push(echo);
-        if self.ruleset.tables.contains_key(&table.name.node) {
-            let message = format!("table <{}> is defined twice", table.name.node);
-            let detail = "put its addresses into one definition";
-            return Err(self.error(Code::Conflict, table.name.span, &message, detail));
-        }
+        // As in PF, the last definition of a name is the one that counts.
         self.ruleset
             .tables
             .insert(table.name.node.clone(), definition);

@@ -116,8 +116,7 @@ impl Scheduler {
             let Some(curve) = self.curves.get(name) else {
                 continue;
             };
-            let implied =
-                name == "linkshare" && curve.first.is_none() && curve.rate == *bandwidth;
+            let implied = name == "linkshare" && curve.first.is_none() && curve.rate == *bandwidth;
             if !implied {
                 words.push(format!("{name} {}", curve.print()));
             }
@@ -182,7 +181,12 @@ impl Parser<'_> {
             };
             let line = altq_line(&interface.name, scheduler, &options, bandwidth, &children);
             self.echo(line);
-            self.adopt(&children, scheduler.discipline, &interface.name, keyword.span)?;
+            self.adopt(
+                &children,
+                scheduler.discipline,
+                &interface.name,
+                keyword.span,
+            )?;
         }
         Ok(())
     }
@@ -387,7 +391,9 @@ impl Parser<'_> {
         let discipline = scheduler.discipline;
         let hfsc = discipline == Discipline::Hfsc;
         let curve = CURVES.iter().find(|curve| token.is_word(curve));
-        if let Some(curve) = curve.filter(|curve| hfsc || discipline == Discipline::Fairq && **curve == "linkshare") {
+        if let Some(curve) =
+            curve.filter(|curve| hfsc || discipline == Discipline::Fairq && **curve == "linkshare")
+        {
             let value = self.curve()?;
             if scheduler.curves.insert(curve, value).is_some() {
                 let message = format!("{curve} already specified");

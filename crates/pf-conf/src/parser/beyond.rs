@@ -2,8 +2,12 @@
 
 use pf_engine::rule::RouteKind;
 
+use super::port::PortWord;
 use super::{Parse, Parser};
-use crate::ast::{AfTo, PoolStatement, RuleStatement, Spanned, State, Statement, Verb};
+use crate::ast::{
+    AfTo, Divert, InterfaceName, PoolStatement, RuleStatement, Spanned, State, Statement, Target,
+    Verb,
+};
 use crate::diagnostic::Code;
 use crate::extras::{Slot, StateSlot};
 use crate::limits::{MAX_ANCHOR_DEPTH, MAX_ERRORS};
@@ -11,6 +15,12 @@ use crate::names::{keywords, owners};
 use crate::print;
 use crate::source::Span;
 use crate::token::{Kind, Token};
+
+/// Largest routing domain and table (`RT_TABLEID_MAX`).
+const MAX_ROUTING_DOMAIN: u32 = 255;
+
+/// Largest `prio` (`PF_PRIO_MAX`).
+const MAX_PRIORITY: u32 = 7;
 
 impl Parser<'_> {
     /// `anchor [name] … [{ … }]`, `nat-anchor name …` and its kin.
@@ -24,9 +34,7 @@ impl Parser<'_> {
         };
         let mut rule = RuleStatement::new(verb, keyword.span);
         let mut text = keyword.text.into_owned();
-        let token = self.peek();
-        let word = token.kind == Kind::Word && !keywords::is_reserved(&token.text);
-        if word || token.kind == Kind::Quoted {
+        if self.at_anchor_name() {
             let name = self.next();
             text = format!("{text} {}", print::quoted(&name.text));
         }
@@ -39,7 +47,13 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn anchor_body(&mut self) -> Parse<Vec<Statement>> {
+    pub(super) fn at_anchor_name(&mut self) -> bool {
+        let token = self.peek();
+        let word = token.kind == Kind::Word && !keywords::is_reserved(&token.text);
+        word || token.kind == Kind::Quoted
+    }
+
+    pub(super) fn anchor_body(&mut self) -> Parse<Vec<Statement>> {
         let open = self.next();
         if self.anchor_depth == MAX_ANCHOR_DEPTH {
             let message = format!("anchors are nested more than {MAX_ANCHOR_DEPTH} deep");
@@ -88,15 +102,17 @@ impl Parser<'_> {
             "user" => self.owners(rule, false),
             "group" => self.owners(rule, true),
             "received-on" => self.received_on(rule, ""),
-            "prio" => self.counted(rule, Slot::Prio),
+            "prio" => self.prio(rule),
             "set" => self.set_option(rule),
             "max-pkt-rate" => self.packet_rate(rule),
             "max-pkt-size" => self.counted(rule, Slot::Packets),
             "probability" => self.probability(rule),
             "ridentifier" => self.counted(rule, Slot::Ridentifier),
-            "rtable" => self.counted(rule, Slot::Rtable),
+            "rtable" => self.rtable(rule),
             "queue" => self.queue(rule),
-            "divert-to" => self.divert_to(rule),
+            "divert-to" | "divert-reply" | "divert-packet" => self.divert(rule),
+            "state" | "source" => self.rule_limiter(rule),
+            "fastroute" => self.fastroute(rule),
             "dnpipe" | "dnqueue" => self.pipe(rule),
             "af-to" => self.af_to(rule),
             "dup-to" => self.dup_to(rule),
@@ -116,6 +132,21 @@ impl Parser<'_> {
         let number = self.number("a number")?;
         rule.extras
             .push(slot, format!("{} {}", keyword.text, number.node));
+        Ok(())
+    }
+
+    /// `rtable N`.
+    pub(super) fn rtable(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        let keyword = self.next();
+        let known = !rule.extras.words(Slot::Rtable).is_empty();
+        self.once(known, &keyword)?;
+        let number = self.number("a routing table")?;
+        if number.node > MAX_ROUTING_DOMAIN {
+            let message = format!("invalid rtable id {}", number.node);
+            return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
+        }
+        let text = format!("rtable {}", number.node);
+        rule.extras.push(Slot::Rtable, text);
         Ok(())
     }
 
@@ -173,38 +204,109 @@ impl Parser<'_> {
     }
 
     pub(super) fn received_on(&mut self, rule: &mut RuleStatement, not: &str) -> Parse<()> {
-        self.next();
-        let name = self.string("an interface name")?;
-        let text = format!("{not}received-on {}", print::name(&name.node));
+        let keyword = self.next();
+        let known = !rule.extras.words(Slot::ReceivedOn).is_empty();
+        self.once(known, &keyword)?;
+        let not = if self.eat_symbol("!") { "! " } else { not };
+        let text = if self.eat_word("any") {
+            format!("{not}received-on any")
+        } else {
+            let name = self.string("an interface name")?;
+            format!("{not}received-on {}", print::name(&name.node))
+        };
         rule.extras.push(Slot::ReceivedOn, text);
         Ok(())
     }
 
-    /// `set prio N`, `set prio (N, M)`, `set (prio …)`.
-    fn set_option(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+    /// `rdomain N` in the place of an interface.
+    pub(super) fn routing_domain(&mut self, negated: bool) -> Parse<InterfaceName> {
         let keyword = self.next();
-        let several = self.eat_symbol("(");
-        if !self.at_word("prio") {
-            return Err(self.unsupported("set option", keyword.span));
+        if !self.printing {
+            return Err(self.unsupported("on rdomain", keyword.span));
         }
-        self.next();
-        let text = if self.eat_symbol("(") {
-            let first = self.number("a priority")?.node;
-            self.eat_symbol(",");
-            let second = self.number("a priority")?.node;
-            self.expect_symbol(")")?;
-            format!("set ( prio({first}, {second}) )")
-        } else {
-            format!("set ( prio {} )", self.number("a priority")?.node)
-        };
-        if several {
-            self.expect_symbol(")")?;
+        let number = self.number("a routing domain")?;
+        if number.node > MAX_ROUTING_DOMAIN {
+            let message = format!("rdomain {} outside range", number.node);
+            return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
         }
-        rule.extras.push(Slot::Set, text);
+        Ok(InterfaceName {
+            negated,
+            name: format!("{}{}", print::RDOMAIN, number.node),
+            span: keyword.span.to(number.span),
+        })
+    }
+
+    /// `prio N`.
+    fn prio(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        let keyword = self.next();
+        let known = !rule.extras.words(Slot::Prio).is_empty();
+        self.once(known, &keyword)?;
+        let priority = self.priority()?;
+        rule.extras.push(Slot::Prio, format!("prio {priority}"));
         Ok(())
     }
 
-    fn rate(&mut self) -> Parse<(u32, Spanned<u32>)> {
+    fn priority(&mut self) -> Parse<u32> {
+        let number = self.number("a priority")?;
+        if number.node > MAX_PRIORITY {
+            let message = format!("prio must be 0 - {MAX_PRIORITY}");
+            return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
+        }
+        Ok(number.node)
+    }
+
+    /// `set option`, `set (option [,] …)`.
+    fn set_option(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        self.next();
+        if !self.eat_symbol("(") {
+            return self.set_item(rule);
+        }
+        loop {
+            self.set_item(rule)?;
+            self.eat_symbol(",");
+            if self.eat_symbol(")") {
+                return Ok(());
+            }
+        }
+    }
+
+    fn set_item(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        let token = self.peek().clone();
+        let set = &mut rule.extras.set;
+        let known = match token.text.as_ref() {
+            "prio" => {
+                self.next();
+                set.prio.replace(self.priorities()?).is_some()
+            }
+            "tos" => {
+                self.next();
+                set.tos.replace(self.tos_value()?).is_some()
+            }
+            "queue" => return self.queue(rule),
+            "delay" => {
+                self.next();
+                let delay = self.number("milliseconds")?.node;
+                set.delay.replace(delay).is_some()
+            }
+            _ => return Err(self.unexpected("`prio`, `queue`, `tos` or `delay`")),
+        };
+        self.once(known, &token)
+    }
+
+    /// `N`, `(N, M)`.
+    fn priorities(&mut self) -> Parse<(u32, u32)> {
+        if !self.eat_symbol("(") {
+            let priority = self.priority()?;
+            return Ok((priority, priority));
+        }
+        let first = self.priority()?;
+        self.eat_symbol(",");
+        let second = self.priority()?;
+        self.expect_symbol(")")?;
+        Ok((first, second))
+    }
+
+    pub(super) fn rate(&mut self) -> Parse<(u32, Spanned<u32>)> {
         let count = self.number("a number")?.node;
         self.expect_symbol("/")?;
         let seconds = self.number("a number of seconds")?;
@@ -258,32 +360,72 @@ impl Parser<'_> {
     }
 
     fn queue(&mut self, rule: &mut RuleStatement) -> Parse<()> {
-        self.next();
-        let text = if self.eat_symbol("(") {
-            let first = self.string("a queue")?.node;
-            let mut text = first;
-            if self.eat_symbol(",") {
-                text = format!("{text}, {}", self.string("a queue")?.node);
+        let keyword = self.next();
+        let several = self.eat_symbol("(");
+        let first = self.queue_name()?.node;
+        let mut acks = None;
+        if several {
+            self.eat_symbol(",");
+            if !self.at_symbol(")") {
+                acks = Some(self.queue_name()?.node);
             }
             self.expect_symbol(")")?;
-            format!("queue({text})")
-        } else {
-            format!("queue {}", self.string("a queue")?.node)
-        };
-        rule.extras.push(Slot::Queue, text);
-        Ok(())
+        }
+        let known = rule.extras.set.queue.replace((first, acks)).is_some();
+        self.once(known, &keyword)
     }
 
-    /// FreeBSD diverts to a port; it ignores the address.
-    fn divert_to(&mut self, rule: &mut RuleStatement) -> Parse<()> {
-        self.next();
-        if self.peek().kind != Kind::Number {
-            self.host()?;
-            self.expect_word("port")?;
+    /// `divert-to address port N`, or FreeBSD's `divert-to N`; `divert-packet port N`;
+    /// `divert-reply`.
+    fn divert(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        let keyword = self.next();
+        let node = match keyword.text.as_ref() {
+            "divert-reply" => Divert::Reply,
+            "divert-packet" => {
+                self.expect_word("port")?;
+                Divert::Packet(self.single_port()?)
+            }
+            _ => self.divert_to(keyword.span)?,
+        };
+        let span = keyword.span;
+        let known = rule.divert.replace(Spanned { node, span }).is_some();
+        self.once(known, &keyword)
+    }
+
+    fn divert_to(&mut self, span: Span) -> Parse<Divert> {
+        if self.peek().kind == Kind::Number && !self.lexer.peek_at(1).is_symbol("/") {
+            return Ok(Divert::To(None, self.single_port()?));
         }
-        let port = self.number("a port")?;
-        rule.extras
-            .push(Slot::Divert, format!("divert-to {}", port.node));
+        let mut pool = PoolStatement::new(span);
+        pool.targets.push(Target {
+            interface: None,
+            host: Some(self.host()?),
+        });
+        self.expect_word("port")?;
+        Ok(Divert::To(Some(Box::new(pool)), self.single_port()?))
+    }
+
+    fn single_port(&mut self) -> Parse<u16> {
+        let (word, span) = self.port_word()?;
+        match word {
+            PortWord::Single(0) => {
+                let message = "invalid divert port 0";
+                Err(self.error(Code::BadNumber, span, message, String::new()))
+            }
+            PortWord::Single(port) => Ok(port),
+            PortWord::Range(..) | PortWord::Open(_) => {
+                let message = "port ranges are not supported in divert-to";
+                Err(self.error(Code::Conflict, span, message, String::new()))
+            }
+        }
+    }
+
+    /// PF's of before 2009: past the route lookup.
+    pub(super) fn fastroute(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        let keyword = self.next();
+        let known = !rule.extras.words(Slot::Fastroute).is_empty() || rule.route.is_some();
+        self.once(known, &keyword)?;
+        rule.extras.push(Slot::Fastroute, "fastroute".to_owned());
         Ok(())
     }
 
@@ -374,11 +516,17 @@ impl Parser<'_> {
             "max-src-nodes" => (StateSlot::MaxSrcNodes, self.source_limit(token)?),
             "max-src-conn-rate" => (StateSlot::MaxSrcConnRate, self.source_rate(state)?),
             "overload" => (StateSlot::Overload, self.overload()?),
+            "group-bound" => (StateSlot::GroupBound, "group-bound".to_owned()),
+            "allow-related" => (StateSlot::AllowRelated, "allow-related".to_owned()),
             other => return Err(self.unsupported(other, token.span)),
         };
         let tracks = !matches!(
             slot,
-            StateSlot::NoSync | StateSlot::Pflow | StateSlot::SourceTrack
+            StateSlot::NoSync
+                | StateSlot::Pflow
+                | StateSlot::SourceTrack
+                | StateSlot::GroupBound
+                | StateSlot::AllowRelated
         );
         if tracks && !state.extras.has_state(StateSlot::SourceTrack) {
             let rule = "source-track rule".to_owned();
@@ -418,32 +566,5 @@ impl Parser<'_> {
             }
         }
         Ok(text)
-    }
-
-    /// `set` options that change nothing that is printed later.
-    pub(super) fn beyond_set(&mut self, option: &str, span: Span) -> Parse<String> {
-        if !self.printing {
-            return Err(self.unsupported(&format!("set {option}"), span));
-        }
-        match option {
-            "hostid" => {
-                let id = self.next();
-                let digits = id.text.strip_prefix("0x");
-                let number = digits.map_or_else(
-                    || id.text.parse().ok(),
-                    |hex| u32::from_str_radix(hex, 16).ok(),
-                );
-                let Some(number) = number else {
-                    let message = format!("invalid hostid {}", id.text);
-                    return Err(self.error(Code::BadNumber, id.span, &message, String::new()));
-                };
-                Ok(format!("set hostid 0x{number:08x}"))
-            }
-            "loginterface" | "debug" | "fail-policy" | "keepcounters" => {
-                let value = self.next();
-                Ok(format!("set {option} {}", value.text))
-            }
-            other => Err(self.unsupported(&format!("set {other}"), span)),
-        }
     }
 }

@@ -94,7 +94,7 @@ impl Parser<'_> {
         }
     }
 
-    fn once(&mut self, known: bool, token: &Token) -> Parse<()> {
+    pub(super) fn once(&mut self, known: bool, token: &Token) -> Parse<()> {
         if known {
             let message = format!("{} cannot be respecified", token.text);
             return Err(self.error(Code::Conflict, token.span, &message, String::new()));

@@ -6,6 +6,7 @@ use pf_engine::ruleset::Limit;
 use super::{Parse, Parser};
 use crate::ast::{SetStatement, Statement};
 use crate::diagnostic::Code;
+use crate::extras::StateSlot;
 use crate::names::did_you_mean;
 use crate::optimize::Optimization;
 use crate::source::Span;
@@ -20,6 +21,7 @@ const OPTIONS: &[&str] = &[
     "require-order",
     "ruleset-optimization",
     "skip",
+    "state-defaults",
     "state-policy",
     "timeout",
 ];
@@ -32,7 +34,6 @@ const UNSUPPORTED: &[&str] = &[
     "hostid",
     "keepcounters",
     "reassemble",
-    "state-defaults",
     "syncookies",
 ];
 
@@ -65,9 +66,13 @@ impl Parser<'_> {
             "loginterface" => self.set_loginterface(option.span),
             "limit" => self.list("a limit", &mut Self::set_limit),
             "timeout" => self.list("a timeout", &mut Self::set_timeout),
+            "state-defaults" => self.set_state_defaults(option.span),
             other if UNSUPPORTED.contains(&other) => {
-                let echo = self.beyond_set(other, option.span)?;
-                self.push_set(SetStatement::Printed(echo));
+                if !self.printing {
+                    return Err(self.unsupported(&format!("set {other}"), option.span));
+                }
+                let statement = self.printed_option(other)?;
+                self.push_set(statement);
                 Ok(())
             }
             other => {
@@ -119,8 +124,13 @@ impl Parser<'_> {
         } else if self.eat_word("floating") {
             StatePolicy::Floating
         } else if self.at_word("group-bound") {
-            let span = self.peek().span;
-            return Err(self.unsupported("group-bound", span));
+            let span = self.next().span;
+            if !self.printing {
+                return Err(self.unsupported("group-bound", span));
+            }
+            let echo = "set state-policy group-bound".to_owned();
+            self.push_set(SetStatement::Printed(echo));
+            return Ok(());
         } else {
             return Err(self.unexpected("`if-bound` or `floating`"));
         };
@@ -182,7 +192,12 @@ impl Parser<'_> {
         let name = self.string("a limit")?;
         let value = self.number("a number")?;
         if UNSUPPORTED_LIMITS.contains(&name.node.as_str()) {
-            return Err(self.unsupported(&format!("set limit {}", name.node), name.span));
+            if !self.printing {
+                return Err(self.unsupported(&format!("set limit {}", name.node), name.span));
+            }
+            let echo = format!("set limit {} {}", name.node, value.node);
+            self.push_set(SetStatement::Printed(echo));
+            return Ok(());
         }
         let Some(limit) = Limit::ALL.into_iter().find(|l| l.name() == name.node) else {
             let message = format!("unable to set limit {} {}", name.node, value.node);
@@ -194,15 +209,38 @@ impl Parser<'_> {
     }
 
     fn set_timeout(&mut self) -> Parse<()> {
+        if let Some((_, text)) = self.sctp_timeout()? {
+            self.push_set(SetStatement::Printed(format!("set timeout {text}")));
+            return Ok(());
+        }
         let (timeout, value) = self.timeout()?;
         self.push_set(SetStatement::Timeout(timeout, value));
         Ok(())
     }
 
+    /// `set state-defaults option, …`.
+    fn set_state_defaults(&mut self, span: Span) -> Parse<()> {
+        let defaults = self.state_defaults(span)?;
+        self.push_set(SetStatement::StateDefaults(Box::new(defaults)));
+        Ok(())
+    }
+
+    /// `sctp.… seconds`, as it is printed, where that can be told from others.
+    pub(super) fn sctp_timeout(&mut self) -> Parse<Option<(StateSlot, String)>> {
+        let token = self.peek().clone();
+        let known = StateSlot::SCTP.iter().find(|(_, name)| token.is_word(name));
+        let Some((slot, name)) = known.filter(|_| self.printing) else {
+            return Ok(None);
+        };
+        self.next();
+        let value = self.number("a number of seconds")?.node;
+        Ok(Some((*slot, format!("{name} {value}"))))
+    }
+
     /// `name seconds`.
     pub(super) fn timeout(&mut self) -> Parse<(Timeout, u32)> {
         let name = self.string("a timeout")?;
-        if name.node.starts_with("sctp.") || name.node == "icmp6.first" {
+        if name.node.starts_with("sctp.") {
             return Err(self.unsupported(&format!("timeout {}", name.node), name.span));
         }
         let Some(timeout) = Timeout::ALL.into_iter().find(|t| t.name() == name.node) else {

@@ -80,12 +80,7 @@ impl Parser<'_> {
         Err(self.error(Code::Conflict, name.span, &message, String::new()))
     }
 
-    fn queue_lines(
-        &mut self,
-        name: &str,
-        interfaces: &[crate::ast::InterfaceName],
-        queue: &Queue,
-    ) {
+    fn queue_lines(&mut self, name: &str, interfaces: &[crate::ast::InterfaceName], queue: &Queue) {
         let start = format!("queue {}", print::name(name));
         if let Some(parent) = &queue.parent {
             let place = format!("parent {}", print::name(parent));
@@ -127,7 +122,10 @@ impl Parser<'_> {
                 let quantum = self.queue_number(1, 65_535)?;
                 queue.quantum.replace(quantum).is_some()
             }
-            "qlimit" => queue.qlimit.replace(self.queue_number(0, 65_535)?).is_some(),
+            "qlimit" => queue
+                .qlimit
+                .replace(self.queue_number(0, 65_535)?)
+                .is_some(),
             "cbq" | "priq" | "hfsc" | "fairq" | "codel" | "priority" | "tbrsize" => {
                 let message = format!("queue {} has no parent", name.node);
                 let detail = "no `altq` before it names this queue".to_owned();

@@ -133,6 +133,7 @@ impl Parser<'_> {
                 (Kind::Word, "tag") => self.tag(rule)?,
                 (Kind::Word, "tagged") => self.tagged(rule, false)?,
                 (Kind::Symbol, "!") => self.negated_option(rule)?,
+                (Kind::Word, "rtable") if self.printing => self.rtable(rule)?,
                 (Kind::Word, "rtable") => return Err(self.unsupported("rtable", token.span)),
                 _ => break,
             }
@@ -162,6 +163,7 @@ impl Parser<'_> {
                 | Verb::Match
                 | Verb::Anchor
                 | Verb::Scrub
+                | Verb::Ether
                 | Verb::Nat { .. } => "nat",
             };
             if self.peek().ends_line() {
@@ -180,6 +182,7 @@ impl Parser<'_> {
             | Verb::Match
             | Verb::Anchor
             | Verb::Scrub
+            | Verb::Ether
             | Verb::Nat { .. } => rule.nat = Some(pool),
         }
         Ok(())
@@ -211,6 +214,8 @@ impl Parser<'_> {
             self.route_option(rule)?;
         } else if self.printing && self.at_word("dup-to") {
             self.dup_to(rule)?;
+        } else if self.printing && self.at_word("fastroute") {
+            self.fastroute(rule)?;
         }
         self.family(rule);
         self.protocols(rule)?;
@@ -341,7 +346,7 @@ impl Parser<'_> {
         }
     }
 
-    fn addresses(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+    pub(super) fn addresses(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         if self.eat_word("all") {
             return Ok(());
         }

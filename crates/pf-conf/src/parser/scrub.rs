@@ -1,9 +1,10 @@
 //! `scrub` rules and `scrub (…)`, for a preview.
 
 use super::{Parse, Parser};
-use crate::ast::{RuleStatement, Statement, Verb};
+use crate::ast::{Fragment, RuleStatement, Statement, Verb};
+use crate::diagnostic::Code;
 use crate::extras::Slot;
-use crate::token::Kind;
+use crate::token::{Kind, Token};
 
 impl Parser<'_> {
     /// `[no] scrub …`.
@@ -42,19 +43,19 @@ impl Parser<'_> {
         match token.text.as_ref() {
             "no-df" => rule.scrub.no_df = true,
             "random-id" => rule.scrub.random_id = true,
-            "min-ttl" => rule.scrub.min_ttl = Some(self.number("a TTL")?.node),
-            "max-mss" => rule.scrub.max_mss = Some(self.number("a segment size")?.node),
+            "min-ttl" => rule.scrub.min_ttl = Some(self.scrub_number(&token, 255)?),
+            "max-mss" => rule.scrub.max_mss = Some(self.scrub_number(&token, 65_535)?),
             "set-tos" => rule.scrub.set_tos = Some(self.tos_value()?),
             "reassemble" => {
                 self.expect_word("tcp")?;
                 rule.scrub.reassemble_tcp = true;
             }
             "fragment" if rule.verb == Verb::Scrub => {
-                rule.scrub.no_reassemble = self.eat_word("no");
-                // `crop` and `drop-ovl` of old: FreeBSD reads them as `reassemble`.
-                if !self.eat_word("crop") && !self.eat_word("drop-ovl") {
-                    self.expect_word("reassemble")?;
-                }
+                rule.scrub.fragment = self.fragment_mode()?;
+            }
+            "rtable" if rule.verb == Verb::Scrub => {
+                let table = self.number("a routing table")?.node;
+                rule.extras.push(Slot::Rtable, format!("rtable {table}"));
             }
             "tagged" if rule.verb == Verb::Scrub => {
                 rule.tagged = Some((false, self.tag_name()?));
@@ -62,5 +63,31 @@ impl Parser<'_> {
             other => return Err(self.unsupported(&format!("scrub {other}"), token.span)),
         }
         Ok(())
+    }
+
+    /// What follows `fragment`.
+    fn fragment_mode(&mut self) -> Parse<Fragment> {
+        if self.eat_word("crop") {
+            Ok(Fragment::Crop)
+        } else if self.eat_word("drop-ovl") {
+            Ok(Fragment::DropOverlap)
+        } else {
+            let keep = self.eat_word("no");
+            self.expect_word("reassemble")?;
+            Ok(if keep {
+                Fragment::Keep
+            } else {
+                Fragment::Reassemble
+            })
+        }
+    }
+
+    fn scrub_number(&mut self, keyword: &Token, max: u32) -> Parse<u32> {
+        let number = self.number("a number")?;
+        if number.node > max {
+            let message = format!("illegal {} value {}", keyword.text, number.node);
+            return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
+        }
+        Ok(number.node)
     }
 }

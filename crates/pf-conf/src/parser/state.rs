@@ -5,7 +5,8 @@ use pf_engine::rule::{StateMode, StatePolicy, Timeout};
 use super::{Parse, Parser};
 use crate::ast::{RuleStatement, State};
 use crate::diagnostic::Code;
-use crate::token::Kind;
+use crate::source::Span;
+use crate::token::{Kind, Token};
 
 /// State options of one PF or another that are not in this program.
 const UNSUPPORTED: &[&str] = &[
@@ -48,6 +49,25 @@ impl Parser<'_> {
         }
         rule.state = Some(state);
         Ok(())
+    }
+
+    /// The options of `set state-defaults`, which stand without parentheses.
+    pub(super) fn state_defaults(&mut self, span: Span) -> Parse<State> {
+        let mut state = State {
+            mode: StateMode::Keep,
+            options: pf_engine::rule::StateOptions::default(),
+            extras: crate::extras::Extras::NONE,
+            rate_seconds: None,
+            span,
+        };
+        loop {
+            self.state_option(&mut state)?;
+            self.eat_symbol(",");
+            if self.peek().ends_line() {
+                track_as_long_as_measured(&mut state);
+                return Ok(state);
+            }
+        }
     }
 
     /// `(option [,] …)`.
@@ -94,12 +114,19 @@ impl Parser<'_> {
             "floating" => self.state_policy(state, StatePolicy::Floating),
             other if UNSUPPORTED.contains(&other) => self.beyond_state_option(state, &token)?,
             _ => {
+                if let Some((slot, text)) = self.sctp_timeout()? {
+                    return self.respecified(state.extras.set_state(slot, text), &token);
+                }
                 let (timeout, value) = self.timeout()?;
                 let known = state.options.timeouts.iter().any(|(t, _)| *t == timeout);
                 state.options.timeouts.push((timeout, value));
                 known
             }
         };
+        self.respecified(once_more, &token)
+    }
+
+    fn respecified(&mut self, once_more: bool, token: &Token) -> Parse<()> {
         if once_more {
             let message = format!("state option '{}' multiple definitions", token.text);
             return Err(self.error(Code::Conflict, token.span, &message, String::new()));

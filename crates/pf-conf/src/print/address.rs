@@ -29,7 +29,7 @@ fn endpoint(endpoint: &Endpoint, protocol: Option<Protocol>, names: bool) -> Str
 }
 
 /// An address as rules have it.
-pub(super) fn address(address: &Address) -> String {
+pub(crate) fn address(address: &Address) -> String {
     match address {
         Address::Any => "any".to_owned(),
         Address::Prefix(prefix) => prefix.to_string(),

@@ -1,0 +1,119 @@
+//! `set` options that can be printed but not installed yet.
+
+use super::{Parse, Parser};
+use crate::ast::SetStatement;
+use crate::diagnostic::Code;
+use crate::names::did_you_mean;
+use crate::print;
+
+/// Levels of `set debug`: of FreeBSD and old OpenBSD, then of OpenBSD today (syslog(3)).
+const DEBUG_LEVELS: &[&str] = &[
+    "none", "urgent", "misc", "loud", "emerg", "alert", "crit", "err", "warning", "notice", "info",
+    "debug",
+];
+
+/// Percent of the state limit at which adaptive syncookies begin and end, where nothing is said.
+const SYNCOOKIES: (u32, u32) = (25, 12);
+
+impl Parser<'_> {
+    /// What follows `set option`.
+    pub(super) fn printed_option(&mut self, option: &str) -> Parse<SetStatement> {
+        let text = match option {
+            "hostid" => self.host_id()?,
+            "debug" => self.one_of("debug level", DEBUG_LEVELS)?,
+            "fail-policy" => self.one_of("fail-policy", &["drop", "return"])?,
+            "keepcounters" => return Ok(SetStatement::Silent),
+            "fingerprints" => print::quoted(&self.string("a file name")?.node),
+            "reassemble" => self.reassemble()?,
+            _ => self.syncookies()?,
+        };
+        Ok(SetStatement::Printed(format!("set {option} {text}")))
+    }
+
+    fn one_of(&mut self, what: &str, known: &[&str]) -> Parse<String> {
+        let token = self.peek().clone();
+        if token.ends_line() {
+            return Err(self.unexpected("a value"));
+        }
+        self.next();
+        if known.contains(&token.text.as_ref()) {
+            return Ok(token.text.into_owned());
+        }
+        let message = format!("unknown {what} \"{}\"", token.text);
+        let bail = self.error(Code::UnknownName, token.span, &message, String::new());
+        if let Some(error) = self.lexer.errors.last_mut() {
+            error.hint = did_you_mean(&token.text, known.iter().copied());
+        }
+        Err(bail)
+    }
+
+    fn host_id(&mut self) -> Parse<String> {
+        let id = self.peek().clone();
+        if id.ends_line() {
+            return Err(self.unexpected("a number"));
+        }
+        self.next();
+        let number = match id.text.strip_prefix("0x") {
+            None => id.text.parse().ok(),
+            Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        };
+        match number {
+            Some(0) => {
+                let message = "hostid must be non-zero";
+                Err(self.error(Code::BadNumber, id.span, message, String::new()))
+            }
+            Some(number) => Ok(format!("0x{number:08x}")),
+            None => {
+                let message = format!("invalid hostid {}", id.text);
+                Err(self.error(Code::BadNumber, id.span, &message, String::new()))
+            }
+        }
+    }
+
+    /// `yes|no [no-df]`; a blank stands where `no-df` is not.
+    fn reassemble(&mut self) -> Parse<String> {
+        let word = self.one_of("value for reassemble", &["yes", "no"])?;
+        let no_df = if self.eat_word("no-df") { "no-df" } else { "" };
+        Ok(format!("{word} {no_df}"))
+    }
+
+    /// `never`, `always`, `adaptive [(start N%, end N%)]`.
+    fn syncookies(&mut self) -> Parse<String> {
+        let word = self.one_of("value for syncookies", &["never", "always", "adaptive"])?;
+        if word != "adaptive" {
+            return Ok(word);
+        }
+        let (mut start, mut end) = SYNCOOKIES;
+        if self.eat_symbol("(") {
+            loop {
+                let keyword = self.peek().clone();
+                if self.eat_word("start") {
+                    start = self.percentage()?;
+                } else if self.eat_word("end") {
+                    end = self.percentage()?;
+                } else {
+                    return Err(self.unexpected("`start` or `end`"));
+                }
+                if start <= end && self.at_symbol(")") {
+                    let message = "start must be higher than end";
+                    return Err(self.error(Code::Conflict, keyword.span, message, String::new()));
+                }
+                self.eat_symbol(",");
+                if self.eat_symbol(")") {
+                    break;
+                }
+            }
+        }
+        Ok(format!("adaptive (start {start}%, end {end}%)"))
+    }
+
+    fn percentage(&mut self) -> Parse<u32> {
+        let token = self.peek().clone();
+        let number = token.text.strip_suffix('%').and_then(|n| n.parse().ok());
+        let Some(number) = number.filter(|number| (1..=100).contains(number)) else {
+            return Err(self.unexpected("a percentage"));
+        };
+        self.next();
+        Ok(number)
+    }
+}

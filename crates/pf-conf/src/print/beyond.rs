@@ -1,0 +1,40 @@
+//! What rules set in packets: each PF has another way of saying it.
+
+use pf_engine::ruleset::Dialect;
+
+use super::name;
+use crate::extras::{Extras, SetOptions, Slot};
+
+/// `prio`, `set (…)`, `max-pkt-…`.
+pub(super) fn set_words(extras: &Extras, dialect: Dialect, words: &mut Vec<String>) {
+    words.extend_from_slice(extras.words(Slot::Prio));
+    if dialect == Dialect::OpenBsd {
+        words.extend_from_slice(extras.words(Slot::Packets));
+        words.extend(set(&extras.set, true).map(|list| format!("set ({list})")));
+    } else {
+        words.extend(set(&extras.set, false).map(|list| format!("set ( {list} )")));
+        words.extend_from_slice(extras.words(Slot::Packets));
+    }
+}
+
+fn set(options: &SetOptions, with_queue: bool) -> Option<String> {
+    let mut list = Vec::new();
+    match options.prio {
+        None => {}
+        Some((all, acks)) if all == acks => list.push(format!("prio {all}")),
+        Some((all, acks)) => list.push(format!("prio({all}, {acks})")),
+    }
+    list.extend(queue(options).filter(|_| with_queue));
+    list.extend(options.tos.map(|tos| format!("tos 0x{tos:02x}")));
+    list.extend(options.delay.map(|delay| format!("delay {delay}")));
+    (!list.is_empty()).then(|| list.join(", "))
+}
+
+/// `queue …`.
+pub(super) fn queue(options: &SetOptions) -> Option<String> {
+    let (all, acks) = options.queue.as_ref()?;
+    Some(match acks {
+        None => format!("queue {}", name(all)),
+        Some(acks) => format!("queue({}, {})", name(all), name(acks)),
+    })
+}
