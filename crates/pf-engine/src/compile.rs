@@ -123,6 +123,7 @@ impl Compiler<'_> {
                 .as_ref()
                 .map(|(no, tag)| (*no, self.names.intern(tag))),
             quick: rule.quick,
+            log: rule.log,
             tag: rule.tag.as_ref().map(|tag| self.names.intern(tag)),
             allow_options: rule.allow_options,
             keep: self.keep(&rule),

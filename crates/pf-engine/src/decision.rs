@@ -1,7 +1,9 @@
 //! What goes into the engine with a packet and what comes out.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use crate::addr::Family;
 use crate::env::IfIndex;
 use crate::rule::Direction;
 
@@ -61,6 +63,54 @@ pub struct Decision {
     pub generated: Vec<Generated>,
     /// What the verdict rests on: what a flow cache may repeat.
     pub basis: Basis,
+    /// What pflog(4) is told, in order; empty unless a rule has `log` or the packet is one that
+    /// PF logs whatever the rules say.
+    pub logged: Vec<LogEntry>,
+}
+
+/// A packet for the log: what pflog(4) would be told of one evaluation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// N of `pflogN`.
+    pub log: u8,
+    /// Number of the rule in its list. Nothing where no rule matched, and for a rule that is no
+    /// longer in force.
+    pub rule: Option<u32>,
+    /// What was done.
+    pub action: LogAction,
+    /// Why.
+    pub reason: DropReason,
+    /// Direction of the evaluation.
+    pub direction: Direction,
+    /// Interface of the evaluation; empty for one that nobody knows.
+    pub interface: Arc<str>,
+    /// Address family of the packet.
+    pub family: Family,
+    /// Length of the whole packet in bytes.
+    pub length: usize,
+    /// Its beginning, as it was at that evaluation: at most the snap length.
+    pub bytes: Vec<u8>,
+}
+
+/// Bytes of a packet that are logged unless told otherwise: pflogd(8) of OpenBSD reads 160, of
+/// which 64 are the header of pflog(4).
+pub const LOG_SNAP_LENGTH: usize = 160 - 64;
+
+/// What a log entry says was done with the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogAction {
+    /// It was let pass.
+    Pass,
+    /// It was dropped.
+    Block,
+    /// A `match` rule matched it.
+    Match,
+    /// A `nat` rule of the old grammar translated it.
+    Nat,
+    /// A `binat` rule did.
+    Binat,
+    /// An `rdr` rule did.
+    Rdr,
 }
 
 /// What becomes of a packet.

@@ -7,6 +7,7 @@ mod expire;
 mod explain;
 mod install;
 mod leave;
+mod log;
 mod open;
 mod packet;
 mod tables;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use crate::addr::Prefix;
 use crate::compile::Lists;
-use crate::decision::{Decision, DropReason, Hook, Packet, StateId};
+use crate::decision::{Decision, DropReason, Hook, LOG_SNAP_LENGTH, Packet, StateId};
 use crate::env::Env;
 use crate::explain::Step;
 use crate::installed::Rules;
@@ -117,6 +118,7 @@ pub struct Engine {
     fragments: Reassembler,
     counters: Counters,
     sweep: expire::Sweep,
+    log_snap_length: usize,
     /// Steps of the packet that is being explained, if one is.
     trace: Option<Vec<Step>>,
 }
@@ -163,6 +165,7 @@ impl Engine {
             fragments: Reassembler::new(),
             counters: Counters::default(),
             sweep: expire::Sweep::new(now),
+            log_snap_length: LOG_SNAP_LENGTH,
             trace: None,
         }
     }
@@ -189,6 +192,11 @@ impl Engine {
         self.disabled_since = (!enabled).then_some(now);
         self.advance_epoch();
         true
+    }
+
+    /// How many bytes of a packet are logged, [`LOG_SNAP_LENGTH`] until told otherwise.
+    pub fn set_log_snap_length(&mut self, bytes: usize) {
+        self.log_snap_length = bytes;
     }
 
     /// Ruleset epoch: moves on with every change that can change a stateless decision.

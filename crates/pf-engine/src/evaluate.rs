@@ -13,7 +13,9 @@ use crate::key::Tuple;
 use crate::names::NameId;
 use crate::net::{DynamicId, Net, NetInterface};
 use crate::pool::CompiledPool;
-use crate::rule::{BlockReply, Direction, FlagsMatch, IcmpMatch, PortMatch, RouteKind, StateMode};
+use crate::rule::{
+    BlockReply, Direction, FlagsMatch, IcmpMatch, Log, PortMatch, RouteKind, StateMode,
+};
 use crate::table::{TableId, Tables};
 
 /// Number of criteria that can be skipped by.
@@ -38,6 +40,7 @@ pub(crate) struct CompiledRule {
     pub(crate) fragment: bool,
     pub(crate) tagged: Option<(bool, NameId)>,
     pub(crate) quick: bool,
+    pub(crate) log: Option<Log>,
     pub(crate) tag: Option<NameId>,
     pub(crate) allow_options: bool,
     pub(crate) keep: Keep,

@@ -51,6 +51,13 @@ impl Names {
         self.list.get(id.index()).map_or("", |name| name)
     }
 
+    /// The name, to be kept.
+    pub(crate) fn shared(&self, id: NameId) -> Arc<str> {
+        self.list
+            .get(id.index())
+            .map_or_else(Arc::default, Arc::clone)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }

@@ -278,7 +278,7 @@ pub struct StateOptions {
 pub struct Log {
     /// `all`: every packet, not only the one that makes the state.
     pub all: bool,
-    /// `user`.
+    /// `user`: only in a preview, the engine does not know the owners of sockets.
     pub user: bool,
     /// `matches`.
     pub matches: bool,

@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) traffic: [Count; 2],
     pub(crate) sloppy: bool,
     pub(crate) allow_options: bool,
+    /// Each of its packets is logged: a rule that made it has `log (all)`.
+    pub(crate) logged: bool,
     pub(crate) route: Option<(RouteKind, NextHop)>,
     /// Frame addresses of the opener, if its frame was for one station.
     pub(crate) ether: Option<EtherAddresses>,

@@ -7,6 +7,7 @@ mod scenarios {
     mod icmp;
     mod ipv6;
     mod limits;
+    mod log;
     mod model;
     mod nat;
     mod pools;

@@ -253,7 +253,11 @@ impl Parser<'_> {
         loop {
             if self.eat_word("all") {
                 log.all = true;
-            } else if self.eat_word("user") {
+            } else if self.at_word("user") {
+                let keyword = self.next();
+                if !self.printing {
+                    return Err(self.unsupported("log (user)", keyword.span));
+                }
                 log.user = true;
             } else if self.eat_word("matches") {
                 log.matches = true;

@@ -1,7 +1,7 @@
 //! A packet that the rules let pass: its state, its route. States become real in
 //! [`Engine::commit`], when all evaluations of the packet are done.
 
-use crate::decision::{DropReason, StateId};
+use crate::decision::{DropReason, LogAction, StateId};
 use crate::engine::Engine;
 use crate::engine::packet::{Passed, Refused, StateRef, Work};
 use crate::engine::test::{is_icmp_error, length, modulate};
@@ -39,6 +39,22 @@ impl Engine {
     pub(super) fn open(
         &mut self,
         rule: Option<&CompiledRule>,
+        course: Course,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<Passed, Refused> {
+        let place = course.place;
+        let opened = self.try_open(rule, course, work, env);
+        if let Err(refused) = &opened {
+            let log = rule.and_then(|rule| rule.log);
+            self.log_refusal(log, rule.map(|rule| rule.id), place, refused.reason, work);
+        }
+        opened
+    }
+
+    fn try_open(
+        &mut self,
+        rule: Option<&CompiledRule>,
         mut course: Course,
         work: &mut Work<'_>,
         env: &mut dyn Env,
@@ -65,6 +81,9 @@ impl Engine {
             StateRef::None(course.consulted)
         };
         self.tally_course(&course, rule.map(|rule| rule.id), true, work);
+        if let Some(rule) = rule {
+            self.log_decision(rule, LogAction::Pass, &course, work);
+        }
         // `reply-to` concerns the packets of the other direction.
         let route = route.filter(|(kind, _)| *kind != RouteKind::ReplyTo);
         Ok(Passed { state, route })
@@ -118,6 +137,8 @@ impl Engine {
             .obstacles(&state, |other| self.lifetimes().is_over(other))
             .map_err(|_| DropReason::StateInsert)?;
         translate_packet(course, work)?;
+        course.applied = course.translated;
+        work.logs_each |= state.logged;
         state.count(course.place.direction, length(&work.meta));
         work.pending.push(Pending {
             state,
@@ -203,6 +224,7 @@ impl Engine {
             traffic: <[Count; 2]>::default(),
             sloppy: rule.is_some_and(|rule| rule.keep.sloppy),
             allow_options: rule.is_some_and(|rule| rule.allow_options),
+            logged: self.logs_each(rule, course),
             route,
             ether: work.ether.filter(|ether| !ether.is_to_group()),
             way: work.way_at(course.place),

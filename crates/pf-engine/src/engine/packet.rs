@@ -3,7 +3,7 @@
 use crate::addr::Family;
 use crate::decision::{
     Basis, Consulted, Decision, DropReason, EtherAddresses, Exit, Generated, GeneratedExit, Hook,
-    Packet, Verdict,
+    LogEntry, Packet, Verdict,
 };
 use crate::engine::Engine;
 use crate::engine::open::Pending;
@@ -35,6 +35,9 @@ pub(super) struct Work<'p> {
     pub(super) tag: Option<NameId>,
     pub(super) original: Original,
     pub(super) generated: Vec<Generated>,
+    pub(super) logged: Vec<LogEntry>,
+    /// A state that covers the packet has each of its packets logged.
+    pub(super) logs_each: bool,
     /// States that it will make if it passes.
     pub(super) pending: Vec<Pending>,
     /// How it came in pieces, if it did.
@@ -153,7 +156,7 @@ impl Engine {
         match Meta::parse(&packet.bytes) {
             Ok(meta) if meta.is_fragment() => self.reassemble(place, meta, packet, env),
             Ok(meta) => self.decide_whole(place, meta, packet, None, env),
-            Err(error) => self.dropped(error.reason.into(), Vec::new()),
+            Err(error) => self.malformed(error.reason, place, &packet.bytes),
         }
     }
 
@@ -166,16 +169,28 @@ impl Engine {
                 epoch: self.epoch,
                 consulted: Consulted::default(),
             },
+            logged: Vec::new(),
         }
     }
 
-    fn dropped(&mut self, refused: Refused, generated: Vec<Generated>) -> Decision {
+    /// A packet that no rule is asked about.
+    fn malformed(&mut self, reason: DropReason, place: Place, bytes: &[u8]) -> Decision {
+        let logged = vec![self.entry_of_malformed(reason, place, bytes)];
+        self.dropped(reason.into(), Vec::new(), logged)
+    }
+
+    fn dropped(
+        &mut self,
+        refused: Refused,
+        generated: Vec<Generated>,
+        logged: Vec<LogEntry>,
+    ) -> Decision {
         // A rule's drop was counted when the rules were evaluated, as every evaluation is.
         if refused.reason != DropReason::Match {
             self.counters.count(refused.reason);
         }
         let basis = match refused.consulted {
-            Some(consulted) if generated.is_empty() => Basis::Stateless {
+            Some(consulted) if generated.is_empty() && logged.is_empty() => Basis::Stateless {
                 epoch: self.epoch,
                 consulted,
             },
@@ -185,6 +200,7 @@ impl Engine {
             verdict: Verdict::Drop(refused.reason),
             generated,
             basis,
+            logged,
         }
     }
 
@@ -208,8 +224,9 @@ impl Engine {
                 verdict: Verdict::Held,
                 generated: Vec::new(),
                 basis: Basis::Packet,
+                logged: Vec::new(),
             },
-            Outcome::Dropped(reason) => self.dropped(reason.into(), Vec::new()),
+            Outcome::Dropped(reason) => self.malformed(reason, place, &packet.bytes),
             Outcome::Complete(whole) => self.decide_reassembled(place, whole, packet, env),
         }
     }
@@ -231,7 +248,7 @@ impl Engine {
             // Fragments inside of fragments hide what they carry, and no host makes them.
             Ok(meta) if meta.is_fragment() => self.dropped(DropReason::Fragment.into(), Vec::new()),
             Ok(meta) => self.decide_whole(place, meta, packet, Some(pieces), env),
-            Err(error) => self.dropped(error.reason.into(), Vec::new()),
+            Err(error) => self.malformed(error.reason, place, &packet.bytes),
         }
     }
 
@@ -252,6 +269,8 @@ impl Engine {
             hook,
             tag: None,
             generated: Vec::new(),
+            logged: Vec::new(),
+            logs_each: false,
             pending: Vec::new(),
             pieces,
         };
@@ -260,8 +279,9 @@ impl Engine {
                 verdict,
                 generated: work.generated,
                 basis,
+                logged: work.logged,
             },
-            Err(refused) => self.dropped(refused, work.generated),
+            Err(refused) => self.dropped(refused, work.generated, work.logged),
         }
     }
 
@@ -300,10 +320,12 @@ impl Engine {
             StateRef::Pending(at) => made.get(at).copied(),
             StateRef::None(consulted) => {
                 let plain = exit == Exit::Continue && pieces.is_none();
-                let basis = self.stateless(consulted, plain && work.generated.is_empty());
+                let silent = work.generated.is_empty() && work.logged.is_empty();
+                let basis = self.stateless(consulted, plain && silent);
                 return Ok((verdict(exit, pieces), basis));
             }
         };
+        let basis = basis.filter(|_| !work.logs_each);
         Ok((
             verdict(exit, pieces),
             basis.map_or(Basis::Packet, Basis::State),

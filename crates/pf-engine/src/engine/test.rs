@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::decision::DropReason;
+use crate::decision::{DropReason, LogAction};
 use crate::engine::Engine;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
 use crate::engine::translate::Course;
@@ -108,6 +108,8 @@ impl Engine {
     ) -> Result<Passed, Refused> {
         let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
         if work.meta.has_ip_options && !state.allow_options {
+            let rule = state.rule;
+            self.log_refusal(None, rule, place, DropReason::IpOption, work);
             return Err(DropReason::IpOption.into());
         }
         if let Some(header) = work.meta.tcp().copied() {
@@ -146,7 +148,11 @@ impl Engine {
         let bytes = length(&work.meta);
         state.count(place.direction, bytes);
         let route = state.route_of(place.direction);
+        let logged = state.logged;
         self.tally_state(slot, place.direction, bytes);
+        if logged {
+            self.log_by_state(slot, place, work);
+        }
         Ok(Passed {
             state: StateRef::Existing(slot),
             route,
@@ -220,23 +226,22 @@ impl Engine {
         }
         if !is_icmp_error(&work.meta) {
             self.translate_by_lists(&lists, &mut course, env)?;
+            self.log_translation(&course, work);
         }
         let decided = if course.nat_pass {
             None
         } else {
-            self.filter(&lists.filter, &mut course, env)?
+            self.filter(&lists.filter, &mut course, work, env)?
         };
         self.counters.count(DropReason::Match);
         let rule = decided.and_then(|at| lists.filter.get(at));
         self.trace_decision(&course, rule);
-        if let Some(CompiledRule {
-            id,
-            verb: Verb::Block(reply),
-            ..
-        }) = rule
+        if let Some(rule) = rule
+            && let Verb::Block(reply) = rule.verb
         {
-            self.answer_blocked(*reply, work);
-            self.tally_course(&course, Some(*id), false, work);
+            self.answer_blocked(reply, work);
+            self.tally_course(&course, Some(rule.id), false, work);
+            self.log_decision(rule, LogAction::Block, &course, work);
             return Err(Refused {
                 reason: DropReason::Match,
                 consulted: Some(course.consulted),
@@ -264,6 +269,7 @@ impl Engine {
         &mut self,
         rules: &[CompiledRule],
         course: &mut Course,
+        work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Option<usize>, Refused> {
         let mut decided = None;
@@ -279,6 +285,9 @@ impl Engine {
                 self.trace_translation(rule, course);
             } else {
                 decided = Some(at);
+            }
+            if rule.log.is_some() || !course.log_matches.is_empty() {
+                self.log_match(rule, course, work);
             }
             if rule.quick {
                 break;

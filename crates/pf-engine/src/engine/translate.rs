@@ -42,10 +42,16 @@ pub(super) struct Course {
     pub(super) consulted: Consulted,
     /// A rule translated, if only to what it was before.
     pub(super) translated: bool,
+    /// The packet itself has been rewritten.
+    pub(super) applied: bool,
     pub(super) translation_rule: Option<RuleId>,
     pub(super) nat_pass: bool,
     pub(super) match_rules: Vec<RuleId>,
     pub(super) sticky: Vec<(SourceKey, Choice)>,
+    /// A `match` rule with `log (all)` matched.
+    pub(super) log_all: bool,
+    /// N of each `pflogN` of `match` rules with `log (matches)` that matched.
+    pub(super) log_matches: Vec<u8>,
     is_echo_request: bool,
     is_translatable: bool,
 }
@@ -68,10 +74,13 @@ impl Course {
             tag: work.tag,
             consulted: Consulted::default(),
             translated: false,
+            applied: false,
             translation_rule: None,
             nat_pass: false,
             match_rules: Vec::new(),
             sticky: Vec::new(),
+            log_all: false,
+            log_matches: Vec::new(),
             is_echo_request: icmp.is_some_and(|icmp| is_request(meta.family, icmp)),
             // What is no query has no identifier, and neighbor discovery stays on its link.
             is_translatable: icmp.is_none_or(|i| matches!(i.body, IcmpBody::Query { .. })),

@@ -33,6 +33,7 @@ fn state(id: u64, direction: Direction, bound: Option<NameId>) -> State {
         traffic: <[Count; 2]>::default(),
         sloppy: false,
         allow_options: false,
+        logged: false,
         route: None,
         ether: None,
         way: None,
