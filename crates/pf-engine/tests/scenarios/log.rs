@@ -111,7 +111,7 @@ fn a_rule_without_state_logs_each_packet() {
     }
 }
 
-/// The case rdr_action of PF's own tests.
+/// The case `rdr_action` of PF's own tests.
 #[test]
 fn a_redirection_is_logged_as_it_came_and_the_pass_as_it_goes_on() {
     let mut lab = Lab::router(Ruleset {
@@ -185,7 +185,7 @@ fn ip_options_are_logged_as_blocked_by_the_rule_that_passed_them() {
     assert_eq!(lines(&seen), [wanted]);
 }
 
-/// The case state_max of PF's own tests, with the one line that its comment wishes for.
+/// The case `state_max` of PF's own tests, with the one line that its comment wishes for.
 #[test]
 fn a_packet_that_hits_the_state_limit_is_logged_as_blocked_for_it() {
     let mut lab = Lab::router(filter(&[log(pass()
@@ -205,7 +205,7 @@ fn a_packet_that_hits_the_state_limit_is_logged_as_blocked_for_it() {
     assert_eq!(lines(&seen), [wanted], "logged without `log` too");
 }
 
-/// The cases matches and matches_logif of PF's own tests.
+/// The cases matches and `matches_logif` of PF's own tests.
 #[test]
 fn log_matches_logs_every_later_rule_that_matches_into_its_own_file() {
     let to_pflog1 = Log {
