@@ -246,7 +246,9 @@ impl Engine {
         packet.bytes = whole.bytes;
         match Meta::parse(&packet.bytes) {
             // Fragments inside of fragments hide what they carry, and no host makes them.
-            Ok(meta) if meta.is_fragment() => self.dropped(DropReason::Fragment.into(), Vec::new()),
+            Ok(meta) if meta.is_fragment() => {
+                self.malformed(DropReason::Fragment, place, &packet.bytes)
+            }
             Ok(meta) => self.decide_whole(place, meta, packet, Some(pieces), env),
             Err(error) => self.malformed(error.reason, place, &packet.bytes),
         }
