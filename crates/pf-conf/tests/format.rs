@@ -23,9 +23,6 @@ fn texts() -> Vec<PathBuf> {
         .chain([own.join("../../../shared")])
         .map(|root| root.join("conformance"))
         .find(|path| path.is_dir());
-    if root.is_none() {
-        println!("SKIPPED in part: no conformance suite (set WEIGHBRIDGE_CONFORMANCE)");
-    }
     let published = root
         .into_iter()
         .flat_map(|root| [root.join("realworld-pfconf"), root.join("freebsd-pfctl")]);
@@ -74,6 +71,12 @@ fn interfaces() -> Vec<Interface> {
 #[test]
 fn laying_out_keeps_the_meaning_of_every_text() {
     let (mut laid_out, mut loaded) = (0, 0);
+    if !texts()
+        .iter()
+        .any(|path| path.ends_with("realworld-pfconf/001.conf"))
+    {
+        println!("SKIPPED in part: no conformance suite (set WEIGHBRIDGE_CONFORMANCE)");
+    }
     for path in texts() {
         let text = std::fs::read(&path).expect("readable");
         let name = path.display().to_string();

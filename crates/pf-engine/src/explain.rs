@@ -12,7 +12,6 @@ use crate::view::HostPort;
 
 /// One step of an evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Step {
     /// The packet meets the filter at an interface. All steps up to the next `Entered` belong to
     /// this evaluation; `route-to` brings a second one.
@@ -89,7 +88,6 @@ pub enum Outcome {
 
 /// What a rule asks of a packet, in the order of comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
 pub enum Criterion {
     /// `on`.
     Interface,

@@ -1,5 +1,7 @@
 //! Warnings as text.
 
+use std::fmt::Write as _;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::{Warning, Warnings};
@@ -52,7 +54,7 @@ impl Warnings {
         if let Some((span, _)) = &warning.other {
             let place = self.sources.place(*span);
             let line = quoted_line(&self.sources, *span);
-            text += &format!("    {place}: {line}\n");
+            let _ = writeln!(text, "    {place}: {line}");
         }
         text
     }

@@ -22,7 +22,7 @@ pub(super) fn check(loaded: &Loaded, warnings: &mut Vec<Warning>) {
         let rules = rules_of(loaded, list);
         let spans = loaded.origins.list(list);
         if rules.len() == spans.len() {
-            List::new(list, rules, spans).check(loaded, warnings);
+            Comparison::new(list, rules, spans).check(loaded, warnings);
         }
     }
 }
@@ -45,7 +45,7 @@ struct Finding {
     kind: WarningKind,
 }
 
-struct List<'a> {
+struct Comparison<'a> {
     list: RuleList,
     rules: &'a [Rule],
     spans: &'a [Span],
@@ -55,7 +55,7 @@ struct List<'a> {
     comparisons: u64,
 }
 
-impl<'a> List<'a> {
+impl<'a> Comparison<'a> {
     fn new(list: RuleList, rules: &'a [Rule], spans: &'a [Span]) -> Self {
         let mut count = 0;
         let changing = rules
@@ -112,8 +112,8 @@ impl<'a> List<'a> {
             if self.comparisons >= MAX_COMPARISONS {
                 break;
             }
-            let takes = self.list != RuleList::Filter || self.rules[rule].quick;
-            if takes && self.plain[rule] {
+            let is_taker = self.list != RuleList::Filter || self.rules[rule].quick;
+            if is_taker && self.plain[rule] {
                 takers.push(rule);
             }
         }
@@ -282,7 +282,12 @@ const fn words(kind: WarningKind, list: RuleList) -> (&'static str, &'static str
             "`pass quick` at {} takes everything but TCP packets that open no connection",
             "takes nearly all of it",
         ),
-        _ => (
+        WarningKind::NeverMatches
+        | WarningKind::UnusedMacro
+        | WarningKind::MacroTwice
+        | WarningKind::UnusedTable
+        | WarningKind::UndefinedTable
+        | WarningKind::NotCompared => (
             "rule never matches",
             match list {
                 RuleList::Filter => {

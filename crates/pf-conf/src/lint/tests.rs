@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
 use pf_engine::ruleset::Dialect;
 
@@ -223,8 +225,9 @@ fn a_large_ruleset_is_checked_in_bounded_time() {
     let mut text = String::new();
     for n in 0..20_000_u32 {
         let (a, b) = (n / 250, n % 250);
-        text += &format!(
-            "pass in quick proto tcp from 10.0.{a}.{b} to any port {}\n",
+        let _ = writeln!(
+            text,
+            "pass in quick proto tcp from 10.0.{a}.{b} to any port {}",
             n % 60_000
         );
     }

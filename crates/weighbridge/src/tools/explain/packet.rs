@@ -334,13 +334,13 @@ impl<'a> Reader<'a> {
     /// The word before the present one is the name of an ICMP message.
     fn icmp_name(&mut self, word: &str, family: Family) -> Result<u8, PacketError> {
         let found = ICMP_NAMES.iter().find(|(name, _, _)| *name == word);
-        match found {
-            Some((_, v4, v6)) => Ok(if family == Family::Inet { *v4 } else { *v6 }),
-            None => {
-                self.at -= 1;
-                Err(self.unexpected("echoreq, echorep, `type N`, `code N`, `id N`, `tos`, `ttl`"))
-            }
-        }
+        let Some((_, v4, v6)) = found else {
+            self.at -= 1;
+            return Err(
+                self.unexpected("echoreq, echorep, `type N`, `code N`, `id N`, `tos`, `ttl`")
+            );
+        };
+        Ok(if family == Family::Inet { *v4 } else { *v6 })
     }
 
     fn icmp_kind(&self, kind: u8, family: Family) -> Result<u8, PacketError> {

@@ -104,7 +104,6 @@ impl Report<'_> {
                     "  {kind}: out of {interface} to the neighbour {next_hop}"
                 );
             }
-            _ => {}
         }
     }
 
@@ -186,9 +185,12 @@ impl Report<'_> {
 
     /// The number of the filter rule that decided last.
     fn last_decision(&self) -> Option<u32> {
-        self.steps.iter().rev().find_map(|step| match step {
-            Step::Decided { number } => Some(*number),
-            _ => None,
+        self.steps.iter().rev().find_map(|step| {
+            if let Step::Decided { number } = step {
+                Some(*number)
+            } else {
+                None
+            }
         })?
     }
 
@@ -337,7 +339,7 @@ impl Report<'_> {
                 "step": "routed", "kind": route_kind(*kind),
                 "interface": interface, "next_hop": next_hop.to_string(),
             }),
-            _ => return None,
+            Step::Entered { .. } => return None,
         })
     }
 
@@ -429,7 +431,13 @@ impl Position {
                 self.list = None;
             }
             Step::Translated { packet, .. } => self.packet = Some(packet.clone()),
-            _ => {}
+            Step::StateFound { .. }
+            | Step::Tested { .. }
+            | Step::Skipped { .. }
+            | Step::PassedByTranslation
+            | Step::Decided { .. }
+            | Step::StateMade
+            | Step::Routed { .. } => {}
         }
     }
 }
@@ -522,10 +530,10 @@ fn state_words(state: &StateView<'_>) -> String {
         text = text + ", translated " + &pair(after);
     }
     if let Some(rule) = state.rule {
-        text += &format!(", rule @{rule}");
+        let _ = write!(text, ", rule @{rule}");
     }
     if let Some((kind, hop, interface)) = state.route {
-        text += &format!(", {} {interface} {hop}", route_kind(kind));
+        let _ = write!(text, ", {} {interface} {hop}", route_kind(kind));
     }
     text
 }

@@ -1,5 +1,6 @@
 //! Rules and packets in words.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use pf_engine::addr::Protocol;
@@ -50,7 +51,6 @@ pub(super) const fn criterion(criterion: Criterion) -> &'static str {
         Criterion::Icmp => "ICMP type",
         Criterion::Tos => "type of service",
         Criterion::Tag => "tag",
-        _ => "another criterion",
     }
 }
 
@@ -90,10 +90,10 @@ pub(super) fn packet(seen: &Seen) -> String {
         text = text + " " + &flags(set);
     }
     if let Some((kind, code)) = seen.icmp {
-        text += &format!(" type {kind} code {code}");
+        let _ = write!(text, " type {kind} code {code}");
     }
     if seen.tos != 0 {
-        text += &format!(" tos 0x{:02x}", seen.tos);
+        let _ = write!(text, " tos 0x{:02x}", seen.tos);
     }
     if let Some(tag) = &seen.tag {
         text = text + " tagged " + tag;
@@ -124,7 +124,6 @@ pub(super) fn actual(seen: &Seen, place: &Place, asked: Criterion) -> String {
         },
         Criterion::Tos => format!("0x{:02x}", seen.tos),
         Criterion::Tag => seen.tag.clone().unwrap_or_else(|| "none".to_owned()),
-        _ => "something else".to_owned(),
     }
 }
 
@@ -170,7 +169,6 @@ pub(super) fn wanted(rule: &Rule, list: RuleList, place: &Place, asked: Criterio
             .map_or_else(String::new, |(negated, tag)| {
                 format!("{}{tag}", if *negated { "! " } else { "" })
             }),
-        _ => "something else".to_owned(),
     }
 }
 

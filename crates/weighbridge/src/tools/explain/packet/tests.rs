@@ -68,16 +68,19 @@ fn what_is_wrong_is_told_with_a_caret_below_it() {
     );
     assert_eq!(
         refused("in on em1 tcp 10.0.0.1:99999 > 1.2.3.4:80"),
-        "packet: a port is a number from 0 to 65535\n  \
-         in on em1 tcp 10.0.0.1:99999 > 1.2.3.4:80\n                          \
-         ^^^^^"
+        format!(
+            "packet: a port is a number from 0 to 65535\n  \
+             in on em1 tcp 10.0.0.1:99999 > 1.2.3.4:80\n  {:23}^^^^^",
+            ""
+        )
     );
     assert_eq!(
         refused("in on em1 tcp 10.0.0.1:1 > 1.2.3.4:80 SX"),
-        "packet: `X` is no TCP flag: use F, S, R, P, A, U, E, W, or `none`, `tos`, `ttl`, \
-         `length`\n  \
-         in on em1 tcp 10.0.0.1:1 > 1.2.3.4:80 SX\n                                         \
-         ^"
+        format!(
+            "packet: `X` is no TCP flag: use F, S, R, P, A, U, E, W, or `none`, `tos`, `ttl`, \
+             `length`\n  in on em1 tcp 10.0.0.1:1 > 1.2.3.4:80 SX\n  {:39}^",
+            ""
+        )
     );
 }
 
