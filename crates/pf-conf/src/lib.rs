@@ -36,7 +36,7 @@ pub use crate::format::{FormatError, format};
 pub use crate::lint::{Warning, WarningKind, Warnings, check};
 pub use crate::optimize::{Feedback, Optimization};
 pub use crate::origin::Origins;
-pub use crate::print::{PrintOptions, print_rule};
+pub use crate::print::{PrintOptions, print_rule, print_rule_with_entries};
 pub use crate::source::Place;
 
 /// Reads the files that a pf.conf names (`include`, `table … file`).

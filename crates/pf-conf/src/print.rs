@@ -6,7 +6,7 @@ pub(crate) mod pool;
 
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{
-    Action, BlockReply, Direction, IcmpMatch, Log, Rule, StateMode, StatePolicy, Timeout,
+    Action, Address, BlockReply, Direction, IcmpMatch, Log, Rule, StateMode, StatePolicy, Timeout,
 };
 use pf_engine::ruleset::{Dialect, TableDefinition};
 
@@ -43,6 +43,29 @@ impl PrintOptions {
 #[must_use]
 pub fn print_rule(rule: &Rule, options: PrintOptions) -> String {
     with_extras(rule, &Extras::NONE, options)
+}
+
+/// As [`print_rule`], with the number of addresses behind the name of each table
+/// (`pfctl -vvsr`): `<name:6>`, or `<name:*>` where `entries` knows none of that name.
+#[must_use]
+pub fn print_rule_with_entries(
+    rule: &Rule,
+    options: PrintOptions,
+    entries: &dyn Fn(&str) -> Option<usize>,
+) -> String {
+    let mut rule = rule.clone();
+    let route = rule.route.as_mut().map(|route| &mut route.pool);
+    let pools = [rule.nat.as_mut(), rule.rdr.as_mut(), route];
+    let targets = pools.into_iter().flatten().flat_map(|p| &mut p.targets);
+    let addresses = targets.map(|target| &mut target.address);
+    let ends = [&mut rule.source.address, &mut rule.destination.address];
+    for address in ends.into_iter().chain(addresses) {
+        if let Address::Table(name) = address {
+            let count = entries(name).map_or_else(|| "*".to_owned(), |count| count.to_string());
+            *name = format!("{name}:{count}");
+        }
+    }
+    print_rule(&rule, options)
 }
 
 /// A rule with what the engine cannot do yet.

@@ -376,6 +376,13 @@ impl Engine {
         self.tables.find(name).is_some()
     }
 
+    /// Number of addresses in a table.
+    #[must_use]
+    pub fn table_len(&self, name: &str) -> Option<usize> {
+        let table = self.tables.get(self.tables.find(name)?)?;
+        Some(table.len())
+    }
+
     /// Counters of the addresses of a table that has `counters`, in order; those that no packet
     /// has met since they were added are left out.
     pub fn table_address_counters(

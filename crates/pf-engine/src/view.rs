@@ -10,6 +10,9 @@ use crate::rule::{Direction, RouteKind, Rule};
 use crate::ruleset::TableEntry;
 use crate::time::Instant;
 
+/// Number of criteria that rules are skipped by.
+pub const SKIP_STEPS: usize = crate::evaluate::SKIP_STEPS;
+
 /// A rule in force.
 #[derive(Clone, Copy, Debug)]
 pub struct InstalledRule<'a> {
@@ -19,6 +22,10 @@ pub struct InstalledRule<'a> {
     pub rule: &'a Rule,
     /// Its counters.
     pub counters: RuleCounters,
+    /// The rule that is looked at next when a criterion fails, nothing for the end of the list:
+    /// interface, direction, family, protocol, source address, destination address, source port,
+    /// destination port.
+    pub skip_steps: [Option<u32>; SKIP_STEPS],
 }
 
 /// Counters of a rule.

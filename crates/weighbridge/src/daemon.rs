@@ -218,7 +218,8 @@ fn load_rules(plan: &Plan, interfaces: Vec<Interface>, hash_seed: u64) -> Result
     };
     let name = file.path.display().to_string();
     let mut files = DiskFiles::relative_to(file.path.parent().unwrap_or(Path::new("")));
-    pf_conf::load(&name, &file.bytes, &mut files, &options).map_err(|diagnostics| {
+    let loaded = pf_conf::load(&name, &file.bytes, &mut files, &options);
+    let mut loaded = loaded.map_err(|diagnostics| {
         let text = if plan.rich_errors {
             diagnostics.rendered(true)
         } else {
@@ -228,7 +229,9 @@ fn load_rules(plan: &Plan, interfaces: Vec<Interface>, hash_seed: u64) -> Result
             "{name} has errors: nothing was changed\n{}",
             text.trim_end()
         )
-    })
+    })?;
+    loaded.optimize(loaded.level(None), &[]);
+    Ok(loaded)
 }
 
 /// Loads the rules and runs until stopped.

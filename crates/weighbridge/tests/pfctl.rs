@@ -263,7 +263,10 @@ fn rules_print_with_their_counters() {
     );
     let verbose = daemon.out("-vvsr");
     let lines: Vec<_> = verbose.lines().collect();
-    assert_eq!(lines[0], format!("@0 {}", rules[0]));
+    assert_eq!(
+        lines[0],
+        format!("@0 {}", rules[0].replace("<web>", "<web:1>"))
+    );
     assert_eq!(
         lines[1],
         "  [ Evaluations: 3         Packets: 1         Bytes: 40          States: 1     ]"
@@ -587,6 +590,78 @@ fn checking_needs_no_daemon() {
         ran.err,
         "pfctl: /nonexistent/pf.conf: No such file or directory\n"
     );
+}
+
+/// Six hosts, a rule that is there twice, and a label with its rule's number.
+const TO_OPTIMIZE: &str = "table <t> persist { 192.0.2.0/24 }
+block in quick from <t>
+block in quick from <t>
+pass in proto tcp from { 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 } to port 22
+pass out label \"rule $nr\"
+";
+
+/// The automatic table's name without the part that comes from its addresses.
+fn without_digest(text: &str) -> String {
+    let mut parts = text.split("__automatic_");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + "__automatic" + &part[8..])
+}
+
+#[test]
+fn rules_are_optimized_as_asked() {
+    let daemon = Daemon::start(Dialect::FreeBsd, empty_engine());
+    let file = daemon.file("pf.conf", TO_OPTIMIZE);
+    assert_eq!(daemon.says(&format!("-f {file}")), "");
+    let shown = without_digest(&daemon.out("-vvsr"));
+    let rules: Vec<&str> = shown.lines().filter(|l| l.starts_with('@')).collect();
+    let table = "@1 pass in inet proto tcp from <__automatic_0:6> to any port = ssh \
+                 flags S/SA keep state";
+    assert_eq!(
+        rules,
+        [
+            "@0 block drop in quick from <t:1> to any",
+            table,
+            "@2 pass out all flags S/SA keep state label \"rule 2\"",
+        ]
+    );
+    let shown = daemon.out("-gvsr");
+    let lines: Vec<&str> = shown.lines().take(4).collect();
+    assert_eq!(lines[1], "  [ Skip steps: i=end d=2 sp=end da=end ]");
+    assert_eq!(lines[2], "  [ queue: qname= qid=0 pqname= pqid=0 ]");
+    assert!(lines[3].starts_with("  [ Evaluations: "), "{shown}");
+    assert!(without_digest(&daemon.out("-vsT")).starts_with("c-a-r--\t__automatic_0\n"));
+    assert_eq!(daemon.says(&format!("-o none -f {file}")), "");
+    assert_eq!(daemon.out("-sr").lines().count(), 9);
+    assert!(daemon.out("-sr").ends_with("label \"rule 8\"\n"));
+    assert_eq!(daemon.says(&format!("-o profile -f {file}")), "");
+    assert_eq!(daemon.out("-sr").lines().count(), 3);
+}
+
+#[test]
+fn a_check_prints_the_rules_as_they_would_be_installed() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let nowhere = dir.path().join("none.sock");
+    let file = dir.path().join("pf.conf");
+    fs::write(&file, TO_OPTIMIZE).expect("write");
+    let run = |level: &str| {
+        let config = dir.path().display();
+        let words = format!("--config {config} {level} -nvf {}", file.display());
+        without_digest(&pfctl(&nowhere, &words).out)
+    };
+    let table = "table <__automatic_0> const { 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 \
+                 10.0.0.6 }";
+    let lines: Vec<String> = run("").lines().map(str::to_owned).collect();
+    assert_eq!(lines[1], table);
+    assert_eq!(lines.len(), 5);
+    assert_eq!(run("-o basic"), run(""));
+    assert_eq!(run("-o none").lines().count(), 10);
+    fs::write(
+        &file,
+        format!("set ruleset-optimization none\n{TO_OPTIMIZE}"),
+    )
+    .expect("write");
+    assert_eq!(run("").lines().count(), 11);
+    assert_eq!(run("-o basic").lines().count(), 6);
 }
 
 #[test]

@@ -17,15 +17,20 @@ impl Engine {
             RuleList::Binat => &self.lists.binat_out,
             RuleList::Filter => &self.lists.filter,
         };
-        rules.iter().filter_map(|rule| self.rule_view(rule))
+        rules
+            .iter()
+            .filter_map(|rule| self.rule_view(rule, rules.len()))
     }
 
-    fn rule_view(&self, rule: &CompiledRule) -> Option<InstalledRule<'_>> {
+    /// A rule of a list with `len` rules.
+    fn rule_view(&self, rule: &CompiledRule, len: usize) -> Option<InstalledRule<'_>> {
         let entry = self.rules.get(rule.id)?;
+        let number = |at: usize| u32::try_from(at).ok().filter(|_| at < len);
         Some(InstalledRule {
             number: entry.number?,
             rule: &entry.rule,
             counters: entry.counters,
+            skip_steps: rule.skip.map(number),
         })
     }
 

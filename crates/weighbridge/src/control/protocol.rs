@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use pf_conf::Optimization;
 use pf_engine::addr::Prefix;
 use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
 use pf_engine::ruleset::{Dialect, TableEntry};
@@ -53,6 +54,8 @@ pub struct LoadRequest {
     pub defines: Vec<(String, String)>,
     /// `--dialect`, over the daemon's.
     pub dialect: Option<DialectName>,
+    /// `-o`, over the file's `set ruleset-optimization`.
+    pub optimization: Option<OptimizationName>,
 }
 
 /// `-s` with its options.
@@ -205,6 +208,24 @@ impl<'de> Deserialize<'de> for DialectName {
         parse_dialect(&name)
             .map(Self)
             .map_err(serde::de::Error::custom)
+    }
+}
+
+/// [`Optimization`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptimizationName(pub Optimization);
+
+impl Serialize for OptimizationName {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.0.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for OptimizationName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(from)?;
+        let level = Optimization::named(&name).map(Self);
+        level.ok_or_else(|| serde::de::Error::custom(format!("\"{name}\" is no optimization")))
     }
 }
 
@@ -376,6 +397,7 @@ mod tests {
             files: BTreeMap::from([("spam.txt".into(), FileBytes(b"192.0.2.1\n".to_vec()))]),
             defines: vec![("ext_if".into(), "\"em0\"".into())],
             dialect: Some(DialectName(Dialect::OpenBsd3)),
+            optimization: Some(OptimizationName(Optimization::Profile)),
         }));
         survives(&Request::Kill(vec![KillRequest {
             source: PrefixText(parse_prefix("192.0.2.0/24").expect("valid")),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use pf_conf::Feedback;
 use pf_engine::addr::Prefix;
-use pf_engine::engine::{Engine, KillFilter, ReplaceOutcome, TableError};
+use pf_engine::engine::{Engine, KillFilter, ReplaceOutcome, RuleList, TableError};
 use pf_engine::env::Interface;
 use pf_engine::ruleset::{Dialect, Ruleset, TableEntry};
 use pf_engine::time::Instant;
@@ -43,6 +44,8 @@ pub struct Desk<'a> {
 pub enum Work {
     /// The daemon's view of the box, as the loader wants it.
     Interfaces,
+    /// The packets that quick rules have seen.
+    Feedback,
     /// Install a checked ruleset.
     Install(Box<Ruleset>, LoadedBy),
     /// A part of what `-s` shows.
@@ -58,6 +61,8 @@ pub enum Work {
 pub enum Answer {
     /// To [`Work::Interfaces`]: the interfaces and the configured dialect.
     Interfaces(Vec<Interface>, Dialect),
+    /// To [`Work::Feedback`].
+    Feedback(Vec<Feedback>),
     /// To [`Work::Page`].
     Page(Page),
     /// To [`Work::Entries`].
@@ -85,11 +90,20 @@ pub struct TableContents {
 pub fn handle(desk: &mut Desk<'_>, work: Work) -> Answer {
     match work {
         Work::Interfaces => Answer::Interfaces(desk.interfaces.to_vec(), desk.dialect),
+        Work::Feedback => Answer::Feedback(packets_seen(desk.engine)),
         Work::Install(ruleset, by) => install(desk, *ruleset, by),
         Work::Page(request, cursor) => Answer::Page(show(desk, &request, cursor)),
         Work::Entries(name) => entries(desk, &name),
         Work::Request(request) => perform(desk, request),
     }
+}
+
+/// The filter rules in force that are `quick` and have seen packets.
+pub fn packets_seen(engine: &Engine) -> Vec<Feedback> {
+    let rules = engine.rules(RuleList::Filter);
+    let busy = rules.filter(|rule| rule.rule.quick && rule.counters.traffic.packets() > 0);
+    busy.map(|rule| (rule.rule.clone(), rule.counters.traffic.packets()))
+        .collect()
 }
 
 fn outcome(outcome: Outcome) -> Answer {

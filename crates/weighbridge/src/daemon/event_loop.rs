@@ -25,7 +25,7 @@ use super::packets;
 use super::reload::Reloader;
 use super::signals::{Signals, drain};
 use crate::control::server::Control;
-use crate::control::service::{Answer, Desk, Work, handle};
+use crate::control::service::{Answer, Desk, Work, handle, packets_seen};
 use crate::pfctl::show::LoadedBy;
 
 /// Packets that are handled before requests get their turn: a few milliseconds' worth.
@@ -225,7 +225,8 @@ impl<'a> EventLoop<'a> {
     fn reload(&mut self) {
         let seed = u64::from(self.parts.env.random()) << 32 | u64::from(self.parts.env.random());
         let interfaces = self.parts.env.interfaces();
-        self.parts.reloader.start(interfaces, seed);
+        let feedback = packets_seen(&self.parts.engine);
+        self.parts.reloader.start(interfaces, seed, feedback);
     }
 
     fn time(&mut self, now: Instant) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use mio::Waker;
-use pf_conf::LoadOptions;
+use pf_conf::{Feedback, LoadOptions};
 use pf_engine::env::Interface;
 use pf_engine::ruleset::{Dialect, Ruleset};
 use tracing::{info, warn};
@@ -49,8 +49,14 @@ impl Reloader {
         !self.busy && std::mem::take(&mut self.again)
     }
 
-    /// Starts a reading.
-    pub(super) fn start(&mut self, interfaces: &[Interface], hash_seed: u64) {
+    /// Starts a reading. `feedback` tells what the rules in force have seen, in case the file asks
+    /// to be optimized by it.
+    pub(super) fn start(
+        &mut self,
+        interfaces: &[Interface],
+        hash_seed: u64,
+        feedback: Vec<Feedback>,
+    ) {
         if self.busy {
             self.again = true;
             return;
@@ -65,7 +71,7 @@ impl Reloader {
         };
         let thread = std::thread::Builder::new().name("reload".into());
         let started = thread.spawn(move || {
-            let _ = sender.send(read(&path, &options));
+            let _ = sender.send(read(&path, &options, &feedback));
             let _ = waker.wake();
         });
         match started {
@@ -88,12 +94,15 @@ impl Reloader {
     }
 }
 
-fn read(path: &Path, options: &LoadOptions) -> Reading {
+fn read(path: &Path, options: &LoadOptions, feedback: &[Feedback]) -> Reading {
     let name = path.display().to_string();
     let bytes = read_bytes(path).map_err(|error| format!("{name}: {error}"))?;
     let mut files = DiskFiles::relative_to(path.parent().unwrap_or(Path::new("")));
     match pf_conf::load(&name, &bytes, &mut files, options) {
-        Ok(loaded) => Ok(Box::new(loaded.ruleset)),
+        Ok(mut loaded) => {
+            loaded.optimize(loaded.level(None), feedback);
+            Ok(Box::new(loaded.ruleset))
+        }
         Err(diagnostics) => Err(diagnostics.plain().trim_end().to_owned()),
     }
 }

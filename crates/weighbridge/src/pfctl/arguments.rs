@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use pf_conf::Optimization;
 use pf_engine::ruleset::Dialect;
 
 use super::show::Section;
@@ -31,6 +32,10 @@ pub struct Arguments {
     pub verbose: u8,
     /// `-P`.
     pub swap_service_names: bool,
+    /// `-g`.
+    pub debug: bool,
+    /// `-o`.
+    pub optimization: Option<Optimization>,
     /// `-z`.
     pub clear_counters: bool,
     /// `-s`.
@@ -140,10 +145,16 @@ const TABLE: [Modifier<TableCommand>; 11] = [
     ("reset", None),
 ];
 
+const OPTIMIZE: [Modifier<Optimization>; 3] = [
+    ("none", Some(Optimization::None)),
+    ("basic", Some(Optimization::Basic)),
+    ("profile", Some(Optimization::Profile)),
+];
+
 /// Letters that take a value.
 const WITH_VALUE: &str = "DFfkostTaiKpxRSLIXV";
 /// Letters that PF knows and we do not.
-const NOT_YET: &str = "AaGgIiKLMmNOpRrSVXx";
+const NOT_YET: &str = "AaGIiKLMmNOpRrSVXx";
 
 /// Reads the arguments after the program's name.
 ///
@@ -220,6 +231,7 @@ impl Reading {
         match letter {
             'd' => arguments.disable = true,
             'e' => arguments.enable = true,
+            'g' => arguments.debug = true,
             'h' => arguments.help = true,
             'n' => arguments.dry_run = true,
             'P' => arguments.swap_service_names = true,
@@ -241,7 +253,7 @@ impl Reading {
                 return Err(usage("can only specify -k twice".into()));
             }
             'k' => arguments.kill.push(value),
-            'o' => optimization(&value)?,
+            'o' => arguments.optimization = Some(modifier(&OPTIMIZE, "optimization", &value)?),
             's' => arguments.show = Some(modifier(&SHOW, "show modifier", &value)?),
             'T' => self.table_command = Some(modifier(&TABLE, "table command", &value)?),
             't' if value.is_empty() || value.len() > TABLE_NAME_MAX => {
@@ -333,12 +345,6 @@ fn modifier<T: Copy>(list: &[Modifier<T>], what: &str, typed: &str) -> Result<T,
     }
 }
 
-/// Rules are installed as they stand, which is what `-o none` asks for.
-fn optimization(level: &str) -> Result<(), ArgumentError> {
-    let levels = [("none", Some(())), ("basic", None), ("profile", None)];
-    modifier(&levels, "optimization", level)
-}
-
 fn definition(text: &str) -> Result<(String, String), ArgumentError> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -375,6 +381,12 @@ mod tests {
         assert_eq!(good("-nf-").file.as_deref(), Some("-"));
         assert_eq!(good("-nf -").file.as_deref(), Some("-"));
         assert_eq!(good("-o none -nv -f x").file.as_deref(), Some("x"));
+        let level = |words| good(words).optimization;
+        assert_eq!(level("-o none -nv -f x"), Some(Optimization::None));
+        assert_eq!(level("-ob -nf x"), Some(Optimization::Basic));
+        assert_eq!(level("-oprofile -f x"), Some(Optimization::Profile));
+        assert_eq!(level("-nf x"), None);
+        assert!(good("-gvvsr").debug && !good("-vvsr").debug);
     }
 
     #[test]
@@ -454,11 +466,9 @@ mod tests {
             ("-s queue", "'queue'"),
             ("-s o", "'osfp'"),
             ("-F Sources", "'Sources'"),
-            ("-o basic", "'basic'"),
             ("-t x -T zero", "'zero'"),
             ("-a anchor -sr", "-a"),
             ("-x loud", "-x"),
-            ("-g", "-g"),
         ] {
             let Err(ArgumentError::Refused(message)) = read(words) else {
                 panic!("{words} was not refused");

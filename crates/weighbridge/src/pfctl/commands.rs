@@ -108,6 +108,7 @@ impl Session<'_, '_> {
             style: Style {
                 verbose: self.arguments.verbose,
                 swap_service_names: self.arguments.swap_service_names,
+                debug: self.arguments.debug,
             },
             dialect: self.arguments.dialect.map(DialectName),
         });

@@ -2,8 +2,8 @@
 
 /// After a command line that makes no sense.
 pub const USAGE: &str = "\
-usage: pfctl [-dehnPqvz] [-D macro=value] [-F modifier] [-f file]
-             [-k host | network [-k host | network]] [-o none] [-s modifier]
+usage: pfctl [-deghnPqvz] [-D macro=value] [-F modifier] [-f file]
+             [-k host | network [-k host | network]] [-o level] [-s modifier]
              [-t table -T command [address ...]]
              [--config dir] [--dialect name] [--plain] [--socket path]
        pfctl --help   explains them";
@@ -19,7 +19,10 @@ Load and check rules:
   pfctl -nvf pf.conf         print the rules as they are understood (-vv: with their numbers)
   pfctl -f -                 read from standard input
     -D name=value            define a macro; wins over the file's own
-    -o none                  install the rules as they stand (the default and only way for now)
+    -o none|basic|profile    how much to optimize, over the file's `set ruleset-optimization`:
+                             nothing; leave out what matches nothing of its own, make tables,
+                             group (the default; nothing in the openbsd3 dialect); and order
+                             quick rules by the packets that they have seen
 
 Switch on and off:
   pfctl -e                   enable
@@ -36,6 +39,7 @@ Show (any prefix of the word will do; clusters too: -vvsl is -v -v -s labels):
   pfctl -s timeouts | memory | Interfaces | Running | all
     -P                       service names the other way round (ports as numbers; in the
                              openbsd dialect as names)
+    -g                       skip steps of each rule (with -sr)
     -z                       zero the counters of all rules (after showing them)
 
 Flush:

@@ -8,12 +8,13 @@ use std::path::Path;
 use datapath::netlink::Netlink;
 use pf_conf::{LoadOptions, Loaded, PrintOptions, SourceReader, print_rule};
 use pf_engine::env::Interface;
+use pf_engine::rule::Rule;
 use pf_engine::ruleset::Dialect;
 
 use super::Failure;
 use super::arguments::Arguments;
 use crate::config::{self, DEFAULT_CONFIG_DIR, read_bounded, read_bytes};
-use crate::control::protocol::{DialectName, FileBytes, LoadRequest};
+use crate::control::protocol::{DialectName, FileBytes, LoadRequest, OptimizationName};
 use crate::daemon::env::as_configured;
 use crate::output::Output;
 use crate::text::reason;
@@ -78,9 +79,11 @@ pub fn read_rules(
         hash_seed: 0,
     };
     match pf_conf::load(&name, &main, &mut files, &options) {
-        Ok(loaded) => {
+        Ok(mut loaded) => {
             if arguments.verbose > 0 {
-                output.text(&echo(&loaded, arguments, around.dialect))?;
+                // A profile is the daemon's to know.
+                let tables = loaded.optimize(loaded.level(arguments.optimization), &[]);
+                output.text(&echo(&loaded, &tables, arguments, around.dialect))?;
             }
         }
         Err(diagnostics) => {
@@ -101,6 +104,7 @@ pub fn read_rules(
         files: files.0,
         defines: arguments.defines.clone(),
         dialect: Some(DialectName(around.dialect)),
+        optimization: arguments.optimization.map(OptimizationName),
     })
 }
 
@@ -116,8 +120,9 @@ fn read_main(file: &str) -> Result<(String, Vec<u8>), Failure> {
     }
 }
 
-/// What `-v` prints of a ruleset: definitions as they were read, then the rules as understood.
-fn echo(loaded: &Loaded, arguments: &Arguments, dialect: Dialect) -> String {
+/// What `-v` prints of a ruleset: definitions as they were read, then the rules as understood,
+/// with the tables that the optimizer made before the filter rules.
+fn echo(loaded: &Loaded, tables: &[String], arguments: &Arguments, dialect: Dialect) -> String {
     let options = PrintOptions {
         dialect,
         swap_service_names: arguments.swap_service_names,
@@ -128,14 +133,23 @@ fn echo(loaded: &Loaded, arguments: &Arguments, dialect: Dialect) -> String {
         text.push('\n');
     }
     let rules = &loaded.ruleset;
-    for list in [&rules.nat, &rules.rdr, &rules.binat, &rules.filter] {
-        for (number, rule) in list.iter().enumerate() {
-            if arguments.verbose > 1 {
-                let _ = write!(text, "@{number} ");
-            }
-            text.push_str(&print_rule(rule, options));
-            text.push('\n');
-        }
+    for list in [&rules.nat, &rules.rdr, &rules.binat] {
+        write_list(&mut text, list, arguments, options);
     }
+    for line in tables {
+        text.push_str(line);
+        text.push('\n');
+    }
+    write_list(&mut text, &rules.filter, arguments, options);
     text
+}
+
+fn write_list(text: &mut String, list: &[Rule], arguments: &Arguments, options: PrintOptions) {
+    for (number, rule) in list.iter().enumerate() {
+        if arguments.verbose > 1 {
+            let _ = write!(text, "@{number} ");
+        }
+        text.push_str(&print_rule(rule, options));
+        text.push('\n');
+    }
 }

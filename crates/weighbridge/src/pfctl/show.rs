@@ -88,6 +88,9 @@ pub struct Style {
     pub verbose: u8,
     /// `-P`.
     pub swap_service_names: bool,
+    /// `-g`.
+    #[serde(default)]
+    pub debug: bool,
 }
 
 /// Who loaded the rules in force.

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use mio::net::UnixStream;
-use pf_conf::{LoadOptions, MemoryFiles};
+use pf_conf::{Feedback, LoadOptions, Loaded, MemoryFiles, Optimization};
 use pf_engine::env::Interface;
-use pf_engine::ruleset::{Dialect, Ruleset};
+use pf_engine::ruleset::Dialect;
 
 use crate::control::protocol::{
     LoadRequest, Outcome, REQUEST_BYTES_MAX, Request, Response, ShowRequest, TableCommand, decode,
@@ -64,8 +64,12 @@ enum Phase {
 enum Pending {
     Outcome,
     Load(LoadRequest),
+    /// The packets that the rules in force have seen, for rules that have been read.
+    Profile(Box<Loaded>),
     Show(ShowRequest),
-    Entries { verbose: u8 },
+    Entries {
+        verbose: u8,
+    },
 }
 
 /// What is still to be said.
@@ -135,13 +139,21 @@ impl ClientState {
         };
         match (pending, answer) {
             (Pending::Load(request), Answer::Interfaces(interfaces, dialect)) => {
+                let asked = request.optimization.map(|name| name.0);
                 match check(request, interfaces, dialect) {
-                    Ok(ruleset) => {
-                        self.phase = Phase::Waiting(Pending::Outcome);
-                        return Step::Submit(Work::Install(Box::new(ruleset), self.peer));
+                    Ok(loaded) if loaded.level(asked) == Optimization::Profile => {
+                        self.phase = Phase::Waiting(Pending::Profile(Box::new(loaded)));
+                        return Step::Submit(Work::Feedback);
+                    }
+                    Ok(loaded) => {
+                        let level = loaded.level(asked);
+                        return self.install(loaded, level, &[]);
                     }
                     Err(message) => self.respond(&[Response::Error(message)], Rest::Nothing),
                 }
+            }
+            (Pending::Profile(loaded), Answer::Feedback(feedback)) => {
+                return self.install(*loaded, Optimization::Profile, &feedback);
             }
             (Pending::Show(request), Answer::Page(page)) => {
                 let text = Response::Text(page.text);
@@ -165,12 +177,22 @@ impl ClientState {
             (_, Answer::Refused(message)) => {
                 self.respond(&[Response::Error(message)], Rest::Nothing);
             }
-            (_, Answer::Interfaces(..) | Answer::Page(_) | Answer::Entries(_)) => {
+            (
+                _,
+                Answer::Interfaces(..) | Answer::Feedback(_) | Answer::Page(_) | Answer::Entries(_),
+            ) => {
                 let message = "the daemon lost its place".to_owned();
                 self.respond(&[Response::Error(message)], Rest::Goodbye);
             }
         }
         self.advance()
+    }
+
+    /// Optimizes here, beside the packet loop, and gives it the rest to do.
+    fn install(&mut self, mut loaded: Loaded, level: Optimization, feedback: &[Feedback]) -> Step {
+        loaded.optimize(level, feedback);
+        self.phase = Phase::Waiting(Pending::Outcome);
+        Step::Submit(Work::Install(Box::new(loaded.ruleset), self.peer))
     }
 
     /// Reads until there is a whole request or nothing more to read.
@@ -314,7 +336,7 @@ fn check(
     request: LoadRequest,
     interfaces: Vec<Interface>,
     dialect: Dialect,
-) -> Result<Ruleset, String> {
+) -> Result<Loaded, String> {
     let random = Random::new().map(|mut random| random.seed());
     let options = LoadOptions {
         dialect: request.dialect.map_or(dialect, |name| name.0),
@@ -324,8 +346,6 @@ fn check(
     };
     let files = request.files.into_iter();
     let mut files = MemoryFiles(files.map(|(name, bytes)| (name, bytes.0)).collect());
-    match pf_conf::load(&request.name, &request.main.0, &mut files, &options) {
-        Ok(loaded) => Ok(loaded.ruleset),
-        Err(diagnostics) => Err(diagnostics.plain().trim_end().to_owned()),
-    }
+    pf_conf::load(&request.name, &request.main.0, &mut files, &options)
+        .map_err(|diagnostics| diagnostics.plain().trim_end().to_owned())
 }

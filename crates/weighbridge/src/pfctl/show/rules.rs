@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use pf_conf::{PrintOptions, print_rule};
+use pf_conf::{PrintOptions, print_rule, print_rule_with_entries};
 use pf_engine::engine::RuleList;
 use pf_engine::ruleset::Dialect;
 use pf_engine::view::{InstalledRule, RuleCounters};
@@ -42,18 +42,62 @@ fn write_rule(text: &mut String, view: &View<'_>, rule: &InstalledRule<'_>) {
         dialect: view.dialect,
         swap_service_names: view.style.swap_service_names,
     };
-    if view.style.verbose >= 2 {
+    if view.style.verbose >= 2 || view.style.debug {
         let _ = write!(text, "@{} ", rule.number);
+        let entries = |name: &str| view.engine.table_len(name);
+        text.push_str(&print_rule_with_entries(rule.rule, options, &entries));
+    } else {
+        text.push_str(&print_rule(rule.rule, options));
     }
-    text.push_str(&print_rule(rule.rule, options));
     text.push('\n');
+    if view.style.debug {
+        write_skip_steps(text, rule, view.dialect);
+    }
     if view.style.verbose >= 1 {
-        write_counters(text, &rule.counters, view.dialect, view.loaded_by);
+        let by = (!view.style.debug).then_some(view.loaded_by);
+        write_counters(text, &rule.counters, view.dialect, by);
     }
 }
 
-/// The lines below a rule with `-v`. OpenBSD 3.7 has the first one only.
-fn write_counters(text: &mut String, counters: &RuleCounters, dialect: Dialect, by: LoadedBy) {
+/// With `-g`: the criteria whose failure skips more than the rule itself, and where to. There are
+/// no queues.
+fn write_skip_steps(text: &mut String, rule: &InstalledRule<'_>, dialect: Dialect) {
+    let [i, d, f, p, sa, da, sp, dp] = rule.skip_steps;
+    // All rules are of one routing domain.
+    let addresses_first = [
+        ("r", None),
+        ("f", f),
+        ("p", p),
+        ("sa", sa),
+        ("da", da),
+        ("sp", sp),
+    ];
+    let sources_first = [("f", f), ("p", p), ("sa", sa), ("sp", sp), ("da", da)];
+    let middle = match dialect {
+        Dialect::OpenBsd => addresses_first.as_slice(),
+        Dialect::FreeBsd | Dialect::OpenBsd3 => sources_first.as_slice(),
+    };
+    let first = [("i", i), ("d", d)];
+    let last = [("dp", dp)];
+    let steps = first.iter().chain(middle).chain(&last);
+    text.push_str("  [ Skip steps: ");
+    for (name, step) in steps.copied() {
+        let _ = match step {
+            Some(next) if next == rule.number + 1 => Ok(()),
+            Some(next) => write!(text, "{name}={next} "),
+            None => write!(text, "{name}=end "),
+        };
+    }
+    text.push_str("]\n  [ queue: qname= qid=0 pqname= pqid=0 ]\n");
+}
+
+/// The lines below a rule with `-v`. OpenBSD 3.7 has the first one only, and so has `-g`.
+fn write_counters(
+    text: &mut String,
+    counters: &RuleCounters,
+    dialect: Dialect,
+    by: Option<LoadedBy>,
+) {
     let _ = writeln!(
         text,
         "  [ Evaluations: {:<8}  Packets: {:<8}  Bytes: {:<10}  States: {:<6}]",
@@ -62,7 +106,7 @@ fn write_counters(text: &mut String, counters: &RuleCounters, dialect: Dialect, 
         counters.traffic.bytes(),
         counters.states,
     );
-    if dialect != Dialect::OpenBsd3 {
+    if let Some(by) = by.filter(|_| dialect != Dialect::OpenBsd3) {
         let _ = writeln!(
             text,
             "  [ Inserted: uid {} pid {} State Creations: {:<6}]",
@@ -74,6 +118,7 @@ fn write_counters(text: &mut String, counters: &RuleCounters, dialect: Dialect, 
 #[cfg(test)]
 mod tests {
     use pf_engine::counters::Traffic;
+    use pf_engine::rule::{Action, Rule};
 
     use super::*;
 
@@ -93,7 +138,7 @@ mod tests {
     #[test]
     fn counters_stand_in_two_lines_of_fixed_columns() {
         let mut text = String::new();
-        write_counters(&mut text, &COUNTERS, Dialect::FreeBsd, BY);
+        write_counters(&mut text, &COUNTERS, Dialect::FreeBsd, Some(BY));
         assert_eq!(
             text,
             "  [ Evaluations: 1203      Packets: 8812      Bytes: 1203344     States: 2     ]\n  \
@@ -101,10 +146,53 @@ mod tests {
         );
     }
 
+    fn skip_steps(dialect: Dialect, number: u32, steps: [Option<u32>; 8]) -> String {
+        let rule = InstalledRule {
+            number,
+            rule: &Rule::new(Action::Pass),
+            counters: COUNTERS,
+            skip_steps: steps,
+        };
+        let mut text = String::new();
+        write_skip_steps(&mut text, &rule, dialect);
+        text.lines().next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn skip_steps_stand_in_the_order_of_each_pf() {
+        let some = [
+            None,
+            None,
+            Some(4),
+            Some(2),
+            Some(4),
+            Some(1),
+            Some(2),
+            Some(3),
+        ];
+        assert_eq!(
+            skip_steps(Dialect::FreeBsd, 0, some),
+            "  [ Skip steps: i=end d=end f=4 p=2 sa=4 sp=2 dp=3 ]"
+        );
+        assert_eq!(
+            skip_steps(Dialect::OpenBsd, 0, some),
+            "  [ Skip steps: i=end d=end r=end f=4 p=2 sa=4 sp=2 dp=3 ]"
+        );
+        let last = [None; 8];
+        assert_eq!(
+            skip_steps(Dialect::FreeBsd, 4, last),
+            "  [ Skip steps: i=end d=end f=end p=end sa=end sp=end da=end dp=end ]"
+        );
+        assert_eq!(
+            skip_steps(Dialect::OpenBsd, 4, last),
+            "  [ Skip steps: i=end d=end r=end f=end p=end sa=end da=end sp=end dp=end ]"
+        );
+    }
+
     #[test]
     fn openbsd_3_7_has_the_evaluations_alone() {
         let mut text = String::new();
-        write_counters(&mut text, &COUNTERS, Dialect::OpenBsd3, BY);
+        write_counters(&mut text, &COUNTERS, Dialect::OpenBsd3, Some(BY));
         assert_eq!(text.lines().count(), 1);
         assert!(text.starts_with("  [ Evaluations: 1203 "));
     }

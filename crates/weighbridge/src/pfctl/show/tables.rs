@@ -199,7 +199,7 @@ mod tests {
             dialect,
             style: Style {
                 verbose,
-                swap_service_names: false,
+                ..Style::default()
             },
         };
         let mut text = String::new();
