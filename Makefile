@@ -1,5 +1,6 @@
 # make run    the bridge article's network in a lab on this machine (ARGS=--once: ends by itself)
 # make test   the whole test suite
+# make bench  how long reading rules takes
 # make lint   formatting, clippy, documentation, as CI runs them
 # make help   all targets
 
@@ -8,11 +9,12 @@ PREFIX ?= /usr/local
 ARGS ?=
 FUZZ_SECONDS ?= 60
 
-.PHONY: help setup build run test lint fmt fuzz install clean
+.PHONY: help setup build run test bench lint fmt fuzz install clean
 
 help:
 	@echo 'make run [ARGS=--once]  run the bridge article in a lab of network namespaces (root)'
 	@echo 'make test               run the whole test suite (end-to-end tests need root)'
+	@echo 'make bench              how long reading rules takes, and nft beside it'
 	@echo 'make lint               formatting, clippy and documentation, warnings denied'
 	@echo 'make build              release build: target/release/weighbridge'
 	@echo 'make fuzz               grow the fuzz corpora for FUZZ_SECONDS each (cargo-fuzz, nightly)'
@@ -35,6 +37,9 @@ test: setup
 	@echo '==> running the tests'
 	@$(CARGO) test --workspace --locked
 	@echo '==> all tests passed'
+
+bench: setup
+	@$(CARGO) bench --locked -p pf-conf --bench load
 
 lint: setup
 	@echo '==> formatting'
