@@ -78,6 +78,39 @@ static __always_inline int is_untagged_ip(struct __sk_buff *skb)
 	return type == bpf_htons(ETH_P_IP) || type == bpf_htons(ETH_P_IPV6);
 }
 
+// VLAN 0 is no VLAN (IEEE 802.1Q, section 9.6): the tag tells a priority, and whoever gets the
+// frame takes what is in it as if it had none, however many there are. Around IP they come off,
+// so that no packet goes around the filter by them.
+#define PRIORITY_TAGS_MAX 4
+#define VLAN_ID_MASK 0x0fff
+
+static __always_inline int has_priority_tag(struct __sk_buff *skb)
+{
+	return skb->vlan_present && !(skb->vlan_tci & VLAN_ID_MASK);
+}
+
+static __always_inline int may_hide_ip(struct __sk_buff *skb)
+{
+	__be16 type;
+
+	if (bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_proto), &type, sizeof(type)))
+		return 0;
+	return type == bpf_htons(ETH_P_IP) || type == bpf_htons(ETH_P_IPV6) ||
+	       type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
+}
+
+// 0 if none is left that hides IP.
+static __always_inline int take_priority_tags_off(struct __sk_buff *skb)
+{
+	for (int tags = 0; tags < PRIORITY_TAGS_MAX; tags++) {
+		if (!has_priority_tag(skb) || !may_hide_ip(skb))
+			return 0;
+		if (bpf_skb_vlan_pop(skb))
+			return -1;
+	}
+	return has_priority_tag(skb) && may_hide_ip(skb);
+}
+
 static __always_inline int send_up(struct __sk_buff *skb, enum direction direction)
 {
 	struct upcall header = {
@@ -100,6 +133,10 @@ static __always_inline int send_up(struct __sk_buff *skb, enum direction directi
 
 static __always_inline int hook(struct __sk_buff *skb, enum direction direction, __u32 done)
 {
+	if (take_priority_tags_off(skb)) {
+		count(UPCALL_FAILED, 1);
+		return TC_ACT_SHOT;
+	}
 	if (!is_untagged_ip(skb)) {
 		count(NOT_IP, 1);
 		return TC_ACT_UNSPEC;

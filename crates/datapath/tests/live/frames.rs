@@ -145,6 +145,43 @@ fn tagged_arp_spanning_tree_and_lacp_frames_cross_untouched() {
 }
 
 #[test]
+fn ip_behind_tags_of_vlan_0_is_looked_at_as_if_it_had_none() {
+    let Some(mut lab) = Lab::new("priority") else {
+        return;
+    };
+    lab.bridged();
+    lab.static_neighbours();
+    let _nobody_is_told_that_the_port_is_closed = lab.udp("b", "10.0.0.2:9");
+    let packet = udp([10, 0, 0, 1], [10, 0, 0, 2], b"urgent");
+    let (a, b) = (mac(1), mac(2));
+    let behind = |tags: usize| {
+        let mut frame = (ETH_P_IP, packet.clone());
+        for _tag in 0..tags {
+            frame = (ETH_P_8021Q, tagged(0xe000, frame.0, &frame.1));
+        }
+        ethernet(b, a, frame.0, &frame.1)
+    };
+    let arp = tagged(0xe000, ETH_P_ARP, b"an ARP request for nobody");
+    let arp = ethernet(b, a, ETH_P_8021Q, &arp);
+    let daemon = lab.daemon(&["em1", "fxp0"], pass);
+    let from = lab.raw("a", "eth0");
+    let to = lab.raw("b", "eth0");
+    for tags in 1..=4 {
+        from.send(&behind(tags));
+        let received = to.receive(ends_with(b"urgent"));
+        assert_eq!(received, ethernet(b, a, ETH_P_IP, &packet), "{tags} tags");
+    }
+    from.send(&behind(5));
+    assert!(to.is_quiet(ends_with(b"urgent")));
+    from.send(&arp);
+    to.receive(ends_with(b"for nobody"));
+    let statistics = daemon.stop();
+    assert_eq!(statistics.upcalls, 2 * 4);
+    assert_eq!(statistics.upcall_failed, 1);
+    assert_eq!(statistics.not_ip, 2);
+}
+
+#[test]
 fn a_gateway_is_resolved_and_reached_from_the_bridge() {
     let Some(mut lab) = Lab::new("gateway") else {
         return;
