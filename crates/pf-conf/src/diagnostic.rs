@@ -246,11 +246,15 @@ impl<'a> Window<'a> {
     }
 }
 
-/// `text`, cut behind `longest` characters.
+/// `text`, cut behind `longest` characters, and without what a terminal would obey.
 pub(crate) fn shorten(mut text: String, longest: usize) -> String {
     if let Some((at, _)) = text.char_indices().nth(longest) {
         text.truncate(at);
         text.push('…');
+    }
+    let is_unprintable = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if text.contains(is_unprintable) {
+        return text.replace(is_unprintable, "\u{fffd}");
     }
     text
 }

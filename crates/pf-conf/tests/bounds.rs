@@ -130,3 +130,12 @@ fn huge_numbers_are_refused() {
         assert_eq!(codes(&refusal(text)).len(), 1, "{text}");
     }
 }
+
+#[test]
+fn what_a_message_quotes_cannot_steer_a_terminal() {
+    let errors = refusal("pass \x1b[31mred\nblock on \"\x07\" \x07\nx = \"\x1bc\"\npass $x$y\n");
+    for text in [errors.plain(), errors.rendered(false)] {
+        let steers = |c: char| c.is_control() && c != '\n';
+        assert!(!text.contains(steers), "{text:?}");
+    }
+}
