@@ -26,7 +26,7 @@ use pf_engine::engine::{Engine, EngineConfig};
 use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use self::clock::Clock;
 use self::env::LiveEnv;
@@ -57,6 +57,9 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
     }
 }
 
+/// How an error goes on with what to do.
+const HINT: &str = "\n  hint: ";
+
 /// The error with its causes, but for those that its own text tells already.
 fn whole_text(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |text, cause| {
@@ -64,7 +67,10 @@ fn whole_text(error: &anyhow::Error) -> String {
         match text.as_str() {
             "" => cause,
             told if told.contains(&cause) => text,
-            told => format!("{told}: {cause}"),
+            told => match told.split_once(HINT) {
+                Some((what, hint)) => format!("{what}: {cause}{HINT}{hint}"),
+                None => format!("{told}: {cause}"),
+            },
         }
     })
 }
@@ -293,14 +299,15 @@ fn own_identity() -> LoadedBy {
 }
 
 fn ready(plan: &Plan) {
-    info!(
-        "filtering {} ({})",
-        plan.managed.join(", "),
-        plan.rules_path.display()
-    );
+    let (managed, rules) = (plan.managed.join(", "), plan.rules_path.display());
+    if plan.configuration.rules.is_some() {
+        info!("filtering {managed} ({rules})");
+    } else {
+        warn!("{managed}: everything passes, there is no {rules}");
+    }
     say("weighbridge: ready");
     if let Err(error) = notify::ready() {
-        tracing::warn!(%error, "the service manager was not told that we are ready");
+        warn!(%error, "the service manager was not told that we are ready");
     }
 }
 
@@ -316,6 +323,16 @@ mod tests {
         assert_eq!(
             whole_text(&error),
             "cannot filter em0: em0: no such device\n  hint: look"
+        );
+    }
+
+    #[test]
+    fn a_hint_stands_behind_all_causes() {
+        let inner = std::io::Error::other("not permitted");
+        let error = anyhow::Error::new(inner).context("cannot load\n  hint: run as root");
+        assert_eq!(
+            whole_text(&error),
+            "cannot load: not permitted\n  hint: run as root"
         );
     }
 }
