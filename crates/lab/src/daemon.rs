@@ -76,6 +76,16 @@ impl Configuration {
         self.0.get(name).map_or("", String::as_str)
     }
 
+    /// Daemons of several labs must not write to one packet log.
+    fn keeping_logs_in(&self, directory: &Path) -> Self {
+        let text = self.text("weighbridge.toml");
+        if text.contains("log-directory") {
+            return self.clone();
+        }
+        let text = format!("{text}\nlog-directory = \"{}\"\n", directory.display());
+        self.clone().with("weighbridge.toml", &text)
+    }
+
     /// Writes the files.
     pub fn write_to(&self, directory: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(directory)?;
@@ -102,6 +112,7 @@ pub struct Weighbridge {
     child: Child,
     binary: PathBuf,
     config: PathBuf,
+    packet_logs: PathBuf,
     socket: PathBuf,
     log: Arc<Mutex<String>>,
     inside: Arc<crate::namespace::Namespace>,
@@ -159,7 +170,8 @@ impl Weighbridge {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let config = lab.directory().join(format!("config{number}"));
         let socket = lab.directory().join(format!("control{number}.sock"));
-        files.write_to(&config)?;
+        let packet_logs = lab.directory().join(format!("log{number}"));
+        files.keeping_logs_in(&packet_logs).write_to(&config)?;
         let inside = Arc::clone(lab.namespace(Role::Box));
         let mut command = Command::new(binary);
         command
@@ -183,6 +195,7 @@ impl Weighbridge {
                 child,
                 binary: binary.to_owned(),
                 config,
+                packet_logs,
                 socket,
                 log,
                 inside,
@@ -215,6 +228,12 @@ impl Weighbridge {
     #[must_use]
     pub fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// Where it keeps its packet logs, unless the configuration says otherwise.
+    #[must_use]
+    pub fn packet_logs(&self) -> &Path {
+        &self.packet_logs
     }
 
     /// How a person calls `pfctl` for this daemon.

@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::DEFAULT_CONFIG_DIR;
 use crate::output::with_process_output;
+use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt};
 use crate::{daemon, pfctl};
 
@@ -32,6 +33,7 @@ A first run:
   4. Look at it and change it while it runs:
        weighbridge pfctl -vvsl      labels with their counters
        weighbridge pfctl -f /etc/weighbridge/pf.conf
+       weighbridge log -f           packets that rules with `log` log
 
 Called by the name pfctl (a link to this binary) it behaves as `weighbridge pfctl`.";
 
@@ -70,6 +72,9 @@ SIGHUP reads pf.conf again (a file with errors changes nothing), SIGTERM and SIG
     /// Tell what the rules do with a packet, and why
     #[command(long_about = explain::LONG_ABOUT)]
     Explain(explain::ExplainArguments),
+    /// Print logged packets, as they come or from a file
+    #[command(long_about = log::LONG_ABOUT)]
+    Log(log::LogArguments),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -131,6 +136,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Fmt(arguments) => fmt::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Log(arguments) => log::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell } => print(&completions(shell)),
     }

@@ -13,6 +13,7 @@ use links::WantedLinks;
 use pf_engine::ruleset::Dialect;
 use serde::{Deserialize, Deserializer};
 
+use crate::pflog::writer::LogSettings;
 use crate::text::{parse_dialect, reason};
 
 /// Where the configuration lives unless `--config` says otherwise.
@@ -31,6 +32,12 @@ pub const DEFAULT_TAP: &str = "weighbridge0";
 pub const INTERFACE_NAME_MAX: usize = 15;
 /// Bytes in one configuration file. Two million addresses of a table fit; `/dev/zero` does not.
 pub const FILE_SIZE_MAX: u64 = 64 << 20;
+/// What `log-file-size` may be: a few packets of any size, and what pcap readers still take.
+const LOG_FILE_SIZES: (u64, u64) = (256 << 10, 4 << 30);
+/// What `log-files` may be.
+const LOG_FILES: (u64, u64) = (1, 1_000);
+/// What `log-snap-length` may be: pflogd(8) of FreeBSD reads 116, and no packet is larger.
+const LOG_SNAP_LENGTHS: (u64, u64) = (116, 65_535);
 /// Endings of files that editors and packagers leave behind; such files are passed over.
 const LEFT_BEHIND: [&str; 8] = [
     "~",
@@ -119,7 +126,7 @@ impl LogLevel {
 
 /// `weighbridge.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Settings {
     /// Whose meaning pf.conf has.
     #[serde(deserialize_with = "dialect")]
@@ -136,6 +143,17 @@ pub struct Settings {
     pub log: LogLevel,
     /// Whether the filter is enabled from the start.
     pub enabled: bool,
+    /// Where logged packets are kept.
+    pub log_directory: PathBuf,
+    /// Bytes of a file of logged packets before it is rotated.
+    #[serde(deserialize_with = "log_file_size")]
+    pub log_file_size: u64,
+    /// Files of each `pflogN`.
+    #[serde(deserialize_with = "log_files")]
+    pub log_files: u32,
+    /// Bytes of each logged packet with the 64 of pflog's header.
+    #[serde(deserialize_with = "log_snap_length")]
+    pub log_snap_length: u32,
 }
 
 impl Default for Settings {
@@ -147,8 +165,49 @@ impl Default for Settings {
             socket: None,
             log: LogLevel::default(),
             enabled: true,
+            log_directory: LogSettings::default().directory,
+            log_file_size: LogSettings::default().file_size,
+            log_files: LogSettings::default().files,
+            log_snap_length: LogSettings::default().snap_length,
         }
     }
+}
+
+impl Settings {
+    /// Where and how packets are logged.
+    #[must_use]
+    pub fn packet_log(&self) -> LogSettings {
+        LogSettings {
+            directory: self.log_directory.clone(),
+            file_size: self.log_file_size,
+            files: self.log_files,
+            snap_length: self.log_snap_length,
+        }
+    }
+}
+
+/// A number in `range`.
+fn in_range<'de, D: Deserializer<'de>>(input: D, range: (u64, u64)) -> Result<u64, D::Error> {
+    let number = u64::deserialize(input)?;
+    if number < range.0 || number > range.1 {
+        let message = format!("{number} is not between {} and {}", range.0, range.1);
+        return Err(serde::de::Error::custom(message));
+    }
+    Ok(number)
+}
+
+fn log_file_size<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
+    in_range(input, LOG_FILE_SIZES)
+}
+
+fn log_files<'de, D: Deserializer<'de>>(input: D) -> Result<u32, D::Error> {
+    let number = in_range(input, LOG_FILES)?;
+    u32::try_from(number).map_err(serde::de::Error::custom)
+}
+
+fn log_snap_length<'de, D: Deserializer<'de>>(input: D) -> Result<u32, D::Error> {
+    let number = in_range(input, LOG_SNAP_LENGTHS)?;
+    u32::try_from(number).map_err(serde::de::Error::custom)
 }
 
 fn dialect<'de, D: Deserializer<'de>>(input: D) -> Result<Dialect, D::Error> {
@@ -317,7 +376,8 @@ pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
         let (line, column) = place_of(text, error.span().map_or(0, |span| span.start));
         let message = error.message().trim_end();
         Problem::new(format!("{name}:{line}:{column}"), message).hint(
-            "known keys: dialect, interfaces, tap, socket, log, enabled; for example \
+            "known keys: dialect, interfaces, tap, socket, log, enabled, log-directory, \
+             log-file-size, log-files, log-snap-length; for example \
              dialect = \"openbsd3\"",
         )
     })

@@ -41,6 +41,8 @@ use crate::control::server::Control;
 use crate::control::server::socket::ControlSocket;
 use crate::output::with_process_output;
 use crate::pfctl::show::LoadedBy;
+use crate::pflog::record::PFLOG_HEADER;
+use crate::pflog::writer::Logger;
 use crate::random::Random;
 use crate::text::parse_dialect;
 
@@ -152,6 +154,8 @@ fn start(plan: &Plan) -> Result<()> {
     let expected = env::as_configured(present.clone(), wanted);
     rehearse(load_rules(plan, expected, 0)?)?;
     datapath::check_privileges()?;
+    let log = plan.configuration.settings.packet_log();
+    log.prepare().map_err(anyhow::Error::msg)?;
     let socket = ControlSocket::bind(&plan.socket)?;
     let mut datapath = Datapath::open(&DatapathConfig {
         tap: plan.configuration.settings.tap.clone(),
@@ -259,12 +263,19 @@ fn filter(
     if plan.configuration.settings.enabled {
         engine.set_enabled(clock.now(), true);
     }
+    let log = plan.configuration.settings.packet_log();
+    let header = u32::try_from(PFLOG_HEADER).unwrap_or(u32::MAX);
+    let kept = usize::try_from(log.snap_length.saturating_sub(header));
+    engine.set_log_snap_length(kept.unwrap_or(usize::MAX));
     // Threads started from here on have no more rights than this one.
     datapath::drop_capabilities()?;
     let poll = Poll::new().context("cannot wait for events")?;
     let waker = event_loop::waker(&poll)?;
+    let control = Control::start(socket, waker.clone()).context("cannot serve pfctl")?;
+    let logger = Logger::start(log, control.feed()).context("cannot log packets")?;
     let parts = Parts {
-        control: Control::start(socket, waker.clone()).context("cannot serve pfctl")?,
+        control,
+        logger,
         signals: Signals::install().context("cannot handle signals")?,
         reloader: Reloader::new(plan.rules_path.clone(), plan.dialect, waker),
         env: LiveEnv::new(interfaces, keeper.routes()?, random),

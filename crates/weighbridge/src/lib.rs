@@ -10,6 +10,7 @@ pub mod control;
 pub mod daemon;
 pub mod output;
 pub mod pfctl;
+pub mod pflog;
 mod random;
 pub mod text;
 pub mod tools;

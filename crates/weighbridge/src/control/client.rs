@@ -4,7 +4,8 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use super::protocol::{Outcome, Request, Response, decode, encode};
+use super::protocol::{Outcome, Request, Response, WatchRequest, decode, encode};
+use crate::pflog::record::Record;
 use crate::text::reason;
 
 /// Why a request was not answered with an outcome.
@@ -39,6 +40,15 @@ fn advice(error: &io::Error) -> &'static str {
     } else {
         "is `weighbridge run` running? (another socket: --socket PATH)"
     }
+}
+
+/// What [`Client::watch`] sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// A packet.
+    Packet(Box<Record>),
+    /// That many packets were not sent: we were too slow.
+    Lost(u64),
 }
 
 /// A connection to the daemon.
@@ -82,8 +92,35 @@ impl Client {
                 Ok(Response::Text(text)) => out(&text).map_err(ClientError::Output)?,
                 Ok(Response::Done(outcome)) => return Ok(outcome),
                 Ok(Response::Error(message)) => return Err(ClientError::Refused(message)),
+                // Only those who watch are told.
+                Ok(Response::Packet(_) | Response::Lost(_)) => {}
                 Err(error) => return Err(sent.err().map_or(error, ClientError::Broken)),
             }
+        }
+    }
+
+    /// Watches logged packets, those of `pflogN` or all, until the daemon ends or `show` fails.
+    ///
+    /// # Errors
+    /// When the daemon refuses, the connection breaks or `show` fails.
+    pub fn watch(
+        &mut self,
+        log: Option<u8>,
+        show: &mut dyn FnMut(Watched) -> io::Result<()>,
+    ) -> Result<(), ClientError> {
+        let request = Request::Watch(WatchRequest { log });
+        let line = encode(&request).map_err(ClientError::Strange)?;
+        let stream = self.stream.get_mut();
+        stream.write_all(&line).map_err(ClientError::Broken)?;
+        loop {
+            let watched = match self.response()? {
+                Response::Packet(record) => Watched::Packet(record),
+                Response::Lost(count) => Watched::Lost(count),
+                Response::Error(message) => return Err(ClientError::Refused(message)),
+                Response::Done(_) => return Ok(()),
+                Response::Text(_) => continue,
+            };
+            show(watched).map_err(ClientError::Output)?;
         }
     }
 

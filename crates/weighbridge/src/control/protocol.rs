@@ -13,6 +13,7 @@ use pf_engine::ruleset::{Dialect, TableEntry};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::pfctl::show::{Section, Style};
+use crate::pflog::record::Record;
 use crate::text::{dialect_name, parse_dialect, parse_prefix, parse_table_entry, table_entry_text};
 
 /// Bytes in one request. A pf.conf with a million addresses in its tables fits.
@@ -38,6 +39,16 @@ pub enum Request {
     Kill(Vec<KillRequest>),
     /// `-t … -T …`.
     Table(TableRequest),
+    /// `weighbridge log -f`: tell of logged packets until the connection ends.
+    Watch(WatchRequest),
+}
+
+/// Which logged packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchRequest {
+    /// N of `pflogN`; all without it.
+    pub log: Option<u8>,
 }
 
 /// Files and settings of a `-f`.
@@ -142,6 +153,10 @@ pub enum Response {
     Done(Outcome),
     /// It was not done. Nothing follows. The message has no program name.
     Error(String),
+    /// A logged packet; more follow.
+    Packet(Box<Record>),
+    /// That many logged packets were left out: the reader was too slow. More follow.
+    Lost(u64),
 }
 
 /// Result of a request.

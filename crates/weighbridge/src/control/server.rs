@@ -5,6 +5,7 @@
 //! goes to the packet loop as [`Job`]s, one at a time for each client.
 
 pub mod client;
+pub mod live;
 pub mod socket;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use tracing::{debug, warn};
 
 use self::client::{ClientState, Step};
+use self::live::{Feed, Live};
 use self::socket::ControlSocket;
 use super::service::{Answer, Work};
 
@@ -44,6 +46,7 @@ pub struct Control {
     jobs: Receiver<Job>,
     answers: Option<Sender<(usize, Answer)>>,
     waker: Arc<Waker>,
+    feed: Feed,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -57,7 +60,8 @@ impl Control {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (job_sender, jobs) = channel();
         let (answer_sender, answers) = channel();
-        let mut server = Server::new(poll, socket, job_sender, wake, answers)?;
+        let (feed, live) = live::feed(Arc::clone(&waker));
+        let mut server = Server::new(poll, socket, job_sender, wake, answers, live)?;
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || server.run())?;
@@ -65,8 +69,15 @@ impl Control {
             jobs,
             answers: Some(answer_sender),
             waker,
+            feed,
             thread: Some(thread),
         })
+    }
+
+    /// Where logged packets go that clients watch.
+    #[must_use]
+    pub fn feed(&self) -> Feed {
+        self.feed.clone()
     }
 
     /// The next job, if there is one.
@@ -109,6 +120,7 @@ struct Server {
     jobs: Sender<Job>,
     wake: Arc<Waker>,
     answers: Receiver<(usize, Answer)>,
+    live: Live,
 }
 
 impl Server {
@@ -118,6 +130,7 @@ impl Server {
         jobs: Sender<Job>,
         wake: Arc<Waker>,
         answers: Receiver<(usize, Answer)>,
+        live: Live,
     ) -> io::Result<Self> {
         let mut listener = UnixListener::from_std(socket.take_listener()?);
         poll.registry()
@@ -132,6 +145,7 @@ impl Server {
             jobs,
             wake,
             answers,
+            live,
         })
     }
 
@@ -156,6 +170,7 @@ impl Server {
             if !self.take_answers() {
                 return;
             }
+            self.show_live();
         }
     }
 
@@ -167,6 +182,32 @@ impl Server {
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
+        }
+    }
+
+    /// Hands logged packets to the clients that watch, as many as fit.
+    fn show_live(&mut self) {
+        let watching = self.clients.iter().filter(|(_, state)| state.is_watching());
+        let watching: Vec<usize> = watching.map(|(client, _)| *client).collect();
+        self.live.set_watchers(watching.len());
+        let missed = self.live.take_missed();
+        for client in &watching {
+            if let Some(state) = self.clients.get_mut(client) {
+                state.miss(missed);
+            }
+        }
+        for _ in 0..live::QUEUE {
+            let Some(record) = self.live.next() else {
+                break;
+            };
+            for client in &watching {
+                if let Some(state) = self.clients.get_mut(client) {
+                    state.show(&record);
+                }
+            }
+        }
+        for client in watching {
+            self.step(client, ClientState::advance);
         }
     }
 

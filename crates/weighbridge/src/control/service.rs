@@ -164,7 +164,9 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
         }
         Request::Kill(filters) => outcome(Outcome::Count(kill(desk, &filters))),
         Request::Table(request) => table(desk, &request),
-        Request::Load(_) | Request::Show(_) => Answer::Refused("request out of place".into()),
+        Request::Load(_) | Request::Show(_) | Request::Watch(_) => {
+            Answer::Refused("request out of place".into())
+        }
     }
 }
 

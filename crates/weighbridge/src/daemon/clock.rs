@@ -8,8 +8,8 @@ use pf_engine::time::Instant;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: std::time::Instant,
-    /// Seconds since 1970 at the start.
-    origin: u64,
+    /// Time since 1970 at the start.
+    origin: Duration,
 }
 
 impl Clock {
@@ -22,7 +22,7 @@ impl Clock {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             start: std::time::Instant::now(),
-            origin: since_1970.unwrap_or(Duration::ZERO).as_secs(),
+            origin: since_1970.unwrap_or(Duration::ZERO),
         }
     }
 
@@ -31,8 +31,13 @@ impl Clock {
         Instant::from_origin(self.start.elapsed())
     }
 
+    /// The moment `now` as time since 1970.
+    pub(super) const fn since_1970(&self, now: Instant) -> Duration {
+        self.origin.saturating_add(now.since_origin())
+    }
+
     /// Seconds since 1970 at the engine's time origin, for dates that people read.
     pub(super) const fn origin(&self) -> u64 {
-        self.origin
+        self.origin.as_secs()
     }
 }

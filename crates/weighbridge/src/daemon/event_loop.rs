@@ -27,6 +27,7 @@ use super::signals::{Signals, drain};
 use crate::control::server::Control;
 use crate::control::service::{Answer, Desk, Work, handle, packets_seen};
 use crate::pfctl::show::LoadedBy;
+use crate::pflog::writer::Logger;
 
 /// Packets that are handled before requests get their turn: a few milliseconds' worth.
 const PACKETS_PER_TURN: usize = 256;
@@ -56,6 +57,7 @@ pub(super) struct Parts<'a> {
     pub(super) monitor: Monitor,
     pub(super) keeper: &'a mut LinkKeeper,
     pub(super) control: Control,
+    pub(super) logger: Logger,
     pub(super) signals: Signals,
     pub(super) reloader: Reloader,
     pub(super) clock: Clock,
@@ -110,6 +112,12 @@ impl<'a> EventLoop<'a> {
             "{} packets came up, {} were lost on the way",
             statistics.upcalls,
             lost(&statistics)
+        );
+        self.parts.logger.finish();
+        let logged = self.parts.logger.statistics();
+        info!(
+            "{} packets were logged, {} were lost",
+            logged.written, logged.lost
         );
         result
     }
@@ -173,13 +181,17 @@ impl<'a> EventLoop<'a> {
                 self.packets_left = false;
                 return Ok(());
             }
-            packets::handle(
+            let logged = packets::handle(
                 &mut parts.engine,
                 &mut parts.env,
                 &mut parts.datapath,
                 now,
                 &mut self.upcall,
             );
+            if !logged.is_empty() {
+                let by = (parts.loaded_by.uid, parts.loaded_by.pid);
+                parts.logger.log(logged, parts.clock.since_1970(now), by);
+            }
         }
         Ok(())
     }

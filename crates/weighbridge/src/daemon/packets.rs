@@ -1,23 +1,24 @@
 //! One packet: from the data path to the engine and back.
 
 use datapath::{Datapath, Error, Reinjection, Upcall};
-use pf_engine::decision::{Decision, Exit, Generated, GeneratedExit, Verdict};
+use pf_engine::decision::{Decision, Exit, Generated, GeneratedExit, LogEntry, Verdict};
 use pf_engine::engine::Engine;
 use pf_engine::env::Env;
 use pf_engine::time::Instant;
 use tracing::trace;
 
-/// Has the engine decide about `upcall` and does what it decided.
+/// Has the engine decide about `upcall` and does what it decided; returns what is to be logged.
 pub(super) fn handle(
     engine: &mut Engine,
     env: &mut dyn Env,
     datapath: &mut Datapath,
     now: Instant,
     upcall: &mut Upcall,
-) {
-    let decision = engine.handle_packet(now, upcall.hook, &mut upcall.packet, env);
+) -> Vec<LogEntry> {
+    let mut decision = engine.handle_packet(now, upcall.hook, &mut upcall.packet, env);
     trace!(hook = ?upcall.hook, bytes = upcall.packet.bytes.len(), ?decision.verdict, "packet");
     carry_out(datapath, upcall, &decision);
+    std::mem::take(&mut decision.logged)
 }
 
 fn carry_out(datapath: &mut Datapath, upcall: &Upcall, decision: &Decision) {

@@ -11,16 +11,19 @@ use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
 
 use crate::control::protocol::{
-    LoadRequest, Outcome, REQUEST_BYTES_MAX, Request, Response, ShowRequest, TableCommand, decode,
-    encode,
+    LoadRequest, Outcome, REQUEST_BYTES_MAX, Request, Response, ShowRequest, TableCommand,
+    WatchRequest, decode, encode,
 };
 use crate::control::service::{Answer, TableContents, Work};
 use crate::pfctl::show::tables::{entry_statistics, write_entry};
 use crate::pfctl::show::{Cursor, LoadedBy};
+use crate::pflog::record::Record;
 use crate::random::Random;
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 64 << 10;
+/// Bytes of logged packets that wait for a watching client; what comes then is left out.
+const WATCH_BYTES_MAX: usize = 256 << 10;
 /// Addresses of a table in one response.
 const ENTRIES_PER_RESPONSE: usize = 4_096;
 
@@ -45,6 +48,8 @@ pub struct ClientState {
     searched: usize,
     output: VecDeque<u8>,
     phase: Phase,
+    /// Logged packets that it was not told of.
+    missed: u64,
     /// When it last stirred, in steps of the server.
     pub activity: u64,
 }
@@ -57,6 +62,8 @@ enum Phase {
     Waiting(Pending),
     /// Writing; then this.
     Writing(Rest),
+    /// Told of logged packets until it hangs up.
+    Watching(WatchRequest),
 }
 
 /// What an answer is wanted for.
@@ -105,6 +112,7 @@ impl ClientState {
             searched: 0,
             output: VecDeque::new(),
             phase: Phase::Reading,
+            missed: 0,
             activity: 0,
         }
     }
@@ -125,6 +133,7 @@ impl ClientState {
                     Some(Step::Wait)
                 }
                 Phase::Writing(rest) => self.write(rest),
+                Phase::Watching(watch) => Some(self.watch(watch)),
             };
             if let Some(step) = step {
                 return step;
@@ -245,6 +254,10 @@ impl ClientState {
                 let work = Work::Page(show.clone(), Cursor::default());
                 (Pending::Show(show), work)
             }
+            Request::Watch(watch) => {
+                self.input.clear();
+                return self.watch(watch);
+            }
             Request::Table(table) if table.command == TableCommand::Show => {
                 let verbose = table.verbose;
                 (Pending::Entries { verbose }, Work::Entries(table.name))
@@ -258,6 +271,59 @@ impl ClientState {
         };
         self.phase = Phase::Waiting(pending);
         Step::Submit(work)
+    }
+
+    /// Writes what a watching client has coming, and notices when it hangs up.
+    fn watch(&mut self, watch: WatchRequest) -> Step {
+        self.phase = Phase::Watching(watch);
+        while !self.output.is_empty() {
+            match self.stream.write(self.output.as_slices().0) {
+                Ok(written) => drop(self.output.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return Step::Close,
+            }
+        }
+        let mut ignored = [0; 256];
+        loop {
+            match self.stream.read(&mut ignored) {
+                Ok(0) => return Step::Close,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Step::Wait,
+                Err(_) => return Step::Close,
+            }
+        }
+    }
+
+    /// Whether the client watches logged packets.
+    pub fn is_watching(&self) -> bool {
+        matches!(self.phase, Phase::Watching(_))
+    }
+
+    /// Tells a watching client of a packet, if it wants it and has read what came before.
+    pub fn show(&mut self, record: &Record) {
+        let Phase::Watching(watch) = &self.phase else {
+            return;
+        };
+        if watch.log.is_some_and(|log| log != record.log) {
+            return;
+        }
+        if self.output.len() > WATCH_BYTES_MAX {
+            self.missed = self.missed.saturating_add(1);
+            return;
+        }
+        let missed = std::mem::take(&mut self.missed);
+        let lost = (missed > 0).then_some(Response::Lost(missed));
+        let packet = Response::Packet(Box::new(record.clone()));
+        for line in lost.iter().chain([&packet]).filter_map(|r| encode(r).ok()) {
+            self.output.extend(line);
+        }
+    }
+
+    /// A watching client will be told that so many packets were left out.
+    pub fn miss(&mut self, count: u64) {
+        self.missed = self.missed.saturating_add(count);
     }
 
     fn respond(&mut self, responses: &[Response], rest: Rest) {
