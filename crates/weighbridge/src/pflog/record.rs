@@ -336,7 +336,7 @@ pub(super) mod tests {
     fn a_record_is_byte_for_byte_what_pflog_writes() {
         let mut bytes = Vec::new();
         syn().encode(&mut bytes);
-        let header = "00f15365050000006800000068000000";
+        assert_eq!(hex(&bytes[..16]), "00f15365050000006800000068000000");
         // length, AF_INET, PF_DROP, PFRES_MATCH, "em0"
         assert_eq!(
             hex(&bytes[16..16 + 20]),
