@@ -439,7 +439,9 @@ fn ruleset() -> impl Strategy<Value = String> {
                 ""
             };
             for (direction, rest) in rules {
-                text += &format!("{action} {direction} {quick} {rest} {options}\n");
+                let words = [action, direction.as_str(), quick, rest.as_str(), options];
+                text.push_str(&words.join(" "));
+                text.push('\n');
             }
         }
         text

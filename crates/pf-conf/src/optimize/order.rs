@@ -50,7 +50,7 @@ pub(super) fn arrange(
     group(
         &criteria,
         (0..block.len()).collect(),
-        &[true; STEPS],
+        [true; STEPS],
         &mut order,
     );
     let mut items: Vec<Option<Item>> = block.into_iter().map(Some).collect();
@@ -74,7 +74,7 @@ fn by_feedback(mut block: Vec<Item>, profile: &Profile<'_>) -> Result<Vec<Item>,
 /// Brings `rules` (indices) that agree in a criterion together, the criterion with the fewest
 /// values first, and each such group by the criteria that are left. Larger groups come first, and
 /// what is equal keeps its order.
-fn group(criteria: &[Criteria], rules: Vec<usize>, open: &[bool; STEPS], order: &mut Vec<usize>) {
+fn group(criteria: &[Criteria], rules: Vec<usize>, open: [bool; STEPS], order: &mut Vec<usize>) {
     if rules.len() <= 2 {
         order.extend(rules);
         return;
@@ -88,10 +88,10 @@ fn group(criteria: &[Criteria], rules: Vec<usize>, open: &[bool; STEPS], order: 
         order.extend(rules);
         return;
     };
-    let mut rest = *open;
+    let mut rest = open;
     rest[step] = false;
     for rules in partition(criteria, rules, step) {
-        group(criteria, rules, &rest, order);
+        group(criteria, rules, rest, order);
     }
 }
 

@@ -4,7 +4,7 @@
 //! criteria instead, each in as many coarser forms as there are *shapes* in the block: which
 //! criteria a rule has, and how long its prefixes are. Real rulesets have a few dozen of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use pf_engine::addr::{Family, Prefix, Protocol};
 use pf_engine::rule::FlagsMatch;
@@ -53,11 +53,13 @@ pub(super) fn remove(block: Vec<Item>, interner: &mut Interner) -> Vec<Item> {
 
 /// The shapes of the rules, each once, in the order of the rules.
 fn shapes(items: &[(Criteria, Item)]) -> Vec<Shape> {
-    let mut known = HashMap::new();
+    let mut known = HashSet::new();
     let mut shapes = Vec::new();
     for (criteria, _) in items {
         let shape = Shape::of(criteria);
-        known.entry(shape).or_insert_with(|| shapes.push(shape));
+        if known.insert(shape) {
+            shapes.push(shape);
+        }
     }
     shapes
 }

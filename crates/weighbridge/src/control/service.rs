@@ -99,6 +99,7 @@ pub fn handle(desk: &mut Desk<'_>, work: Work) -> Answer {
 }
 
 /// The filter rules in force that are `quick` and have seen packets.
+#[must_use]
 pub fn packets_seen(engine: &Engine) -> Vec<Feedback> {
     let rules = engine.rules(RuleList::Filter);
     let busy = rules.filter(|rule| rule.rule.quick && rule.counters.traffic.packets() > 0);
