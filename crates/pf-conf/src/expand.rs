@@ -61,8 +61,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// As `pfctl -nv` prints them.
-    pub(crate) fn in_order(self) -> impl Iterator<Item = String> {
+    /// As `pfctl -nv` prints them, or with numbers as `-nvv` does.
+    pub(crate) fn in_order(self, numbered: bool) -> impl Iterator<Item = String> {
         let lists = [
             self.ether,
             self.scrub,
@@ -71,7 +71,16 @@ impl Lines {
             self.binat,
             self.filter,
         ];
-        lists.into_iter().flatten()
+        lists.into_iter().flat_map(move |list| {
+            let numbers = list.into_iter().enumerate();
+            numbers.map(move |(number, line)| {
+                if numbered {
+                    format!("@{number} {line}")
+                } else {
+                    line
+                }
+            })
+        })
     }
 }
 

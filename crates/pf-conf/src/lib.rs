@@ -170,6 +170,30 @@ pub fn preview(
     options: &LoadOptions,
     print: PrintOptions,
 ) -> Result<Vec<String>, Diagnostics> {
+    print_all(name, main, files, options, (print, false))
+}
+
+/// As [`preview`], with `@number` before each rule (`pfctl -o none -nvv`).
+///
+/// # Errors
+/// Every error in the text.
+pub fn preview_numbered(
+    name: &str,
+    main: &[u8],
+    files: &mut dyn SourceReader,
+    options: &LoadOptions,
+    print: PrintOptions,
+) -> Result<Vec<String>, Diagnostics> {
+    print_all(name, main, files, options, (print, true))
+}
+
+fn print_all(
+    name: &str,
+    main: &[u8],
+    files: &mut dyn SourceReader,
+    options: &LoadOptions,
+    (print, numbered): (PrintOptions, bool),
+) -> Result<Vec<String>, Diagnostics> {
     let parsed = parser::parse(name, main, files, &options.defines, true);
     let expanded = expand::expand(&parsed.statements, options, Some(print));
     let mut errors = parsed.errors;
@@ -177,7 +201,7 @@ pub fn preview(
     if !errors.is_empty() {
         return Err(Diagnostics::new(errors, parsed.sources));
     }
-    let rules = expanded.lines.in_order();
+    let rules = expanded.lines.in_order(numbered);
     Ok(expanded
         .echo
         .into_iter()

@@ -665,6 +665,52 @@ fn a_check_prints_the_rules_as_they_would_be_installed() {
 }
 
 #[test]
+fn what_cannot_be_installed_is_printed_and_refused_unless_printing_was_all() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let nowhere = dir.path().join("none.sock");
+    let file = dir.path().join("pf.conf");
+    fs::write(&file, "set hostid 1\npass in proto tcp divert-to 8080\n").expect("write");
+    let at = format!("--config {} ", dir.path().display());
+    let with = |flags: &str| pfctl(&nowhere, &format!("{at}{flags} {}", file.display()));
+    let rules = "set hostid 0x00000001\n\
+                 pass in proto tcp all flags S/SA keep state divert-to 8080\n";
+    let numbered = rules.replace("pass in", "@0 pass in");
+    let only_printing = with("-o none -nvf");
+    assert_eq!(only_printing.status, 0, "{only_printing:?}");
+    assert_eq!(
+        (only_printing.out.as_str(), only_printing.err.as_str()),
+        (rules, "")
+    );
+    assert_eq!(with("-o none -nvvf").out, numbered);
+    let plain = with("-nvf");
+    assert_eq!((plain.status, plain.out.as_str()), (1, rules));
+    assert!(
+        plain
+            .err
+            .contains("pf.conf:2: not supported yet: divert-to\n"),
+        "{}",
+        plain.err
+    );
+    let silent = with("-o none -nf");
+    assert_eq!((silent.status, silent.out.as_str()), (1, ""));
+    assert!(
+        silent
+            .err
+            .contains("pf.conf:1: not supported yet: set hostid\n"),
+        "{}",
+        silent.err
+    );
+    fs::write(&file, "pass in proto tcp divert-to\n").expect("write");
+    let wrong = with("-o none -nvf");
+    assert_eq!((wrong.status, wrong.out.as_str()), (1, ""));
+    assert!(
+        wrong.err.contains("pf.conf:1: syntax error\n"),
+        "{}",
+        wrong.err
+    );
+}
+
+#[test]
 fn hostile_and_silent_clients_do_not_stop_the_others() {
     let daemon = Daemon::with_traffic(Dialect::FreeBsd);
     let connect = || UnixStream::connect(daemon.socket()).expect("connects");

@@ -43,6 +43,6 @@ impl Expander<'_> {
         }
         self.ruleset = outer_rules;
         let lines = std::mem::replace(&mut self.lines, outer_lines);
-        lines.in_order().collect()
+        lines.in_order(false).collect()
     }
 }

@@ -6,7 +6,10 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use datapath::netlink::Netlink;
-use pf_conf::{LoadOptions, Loaded, PrintOptions, SourceReader, print_rule};
+use pf_conf::{
+    Diagnostics, LoadOptions, Loaded, Optimization, PrintOptions, SourceReader, preview,
+    preview_numbered, print_rule,
+};
 use pf_engine::env::Interface;
 use pf_engine::rule::Rule;
 use pf_engine::ruleset::Dialect;
@@ -86,7 +89,20 @@ pub fn read_rules(
                 output.text(&echo(&loaded, &tables, arguments, around.dialect))?;
             }
         }
-        Err(diagnostics) => {
+        Err(mut diagnostics) => {
+            if arguments.dry_run && arguments.verbose > 0 {
+                let only_printing = arguments.optimization == Some(Optimization::None);
+                match printed(arguments, &name, &main, &mut files, &options) {
+                    Ok(text) => {
+                        output.text(&text)?;
+                        if only_printing {
+                            return Ok(request(arguments, name, main, files, around.dialect));
+                        }
+                    }
+                    Err(errors) if only_printing => diagnostics = errors,
+                    Err(_) => {}
+                }
+            }
             let text = if output.rich_errors {
                 diagnostics.rendered(true)
             } else {
@@ -98,14 +114,47 @@ pub fn read_rules(
             ));
         }
     }
-    Ok(LoadRequest {
+    Ok(request(arguments, name, main, files, around.dialect))
+}
+
+/// What is printed of rules that may not all be installable.
+fn printed(
+    arguments: &Arguments,
+    name: &str,
+    main: &[u8],
+    files: &mut RecordedFiles,
+    options: &LoadOptions,
+) -> Result<String, Diagnostics> {
+    let print = PrintOptions {
+        dialect: options.dialect,
+        swap_service_names: arguments.swap_service_names,
+    };
+    let lines = if arguments.verbose > 1 {
+        preview_numbered(name, main, files, options, print)?
+    } else {
+        preview(name, main, files, options, print)?
+    };
+    Ok(lines
+        .into_iter()
+        .flat_map(|line| [line, "\n".to_owned()])
+        .collect())
+}
+
+fn request(
+    arguments: &Arguments,
+    name: String,
+    main: Vec<u8>,
+    files: RecordedFiles,
+    dialect: Dialect,
+) -> LoadRequest {
+    LoadRequest {
         name,
         main: FileBytes(main),
         files: files.0,
         defines: arguments.defines.clone(),
-        dialect: Some(DialectName(around.dialect)),
+        dialect: Some(DialectName(dialect)),
         optimization: arguments.optimization.map(OptimizationName),
-    })
+    }
 }
 
 fn read_main(file: &str) -> Result<(String, Vec<u8>), Failure> {
