@@ -565,6 +565,9 @@ mod tests {
             ),
             ("log = \"loud\"", "loud"),
             ("enabled = \"yes\"", "boolean"),
+            ("log-files = 0", "0 is not between 1 and 1000"),
+            ("log-file-size = 9", "between 262144 and"),
+            ("log-snap-length = 70000", "between 116 and 65535"),
         ] {
             let problem = parse_settings("w.toml", text).unwrap_err();
             assert!(problem.message.contains(expected), "{text}: {problem}");

@@ -62,11 +62,13 @@ impl Feed {
 
 impl Live {
     /// The next record, if there is one.
+    #[must_use]
     pub fn next(&self) -> Option<Record> {
         self.receiver.try_recv().ok()
     }
 
     /// How many did not fit since this was asked last.
+    #[must_use]
     pub fn take_missed(&self) -> u64 {
         self.shared.missed.swap(0, Ordering::Relaxed)
     }
