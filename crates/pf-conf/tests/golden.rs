@@ -145,20 +145,29 @@ fn previewed(directory: &Path, name: &str, text: &[u8], dialect: Dialect) -> Str
 
 #[test]
 fn what_cannot_be_installed_yet_is_printed_in_a_preview() {
-    let directory = directory("preview");
+    for (name, dialect) in [
+        ("preview", Dialect::FreeBsd),
+        ("preview-openbsd", Dialect::OpenBsd),
+        ("preview-openbsd3", Dialect::OpenBsd3),
+    ] {
+        previews(&directory(name), dialect);
+    }
+}
+
+fn previews(directory: &Path, dialect: Dialect) {
     let mut failures = Vec::new();
-    for case in cases(&directory) {
+    for case in cases(directory) {
         let text = std::fs::read(directory.join(format!("{case}.in"))).expect("a readable file");
-        let Err(errors) = read(&directory, &case, &text, Dialect::FreeBsd) else {
+        let Err(errors) = read(directory, &case, &text, dialect) else {
             panic!("{case} can be installed")
         };
         let unsupported = errors
             .iter()
             .filter(|(_, error)| error.code == Code::NotSupported);
         assert_eq!(unsupported.count(), errors.count(), "{errors}");
-        let found = previewed(&directory, &case, &text, Dialect::FreeBsd);
+        let found = previewed(directory, &case, &text, dialect);
         failures.extend(compare(&directory.join(format!("{case}.ok")), &found));
-        let again = previewed(&directory, &case, found.as_bytes(), Dialect::FreeBsd);
+        let again = previewed(directory, &case, found.as_bytes(), dialect);
         assert_eq!(again, found, "{case}");
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

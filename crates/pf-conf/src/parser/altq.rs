@@ -150,12 +150,16 @@ impl Options {
 /// Queues that an `altq` or a `queue` named as its children: each with one entry for every
 /// interface that has it.
 #[derive(Default)]
-pub(super) struct Queues(BTreeMap<String, Vec<(Discipline, String)>>);
+pub(super) struct Queues {
+    parents: BTreeMap<String, Vec<(Discipline, String)>>,
+    /// How each queue was defined, by its name and interface.
+    defined: BTreeMap<(String, String), String>,
+}
 
 impl Queues {
     /// Whether there was an `altq`.
     pub(super) fn in_use(&self) -> bool {
-        !self.0.is_empty()
+        !self.parents.is_empty()
     }
 }
 
@@ -226,13 +230,15 @@ impl Parser<'_> {
         span: Span,
     ) -> Parse<()> {
         for child in children {
-            let total: usize = self.queues.0.values().map(Vec::len).sum();
+            let total: usize = self.queues.parents.values().map(Vec::len).sum();
             if total >= MAX_QUEUES {
                 let message = format!("more than {MAX_QUEUES} queues");
                 return Err(self.error(Code::Limit, span, &message, String::new()));
             }
-            let known = self.queues.0.entry(child.clone()).or_default();
-            known.push((discipline, interface.to_owned()));
+            let known = self.queues.parents.entry(child.clone()).or_default();
+            if !known.iter().any(|(_, on)| on == interface) {
+                known.push((discipline, interface.to_owned()));
+            }
         }
         Ok(())
     }
@@ -267,7 +273,7 @@ impl Parser<'_> {
         };
         let parents: Vec<(Discipline, String)> = self
             .queues
-            .0
+            .parents
             .get(&name.node)
             .into_iter()
             .flatten()
@@ -282,6 +288,19 @@ impl Parser<'_> {
             self.check_discipline(&options, discipline, &name.node)?;
             let on = (!interfaces.is_empty()).then_some(interface.as_str());
             let line = queue_line(&name.node, on, &options, discipline, &children);
+            let key = (name.node.clone(), interface.clone());
+            match self.queues.defined.get(&key) {
+                // What PF prints of several interfaces says the same again for each.
+                Some(known) if *known == line => continue,
+                Some(_) => {
+                    let message = format!(
+                        "queue {} already exists on interface {interface}",
+                        name.node
+                    );
+                    return Err(self.error(Code::Conflict, name.span, &message, String::new()));
+                }
+                None => self.queues.defined.insert(key, line.clone()),
+            };
             self.echo(line);
             self.adopt(&children, discipline, &interface, keyword.span)?;
         }

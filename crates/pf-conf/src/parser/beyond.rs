@@ -345,7 +345,11 @@ impl Parser<'_> {
         let shown = shown.trim_end_matches('0').trim_end_matches('.');
         rule.extras
             .push(Slot::Probability, format!("probability {shown}%"));
-        // PF prints it between `keep state` and what belongs in the parentheses behind that.
+        self.late_state_options(rule)
+    }
+
+    /// PF prints some options between `keep state` and the parentheses that belong to it.
+    pub(super) fn late_state_options(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         match rule.state.take() {
             Some(mut state) if self.at_symbol("(") => {
                 let parsed = self.state_parentheses(&mut state);

@@ -193,7 +193,7 @@ impl Parser<'_> {
         }
         let text = format!("{} limiter id {id} ({action})", kind.text);
         rule.extras.push(slot, text);
-        Ok(())
+        self.late_state_options(rule)
     }
 }
 
