@@ -154,18 +154,26 @@ pub(super) struct Queues {
     parents: BTreeMap<String, Vec<(Discipline, String)>>,
     /// How each queue was defined, by its name and interface.
     defined: BTreeMap<(String, String), String>,
+    /// An `altq` had an error: its queues are not known.
+    failed: bool,
 }
 
 impl Queues {
     /// Whether there was an `altq`.
     pub(super) fn in_use(&self) -> bool {
-        !self.parents.is_empty()
+        self.failed || !self.parents.is_empty()
     }
 }
 
 impl Parser<'_> {
     /// `altq on interface scheduler … [queue { … }]`.
     pub(super) fn altq(&mut self) -> Parse<()> {
+        let parsed = self.altq_interface();
+        self.queues.failed |= parsed.is_err();
+        parsed
+    }
+
+    fn altq_interface(&mut self) -> Parse<()> {
         let keyword = self.next();
         self.expect_word("on")?;
         let interfaces = self.queue_interfaces()?;
@@ -280,6 +288,9 @@ impl Parser<'_> {
             .filter(|(_, on)| interfaces.is_empty() || interfaces.iter().any(|i| i.name == *on))
             .cloned()
             .collect();
+        if parents.is_empty() && self.queues.failed {
+            return Ok(());
+        }
         if parents.is_empty() {
             let message = format!("queue {} has no parent", name.node);
             return Err(self.error(Code::UnknownName, name.span, &message, String::new()));
