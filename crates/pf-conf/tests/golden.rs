@@ -121,8 +121,13 @@ fn printed(loaded: &Loaded) -> String {
     lines.join("\n") + "\n"
 }
 
-/// What [`preview`] prints.
-fn previewed(directory: &Path, name: &str, text: &[u8], dialect: Dialect) -> String {
+/// What [`preview`] prints, or its errors.
+fn preview_of(
+    directory: &Path,
+    name: &str,
+    text: &[u8],
+    dialect: Dialect,
+) -> Result<String, Diagnostics> {
     let options = LoadOptions {
         dialect,
         interfaces: interfaces(),
@@ -132,15 +137,13 @@ fn previewed(directory: &Path, name: &str, text: &[u8], dialect: Dialect) -> Str
         dialect,
         ..PrintOptions::default()
     };
-    let lines = preview(
-        name,
-        text,
-        &mut Directory(directory.to_owned()),
-        &options,
-        print,
-    )
-    .unwrap_or_else(|errors| panic!("{errors}"));
-    lines.join("\n") + "\n"
+    let mut files = Directory(directory.to_owned());
+    let lines = preview(name, text, &mut files, &options, print)?;
+    Ok(lines.join("\n") + "\n")
+}
+
+fn previewed(directory: &Path, name: &str, text: &[u8], dialect: Dialect) -> String {
+    preview_of(directory, name, text, dialect).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 #[test]
@@ -246,23 +249,35 @@ fn what_was_printed_prints_itself_again() {
 
 #[test]
 fn errors_read_as_the_golden_files_say() {
-    let directory = directory("errors");
+    errors_read(&directory("errors"), |directory, name, text| {
+        read(directory, name, text, Dialect::FreeBsd).map(|_| ())
+    });
+}
+
+#[test]
+fn errors_in_what_cannot_be_installed_read_as_the_golden_files_say() {
+    for (name, dialect) in [
+        ("preview-errors", Dialect::FreeBsd),
+        ("preview-errors-openbsd", Dialect::OpenBsd),
+    ] {
+        errors_read(&directory(name), |directory, name, text| {
+            preview_of(directory, name, text, dialect).map(|_| ())
+        });
+    }
+}
+
+fn errors_read(directory: &Path, read: impl Fn(&Path, &str, &[u8]) -> Result<(), Diagnostics>) {
     let mut failures = Vec::new();
-    for case in cases(&directory) {
+    for case in cases(directory) {
         let name = format!("{case}.in");
         let text = std::fs::read(directory.join(&name)).expect("a readable file");
-        let Err(errors) = read(&directory, &name, &text, Dialect::FreeBsd) else {
+        let Err(errors) = read(directory, &name, &text) else {
             panic!("{name} has no error")
         };
-        failures.extend(compare(
-            &directory.join(format!("{case}.ok")),
-            &errors.plain(),
-        ));
-        let rendered = errors.rendered(false);
-        failures.extend(compare(
-            &directory.join(format!("{case}.rendered")),
-            &rendered,
-        ));
+        let plain = directory.join(format!("{case}.ok"));
+        failures.extend(compare(&plain, &errors.plain()));
+        let rendered = directory.join(format!("{case}.rendered"));
+        failures.extend(compare(&rendered, &errors.rendered(false)));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -187,6 +187,9 @@ impl Parser<'_> {
         } else {
             Vec::new()
         };
+        if !self.peek().ends_line() {
+            return Err(self.unexpected("an option of the interface's queues"));
+        }
         for interface in &interfaces {
             let Some(bandwidth) = options.bandwidth.and_then(Bandwidth::absolute) else {
                 return Err(self.unknown_speed(interface));

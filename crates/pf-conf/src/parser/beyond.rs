@@ -77,11 +77,13 @@ impl Parser<'_> {
                 let detail = "this `{` is never closed".to_owned();
                 return Err(self.error(Code::Syntax, open, "syntax error", detail));
             }
-            if self.at_word("set") {
-                return Err(self.unexpected("a rule; options stand outside of anchors"));
-            }
             let braces = std::mem::take(&mut self.braces);
-            if self.statement().is_err() {
+            let read = if self.at_word("set") {
+                Err(self.unexpected("a rule; options stand outside of anchors"))
+            } else {
+                self.statement()
+            };
+            if read.is_err() {
                 self.recover();
             }
             self.braces = braces;

@@ -102,7 +102,13 @@ impl Parser<'_> {
         }
         let mut text = format!("{not}{}", word.node);
         if self.eat_symbol("/") {
-            text = format!("{text}/{}", self.number("a prefix length")?.node);
+            let bits = self.number("a prefix length")?;
+            if bits.node > ETHER_ADDRESS_BITS {
+                let detail = format!("at most /{ETHER_ADDRESS_BITS}");
+                let message = "invalid mac address";
+                return Err(self.error(Code::BadAddress, bits.span, message, detail));
+            }
+            text = format!("{text}/{}", bits.node);
         }
         Ok(text)
     }
@@ -121,6 +127,9 @@ impl Parser<'_> {
         }
     }
 }
+
+/// Longest prefix of an Ethernet address.
+const ETHER_ADDRESS_BITS: u32 = 48;
 
 /// Options of other rules that `ether` rules have too.
 const ETHER_OPTIONS: &[&str] = &["queue", "ridentifier", "dnpipe", "dnqueue"];

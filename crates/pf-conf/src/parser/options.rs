@@ -240,7 +240,7 @@ impl Parser<'_> {
     /// `name seconds`.
     pub(super) fn timeout(&mut self) -> Parse<(Timeout, u32)> {
         let name = self.string("a timeout")?;
-        if name.node.starts_with("sctp.") {
+        if StateSlot::SCTP.iter().any(|(_, known)| *known == name.node) {
             return Err(self.unsupported(&format!("timeout {}", name.node), name.span));
         }
         let Some(timeout) = Timeout::ALL.into_iter().find(|t| t.name() == name.node) else {

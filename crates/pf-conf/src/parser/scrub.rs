@@ -40,6 +40,7 @@ impl Parser<'_> {
             return Err(self.unexpected("an option of scrub"));
         }
         self.next();
+        self.once(scrub_knows(rule, &token.text), &token)?;
         match token.text.as_ref() {
             "no-df" => rule.scrub.no_df = true,
             "random-id" => rule.scrub.random_id = true,
@@ -89,5 +90,19 @@ impl Parser<'_> {
             return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
         }
         Ok(number.node)
+    }
+}
+
+/// Whether the rule has the option already.
+fn scrub_knows(rule: &RuleStatement, option: &str) -> bool {
+    let scrub = &rule.scrub;
+    match option {
+        "no-df" => scrub.no_df,
+        "random-id" => scrub.random_id,
+        "min-ttl" => scrub.min_ttl.is_some(),
+        "max-mss" => scrub.max_mss.is_some(),
+        "set-tos" => scrub.set_tos.is_some(),
+        "reassemble" => scrub.reassemble_tcp,
+        _ => false,
     }
 }
