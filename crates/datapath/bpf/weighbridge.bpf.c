@@ -53,8 +53,12 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
-// Number of the TAP device; the loader sets it.
-const volatile __u32 tap;
+// Whose program this is; the loader sets it. `src/left.rs` reads it back from hooks that outlive
+// their daemon.
+const volatile struct {
+	__u32 tap; /* number of the TAP device */
+	char tap_name[16];
+} owner;
 
 static __always_inline void count(__u32 counter, __u64 by)
 {
@@ -128,7 +132,7 @@ static __always_inline int send_up(struct __sk_buff *skb, enum direction directi
 		return TC_ACT_SHOT;
 	}
 	count(UPCALLS, packets);
-	return bpf_redirect(tap, 0);
+	return bpf_redirect(owner.tap, 0);
 }
 
 static __always_inline int hook(struct __sk_buff *skb, enum direction direction, __u32 done)

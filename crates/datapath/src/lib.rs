@@ -8,10 +8,12 @@
 mod capability;
 mod error;
 mod frame;
+mod left;
 pub mod netlink;
 mod program;
 mod sys;
 mod tap;
+mod unhook;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -27,6 +29,7 @@ use crate::tap::Tap;
 
 pub use crate::capability::{check_privileges, drop_capabilities};
 pub use crate::error::Error;
+pub use crate::unhook::{Unhooked, unhook};
 
 /// Room for the largest frame from the TAP, and a byte more to notice what is larger.
 const BUFFER_LEN: usize = UPCALL_LEN + ETHERNET_LEN + PACKET_MAX + 1;
@@ -36,7 +39,9 @@ const BUFFER_LEN: usize = UPCALL_LEN + ETHERNET_LEN + PACKET_MAX + 1;
 /// management, 16064) less the headers. Super-packets are not subject to it.
 const MTU_MAX: u32 = 16_034;
 
-/// The hooks, the TAP and the maps of one running daemon. Dropping it removes all of them.
+/// The hooks, the TAP and the maps of one running daemon. Dropping it removes all of them, but
+/// with [`FailPolicy::Block`] the hooks: without the TAP they drop every IP packet, until
+/// [`Datapath::release`], another daemon or [`unhook`] takes them off.
 #[derive(Debug)]
 pub struct Datapath {
     // The order matters: hooks go before the TAP they redirect to.
@@ -55,6 +60,19 @@ pub struct Datapath {
 pub struct DatapathConfig {
     /// Name of the TAP device (15 bytes at most), for example `weighbridge0`.
     pub tap: String,
+    /// What becomes of packets when this process is gone.
+    pub policy: FailPolicy,
+}
+
+/// What becomes of IP packets at managed interfaces when a daemon has ended without
+/// [`Datapath::release`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FailPolicy {
+    /// They are dropped.
+    #[default]
+    Block,
+    /// They pass unfiltered. (With clsact only if the process could clean up.)
+    Pass,
 }
 
 /// How the hooks are put on an interface.
@@ -118,6 +136,9 @@ pub struct DatapathStatistics {
 #[derive(Debug)]
 struct Attached {
     hooks: Hooks,
+    name: String,
+    /// Whether packets were blocked here by what a dead daemon had left.
+    was_blocked: bool,
     /// Where the kernel keeps its neighbours: itself or, for a bridge port, the bridge.
     neighbours: IfIndex,
 }
@@ -139,7 +160,7 @@ impl Datapath {
         check_privileges()?;
         let connection = netlink::connect()?;
         let tap = Tap::create(&config.tap, &connection)?;
-        let mut program = Program::load(tap.index, attachment)?;
+        let mut program = Program::load(&tap, attachment, config.policy)?;
         program.attach_reinjection(&tap.name)?;
         tap.bring_up(&connection)?;
         Ok(Self {
@@ -177,10 +198,55 @@ impl Datapath {
             attached.neighbours = neighbours;
             return Ok(());
         }
-        let hooks = self.program.attach(&link.name)?;
-        self.attached
-            .insert(interface, Attached { hooks, neighbours });
+        // What a dead daemon left drops everything as long as it is there, so nothing passes
+        // undecided between the two.
+        let left = unhook::left_on(&self.connection, &link)?;
+        let hooks = self.program.attach(&link.name, link.index)?;
+        let was_blocked = !left.is_empty();
+        let attached = Attached {
+            hooks,
+            name: link.name.clone(),
+            was_blocked,
+            neighbours,
+        };
+        self.attached.insert(interface, attached);
+        unhook::remove(&self.connection, &link.name, left)?;
+        if was_blocked {
+            tracing::info!("{} was blocked and is filtered again", link.name);
+        }
         Ok(())
+    }
+
+    /// Takes off what a dead daemon with this one's TAP left on interfaces that have no hooks of
+    /// ours. Returns the names of those interfaces.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn clean_up(&mut self) -> Result<Vec<String>, Error> {
+        unhook::clean_up(&self.connection, &self.tap.name, |index| {
+            self.attached.contains_key(&IfIndex(index))
+        })
+    }
+
+    /// The orderly end: takes all hooks off, so that packets pass unfiltered.
+    pub fn release(&mut self) {
+        for (_, attached) in std::mem::take(&mut self.attached) {
+            self.program.detach(attached.hooks);
+        }
+    }
+
+    /// The end of a start that failed: takes the hooks off where there were none before. What
+    /// was blocked stays blocked; its interfaces are named.
+    pub fn abandon(&mut self) -> Vec<String> {
+        let mut blocked = Vec::new();
+        for (_, attached) in std::mem::take(&mut self.attached) {
+            if attached.was_blocked {
+                blocked.push(attached.name);
+            } else {
+                self.program.detach(attached.hooks);
+            }
+        }
+        blocked
     }
 
     /// Takes the hooks off; harmless when the interface is gone.

@@ -1,15 +1,21 @@
 //! The BPF program: loading, attaching, counters.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use aya::maps::PerCpuArray;
-use aya::programs::tc::{NlOptions, SchedClassifierLinkId, TcAttachOptions, TcError};
+use aya::programs::tc::{
+    NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle,
+};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use crate::{Attachment, Error};
+use crate::left::OwnerData;
+use crate::sys::{self, TcxPoint};
+use crate::tap::Tap;
+use crate::{Attachment, Error, FailPolicy};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weighbridge.bpf.o"));
 
@@ -19,10 +25,10 @@ const OLDEST_KERNEL: KernelVersion = KernelVersion::new(5, 15, 0);
 const OLDEST_KERNEL_NAME: &str = "5.15";
 
 /// First kernel with TCX.
-const TCX_KERNEL: KernelVersion = KernelVersion::new(6, 6, 0);
+pub(crate) const TCX_KERNEL: KernelVersion = KernelVersion::new(6, 6, 0);
 
-const HOOK_IN: &str = "hook_in";
-const HOOK_OUT: &str = "hook_out";
+pub(crate) const HOOK_IN: &str = "hook_in";
+pub(crate) const HOOK_OUT: &str = "hook_out";
 const REINJECT: &str = "reinject";
 const COUNTERS: &str = "counters";
 
@@ -41,21 +47,38 @@ pub(crate) enum Counter {
 pub(crate) struct Program {
     ebpf: Ebpf,
     attachment: Attachment,
+    policy: FailPolicy,
 }
 
 /// The hooks of one interface.
 #[derive(Debug)]
 pub(crate) struct Hooks {
-    ingress: SchedClassifierLinkId,
-    egress: SchedClassifierLinkId,
+    ingress: Hook,
+    egress: Hook,
+}
+
+/// How a hook is held.
+#[derive(Debug)]
+enum Hook {
+    /// By this process: it goes with it.
+    Held(SchedClassifierLinkId),
+    /// By the interface with this number.
+    Tcx(u32, TcxPoint),
+    /// By the queueing discipline of the interface with this name.
+    Filter(String, TcAttachType, u16, TcHandle),
 }
 
 impl Program {
-    /// Loads the program for the TAP with this number.
-    pub(crate) fn load(tap: u32, attachment: Attachment) -> Result<Self, Error> {
+    /// Loads the program for this TAP.
+    pub(crate) fn load(
+        tap: &Tap,
+        attachment: Attachment,
+        policy: FailPolicy,
+    ) -> Result<Self, Error> {
         lift_memory_limit();
+        let owner: OwnerData = crate::left::owner_data(tap.index, &tap.name);
         let mut ebpf = EbpfLoader::new()
-            .override_global("tap", &tap, true)
+            .override_global("owner", &owner, true)
             .load(OBJECT)
             .map_err(|error| not_loaded(io::Error::other(error)))?;
         for name in [HOOK_IN, HOOK_OUT, REINJECT] {
@@ -63,19 +86,23 @@ impl Program {
                 .load()
                 .map_err(|error| not_loaded(io::Error::other(error)))?;
         }
-        Ok(Self { ebpf, attachment })
+        Ok(Self {
+            ebpf,
+            attachment,
+            policy,
+        })
     }
 
     /// Puts the reinjection on the TAP, for as long as the TAP lives.
     pub(crate) fn attach_reinjection(&mut self, tap: &str) -> Result<(), Error> {
-        self.attach_one(REINJECT, tap, TcAttachType::Ingress)
+        self.attach_held(REINJECT, tap, TcAttachType::Ingress)
             .map(drop)
     }
 
     /// Puts both hooks on an interface, or none.
-    pub(crate) fn attach(&mut self, interface: &str) -> Result<Hooks, Error> {
-        let ingress = self.attach_one(HOOK_IN, interface, TcAttachType::Ingress)?;
-        match self.attach_one(HOOK_OUT, interface, TcAttachType::Egress) {
+    pub(crate) fn attach(&mut self, interface: &str, index: u32) -> Result<Hooks, Error> {
+        let ingress = self.attach_one(HOOK_IN, interface, index, TcAttachType::Ingress)?;
+        match self.attach_one(HOOK_OUT, interface, index, TcAttachType::Egress) {
             Ok(egress) => Ok(Hooks { ingress, egress }),
             Err(error) => {
                 self.detach_one(HOOK_IN, ingress);
@@ -103,6 +130,50 @@ impl Program {
         &mut self,
         name: &str,
         interface: &str,
+        index: u32,
+        at: TcAttachType,
+    ) -> Result<Hook, Error> {
+        match (self.policy, self.attachment) {
+            (FailPolicy::Block, Attachment::Tcx) => {
+                let point = tcx_point(at);
+                self.attach_lasting(name, index, point)
+                    .map_err(|error| not_attached(interface, error))?;
+                Ok(Hook::Tcx(index, point))
+            }
+            (FailPolicy::Block, Attachment::Clsact) => self.attach_filter(name, interface, at),
+            (FailPolicy::Pass, _) => self.attach_held(name, interface, at).map(Hook::Held),
+        }
+    }
+
+    fn attach_lasting(&mut self, name: &str, index: u32, point: TcxPoint) -> io::Result<()> {
+        let program = program(&mut self.ebpf, name).map_err(io::Error::other)?;
+        let fd = program.fd().map_err(io_error)?;
+        sys::attach_tcx(fd.as_fd(), index, point)
+    }
+
+    /// A filter that stays when its link is dropped: the link is told to forget it.
+    fn attach_filter(
+        &mut self,
+        name: &str,
+        interface: &str,
+        at: TcAttachType,
+    ) -> Result<Hook, Error> {
+        let failed = |error| not_attached(interface, io_error(error));
+        let id = self.attach_held(name, interface, at)?;
+        let program = program(&mut self.ebpf, name)?;
+        let link = program.take_link(id).map_err(failed)?;
+        let (priority, handle) = (
+            link.priority().map_err(failed)?,
+            link.handle().map_err(failed)?,
+        );
+        std::mem::forget(link);
+        Ok(Hook::Filter(interface.to_owned(), at, priority, handle))
+    }
+
+    fn attach_held(
+        &mut self,
+        name: &str,
+        interface: &str,
         at: TcAttachType,
     ) -> Result<SchedClassifierLinkId, Error> {
         let options = self
@@ -123,12 +194,33 @@ impl Program {
         }
     }
 
-    fn detach_one(&mut self, name: &str, link: SchedClassifierLinkId) {
-        let detached = program(&mut self.ebpf, name).map(|program| program.detach(link));
+    fn detach_one(&mut self, name: &str, hook: Hook) {
         // An interface that is gone took its hooks along.
-        if let Ok(Err(error)) = detached {
+        if let Err(error) = self.try_detach(name, hook) {
             tracing::debug!(%error, name, "hook was gone already");
         }
+    }
+
+    fn try_detach(&mut self, name: &str, hook: Hook) -> io::Result<()> {
+        let program = program(&mut self.ebpf, name).map_err(io::Error::other)?;
+        match hook {
+            Hook::Held(link) => program.detach(link).map_err(io_error),
+            Hook::Tcx(index, point) => {
+                let fd = program.fd().map_err(io_error)?;
+                sys::detach_tcx(fd.as_fd(), index, point)
+            }
+            Hook::Filter(interface, at, priority, handle) => {
+                SchedClassifierLink::attached(&interface, at, priority, handle, None).map(drop)
+            }
+        }
+    }
+}
+
+/// As the system call has it.
+pub(crate) const fn tcx_point(at: TcAttachType) -> TcxPoint {
+    match at {
+        TcAttachType::Egress => TcxPoint::Egress,
+        TcAttachType::Ingress | TcAttachType::Custom(_) => TcxPoint::Ingress,
     }
 }
 
@@ -182,7 +274,7 @@ fn lift_memory_limit() {
 }
 
 /// What the kernel said, which is where the chain of errors begins.
-fn io_error(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+pub(crate) fn io_error(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = cause {
         let said = current.downcast_ref::<io::Error>();

@@ -1,7 +1,8 @@
-//! The only `unsafe` of the workspace: a system call that no safe wrapper offers.
+//! The only `unsafe` of the workspace: system calls that no safe wrapper offers.
 #![expect(unsafe_code, reason = "the fence around it")]
 
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::io::Result;
 use rustix::ioctl::{Opcode, Updater, ioctl};
@@ -41,3 +42,80 @@ pub(crate) fn create_tun(file: impl AsFd, name: &str, flags: u16) -> Result<()> 
 }
 
 const _: () = assert!(size_of::<InterfaceRequest>() == size_of::<libc::ifreq>());
+
+/// `BPF_PROG_ATTACH` and `BPF_PROG_DETACH`, `linux/bpf.h`.
+#[derive(Clone, Copy, Debug)]
+enum BpfCommand {
+    Attach = 8,
+    Detach = 9,
+}
+
+/// `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS`, `linux/bpf.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TcxPoint {
+    Ingress = 46,
+    Egress = 47,
+}
+
+/// The part of `union bpf_attr` that `BPF_PROG_ATTACH` uses.
+#[repr(C)]
+struct AttachRequest {
+    target_ifindex: u32,
+    attach_bpf_fd: u32,
+    attach_type: u32,
+    attach_flags: u32,
+    replace_bpf_fd: u32,
+    relative_fd: u32,
+    expected_revision: u64,
+}
+
+/// Puts a program behind those that are at a TCX point, without a link: it stays when this
+/// process is gone, until it is taken off or the interface goes.
+pub(crate) fn attach_tcx(
+    program: BorrowedFd<'_>,
+    interface: u32,
+    point: TcxPoint,
+) -> io::Result<()> {
+    change_tcx(BpfCommand::Attach, program, interface, point)
+}
+
+/// Takes off what [`attach_tcx`] put on.
+pub(crate) fn detach_tcx(
+    program: BorrowedFd<'_>,
+    interface: u32,
+    point: TcxPoint,
+) -> io::Result<()> {
+    change_tcx(BpfCommand::Detach, program, interface, point)
+}
+
+fn change_tcx(
+    command: BpfCommand,
+    program: BorrowedFd<'_>,
+    interface: u32,
+    point: TcxPoint,
+) -> io::Result<()> {
+    let request = AttachRequest {
+        target_ifindex: interface,
+        attach_bpf_fd: program.as_raw_fd().cast_unsigned(),
+        attach_type: point as u32,
+        attach_flags: 0,
+        replace_bpf_fd: 0,
+        relative_fd: 0,
+        expected_revision: 0,
+    };
+    // SAFETY: bpf(2) reads `size` bytes of the attributes and, for these two commands, writes
+    // nothing. `AttachRequest` begins as `union bpf_attr` does, the kernel takes what is missing
+    // for zero, and the request outlives the call.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            &raw const request,
+            size_of::<AttachRequest>(),
+        )
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
