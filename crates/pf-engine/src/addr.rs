@@ -1,5 +1,7 @@
 //! Address families, protocols and prefixes.
 
+use serde::{Deserialize, Serialize};
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -51,7 +53,7 @@ impl fmt::Display for Family {
 }
 
 /// IP protocol number (IANA "Assigned Internet Protocol Numbers").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Protocol(pub u8);
 
 impl Protocol {

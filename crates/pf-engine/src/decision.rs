@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::Family;
 use crate::env::IfIndex;
 use crate::rule::Direction;
@@ -17,7 +19,7 @@ pub struct Hook {
 }
 
 /// Ethernet addresses of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EtherAddresses {
     /// Sender.
     pub source: [u8; 6],

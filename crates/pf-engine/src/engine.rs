@@ -10,24 +10,27 @@ mod leave;
 mod log;
 mod open;
 mod packet;
+mod persist;
 mod tables;
 mod test;
 mod translate;
 mod views;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::addr::Prefix;
 use crate::compile::Lists;
 use crate::decision::{Decision, DropReason, Hook, LOG_SNAP_LENGTH, Packet, StateId};
-use crate::env::Env;
+use crate::env::{Env, Interface};
 use crate::explain::Step;
 use crate::installed::Rules;
 use crate::lifetime::Lifetimes;
 use crate::names::Names;
 use crate::net::Net;
 use crate::norm::{Reassembler, ReassemblyOptions};
-use crate::rule::{Timeout, Timeouts};
+use crate::record::{Imported, RecordError, RuleBinding, StateRecord};
+use crate::rule::{Rule, Timeout, Timeouts};
 use crate::ruleset::{Dialect, Limit, Options, Ruleset, TableEntry};
 use crate::source::SourceNodes;
 use crate::state::{State, StateTable};
@@ -280,6 +283,43 @@ impl Engine {
     /// Getting to the first of them does not cost a walk over those before it.
     pub fn states_from(&self, from: StateId, now: Instant) -> impl Iterator<Item = StateView<'_>> {
         self.state_views(from, now)
+    }
+
+    /// At most `max` states whose number is `from` or above, as they can be kept over a restart,
+    /// and where to go on; nothing when those were the last.
+    #[must_use]
+    pub fn export_states(
+        &self,
+        now: Instant,
+        from: StateId,
+        max: usize,
+    ) -> (Vec<StateRecord>, Option<StateId>) {
+        self.state_records(now, from, max)
+    }
+
+    /// The rule that a record calls `number`: its list, its number there if it is in force, and
+    /// itself. Only good until the next change of the rules ([`Engine::epoch`]).
+    #[must_use]
+    pub fn exported_rule(&self, number: u32) -> Option<(RuleList, Option<u32>, &Rule)> {
+        self.rule_of_record(number)
+    }
+
+    /// Takes over states of before a restart, all of them or, on an error, none. `rules` tells for
+    /// each number in the records what it stands for; `interfaces` are those that there are.
+    /// States that are over, that have lost their interface or for which there is no room are
+    /// left out and counted.
+    ///
+    /// # Errors
+    /// When a record contradicts itself.
+    pub fn import_states(
+        &mut self,
+        now: Instant,
+        records: Vec<StateRecord>,
+        rules: BTreeMap<u32, RuleBinding>,
+        interfaces: &[Interface],
+    ) -> Result<Imported, RecordError> {
+        self.now = now;
+        self.take_over(records, rules, interfaces)
     }
 
     /// Number of states.

@@ -1,5 +1,7 @@
 //! Rules in force and rules that only states still refer to, with their counters.
 
+use serde::{Deserialize, Serialize};
+
 use crate::counters::Traffic;
 use crate::pool::Cursor;
 use crate::rule::{Direction, Rule, Timeout};
@@ -10,6 +12,16 @@ use crate::view::RuleCounters;
 /// Number of a rule, its own as long as it is in force or a state refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RuleId(u32);
+
+impl RuleId {
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
 
 /// A rule that was installed.
 #[derive(Debug)]
@@ -25,8 +37,8 @@ pub(crate) struct Entry {
 }
 
 /// Which pool of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum PoolUse {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PoolUse {
     /// `nat-to`, `nat ->`.
     Nat,
     /// `rdr-to`, `rdr ->`.
@@ -78,6 +90,15 @@ impl Rules {
         RuleId(self.slab.insert(entry).unwrap_or(u32::MAX))
     }
 
+    /// A rule that is not in force: states of before a restart refer to it.
+    pub(crate) fn install_retired(&mut self, rule: Rule) -> RuleId {
+        let id = self.install(rule, 0, [None; 2]);
+        if let Some(entry) = self.slab.get_mut(id.0) {
+            entry.number = None;
+        }
+        id
+    }
+
     pub(crate) fn get(&self, id: RuleId) -> Option<&Entry> {
         self.slab.get(id.0)
     }
@@ -102,6 +123,13 @@ impl Rules {
         if let Some(entry) = self.slab.get_mut(id.0) {
             entry.counters.states = entry.counters.states.wrapping_add(1);
             entry.counters.states_created = entry.counters.states_created.wrapping_add(1);
+        }
+    }
+
+    /// A state of before a restart refers to the rule again: it was made long ago.
+    pub(crate) fn refer_again(&mut self, id: RuleId) {
+        if let Some(entry) = self.slab.get_mut(id.0) {
+            entry.counters.states = entry.counters.states.wrapping_add(1);
         }
     }
 

@@ -30,6 +30,7 @@ pub mod env;
 pub mod explain;
 pub mod generate;
 pub mod norm;
+pub mod record;
 pub mod rule;
 pub mod ruleset;
 pub mod time;

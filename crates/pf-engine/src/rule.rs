@@ -7,10 +7,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::{Family, Prefix, Protocol};
 
 /// Direction of a packet through an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Direction {
     /// Entering the box by the interface.
     In,
@@ -287,7 +289,7 @@ pub struct Log {
 }
 
 /// Kind of [`Route`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RouteKind {
     /// `route-to`: send it there instead of where routing would.
     RouteTo,
@@ -454,7 +456,7 @@ impl Rule {
 }
 
 /// Names of `set timeout`, in the order that `pfctl -st` prints them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Timeout {
     /// `tcp.first`: after the first packet.
     TcpFirst,

@@ -7,6 +7,8 @@ use std::hash::BuildHasher;
 
 use siphasher::sip::SipHasher13;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::Protocol;
 use crate::decision::{EtherAddresses, StateId};
 use crate::installed::RuleId;
@@ -61,8 +63,8 @@ pub(crate) struct State {
 ///
 /// A connection may cross a bridge twice: as frames that the box bridges, and, behind a router,
 /// as packets to the box itself. Both have the same addresses and ports, and each has its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
     /// In a frame to or from an Ethernet address of the box: routed, or its own.
     Stack,
     /// In a frame between others.

@@ -23,6 +23,10 @@ pub(crate) mod tcps {
 /// (PF's `MAXACKWINDOW`).
 const MAX_ACK_WINDOW: u32 = 0xffff + 1500;
 
+/// How far a connection may have gone on while nobody looked: the largest window there is (RFC
+/// 7323, section 2.3).
+const STALE_REACH: u32 = 1 << 30;
+
 /// One end of a state: TCP's window, and PF's state number for every protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peer {
@@ -37,6 +41,8 @@ pub(crate) struct Peer {
     /// What is added to its sequence numbers on the way.
     pub(crate) seq_diff: u32,
     pub(crate) window_scale: Option<u8>,
+    /// What is known of it is of before a restart; it may have gone on since.
+    pub(crate) stale: bool,
 }
 
 /// What of a segment matters.
@@ -106,6 +112,7 @@ pub(crate) fn open(segment: &Segment, modulator: u32) -> (Peer, Peer) {
         max_win: unscaled(segment.window.max(1), segment.window_scale),
         seq_diff: modulator,
         window_scale: segment.window_scale,
+        stale: false,
     };
     let destination = Peer {
         state: tcps::CLOSED,
@@ -148,8 +155,11 @@ pub(crate) fn track(
     // Asked once the sender has been heard: its first segment is the one that forgers try.
     let shaking_hands = source.state == tcps::SYN_SENT && destination.state == tcps::SYN_SENT;
     view.relax(source, destination, segment);
-    if view.in_window(source, destination, segment) {
+    if view.in_window(source, destination, segment)
+        || view.catches_up(source, destination, segment)
+    {
         view.slide(source, destination);
+        freshen(source, destination);
         return Ok(accept(source, destination, segment));
     }
     if view.in_loose_window(source, destination) {
@@ -234,6 +244,29 @@ impl View {
             && (!segment.has(tcp_flags::RST) || self.is_exact(source))
     }
 
+    /// The first segment after a restart, of a connection that went on meanwhile: neither end may
+    /// have gone back, and forward at most as far as a window can reach. What it tells of both
+    /// ends is taken over.
+    fn catches_up(&self, source: &mut Peer, destination: &mut Peer, segment: &Segment) -> bool {
+        let stale = source.stale && destination.stale;
+        let tells_nothing = !segment.has(tcp_flags::ACK)
+            || segment.has(tcp_flags::SYN)
+            || segment.has(tcp_flags::RST);
+        if !stale || tells_nothing {
+            return false;
+        }
+        let window = scaled(destination.max_win, self.destination_scale);
+        let behind = scaled(MAX_ACK_WINDOW, self.source_scale);
+        let fits = is_within(self.original_seq, source.seq_lo.wrapping_sub(window))
+            && is_within(self.ack, destination.seq_lo.wrapping_sub(behind));
+        if fits {
+            source.seq_lo = later(source.seq_lo, segment.end());
+            source.seq_hi = later(source.seq_hi, segment.end().wrapping_add(window));
+            destination.seq_lo = later(destination.seq_lo, self.ack);
+        }
+        fits
+    }
+
     fn is_exact(&self, source: &Peer) -> bool {
         self.original_seq
             .wrapping_sub(source.seq_lo)
@@ -263,6 +296,22 @@ impl View {
             destination.seq_hi = self.ack.wrapping_add(window.max(1));
         }
     }
+}
+
+/// Both ends were heard of.
+const fn freshen(source: &mut Peer, destination: &mut Peer) {
+    source.stale = false;
+    destination.stale = false;
+}
+
+/// Whether `number` is at most [`STALE_REACH`] after `from`.
+const fn is_within(number: u32, from: u32) -> bool {
+    number.wrapping_sub(from) <= STALE_REACH
+}
+
+/// The later of two sequence numbers.
+const fn later(a: u32, b: u32) -> u32 {
+    if after(b, a) { b } else { a }
 }
 
 /// The first segment from `source`.

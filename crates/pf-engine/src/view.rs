@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::{Family, Protocol};
 use crate::counters::Traffic;
 use crate::decision::{DropReason, EtherAddresses, StateId};
@@ -42,7 +44,7 @@ pub struct RuleCounters {
 }
 
 /// One end of a state's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HostPort {
     /// Address.
     pub address: IpAddr,

@@ -1,0 +1,185 @@
+//! States as they outlive a restart: plain data, with names instead of numbers and with spans
+//! instead of moments.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::addr::{Family, Protocol};
+use crate::decision::EtherAddresses;
+use crate::engine::RuleList;
+use crate::rule::{Direction, RouteKind, Rule, Timeout};
+use crate::view::HostPort;
+
+pub use crate::installed::PoolUse;
+pub use crate::state::Way;
+
+/// Largest shift that a TCP window scale may have (RFC 7323, section 2.3).
+const WINDOW_SCALE_MAX: u8 = 14;
+/// PF's largest number of a peer's state (`TCPS_TIME_WAIT`).
+const PEER_STATE_MAX: u8 = 10;
+/// `match` rules and sticky sources of one state at most: more than rules can give it.
+const REFERENCES_MAX: usize = 4096;
+/// Bytes in an interface's name or a tag at most (PF's `PF_TAG_NAME_SIZE`).
+const NAME_MAX: usize = 64;
+
+/// A state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateRecord {
+    /// Key on the wire side.
+    pub wire: [HostPort; 2],
+    /// Key on the stack side.
+    pub stack: [HostPort; 2],
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Direction of the packet that made it.
+    pub direction: Direction,
+    /// The interface it is bound to; nothing for a floating one.
+    pub bound: Option<String>,
+    /// The interface that made it.
+    pub origin: String,
+    /// Number of the filter rule that made it, as [`crate::engine::Engine::exported_rule`] knows
+    /// it.
+    pub rule: Option<u32>,
+    /// The same for the translation rule of the old grammar.
+    pub translation_rule: Option<u32>,
+    /// The same for `match` rules.
+    pub match_rules: Vec<u32>,
+    /// Which timeout it has.
+    pub timeout: Timeout,
+    /// Since it was made.
+    pub age: Duration,
+    /// Since it was last prolonged.
+    pub idle: Duration,
+    /// Peer that opened it.
+    pub source: PeerRecord,
+    /// Peer that was called.
+    pub destination: PeerRecord,
+    /// Packets and bytes from the opener, then packets and bytes to it.
+    pub traffic: [u64; 4],
+    /// `keep state (sloppy)`.
+    pub sloppy: bool,
+    /// `allow-opts`.
+    pub allow_options: bool,
+    /// `log (all)` of a rule that made it.
+    pub logged: bool,
+    /// `route-to`, `reply-to`: kind, interface, next hop.
+    pub route: Option<(RouteKind, String, Option<IpAddr>)>,
+    /// Frame addresses of the opener.
+    pub ether: Option<EtherAddresses>,
+    /// How its packets cross the box.
+    pub way: Option<Way>,
+    /// `tag`.
+    pub tag: Option<String>,
+    /// What sticky pools chose for its source.
+    pub sticky: Vec<StickyRecord>,
+}
+
+/// One end of a state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerRecord {
+    /// PF's number.
+    pub state: u8,
+    /// Highest sequence number sent.
+    pub seq_lo: u32,
+    /// Highest that may be sent.
+    pub seq_hi: u32,
+    /// Largest window announced, not scaled.
+    pub max_win: u32,
+    /// What is added to its sequence numbers.
+    pub seq_diff: u32,
+    /// Window scale.
+    pub window_scale: Option<u8>,
+}
+
+/// What a sticky pool chose for a source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StickyRecord {
+    /// Number of the rule.
+    pub rule: u32,
+    /// Which of its pools.
+    pub pool: PoolUse,
+    /// The source.
+    pub source: IpAddr,
+    /// The address chosen.
+    pub address: Option<IpAddr>,
+    /// The interface chosen.
+    pub interface: Option<String>,
+}
+
+/// What the number of a rule in a record stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuleBinding {
+    /// A rule in force: its list and its number there.
+    Installed(RuleList, u32),
+    /// A rule that is no longer in force.
+    Retired(Box<Rule>),
+}
+
+/// What became of the records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// States that live on.
+    pub states: usize,
+    /// Their time was over.
+    pub expired: usize,
+    /// An interface of theirs is gone.
+    pub without_interface: usize,
+    /// No room: `set limit states`, or a state with the same key.
+    pub without_room: usize,
+}
+
+/// A record that no engine has written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("state {number} is damaged: {what}")]
+pub struct RecordError {
+    /// Which record, from 0.
+    pub number: usize,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+impl StateRecord {
+    /// What is wrong with it, if anything.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        let mut ends = self.wire.iter().chain(&self.stack);
+        let family = Family::of(self.wire[0].address);
+        if !ends.all(|end| Family::of(end.address) == family) {
+            return Some("addresses of two families");
+        }
+        if ![self.source, self.destination].iter().all(PeerRecord::is_possible) {
+            return Some("a peer in an impossible state");
+        }
+        if self.match_rules.len() > REFERENCES_MAX || self.sticky.len() > REFERENCES_MAX {
+            return Some("too many rules");
+        }
+        if self.names().any(|name| name.len() > NAME_MAX) {
+            return Some("a name that is too long");
+        }
+        None
+    }
+
+    /// The interfaces it cannot do without.
+    pub(crate) fn interfaces(&self) -> impl Iterator<Item = &String> {
+        let route = self.route.as_ref().map(|(_, interface, _)| interface);
+        let sticky = self.sticky.iter().filter_map(|s| s.interface.as_ref());
+        std::iter::once(&self.origin)
+            .chain(&self.bound)
+            .chain(route)
+            .chain(sticky)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.interfaces().chain(&self.tag)
+    }
+}
+
+impl PeerRecord {
+    fn is_possible(&self) -> bool {
+        self.state <= PEER_STATE_MAX && self.window_scale.is_none_or(|s| s <= WINDOW_SCALE_MAX)
+    }
+}
