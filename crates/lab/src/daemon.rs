@@ -179,7 +179,9 @@ impl Weighbridge {
             .arg("--config")
             .arg(&config)
             .arg("--socket")
-            .arg(&socket);
+            .arg(&socket)
+            .arg("--state-dir")
+            .arg(lab.directory().join("state"));
         command
             .args(arguments)
             .stdin(Stdio::null())
@@ -328,14 +330,23 @@ impl Weighbridge {
 
     /// Asks it to end as `systemctl stop` does, and waits for it.
     pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        self.end_by(Signal::TERM)
+    }
+
+    /// Asks it to make way for another daemon, and waits for it.
+    pub fn hand_over(&mut self) -> anyhow::Result<ExitStatus> {
+        self.end_by(Signal::USR2)
+    }
+
+    fn end_by(&mut self, signal: Signal) -> anyhow::Result<ExitStatus> {
         let pid = Pid::from_raw(self.child.id().cast_signed()).context("no process")?;
-        kill_process(pid, Signal::TERM)?;
+        kill_process(pid, signal)?;
         let mut status = None;
         clock::wait_until(STOP_LIMIT, || {
             status = self.child.try_wait().ok().flatten();
             status.is_some()
         });
-        status.with_context(|| format!("it goes on after SIGTERM; its log:\n{}", self.log()))
+        status.with_context(|| format!("it goes on after {signal:?}; its log:\n{}", self.log()))
     }
 }
 

@@ -151,7 +151,10 @@ impl StateRecord {
         if !ends.all(|end| Family::of(end.address) == family) {
             return Some("addresses of two families");
         }
-        if ![self.source, self.destination].iter().all(PeerRecord::is_possible) {
+        if ![self.source, self.destination]
+            .iter()
+            .all(PeerRecord::is_possible)
+        {
             return Some("a peer in an impossible state");
         }
         if self.match_rules.len() > REFERENCES_MAX || self.sticky.len() > REFERENCES_MAX {

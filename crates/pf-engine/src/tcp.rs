@@ -155,8 +155,7 @@ pub(crate) fn track(
     // Asked once the sender has been heard: its first segment is the one that forgers try.
     let shaking_hands = source.state == tcps::SYN_SENT && destination.state == tcps::SYN_SENT;
     view.relax(source, destination, segment);
-    if view.in_window(source, destination, segment)
-        || view.catches_up(source, destination, segment)
+    if view.in_window(source, destination, segment) || view.catches_up(source, destination, segment)
     {
         view.slide(source, destination);
         freshen(source, destination);

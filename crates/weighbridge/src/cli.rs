@@ -10,7 +10,7 @@ use crate::config::DEFAULT_CONFIG_DIR;
 use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt};
-use crate::{daemon, pfctl};
+use crate::{daemon, pfctl, unhook};
 
 const ABOUT: &str = "PF, the BSD packet filter, for Linux bridges and routers";
 
@@ -54,7 +54,9 @@ Bring up the links, load the rules and filter until stopped.
 
 Reads weighbridge.toml, hostname.*, bridgename.* and pf.conf from the configuration directory.
 Everything is checked before anything is changed; an error leaves the network as it was.
-SIGHUP reads pf.conf again (a file with errors changes nothing), SIGTERM and SIGINT stop.")]
+SIGHUP reads pf.conf again (a file with errors changes nothing). SIGTERM and SIGINT stop: packets
+then pass unfiltered. SIGUSR2 stops for a restart: until the next start packets are dropped (with
+fail-policy = \"block\"), as they are when the daemon dies. States outlive all of these.")]
     Run(RunArguments),
     /// Control the packet filter (see `weighbridge pfctl --help`)
     #[command(disable_help_flag = true)]
@@ -75,6 +77,9 @@ SIGHUP reads pf.conf again (a file with errors changes nothing), SIGTERM and SIG
     /// Print logged packets, as they come or from a file
     #[command(long_about = log::LONG_ABOUT)]
     Log(log::LogArguments),
+    /// Let packets pass again where a daemon has died
+    #[command(long_about = unhook::LONG_ABOUT)]
+    Unhook(unhook::UnhookArguments),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -99,6 +104,9 @@ pub struct RunArguments {
     /// Control socket [default: /run/weighbridge/control.sock]
     #[arg(long, value_name = "PATH", env = "WEIGHBRIDGE_SOCKET")]
     pub socket: Option<PathBuf>,
+    /// Where states are kept over a restart [default: /var/lib/weighbridge]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     /// Rules to load instead of pf.conf in the configuration directory
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,
@@ -137,6 +145,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
+        Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell } => print(&completions(shell)),
     }

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use datapath::FailPolicy;
 use links::WantedLinks;
 use pf_engine::ruleset::Dialect;
 use serde::{Deserialize, Deserializer};
@@ -20,6 +21,8 @@ use crate::text::{parse_dialect, reason};
 pub const DEFAULT_CONFIG_DIR: &str = "/etc/weighbridge";
 /// Where the daemon listens for pfctl unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/weighbridge/control.sock";
+/// Where states are kept over a restart unless told otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/weighbridge";
 /// Environment variable that names the control socket.
 pub const SOCKET_VARIABLE: &str = "WEIGHBRIDGE_SOCKET";
 /// The daemon's own settings, in the configuration directory. It need not exist.
@@ -139,6 +142,12 @@ pub struct Settings {
     pub tap: String,
     /// Where the daemon listens for pfctl.
     pub socket: Option<PathBuf>,
+    /// Where states are kept over a restart.
+    #[serde(rename = "state-dir")]
+    pub state_dir: Option<PathBuf>,
+    /// What becomes of packets when the daemon has died.
+    #[serde(rename = "fail-policy", deserialize_with = "fail_policy")]
+    pub fail_policy: FailPolicy,
     /// What is logged to standard error.
     pub log: LogLevel,
     /// Whether the filter is enabled from the start.
@@ -163,6 +172,8 @@ impl Default for Settings {
             interfaces: None,
             tap: DEFAULT_TAP.to_owned(),
             socket: None,
+            state_dir: None,
+            fail_policy: FailPolicy::default(),
             log: LogLevel::default(),
             enabled: true,
             log_directory: LogSettings::default().directory,
@@ -212,6 +223,16 @@ fn log_snap_length<'de, D: Deserializer<'de>>(input: D) -> Result<u32, D::Error>
 
 fn dialect<'de, D: Deserializer<'de>>(input: D) -> Result<Dialect, D::Error> {
     parse_dialect(&String::deserialize(input)?).map_err(serde::de::Error::custom)
+}
+
+fn fail_policy<'de, D: Deserializer<'de>>(input: D) -> Result<FailPolicy, D::Error> {
+    match String::deserialize(input)?.as_str() {
+        "block" => Ok(FailPolicy::Block),
+        "pass" => Ok(FailPolicy::Pass),
+        other => Err(serde::de::Error::custom(format!(
+            "unknown fail-policy \"{other}\": use block or pass"
+        ))),
+    }
 }
 
 fn interface_name<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
@@ -376,8 +397,8 @@ pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
         let (line, column) = place_of(text, error.span().map_or(0, |span| span.start));
         let message = error.message().trim_end();
         Problem::new(format!("{name}:{line}:{column}"), message).hint(
-            "known keys: dialect, interfaces, tap, socket, log, enabled, log-directory, \
-             log-file-size, log-files, log-snap-length; for example \
+            "known keys: dialect, interfaces, tap, socket, state-dir, fail-policy, log, enabled, \
+             log-directory, log-file-size, log-files, log-snap-length; for example \
              dialect = \"openbsd3\"",
         )
     })
@@ -535,13 +556,15 @@ mod tests {
     #[test]
     fn the_settings_win_over_the_files_names() {
         let dir = directory(&ARTICLE);
-        let text =
-            "dialect = \"openbsd3\"\ninterfaces = [\"em1\"]\nenabled = false\nlog = \"debug\"\n";
+        let text = "dialect = \"openbsd3\"\ninterfaces = [\"em1\"]\nenabled = false\nlog = \"debug\"\n\
+             fail-policy = \"pass\"\nstate-dir = \"/nowhere\"\n";
         fs::write(dir.path().join(SETTINGS_FILE), text).expect("write");
         let configuration = read(dir.path(), None).expect("no problem");
         assert_eq!(configuration.managed(), ["em1"]);
         assert_eq!(configuration.settings.dialect, Dialect::OpenBsd3);
         assert_eq!(configuration.settings.log, LogLevel::Debug);
+        assert_eq!(configuration.settings.fail_policy, FailPolicy::Pass);
+        assert_eq!(configuration.settings.state_dir, Some("/nowhere".into()));
         assert!(!configuration.settings.enabled);
     }
 
@@ -564,6 +587,7 @@ mod tests {
                 "cannot be an interface name",
             ),
             ("log = \"loud\"", "loud"),
+            ("fail-policy = \"open\"", "use block or pass"),
             ("enabled = \"yes\"", "boolean"),
             ("log-files = 0", "0 is not between 1 and 1000"),
             ("log-file-size = 9", "between 262144 and"),

@@ -7,6 +7,7 @@ mod clock;
 pub(crate) mod env;
 mod event_loop;
 mod files;
+mod keep;
 mod links;
 mod notify;
 mod packets;
@@ -32,11 +33,14 @@ use self::clock::Clock;
 use self::env::LiveEnv;
 use self::event_loop::{EventLoop, Parts};
 use self::files::DiskFiles;
+use self::keep::Keeper;
 use self::links::LinkKeeper;
 use self::reload::Reloader;
 use self::signals::Signals;
 use crate::cli::RunArguments;
-use crate::config::{self, Configuration, DEFAULT_SOCKET, LogLevel, RULES_FILE, RulesFile};
+use crate::config::{
+    self, Configuration, DEFAULT_SOCKET, DEFAULT_STATE_DIR, LogLevel, RULES_FILE, RulesFile,
+};
 use crate::control::server::Control;
 use crate::control::server::socket::ControlSocket;
 use crate::output::with_process_output;
@@ -87,6 +91,7 @@ struct Plan {
     managed: Vec<String>,
     dialect: Dialect,
     socket: PathBuf,
+    state_dir: PathBuf,
     rules_path: PathBuf,
     rich_errors: bool,
 }
@@ -107,6 +112,10 @@ fn prepare(arguments: &RunArguments) -> Result<Plan> {
         managed: configuration.managed(),
         dialect: dialect.unwrap_or(settings.dialect),
         socket: first_path([&arguments.socket, &settings.socket], DEFAULT_SOCKET),
+        state_dir: first_path(
+            [&arguments.state_dir, &settings.state_dir],
+            DEFAULT_STATE_DIR,
+        ),
         rules_path: arguments
             .rules
             .clone()
@@ -159,16 +168,39 @@ fn start(plan: &Plan) -> Result<()> {
     let socket = ControlSocket::bind(&plan.socket)?;
     let mut datapath = Datapath::open(&DatapathConfig {
         tap: plan.configuration.settings.tap.clone(),
+        policy: plan.configuration.settings.fail_policy,
     })?;
     let mut keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone());
-    keeper.attach(&mut datapath, &present)?;
-    let applied = keeper.apply()?;
-    match filter(plan, &mut keeper, datapath, socket) {
+    let attached = keeper.attach(&mut datapath, &present);
+    let applied = match attached.and_then(|()| keeper.apply()) {
+        Ok(applied) => applied,
+        Err(error) => {
+            abandon(&mut datapath);
+            return Err(error);
+        }
+    };
+    let mut datapath = Some(datapath);
+    match filter(plan, &mut keeper, &mut datapath, socket) {
         Ok(()) => Ok(()),
         Err(error) => {
+            // What went wrong later is as if the daemon had died: `fail-policy` holds.
+            if let Some(datapath) = &mut datapath {
+                abandon(datapath);
+            }
             keeper.undo(applied);
             Err(error)
         }
+    }
+}
+
+/// A start that failed leaves the network as it was.
+fn abandon(datapath: &mut Datapath) {
+    let blocked = datapath.abandon();
+    if !blocked.is_empty() {
+        tracing::warn!(
+            "{} stay blocked, as they were; `weighbridge unhook` lets packets pass there",
+            blocked.join(", ")
+        );
     }
 }
 
@@ -244,11 +276,11 @@ fn load_rules(plan: &Plan, interfaces: Vec<Interface>, hash_seed: u64) -> Result
     Ok(loaded)
 }
 
-/// Loads the rules and runs until stopped.
+/// Loads the rules and runs until stopped. The data path is taken when packets begin to flow.
 fn filter(
     plan: &Plan,
     keeper: &mut LinkKeeper,
-    mut datapath: Datapath,
+    opened: &mut Option<Datapath>,
     socket: ControlSocket,
 ) -> Result<()> {
     let clock = Clock::start();
@@ -256,7 +288,9 @@ fn filter(
     let mut engine = new_engine(&clock, &mut random);
     let monitor = Monitor::open()?;
     let interfaces = keeper.interfaces()?;
-    keeper.attach(&mut datapath, &interfaces)?;
+    let datapath = opened.as_mut().context("no data path")?;
+    keeper.attach(datapath, &interfaces)?;
+    clean_up(datapath)?;
     let ruleset = load_rules(plan, interfaces.clone(), random.seed())?.ruleset;
     let installed = engine.install(clock.now(), ruleset);
     installed.context("cannot install the rules")?;
@@ -267,23 +301,28 @@ fn filter(
     let header = u32::try_from(PFLOG_HEADER).unwrap_or(u32::MAX);
     let kept = usize::try_from(log.snap_length.saturating_sub(header));
     engine.set_log_snap_length(kept.unwrap_or(usize::MAX));
+    let mut states = Keeper::open(&plan.state_dir, plan.dialect);
+    states.restore(&mut engine, &clock, &interfaces);
     // Threads started from here on have no more rights than this one.
     datapath::drop_capabilities()?;
     let poll = Poll::new().context("cannot wait for events")?;
     let waker = event_loop::waker(&poll)?;
     let control = Control::start(socket, waker.clone()).context("cannot serve pfctl")?;
     let logger = Logger::start(log, control.feed()).context("cannot log packets")?;
+    let signals = Signals::install().context("cannot handle signals")?;
+    let env = LiveEnv::new(interfaces, keeper.routes()?, random);
     let parts = Parts {
-        control,
+        datapath: opened.take().context("no data path")?,
         logger,
-        signals: Signals::install().context("cannot handle signals")?,
         reloader: Reloader::new(plan.rules_path.clone(), plan.dialect, waker),
-        env: LiveEnv::new(interfaces, keeper.routes()?, random),
+        control,
+        signals,
+        env,
+        states,
         loaded_by: own_identity(),
         dialect: plan.dialect,
         clock,
         engine,
-        datapath,
         monitor,
         keeper,
     };
@@ -291,6 +330,14 @@ fn filter(
     ready(plan);
     event_loop.run()?;
     info!("stopped");
+    Ok(())
+}
+
+/// Interfaces that are no longer managed are no longer blocked either.
+fn clean_up(datapath: &mut Datapath) -> Result<()> {
+    for name in datapath.clean_up()? {
+        info!("{name} was blocked and is no longer filtered: packets pass there");
+    }
     Ok(())
 }
 

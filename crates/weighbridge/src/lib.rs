@@ -14,3 +14,4 @@ pub mod pflog;
 mod random;
 pub mod text;
 pub mod tools;
+pub mod unhook;

@@ -4,5 +4,6 @@
 mod frames;
 mod hooks;
 mod links;
+mod nobody_home;
 mod raw;
 mod support;

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use datapath::netlink::Netlink;
 use datapath::{
-    Attachment, Datapath, DatapathConfig, DatapathStatistics, Error, Reinjection, Upcall,
+    Attachment, Datapath, DatapathConfig, DatapathStatistics, Error, FailPolicy, Reinjection,
+    Upcall,
 };
 use pf_engine::decision::{Exit, Hook, Packet};
 use pf_engine::env::IfIndex;
@@ -268,8 +269,16 @@ impl Drop for Daemon {
 }
 
 pub(crate) fn open(attachment: Option<Attachment>) -> Result<Datapath, Error> {
+    open_as(attachment, FailPolicy::Pass)
+}
+
+pub(crate) fn open_as(
+    attachment: Option<Attachment>,
+    policy: FailPolicy,
+) -> Result<Datapath, Error> {
     let config = DatapathConfig {
         tap: "weighbridge0".to_owned(),
+        policy,
     };
     match attachment {
         None => Datapath::open(&config),

@@ -12,9 +12,7 @@ use crate::installed::RuleId;
 use crate::key::StateKey;
 use crate::names::NameId;
 use crate::pool::Choice;
-use crate::record::{
-    Imported, PeerRecord, RecordError, RuleBinding, StateRecord, StickyRecord,
-};
+use crate::record::{Imported, PeerRecord, RecordError, RuleBinding, StateRecord, StickyRecord};
 use crate::route::NextHop;
 use crate::rule::Rule;
 use crate::ruleset::Limit;
@@ -166,7 +164,10 @@ impl Engine {
         bindings: &Bindings,
         present: &BTreeSet<&str>,
     ) -> Outcome {
-        if !record.interfaces().all(|name| present.contains(name.as_str())) {
+        if !record
+            .interfaces()
+            .all(|name| present.contains(name.as_str()))
+        {
             return Outcome::WithoutInterface;
         }
         let sticky = self.sticky(record, bindings);
@@ -244,7 +245,11 @@ impl Engine {
             origin: name(&record.origin),
             rule: rule(record.rule),
             translation_rule: rule(record.translation_rule),
-            match_rules: record.match_rules.iter().filter_map(|n| rule(Some(*n))).collect(),
+            match_rules: record
+                .match_rules
+                .iter()
+                .filter_map(|n| rule(Some(*n)))
+                .collect(),
             timeout: record.timeout,
             created: before(self.now, record.age),
             refreshed: before(self.now, record.idle),
@@ -256,7 +261,13 @@ impl Engine {
             logged: record.logged,
             route: record.route.as_ref().map(|(kind, interface, address)| {
                 let interface = name(interface);
-                (*kind, NextHop { interface, address: *address })
+                (
+                    *kind,
+                    NextHop {
+                        interface,
+                        address: *address,
+                    },
+                )
             }),
             ether: record.ether,
             way: record.way,

@@ -4,11 +4,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pf_engine::time::Instant;
 
-/// Counts from the daemon's start.
+/// How long the daemon seems to have run when it starts: states of before a restart are older
+/// than it. What is older still counts as this old.
+const HEAD_START: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// Counts from [`HEAD_START`] before the daemon's start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: std::time::Instant,
-    /// Time since 1970 at the start.
+    /// Time since 1970 at the origin.
     origin: Duration,
 }
 
@@ -22,13 +26,20 @@ impl Clock {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             start: std::time::Instant::now(),
-            origin: since_1970.unwrap_or(Duration::ZERO),
+            origin: since_1970
+                .unwrap_or(Duration::ZERO)
+                .saturating_sub(HEAD_START),
         }
     }
 
     /// The moment.
     pub(super) fn now(&self) -> Instant {
-        Instant::from_origin(self.start.elapsed())
+        Instant::from_origin(HEAD_START.saturating_add(self.start.elapsed()))
+    }
+
+    /// `now` in seconds since 1970.
+    pub(super) const fn date(&self, now: Instant) -> u64 {
+        self.since_1970(now).as_secs()
     }
 
     /// The moment `now` as time since 1970.

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use super::clock::Clock;
 use super::env::LiveEnv;
+use super::keep::Keeper;
 use super::links::LinkKeeper;
 use super::packets;
 use super::reload::Reloader;
@@ -41,6 +42,7 @@ const MONITOR: Token = Token(1);
 const WAKER: Token = Token(2);
 const STOP: Token = Token(3);
 const RELOAD: Token = Token(4);
+const HAND_OVER: Token = Token(5);
 
 /// A waker for the loop that will use `poll`.
 pub(super) fn waker(poll: &Poll) -> Result<Arc<Waker>> {
@@ -61,6 +63,7 @@ pub(super) struct Parts<'a> {
     pub(super) signals: Signals,
     pub(super) reloader: Reloader,
     pub(super) clock: Clock,
+    pub(super) states: Keeper,
     pub(super) loaded_by: LoadedBy,
     pub(super) dialect: Dialect,
 }
@@ -78,6 +81,8 @@ pub(super) struct EventLoop<'a> {
     /// Lost packets when the counters were last zeroed.
     lost_before: u64,
     stopping: bool,
+    /// Another daemon will take over: the hooks stay.
+    handing_over: bool,
 }
 
 impl<'a> EventLoop<'a> {
@@ -92,6 +97,7 @@ impl<'a> EventLoop<'a> {
             registry.register(&mut SourceFd(&fd), token, readable)?;
         }
         registry.register(&mut parts.signals.stop, STOP, readable)?;
+        registry.register(&mut parts.signals.hand_over, HAND_OVER, readable)?;
         registry.register(&mut parts.signals.reload, RELOAD, readable)?;
         Ok(Self {
             poll,
@@ -101,18 +107,25 @@ impl<'a> EventLoop<'a> {
             jobs_left: true,
             lost_before: 0,
             stopping: false,
+            handing_over: false,
         })
     }
 
-    /// Runs until a signal stops it or the data path is gone.
+    /// Runs until a signal stops it or the data path is gone. States are kept; only an orderly
+    /// stop takes the hooks off.
     pub(super) fn run(&mut self) -> Result<()> {
         let result = self.turns();
+        let parts = &mut self.parts;
+        parts.states.finish(&parts.engine, &parts.clock);
         let statistics = self.parts.datapath.statistics();
         info!(
             "{} packets came up, {} were lost on the way",
             statistics.upcalls,
             lost(&statistics)
         );
+        if result.is_ok() && !self.handing_over {
+            self.parts.datapath.release();
+        }
         self.parts.logger.finish();
         let logged = self.parts.logger.statistics();
         info!(
@@ -155,7 +168,9 @@ impl<'a> EventLoop<'a> {
             return Some(Duration::ZERO);
         }
         let now = self.parts.clock.now();
-        let deadline = self.parts.engine.poll_timeout()?;
+        let engine = self.parts.engine.poll_timeout();
+        let deadlines = [engine, self.parts.states.deadline()];
+        let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.saturating_since(now))
     }
 
@@ -165,6 +180,10 @@ impl<'a> EventLoop<'a> {
             WAKER => self.jobs_left = true,
             MONITOR if self.parts.monitor.drain()? => self.links_changed(),
             STOP => self.stopping |= drain(&mut self.parts.signals.stop),
+            HAND_OVER if drain(&mut self.parts.signals.hand_over) => {
+                self.stopping = true;
+                self.handing_over = true;
+            }
             RELOAD if drain(&mut self.parts.signals.reload) => self.reload(),
             _ => {}
         }
@@ -245,6 +264,8 @@ impl<'a> EventLoop<'a> {
         if self.parts.engine.poll_timeout().is_some_and(|at| at <= now) {
             self.parts.engine.handle_timeout(now);
         }
+        let parts = &mut self.parts;
+        parts.states.work(&parts.engine, &parts.clock, now);
     }
 
     fn links_changed(&mut self) {

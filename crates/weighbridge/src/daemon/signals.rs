@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::os::unix::net::UnixStream as StdUnixStream;
 
 use mio::net::UnixStream;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::low_level::pipe;
 
 /// Signals that mean something to the daemon.
@@ -12,6 +12,8 @@ use signal_hook::low_level::pipe;
 pub(super) struct Signals {
     /// Readable after SIGTERM or SIGINT: stop.
     pub(super) stop: UnixStream,
+    /// Readable after SIGUSR2: stop, another daemon will take over.
+    pub(super) hand_over: UnixStream,
     /// Readable after SIGHUP: read pf.conf again.
     pub(super) reload: UnixStream,
 }
@@ -24,6 +26,7 @@ impl Signals {
     pub(super) fn install() -> io::Result<Self> {
         Ok(Self {
             stop: descriptor(&[SIGTERM, SIGINT])?,
+            hand_over: descriptor(&[SIGUSR2])?,
             reload: descriptor(&[SIGHUP])?,
         })
     }

@@ -1,0 +1,230 @@
+//! States over a restart: snapshots into a file, and back from it at the next start.
+
+mod file;
+mod load;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::Duration;
+
+use pf_engine::engine::Engine;
+use pf_engine::env::Interface;
+use pf_engine::ruleset::Dialect;
+use pf_engine::time::Instant;
+use rustix::fs::{FlockOperation, flock};
+use tracing::{info, warn};
+
+use self::file::Draft;
+use super::clock::Clock;
+
+/// From the end of a snapshot to the beginning of the next. With the time that writing a million
+/// states takes, what is on the disk is never older than ten seconds.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
+/// States that are written down before packets get their turn: about a millisecond's worth.
+const SLICE: usize = 128;
+
+const STATES: &str = "states";
+const STATES_NEW: &str = "states.new";
+const LOCK: &str = "states.lock";
+
+/// Keeps states in a directory.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    /// Nothing when states cannot be kept.
+    place: Option<Place>,
+    dialect: Dialect,
+    draft: Option<Draft>,
+    next: Instant,
+    writing: Option<Receiver<io::Result<()>>>,
+    /// The last snapshot had states.
+    had_states: bool,
+    /// That it failed was told.
+    told: bool,
+}
+
+/// A directory that is ours.
+#[derive(Debug)]
+struct Place {
+    directory: PathBuf,
+    // The lock lasts as long as this descriptor.
+    _lock: File,
+}
+
+impl Keeper {
+    /// Takes `directory`; where that fails one line of log says why, and states are not kept.
+    pub(super) fn open(directory: &Path, dialect: Dialect) -> Self {
+        let place = Place::take(directory).map_err(|error| {
+            warn!(
+                "states will not outlive this daemon: {}: {error}; name another directory with \
+                 --state-dir DIR",
+                directory.display()
+            );
+        });
+        Self {
+            place: place.ok(),
+            dialect,
+            draft: None,
+            next: Instant::default(),
+            writing: None,
+            had_states: false,
+            told: false,
+        }
+    }
+
+    /// Takes over what a daemon of before has kept, as far as it can be used.
+    pub(super) fn restore(&mut self, engine: &mut Engine, clock: &Clock, interfaces: &[Interface]) {
+        let now = clock.now();
+        self.next = now.saturating_add(SNAPSHOT_INTERVAL);
+        let Some(place) = &self.place else {
+            return;
+        };
+        let path = place.directory.join(STATES);
+        match load::load(&path, engine, now, clock.date(now), interfaces) {
+            Ok(None) => {}
+            Ok(Some(imported)) => {
+                self.had_states = true;
+                info!(
+                    "{} states of before go on; {} were over, {} have lost their interface, for \
+                     {} there was no room",
+                    imported.states,
+                    imported.expired,
+                    imported.without_interface,
+                    imported.without_room
+                );
+            }
+            Err(error) => warn!(
+                "{} is not used, connections of before start anew: {error}",
+                path.display()
+            ),
+        }
+    }
+
+    /// When [`Keeper::work`] wants to be called next.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.place.as_ref().map(|_| match self.draft {
+            Some(_) => Instant::default(),
+            None => self.next,
+        })
+    }
+
+    /// Goes on with the snapshot that is being made, or begins one if it is time.
+    pub(super) fn work(&mut self, engine: &Engine, clock: &Clock, now: Instant) {
+        if self.place.is_none() || (self.draft.is_none() && now < self.next) {
+            return;
+        }
+        let idle = engine.state_count() == 0 && !self.had_states;
+        if self.draft.is_none() && (idle || self.is_writing()) {
+            self.next = now.saturating_add(SNAPSHOT_INTERVAL);
+            return;
+        }
+        let fresh = || Draft::new(self.dialect, clock.date(now));
+        let mut draft = self.draft.take().unwrap_or_else(fresh);
+        if draft.add(engine, now, SLICE) {
+            self.draft = Some(draft);
+            return;
+        }
+        self.next = now.saturating_add(SNAPSHOT_INTERVAL);
+        self.had_states = draft.states() > 0;
+        self.write_beside(draft.finish());
+    }
+
+    /// The last snapshot, whole and at once.
+    pub(super) fn finish(&mut self, engine: &Engine, clock: &Clock) {
+        let Some(place) = &self.place else {
+            return;
+        };
+        if let Some(writing) = self.writing.take() {
+            let _ = writing.recv();
+        }
+        let now = clock.now();
+        let mut draft = Draft::new(self.dialect, clock.date(now));
+        while draft.add(engine, now, SLICE) {}
+        let states = draft.states();
+        match place.write(&draft.finish()) {
+            Ok(()) => info!("{states} states are kept for the next start"),
+            Err(error) => warn!("states cannot be kept: {error}"),
+        }
+    }
+
+    /// Whether a snapshot is still on its way to the disk.
+    fn is_writing(&mut self) -> bool {
+        let Some(writing) = &self.writing else {
+            return false;
+        };
+        match writing.try_recv() {
+            Err(TryRecvError::Empty) => return true,
+            Ok(Err(error)) if !self.told => {
+                self.told = true;
+                warn!("states cannot be kept: {error}");
+            }
+            Ok(Ok(())) => self.told = false,
+            Ok(Err(_)) | Err(TryRecvError::Disconnected) => {}
+        }
+        self.writing = None;
+        false
+    }
+
+    /// A slow disk must not hold up packets.
+    fn write_beside(&mut self, bytes: Vec<u8>) {
+        let Some(place) = &self.place else {
+            return;
+        };
+        let (sender, receiver) = channel();
+        let directory = place.directory.clone();
+        let thread = std::thread::Builder::new().name("states".into());
+        let started = thread.spawn(move || {
+            let _ = sender.send(write(&directory, &bytes));
+        });
+        match started {
+            Ok(_) => self.writing = Some(receiver),
+            Err(error) => warn!("states cannot be kept: {error}"),
+        }
+    }
+}
+
+impl Place {
+    fn take(directory: &Path) -> io::Result<Self> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(directory)?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(directory.join(LOCK))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| io::Error::other("another weighbridge keeps its states there"))?;
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            _lock: lock,
+        })
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        write(&self.directory, bytes)
+    }
+}
+
+/// The file is the old one or the new one, never half of one. (Not even that matters after a
+/// power failure: connections do not outlive one, so nothing waits for the disk.)
+fn write(directory: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = directory.join(STATES_NEW);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(bytes)?;
+    drop(file);
+    fs::rename(&new, directory.join(STATES))
+}
+
+#[cfg(test)]
+mod tests;

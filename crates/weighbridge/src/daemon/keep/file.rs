@@ -1,0 +1,285 @@
+//! The file of states: lines of JSON between a header and a checksum.
+//!
+//! The header names version, time and dialect; then rules (each before the first state that
+//! refers to it) and states, one a line; the last line has the SHA-256 of all before it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, BufRead};
+
+use pf_conf::{PrintOptions, print_rule};
+use pf_engine::decision::StateId;
+use pf_engine::engine::{Engine, RuleList};
+use pf_engine::record::StateRecord;
+use pf_engine::ruleset::Dialect;
+use pf_engine::time::Instant;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::text::{dialect_name, parse_dialect};
+
+/// Version of the format; a file of another one is not read.
+const VERSION: u32 = 1;
+/// Bytes of one line at most: a rule may be as long as pf.conf's lexer lets it be.
+const LINE_MAX: u64 = 1 << 20;
+/// Bytes of a file at most: more than a million states.
+pub(super) const FILE_MAX: u64 = 2 << 30;
+
+/// One line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Header(Header),
+    Rule(RuleLine),
+    State(Box<StateRecord>),
+    Sha256(String),
+}
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    version: u32,
+    /// Seconds since 1970.
+    written: u64,
+    dialect: String,
+}
+
+/// A rule that states refer to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RuleLine {
+    list: ListName,
+    /// Its number in the list when it was in force.
+    pub(super) number: Option<u32>,
+    /// As it is printed.
+    pub(super) text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ListName {
+    Nat,
+    Rdr,
+    Binat,
+    Filter,
+}
+
+impl RuleLine {
+    pub(super) const fn list(&self) -> RuleList {
+        match self.list {
+            ListName::Nat => RuleList::Nat,
+            ListName::Rdr => RuleList::Rdr,
+            ListName::Binat => RuleList::Binat,
+            ListName::Filter => RuleList::Filter,
+        }
+    }
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(super) struct Draft {
+    bytes: Vec<u8>,
+    dialect: Dialect,
+    /// Numbers of the rules in the file.
+    rules: BTreeMap<RuleLine, u32>,
+    /// The engine's numbers of rules, as long as its rules stay as they are, and the file's.
+    known: BTreeMap<u32, u32>,
+    epoch: Option<u64>,
+    next: StateId,
+    states: usize,
+}
+
+impl Draft {
+    /// An empty file of this moment, in seconds since 1970.
+    pub(super) fn new(dialect: Dialect, written: u64) -> Self {
+        let mut draft = Self {
+            bytes: Vec::new(),
+            dialect,
+            rules: BTreeMap::new(),
+            known: BTreeMap::new(),
+            epoch: None,
+            next: StateId(0),
+            states: 0,
+        };
+        draft.push(&Line::Header(Header {
+            version: VERSION,
+            written,
+            dialect: dialect_name(dialect).to_owned(),
+        }));
+        draft
+    }
+
+    /// States so far.
+    pub(super) const fn states(&self) -> usize {
+        self.states
+    }
+
+    /// Adds the next states, at most `max`; whether there are more.
+    pub(super) fn add(&mut self, engine: &Engine, now: Instant, max: usize) -> bool {
+        if self.epoch != Some(engine.epoch()) {
+            self.known.clear();
+            self.epoch = Some(engine.epoch());
+        }
+        let (records, next) = engine.export_states(now, self.next, max);
+        for mut record in records {
+            self.renumber(engine, &mut record);
+            self.push(&Line::State(Box::new(record)));
+            self.states += 1;
+        }
+        self.next = next.unwrap_or(self.next);
+        next.is_some() && (self.bytes.len() as u64) < FILE_MAX
+    }
+
+    /// The whole file.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        let sum = checksum(Sha256::new_with_prefix(&self.bytes));
+        self.push(&Line::Sha256(sum));
+        self.bytes
+    }
+
+    /// From the engine's numbers of rules to the file's.
+    fn renumber(&mut self, engine: &Engine, record: &mut StateRecord) {
+        let mut number = |rule: u32| self.number(engine, rule);
+        record.rule = record.rule.and_then(&mut number);
+        record.translation_rule = record.translation_rule.and_then(&mut number);
+        record.match_rules = record
+            .match_rules
+            .iter()
+            .filter_map(|r| number(*r))
+            .collect();
+        record
+            .sticky
+            .retain_mut(|sticky| match number(sticky.rule) {
+                Some(rule) => {
+                    sticky.rule = rule;
+                    true
+                }
+                None => false,
+            });
+    }
+
+    fn number(&mut self, engine: &Engine, rule: u32) -> Option<u32> {
+        if let Some(number) = self.known.get(&rule) {
+            return Some(*number);
+        }
+        let (list, number, definition) = engine.exported_rule(rule)?;
+        let options = PrintOptions {
+            dialect: self.dialect,
+            ..PrintOptions::default()
+        };
+        let line = RuleLine {
+            list: match list {
+                RuleList::Nat => ListName::Nat,
+                RuleList::Rdr => ListName::Rdr,
+                RuleList::Binat => ListName::Binat,
+                RuleList::Filter => ListName::Filter,
+            },
+            number,
+            text: print_rule(definition, options),
+        };
+        let next = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
+        let number = match self.rules.get(&line) {
+            Some(number) => *number,
+            None => {
+                self.push(&Line::Rule(line.clone()));
+                self.rules.insert(line, next);
+                next
+            }
+        };
+        self.known.insert(rule, number);
+        Some(number)
+    }
+
+    fn push(&mut self, line: &Line) {
+        let before = self.bytes.len();
+        if serde_json::to_writer(&mut self.bytes, line).is_err() {
+            // Not possible with these types; half a line would spoil the file.
+            self.bytes.truncate(before);
+            return;
+        }
+        self.bytes.push(b'\n');
+    }
+}
+
+fn checksum(hash: Sha256) -> String {
+    hash.finalize()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// A whole file, as it was written.
+#[derive(Debug)]
+pub(super) struct Contents {
+    /// Seconds since 1970.
+    pub(super) written: u64,
+    pub(super) dialect: Dialect,
+    /// By their number in the records.
+    pub(super) rules: Vec<RuleLine>,
+    pub(super) states: Vec<StateRecord>,
+}
+
+/// Why a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Damage {
+    #[error("{0}")]
+    System(#[from] io::Error),
+    #[error("it is of version {0}; this weighbridge reads version {VERSION}")]
+    Version(u32),
+    #[error("line {0} is damaged")]
+    Line(usize),
+    #[error("the checksum is wrong: it was changed or cut off")]
+    Checksum,
+}
+
+/// Reads a whole file.
+pub(super) fn read(mut input: impl BufRead) -> Result<Contents, Damage> {
+    let mut hash = Sha256::new();
+    let mut contents: Option<Contents> = None;
+    let mut number = 0;
+    loop {
+        number += 1;
+        let bytes = next_line(&mut input, number)?;
+        match (parse(&bytes, number)?, &mut contents) {
+            (Line::Header(header), None) => contents = Some(begin(&header, number)?),
+            (Line::Rule(rule), Some(contents)) => contents.rules.push(rule),
+            (Line::State(state), Some(contents)) => contents.states.push(*state),
+            (Line::Sha256(sum), Some(_)) => {
+                let whole = sum == checksum(hash) && input.fill_buf()?.is_empty();
+                return contents.filter(|_| whole).ok_or(Damage::Checksum);
+            }
+            _ => return Err(Damage::Line(number)),
+        }
+        hash.update(&bytes);
+    }
+}
+
+/// A line with its end. A file that has none left was cut off.
+fn next_line(input: &mut impl BufRead, number: usize) -> Result<Vec<u8>, Damage> {
+    let mut bytes = Vec::new();
+    io::Read::take(&mut *input, LINE_MAX).read_until(b'\n', &mut bytes)?;
+    match bytes.last() {
+        None => Err(Damage::Checksum),
+        Some(b'\n') => Ok(bytes),
+        Some(_) => Err(Damage::Line(number)),
+    }
+}
+
+fn parse(bytes: &[u8], number: usize) -> Result<Line, Damage> {
+    serde_json::from_slice(bytes).map_err(|_| Damage::Line(number))
+}
+
+fn begin(header: &Header, number: usize) -> Result<Contents, Damage> {
+    if header.version != VERSION {
+        return Err(Damage::Version(header.version));
+    }
+    Ok(Contents {
+        written: header.written,
+        dialect: parse_dialect(&header.dialect).map_err(|_| Damage::Line(number))?,
+        rules: Vec::new(),
+        states: Vec::new(),
+    })
+}

@@ -1,0 +1,156 @@
+//! From a file of states to states in an engine.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use pf_conf::{LoadOptions, MemoryFiles, PrintOptions, print_rule};
+use pf_engine::engine::{Engine, RuleList};
+use pf_engine::env::Interface;
+use pf_engine::record::{Imported, RecordError, RuleBinding};
+use pf_engine::rule::Rule;
+use pf_engine::ruleset::Dialect;
+use pf_engine::time::Instant;
+use tracing::debug;
+
+use super::file::{self, Contents, Damage, FILE_MAX, RuleLine};
+
+const LISTS: [RuleList; 4] = [
+    RuleList::Nat,
+    RuleList::Rdr,
+    RuleList::Binat,
+    RuleList::Filter,
+];
+
+/// Bits of a file's mode that let others than its owner write.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// Why nothing is taken over.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error(transparent)]
+    Damage(#[from] Damage),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("others than this user can write to it")]
+    Strange,
+}
+
+/// Puts the states of the file into the engine; nothing without a file. `date` is now in seconds
+/// since 1970.
+pub(super) fn load(
+    path: &Path,
+    engine: &mut Engine,
+    now: Instant,
+    date: u64,
+    interfaces: &[Interface],
+) -> Result<Option<Imported>, LoadError> {
+    let Some(contents) = read(path)? else {
+        return Ok(None);
+    };
+    let rules = bind(&contents, engine, interfaces);
+    // While no daemon ran the states grew older.
+    let away = Duration::from_secs(date.saturating_sub(contents.written));
+    let mut states = contents.states;
+    for state in &mut states {
+        state.age = state.age.saturating_add(away);
+        state.idle = state.idle.saturating_add(away);
+    }
+    Ok(Some(engine.import_states(now, states, rules, interfaces)?))
+}
+
+fn read(path: &Path) -> Result<Option<Contents>, LoadError> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(
+            (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK)
+                .bits()
+                .cast_signed(),
+        )
+        .open(path);
+    let file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(Damage::System)?,
+    };
+    let metadata = file.metadata().map_err(Damage::System)?;
+    let own = metadata.uid() == rustix::process::getuid().as_raw();
+    if !own || !metadata.is_file() || metadata.mode() & OTHERS_WRITE != 0 {
+        return Err(LoadError::Strange);
+    }
+    let bounded = BufReader::new(file.take(FILE_MAX.saturating_mul(2)));
+    Ok(Some(file::read(bounded)?))
+}
+
+/// What the rules of the file are today: the rule in force that is printed the same, if there
+/// are several the one with the same number; otherwise themselves, out of force.
+fn bind(
+    contents: &Contents,
+    engine: &Engine,
+    interfaces: &[Interface],
+) -> BTreeMap<u32, RuleBinding> {
+    let in_force = printed(engine, contents.dialect);
+    let mut bindings = BTreeMap::new();
+    for (key, line) in (0u32..).zip(&contents.rules) {
+        let same = in_force.get(&(line.list(), line.text.clone()));
+        let number = same.and_then(|numbers| {
+            let same_number = numbers.iter().find(|n| Some(**n) == line.number);
+            same_number.or(numbers.first()).copied()
+        });
+        let binding = match number {
+            Some(number) => Some(RuleBinding::Installed(line.list(), number)),
+            None => retired(line, contents.dialect, interfaces)
+                .map(|rule| RuleBinding::Retired(Box::new(rule))),
+        };
+        if binding.is_none() {
+            debug!("no rule any more: {}", line.text);
+        }
+        bindings.extend(binding.map(|binding| (key, binding)));
+    }
+    bindings
+}
+
+/// The rules in force as they are printed, with their numbers.
+fn printed(engine: &Engine, dialect: Dialect) -> BTreeMap<(RuleList, String), Vec<u32>> {
+    let options = PrintOptions {
+        dialect,
+        ..PrintOptions::default()
+    };
+    let mut printed = BTreeMap::new();
+    for list in LISTS {
+        for rule in engine.rules(list) {
+            let text = print_rule(rule.rule, options);
+            let numbers: &mut Vec<u32> = printed.entry((list, text)).or_default();
+            numbers.push(rule.number);
+        }
+    }
+    printed
+}
+
+/// The rule that was printed so, read back. It may name no files, and must be one rule.
+fn retired(line: &RuleLine, dialect: Dialect, interfaces: &[Interface]) -> Option<Rule> {
+    let options = LoadOptions {
+        dialect,
+        defines: Vec::new(),
+        interfaces: interfaces.to_vec(),
+        hash_seed: 0,
+    };
+    let text = format!("{}\n", line.text);
+    let loaded = pf_conf::load(
+        "states",
+        text.as_bytes(),
+        &mut MemoryFiles::default(),
+        &options,
+    );
+    let ruleset = loaded.ok()?.ruleset;
+    let mut rules = match line.list() {
+        RuleList::Nat => ruleset.nat,
+        RuleList::Rdr => ruleset.rdr,
+        RuleList::Binat => ruleset.binat,
+        RuleList::Filter => ruleset.filter,
+    };
+    let rule = rules.pop()?;
+    rules.is_empty().then_some(rule)
+}

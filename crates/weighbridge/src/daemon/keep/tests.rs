@@ -1,0 +1,197 @@
+use std::os::unix::fs::PermissionsExt;
+
+use pf_conf::{LoadOptions, MemoryFiles};
+use pf_engine::decision::{Hook, Packet};
+use pf_engine::engine::{EngineConfig, RuleList};
+use pf_engine::env::{FixedEnv, IfIndex};
+use pf_engine::rule::Direction;
+use pf_engine::wire::build::{self, Ip};
+
+use super::*;
+
+const RULES: &str = "pass in quick on em0 proto udp to port 53 label \"dns\"\npass in on em0 all\n";
+
+fn interfaces() -> Vec<Interface> {
+    vec![Interface {
+        index: IfIndex(1),
+        name: "em0".into(),
+        groups: Vec::new(),
+        mtu: 1500,
+        addresses: Vec::new(),
+        loopback: false,
+        mac: None,
+    }]
+}
+
+fn engine(clock: &Clock, rules: &str) -> Engine {
+    let config = EngineConfig {
+        hash_key: [1, 2],
+        creator_id: 3,
+    };
+    let mut engine = Engine::new(clock.now(), config);
+    let options = LoadOptions {
+        interfaces: interfaces(),
+        ..LoadOptions::default()
+    };
+    let files = &mut MemoryFiles::default();
+    let loaded = pf_conf::load("pf.conf", rules.as_bytes(), files, &options);
+    let ruleset = loaded.expect("no errors").ruleset;
+    engine.install(clock.now(), ruleset).expect("installs");
+    engine.set_enabled(clock.now(), true);
+    engine
+}
+
+fn ask(engine: &mut Engine, clock: &Clock, port: u16) {
+    let ip = Ip::new([192, 0, 2, 1].into(), [198, 51, 100, 1].into());
+    let mut packet = Packet {
+        bytes: build::udp(&ip, port, 53, b"?"),
+        ether: None,
+    };
+    let hook = Hook {
+        interface: IfIndex(1),
+        direction: Direction::In,
+    };
+    let mut env = FixedEnv::new(interfaces(), 7);
+    engine.handle_packet(clock.now(), hook, &mut packet, &mut env);
+}
+
+/// A directory with the states of `count` questions.
+fn kept(count: u16) -> (tempfile::TempDir, Clock) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let clock = Clock::start();
+    let mut engine = engine(&clock, RULES);
+    for port in 0..count {
+        ask(&mut engine, &clock, 1024 + port);
+    }
+    let mut keeper = Keeper::open(dir.path(), Dialect::FreeBsd);
+    keeper.finish(&engine, &clock);
+    (dir, clock)
+}
+
+/// The states that an engine with `rules` takes over.
+fn restored(dir: &Path, clock: &Clock, rules: &str) -> Engine {
+    let mut engine = engine(clock, rules);
+    let mut keeper = Keeper::open(dir, Dialect::FreeBsd);
+    keeper.restore(&mut engine, clock, &interfaces());
+    engine
+}
+
+#[test]
+fn states_come_back_with_their_rule_wherever_it_stands_now() {
+    let (dir, clock) = kept(300);
+    let rules = format!("block in on em0 proto tcp\n{RULES}");
+    let engine = restored(dir.path(), &clock, &rules);
+    assert_eq!(engine.state_count(), 300);
+    let numbers: Vec<_> = engine.states(clock.now()).map(|state| state.rule).collect();
+    assert_eq!(numbers, vec![Some(1); 300]);
+    let rule = engine.rules(RuleList::Filter).nth(1).expect("a rule");
+    assert_eq!(
+        (rule.counters.states, rule.counters.states_created),
+        (300, 0)
+    );
+}
+
+#[test]
+fn a_rule_that_is_gone_goes_on_for_its_states_alone() {
+    let (dir, clock) = kept(1);
+    let engine = restored(dir.path(), &clock, "block all\n");
+    let state = engine.states(clock.now()).next().expect("a state");
+    assert_eq!(state.rule, None);
+    let (records, _) = engine.export_states(clock.now(), pf_engine::decision::StateId(0), 9);
+    let rule = records[0].rule.expect("a rule of its own");
+    let (_, number, rule) = engine.exported_rule(rule).expect("known");
+    assert_eq!(
+        (number, rule.labels.as_slice()),
+        (None, &["dns".to_owned()][..])
+    );
+}
+
+#[test]
+fn the_file_is_of_its_owner_alone() {
+    let (dir, _) = kept(1);
+    let mode = fs::metadata(dir.path().join(STATES))
+        .expect("there")
+        .permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+    assert!(!dir.path().join(STATES_NEW).exists());
+}
+
+#[test]
+fn a_changed_or_cut_file_is_refused_whole() {
+    let (dir, clock) = kept(5);
+    let path = dir.path().join(STATES);
+    let whole = fs::read(&path).expect("reads");
+    let mut damaged = vec![
+        Vec::new(),
+        b"{\n".to_vec(),
+        b"nonsense".to_vec(),
+        vec![0xff; 5000],
+    ];
+    damaged.extend(
+        (1..whole.len())
+            .step_by(97)
+            .map(|len| whole[..len].to_vec()),
+    );
+    for at in (0..whole.len()).step_by(31) {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        damaged.push(changed);
+    }
+    damaged.push([whole.clone(), b"more\n".to_vec()].concat());
+    let version = String::from_utf8_lossy(&whole).replacen("\"version\":1", "\"version\":2", 1);
+    damaged.push(version.into_bytes());
+    for bytes in damaged {
+        fs::write(&path, &bytes).expect("writes");
+        let mut engine = engine(&clock, RULES);
+        let now = clock.now();
+        let result = load::load(&path, &mut engine, now, clock.date(now), &interfaces());
+        assert!(result.is_err(), "{}", String::from_utf8_lossy(&bytes));
+        assert_eq!(engine.state_count(), 0);
+    }
+}
+
+#[test]
+fn a_file_that_others_can_write_to_is_refused() {
+    let (dir, clock) = kept(1);
+    let path = dir.path().join(STATES);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o622)).expect("chmod");
+    assert_eq!(restored(dir.path(), &clock, RULES).state_count(), 0);
+}
+
+#[test]
+fn a_directory_has_one_keeper() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let first = Keeper::open(dir.path(), Dialect::FreeBsd);
+    assert!(first.place.is_some());
+    assert!(Keeper::open(dir.path(), Dialect::FreeBsd).place.is_none());
+}
+
+#[test]
+fn a_snapshot_is_made_in_slices_and_again_after_the_interval() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let clock = Clock::start();
+    let mut engine = engine(&clock, RULES);
+    for port in 0..200 {
+        ask(&mut engine, &clock, 1024 + port);
+    }
+    let mut keeper = Keeper::open(dir.path(), Dialect::FreeBsd);
+    let start = clock.now();
+    keeper.next = start;
+    keeper.work(&engine, &clock, start);
+    assert!(keeper.draft.is_some(), "200 states are two slices");
+    keeper.work(&engine, &clock, start);
+    assert!(keeper.draft.is_none());
+    assert_eq!(
+        keeper.deadline(),
+        Some(start.saturating_add(SNAPSHOT_INTERVAL))
+    );
+    keeper
+        .writing
+        .take()
+        .expect("a thread")
+        .recv()
+        .expect("ends")
+        .expect("writes");
+    drop(keeper);
+    assert_eq!(restored(dir.path(), &clock, RULES).state_count(), 200);
+}
