@@ -10,6 +10,7 @@ mod scenarios {
     mod log;
     mod model;
     mod nat;
+    mod persist;
     mod pools;
     mod reload;
     mod routes;

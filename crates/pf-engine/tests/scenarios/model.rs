@@ -15,9 +15,9 @@ const PORTS: [u16; 3] = [22, 80, 443];
 
 /// A packet at a hook.
 #[derive(Clone, Debug)]
-struct Offer {
-    direction: Direction,
-    interface: &'static str,
+pub(super) struct Offer {
+    pub(super) direction: Direction,
+    pub(super) interface: &'static str,
     protocol: Protocol,
     source: (&'static str, u16),
     destination: (&'static str, u16),
@@ -25,7 +25,7 @@ struct Offer {
 }
 
 impl Offer {
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         match self.protocol {
             Protocol::TCP => tcp(self.source, self.destination, self.flags, 1, 1, 0),
             _ => udp(self.source, self.destination, 1),
@@ -144,7 +144,7 @@ fn end() -> impl Strategy<Value = Endpoint> {
         })
 }
 
-fn rule() -> impl Strategy<Value = Rule> {
+pub(super) fn rule() -> impl Strategy<Value = Rule> {
     let interface = prop::option::of((prop::sample::select(&INTERFACES[..]), any::<bool>()));
     let protocol = prop::option::of(prop_oneof![Just(Protocol::TCP), Just(Protocol::UDP)]);
     let action = prop_oneof![Just(Action::Pass), Just(Action::Block(BlockReply::Drop))];
@@ -180,7 +180,7 @@ fn rule() -> impl Strategy<Value = Rule> {
         )
 }
 
-fn offer() -> impl Strategy<Value = Offer> {
+pub(super) fn offer() -> impl Strategy<Value = Offer> {
     let end = || {
         (
             prop::sample::select(&HOSTS[..]),

@@ -25,7 +25,7 @@ fn article(settings: &str) -> Configuration {
 
 /// Whether the first server answers.
 fn is_reached(host: &Host) -> bool {
-    host.tcp_connect_within(Bench::server(22), SILENCE).is_ok()
+    host.tcp_connect_within(SILENCE, Bench::server(22)).is_ok()
 }
 
 fn unhook(lab: &Lab) -> Result<String> {
