@@ -120,7 +120,11 @@ pub(crate) fn clean_up(
         if is_ours(link.index) {
             continue;
         }
-        let (_, mut dead) = hooks_of(connection, &link)?;
+        let mut dead = match hooks_of(connection, &link) {
+            // Somebody else's programs, which we may not look at.
+            Err(Error::Kernel { source, .. }) if is_not_permitted(&source) => Vec::new(),
+            other => other?.1,
+        };
         dead.retain(|hook| hook.owner.tap_name == tap);
         if !dead.is_empty() {
             remove(connection, &link.name, dead)?;
