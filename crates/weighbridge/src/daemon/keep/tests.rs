@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use pf_conf::{LoadOptions, MemoryFiles};
-use pf_engine::decision::{Hook, Packet};
+use pf_engine::decision::{Hook, Packet, Verdict};
 use pf_engine::engine::{EngineConfig, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex};
 use pf_engine::rule::Direction;
@@ -52,7 +52,8 @@ fn ask(engine: &mut Engine, clock: &Clock, port: u16) {
         direction: Direction::In,
     };
     let mut env = FixedEnv::new(interfaces(), 7);
-    engine.handle_packet(clock.now(), hook, &mut packet, &mut env);
+    let decision = engine.handle_packet(clock.now(), hook, &mut packet, &mut env);
+    assert!(matches!(decision.verdict, Verdict::Pass(_)));
 }
 
 /// A directory with the states of `count` questions.
