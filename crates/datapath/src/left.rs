@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsFd;
 
 use aya::maps::{Array, Map, MapData, MapInfo};
 use aya::programs::tc::SchedClassifier;
@@ -12,7 +13,6 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{
     TcAttribute, TcFilterBpfOption, TcHandle, TcHeader, TcMessage, TcOption,
 };
-use std::os::fd::AsFd;
 
 use crate::netlink::connection::Connection;
 use crate::netlink::link;
@@ -57,7 +57,7 @@ pub(crate) struct Found {
 
 #[derive(Debug)]
 enum Place {
-    Tcx(ProgramInfo, u32, TcAttachType),
+    Tcx(Box<ProgramInfo>, u32, TcAttachType),
     Filter(TcHeader),
 }
 
@@ -136,7 +136,7 @@ fn tcx_hooks(index: u32, name: &str) -> io::Result<Vec<Found>> {
         let (_, programs) = SchedClassifier::query_tcx(name, at).map_err(io_error)?;
         for program in programs.into_iter().filter(is_hook) {
             if let Some(owner) = Owner::of_program(&program)? {
-                let place = Place::Tcx(program, index, at);
+                let place = Place::Tcx(Box::new(program), index, at);
                 found.push(Found { owner, place });
             }
         }

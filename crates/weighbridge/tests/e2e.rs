@@ -19,10 +19,10 @@ mod lines;
 mod modulation;
 #[path = "e2e/mtu.rs"]
 mod mtu;
-#[path = "e2e/pflog.rs"]
-mod pflog;
 #[path = "e2e/nobody_home.rs"]
 mod nobody_home;
+#[path = "e2e/pflog.rs"]
+mod pflog;
 #[path = "e2e/security.rs"]
 mod security;
 #[path = "e2e/support.rs"]

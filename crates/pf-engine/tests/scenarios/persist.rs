@@ -277,7 +277,7 @@ fn what_is_over_or_has_no_interface_or_no_room_is_left_out_and_counted() {
             .passes();
     }
     let mut records = export(&old);
-    records[0].idle = std::time::Duration::from_secs(3600);
+    records[0].idle = std::time::Duration::from_hours(1);
     records[1].origin = "gone0".to_owned();
     records.push(records[4].clone());
     let mut options = Ruleset::default();

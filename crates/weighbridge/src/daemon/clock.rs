@@ -6,7 +6,7 @@ use pf_engine::time::Instant;
 
 /// How long the daemon seems to have run when it starts: states of before a restart are older
 /// than it. What is older still counts as this old.
-const HEAD_START: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+const HEAD_START: Duration = Duration::from_hours(400 * 24);
 
 /// Counts from [`HEAD_START`] before the daemon's start.
 #[derive(Clone, Copy, Debug)]

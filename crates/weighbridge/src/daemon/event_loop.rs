@@ -80,9 +80,16 @@ pub(super) struct EventLoop<'a> {
     jobs_left: bool,
     /// Lost packets when the counters were last zeroed.
     lost_before: u64,
-    stopping: bool,
+    ending: Option<Ending>,
+}
+
+/// Why the loop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// For good: the hooks go.
+    Stop,
     /// Another daemon will take over: the hooks stay.
-    handing_over: bool,
+    HandOver,
 }
 
 impl<'a> EventLoop<'a> {
@@ -106,8 +113,7 @@ impl<'a> EventLoop<'a> {
             packets_left: true,
             jobs_left: true,
             lost_before: 0,
-            stopping: false,
-            handing_over: false,
+            ending: None,
         })
     }
 
@@ -123,7 +129,7 @@ impl<'a> EventLoop<'a> {
             statistics.upcalls,
             lost(&statistics)
         );
-        if result.is_ok() && !self.handing_over {
+        if result.is_ok() && self.ending == Some(Ending::Stop) {
             self.parts.datapath.release();
         }
         self.parts.logger.finish();
@@ -139,7 +145,7 @@ impl<'a> EventLoop<'a> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         // Interfaces may have changed between the snapshot and now.
         self.links_changed();
-        while !self.stopping {
+        while self.ending.is_none() {
             self.wait(&mut events)?;
             for event in &events {
                 self.take(event.token())?;
@@ -179,10 +185,9 @@ impl<'a> EventLoop<'a> {
             TAP => self.packets_left = true,
             WAKER => self.jobs_left = true,
             MONITOR if self.parts.monitor.drain()? => self.links_changed(),
-            STOP => self.stopping |= drain(&mut self.parts.signals.stop),
+            STOP if drain(&mut self.parts.signals.stop) => self.ending = Some(Ending::Stop),
             HAND_OVER if drain(&mut self.parts.signals.hand_over) => {
-                self.stopping = true;
-                self.handing_over = true;
+                self.ending = Some(Ending::HandOver);
             }
             RELOAD if drain(&mut self.parts.signals.reload) => self.reload(),
             _ => {}

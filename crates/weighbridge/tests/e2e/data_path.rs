@@ -321,7 +321,10 @@ fn where_the_daemon_was_killed_the_bridge_goes_on_and_the_next_daemon_starts() -
     with_daemon(
         "kill -9",
         UNSHAPED,
-        &Configuration::article(true),
+        &Configuration::article(true).with(
+            "weighbridge.toml",
+            "dialect = \"openbsd3\"\nfail-policy = \"pass\"\n",
+        ),
         |bench| {
             bench.daemon.kill()?;
             assert_eq!(bench.way_of(Role::H99, 22)?, Bench::t1(Role::H99));

@@ -179,13 +179,12 @@ impl Draft {
             text: print_rule(definition, options),
         };
         let next = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
-        let number = match self.rules.get(&line) {
-            Some(number) => *number,
-            None => {
-                self.push(&Line::Rule(line.clone()));
-                self.rules.insert(line, next);
-                next
-            }
+        let number = if let Some(number) = self.rules.get(&line) {
+            *number
+        } else {
+            self.push(&Line::Rule(line.clone()));
+            self.rules.insert(line, next);
+            next
         };
         self.known.insert(rule, number);
         Some(number)
