@@ -1,0 +1,160 @@
+//! What is read together with a file, and how ports are printed.
+
+use pf_conf::{Code, LoadOptions, Loaded, MemoryFiles, PrintOptions, load, preview, print_rule};
+use pf_engine::ruleset::Dialect;
+
+const DIALECTS: [Dialect; 3] = [Dialect::FreeBsd, Dialect::OpenBsd, Dialect::OpenBsd3];
+
+fn files(list: &[(&str, &str)]) -> MemoryFiles {
+    let mut files = MemoryFiles::default();
+    for (name, text) in list {
+        files.0.insert((*name).into(), (*text).into());
+    }
+    files
+}
+
+fn loaded(text: &str, others: &[(&str, &str)], options: &LoadOptions) -> Loaded {
+    load("pf.conf", text.as_bytes(), &mut files(others), options)
+        .unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn rules(loaded: &Loaded, swap_service_names: bool) -> Vec<String> {
+    let options = PrintOptions {
+        dialect: loaded.ruleset.dialect,
+        swap_service_names,
+    };
+    let rules = loaded.ruleset.filter.iter();
+    rules.map(|rule| print_rule(rule, options)).collect()
+}
+
+#[test]
+fn an_include_on_a_last_line_without_newline_is_read() {
+    for included in ["block in\npass out\n", "block in\npass out"] {
+        let options = LoadOptions::default();
+        let found = loaded("include \"more\"", &[("more", included)], &options);
+        assert_eq!(
+            rules(&found, false),
+            ["block drop in all", "pass out all flags S/SA keep state"]
+        );
+    }
+}
+
+#[test]
+fn includes_at_the_end_of_includes_are_read() {
+    let others = [("a", "pass in\ninclude \"b\""), ("b", "pass out")];
+    let options = LoadOptions::default();
+    let found = loaded("block\ninclude \"a\"", &others, &options);
+    assert_eq!(
+        rules(&found, false),
+        [
+            "block drop all",
+            "pass in all flags S/SA keep state",
+            "pass out all flags S/SA keep state"
+        ]
+    );
+}
+
+#[test]
+fn what_follows_an_include_is_read_after_it() {
+    let others = [("a", "pass in")];
+    let options = LoadOptions::default();
+    let found = loaded("include \"a\"\nblock", &others, &options);
+    assert_eq!(
+        rules(&found, false),
+        ["pass in all flags S/SA keep state", "block drop all"]
+    );
+}
+
+#[test]
+fn a_load_anchor_on_a_last_line_without_newline_is_read() {
+    let lines = preview(
+        "pf.conf",
+        b"block\nload anchor x from \"a\"",
+        &mut files(&[("a", "pass in")]),
+        &LoadOptions::default(),
+        PrintOptions::default(),
+    )
+    .unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(
+        lines,
+        ["block drop all", "pass in all flags S/SA keep state"]
+    );
+}
+
+#[test]
+fn the_switch_for_service_names_has_opposite_meanings() {
+    for dialect in DIALECTS {
+        let options = LoadOptions {
+            dialect,
+            ..LoadOptions::default()
+        };
+        let text = "pass in proto tcp from any port 25 to any port { 80, 44444 } flags S/SA\n";
+        let found = loaded(text, &[], &options);
+        let expected = |first: &str, second: &str| {
+            let tail = match dialect {
+                Dialect::FreeBsd => " flags S/SA keep state",
+                Dialect::OpenBsd | Dialect::OpenBsd3 => " flags S/SA",
+            };
+            let family = "pass in proto tcp";
+            [second, "44444"]
+                .map(|to| format!("{family} from any port = {first} to any port = {to}{tail}"))
+        };
+        let names = expected("smtp", "http");
+        let numbers = expected("25", "80");
+        let (plain, swapped) = match dialect {
+            Dialect::FreeBsd | Dialect::OpenBsd3 => (names, numbers),
+            Dialect::OpenBsd => (numbers, names),
+        };
+        assert_eq!(rules(&found, false), plain, "{dialect:?}");
+        assert_eq!(rules(&found, true), swapped, "{dialect:?}");
+    }
+}
+
+#[test]
+fn a_definition_of_the_command_line_wins_over_the_files() {
+    let options = LoadOptions {
+        defines: vec![
+            ("who".into(), "10.0.0.1".into()),
+            ("door".into(), "22".into()),
+        ],
+        ..LoadOptions::default()
+    };
+    let text = "who = \"192.0.2.1\"\ndoor = \"80\"\ninclude \"more\"\n\
+                pass in proto tcp from $who to any port $door\n";
+    let others = [("more", "who = \"192.0.2.2\"\nblock in from $who\n")];
+    let found = loaded(text, &others, &options);
+    assert_eq!(
+        rules(&found, true),
+        [
+            "block drop in inet from 10.0.0.1 to any",
+            "pass in inet proto tcp from 10.0.0.1 to any port = 22 flags S/SA keep state"
+        ]
+    );
+}
+
+#[test]
+fn a_definition_of_the_command_line_reaches_loaded_anchors() {
+    let options = LoadOptions {
+        defines: vec![("who".into(), "10.0.0.1".into())],
+        ..LoadOptions::default()
+    };
+    let read = |anchor: &str| {
+        preview(
+            "pf.conf",
+            b"mine = \"192.0.2.1\"\nload anchor x from \"a\"\n",
+            &mut files(&[("a", anchor)]),
+            &options,
+            PrintOptions::default(),
+        )
+    };
+    let lines = read("who = \"192.0.2.2\"\nblock from $who\n").unwrap_or_else(|e| panic!("{e}"));
+    assert!(
+        lines.contains(&"block drop inet from 10.0.0.1 to any".to_owned()),
+        "{lines:?}"
+    );
+    let Err(errors) = read("block from $mine\n") else {
+        panic!("the file's own macros reach into the anchor")
+    };
+    let codes: Vec<Code> = errors.iter().map(|(_, error)| error.code).collect();
+    assert_eq!(codes, [Code::UndefinedMacro]);
+}
