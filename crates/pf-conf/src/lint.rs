@@ -40,6 +40,8 @@ pub enum WarningKind {
     UndefinedTable,
     /// `PF110`: the ruleset is too large to compare every rule with every other.
     NotCompared,
+    /// `PF111`: a table defined twice; the last definition counts.
+    TableTwice,
 }
 
 impl WarningKind {
@@ -57,6 +59,7 @@ impl WarningKind {
             Self::UnusedTable => "PF108",
             Self::UndefinedTable => "PF109",
             Self::NotCompared => "PF110",
+            Self::TableTwice => "PF111",
         }
     }
 }

@@ -17,6 +17,7 @@ const MAIN: usize = 0;
 pub(super) fn check(loaded: &Loaded, parsed: &Parsed, warnings: &mut Vec<Warning>) {
     let named = Named::of(parsed);
     named.macros(warnings);
+    named.tables_defined_twice(warnings);
     named.unused_tables(warnings);
     named.undefined_tables(loaded, warnings);
 }
@@ -116,6 +117,21 @@ impl Named {
                     why: format!("nothing says ${name}"),
                     span: *span,
                     other: None,
+                });
+            }
+        }
+    }
+
+    fn tables_defined_twice(&self, warnings: &mut Vec<Warning>) {
+        let mut earlier: BTreeMap<&str, Span> = BTreeMap::new();
+        for (name, span) in &self.tables {
+            if let Some(known) = earlier.insert(name, *span) {
+                warnings.push(Warning {
+                    kind: WarningKind::TableTwice,
+                    message: format!("table <{name}> is defined twice"),
+                    why: "the last definition counts; what the earlier one says is lost".to_owned(),
+                    span: *span,
+                    other: Some((known, "defined here before".to_owned())),
                 });
             }
         }

@@ -285,6 +285,7 @@ const fn words(kind: WarningKind, list: RuleList) -> (&'static str, &'static str
         WarningKind::NeverMatches
         | WarningKind::UnusedMacro
         | WarningKind::MacroTwice
+        | WarningKind::TableTwice
         | WarningKind::UnusedTable
         | WarningKind::UndefinedTable
         | WarningKind::NotCompared => (

@@ -61,7 +61,7 @@ fn quiet(text: &str) {
 
 use WarningKind::{
     AfterIdenticalQuick, BlockAfterPassAll, Duplicate, MacroTwice, NeverMatches, NoEffect,
-    UndefinedTable, UnusedMacro, UnusedTable,
+    TableTwice, UndefinedTable, UnusedMacro, UnusedTable,
 };
 
 #[test]
@@ -258,4 +258,32 @@ fn sensible_rulesets_are_not_complained_of() {
     for text in SENSIBLE {
         quiet(text);
     }
+}
+
+#[test]
+fn a_table_that_is_defined_twice_is_told_at_each_later_definition() {
+    let text = "table <t> { 10.0.0.1 }\ntable <u> { 10.0.0.1 }\ntable <t> { 10.0.0.2 }\n\
+                pass from <t> to <u>\ntable <t> persist\n";
+    let text = format!("set require-order no\n{text}");
+    assert_eq!(
+        told(&text),
+        [(TableTwice, 4, Some(2)), (TableTwice, 6, Some(4))]
+    );
+    quiet("table <t> { 10.0.0.1 }\ntable <u> { 10.0.0.1 }\npass from <t> to <u>\n");
+}
+
+#[test]
+fn of_a_table_that_is_defined_twice_the_last_definition_counts() {
+    let text = "table <t> { 10.0.0.1 }\ntable <t> { 10.0.0.2 10.0.0.3 }\npass from <t>\n";
+    let mut files = MemoryFiles::default();
+    let read = load(
+        "pf.conf",
+        text.as_bytes(),
+        &mut files,
+        &LoadOptions::default(),
+    );
+    let loaded = read.unwrap_or_else(|errors| panic!("{errors}"));
+    let entries = loaded.ruleset.tables["t"].entries.iter();
+    let entries: Vec<String> = entries.map(|entry| entry.prefix.to_string()).collect();
+    assert_eq!(entries, ["10.0.0.2", "10.0.0.3"]);
 }
