@@ -98,6 +98,7 @@ pub(crate) fn expand(
     statements: &[Statement],
     options: &LoadOptions,
     print: Option<PrintOptions>,
+    numbered: bool,
 ) -> Expanded {
     let mut expander = Expander {
         interfaces: &options.interfaces,
@@ -118,6 +119,7 @@ pub(crate) fn expand(
         state_policy: state_policy(statements),
         seed: options.hash_seed,
         print,
+        numbered,
         lines: Lines::default(),
     };
     for statement in statements {
@@ -185,6 +187,8 @@ struct Expander<'a> {
     seed: u64,
     /// Print rules instead of keeping them.
     print: Option<PrintOptions>,
+    /// With a number before each.
+    numbered: bool,
     lines: Lines,
 }
 

@@ -141,7 +141,7 @@ pub fn load(
     options: &LoadOptions,
 ) -> Result<Loaded, Diagnostics> {
     let parsed = parser::parse(name, main, files, &options.defines, false);
-    let expanded = expand::expand(&parsed.statements, options, None);
+    let expanded = expand::expand(&parsed.statements, options, None, false);
     let mut errors = parsed.errors;
     errors.extend(expanded.errors);
     if !errors.is_empty() {
@@ -173,7 +173,8 @@ pub fn preview(
     print_all(name, main, files, options, (print, false))
 }
 
-/// As [`preview`], with `@number` before each rule (`pfctl -o none -nvv`).
+/// As [`preview`], with `@number` before each rule (`pfctl -o none -nvv`). As in PF the rules in
+/// the braces of an anchor have the numbers of their own ruleset, and no indentation.
 ///
 /// # Errors
 /// Every error in the text.
@@ -195,7 +196,7 @@ fn print_all(
     (print, numbered): (PrintOptions, bool),
 ) -> Result<Vec<String>, Diagnostics> {
     let parsed = parser::parse(name, main, files, &options.defines, true);
-    let expanded = expand::expand(&parsed.statements, options, Some(print));
+    let expanded = expand::expand(&parsed.statements, options, Some(print), numbered);
     let mut errors = parsed.errors;
     errors.extend(expanded.errors);
     if !errors.is_empty() {

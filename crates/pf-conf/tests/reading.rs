@@ -1,6 +1,9 @@
 //! What is read together with a file, and how ports are printed.
 
-use pf_conf::{Code, LoadOptions, Loaded, MemoryFiles, PrintOptions, load, preview, print_rule};
+use pf_conf::{
+    Code, LoadOptions, Loaded, MemoryFiles, PrintOptions, load, preview, preview_numbered,
+    print_rule,
+};
 use pf_engine::ruleset::Dialect;
 
 const DIALECTS: [Dialect; 3] = [Dialect::FreeBsd, Dialect::OpenBsd, Dialect::OpenBsd3];
@@ -157,4 +160,31 @@ fn a_definition_of_the_command_line_reaches_loaded_anchors() {
     };
     let codes: Vec<Code> = errors.iter().map(|(_, error)| error.code).collect();
     assert_eq!(codes, [Code::UndefinedMacro]);
+}
+
+#[test]
+fn rules_in_anchors_are_numbered_in_their_own_ruleset() {
+    let text = "pass in\nanchor a {\nblock\nanchor {\npass out\n}\npass in\n}\npass out\n\
+                load anchor x from \"x\"\n";
+    let lines = preview_numbered(
+        "pf.conf",
+        text.as_bytes(),
+        &mut files(&[("x", "block\nblock out\n")]),
+        &LoadOptions::default(),
+        PrintOptions::default(),
+    )
+    .unwrap_or_else(|errors| panic!("{errors}"));
+    let expected = "\
+@0 pass in all flags S/SA keep state
+@1 anchor \"a\" all {
+@0 block drop all
+@1 anchor all {
+@0 pass out all flags S/SA keep state
+}
+@2 pass in all flags S/SA keep state
+}
+@2 pass out all flags S/SA keep state
+@0 block drop all
+@1 block drop out all";
+    assert_eq!(lines.join("\n"), expected);
 }

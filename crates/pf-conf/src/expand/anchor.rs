@@ -6,15 +6,16 @@ use super::{Expander, Section};
 use crate::ast::{RuleStatement, Statement};
 
 impl Expander<'_> {
-    /// ` {`, the rules of the anchor, each two blanks further in, and `}`; nothing for a rule
-    /// without braces.
+    /// ` {`, the rules of the anchor, each two blanks further in unless rules are numbered, and
+    /// `}`; nothing for a rule without braces.
     pub(super) fn anchor_body(&mut self, statement: &RuleStatement) -> String {
         let Some(body) = &statement.body else {
             return String::new();
         };
         let mut text = String::from(" {\n");
+        let indent = if self.numbered { "" } else { "  " };
         for line in self.apart(body) {
-            text = text + "  " + &line.replace('\n', "\n  ") + "\n";
+            text = text + indent + &line.replace('\n', &format!("\n{indent}")) + "\n";
         }
         text + "}"
     }
@@ -43,6 +44,6 @@ impl Expander<'_> {
         }
         self.ruleset = outer_rules;
         let lines = std::mem::replace(&mut self.lines, outer_lines);
-        lines.in_order(false).collect()
+        lines.in_order(self.numbered).collect()
     }
 }
