@@ -292,6 +292,8 @@ pub(crate) struct PoolStatement {
     pub(crate) random_key: bool,
     pub(crate) sticky: bool,
     pub(crate) static_port: Option<Span>,
+    /// `least-states`, in a preview; `kind` is [`PoolKind::RoundRobin`] then, whose rules it has.
+    pub(crate) least_states: Option<Span>,
     /// `map-e-portset`.
     pub(crate) portset: Option<Span>,
     /// Options that are printed but not installed.
@@ -308,6 +310,7 @@ impl PoolStatement {
             random_key: false,
             sticky: false,
             static_port: None,
+            least_states: None,
             portset: None,
             ports: None,
             words: Vec::new(),

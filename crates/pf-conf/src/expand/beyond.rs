@@ -3,7 +3,7 @@
 use pf_engine::rule::{Action, Rule, StateMode, StateOptions};
 use pf_engine::ruleset::Dialect;
 
-use super::pool::Purpose;
+use super::pool::{Purpose, beyond_words};
 use super::rule::Combination;
 use super::{Expand, Expander};
 use crate::ast::{AfTo, Divert, Fragment, RuleStatement, Spanned, State, Verb};
@@ -41,12 +41,13 @@ impl Expander<'_> {
             (Slot::RdrPool, &statement.rdr),
         ];
         for (slot, pool) in pools {
-            for word in pool.iter().flat_map(|pool| &pool.words) {
-                extras.push(slot, word.clone());
+            for word in pool.iter().flat_map(beyond_words) {
+                extras.push(slot, word);
             }
         }
-        for word in statement.route.iter().flat_map(|(_, pool)| &pool.words) {
-            extras.push(Slot::RoutePool, word.clone());
+        let route = statement.route.iter();
+        for word in route.flat_map(|(_, pool)| beyond_words(pool)) {
+            extras.push(Slot::RoutePool, word);
         }
         scrub_words(statement, self.ruleset.dialect, &mut extras);
         if let Some(divert) = &statement.divert {
@@ -113,6 +114,9 @@ impl Expander<'_> {
             let family = Some(af_to.family);
             let pool = self.pool(statement, &candidates, Purpose::Nat, family, None)?;
             text = format!("{text} {word} {}", print_pool(&pool));
+            for word in beyond_words(statement) {
+                text = format!("{text} {word}");
+            }
         }
         Ok(text)
     }

@@ -138,6 +138,16 @@ impl Expander<'_> {
             ports: self.pool_ports(statement, purpose, port)?,
         };
         pool.kind = self.pool_kind(statement, candidates, &pool)?;
+        if let Some(span) = statement.least_states {
+            if purpose == Purpose::Binat {
+                let message = "binat-to takes no pool type";
+                return Err(self.error(Code::Conflict, span, message, ""));
+            }
+            // These are printed behind `least-states`: see `beyond_words`.
+            pool.kind = PoolKind::Single;
+            pool.sticky = false;
+            pool.static_port = false;
+        }
         Ok(pool)
     }
 
@@ -231,6 +241,21 @@ impl Expander<'_> {
             (Purpose::Rdr, given) => Ok(Some(rdr_ports(given, port))),
         }
     }
+}
+
+/// What is printed of a pool and not in [`Pool`].
+pub(super) fn beyond_words(statement: &PoolStatement) -> impl Iterator<Item = String> {
+    let least_states = statement.least_states.is_some();
+    let words = [
+        (true, "least-states"),
+        (statement.sticky, "sticky-address"),
+        (statement.static_port.is_some(), "static-port"),
+    ];
+    words
+        .into_iter()
+        .filter(move |(given, _)| least_states && *given)
+        .map(|(_, word)| word.to_owned())
+        .chain(statement.words.iter().cloned())
 }
 
 fn portset_conflict(statement: &PoolStatement, purpose: Purpose) -> Option<&'static str> {

@@ -195,6 +195,7 @@ const UNSUPPORTED_OPTIONS: &[&str] = &[
     "endpoint-independent",
     "map-e-portset",
     "least-states",
+    "weight",
 ];
 
 /// Whether `word` cannot be a name without quotes.

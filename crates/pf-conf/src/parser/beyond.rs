@@ -490,7 +490,7 @@ impl Parser<'_> {
     pub(super) fn beyond_pool_option(&mut self, pool: &mut PoolStatement) -> Parse<()> {
         let keyword = self.next();
         let mut text = keyword.text.clone().into_owned();
-        if text == "least-states" || !self.printing {
+        if !self.printing {
             return Err(self.unsupported(&text, keyword.span));
         }
         if text == "map-e-portset" {

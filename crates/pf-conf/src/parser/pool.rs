@@ -13,8 +13,12 @@ use crate::token::Kind;
 impl Parser<'_> {
     /// `addresses [port …] [options]`.
     pub(super) fn redirection(&mut self, start: Span) -> Parse<PoolStatement> {
-        let hosts = self.hosts()?;
         let mut pool = PoolStatement::new(start);
+        let mut hosts = Vec::new();
+        self.list("an address", &mut |parser| {
+            hosts.push(parser.host()?);
+            parser.refuse_weight()
+        })?;
         for host in hosts {
             self.check_target(&host)?;
             pool.targets.push(Target {
@@ -75,13 +79,32 @@ impl Parser<'_> {
                     self.next();
                     pool.static_port = Some(token.span);
                 }
-                "least-states"
-                | "map-e-portset"
-                | "endpoint-independent"
-                | "prefer-ipv6-nexthop" => self.beyond_pool_option(pool)?,
+                "least-states" => self.least_states(pool)?,
+                "map-e-portset" | "endpoint-independent" | "prefer-ipv6-nexthop" => {
+                    self.beyond_pool_option(pool)?;
+                }
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// OpenBSD's, for a preview: the address with the fewest states.
+    fn least_states(&mut self, pool: &mut PoolStatement) -> Parse<()> {
+        let span = self.peek().span;
+        if !self.printing {
+            return Err(self.unsupported("least-states", span));
+        }
+        pool.least_states = Some(span);
+        self.pool_kind(pool, PoolKind::RoundRobin)
+    }
+
+    /// OpenBSD's `weight N` behind an address of a pool.
+    fn refuse_weight(&mut self) -> Parse<()> {
+        let token = self.peek().clone();
+        if token.is_word("weight") {
+            return Err(self.unsupported("weight", token.span));
+        }
+        Ok(())
     }
 
     fn pool_kind(&mut self, pool: &mut PoolStatement, kind: PoolKind) -> Parse<()> {
@@ -137,7 +160,7 @@ impl Parser<'_> {
         self.list("an interface or an address", &mut |parser| {
             let target = parser.route_target()?;
             pool.targets.push(target);
-            Ok(())
+            parser.refuse_weight()
         })?;
         self.pool_options(&mut pool)?;
         if let Some(span) = pool.static_port {
