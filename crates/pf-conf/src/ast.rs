@@ -368,4 +368,6 @@ pub(crate) struct Target {
     pub(crate) interface: Option<String>,
     /// Nothing for an interface alone.
     pub(crate) host: Option<Host>,
+    /// `weight N`, in a preview.
+    pub(crate) weight: Option<u32>,
 }

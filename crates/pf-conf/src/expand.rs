@@ -118,6 +118,7 @@ pub(crate) fn expand(
         after: Vec::new(),
         state_policy: state_policy(statements),
         seed: options.hash_seed,
+        weights: BTreeMap::new(),
         print,
         numbered,
         lines: Lines::default(),
@@ -185,6 +186,8 @@ struct Expander<'a> {
     state_policy: StatePolicy,
     /// State of the generator of `source-hash` keys.
     seed: u64,
+    /// Weights of the addresses in the pools of the rule at hand.
+    weights: BTreeMap<pool::Purpose, Vec<Option<u32>>>,
     /// Print rules instead of keeping them.
     print: Option<PrintOptions>,
     /// With a number before each.

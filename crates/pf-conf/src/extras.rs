@@ -111,6 +111,8 @@ impl SetOptions {
 pub(crate) struct Extras {
     words: BTreeMap<Slot, Vec<String>>,
     state: BTreeMap<StateSlot, String>,
+    /// The weight of each address of a pool.
+    weights: BTreeMap<Slot, Vec<Option<u32>>>,
     pub(crate) set: SetOptions,
 }
 
@@ -118,6 +120,7 @@ impl Extras {
     pub(crate) const NONE: Self = Self {
         words: BTreeMap::new(),
         state: BTreeMap::new(),
+        weights: BTreeMap::new(),
         set: SetOptions::NONE,
     };
 
@@ -127,6 +130,15 @@ impl Extras {
 
     pub(crate) fn words(&self, slot: Slot) -> &[String] {
         self.words.get(&slot).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn set_weights(&mut self, pool: Slot, weights: Vec<Option<u32>>) {
+        self.weights.insert(pool, weights);
+    }
+
+    /// The weights of a pool's addresses, in their order; none where nothing is known of them.
+    pub(crate) fn weights(&self, pool: Slot) -> &[Option<u32>] {
+        self.weights.get(&pool).map_or(&[], Vec::as_slice)
     }
 
     /// Gives whether the option was there before.

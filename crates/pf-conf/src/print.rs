@@ -74,7 +74,7 @@ pub(crate) fn with_extras(rule: &Rule, extras: &Extras, options: PrintOptions) -
     head(rule, extras, &mut words);
     let route_first = options.dialect != Dialect::OpenBsd;
     if let Some(route) = rule.route.as_ref().filter(|_| route_first) {
-        words.push(pool::route(route));
+        words.push(pool::route(route, extras));
         words.extend_from_slice(extras.words(Slot::RoutePool));
     }
     words.extend_from_slice(extras.words(Slot::Fastroute));
@@ -84,7 +84,7 @@ pub(crate) fn with_extras(rule: &Rule, extras: &Extras, options: PrintOptions) -
     pool::translations(rule, extras, &mut words);
     words.extend_from_slice(extras.words(Slot::AfTo));
     if let Some(route) = rule.route.as_ref().filter(|_| !route_first) {
-        words.push(pool::route(route));
+        words.push(pool::route(route, extras));
         words.extend_from_slice(extras.words(Slot::RoutePool));
     }
     if options.dialect != Dialect::OpenBsd {

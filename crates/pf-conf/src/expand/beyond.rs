@@ -21,6 +21,14 @@ impl Expander<'_> {
         combination: &Combination<'_>,
     ) -> Expand<Extras> {
         let mut extras = statement.extras.clone();
+        for (purpose, weights) in std::mem::take(&mut self.weights) {
+            let slot = match purpose {
+                Purpose::Nat | Purpose::Binat => Slot::NatPool,
+                Purpose::Rdr => Slot::RdrPool,
+                Purpose::Route => Slot::RoutePool,
+            };
+            extras.set_weights(slot, weights);
+        }
         if let Some(state) = self
             .state_of(statement)
             .filter(|_| rule.state != StateMode::None)
@@ -113,7 +121,8 @@ impl Expander<'_> {
             let candidates = self.candidates(statement)?;
             let family = Some(af_to.family);
             let pool = self.pool(statement, &candidates, Purpose::Nat, family, None)?;
-            text = format!("{text} {word} {}", print_pool(&pool));
+            let weights = self.weights.remove(&Purpose::Nat).unwrap_or_default();
+            text = format!("{text} {word} {}", print_pool(&pool, &weights));
             for word in beyond_words(statement) {
                 text = format!("{text} {word}");
             }

@@ -21,6 +21,8 @@ pub(super) struct Resolved {
     pub(super) family: Option<Family>,
     /// The interface of a link-local address.
     pub(super) scope: Option<String>,
+    /// `weight N`, of an address of a pool.
+    pub(super) weight: Option<u32>,
 }
 
 impl Resolved {
@@ -29,6 +31,7 @@ impl Resolved {
         address: Address::Any,
         family: None,
         scope: None,
+        weight: None,
     };
 }
 
@@ -49,6 +52,7 @@ impl Expander<'_> {
     pub(super) fn host(&mut self, host: &Host, into: &mut Vec<Resolved>) -> Expand<()> {
         let mut push = |address, family, scope| {
             into.push(Resolved {
+                weight: None,
                 negated: host.negated,
                 address,
                 family,

@@ -9,7 +9,7 @@ use crate::ast::{PoolStatement, Target};
 use crate::diagnostic::Code;
 
 /// What a pool is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Purpose {
     Nat,
     Rdr,
@@ -85,7 +85,11 @@ impl Expander<'_> {
         into: &mut Vec<(Option<String>, Resolved)>,
     ) -> Expand<()> {
         let Some(host) = &target.host else {
-            into.push((target.interface.clone(), Resolved::ANY));
+            let any = Resolved {
+                weight: target.weight,
+                ..Resolved::ANY
+            };
+            into.push((target.interface.clone(), any));
             return Ok(());
         };
         let mut resolved = Vec::new();
@@ -95,11 +99,10 @@ impl Expander<'_> {
             let detail = "a network of length 0 cannot be translated or routed to";
             return Err(self.error(Code::BadAddress, host.span, message, detail));
         }
-        into.extend(
-            resolved
-                .into_iter()
-                .map(|host| (target.interface.clone(), host)),
-        );
+        into.extend(resolved.into_iter().map(|mut host| {
+            host.weight = target.weight;
+            (target.interface.clone(), host)
+        }));
         Ok(())
     }
 
@@ -130,6 +133,8 @@ impl Expander<'_> {
                            address families";
             return Err(self.error(Code::Conflict, statement.span, message, ""));
         }
+        let weights = targets.iter().map(|(_, host)| host.weight).collect();
+        self.weights.insert(purpose, weights);
         let mut pool = Pool {
             targets: targets.into_iter().map(pool_target).collect(),
             kind: PoolKind::Single,

@@ -405,6 +405,7 @@ impl Parser<'_> {
         let mut pool = PoolStatement::new(span);
         pool.targets.push(Target {
             interface: None,
+            weight: None,
             host: Some(self.host()?),
         });
         self.expect_word("port")?;

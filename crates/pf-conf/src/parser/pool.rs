@@ -10,19 +10,23 @@ use crate::names::{keywords, md5};
 use crate::source::Span;
 use crate::token::Kind;
 
+/// Largest `weight` of OpenBSD's pf.conf(5): what 16 bits hold.
+const MAX_WEIGHT: u32 = 65_535;
+
 impl Parser<'_> {
     /// `addresses [port …] [options]`.
     pub(super) fn redirection(&mut self, start: Span) -> Parse<PoolStatement> {
         let mut pool = PoolStatement::new(start);
         let mut hosts = Vec::new();
         self.list("an address", &mut |parser| {
-            hosts.push(parser.host()?);
-            parser.refuse_weight()
+            hosts.push((parser.host()?, parser.weight()?));
+            Ok(())
         })?;
-        for host in hosts {
+        for (host, weight) in hosts {
             self.check_target(&host)?;
             pool.targets.push(Target {
                 interface: None,
+                weight,
                 host: Some(host),
             });
         }
@@ -98,13 +102,22 @@ impl Parser<'_> {
         self.pool_kind(pool, PoolKind::RoundRobin)
     }
 
-    /// OpenBSD's `weight N` behind an address of a pool.
-    fn refuse_weight(&mut self) -> Parse<()> {
+    /// OpenBSD's `weight N` behind an address of a pool, for a preview.
+    fn weight(&mut self) -> Parse<Option<u32>> {
         let token = self.peek().clone();
-        if token.is_word("weight") {
+        if !token.is_word("weight") {
+            return Ok(None);
+        }
+        if !self.printing {
             return Err(self.unsupported("weight", token.span));
         }
-        Ok(())
+        self.next();
+        let weight = self.number("a weight")?;
+        if !(1..=MAX_WEIGHT).contains(&weight.node) {
+            let message = format!("weight out of range (1 to {MAX_WEIGHT})");
+            return Err(self.error(Code::BadNumber, weight.span, &message, String::new()));
+        }
+        Ok(Some(weight.node))
     }
 
     fn pool_kind(&mut self, pool: &mut PoolStatement, kind: PoolKind) -> Parse<()> {
@@ -158,9 +171,10 @@ impl Parser<'_> {
     ) -> Parse<(RouteKind, PoolStatement)> {
         let mut pool = PoolStatement::new(start);
         self.list("an interface or an address", &mut |parser| {
-            let target = parser.route_target()?;
+            let mut target = parser.route_target()?;
+            target.weight = parser.weight()?;
             pool.targets.push(target);
-            parser.refuse_weight()
+            Ok(())
         })?;
         self.pool_options(&mut pool)?;
         if let Some(span) = pool.static_port {
@@ -182,12 +196,14 @@ impl Parser<'_> {
             if bare {
                 return Ok(Target {
                     interface: Some(name.name.clone()),
+                    weight: None,
                     host: None,
                 });
             }
         }
         Ok(Target {
             interface: None,
+            weight: None,
             host: Some(host),
         })
     }
@@ -199,6 +215,7 @@ impl Parser<'_> {
             let (address, span) = self.dynamic_inside(open)?;
             return Ok(Target {
                 interface: None,
+                weight: None,
                 host: Some(Host {
                     negated: false,
                     kind: HostKind::Dynamic(address),
@@ -213,6 +230,7 @@ impl Parser<'_> {
         self.expect_symbol(")")?;
         Ok(Target {
             interface: Some(interface.node),
+            weight: None,
             host: Some(host),
         })
     }

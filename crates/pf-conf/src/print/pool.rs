@@ -9,13 +9,16 @@ use super::name;
 use crate::extras::{Extras, Slot};
 
 /// `route-to …`.
-pub(super) fn route(route: &Route) -> String {
+pub(super) fn route(route: &Route, extras: &Extras) -> String {
     let keyword = match route.kind {
         RouteKind::RouteTo => "route-to",
         RouteKind::ReplyTo => "reply-to",
         RouteKind::DupTo => "dup-to",
     };
-    let mut words = vec![keyword.to_owned(), targets(&route.pool)];
+    let mut words = vec![
+        keyword.to_owned(),
+        targets(&route.pool, extras.weights(Slot::RoutePool)),
+    ];
     options(&route.pool, &mut words);
     words.join(" ")
 }
@@ -29,7 +32,7 @@ pub(super) fn translations(rule: &Rule, extras: &Extras, words: &mut Vec<String>
     ] {
         let Some(pool) = pool else { continue };
         words.push(if old { "->" } else { keyword }.to_owned());
-        words.push(targets(pool));
+        words.push(targets(pool, extras.weights(slot)));
         if let Some(ports) = pool.ports {
             words.push(format!("port {}", port(ports, rule)));
         }
@@ -39,14 +42,21 @@ pub(super) fn translations(rule: &Rule, extras: &Extras, words: &mut Vec<String>
 }
 
 /// A pool without ports: of `af-to`.
-pub(crate) fn plain(pool: &Pool) -> String {
-    let mut words = vec![targets(pool)];
+pub(crate) fn plain(pool: &Pool, weights: &[Option<u32>]) -> String {
+    let mut words = vec![targets(pool, weights)];
     options(pool, &mut words);
     words.join(" ")
 }
 
-fn targets(pool: &Pool) -> String {
-    let list: Vec<String> = pool.targets.iter().map(target).collect();
+fn targets(pool: &Pool, weights: &[Option<u32>]) -> String {
+    let weights = weights.iter().copied().chain(std::iter::repeat(None));
+    let targets = pool.targets.iter().zip(weights);
+    let list: Vec<String> = targets
+        .map(|(given, weight)| match weight {
+            None => target(given),
+            Some(weight) => format!("{} weight {weight}", target(given)),
+        })
+        .collect();
     match list.as_slice() {
         [one] => one.clone(),
         _ => format!("{{ {} }}", list.join(", ")),
