@@ -153,12 +153,25 @@ pub fn language(data: &[u8]) {
         };
         let mut files = MemoryFiles::default();
         files.0.insert("self".into(), data.to_vec());
+        check_preview(data, &mut files, &options);
         match pf_conf::load("fuzz", data, &mut files, &options) {
             Ok(loaded) => check_round_trip(&loaded, &options),
             Err(errors) => {
                 assert!(!errors.plain().is_empty() && !errors.rendered(false).is_empty());
             }
         }
+    }
+}
+
+/// What cannot be installed is read and printed too, or refused.
+fn check_preview(data: &[u8], files: &mut MemoryFiles, options: &LoadOptions) {
+    let print = PrintOptions {
+        dialect: options.dialect,
+        swap_service_names: false,
+    };
+    match pf_conf::preview("fuzz", data, files, options, print) {
+        Ok(lines) => assert!(lines.iter().all(|line| !line.ends_with('\n'))),
+        Err(errors) => assert!(!errors.plain().is_empty()),
     }
 }
 
