@@ -26,6 +26,7 @@ Warned about is only what is certain, whatever the packets:
   PF106  a macro that nothing uses        PF107  a macro that is defined twice
   PF108  a table that no rule names       PF109  a table in a rule that nothing defines
   PF110  too many rules to compare all of them
+  PF111  table defined twice: the last definition counts
 Each comes with file, line and column, the line, the reason, and the place of the other rule.
 Tables and addresses in parentheses are compared by name. Needs no daemon and no privileges.
 
