@@ -41,7 +41,7 @@ const MTU_MAX: u32 = 16_034;
 
 /// The hooks, the TAP and the maps of one running daemon. Dropping it removes all of them, but
 /// with [`FailPolicy::Block`] the hooks: without the TAP they drop every IP packet, until
-/// [`Datapath::release`], another daemon or [`unhook`] takes them off.
+/// [`Datapath::release`], another daemon or [`unhook()`] takes them off.
 #[derive(Debug)]
 pub struct Datapath {
     // The order matters: hooks go before the TAP they redirect to.
