@@ -1,6 +1,7 @@
 //! Hosts in network namespaces and a daemon that only passes on what it gets.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -268,6 +269,9 @@ impl Drop for Daemon {
     }
 }
 
+/// How often a name that is taken is asked for again, 20 ms apart.
+const TRIES_FOR_A_NAME: u32 = 50;
+
 pub(crate) fn open(attachment: Option<Attachment>) -> Result<Datapath, Error> {
     open_as(attachment, FailPolicy::Pass)
 }
@@ -280,9 +284,22 @@ pub(crate) fn open_as(
         tap: "weighbridge0".to_owned(),
         policy,
     };
+    // A child that another test has forked holds the last TAP's descriptor until it executes.
+    for _ in 0..TRIES_FOR_A_NAME {
+        match open_now(&config, attachment) {
+            Err(Error::Kernel { source, .. }) if source.kind() == ErrorKind::ResourceBusy => {
+                thread::park_timeout(Duration::from_millis(20));
+            }
+            other => return other,
+        }
+    }
+    open_now(&config, attachment)
+}
+
+fn open_now(config: &DatapathConfig, attachment: Option<Attachment>) -> Result<Datapath, Error> {
     match attachment {
-        None => Datapath::open(&config),
-        Some(attachment) => Datapath::open_with(&config, attachment),
+        None => Datapath::open(config),
+        Some(attachment) => Datapath::open_with(config, attachment),
     }
 }
 
