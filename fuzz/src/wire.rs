@@ -4,7 +4,7 @@ use pf_engine::addr::Family;
 use pf_engine::decision::DropReason;
 use pf_engine::generate::{self, IcmpError, MAX_ERROR_LEN_V6};
 use pf_engine::norm;
-use pf_engine::wire::{Meta, Quoted, WireError, checksum};
+use pf_engine::wire::{Meta, Quoted, Rewrite, WireError, checksum};
 
 /// Where the packets of rewriting tests go, by family.
 const ELSEWHERE: (&str, &str) = ("192.0.2.77", "2001:db8::77");

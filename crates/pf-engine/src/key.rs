@@ -6,7 +6,8 @@ use crate::addr::{Family, Protocol};
 use crate::rule::Direction;
 use crate::view::HostPort;
 use crate::wire::{
-    Icmp, IcmpBody, Meta, Quoted, QuotedIcmp, QuotedTransport, Transport, WireError, icmp, icmp6,
+    Icmp, IcmpBody, Meta, Quoted, QuotedIcmp, QuotedTransport, Rewrite, Transport, WireError, icmp,
+    icmp6,
 };
 
 /// ICMPv6 neighbor solicitation (RFC 4861, section 4.3).
@@ -181,65 +182,22 @@ pub(crate) const fn request_of(family: Family, kind: u8) -> Option<u8> {
     }
 }
 
-/// Rewrites the packet from tuple `old` to tuple `new`, checksums included.
+/// Rewrites the packet (or the one that an ICMP error quotes) from tuple `old` to tuple `new`,
+/// checksums included.
 pub(crate) fn translate(
-    meta: &mut Meta,
+    packet: &mut impl Rewrite,
     bytes: &mut [u8],
     old: &Tuple,
     new: &Tuple,
 ) -> Result<(), WireError> {
     if old.source.address != new.source.address {
-        meta.set_source(bytes, new.source.address)?;
+        packet.set_source(bytes, new.source.address)?;
     }
     if old.destination.address != new.destination.address {
-        meta.set_destination(bytes, new.destination.address)?;
+        packet.set_destination(bytes, new.destination.address)?;
     }
     let source_port = (old.source.port != new.source.port).then_some(new.source.port);
     let destination_port =
         (old.destination.port != new.destination.port).then_some(new.destination.port);
-    match meta.transport {
-        Transport::Tcp(_) | Transport::Udp(_) | Transport::Sctp(_) => {
-            source_port.map_or(Ok(()), |port| meta.set_source_port(bytes, port))?;
-            destination_port.map_or(Ok(()), |port| meta.set_destination_port(bytes, port))
-        }
-        Transport::Icmp(Icmp {
-            body: IcmpBody::Query { .. },
-            ..
-        })
-        | Transport::Icmp6(Icmp {
-            body: IcmpBody::Query { .. },
-            ..
-        }) => source_port
-            .or(destination_port)
-            .map_or(Ok(()), |id| meta.set_icmp_id(bytes, id)),
-        Transport::Icmp(_) | Transport::Icmp6(_) | Transport::Other | Transport::Fragment => Ok(()),
-    }
-}
-
-/// Rewrites the packet that an ICMP error quotes from tuple `old` to tuple `new`.
-pub(crate) fn translate_quoted(
-    quoted: &mut Quoted,
-    bytes: &mut [u8],
-    old: &Tuple,
-    new: &Tuple,
-) -> Result<(), WireError> {
-    if old.source.address != new.source.address {
-        quoted.set_source(bytes, new.source.address)?;
-    }
-    if old.destination.address != new.destination.address {
-        quoted.set_destination(bytes, new.destination.address)?;
-    }
-    let source_port = (old.source.port != new.source.port).then_some(new.source.port);
-    let destination_port =
-        (old.destination.port != new.destination.port).then_some(new.destination.port);
-    match quoted.transport {
-        QuotedTransport::Tcp(_) | QuotedTransport::Udp(_) | QuotedTransport::Sctp(_) => {
-            source_port.map_or(Ok(()), |port| quoted.set_source_port(bytes, port))?;
-            destination_port.map_or(Ok(()), |port| quoted.set_destination_port(bytes, port))
-        }
-        QuotedTransport::Icmp(_) | QuotedTransport::Icmp6(_) => source_port
-            .or(destination_port)
-            .map_or(Ok(()), |id| quoted.set_icmp_id(bytes, id)),
-        QuotedTransport::Other => Ok(()),
-    }
+    packet.set_ports_or_id(bytes, source_port, destination_port)
 }

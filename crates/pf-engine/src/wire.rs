@@ -2,8 +2,8 @@
 //!
 //! A packet is `&[u8]` or `&mut [u8]` that begins at the IP header, checksums complete; bytes
 //! behind the length that the IP header announces are link-layer padding and are left alone.
-//! [`Meta::parse`] looks at the headers once; the rewriting functions of [`Meta`] and [`Quoted`]
-//! change bytes, every checksum that covers them (RFC 1624) and the parsed value together.
+//! [`Meta::parse`] looks at the headers once; [`Rewrite`] and the rewriting functions of [`Meta`]
+//! and [`Quoted`] change bytes, every checksum that covers them (RFC 1624) and the parsed value together.
 //! Nothing here panics, whatever the bytes are.
 
 #![cfg_attr(
@@ -26,6 +26,7 @@ pub(crate) use self::bytes::{be16, byte, put};
 pub use self::ip::MAX_EXTENSION_HEADERS;
 pub use self::meta::{Fragment, Meta};
 pub use self::quoted::{Quoted, QuotedIcmp, QuotedTcp, QuotedTransport};
+pub use self::rewrite::Rewrite;
 pub use self::tcp::{TcpOption, TcpOptions};
 pub use self::transport::{Icmp, IcmpBody, Sctp, Tcp, Transport, Udp, icmp, icmp6};
 

@@ -3,11 +3,11 @@
 use crate::decision::DropReason;
 use crate::engine::Engine;
 use crate::engine::packet::{Passed, Place, Refused, Work};
-use crate::key::{Tuple, translate_quoted};
+use crate::key::{Tuple, translate};
 use crate::rule::Direction;
 use crate::state::State;
 use crate::tcp;
-use crate::wire::{Quoted, QuotedTransport};
+use crate::wire::{Quoted, QuotedTransport, Rewrite};
 
 impl Engine {
     /// Nothing if no state covers the quoted packet.
@@ -84,7 +84,7 @@ fn translate_error(
 ) -> Result<(), Refused> {
     let old = Tuple::of_quoted(quoted);
     let new = state.translated(direction).tuple(direction).reversed();
-    translate_quoted(quoted, work.bytes, &old, &new).map_err(|e| e.reason)?;
+    translate(quoted, work.bytes, &old, &new).map_err(|e| e.reason)?;
     if old.source.address != new.source.address {
         work.meta
             .set_destination(work.bytes, new.source.address)

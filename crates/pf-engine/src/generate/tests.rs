@@ -7,7 +7,7 @@ use super::{icmp_error, reset, tcp_answer};
 use crate::rule::tcp_flags::{ACK, FIN, RST, SYN};
 use crate::wire::build::{self, Ip, Segment};
 use crate::wire::tests::{address, any_packet, ip};
-use crate::wire::{Meta, Quoted, Tcp, checksum, icmp, icmp6, put};
+use crate::wire::{Meta, Quoted, Rewrite, Tcp, checksum, icmp, icmp6, put};
 
 fn v4() -> Ip {
     ip("10.0.0.1", "192.0.2.9")

@@ -23,7 +23,204 @@ mod field {
     pub(super) const TCP_ACK: usize = 8;
 }
 
-/// Which of the two addresses.
+/// Rewriting of addresses, ports and identifiers, in place: the bytes, every checksum that covers
+/// them, and the parsed value. [`Meta`] rewrites the packet that was parsed into it; [`Quoted`] the
+/// packet that an ICMP error quotes, its own checksums as far as they are quoted and the ICMP
+/// checksum around it, where `packet` is the outer packet.
+pub trait Rewrite: Parsed {
+    /// Changes the source address: IPv4 header checksum and pseudo-header too. A routing header
+    /// (IPv6) is left as it is.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] for an address of the other family.
+    fn set_source(&mut self, packet: &mut [u8], address: IpAddr) -> Result<(), WireError> {
+        let parts = self.parts();
+        parts.site.set_address(packet, Side::Source, address)?;
+        *parts.source = address;
+        Ok(())
+    }
+
+    /// Changes the destination address, as [`Rewrite::set_source`] does the source.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] for an address of the other family.
+    fn set_destination(&mut self, packet: &mut [u8], address: IpAddr) -> Result<(), WireError> {
+        let parts = self.parts();
+        parts.site.set_address(packet, Side::Destination, address)?;
+        *parts.destination = address;
+        Ok(())
+    }
+
+    /// Changes the source port of TCP, UDP or SCTP.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the packet has no ports.
+    fn set_source_port(&mut self, packet: &mut [u8], port: u16) -> Result<(), WireError> {
+        self.parts().set_port(packet, Side::Source, port)
+    }
+
+    /// Changes the destination port of TCP, UDP or SCTP.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the packet has no ports.
+    fn set_destination_port(&mut self, packet: &mut [u8], port: u16) -> Result<(), WireError> {
+        self.parts().set_port(packet, Side::Destination, port)
+    }
+
+    /// Changes the identifier of an ICMP query or its answer.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the packet has none.
+    fn set_icmp_id(&mut self, packet: &mut [u8], new: u16) -> Result<(), WireError> {
+        self.parts().set_icmp_id(packet, new)
+    }
+
+    /// Changes the ports that are given; of an ICMP query its identifier, to the first of the two
+    /// that is given. Nothing happens to a packet that has neither ports nor an identifier.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when `packet` is not the one that was parsed.
+    fn set_ports_or_id(
+        &mut self,
+        packet: &mut [u8],
+        source: Option<u16>,
+        destination: Option<u16>,
+    ) -> Result<(), WireError> {
+        match self.parts().numbers {
+            Numbers::Ports { .. } => {
+                source.map_or(Ok(()), |port| self.set_source_port(packet, port))?;
+                destination.map_or(Ok(()), |port| self.set_destination_port(packet, port))
+            }
+            Numbers::IcmpId { .. } => source
+                .or(destination)
+                .map_or(Ok(()), |id| self.set_icmp_id(packet, id)),
+            Numbers::None => Ok(()),
+        }
+    }
+}
+
+impl Rewrite for Meta {}
+impl Rewrite for Quoted {}
+
+/// A parsed packet, as far as [`Rewrite`] must know it.
+pub trait Parsed {
+    /// Where it lies, and what was parsed of it.
+    fn parts(&mut self) -> Parts<'_>;
+}
+
+/// Where a packet lies, and the parsed values that must follow a change of its bytes.
+pub struct Parts<'a> {
+    site: Site,
+    source: &'a mut IpAddr,
+    destination: &'a mut IpAddr,
+    numbers: Numbers<'a>,
+}
+
+/// What tells the connections of two hosts apart.
+enum Numbers<'a> {
+    Ports {
+        source: &'a mut u16,
+        destination: &'a mut u16,
+    },
+    IcmpId {
+        id: &'a mut u16,
+        /// Bytes 4 to 8 of the header, where they were kept.
+        parameter: Option<&'a mut u32>,
+    },
+    None,
+}
+
+impl Parts<'_> {
+    fn set_port(self, packet: &mut [u8], side: Side, port: u16) -> Result<(), WireError> {
+        let Numbers::Ports {
+            source,
+            destination,
+        } = self.numbers
+        else {
+            return Err(WireError::UNFIT);
+        };
+        let (offset, parsed) = match side {
+            Side::Source => (field::SOURCE_PORT, source),
+            Side::Destination => (field::DESTINATION_PORT, destination),
+        };
+        let at = self.site.l4_field(offset);
+        self.site.set_l4_bytes(packet, at, port.to_be_bytes())?;
+        *parsed = port;
+        Ok(())
+    }
+
+    fn set_icmp_id(self, packet: &mut [u8], new: u16) -> Result<(), WireError> {
+        let Numbers::IcmpId { id, parameter } = self.numbers else {
+            return Err(WireError::UNFIT);
+        };
+        let at = self.site.l4_field(field::ICMP_ID);
+        self.site.set_l4_bytes(packet, at, new.to_be_bytes())?;
+        *id = new;
+        if let Some(parameter) = parameter {
+            *parameter = (u32::from(new) << 16) | (*parameter & 0xffff);
+        }
+        Ok(())
+    }
+}
+
+impl Parsed for Meta {
+    fn parts(&mut self) -> Parts<'_> {
+        let site = Site::of_packet(self);
+        let numbers = match &mut self.transport {
+            Transport::Tcp(t) => ports(&mut t.source_port, &mut t.destination_port),
+            Transport::Udp(u) => ports(&mut u.source_port, &mut u.destination_port),
+            Transport::Sctp(s) => ports(&mut s.source_port, &mut s.destination_port),
+            Transport::Icmp(icmp) | Transport::Icmp6(icmp) => match &mut icmp.body {
+                IcmpBody::Query { id } => Numbers::IcmpId {
+                    id,
+                    parameter: Some(&mut icmp.parameter),
+                },
+                IcmpBody::Error | IcmpBody::Other => Numbers::None,
+            },
+            Transport::Other | Transport::Fragment => Numbers::None,
+        };
+        Parts {
+            site,
+            source: &mut self.source,
+            destination: &mut self.destination,
+            numbers,
+        }
+    }
+}
+
+impl Parsed for Quoted {
+    fn parts(&mut self) -> Parts<'_> {
+        let site = Site::of_quoted(self);
+        let numbers = match &mut self.transport {
+            QuotedTransport::Tcp(t) => ports(&mut t.source_port, &mut t.destination_port),
+            QuotedTransport::Udp(u) => ports(&mut u.source_port, &mut u.destination_port),
+            QuotedTransport::Sctp(s) => ports(&mut s.source_port, &mut s.destination_port),
+            QuotedTransport::Icmp(QuotedIcmp { id: Some(id), .. })
+            | QuotedTransport::Icmp6(QuotedIcmp { id: Some(id), .. }) => Numbers::IcmpId {
+                id,
+                parameter: None,
+            },
+            QuotedTransport::Icmp(_) | QuotedTransport::Icmp6(_) | QuotedTransport::Other => {
+                Numbers::None
+            }
+        };
+        Parts {
+            site,
+            source: &mut self.source,
+            destination: &mut self.destination,
+            numbers,
+        }
+    }
+}
+
+const fn ports<'a>(source: &'a mut u16, destination: &'a mut u16) -> Numbers<'a> {
+    Numbers::Ports {
+        source,
+        destination,
+    }
+}
+
+/// Which of the two ends.
 #[derive(Clone, Copy)]
 enum Side {
     Source,
@@ -222,82 +419,8 @@ impl Site {
     }
 }
 
-/// Rewriting. `packet` must be the one that was parsed into `self`.
+/// Rewriting that only whole packets need. `packet` must be the one that was parsed into `self`.
 impl Meta {
-    /// Changes the source address: IPv4 header checksum and pseudo-header too. A routing header
-    /// (IPv6) is left as it is.
-    ///
-    /// # Errors
-    /// [`WireError::UNFIT`] for an address of the other family.
-    pub fn set_source(&mut self, packet: &mut [u8], address: IpAddr) -> Result<(), WireError> {
-        Site::of_packet(self).set_address(packet, Side::Source, address)?;
-        self.source = address;
-        Ok(())
-    }
-
-    /// Changes the destination address, as [`Meta::set_source`] does the source.
-    ///
-    /// # Errors
-    /// [`WireError::UNFIT`] for an address of the other family.
-    pub fn set_destination(&mut self, packet: &mut [u8], address: IpAddr) -> Result<(), WireError> {
-        Site::of_packet(self).set_address(packet, Side::Destination, address)?;
-        self.destination = address;
-        Ok(())
-    }
-
-    /// Changes the source port of TCP, UDP or SCTP.
-    ///
-    /// # Errors
-    /// [`WireError::UNFIT`] when the packet has no ports.
-    pub fn set_source_port(&mut self, packet: &mut [u8], port: u16) -> Result<(), WireError> {
-        self.set_port(packet, Side::Source, port)
-    }
-
-    /// Changes the destination port of TCP, UDP or SCTP.
-    ///
-    /// # Errors
-    /// [`WireError::UNFIT`] when the packet has no ports.
-    pub fn set_destination_port(&mut self, packet: &mut [u8], port: u16) -> Result<(), WireError> {
-        self.set_port(packet, Side::Destination, port)
-    }
-
-    fn set_port(&mut self, packet: &mut [u8], which: Side, port: u16) -> Result<(), WireError> {
-        let site = Site::of_packet(self);
-        let (source, destination) = match &mut self.transport {
-            Transport::Tcp(t) => (&mut t.source_port, &mut t.destination_port),
-            Transport::Udp(u) => (&mut u.source_port, &mut u.destination_port),
-            Transport::Sctp(s) => (&mut s.source_port, &mut s.destination_port),
-            Transport::Icmp(_) | Transport::Icmp6(_) | Transport::Other | Transport::Fragment => {
-                return Err(WireError::UNFIT);
-            }
-        };
-        let (at, parsed) = match which {
-            Side::Source => (field::SOURCE_PORT, source),
-            Side::Destination => (field::DESTINATION_PORT, destination),
-        };
-        site.set_l4_bytes(packet, site.l4_field(at), port.to_be_bytes())?;
-        *parsed = port;
-        Ok(())
-    }
-
-    /// Changes the identifier of an ICMP query or its answer.
-    ///
-    /// # Errors
-    /// [`WireError::UNFIT`] when the packet has none.
-    pub fn set_icmp_id(&mut self, packet: &mut [u8], new: u16) -> Result<(), WireError> {
-        let site = Site::of_packet(self);
-        let (Transport::Icmp(icmp) | Transport::Icmp6(icmp)) = &mut self.transport else {
-            return Err(WireError::UNFIT);
-        };
-        let IcmpBody::Query { id } = &mut icmp.body else {
-            return Err(WireError::UNFIT);
-        };
-        site.set_l4_bytes(packet, site.l4_field(field::ICMP_ID), new.to_be_bytes())?;
-        *id = new;
-        icmp.parameter = (u32::from(new) << 16) | (icmp.parameter & 0xffff);
-        Ok(())
-    }
-
     /// Changes the TCP sequence number.
     ///
     /// # Errors
@@ -417,80 +540,8 @@ fn sack_edges(option: TcpOption) -> impl Iterator<Item = usize> {
     (0..blocks.saturating_mul(2)).map(move |edge| offset.saturating_add(edge.saturating_mul(4)))
 }
 
-/// Rewriting inside the packet that an ICMP error quotes: its own checksums as far as they are
-/// quoted, and the ICMP checksum around it. `packet` is the outer packet that was parsed.
+/// Rewriting that only quoted TCP needs. `packet` is the outer packet that was parsed.
 impl Quoted {
-    /// Changes the quoted source address.
-    ///
-    /// # Errors
-    /// [`WireError::UNFIT`] for an address of the other family.
-    pub fn set_source(&mut self, packet: &mut [u8], address: IpAddr) -> Result<(), WireError> {
-        Site::of_quoted(self).set_address(packet, Side::Source, address)?;
-        self.source = address;
-        Ok(())
-    }
-
-    /// Changes the quoted destination address.
-    ///
-    /// # Errors
-    /// [`WireError::UNFIT`] for an address of the other family.
-    pub fn set_destination(&mut self, packet: &mut [u8], address: IpAddr) -> Result<(), WireError> {
-        Site::of_quoted(self).set_address(packet, Side::Destination, address)?;
-        self.destination = address;
-        Ok(())
-    }
-
-    /// Changes the quoted source port.
-    ///
-    /// # Errors
-    /// [`WireError::UNFIT`] when the quoted packet has no ports.
-    pub fn set_source_port(&mut self, packet: &mut [u8], port: u16) -> Result<(), WireError> {
-        self.set_port(packet, Side::Source, port)
-    }
-
-    /// Changes the quoted destination port.
-    ///
-    /// # Errors
-    /// [`WireError::UNFIT`] when the quoted packet has no ports.
-    pub fn set_destination_port(&mut self, packet: &mut [u8], port: u16) -> Result<(), WireError> {
-        self.set_port(packet, Side::Destination, port)
-    }
-
-    fn set_port(&mut self, packet: &mut [u8], which: Side, port: u16) -> Result<(), WireError> {
-        let site = Site::of_quoted(self);
-        let (source, destination) = match &mut self.transport {
-            QuotedTransport::Tcp(t) => (&mut t.source_port, &mut t.destination_port),
-            QuotedTransport::Udp(u) => (&mut u.source_port, &mut u.destination_port),
-            QuotedTransport::Sctp(s) => (&mut s.source_port, &mut s.destination_port),
-            QuotedTransport::Icmp(_) | QuotedTransport::Icmp6(_) | QuotedTransport::Other => {
-                return Err(WireError::UNFIT);
-            }
-        };
-        let (at, parsed) = match which {
-            Side::Source => (field::SOURCE_PORT, source),
-            Side::Destination => (field::DESTINATION_PORT, destination),
-        };
-        site.set_l4_bytes(packet, site.l4_field(at), port.to_be_bytes())?;
-        *parsed = port;
-        Ok(())
-    }
-
-    /// Changes the identifier of a quoted ICMP query.
-    ///
-    /// # Errors
-    /// [`WireError::UNFIT`] when the quoted packet has none.
-    pub fn set_icmp_id(&mut self, packet: &mut [u8], new: u16) -> Result<(), WireError> {
-        let site = Site::of_quoted(self);
-        let (QuotedTransport::Icmp(QuotedIcmp { id: Some(id), .. })
-        | QuotedTransport::Icmp6(QuotedIcmp { id: Some(id), .. })) = &mut self.transport
-        else {
-            return Err(WireError::UNFIT);
-        };
-        site.set_l4_bytes(packet, site.l4_field(field::ICMP_ID), new.to_be_bytes())?;
-        *id = new;
-        Ok(())
-    }
-
     /// Changes the quoted TCP sequence number.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::addr::Family;
 use crate::decision::DropReason;
 use crate::generate::{self, IcmpError, MAX_ERROR_LEN_V6};
 use crate::norm;
-use crate::wire::{Meta, Quoted, checksum};
+use crate::wire::{Meta, Quoted, Rewrite, checksum};
 
 /// Does all that can be done to a packet from outside.
 fn exercise(bytes: &[u8]) {

@@ -6,7 +6,8 @@ use crate::decision::DropReason;
 use crate::rule::tcp_flags;
 use crate::wire::build::{self, Ip, Segment};
 use crate::wire::{
-    Meta, Quoted, QuotedIcmp, QuotedTcp, QuotedTransport, WireError, checksum, icmp, icmp6, put,
+    Meta, Quoted, QuotedIcmp, QuotedTcp, QuotedTransport, Rewrite, WireError, checksum, icmp,
+    icmp6, put,
 };
 
 /// An ICMP error of the inner packet's family that quotes its first `len` bytes.

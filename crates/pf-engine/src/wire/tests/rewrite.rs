@@ -5,7 +5,7 @@ use crate::addr::Family;
 use crate::decision::DropReason;
 use crate::rule::tcp_flags;
 use crate::wire::build::{self, Ip, Segment};
-use crate::wire::{IcmpBody, Meta, TcpOption, Transport, WireError, checksum, put};
+use crate::wire::{IcmpBody, Meta, Rewrite, TcpOption, Transport, WireError, checksum, put};
 
 /// One rewriting.
 #[derive(Clone, Debug)]
