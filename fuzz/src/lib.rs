@@ -245,19 +245,9 @@ fn interface(name: &str, address: &str, prefix_len: u8, index: u16) -> Interface
     let addresses = v4
         .into_iter()
         .chain([v6])
-        .map(|(address, prefix_len)| InterfaceAddress {
-            address,
-            prefix_len,
-            broadcast: None,
-            peer: None,
-        });
+        .map(|(address, prefix_len)| InterfaceAddress::new(address, prefix_len));
     Interface {
-        index: IfIndex(u32::from(index)),
-        name: name.into(),
-        groups: vec![name.trim_end_matches(|c: char| c.is_ascii_digit()).into()],
-        mtu: 1500,
         addresses: addresses.collect(),
-        loopback: name.starts_with("lo"),
-        mac: None,
+        ..Interface::new(IfIndex(u32::from(index)), name)
     }
 }

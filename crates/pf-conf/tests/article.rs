@@ -9,21 +9,13 @@ const ARTICLE: &str = include_str!("../../lab/article/pf.conf");
 
 fn interface(index: u32, name: &str, addresses: &[(&str, u8)]) -> Interface {
     Interface {
-        index: IfIndex(index),
-        name: name.to_owned(),
-        groups: Vec::new(),
-        mtu: 1500,
         addresses: addresses
             .iter()
-            .map(|(address, prefix_len)| InterfaceAddress {
-                address: address.parse().expect("an address"),
-                prefix_len: *prefix_len,
-                broadcast: None,
-                peer: None,
+            .map(|(address, prefix_len)| {
+                InterfaceAddress::new(address.parse().expect("an address"), *prefix_len)
             })
             .collect(),
-        loopback: false,
-        mac: None,
+        ..Interface::new(IfIndex(index), name)
     }
 }
 

@@ -2,7 +2,6 @@
 //! `pfctl -o none -nvf FILE` would, and compared byte for byte with `.ok`; each `.ok` read back;
 //! each `.fail` found in the messages.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use pf_conf::{LoadOptions, PrintOptions, SourceReader, load, preview};
@@ -31,24 +30,13 @@ fn suite() -> Option<PathBuf> {
 
 fn interface(index: u32, name: &str, addresses: &[(&str, u8)]) -> Interface {
     Interface {
-        index: IfIndex(index),
-        name: name.to_owned(),
-        groups: vec![
-            name.trim_end_matches(|c: char| c.is_ascii_digit())
-                .to_owned(),
-        ],
-        mtu: 1500,
         addresses: addresses
             .iter()
-            .map(|(address, prefix_len)| InterfaceAddress {
-                address: address.parse::<IpAddr>().expect("an address"),
-                prefix_len: *prefix_len,
-                broadcast: None,
-                peer: None,
+            .map(|(address, prefix_len)| {
+                InterfaceAddress::new(address.parse().expect("an address"), *prefix_len)
             })
             .collect(),
-        loopback: name.starts_with("lo"),
-        mac: None,
+        ..Interface::new(IfIndex(index), name)
     }
 }
 

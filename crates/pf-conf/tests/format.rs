@@ -47,23 +47,15 @@ fn interfaces() -> Vec<Interface> {
         "lo0", "em0", "em1", "em2", "re0", "re1", "vr0", "fxp0", "xl0", "bge0", "bge1", "vtnet0",
         "sis0", "en0", "en1", "egress", "igb0", "igb1", "vio0", "athn0", "tun0", "wlan0", "pppoe0",
     ];
-    let address = |text: &str, prefix_len| InterfaceAddress {
-        address: text.parse().expect("an address"),
-        prefix_len,
-        broadcast: None,
-        peer: None,
+    let address = |text: &str, prefix_len| {
+        InterfaceAddress::new(text.parse().expect("an address"), prefix_len)
     };
     names
         .iter()
         .zip(1..)
         .map(|(name, index)| Interface {
-            index: IfIndex(index),
-            name: (*name).to_owned(),
-            groups: Vec::new(),
-            mtu: 1500,
             addresses: vec![address("192.0.2.1", 24), address("2001:db8::1", 64)],
-            loopback: false,
-            mac: None,
+            ..Interface::new(IfIndex(index), *name)
         })
         .collect()
 }

@@ -41,24 +41,19 @@ type Configured = (&'static str, u8, Option<&'static str>);
 fn interface(index: u32, name: &str, group: &str, addresses: &[Configured]) -> Interface {
     let point_to_point = name.starts_with("ppp");
     Interface {
-        index: IfIndex(index),
-        name: name.to_owned(),
         groups: vec![group.to_owned()],
-        mtu: 1500,
         addresses: addresses
             .iter()
             .map(|(address, prefix_len, other)| {
                 let other = other.map(|other| other.parse().expect("an address"));
                 InterfaceAddress {
-                    address: address.parse().expect("an address"),
-                    prefix_len: *prefix_len,
                     broadcast: other.filter(|_| !point_to_point),
                     peer: other.filter(|_| point_to_point),
+                    ..InterfaceAddress::new(address.parse().expect("an address"), *prefix_len)
                 }
             })
             .collect(),
-        loopback: name.starts_with("lo"),
-        mac: None,
+        ..Interface::new(IfIndex(index), name)
     }
 }
 

@@ -22,18 +22,11 @@ fn interfaces() -> Vec<Interface> {
         "sis0", "en0", "en1", "egress", "igb0", "igb1", "vio0", "athn0", "tun0", "wlan0", "pppoe0",
     ];
     let one = |(name, index): (&&str, u32)| Interface {
-        index: IfIndex(index),
-        name: (*name).to_owned(),
-        groups: Vec::new(),
-        mtu: 1500,
-        addresses: vec![InterfaceAddress {
-            address: std::net::Ipv4Addr::from([192, 0, 2, index.to_le_bytes()[0]]).into(),
-            prefix_len: 24,
-            broadcast: None,
-            peer: None,
-        }],
-        loopback: false,
-        mac: None,
+        addresses: vec![InterfaceAddress::new(
+            [192, 0, 2, index.to_le_bytes()[0]].into(),
+            24,
+        )],
+        ..Interface::new(IfIndex(index), *name)
     };
     names.iter().zip(1..).map(one).collect()
 }

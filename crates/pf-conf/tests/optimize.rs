@@ -244,18 +244,8 @@ fn host(text: &str) -> IpAddr {
 
 fn interface(index: u32, name: &str, address: &str) -> Interface {
     Interface {
-        index: IfIndex(index),
-        name: name.into(),
-        groups: Vec::new(),
-        mtu: 1500,
-        addresses: vec![InterfaceAddress {
-            address: host(address),
-            prefix_len: 24,
-            broadcast: None,
-            peer: None,
-        }],
-        loopback: false,
-        mac: None,
+        addresses: vec![InterfaceAddress::new(host(address), 24)],
+        ..Interface::new(IfIndex(index), name)
     }
 }
 

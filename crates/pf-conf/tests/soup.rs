@@ -11,21 +11,11 @@ const DIALECTS: [Dialect; 3] = [Dialect::FreeBsd, Dialect::OpenBsd, Dialect::Ope
 fn interfaces() -> Vec<Interface> {
     let addresses = ["192.0.2.1", "fe80::1", "2001:db8::1"];
     vec![Interface {
-        index: IfIndex(1),
-        name: "em0".to_owned(),
-        groups: vec!["em".to_owned()],
-        mtu: 1500,
         addresses: addresses
             .iter()
-            .map(|address| InterfaceAddress {
-                address: address.parse().expect("an address"),
-                prefix_len: 24,
-                broadcast: None,
-                peer: None,
-            })
+            .map(|address| InterfaceAddress::new(address.parse().expect("an address"), 24))
             .collect(),
-        loopback: false,
-        mac: None,
+        ..Interface::new(IfIndex(1), "em0")
     }]
 }
 

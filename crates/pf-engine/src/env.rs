@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use crate::addr::Family;
 
+/// The largest IP packet in an Ethernet frame (RFC 894), in bytes.
+pub const ETHERNET_MTU: u32 = 1500;
+
 /// The kernel's interface number. Never reused while the engine knows the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IfIndex(pub u32);
@@ -28,6 +31,35 @@ pub struct Interface {
     pub mac: Option<[u8; 6]>,
 }
 
+impl Interface {
+    /// What an Ethernet interface has by itself: no address, an MTU of 1500 and the group of its
+    /// name. The rest is by struct update.
+    #[must_use]
+    pub fn new(index: IfIndex, name: impl Into<String>) -> Self {
+        let name = name.into();
+        let family = Self::family_of(&name).to_owned();
+        Self {
+            index,
+            loopback: family == "lo",
+            groups: vec![family],
+            name,
+            mtu: ETHERNET_MTU,
+            addresses: Vec::new(),
+            mac: None,
+        }
+    }
+
+    /// A name without its number: the group that each interface of a driver is in. A name of
+    /// digits alone stays whole.
+    #[must_use]
+    pub fn family_of(name: &str) -> &str {
+        match name.trim_end_matches(|c: char| c.is_ascii_digit()) {
+            "" => name,
+            family => family,
+        }
+    }
+}
+
 /// One address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterfaceAddress {
@@ -42,6 +74,17 @@ pub struct InterfaceAddress {
 }
 
 impl InterfaceAddress {
+    /// An address without broadcast address and peer.
+    #[must_use]
+    pub const fn new(address: IpAddr, prefix_len: u8) -> Self {
+        Self {
+            address,
+            prefix_len,
+            broadcast: None,
+            peer: None,
+        }
+    }
+
     /// The family of the address.
     #[must_use]
     pub const fn family(&self) -> Family {
@@ -123,5 +166,26 @@ impl Env for FixedEnv {
 
     fn interfaces(&self) -> &[Interface] {
         &self.interfaces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_of_an_interface_is_its_name_without_the_number() {
+        assert_eq!(Interface::family_of("em0"), "em");
+        assert_eq!(Interface::family_of("bridge12"), "bridge");
+        assert_eq!(Interface::family_of("wlan"), "wlan");
+        assert_eq!(Interface::family_of("42"), "42");
+    }
+
+    #[test]
+    fn a_new_interface_is_in_the_group_of_its_name_and_lo_loops_back() {
+        let em1 = Interface::new(IfIndex(2), "em1");
+        assert_eq!(em1.groups, ["em"]);
+        assert_eq!((em1.mtu, em1.loopback, em1.mac), (1500, false, None));
+        assert!(Interface::new(IfIndex(1), "lo0").loopback);
     }
 }

@@ -20,22 +20,10 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn interface(index: u32, name: &str, address: Option<&str>) -> Interface {
+    let addresses = address.map(|address| InterfaceAddress::new(ip(address), 24));
     Interface {
-        index: IfIndex(index),
-        name: name.into(),
-        groups: Vec::new(),
-        mtu: 1500,
-        addresses: address
-            .map(|address| InterfaceAddress {
-                address: ip(address),
-                prefix_len: 24,
-                broadcast: None,
-                peer: None,
-            })
-            .into_iter()
-            .collect(),
-        loopback: false,
-        mac: None,
+        addresses: addresses.into_iter().collect(),
+        ..Interface::new(IfIndex(index), name)
     }
 }
 

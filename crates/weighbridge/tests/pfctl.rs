@@ -170,18 +170,11 @@ fn serve(
 
 fn interfaces() -> Vec<Interface> {
     vec![Interface {
-        index: IfIndex(2),
-        name: "em0".into(),
-        groups: vec!["em".into()],
-        mtu: 1500,
-        addresses: vec![InterfaceAddress {
-            address: "198.51.100.1".parse().expect("address"),
-            prefix_len: 24,
-            broadcast: None,
-            peer: None,
-        }],
-        loopback: false,
-        mac: None,
+        addresses: vec![InterfaceAddress::new(
+            "198.51.100.1".parse().expect("address"),
+            24,
+        )],
+        ..Interface::new(IfIndex(2), "em0")
     }]
 }
 

@@ -54,18 +54,16 @@ struct View<'a> {
 impl View<'_> {
     fn interface(&self, link: &Link) -> Interface {
         let addresses = self.addresses(link);
-        let mut groups = vec![family(&link.name).to_owned()];
+        let mut interface = Interface::new(IfIndex(link.index), &link.name);
         if self.leads_out(link, &addresses) {
-            groups.push(EGRESS.to_owned());
+            interface.groups.push(EGRESS.to_owned());
         }
         Interface {
-            index: IfIndex(link.index),
-            name: link.name.clone(),
-            groups,
             mtu: link.mtu,
             addresses,
             loopback: link.loopback,
             mac: link.mac.as_slice().try_into().ok(),
+            ..interface
         }
     }
 
@@ -106,14 +104,6 @@ fn bridge_of(link: &Link) -> Option<u32> {
     link.port.and(link.controller)
 }
 
-/// The name without the number: the group that each interface of a driver is in.
-fn family(name: &str) -> &str {
-    match name.trim_end_matches(|c: char| c.is_ascii_digit()) {
-        "" => name,
-        family => family,
-    }
-}
-
 fn contains(network: &InterfaceAddress, address: IpAddr) -> bool {
     let differing = match (network.address, address) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (u32::from(a) ^ u32::from(b)).leading_zeros(),
@@ -128,21 +118,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_group_of_an_interface_is_its_name_without_the_number() {
-        assert_eq!(family("em0"), "em");
-        assert_eq!(family("bridge12"), "bridge");
-        assert_eq!(family("wlan"), "wlan");
-        assert_eq!(family("42"), "42");
-    }
-
-    #[test]
     fn a_network_contains_the_addresses_with_its_prefix() {
-        let network = InterfaceAddress {
-            address: IpAddr::from([192, 168, 1, 64]),
-            prefix_len: 16,
-            broadcast: None,
-            peer: None,
-        };
+        let network = InterfaceAddress::new(IpAddr::from([192, 168, 1, 64]), 16);
         assert!(contains(&network, IpAddr::from([192, 168, 0, 1])));
         assert!(!contains(&network, IpAddr::from([192, 169, 0, 1])));
         assert!(!contains(&network, IpAddr::from([0_u16; 8])));

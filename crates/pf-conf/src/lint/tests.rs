@@ -24,18 +24,8 @@ fn warnings_in(dialect: Dialect, text: &str) -> Warnings {
 
 fn em1() -> Interface {
     Interface {
-        index: IfIndex(1),
-        name: "em1".into(),
-        groups: Vec::new(),
-        mtu: 1500,
-        addresses: vec![InterfaceAddress {
-            address: std::net::Ipv4Addr::new(10, 0, 0, 1).into(),
-            prefix_len: 24,
-            broadcast: None,
-            peer: None,
-        }],
-        loopback: false,
-        mac: None,
+        addresses: vec![InterfaceAddress::new([10, 0, 0, 1].into(), 24)],
+        ..Interface::new(IfIndex(1), "em1")
     }
 }
 

@@ -60,24 +60,11 @@ pub(super) fn ether(source: u8, destination: u8) -> EtherAddresses {
 pub(super) fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
     let address = |text: &&str| {
         let p = prefix(text);
-        InterfaceAddress {
-            address: p.address(),
-            prefix_len: p.prefix_len(),
-            broadcast: None,
-            peer: None,
-        }
+        InterfaceAddress::new(p.address(), p.prefix_len())
     };
     Interface {
-        index: IfIndex(index),
-        name: name.to_owned(),
-        groups: vec![
-            name.trim_end_matches(|c: char| c.is_ascii_digit())
-                .to_owned(),
-        ],
-        mtu: 1500,
         addresses: addresses.iter().map(address).collect(),
-        loopback: false,
-        mac: None,
+        ..Interface::new(IfIndex(index), name)
     }
 }
 

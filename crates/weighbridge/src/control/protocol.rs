@@ -433,18 +433,11 @@ mod tests {
     fn interfaces_survive_the_wire() {
         let address: IpAddr = "192.0.2.1".parse().expect("address");
         let interface = Interface {
-            index: IfIndex(7),
-            name: "em0".into(),
-            groups: vec!["em".into()],
-            mtu: 1500,
             addresses: vec![InterfaceAddress {
-                address,
-                prefix_len: 24,
-                broadcast: None,
                 peer: Some(address),
+                ..InterfaceAddress::new(address, 24)
             }],
-            loopback: false,
-            mac: None,
+            ..Interface::new(IfIndex(7), "em0")
         };
         let line = encode(&InterfaceText::from(&interface)).expect("encodes");
         let back: InterfaceText = decode(&line).expect("decodes");

@@ -142,20 +142,10 @@ mod tests {
     use super::*;
 
     fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
-        let address = |text: &&str| InterfaceAddress {
-            address: text.parse().expect("address"),
-            prefix_len: 22,
-            broadcast: None,
-            peer: None,
-        };
+        let address = |text: &&str| InterfaceAddress::new(text.parse().expect("address"), 22);
         Interface {
-            index: IfIndex(index),
-            name: name.into(),
-            groups: Vec::new(),
-            mtu: 1500,
             addresses: addresses.iter().map(address).collect(),
-            loopback: false,
-            mac: None,
+            ..Interface::new(IfIndex(index), name)
         }
     }
 

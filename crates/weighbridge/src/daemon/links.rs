@@ -225,15 +225,7 @@ mod tests {
                 links::bridgename::parse("bridge0", "add em1\nadd fxp0\nup\n").expect("parses"),
             ],
         };
-        let em1 = Interface {
-            index: IfIndex(3),
-            name: "em1".into(),
-            groups: Vec::new(),
-            mtu: 1500,
-            addresses: Vec::new(),
-            loopback: false,
-            mac: None,
-        };
+        let em1 = Interface::new(IfIndex(3), "em1");
         let possible = possible(&wanted, &[em1]);
         assert_eq!(possible.interfaces.len(), 1);
         assert_eq!(possible.bridges[0].members, ["em1"]);

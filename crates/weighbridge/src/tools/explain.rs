@@ -18,11 +18,8 @@ use pf_engine::time::Instant;
 
 use self::packet::Described;
 use self::report::Report;
-use super::{Complaint, Reading, interfaces};
+use super::{Complaint, Reading};
 use crate::output::{Output, with_process_output};
-
-/// Largest packet that leaves by an interface of which nothing else is known.
-const DEFAULT_MTU: u32 = 1500;
 
 /// What `--help` says.
 pub const LONG_ABOUT: &str = "\
@@ -153,11 +150,8 @@ fn surroundings(
             continue;
         }
         let highest = known.iter().map(|interface| interface.index.0).max();
-        known.push(interfaces::bare(
-            name,
-            highest.unwrap_or(0).saturating_add(1),
-            DEFAULT_MTU,
-        ));
+        let index = IfIndex(highest.unwrap_or(0).saturating_add(1));
+        known.push(Interface::new(index, name));
         notes.push(format!(
             "{name} is unknown here, taken as an interface without addresses (--interface \
              {name}=ADDRESS/LENGTH)"

@@ -5,9 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use pf_engine::addr::{Family, mask_v4};
 use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
 
-/// Largest packet that leaves by a described interface.
-const MTU: u32 = 1500;
-
 /// All described interfaces, numbered in their order.
 ///
 /// # Errors
@@ -37,7 +34,7 @@ fn parse(text: &str, index: u32) -> Result<Interface, String> {
             "--interface {text}: use NAME or NAME=ADDRESS/LENGTH,..."
         ));
     }
-    let mut interface = bare(name, index, MTU);
+    let mut interface = Interface::new(IfIndex(index), name);
     for address in addresses.split(',').filter(|address| !address.is_empty()) {
         let parsed = parse_address(address).ok_or_else(|| {
             format!("--interface {text}: `{address}` is not ADDRESS/LENGTH, as 192.0.2.1/24")
@@ -45,20 +42,6 @@ fn parse(text: &str, index: u32) -> Result<Interface, String> {
         interface.addresses.push(parsed);
     }
     Ok(interface)
-}
-
-/// An interface of which nothing but the name is known.
-pub(super) fn bare(name: &str, index: u32, mtu: u32) -> Interface {
-    let group = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    Interface {
-        index: IfIndex(index),
-        name: name.to_owned(),
-        groups: vec![group.to_owned()],
-        mtu,
-        addresses: Vec::new(),
-        loopback: group == "lo",
-        mac: None,
-    }
 }
 
 fn parse_address(text: &str) -> Option<InterfaceAddress> {

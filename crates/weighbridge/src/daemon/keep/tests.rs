@@ -12,15 +12,7 @@ use super::*;
 const RULES: &str = "pass in quick on em0 proto udp to port 53 label \"dns\"\npass in on em0 all\n";
 
 fn interfaces() -> Vec<Interface> {
-    vec![Interface {
-        index: IfIndex(1),
-        name: "em0".into(),
-        groups: Vec::new(),
-        mtu: 1500,
-        addresses: Vec::new(),
-        loopback: false,
-        mac: None,
-    }]
+    vec![Interface::new(IfIndex(1), "em0")]
 }
 
 fn engine(clock: &Clock, rules: &str) -> Engine {

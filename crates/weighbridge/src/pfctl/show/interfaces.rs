@@ -37,20 +37,8 @@ mod tests {
 
     #[test]
     fn names_and_groups_are_listed_once_with_skip_marks() {
-        let interface = |index, name: &str, group: &str| Interface {
-            index: IfIndex(index),
-            name: name.to_owned(),
-            groups: vec![group.to_owned()],
-            mtu: 1500,
-            addresses: Vec::new(),
-            loopback: false,
-            mac: None,
-        };
-        let all = [
-            interface(1, "lo0", "lo"),
-            interface(2, "em1", "em"),
-            interface(3, "em0", "em"),
-        ];
+        let all = [(1, "lo0"), (2, "em1"), (3, "em0")]
+            .map(|(index, name)| Interface::new(IfIndex(index), name));
         let skip = ["lo".to_owned()];
         assert_eq!(format(&all, &skip, 0), "all\nem\nem0\nem1\nlo\nlo0\n");
         assert_eq!(
