@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use pf_engine::addr::{Family, Prefix, Protocol};
 use pf_engine::rule::{
-    BlockReply, Direction, DynamicAddress, DynamicPart, FlagsMatch, IcmpMatch, Log, PoolKind,
-    PoolPorts, PortMatch, RouteKind, StateMode, StateOptions, StatePolicy, Timeout,
+    BlockReply, Direction, DynamicAddress, DynamicPart, FlagsMatch, FragmentMode, IcmpMatch, Log,
+    PoolKind, PoolPorts, PortMatch, RouteKind, Scrub, StateMode, StateOptions, StatePolicy,
+    Timeout,
 };
 use pf_engine::ruleset::Limit;
 
@@ -102,8 +103,9 @@ pub(crate) enum Verb {
     Match,
     /// Only in a preview.
     Anchor,
-    /// Only in a preview.
-    Scrub,
+    Scrub {
+        no: bool,
+    },
     /// Only in a preview.
     Ether,
     Nat {
@@ -180,8 +182,12 @@ pub(crate) struct RuleStatement {
     pub(crate) extras: Extras,
     /// What stands in the braces of an anchor.
     pub(crate) body: Option<Vec<Statement>>,
-    /// Options of `scrub`, in a preview.
+    /// Options of `scrub`.
     pub(crate) scrub: Scrub,
+    /// `fragment …` of a `scrub` rule.
+    pub(crate) fragments: FragmentMode,
+    /// `set tos`.
+    pub(crate) set_tos: Option<u8>,
     pub(crate) divert: Option<Spanned<Divert>>,
 }
 
@@ -229,6 +235,8 @@ impl RuleStatement {
             extras: Extras::NONE,
             body: None,
             scrub: Scrub::NONE,
+            fragments: FragmentMode::Reassemble,
+            set_tos: None,
             divert: None,
         }
     }
@@ -316,41 +324,6 @@ impl PoolStatement {
             words: Vec::new(),
         }
     }
-}
-
-/// Options of `scrub` rules and of `scrub (…)`.
-#[derive(Clone, Debug)]
-pub(crate) struct Scrub {
-    pub(crate) no_df: bool,
-    pub(crate) random_id: bool,
-    pub(crate) min_ttl: Option<u32>,
-    pub(crate) max_mss: Option<u32>,
-    pub(crate) set_tos: Option<u8>,
-    pub(crate) reassemble_tcp: bool,
-    pub(crate) fragment: Fragment,
-}
-
-/// `fragment …` of a `scrub` rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fragment {
-    Reassemble,
-    /// `fragment no reassemble`.
-    Keep,
-    /// `crop` and `drop-ovl`, which FreeBSD reads as `reassemble`.
-    Crop,
-    DropOverlap,
-}
-
-impl Scrub {
-    pub(crate) const NONE: Self = Self {
-        no_df: false,
-        random_id: false,
-        min_ttl: None,
-        max_mss: None,
-        set_tos: None,
-        reassemble_tcp: false,
-        fragment: Fragment::Reassemble,
-    };
 }
 
 /// `af-to family from … [to …]`.

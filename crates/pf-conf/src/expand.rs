@@ -21,7 +21,7 @@ use pf_engine::ruleset::{Dialect, Ruleset};
 
 use self::numbering::Numbering;
 use crate::LoadOptions;
-use crate::ast::{SetStatement, State, Statement};
+use crate::ast::{SetStatement, State, Statement, Verb};
 use crate::diagnostic::{Code, Diagnostic, shorten};
 use crate::limits::{MAX_ERRORS, MAX_QUOTED_CHARS};
 use crate::optimize::Optimization;
@@ -87,6 +87,7 @@ impl Lines {
 /// Where each rule was written, list by list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RuleSpans {
+    pub(crate) scrub: Vec<Span>,
     pub(crate) nat: Vec<Span>,
     pub(crate) rdr: Vec<Span>,
     pub(crate) binat: Vec<Span>,
@@ -162,6 +163,7 @@ fn state_policy(statements: &[Statement]) -> StatePolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Section {
     Options,
+    Normalization,
     Translation,
     Filter,
 }
@@ -230,10 +232,10 @@ impl Expander<'_> {
                 self.antispoof(antispoof)
             }
             Statement::Rule(rule) => {
-                let section = if rule.verb.is_translation() {
-                    Section::Translation
-                } else {
-                    Section::Filter
+                let section = match rule.verb {
+                    Verb::Scrub { .. } => Section::Normalization,
+                    verb if verb.is_translation() => Section::Translation,
+                    _ => Section::Filter,
                 };
                 self.enter(section, rule.span)?;
                 self.rule(rule)

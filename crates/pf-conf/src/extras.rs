@@ -19,8 +19,6 @@ pub(crate) enum Slot {
     StateLimiter,
     SourceLimiter,
     Probability,
-    Scrub,
-    ScrubEnd,
     Ridentifier,
     Rtable,
     Divert,
@@ -92,7 +90,6 @@ pub(crate) struct SetOptions {
     pub(crate) prio: Option<(u32, u32)>,
     /// Its queue, and that of empty ACKs.
     pub(crate) queue: Option<(String, Option<String>)>,
-    pub(crate) tos: Option<u8>,
     /// Milliseconds.
     pub(crate) delay: Option<u32>,
 }
@@ -101,7 +98,6 @@ impl SetOptions {
     const NONE: Self = Self {
         prio: None,
         queue: None,
-        tos: None,
         delay: None,
     };
 }

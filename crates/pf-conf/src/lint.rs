@@ -9,8 +9,6 @@ mod names;
 mod render;
 mod rules;
 
-use pf_engine::engine::RuleList;
-
 use crate::diagnostic::Diagnostics;
 use crate::parser::parse_traced;
 use crate::source::{Place, Sources, Span};
@@ -130,14 +128,6 @@ pub fn check(
     };
     Ok((loaded, warnings))
 }
-
-/// All lists of rules.
-const LISTS: [RuleList; 4] = [
-    RuleList::Nat,
-    RuleList::Rdr,
-    RuleList::Binat,
-    RuleList::Filter,
-];
 
 #[cfg(test)]
 mod tests;

@@ -39,6 +39,7 @@ impl Origins {
 
     pub(crate) fn list(&self, list: RuleList) -> &[Span] {
         match list {
+            RuleList::Scrub => &self.spans.scrub,
             RuleList::Nat => &self.spans.nat,
             RuleList::Rdr => &self.spans.rdr,
             RuleList::Binat => &self.spans.binat,

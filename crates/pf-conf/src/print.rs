@@ -3,6 +3,7 @@
 pub(crate) mod address;
 mod beyond;
 pub(crate) mod pool;
+mod scrub;
 
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{
@@ -134,6 +135,8 @@ fn action(rule: &Rule) -> String {
         Action::NoRdr => "no rdr".to_owned(),
         Action::Binat => "binat".to_owned(),
         Action::NoBinat => "no binat".to_owned(),
+        Action::Scrub => "scrub".to_owned(),
+        Action::NoScrub => "no scrub".to_owned(),
     }
 }
 
@@ -207,7 +210,7 @@ fn match_words(rule: &Rule, extras: &Extras, options: PrintOptions, words: &mut 
     if let Some(tos) = rule.tos {
         words.push(format!("tos 0x{tos:02x}"));
     }
-    beyond::set_words(extras, options.dialect, words);
+    beyond::set_words(rule, extras, options.dialect, words);
 }
 
 fn protocol_name(protocol: Protocol) -> String {
@@ -304,11 +307,11 @@ fn tail(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>)
     if rule.fragment {
         words.push("fragment".to_owned());
     }
-    words.extend_from_slice(extras.words(Slot::Scrub));
+    scrub::options(rule, words);
     if rule.allow_options {
         words.push("allow-opts".to_owned());
     }
-    words.extend_from_slice(extras.words(Slot::ScrubEnd));
+    scrub::fragments(rule, words);
     for label in &rule.labels {
         words.push(format!("label {}", quoted(label)));
     }

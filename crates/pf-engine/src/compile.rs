@@ -1,5 +1,6 @@
 //! From a checked ruleset to rules with their names looked up.
 
+use crate::engine::RuleList;
 use crate::evaluate::{
     CompiledAddress, CompiledEndpoint, CompiledRule, Keep, SKIP_STEPS, Verb, set_skip_steps,
 };
@@ -7,7 +8,9 @@ use crate::installed::Rules;
 use crate::names::Names;
 use crate::net::Net;
 use crate::pool::{CompiledPool, Target, TargetAddress};
-use crate::rule::{Action, Address, Direction, Endpoint, Pool, PoolTarget, Rule, StatePolicy};
+use crate::rule::{
+    Action, Address, Direction, Endpoint, Pool, PoolTarget, Rule, Scrub, StatePolicy,
+};
 use crate::ruleset::Ruleset;
 use crate::table::{TableId, Tables};
 use crate::time::Instant;
@@ -15,6 +18,7 @@ use crate::time::Instant;
 /// The rules in force, list by list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lists {
+    pub(crate) scrub: Vec<CompiledRule>,
     pub(crate) nat: Vec<CompiledRule>,
     pub(crate) rdr: Vec<CompiledRule>,
     /// `binat` for outbound packets.
@@ -30,9 +34,18 @@ pub(crate) struct Lists {
 impl Lists {
     /// The rules of all lists, each once.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &CompiledRule> {
-        [&self.nat, &self.rdr, &self.binat_out, &self.filter]
-            .into_iter()
-            .flatten()
+        RuleList::ALL.into_iter().flat_map(|list| self.list(list))
+    }
+
+    /// The rules of one list, as they were read.
+    pub(crate) fn list(&self, list: RuleList) -> &[CompiledRule] {
+        match list {
+            RuleList::Scrub => &self.scrub,
+            RuleList::Nat => &self.nat,
+            RuleList::Rdr => &self.rdr,
+            RuleList::Binat => &self.binat_out,
+            RuleList::Filter => &self.filter,
+        }
     }
 }
 
@@ -80,6 +93,7 @@ impl Compiler<'_> {
             binat_out.iter().filter_map(Self::turned_round).collect();
         set_skip_steps(&mut binat_in);
         let mut lists = Lists {
+            scrub: self.list(ruleset.scrub),
             nat: self.list(ruleset.nat),
             rdr: self.list(ruleset.rdr),
             binat_out,
@@ -127,6 +141,8 @@ impl Compiler<'_> {
             tag: rule.tag.as_ref().map(|tag| self.names.intern(tag)),
             allow_options: rule.allow_options,
             keep: self.keep(&rule),
+            scrub: scrub(&rule),
+            fragments: rule.fragments,
             nat: rule.nat.as_ref().map(|pool| self.pool(pool)),
             rdr: rule.rdr.as_ref().map(|pool| self.pool(pool)),
             route: rule
@@ -245,14 +261,23 @@ fn external(target: &Target) -> CompiledAddress {
     }
 }
 
+/// Everything that the rule normalises.
+const fn scrub(rule: &Rule) -> Scrub {
+    let mut scrub = rule.scrub;
+    if rule.set_tos.is_some() {
+        scrub.set_tos = rule.set_tos;
+    }
+    scrub
+}
+
 const fn verb(rule: &Rule) -> Verb {
     match rule.action {
         Action::Pass => Verb::Pass,
         Action::Block(reply) => Verb::Block(reply),
-        Action::Match => Verb::Match,
+        Action::Match | Action::Scrub => Verb::Match,
         Action::Nat | Action::Rdr | Action::Binat => Verb::Translate {
             pass: rule.nat_pass,
         },
-        Action::NoNat | Action::NoRdr | Action::NoBinat => Verb::DoNotTranslate,
+        Action::NoNat | Action::NoRdr | Action::NoBinat | Action::NoScrub => Verb::DoNotTranslate,
     }
 }

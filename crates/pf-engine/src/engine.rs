@@ -30,7 +30,7 @@ use crate::names::Names;
 use crate::net::Net;
 use crate::norm::{Reassembler, ReassemblyOptions};
 use crate::record::{Imported, RecordError, RuleBinding, StateRecord};
-use crate::rule::{Rule, Timeout, Timeouts};
+use crate::rule::{Action, Rule, Timeout, Timeouts};
 use crate::ruleset::{Dialect, Limit, Options, Ruleset, TableEntry};
 use crate::source::SourceNodes;
 use crate::state::{State, StateTable};
@@ -50,6 +50,8 @@ pub struct EngineConfig {
 /// Which list of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RuleList {
+    /// `scrub` of the old grammar.
+    Scrub,
     /// `nat` of the old grammar.
     Nat,
     /// `rdr` of the old grammar.
@@ -58,6 +60,23 @@ pub enum RuleList {
     Binat,
     /// Filter rules.
     Filter,
+}
+
+impl RuleList {
+    /// All of them, in the order that PF prints them.
+    pub const ALL: [Self; 5] = [Self::Scrub, Self::Nat, Self::Rdr, Self::Binat, Self::Filter];
+
+    /// The list that rules with this action stand in.
+    #[must_use]
+    pub const fn of(action: &Action) -> Self {
+        match action {
+            Action::Scrub | Action::NoScrub => Self::Scrub,
+            Action::Nat | Action::NoNat => Self::Nat,
+            Action::Rdr | Action::NoRdr => Self::Rdr,
+            Action::Binat | Action::NoBinat => Self::Binat,
+            Action::Pass | Action::Block(_) | Action::Match => Self::Filter,
+        }
+    }
 }
 
 /// Which states `pfctl -k` kills.
@@ -338,9 +357,10 @@ impl Engine {
         self.remove_states(|_| true)
     }
 
-    /// `pfctl -F rules`: removes the filter rules; states stay.
+    /// `pfctl -F rules`: removes the filter and `scrub` rules; states stay.
     pub fn flush_rules(&mut self) {
         let lists = Lists {
+            scrub: Vec::new(),
             filter: Vec::new(),
             ..Lists::clone(&self.lists)
         };
@@ -350,6 +370,7 @@ impl Engine {
     /// `pfctl -F nat`: removes the translation rules of the old grammar; states stay.
     pub fn flush_nat(&mut self) {
         let lists = Lists {
+            scrub: self.lists.scrub.clone(),
             filter: self.lists.filter.clone(),
             asks_for_tags: self.lists.asks_for_tags,
             ..Lists::default()

@@ -14,7 +14,8 @@ use crate::names::NameId;
 use crate::net::{DynamicId, Net, NetInterface};
 use crate::pool::CompiledPool;
 use crate::rule::{
-    BlockReply, Direction, FlagsMatch, IcmpMatch, Log, PortMatch, RouteKind, StateMode,
+    BlockReply, Direction, FlagsMatch, FragmentMode, IcmpMatch, Log, PortMatch, RouteKind, Scrub,
+    StateMode,
 };
 use crate::table::{TableId, Tables};
 
@@ -44,6 +45,10 @@ pub(crate) struct CompiledRule {
     pub(crate) tag: Option<NameId>,
     pub(crate) allow_options: bool,
     pub(crate) keep: Keep,
+    /// What it normalises, `set ( tos )` included.
+    pub(crate) scrub: Scrub,
+    /// Of a `scrub` rule: what becomes of fragments.
+    pub(crate) fragments: FragmentMode,
     pub(crate) nat: Option<CompiledPool>,
     pub(crate) rdr: Option<CompiledPool>,
     pub(crate) route: Option<(RouteKind, CompiledPool)>,
@@ -56,12 +61,13 @@ pub(crate) struct CompiledRule {
 pub(crate) enum Verb {
     Pass,
     Block(BlockReply),
+    /// `match`, and `scrub` in its own list.
     Match,
     /// Old grammar; `pass`: without filter rules.
     Translate {
         pass: bool,
     },
-    /// Old grammar, `no`.
+    /// Old grammar, `no`: neither translate nor, in the list of `scrub` rules, normalise.
     DoNotTranslate,
 }
 

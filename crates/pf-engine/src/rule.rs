@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::addr::{Family, Prefix, Protocol};
 
+mod scrub;
+
+pub use self::scrub::{FragmentMode, Reassemble, Scrub};
+
 /// Direction of a packet through an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Direction {
@@ -52,6 +56,10 @@ pub enum Action {
     Binat,
     /// `no binat`.
     NoBinat,
+    /// `scrub …` (old grammar, list of its own).
+    Scrub,
+    /// `no scrub`.
+    NoScrub,
 }
 
 /// What `block` sends back (`block-policy`, `return-rst`, `return-icmp`).
@@ -416,6 +424,12 @@ pub struct Rule {
     pub nat: Option<Pool>,
     /// `rdr-to` of a filter rule, or `-> pool` of [`Action::Rdr`].
     pub rdr: Option<Pool>,
+    /// `scrub (…)` of a filter rule, or the options of [`Action::Scrub`].
+    pub scrub: Scrub,
+    /// `fragment …` of [`Action::Scrub`].
+    pub fragments: FragmentMode,
+    /// `set ( tos X )`; wins over `scrub (set-tos X)`.
+    pub set_tos: Option<u8>,
 }
 
 impl Rule {
@@ -451,6 +465,9 @@ impl Rule {
             route: None,
             nat: None,
             rdr: None,
+            scrub: Scrub::NONE,
+            fragments: FragmentMode::Reassemble,
+            set_tos: None,
         }
     }
 }

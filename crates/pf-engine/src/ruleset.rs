@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::addr::Prefix;
-use crate::rule::{Rule, StatePolicy, Timeout};
+use crate::engine::RuleList;
+use crate::rule::{Reassemble, Rule, StatePolicy, Timeout};
 
 /// Whose meaning and printing a ruleset follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -26,6 +27,8 @@ pub struct Ruleset {
     pub options: Options,
     /// `table …`, by name.
     pub tables: BTreeMap<String, TableDefinition>,
+    /// `scrub`, `no scrub` of the old grammar. First match decides.
+    pub scrub: Vec<Rule>,
     /// `nat`, `no nat` of the old grammar. First match decides.
     pub nat: Vec<Rule>,
     /// `rdr`, `no rdr` of the old grammar. First match decides.
@@ -34,6 +37,25 @@ pub struct Ruleset {
     pub binat: Vec<Rule>,
     /// Filter rules. The last match decides, unless `quick`.
     pub filter: Vec<Rule>,
+}
+
+impl Ruleset {
+    /// The rules of one list.
+    #[must_use]
+    pub fn list(&self, list: RuleList) -> &[Rule] {
+        match list {
+            RuleList::Scrub => &self.scrub,
+            RuleList::Nat => &self.nat,
+            RuleList::Rdr => &self.rdr,
+            RuleList::Binat => &self.binat,
+            RuleList::Filter => &self.filter,
+        }
+    }
+
+    /// The rules of all lists, in the order that PF prints them.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        RuleList::ALL.into_iter().flat_map(|list| self.list(list))
+    }
 }
 
 /// `set …`, apart from what only the reader of pf.conf uses. `None`: not set in the file.
@@ -47,6 +69,8 @@ pub struct Options {
     pub limits: Vec<(Limit, u32)>,
     /// `set timeout`.
     pub timeouts: Vec<(Timeout, u32)>,
+    /// `set reassemble`, or what the dialect does without; a `scrub` rule decides instead.
+    pub reassemble: Reassemble,
 }
 
 /// Names of `set limit`, in the order that `pfctl -sm` prints them.

@@ -6,7 +6,7 @@ use pf_engine::ruleset::Dialect;
 use super::pool::{Purpose, beyond_words};
 use super::rule::Combination;
 use super::{Expand, Expander};
-use crate::ast::{AfTo, Divert, Fragment, RuleStatement, Spanned, State, Verb};
+use crate::ast::{AfTo, Divert, RuleStatement, Spanned, State};
 use crate::diagnostic::Code;
 use crate::extras::{Extras, Slot};
 use crate::print::address::address as print_address;
@@ -57,7 +57,6 @@ impl Expander<'_> {
         for word in route.flat_map(|(_, pool)| beyond_words(pool)) {
             extras.push(Slot::RoutePool, word);
         }
-        scrub_words(statement, self.ruleset.dialect, &mut extras);
         if let Some(divert) = &statement.divert {
             let text = self.divert(rule, divert)?;
             extras.push(Slot::Divert, text);
@@ -128,42 +127,5 @@ impl Expander<'_> {
             }
         }
         Ok(text)
-    }
-}
-
-/// Options of a `scrub` rule, or of `scrub (…)`.
-fn scrub_words(statement: &RuleStatement, dialect: Dialect, extras: &mut Extras) {
-    let scrub = &statement.scrub;
-    let numbers = [
-        scrub.min_ttl.map(|ttl| format!("min-ttl {ttl}")),
-        scrub.max_mss.map(|mss| format!("max-mss {mss}")),
-        scrub.set_tos.map(|tos| format!("set-tos 0x{tos:02x}")),
-    ];
-    let mut words: Vec<String> = [(scrub.no_df, "no-df"), (scrub.random_id, "random-id")]
-        .into_iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, word)| word.to_owned())
-        .chain(numbers.into_iter().flatten())
-        .collect();
-    let tcp = scrub.reassemble_tcp.then(|| "reassemble tcp".to_owned());
-    if statement.verb == Verb::Scrub {
-        let old = dialect == Dialect::OpenBsd3;
-        let fragment = match scrub.fragment {
-            Fragment::Keep => "fragment no reassemble",
-            Fragment::Crop if old => "fragment crop",
-            Fragment::DropOverlap if old => "fragment drop-ovl",
-            Fragment::Reassemble | Fragment::Crop | Fragment::DropOverlap => "fragment reassemble",
-        };
-        for word in words {
-            extras.push(Slot::Scrub, word);
-        }
-        for word in tcp.into_iter().chain([fragment.to_owned()]) {
-            extras.push(Slot::ScrubEnd, word);
-        }
-        return;
-    }
-    words.extend(tcp);
-    if !words.is_empty() {
-        extras.push(Slot::Scrub, format!("scrub ({})", words.join(" ")));
     }
 }

@@ -1,9 +1,11 @@
 //! One rule to many: lists multiplied in PF's order, families compared.
 
 use pf_engine::addr::{Family, Protocol};
+use pf_engine::engine::RuleList;
 use pf_engine::rule::{
-    Action, Address, BlockReply, Direction, Endpoint, FlagsMatch, IcmpMatch, InterfaceMatch, Pool,
-    PoolKind, PoolTarget, PortMatch, Route, Rule, StateMode, StateOptions, StatePolicy, Timeout,
+    Action, Address, BlockReply, Direction, Endpoint, FlagsMatch, FragmentMode, IcmpMatch,
+    InterfaceMatch, Pool, PoolKind, PoolTarget, PortMatch, Route, Rule, StateMode, StateOptions,
+    StatePolicy, Timeout,
 };
 use pf_engine::ruleset::Dialect;
 
@@ -196,16 +198,30 @@ impl Expander<'_> {
         rule.icmp = combination.icmp;
         rule.tos = statement.tos;
         rule.fragment = statement.fragment.is_some();
+        rule.scrub = statement.scrub;
+        rule.fragments = self.fragment_mode(statement.fragments);
+        rule.set_tos = statement.set_tos;
         rule.allow_options = statement.allow_options.is_some();
         // What `ether` rules say of IP names no family.
         rule.family = family.filter(|_| statement.verb != Verb::Ether);
         rule
     }
 
+    /// FreeBSD reads `crop` and `drop-ovl` as `reassemble`, and prints that.
+    fn fragment_mode(&self, written: FragmentMode) -> FragmentMode {
+        if self.ruleset.dialect != Dialect::OpenBsd3 && written.reassembles() {
+            FragmentMode::Reassemble
+        } else {
+            written
+        }
+    }
+
     const fn action(&self, verb: Verb) -> Action {
         match verb {
             Verb::Pass => Action::Pass,
-            Verb::Match | Verb::Anchor | Verb::Scrub | Verb::Ether => Action::Match,
+            Verb::Match | Verb::Anchor | Verb::Ether => Action::Match,
+            Verb::Scrub { no: false } => Action::Scrub,
+            Verb::Scrub { no: true } => Action::NoScrub,
             Verb::Block(Some(reply)) => Action::Block(reply),
             Verb::Block(None) if self.block_returns => Action::Block(BlockReply::Return),
             Verb::Block(None) => Action::Block(BlockReply::Drop),
@@ -364,9 +380,10 @@ impl Expander<'_> {
     /// Adds a rule to its ruleset, with its labels and tags.
     fn push(&mut self, mut rule: Rule, statement: &RuleStatement, extras: &Extras) -> Expand<()> {
         let ruleset = &self.ruleset;
-        let total =
-            ruleset.filter.len() + ruleset.nat.len() + ruleset.rdr.len() + ruleset.binat.len();
-        if total >= MAX_RULES {
+        let lists = RuleList::ALL
+            .into_iter()
+            .map(|list| ruleset.list(list).len());
+        if lists.sum::<usize>() >= MAX_RULES {
             let message = format!("more than {MAX_RULES} rules");
             return Err(self.error(Code::Limit, statement.span, &message, ""));
         }
@@ -376,7 +393,7 @@ impl Expander<'_> {
             let line = with_extras(&rule, extras, print) + &self.anchor_body(statement);
             match rule.action {
                 Action::Match if statement.verb == Verb::Ether => self.lines.ether.push(line),
-                Action::Match if statement.verb == Verb::Scrub => self.lines.scrub.push(line),
+                Action::Scrub | Action::NoScrub => self.lines.scrub.push(line),
                 Action::Pass | Action::Block(_) | Action::Match => self.lines.filter.push(line),
                 Action::Nat | Action::NoNat => self.lines.nat.push(line),
                 Action::Rdr | Action::NoRdr => self.lines.rdr.push(line),
@@ -388,6 +405,7 @@ impl Expander<'_> {
             Action::Pass | Action::Block(_) | Action::Match => {
                 (&mut rules.filter, &mut origins.filter)
             }
+            Action::Scrub | Action::NoScrub => (&mut rules.scrub, &mut origins.scrub),
             Action::Nat | Action::NoNat => (&mut rules.nat, &mut origins.nat),
             Action::Rdr | Action::NoRdr => (&mut rules.rdr, &mut origins.rdr),
             Action::Binat | Action::NoBinat => (&mut rules.binat, &mut origins.binat),

@@ -2,8 +2,8 @@
 
 use pf_engine::addr::{Family, Prefix, Protocol};
 use pf_engine::rule::{
-    Address, Endpoint, FlagsMatch, IcmpMatch, InterfaceMatch, PortMatch, Rule, StateMode,
-    StateOptions,
+    Address, Endpoint, FlagsMatch, FragmentMode, IcmpMatch, InterfaceMatch, PortMatch, Rule, Scrub,
+    StateMode, StateOptions,
 };
 
 /// Whether `rule` asks for nothing but what [`covers`] compares: then it can cover others. What
@@ -31,6 +31,9 @@ pub(super) fn is_plain(rule: &Rule) -> bool {
     rest.route = None;
     rest.nat = None;
     rest.rdr = None;
+    rest.scrub = Scrub::NONE;
+    rest.fragments = FragmentMode::Reassemble;
+    rest.set_tos = None;
     rest == Rule::new(rule.action.clone())
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pf_engine::engine::RuleList;
 use pf_engine::rule::{Address, Pool, Rule};
 
-use super::{LISTS, Warning, WarningKind};
+use super::{Warning, WarningKind};
 use crate::Loaded;
 use crate::parser::Parsed;
 use crate::source::{Sources, Span};
@@ -152,11 +153,9 @@ impl Named {
     }
 
     fn undefined_tables(&self, loaded: &Loaded, warnings: &mut Vec<Warning>) {
-        let rules = &loaded.ruleset;
-        let lists = [&rules.nat, &rules.rdr, &rules.binat, &rules.filter];
         let mut told = BTreeSet::new();
-        for (list, rules) in LISTS.into_iter().zip(lists) {
-            for (number, rule) in rules.iter().enumerate() {
+        for list in RuleList::ALL {
+            for (number, rule) in loaded.ruleset.list(list).iter().enumerate() {
                 for name in tables_of(rule) {
                     let defined = loaded.ruleset.tables.contains_key(name);
                     if defined || !told.insert(name.clone()) {

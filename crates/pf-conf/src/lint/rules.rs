@@ -6,7 +6,7 @@ use pf_engine::engine::RuleList;
 use pf_engine::rule::{Action, Rule};
 
 use super::covers::{covers, covers_but_flags, is_plain, takes_all};
-use super::{LISTS, Warning, WarningKind};
+use super::{Warning, WarningKind};
 use crate::Loaded;
 use crate::origin::Origins;
 use crate::print::{PrintOptions, print_rule};
@@ -18,22 +18,12 @@ const MAX_COMPARISONS: u64 = 50_000_000;
 
 /// Looks through all lists.
 pub(super) fn check(loaded: &Loaded, warnings: &mut Vec<Warning>) {
-    for list in LISTS {
-        let rules = rules_of(loaded, list);
+    for list in RuleList::ALL {
+        let rules = loaded.ruleset.list(list);
         let spans = loaded.origins.list(list);
         if rules.len() == spans.len() {
             Comparison::new(list, rules, spans).check(loaded, warnings);
         }
-    }
-}
-
-fn rules_of(loaded: &Loaded, list: RuleList) -> &[Rule] {
-    let rules = &loaded.ruleset;
-    match list {
-        RuleList::Nat => &rules.nat,
-        RuleList::Rdr => &rules.rdr,
-        RuleList::Binat => &rules.binat,
-        RuleList::Filter => &rules.filter,
     }
 }
 
@@ -293,6 +283,10 @@ const fn words(kind: WarningKind, list: RuleList) -> (&'static str, &'static str
             match list {
                 RuleList::Filter => {
                     "the quick rule at {} takes every packet that this one asks for"
+                }
+                RuleList::Scrub => {
+                    "the rule at {} takes every packet that this one asks for, and the first \
+                     scrub rule that matches decides"
                 }
                 RuleList::Nat | RuleList::Rdr | RuleList::Binat => {
                     "the rule at {} takes every packet that this one asks for, and the first \

@@ -73,6 +73,9 @@ fn stands_alone(rule: &Rule, tables: &BTreeMap<String, TableDefinition>) -> bool
         state: _,
         tag: _,
         tagged: _,
+        scrub: _,
+        fragments: _,
+        set_tos: _,
     } = rule;
     let StateOptions {
         max,

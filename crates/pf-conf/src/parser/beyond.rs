@@ -282,7 +282,7 @@ impl Parser<'_> {
             }
             "tos" => {
                 self.next();
-                set.tos.replace(self.tos_value()?).is_some()
+                rule.set_tos.replace(self.tos_value()?).is_some()
             }
             "queue" => return self.queue(rule),
             "delay" => {

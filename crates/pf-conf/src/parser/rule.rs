@@ -162,7 +162,7 @@ impl Parser<'_> {
                 | Verb::Block(_)
                 | Verb::Match
                 | Verb::Anchor
-                | Verb::Scrub
+                | Verb::Scrub { .. }
                 | Verb::Ether
                 | Verb::Nat { .. } => "nat",
             };
@@ -181,7 +181,7 @@ impl Parser<'_> {
             | Verb::Block(_)
             | Verb::Match
             | Verb::Anchor
-            | Verb::Scrub
+            | Verb::Scrub { .. }
             | Verb::Ether
             | Verb::Nat { .. } => rule.nat = Some(pool),
         }

@@ -1,7 +1,9 @@
-//! `scrub` rules and `scrub (…)`, for a preview.
+//! `scrub` rules and `scrub (…)`.
+
+use pf_engine::rule::{FragmentMode, Scrub};
 
 use super::{Parse, Parser};
-use crate::ast::{Fragment, RuleStatement, Statement, Verb};
+use crate::ast::{RuleStatement, Statement, Verb};
 use crate::diagnostic::Code;
 use crate::extras::Slot;
 use crate::token::{Kind, Token};
@@ -9,11 +11,15 @@ use crate::token::{Kind, Token};
 impl Parser<'_> {
     /// `[no] scrub …`.
     pub(super) fn scrub_rule(&mut self) -> Parse<()> {
-        let mut rule = RuleStatement::new(Verb::Scrub, self.peek().span);
-        let no = if self.eat_word("no") { "no " } else { "" };
+        let first = self.peek().span;
+        let no = self.eat_word("no");
         self.next();
-        rule.extras.push(Slot::Action, format!("{no}scrub"));
+        let mut rule = RuleStatement::new(Verb::Scrub { no }, first);
         self.scrub_match(&mut rule)?;
+        if rule.quick {
+            let message = "scrub rules do not support 'quick'";
+            return Err(self.error(Code::Syntax, first, message, String::new()));
+        }
         while !self.peek().ends_line() {
             self.scrub_option(&mut rule)?;
         }
@@ -35,30 +41,31 @@ impl Parser<'_> {
     }
 
     fn scrub_option(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        let is_rule = matches!(rule.verb, Verb::Scrub { .. });
         let token = self.peek().clone();
         if token.kind != Kind::Word {
             return Err(self.unexpected("an option of scrub"));
         }
         self.next();
-        self.once(scrub_knows(rule, &token.text), &token)?;
+        self.once(scrub_knows(&rule.scrub, &token.text), &token)?;
         match token.text.as_ref() {
             "no-df" => rule.scrub.no_df = true,
             "random-id" => rule.scrub.random_id = true,
-            "min-ttl" => rule.scrub.min_ttl = Some(self.scrub_number(&token, 255)?),
-            "max-mss" => rule.scrub.max_mss = Some(self.scrub_number(&token, 65_535)?),
+            "min-ttl" => rule.scrub.min_ttl = Some(self.scrub_number(&token)?),
+            "max-mss" => rule.scrub.max_mss = Some(self.scrub_number(&token)?),
             "set-tos" => rule.scrub.set_tos = Some(self.tos_value()?),
             "reassemble" => {
                 self.expect_word("tcp")?;
                 rule.scrub.reassemble_tcp = true;
             }
-            "fragment" if rule.verb == Verb::Scrub => {
-                rule.scrub.fragment = self.fragment_mode()?;
+            "fragment" if is_rule => {
+                rule.fragments = self.fragment_mode()?;
             }
-            "rtable" if rule.verb == Verb::Scrub => {
+            "rtable" if is_rule && self.printing => {
                 let table = self.number("a routing table")?.node;
                 rule.extras.push(Slot::Rtable, format!("rtable {table}"));
             }
-            "tagged" if rule.verb == Verb::Scrub => {
+            "tagged" if is_rule => {
                 rule.tagged = Some((false, self.tag_name()?));
             }
             other => return Err(self.unsupported(&format!("scrub {other}"), token.span)),
@@ -67,35 +74,33 @@ impl Parser<'_> {
     }
 
     /// What follows `fragment`.
-    fn fragment_mode(&mut self) -> Parse<Fragment> {
+    fn fragment_mode(&mut self) -> Parse<FragmentMode> {
         if self.eat_word("crop") {
-            Ok(Fragment::Crop)
+            Ok(FragmentMode::Crop)
         } else if self.eat_word("drop-ovl") {
-            Ok(Fragment::DropOverlap)
+            Ok(FragmentMode::DropOverlap)
         } else {
             let keep = self.eat_word("no");
             self.expect_word("reassemble")?;
             Ok(if keep {
-                Fragment::Keep
+                FragmentMode::Keep
             } else {
-                Fragment::Reassemble
+                FragmentMode::Reassemble
             })
         }
     }
 
-    fn scrub_number(&mut self, keyword: &Token, max: u32) -> Parse<u32> {
+    fn scrub_number<N: TryFrom<u32>>(&mut self, keyword: &Token) -> Parse<N> {
         let number = self.number("a number")?;
-        if number.node > max {
+        N::try_from(number.node).map_err(|_| {
             let message = format!("illegal {} value {}", keyword.text, number.node);
-            return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
-        }
-        Ok(number.node)
+            self.error(Code::BadNumber, number.span, &message, String::new())
+        })
     }
 }
 
 /// Whether the rule has the option already.
-fn scrub_knows(rule: &RuleStatement, option: &str) -> bool {
-    let scrub = &rule.scrub;
+fn scrub_knows(scrub: &Scrub, option: &str) -> bool {
     match option {
         "no-df" => scrub.no_df,
         "random-id" => scrub.random_id,

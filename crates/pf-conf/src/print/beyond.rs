@@ -1,23 +1,24 @@
 //! What rules set in packets: each PF has another way of saying it.
 
+use pf_engine::rule::Rule;
 use pf_engine::ruleset::Dialect;
 
 use super::name;
 use crate::extras::{Extras, SetOptions, Slot};
 
 /// `prio`, `set (…)`, `max-pkt-…`.
-pub(super) fn set_words(extras: &Extras, dialect: Dialect, words: &mut Vec<String>) {
+pub(super) fn set_words(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>) {
     words.extend_from_slice(extras.words(Slot::Prio));
     if dialect == Dialect::OpenBsd {
         words.extend_from_slice(extras.words(Slot::Packets));
-        words.extend(set(&extras.set, true).map(|list| format!("set ({list})")));
+        words.extend(set(rule, &extras.set, true).map(|list| format!("set ({list})")));
     } else {
-        words.extend(set(&extras.set, false).map(|list| format!("set ( {list} )")));
+        words.extend(set(rule, &extras.set, false).map(|list| format!("set ( {list} )")));
         words.extend_from_slice(extras.words(Slot::Packets));
     }
 }
 
-fn set(options: &SetOptions, with_queue: bool) -> Option<String> {
+fn set(rule: &Rule, options: &SetOptions, with_queue: bool) -> Option<String> {
     let mut list = Vec::new();
     match options.prio {
         None => {}
@@ -25,7 +26,7 @@ fn set(options: &SetOptions, with_queue: bool) -> Option<String> {
         Some((all, acks)) => list.push(format!("prio({all}, {acks})")),
     }
     list.extend(queue(options).filter(|_| with_queue));
-    list.extend(options.tos.map(|tos| format!("tos 0x{tos:02x}")));
+    list.extend(rule.set_tos.map(|tos| format!("tos 0x{tos:02x}")));
     list.extend(options.delay.map(|delay| format!("delay {delay}")));
     (!list.is_empty()).then(|| list.join(", "))
 }

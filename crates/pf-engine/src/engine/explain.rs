@@ -6,7 +6,7 @@ use crate::engine::translate::Course;
 use crate::engine::{Engine, RuleList};
 use crate::evaluate::{CompiledRule, Failed, Tracer};
 use crate::explain::{Criterion, Outcome, Seen, Step};
-use crate::rule::{Action, RouteKind};
+use crate::rule::RouteKind;
 
 /// A rule that was compared: where it stands, where the next one is, what came of it.
 pub(super) type Tested = (usize, usize, Result<(), Failed>);
@@ -118,13 +118,7 @@ impl Engine {
 
     fn identity(&self, rule: Option<&CompiledRule>) -> Option<(RuleList, u32)> {
         let entry = self.rules.get(rule?.id)?;
-        let list = match entry.rule.action {
-            Action::Nat | Action::NoNat => RuleList::Nat,
-            Action::Rdr | Action::NoRdr => RuleList::Rdr,
-            Action::Binat | Action::NoBinat => RuleList::Binat,
-            Action::Pass | Action::Block(_) | Action::Match => RuleList::Filter,
-        };
-        Some((list, entry.number?))
+        Some((RuleList::of(&entry.rule.action), entry.number?))
     }
 
     fn seen(&self, course: &Course) -> Seen {

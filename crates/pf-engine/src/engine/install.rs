@@ -81,13 +81,7 @@ impl Engine {
 
 /// The tables that any rule names.
 fn referenced_tables(ruleset: &Ruleset) -> BTreeSet<String> {
-    let lists = [&ruleset.nat, &ruleset.rdr, &ruleset.binat, &ruleset.filter];
-    lists
-        .into_iter()
-        .flatten()
-        .flat_map(tables_of)
-        .cloned()
-        .collect()
+    ruleset.rules().flat_map(tables_of).cloned().collect()
 }
 
 fn tables_of(rule: &Rule) -> impl Iterator<Item = &String> {

@@ -234,6 +234,8 @@ const fn translation(action: &Action) -> LogAction {
         Action::Nat | Action::NoNat => LogAction::Nat,
         Action::Binat | Action::NoBinat => LogAction::Binat,
         Action::Rdr | Action::NoRdr => LogAction::Rdr,
-        Action::Pass | Action::Block(_) | Action::Match => LogAction::Pass,
+        Action::Pass | Action::Block(_) | Action::Match | Action::Scrub | Action::NoScrub => {
+            LogAction::Pass
+        }
     }
 }

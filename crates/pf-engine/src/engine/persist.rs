@@ -51,7 +51,7 @@ impl Engine {
     pub(super) fn rule_of_record(&self, number: u32) -> Option<(RuleList, Option<u32>, &Rule)> {
         let id = RuleId::from_number(number);
         let entry = self.rules.get(id)?;
-        Some((list_of(&entry.rule), entry.number, &entry.rule))
+        Some((RuleList::of(&entry.rule.action), entry.number, &entry.rule))
     }
 
     fn record(&self, now: Instant, state: &State) -> StateRecord {
@@ -149,12 +149,7 @@ impl Engine {
     }
 
     fn installed_id(&self, list: RuleList, number: u32) -> Option<RuleId> {
-        let rules = match list {
-            RuleList::Nat => &self.lists.nat,
-            RuleList::Rdr => &self.lists.rdr,
-            RuleList::Binat => &self.lists.binat_out,
-            RuleList::Filter => &self.lists.filter,
-        };
+        let rules = self.lists.list(list);
         rules.get(number as usize).map(|rule| rule.id)
     }
 
@@ -274,16 +269,6 @@ impl Engine {
             tag: record.tag.as_ref().map(&mut name),
             sources: sticky.iter().map(|(key, _)| *key).collect(),
         }
-    }
-}
-
-const fn list_of(rule: &Rule) -> RuleList {
-    use crate::rule::Action;
-    match rule.action {
-        Action::Nat | Action::NoNat => RuleList::Nat,
-        Action::Rdr | Action::NoRdr => RuleList::Rdr,
-        Action::Binat | Action::NoBinat => RuleList::Binat,
-        Action::Pass | Action::Block(_) | Action::Match => RuleList::Filter,
     }
 }
 

@@ -11,12 +11,7 @@ use crate::view::{InstalledRule, PeerView, StateView};
 
 impl Engine {
     pub(super) fn rule_views(&self, list: RuleList) -> impl Iterator<Item = InstalledRule<'_>> {
-        let rules = match list {
-            RuleList::Nat => &self.lists.nat,
-            RuleList::Rdr => &self.lists.rdr,
-            RuleList::Binat => &self.lists.binat_out,
-            RuleList::Filter => &self.lists.filter,
-        };
+        let rules = self.lists.list(list);
         rules
             .iter()
             .filter_map(|rule| self.rule_view(rule, rules.len()))

@@ -59,6 +59,7 @@ pub(super) struct RuleLine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum ListName {
+    Scrub,
     Nat,
     Rdr,
     Binat,
@@ -68,6 +69,7 @@ enum ListName {
 impl RuleLine {
     pub(super) const fn list(&self) -> RuleList {
         match self.list {
+            ListName::Scrub => RuleList::Scrub,
             ListName::Nat => RuleList::Nat,
             ListName::Rdr => RuleList::Rdr,
             ListName::Binat => RuleList::Binat,
@@ -170,6 +172,7 @@ impl Draft {
         };
         let line = RuleLine {
             list: match list {
+                RuleList::Scrub => ListName::Scrub,
                 RuleList::Nat => ListName::Nat,
                 RuleList::Rdr => ListName::Rdr,
                 RuleList::Binat => ListName::Binat,

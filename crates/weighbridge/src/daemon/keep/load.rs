@@ -18,13 +18,6 @@ use tracing::debug;
 
 use super::file::{self, Contents, Damage, FILE_MAX, RuleLine};
 
-const LISTS: [RuleList; 4] = [
-    RuleList::Nat,
-    RuleList::Rdr,
-    RuleList::Binat,
-    RuleList::Filter,
-];
-
 /// Bits of a file's mode that let others than its owner write.
 const OTHERS_WRITE: u32 = 0o022;
 
@@ -119,7 +112,7 @@ fn printed(engine: &Engine, dialect: Dialect) -> BTreeMap<(RuleList, String), Ve
         ..PrintOptions::default()
     };
     let mut printed = BTreeMap::new();
-    for list in LISTS {
+    for list in RuleList::ALL {
         for rule in engine.rules(list) {
             let text = print_rule(rule.rule, options);
             let numbers: &mut Vec<u32> = printed.entry((list, text)).or_default();
@@ -146,6 +139,7 @@ fn retired(line: &RuleLine, dialect: Dialect, interfaces: &[Interface]) -> Optio
     );
     let ruleset = loaded.ok()?.ruleset;
     let mut rules = match line.list() {
+        RuleList::Scrub => ruleset.scrub,
         RuleList::Nat => ruleset.nat,
         RuleList::Rdr => ruleset.rdr,
         RuleList::Binat => ruleset.binat,

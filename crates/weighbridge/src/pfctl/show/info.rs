@@ -49,12 +49,7 @@ fn half_open(view: &View<'_>) -> usize {
 /// an MD5 over structures of its kernel.
 fn checksum(engine: &Engine) -> String {
     let mut digest = Sha256::new();
-    for list in [
-        RuleList::Nat,
-        RuleList::Rdr,
-        RuleList::Binat,
-        RuleList::Filter,
-    ] {
+    for list in RuleList::ALL {
         for rule in engine.rules(list) {
             digest.update(print_rule(rule.rule, PrintOptions::default()));
             digest.update("\n");

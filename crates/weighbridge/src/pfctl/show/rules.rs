@@ -9,7 +9,7 @@ use pf_engine::view::{InstalledRule, RuleCounters};
 
 use super::{LoadedBy, Section, View, paged, whole};
 
-/// `-s rules`.
+/// `-s rules`: `scrub` rules, then filter rules.
 #[must_use]
 pub fn rules(view: &View<'_>) -> String {
     whole(view, &[Section::Rules], false)
@@ -22,13 +22,9 @@ pub fn nat(view: &View<'_>) -> String {
 }
 
 pub(super) fn filter_page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
-    paged(
-        view.engine.rules(RuleList::Filter),
-        position,
-        |text, rule| {
-            write_rule(text, view, &rule);
-        },
-    )
+    let lists = [RuleList::Scrub, RuleList::Filter];
+    let rules = lists.into_iter().flat_map(|list| view.engine.rules(list));
+    paged(rules, position, |text, rule| write_rule(text, view, &rule))
 }
 
 pub(super) fn nat_page(view: &View<'_>, position: u64) -> (String, Option<u64>) {

@@ -140,13 +140,7 @@ impl Report<'_> {
     }
 
     fn rule(&self, list: RuleList, number: u32) -> Option<&Rule> {
-        let rules = &self.loaded.ruleset;
-        let list = match list {
-            RuleList::Nat => &rules.nat,
-            RuleList::Rdr => &rules.rdr,
-            RuleList::Binat => &rules.binat,
-            RuleList::Filter => &rules.filter,
-        };
+        let list = self.loaded.ruleset.list(list);
         list.get(usize::try_from(number).ok()?)
     }
 

@@ -21,6 +21,7 @@ pub(super) struct Place {
 
 pub(super) const fn list_name(list: RuleList) -> &'static str {
     match list {
+        RuleList::Scrub => "scrub",
         RuleList::Nat => "nat",
         RuleList::Rdr => "rdr",
         RuleList::Binat => "binat",

@@ -1,0 +1,56 @@
+//! `scrub` rules and `scrub (…)`.
+
+use pf_engine::engine::RuleList;
+use pf_engine::rule::{FragmentMode, Rule};
+
+/// The options, in parentheses unless the rule is a `scrub` rule.
+pub(super) fn options(rule: &Rule, words: &mut Vec<String>) {
+    let mut list = before_tcp(rule);
+    if is_scrub(rule) {
+        words.append(&mut list);
+        return;
+    }
+    list.extend(tcp(rule));
+    if !list.is_empty() {
+        words.push(format!("scrub ({})", list.join(" ")));
+    }
+}
+
+/// What a `scrub` rule says behind `allow-opts`.
+pub(super) fn fragments(rule: &Rule, words: &mut Vec<String>) {
+    if is_scrub(rule) {
+        words.extend(tcp(rule));
+        let mode = match rule.fragments {
+            FragmentMode::Reassemble => "fragment reassemble",
+            FragmentMode::Keep => "fragment no reassemble",
+            FragmentMode::Crop => "fragment crop",
+            FragmentMode::DropOverlap => "fragment drop-ovl",
+        };
+        words.push(mode.to_owned());
+    }
+}
+
+fn is_scrub(rule: &Rule) -> bool {
+    RuleList::of(&rule.action) == RuleList::Scrub
+}
+
+fn tcp(rule: &Rule) -> Option<String> {
+    rule.scrub
+        .reassemble_tcp
+        .then(|| "reassemble tcp".to_owned())
+}
+
+fn before_tcp(rule: &Rule) -> Vec<String> {
+    let scrub = &rule.scrub;
+    let numbers = [
+        scrub.min_ttl.map(|ttl| format!("min-ttl {ttl}")),
+        scrub.max_mss.map(|mss| format!("max-mss {mss}")),
+        scrub.set_tos.map(|tos| format!("set-tos 0x{tos:02x}")),
+    ];
+    [(scrub.no_df, "no-df"), (scrub.random_id, "random-id")]
+        .into_iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, word)| word.to_owned())
+        .chain(numbers.into_iter().flatten())
+        .collect()
+}
