@@ -118,17 +118,9 @@ impl Diagnostics {
     /// For people: source line, caret, expected, hint, macro expansion trail.
     #[must_use]
     pub fn rendered(&self, color: bool) -> String {
-        let renderer = if color {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
-        let mut text = String::new();
-        for error in &self.list {
-            text.push_str(&self.render_one(error, &renderer));
-            text.push('\n');
-        }
-        text
+        render_all(&self.list, color, |error, renderer| {
+            self.render_one(error, renderer)
+        })
     }
 
     fn plain_one(&self, error: &Diagnostic) -> String {
@@ -208,6 +200,22 @@ impl Diagnostics {
         }
         renderer.render(&[group])
     }
+}
+
+/// What `render` makes of each of `list`, a newline behind each.
+pub(crate) fn render_all<T>(
+    list: &[T],
+    color: bool,
+    render: impl Fn(&T, &Renderer) -> String,
+) -> String {
+    let renderer = if color {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    };
+    list.iter()
+        .map(|item| render(item, &renderer) + "\n")
+        .collect()
 }
 
 /// The lines of a file that a place touches, and the place in them.

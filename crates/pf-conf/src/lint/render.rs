@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::{Warning, Warnings};
-use crate::diagnostic::{Window, shorten};
+use crate::diagnostic::{Window, render_all, shorten};
 use crate::source::{Place, Sources, Span};
 
 /// Longest line that is quoted, in characters.
@@ -26,17 +26,9 @@ impl Warnings {
     /// For people: source line, caret, the other rule's line.
     #[must_use]
     pub fn rendered(&self, color: bool) -> String {
-        let renderer = if color {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
-        let mut text = String::new();
-        for warning in &self.list {
-            text.push_str(&self.render_one(warning, &renderer));
-            text.push('\n');
-        }
-        text
+        render_all(&self.list, color, |warning, renderer| {
+            self.render_one(warning, renderer)
+        })
     }
 
     fn plain_one(&self, warning: &Warning) -> String {
