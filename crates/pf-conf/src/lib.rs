@@ -36,6 +36,7 @@ pub use crate::format::{FormatError, format};
 pub use crate::lint::{Warning, WarningKind, Warnings, check};
 pub use crate::optimize::{Feedback, Optimization};
 pub use crate::origin::Origins;
+pub use crate::print::address::{print_address, print_port};
 pub use crate::print::{PrintOptions, print_rule, print_rule_with_entries};
 pub use crate::source::Place;
 
@@ -156,7 +157,9 @@ pub fn load(
     })
 }
 
-/// What `pfctl -o none -nv` prints for `main`, one line each: the echo, then the rules.
+/// What `pfctl -o none -nv` prints for `main`, without the last newline of each piece: the echo,
+/// then the rules. A piece is one line, but for an anchor with rules in braces, which is all its
+/// lines.
 ///
 /// Unlike [`load`] it also takes much of what can be read and printed but not installed yet;
 /// nothing of it can be installed.

@@ -9,7 +9,7 @@ use super::{Expand, Expander};
 use crate::ast::{AfTo, Divert, RuleStatement, Spanned, State};
 use crate::diagnostic::Code;
 use crate::extras::{Extras, Slot};
-use crate::print::address::address as print_address;
+use crate::print::address::print_address;
 use crate::print::pool::plain as print_pool;
 
 impl Expander<'_> {

@@ -21,15 +21,17 @@ pub(super) fn from_to(rule: &Rule, extras: &Extras, names: bool) -> String {
 
 fn endpoint(endpoint: &Endpoint, protocol: Option<Protocol>, names: bool) -> String {
     let not = if endpoint.negated { "! " } else { "" };
-    let address = address(&endpoint.address);
+    let address = print_address(&endpoint.address);
     match endpoint.port {
         None => format!("{not}{address}"),
         Some(match_) => format!("{not}{address} port {}", port(match_, protocol, names)),
     }
 }
 
-/// An address as rules have it.
-pub(crate) fn address(address: &Address) -> String {
+/// An address as rules have it: `any`, `10.0.0.0/8`, `10.0.0.1 - 10.0.0.9`, `(em0:network)`,
+/// `<table>`, `no-route`, `urpf-failed`.
+#[must_use]
+pub fn print_address(address: &Address) -> String {
     match address {
         Address::Any => "any".to_owned(),
         Address::Prefix(prefix) => prefix.to_string(),
@@ -54,6 +56,12 @@ fn dynamic(given: &DynamicAddress) -> String {
         .map_or_else(String::new, |len| format!("/{len}"));
     let inside = name(&format!("{}{part}{first}", given.interface));
     format!("({inside}){len}")
+}
+
+/// A port match as rules have it, in numbers: `= 80`, `1000:2000`, `1 >< 9`.
+#[must_use]
+pub fn print_port(given: PortMatch) -> String {
+    port(given, None, false)
 }
 
 fn port(given: PortMatch, protocol: Option<Protocol>, names: bool) -> String {

@@ -4,7 +4,7 @@ use pf_engine::rule::{
     Action, Address, Pool, PoolKind, PoolPorts, PoolTarget, PortMatch, Route, RouteKind, Rule,
 };
 
-use super::address::address;
+use super::address::print_address;
 use super::name;
 use crate::extras::{Extras, Slot};
 
@@ -65,9 +65,9 @@ fn targets(pool: &Pool, weights: &[Option<u32>]) -> String {
 
 fn target(target: &PoolTarget) -> String {
     match (&target.interface, &target.address) {
-        (None, other) => address(other),
+        (None, other) => print_address(other),
         (Some(interface), Address::Any) => name(interface),
-        (Some(interface), other) => format!("({} {})", name(interface), address(other)),
+        (Some(interface), other) => format!("({} {})", name(interface), print_address(other)),
     }
 }
 

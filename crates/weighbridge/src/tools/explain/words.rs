@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use pf_conf::{print_address, print_port};
 use pf_engine::addr::Protocol;
 use pf_engine::engine::RuleList;
 use pf_engine::explain::{Criterion, Seen};
-use pf_engine::rule::{Address, Direction, DynamicAddress, DynamicPart, Endpoint, PortMatch, Rule};
+use pf_engine::rule::{Direction, Endpoint, PortMatch, Rule};
 use pf_engine::view::HostPort;
 
 use super::packet::FLAG_LETTERS;
@@ -176,50 +177,21 @@ pub(super) fn wanted(rule: &Rule, list: RuleList, place: &Place, asked: Criterio
 /// The address that a `binat` rule translates to.
 fn external(rule: &Rule) -> String {
     let target = rule.nat.as_ref().and_then(|pool| pool.targets.first());
-    target.map_or_else(|| endpoint(&rule.source), |target| address(&target.address))
+    target.map_or_else(
+        || endpoint(&rule.source),
+        |target| print_address(&target.address),
+    )
 }
 
 fn endpoint(endpoint: &Endpoint) -> String {
     let not = if endpoint.negated { "! " } else { "" };
-    format!("{not}{}", address(&endpoint.address))
+    format!("{not}{}", print_address(&endpoint.address))
 }
 
-fn address(given: &Address) -> String {
-    match given {
-        Address::Any => "any".to_owned(),
-        Address::Prefix(prefix) => prefix.to_string(),
-        Address::Range(first, last) => format!("{first} - {last}"),
-        Address::Dynamic(dynamic) => dynamic_address(dynamic),
-        Address::Table(name) => format!("<{name}>"),
-        Address::NoRoute => "no-route".to_owned(),
-        Address::UrpfFailed => "urpf-failed".to_owned(),
-    }
-}
-
-fn dynamic_address(dynamic: &DynamicAddress) -> String {
-    let part = match dynamic.part {
-        DynamicPart::Host => "",
-        DynamicPart::Network => ":network",
-        DynamicPart::Broadcast => ":broadcast",
-        DynamicPart::Peer => ":peer",
-    };
-    let no_aliases = if dynamic.no_aliases { ":0" } else { "" };
-    let len = dynamic
-        .prefix_len
-        .map_or_else(String::new, |len| format!("/{len}"));
-    format!("({}{part}{no_aliases}){len}", dynamic.interface)
-}
-
+/// Like rules, but without the `=` that nobody reads.
 fn port(wanted: PortMatch) -> String {
     match wanted {
-        PortMatch::Eq(n) => n.to_string(),
-        PortMatch::Ne(n) => format!("!= {n}"),
-        PortMatch::Lt(n) => format!("< {n}"),
-        PortMatch::Le(n) => format!("<= {n}"),
-        PortMatch::Gt(n) => format!("> {n}"),
-        PortMatch::Ge(n) => format!(">= {n}"),
-        PortMatch::Range(a, b) => format!("{a}:{b}"),
-        PortMatch::Inside(a, b) => format!("{a} >< {b}"),
-        PortMatch::Outside(a, b) => format!("{a} <> {b}"),
+        PortMatch::Eq(number) => number.to_string(),
+        other => print_port(other),
     }
 }
