@@ -342,5 +342,5 @@ pub(crate) struct Target {
     /// Nothing for an interface alone.
     pub(crate) host: Option<Host>,
     /// `weight N`, in a preview.
-    pub(crate) weight: Option<u32>,
+    pub(crate) weight: Option<(u32, Span)>,
 }

@@ -120,6 +120,7 @@ pub(crate) fn expand(
         state_policy: state_policy(statements),
         seed: options.hash_seed,
         weights: BTreeMap::new(),
+        automatic_tables: 0,
         print,
         numbered,
         lines: Lines::default(),
@@ -190,6 +191,8 @@ struct Expander<'a> {
     seed: u64,
     /// Weights of the addresses in the pools of the rule at hand.
     weights: BTreeMap<pool::Purpose, Vec<Option<u32>>>,
+    /// Tables that were made for pools.
+    automatic_tables: usize,
     /// Print rules instead of keeping them.
     print: Option<PrintOptions>,
     /// With a number before each.

@@ -5,6 +5,7 @@
 //! they may change places, and a rule that matches nothing of its own may go. A rule whose own
 //! counters or limits somebody may look at is a block of its own: nothing passes it.
 
+pub(crate) mod automatic;
 mod blocks;
 mod criteria;
 mod order;

@@ -116,6 +116,16 @@ fn printed(loaded: &Loaded) -> String {
     lines.join("\n") + "\n"
 }
 
+/// Without the part of the names of automatic tables that a preview does not have.
+fn without_digest(text: &str) -> String {
+    const PREFIX: &str = "__automatic_";
+    let mut parts = text.split(PREFIX);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + PREFIX + &part["01234567_".len()..]
+    })
+}
+
 /// What [`preview`] prints, or its errors.
 fn preview_of(
     directory: &Path,
@@ -193,7 +203,7 @@ fn rules_print_as_the_golden_files_say() {
         ] {
             let loaded = read(&directory, &case, &text, dialect)
                 .unwrap_or_else(|errors| panic!("{case} in {dialect:?}:\n{errors}"));
-            let found = printed(&loaded);
+            let found = without_digest(&printed(&loaded));
             failures.extend(compare(&directory.join(format!("{case}.{suffix}")), &found));
             assert_eq!(
                 previewed(&directory, &case, &text, dialect),

@@ -1,12 +1,15 @@
 //! Pools: family, kind, and what does not go together.
 
-use pf_engine::addr::Family;
+use pf_engine::addr::{Family, Prefix};
 use pf_engine::rule::{Address, Pool, PoolKind, PoolPorts, PoolTarget, PortMatch};
+use pf_engine::ruleset::Dialect;
 
 use super::host::Resolved;
 use super::{Expand, Expander};
 use crate::ast::{PoolStatement, Target};
 use crate::diagnostic::Code;
+use crate::optimize::automatic;
+use crate::print::table_line;
 
 /// What a pool is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +89,7 @@ impl Expander<'_> {
     ) -> Expand<()> {
         let Some(host) = &target.host else {
             let any = Resolved {
-                weight: target.weight,
+                weight: target.weight.map(|(weight, _)| weight),
                 ..Resolved::ANY
             };
             into.push((target.interface.clone(), any));
@@ -100,7 +103,7 @@ impl Expander<'_> {
             return Err(self.error(Code::BadAddress, host.span, message, detail));
         }
         into.extend(resolved.into_iter().map(|mut host| {
-            host.weight = target.weight;
+            host.weight = target.weight.map(|(weight, _)| weight);
             (target.interface.clone(), host)
         }));
         Ok(())
@@ -115,6 +118,7 @@ impl Expander<'_> {
         family: Option<Family>,
         port: Option<PortMatch>,
     ) -> Expand<Pool> {
+        self.check_dialect(statement)?;
         let any_family = statement
             .words
             .iter()
@@ -143,6 +147,9 @@ impl Expander<'_> {
             ports: self.pool_ports(statement, purpose, port)?,
         };
         pool.kind = self.pool_kind(statement, candidates, &pool)?;
+        if self.ruleset.dialect == Dialect::OpenBsd && purpose != Purpose::Binat {
+            self.collapse(&mut pool, purpose);
+        }
         if let Some(span) = statement.least_states {
             if purpose == Purpose::Binat {
                 let message = "binat-to takes no pool type";
@@ -154,6 +161,57 @@ impl Expander<'_> {
             pool.static_port = false;
         }
         Ok(pool)
+    }
+
+    /// `least-states` and `weight` are OpenBSD's alone.
+    fn check_dialect(&mut self, statement: &PoolStatement) -> Expand<()> {
+        let weighed = statement.targets.iter().find_map(|target| target.weight);
+        let (word, span) = match (statement.least_states, weighed) {
+            _ if self.ruleset.dialect == Dialect::OpenBsd => return Ok(()),
+            (Some(span), _) => ("least-states", span),
+            (None, Some((_, span))) => ("weight", span),
+            (None, None) => return Ok(()),
+        };
+        let detail = format!("`{word}` is a word of the dialect `openbsd` alone");
+        Err(self.error(Code::Syntax, span, "syntax error", &detail))
+    }
+
+    /// OpenBSD puts several addresses into a table of their own, one for each rule. A list with
+    /// interfaces or weights stays a list: a table would lose them.
+    fn collapse(&mut self, pool: &mut Pool, purpose: Purpose) {
+        let prefixes: Option<Vec<Prefix>> = pool.targets.iter().map(plain_prefix).collect();
+        let Some(prefixes) = prefixes.filter(|prefixes| prefixes.len() > 1) else {
+            return;
+        };
+        let mut weights = self.weights.get(&purpose).into_iter().flatten();
+        if weights.any(Option::is_some) {
+            return;
+        }
+        let name = self.automatic_name(&prefixes);
+        let definition = automatic::definition(&prefixes);
+        self.echo.push(table_line(&name, &definition));
+        self.ruleset.tables.insert(name.clone(), definition);
+        self.weights.remove(&purpose);
+        pool.targets = vec![PoolTarget {
+            interface: None,
+            address: Address::Table(name),
+        }];
+    }
+
+    /// As pfctl names them: by a number alone before they are loaded, and with a hexadecimal part
+    /// when they are.
+    fn automatic_name(&mut self, prefixes: &[Prefix]) -> String {
+        loop {
+            let number = self.automatic_tables;
+            self.automatic_tables += 1;
+            let name = match self.print {
+                Some(_) => format!("{}{number}", automatic::NAME_PREFIX),
+                None => automatic::name(prefixes, number),
+            };
+            if !self.ruleset.tables.contains_key(&name) {
+                return name;
+            }
+        }
     }
 
     fn no_target(&mut self, statement: &PoolStatement, purpose: Purpose) -> super::Bail {
@@ -186,21 +244,24 @@ impl Expander<'_> {
             (Some(kind), _) => kind.node,
         };
         let span = statement.kind.as_ref().map_or(statement.span, |k| k.span);
-        if kind != PoolKind::RoundRobin {
-            if table {
-                let message = "tables are not supported by pool type";
-                return Err(self.error(Code::Conflict, span, message, ""));
+        let open = self.ruleset.dialect == Dialect::OpenBsd;
+        let draws = match kind {
+            PoolKind::RoundRobin => true,
+            PoolKind::Random | PoolKind::SourceHash { .. } => open,
+            PoolKind::Single | PoolKind::Bitmask => false,
+        };
+        let message = match (several, table, alias) {
+            _ if draws => return Ok(kind),
+            (true, _, _) if open => {
+                "pool type is not valid for multiple translation or routing addresses"
             }
-            if alias {
-                let message = "interface is only supported by round-robin pools";
-                return Err(self.error(Code::Conflict, span, message, ""));
-            }
-            if several {
-                let message = "only round-robin valid for multiple redirection addresses";
-                return Err(self.error(Code::Conflict, span, message, ""));
-            }
-        }
-        Ok(kind)
+            (_, true, _) => "tables are not supported by pool type",
+            (_, _, true) if open => "interface is not supported by pool type",
+            (_, _, true) => "interface is only supported by round-robin pools",
+            (true, _, _) => "only round-robin valid for multiple redirection addresses",
+            (false, false, false) => return Ok(kind),
+        };
+        Err(self.error(Code::Conflict, span, message, ""))
     }
 
     fn pool_ports(
@@ -295,6 +356,14 @@ fn pool_target((interface, host): &(Option<String>, Resolved)) -> PoolTarget {
     PoolTarget {
         interface: interface.clone(),
         address: host.address.clone(),
+    }
+}
+
+/// The address, if it is nothing but an address.
+const fn plain_prefix(target: &PoolTarget) -> Option<Prefix> {
+    match (&target.interface, &target.address) {
+        (None, Address::Prefix(prefix)) => Some(*prefix),
+        _ => None,
     }
 }
 

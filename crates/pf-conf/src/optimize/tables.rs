@@ -4,16 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use pf_engine::addr::Prefix;
 use pf_engine::rule::{Address, Endpoint, Rule};
-use pf_engine::ruleset::{TableDefinition, TableEntry};
+use pf_engine::ruleset::TableDefinition;
 
 use super::criteria::{Criteria, Interner, Place};
-use super::{Item, Tables};
+use super::{Item, Tables, automatic};
 
 /// Rules that a table must replace to be worth it (PF's threshold).
 const RULES_MIN: usize = 6;
-/// How the names begin.
-const NAME_PREFIX: &str = "__automatic_";
-
 /// Automatic tables of a ruleset.
 pub(super) struct Automatic<'a> {
     declared: &'a BTreeMap<String, TableDefinition>,
@@ -35,9 +32,7 @@ impl<'a> Automatic<'a> {
         self.tables
     }
 
-    /// The name of the table of `prefixes`, made if there is none. The hexadecimal part comes
-    /// from the addresses, so that the table of a ruleset that is loaded again is the same table
-    /// and keeps its counters.
+    /// The name of the table of `prefixes`, made if there is none.
     fn table(&mut self, prefixes: &[Prefix]) -> String {
         let mut entries = prefixes.to_vec();
         entries.sort_unstable();
@@ -46,41 +41,17 @@ impl<'a> Automatic<'a> {
         if let Some((name, _)) = known.and_then(|at| self.tables.get(*at)) {
             return name.clone();
         }
-        let digest = digest(&entries);
         let mut number = self.tables.len();
-        let mut name = format!("{NAME_PREFIX}{digest:08x}_{number}");
+        let mut name = automatic::name(&entries, number);
         while self.declared.contains_key(&name) {
             number += 1;
-            name = format!("{NAME_PREFIX}{digest:08x}_{number}");
+            name = automatic::name(&entries, number);
         }
-        let definition = TableDefinition {
-            constant: true,
-            has_contents: true,
-            entries: prefixes.iter().map(|prefix| entry(*prefix)).collect(),
-            ..TableDefinition::default()
-        };
+        let definition = automatic::definition(prefixes);
         self.known.insert(entries, self.tables.len());
         self.tables.push((name.clone(), definition));
         name
     }
-}
-
-const fn entry(prefix: Prefix) -> TableEntry {
-    TableEntry {
-        prefix,
-        negated: false,
-    }
-}
-
-/// FNV-1a over the addresses as text.
-fn digest(prefixes: &[Prefix]) -> u32 {
-    let mut hash = 0x811c_9dc5_u32;
-    for prefix in prefixes {
-        for byte in format!("{prefix} ").bytes() {
-            hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-        }
-    }
-    hash
 }
 
 /// Puts tables in the place of rules that differ in `from` alone, then in `to` alone.

@@ -103,7 +103,7 @@ impl Parser<'_> {
     }
 
     /// OpenBSD's `weight N` behind an address of a pool, for a preview.
-    fn weight(&mut self) -> Parse<Option<u32>> {
+    fn weight(&mut self) -> Parse<Option<(u32, Span)>> {
         let token = self.peek().clone();
         if !token.is_word("weight") {
             return Ok(None);
@@ -117,7 +117,7 @@ impl Parser<'_> {
             let message = format!("weight out of range (1 to {MAX_WEIGHT})");
             return Err(self.error(Code::BadNumber, weight.span, &message, String::new()));
         }
-        Ok(Some(weight.node))
+        Ok(Some((weight.node, token.span)))
     }
 
     fn pool_kind(&mut self, pool: &mut PoolStatement, kind: PoolKind) -> Parse<()> {

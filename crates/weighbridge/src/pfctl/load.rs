@@ -81,9 +81,14 @@ pub fn read_rules(
         // Keys that are printed here are never used: the daemon draws its own.
         hash_seed: 0,
     };
+    let only_printing = arguments.dry_run && arguments.optimization == Some(Optimization::None);
     match pf_conf::load(&name, &main, &mut files, &options) {
         Ok(mut loaded) => {
-            if arguments.verbose > 0 {
+            let preview = (only_printing && arguments.verbose > 0)
+                .then(|| printed(arguments, &name, &main, &mut files, &options));
+            if let Some(Ok(text)) = preview {
+                output.text(&text)?;
+            } else if arguments.verbose > 0 {
                 // A profile is the daemon's to know.
                 let tables = loaded.optimize(loaded.level(arguments.optimization), &[]);
                 output.text(&echo(&loaded, &tables, arguments, around.dialect))?;
@@ -91,7 +96,6 @@ pub fn read_rules(
         }
         Err(mut diagnostics) => {
             if arguments.dry_run && arguments.verbose > 0 {
-                let only_printing = arguments.optimization == Some(Optimization::None);
                 match printed(arguments, &name, &main, &mut files, &options) {
                     Ok(text) => {
                         output.text(&text)?;
