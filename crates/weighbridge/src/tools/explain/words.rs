@@ -190,8 +190,9 @@ fn endpoint(endpoint: &Endpoint) -> String {
 
 /// Like rules, but without the `=` that nobody reads.
 fn port(wanted: PortMatch) -> String {
-    match wanted {
-        PortMatch::Eq(number) => number.to_string(),
-        other => print_port(other),
+    if let PortMatch::Eq(number) = wanted {
+        number.to_string()
+    } else {
+        print_port(wanted)
     }
 }
