@@ -124,9 +124,9 @@ fn hostile_engine() -> Engine {
 fn hostile_rules() -> Ruleset {
     let options = LoadOptions {
         dialect: Dialect::FreeBsd,
-        defines: Vec::new(),
         interfaces: interfaces(),
         hash_seed: 1,
+        ..LoadOptions::default()
     };
     let mut files = MemoryFiles::default();
     pf_conf::load(
@@ -147,9 +147,9 @@ pub fn language(data: &[u8]) {
     for dialect in [Dialect::FreeBsd, Dialect::OpenBsd, Dialect::OpenBsd3] {
         let options = LoadOptions {
             dialect,
-            defines: Vec::new(),
             interfaces: interfaces(),
             hash_seed: 1,
+            ..LoadOptions::default()
         };
         let mut files = MemoryFiles::default();
         files.0.insert("self".into(), data.to_vec());

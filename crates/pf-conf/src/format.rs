@@ -40,13 +40,13 @@ pub fn format(
     files: &mut dyn SourceReader,
     options: &LoadOptions,
 ) -> Result<Vec<u8>, FormatError> {
-    let before = parse_traced(name, main, files, &options.defines);
+    let before = parse_traced(name, main, files, options);
     if !before.errors.is_empty() {
         let refused = Diagnostics::new(before.errors, before.sources);
         return Err(FormatError::Refused(refused));
     }
     let text = layout::lay_out(&scan::pieces(main));
-    let after = parse_traced(name, &text, files, &options.defines);
+    let after = parse_traced(name, &text, files, options);
     match first_difference(&before, &after) {
         None => Ok(text),
         Some(place) => Err(FormatError::BlanksMatter(place)),

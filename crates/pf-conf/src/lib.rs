@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod ast;
 mod diagnostic;
 mod expand;
@@ -31,6 +32,7 @@ use pf_engine::ruleset::{Dialect, Ruleset};
 use crate::expand::numbering::Numbering;
 use crate::print::table_line;
 
+pub use crate::accounts::{Accounts, Lookup};
 pub use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 pub use crate::format::{FormatError, format};
 pub use crate::lint::{Warning, WarningKind, Warnings, check};
@@ -71,6 +73,8 @@ pub struct LoadOptions {
     pub defines: Vec<(String, String)>,
     /// Interfaces that names in the file are expanded to.
     pub interfaces: Vec<Interface>,
+    /// What names of users and groups stand for.
+    pub accounts: Accounts,
     /// Where the keys of `source-hash` rules without one come from: a random number that an
     /// attacker cannot predict. The same seed gives the same keys.
     pub hash_seed: u64,
@@ -141,7 +145,7 @@ pub fn load(
     files: &mut dyn SourceReader,
     options: &LoadOptions,
 ) -> Result<Loaded, Diagnostics> {
-    let parsed = parser::parse(name, main, files, &options.defines, false);
+    let parsed = parser::parse(name, main, files, options, false);
     let expanded = expand::expand(&parsed.statements, options, None, false);
     let mut errors = parsed.errors;
     errors.extend(expanded.errors);
@@ -198,7 +202,7 @@ fn print_all(
     options: &LoadOptions,
     (print, numbered): (PrintOptions, bool),
 ) -> Result<Vec<String>, Diagnostics> {
-    let parsed = parser::parse(name, main, files, &options.defines, true);
+    let parsed = parser::parse(name, main, files, options, true);
     let expanded = expand::expand(&parsed.statements, options, Some(print), numbered);
     let mut errors = parsed.errors;
     errors.extend(expanded.errors);

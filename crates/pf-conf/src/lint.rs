@@ -117,7 +117,7 @@ pub fn check(
     options: &LoadOptions,
 ) -> Result<(Loaded, Warnings), Diagnostics> {
     let loaded = load(name, main, files, options)?;
-    let parsed = parse_traced(name, main, files, &options.defines);
+    let parsed = parse_traced(name, main, files, options);
     let mut list = Vec::new();
     rules::check(&loaded, &mut list);
     names::check(&loaded, &parsed, &mut list);

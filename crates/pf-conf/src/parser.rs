@@ -22,7 +22,7 @@ mod table;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::SourceReader;
+use crate::accounts::KnownAccounts;
 use crate::ast::{InterfaceName, Spanned, Statement};
 use crate::diagnostic::{Code, Diagnostic, shorten};
 use crate::lexer::{Lexer, Macro};
@@ -33,6 +33,7 @@ use crate::limits::{
 use crate::names::{did_you_mean, keywords};
 use crate::source::{Sources, Span};
 use crate::token::{Kind, Token};
+use crate::{LoadOptions, SourceReader};
 
 pub(crate) use option::FLAG_LETTERS;
 
@@ -56,34 +57,35 @@ pub(crate) fn parse(
     name: &str,
     main: &[u8],
     files: &mut dyn SourceReader,
-    defines: &[(String, String)],
+    options: &LoadOptions,
     printing: bool,
 ) -> Parsed {
-    read(name, main, files, defines, (printing, None))
+    read(name, main, files, options, (printing, None))
 }
 
-/// As [`parse`] for printing, and keeps the tokens.
+/// As [`parse`] for printing, and keeps the tokens. Accounts are not looked up.
 pub(crate) fn parse_traced(
     name: &str,
     main: &[u8],
     files: &mut dyn SourceReader,
-    defines: &[(String, String)],
+    options: &LoadOptions,
 ) -> Parsed {
-    read(name, main, files, defines, (true, Some(Vec::new())))
+    read(name, main, files, options, (true, Some(Vec::new())))
 }
 
 fn read(
     name: &str,
     main: &[u8],
     files: &mut dyn SourceReader,
-    defines: &[(String, String)],
+    options: &LoadOptions,
     (printing, trace): (bool, Option<Vec<Token>>),
 ) -> Parsed {
     let mut sources = Sources::default();
     let fits = main.len() <= MAX_FILE_BYTES;
     let shown = if name == "-" { "stdin" } else { name };
     let file = sources.add(shown, if fits { main } else { &[] });
-    let macros = defines
+    let macros = options
+        .defines
         .iter()
         .map(|(name, value)| {
             let value = Arc::from(value.as_str());
@@ -96,7 +98,7 @@ fn read(
             )
         })
         .collect();
-    let mut parser = Parser::new(Lexer::new(sources, macros), files, defines);
+    let mut parser = Parser::new(Lexer::new(sources, macros), files, options);
     parser.printing = printing;
     parser.lexer.trace = trace;
     parser.lexer.enter(file);
@@ -117,6 +119,7 @@ fn read(
 struct Parser<'a> {
     lexer: Lexer,
     files: &'a mut dyn SourceReader,
+    accounts: KnownAccounts,
     /// Names given by `-D`: definitions in the file do not change them.
     fixed: BTreeSet<&'a str>,
     statements: Vec<Statement>,
@@ -136,11 +139,16 @@ struct Parser<'a> {
 
 /// The parser itself: tokens, errors, statements.
 impl<'a> Parser<'a> {
-    fn new(lexer: Lexer, files: &'a mut dyn SourceReader, defines: &'a [(String, String)]) -> Self {
+    fn new(lexer: Lexer, files: &'a mut dyn SourceReader, options: &'a LoadOptions) -> Self {
         Self {
             lexer,
             files,
-            fixed: defines.iter().map(|(name, _)| name.as_str()).collect(),
+            accounts: KnownAccounts::new(options.accounts),
+            fixed: options
+                .defines
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect(),
             statements: Vec::new(),
             braces: 0,
             list_depth: 0,

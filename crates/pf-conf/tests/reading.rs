@@ -1,8 +1,8 @@
 //! What is read together with a file, and how ports are printed.
 
 use pf_conf::{
-    Code, LoadOptions, Loaded, MemoryFiles, PrintOptions, load, preview, preview_numbered,
-    print_rule,
+    Accounts, Code, LoadOptions, Loaded, MemoryFiles, PrintOptions, load, preview,
+    preview_numbered, print_rule,
 };
 use pf_engine::ruleset::Dialect;
 
@@ -187,4 +187,51 @@ fn rules_in_anchors_are_numbered_in_their_own_ruleset() {
 @0 block drop all
 @1 block drop out all";
     assert_eq!(lines.join("\n"), expected);
+}
+
+fn box_with_accounts() -> LoadOptions {
+    LoadOptions {
+        accounts: Accounts {
+            user: |name| Ok((name == "tor").then_some(43)),
+            group: |name| match name {
+                "tor" => Ok(Some(44)),
+                _ => Err(std::io::ErrorKind::TimedOut.into()),
+            },
+        },
+        ..LoadOptions::default()
+    }
+}
+
+#[test]
+fn users_and_groups_are_those_of_the_box_and_no_others() {
+    let read = |text: &str| {
+        let (options, print) = (box_with_accounts(), PrintOptions::default());
+        preview("pf.conf", text.as_bytes(), &mut files(&[]), &options, print)
+    };
+    let lines = read("pass out proto tcp user { tor, != 7, unknown } group tor\n");
+    assert_eq!(
+        lines.unwrap_or_else(|errors| panic!("{errors}")),
+        [
+            "pass out proto tcp all user = 43 group = 44 flags S/SA keep state",
+            "pass out proto tcp all user != 7 group = 44 flags S/SA keep state",
+            "pass out proto tcp all user = unknown group = 44 flags S/SA keep state",
+        ]
+    );
+    let errors = read("pass proto tcp user root\npass proto tcp group wheel\n");
+    assert_eq!(
+        errors.expect_err("accounts of FreeBSD").plain(),
+        "pf.conf:1: unknown user root\n    \
+         pf.conf:1:21: at `root`\n    \
+         hint: a number needs no user of that name\n\
+         pf.conf:2: unknown group wheel\n    \
+         pf.conf:2:22: timed out\n"
+    );
+}
+
+#[test]
+fn laying_out_needs_no_accounts() {
+    let text = b"pass  out proto tcp user nobody-has-it\n";
+    let text = pf_conf::format("pf.conf", text, &mut files(&[]), &box_with_accounts());
+    let text = text.unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!(text, b"pass out proto tcp user nobody-has-it\n");
 }

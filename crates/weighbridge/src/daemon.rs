@@ -37,6 +37,7 @@ use self::keep::Keeper;
 use self::links::LinkKeeper;
 use self::reload::Reloader;
 use self::signals::Signals;
+use crate::accounts;
 use crate::cli::RunArguments;
 use crate::config::{
     self, Configuration, DEFAULT_SOCKET, DEFAULT_STATE_DIR, LogLevel, RULES_FILE, RulesFile,
@@ -256,6 +257,7 @@ fn load_rules(plan: &Plan, interfaces: Vec<Interface>, hash_seed: u64) -> Result
         dialect: plan.dialect,
         defines: Vec::new(),
         interfaces,
+        accounts: accounts::of_machine(),
         hash_seed,
     };
     let name = file.path.display().to_string();

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use pf_conf::{Diagnostics, LoadOptions, Loaded, SourceReader};
 
+use crate::accounts;
 use crate::config::{DEFAULT_CONFIG_DIR, read_bounded, read_bytes};
 use crate::output::Output;
 use crate::pfctl::arguments::Arguments;
@@ -135,6 +136,7 @@ impl Reading {
             } else {
                 given
             },
+            accounts: accounts::of_machine(),
             hash_seed: 0,
         })
     }

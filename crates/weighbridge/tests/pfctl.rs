@@ -703,6 +703,45 @@ fn what_cannot_be_installed_is_printed_and_refused_unless_printing_was_all() {
     );
 }
 
+/// The number of an account in the text of passwd(5) or group(5).
+fn numbered_in(file: &str, name: &str) -> u32 {
+    let text = fs::read_to_string(file).expect("the file is readable");
+    let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let line = lines.find(|fields| fields[0] == name).expect("the account");
+    line[2].parse().expect("a number")
+}
+
+#[test]
+fn users_and_groups_are_the_machines_own() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let nowhere = dir.path().join("none.sock");
+    let file = dir.path().join("pf.conf");
+    let at = format!(
+        "--config {} -o none -nvf {}",
+        dir.path().display(),
+        file.display()
+    );
+    // FreeBSD's `games` is 7 and its `mail` 6.
+    fs::write(&file, "pass proto tcp user games group mail\n").expect("write");
+    let user = numbered_in("/etc/passwd", "games");
+    let group = numbered_in("/etc/group", "mail");
+    assert_ne!((user, group), (7, 6), "this machine is FreeBSD");
+    let ran = pfctl(&nowhere, &at);
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{ran:?}");
+    assert_eq!(
+        ran.out,
+        format!("pass proto tcp all user = {user} group = {group} flags S/SA keep state\n")
+    );
+    fs::write(&file, "pass proto tcp user _no_such_user\n").expect("write");
+    let ran = pfctl(&nowhere, &at);
+    assert_eq!((ran.status, ran.out.as_str()), (1, ""));
+    assert!(
+        ran.err.contains("pf.conf:1: unknown user _no_such_user\n"),
+        "{}",
+        ran.err
+    );
+}
+
 #[test]
 fn hostile_and_silent_clients_do_not_stop_the_others() {
     let daemon = Daemon::with_traffic(Dialect::FreeBsd);

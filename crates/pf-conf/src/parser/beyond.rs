@@ -3,15 +3,16 @@
 use pf_engine::rule::RouteKind;
 
 use super::port::PortWord;
-use super::{Parse, Parser};
+use super::{Bail, Parse, Parser};
+use crate::accounts::NoNumber;
 use crate::ast::{
     AfTo, Divert, InterfaceName, PoolStatement, RuleStatement, Spanned, State, Statement, Target,
     Verb,
 };
-use crate::diagnostic::Code;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::extras::{Slot, StateSlot};
 use crate::limits::{MAX_ANCHOR_DEPTH, MAX_ERRORS};
-use crate::names::{keywords, owners};
+use crate::names::keywords;
 use crate::print;
 use crate::source::Span;
 use crate::token::{Kind, Token};
@@ -197,12 +198,31 @@ impl Parser<'_> {
         if name.node == "unknown" {
             return Ok(name.node);
         }
-        let Some(number) = owners::number(group, &name.node) else {
-            let what = if group { "group" } else { "user" };
-            let message = format!("unknown {what} {}", name.node);
-            return Err(self.error(Code::UnknownName, name.span, &message, String::new()));
-        };
-        Ok(number.to_string())
+        // The layout of a file is the same where nobody has that account.
+        if self.lexer.trace.is_some() {
+            return Ok(name.node);
+        }
+        match self.accounts.number(group, &name.node) {
+            Ok(number) => Ok(number.to_string()),
+            Err(reason) => Err(self.unknown_owner(group, &name, &reason)),
+        }
+    }
+
+    fn unknown_owner(&mut self, group: bool, name: &Spanned<String>, reason: &NoNumber) -> Bail {
+        let what = if group { "group" } else { "user" };
+        let mut error = Diagnostic::new(
+            Code::UnknownName,
+            name.span,
+            format!("unknown {what} {}", name.node),
+        );
+        match reason {
+            NoNumber::Unknown => {
+                error.hint = Some(format!("a number needs no {what} of that name"));
+            }
+            NoNumber::Unreadable(said) => error.detail = Some(said.clone()),
+        }
+        self.report(error);
+        Bail
     }
 
     pub(super) fn received_on(&mut self, rule: &mut RuleStatement, not: &str) -> Parse<()> {

@@ -11,6 +11,7 @@ use pf_engine::ruleset::{Dialect, Ruleset};
 use tracing::{info, warn};
 
 use super::files::DiskFiles;
+use crate::accounts;
 use crate::config::read_bytes;
 
 /// What a reading came to: a ruleset, or what is wrong.
@@ -67,6 +68,7 @@ impl Reloader {
             dialect: self.dialect,
             defines: Vec::new(),
             interfaces: interfaces.to_vec(),
+            accounts: accounts::of_machine(),
             hash_seed,
         };
         let thread = std::thread::Builder::new().name("reload".into());

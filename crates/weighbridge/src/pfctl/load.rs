@@ -16,6 +16,7 @@ use pf_engine::ruleset::Dialect;
 
 use super::Failure;
 use super::arguments::Arguments;
+use crate::accounts;
 use crate::config::{self, DEFAULT_CONFIG_DIR, read_bounded, read_bytes};
 use crate::control::protocol::{DialectName, FileBytes, LoadRequest, OptimizationName};
 use crate::daemon::env::as_configured;
@@ -78,6 +79,7 @@ pub fn read_rules(
         dialect: around.dialect,
         defines: arguments.defines.clone(),
         interfaces: around.interfaces,
+        accounts: accounts::of_machine(),
         // Keys that are printed here are never used: the daemon draws its own.
         hash_seed: 0,
     };

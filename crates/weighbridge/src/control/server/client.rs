@@ -10,6 +10,7 @@ use pf_conf::{Feedback, LoadOptions, Loaded, MemoryFiles, Optimization};
 use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
 
+use crate::accounts;
 use crate::control::protocol::{
     LoadRequest, Outcome, REQUEST_BYTES_MAX, Request, Response, ShowRequest, TableCommand,
     WatchRequest, decode, encode,
@@ -408,6 +409,7 @@ fn check(
         dialect: request.dialect.map_or(dialect, |name| name.0),
         defines: request.defines,
         interfaces,
+        accounts: accounts::of_machine(),
         hash_seed: random.map_err(|error| format!("no random numbers: {error}"))?,
     };
     let files = request.files.into_iter();

@@ -126,9 +126,9 @@ fn printed(engine: &Engine, dialect: Dialect) -> BTreeMap<(RuleList, String), Ve
 fn retired(line: &RuleLine, dialect: Dialect, interfaces: &[Interface]) -> Option<Rule> {
     let options = LoadOptions {
         dialect,
-        defines: Vec::new(),
         interfaces: interfaces.to_vec(),
-        hash_seed: 0,
+        // A printed rule has the numbers of its accounts.
+        ..LoadOptions::default()
     };
     let text = format!("{}\n", line.text);
     let loaded = pf_conf::load(
