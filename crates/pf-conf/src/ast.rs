@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use pf_engine::addr::{Family, Prefix, Protocol};
 use pf_engine::rule::{
     BlockReply, Direction, DynamicAddress, DynamicPart, FlagsMatch, FragmentMode, IcmpMatch, Log,
-    PoolKind, PoolPorts, PortMatch, RouteKind, Scrub, StateMode, StateOptions, StatePolicy,
-    Timeout,
+    PoolKind, PoolPorts, PortMatch, PortSet, RouteKind, Scrub, StateMode, StateOptions,
+    StatePolicy, Timeout,
 };
 use pf_engine::ruleset::Limit;
 
@@ -303,9 +303,9 @@ pub(crate) struct PoolStatement {
     /// `least-states`, in a preview; `kind` is [`PoolKind::RoundRobin`] then, whose rules it has.
     pub(crate) least_states: Option<Span>,
     /// `map-e-portset`.
-    pub(crate) portset: Option<Span>,
-    /// Options that are printed but not installed.
-    pub(crate) words: Vec<String>,
+    pub(crate) port_set: Option<Spanned<PortSet>>,
+    pub(crate) endpoint_independent: Option<Span>,
+    pub(crate) prefer_ipv6_nexthop: Option<Span>,
     pub(crate) ports: Option<Spanned<PoolPorts>>,
 }
 
@@ -319,9 +319,10 @@ impl PoolStatement {
             sticky: false,
             static_port: None,
             least_states: None,
-            portset: None,
+            port_set: None,
+            endpoint_independent: None,
+            prefer_ipv6_nexthop: None,
             ports: None,
-            words: Vec::new(),
         }
     }
 }

@@ -43,30 +43,14 @@ pub(crate) enum StateSlot {
     GroupBound,
     Pflow,
     AllowRelated,
-    SctpFirst,
-    SctpOpening,
-    SctpEstablished,
-    SctpClosing,
-    SctpClosed,
 }
 
 impl StateSlot {
     const AFTER_SLOPPY: [Self; 2] = [Self::Pflow, Self::AllowRelated];
 
-    /// Timeouts of SCTP and their names.
-    pub(crate) const SCTP: [(Self, &'static str); 5] = [
-        (Self::SctpFirst, "sctp.first"),
-        (Self::SctpOpening, "sctp.opening"),
-        (Self::SctpEstablished, "sctp.established"),
-        (Self::SctpClosing, "sctp.closing"),
-        (Self::SctpClosed, "sctp.closed"),
-    ];
-
     fn group(self) -> StateGroup {
         if Self::AFTER_SLOPPY.contains(&self) {
             StateGroup::AfterSloppy
-        } else if Self::SCTP.iter().any(|(slot, _)| *slot == self) {
-            StateGroup::Sctp
         } else {
             StateGroup::BeforePolicy
         }
@@ -79,8 +63,6 @@ pub(crate) enum StateGroup {
     /// Between `max` and `if-bound`.
     BeforePolicy,
     AfterSloppy,
-    /// Between the timeouts of TCP and of UDP.
-    Sctp,
 }
 
 /// What a rule sets in packets.

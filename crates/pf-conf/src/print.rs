@@ -292,13 +292,7 @@ fn state_options(rule: &Rule, extras: &Extras) -> Vec<String> {
     }
     list.extend(extras.state_words(StateGroup::AfterSloppy).cloned());
     let timeout = |(timeout, value): &(Timeout, u32)| format!("{} {value}", timeout.name());
-    let split = options
-        .timeouts
-        .partition_point(|(timeout, _)| *timeout < Timeout::UdpFirst);
-    let (tcp, others) = options.timeouts.split_at(split);
-    list.extend(tcp.iter().map(timeout));
-    list.extend(extras.state_words(StateGroup::Sctp).cloned());
-    list.extend(others.iter().map(timeout));
+    list.extend(options.timeouts.iter().map(timeout));
     list
 }
 

@@ -210,6 +210,9 @@ impl Compiler<'_> {
             kind: pool.kind,
             sticky: pool.sticky,
             static_port: pool.static_port,
+            endpoint_independent: pool.endpoint_independent,
+            port_set: pool.port_set,
+            prefer_ipv6_nexthop: pool.prefer_ipv6_nexthop,
             ports: pool.ports,
         }
     }

@@ -27,6 +27,7 @@ use crate::explain::Step;
 use crate::installed::Rules;
 use crate::lifetime::Lifetimes;
 use crate::names::Names;
+use crate::nat::{FullRanges, Mappings, mapping};
 use crate::net::Net;
 use crate::norm::{Reassembler, ReassemblyOptions};
 use crate::record::{Imported, RecordError, RuleBinding, StateRecord};
@@ -137,6 +138,8 @@ pub struct Engine {
     states: StateTable,
     next_state: u64,
     sources: SourceNodes,
+    mappings: Mappings,
+    full: FullRanges,
     fragments: Reassembler,
     counters: Counters,
     sweep: expire::Sweep,
@@ -184,6 +187,8 @@ impl Engine {
             states: StateTable::new(config.hash_key),
             next_state: 0,
             sources: SourceNodes::default(),
+            mappings: Mappings::default(),
+            full: FullRanges::default(),
             fragments: Reassembler::new(),
             counters: Counters::default(),
             sweep: expire::Sweep::new(now),
@@ -552,6 +557,10 @@ impl Engine {
             return;
         };
         self.counters.removals = self.counters.removals.wrapping_add(1);
+        self.full.forget(&state);
+        if state.endpoint_independent {
+            self.mappings.release(mapping(&state).0);
+        }
         self.release_references(state);
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Tuple {
 
 /// Key of a state on one of its sides: index 0 is the source of an inbound packet and the
 /// destination of an outbound one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StateKey {
     pub(crate) ends: [HostPort; 2],
     pub(crate) protocol: Protocol,

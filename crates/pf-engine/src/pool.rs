@@ -10,16 +10,23 @@ use siphasher::sip::SipHasher13;
 use crate::addr::{Family, Prefix};
 use crate::names::NameId;
 use crate::net::{DynamicId, Net, is_link_local};
-use crate::rule::{PoolKind, PoolPorts};
+use crate::rule::{PoolKind, PoolPorts, PortSet};
 use crate::table::{TableId, Tables};
 
 /// A pool with its names looked up.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one keyword of pf.conf(5)"
+)]
 pub(crate) struct CompiledPool {
     pub(crate) targets: Vec<Target>,
     pub(crate) kind: PoolKind,
     pub(crate) sticky: bool,
     pub(crate) static_port: bool,
+    pub(crate) endpoint_independent: bool,
+    pub(crate) port_set: Option<PortSet>,
+    pub(crate) prefer_ipv6_nexthop: bool,
     pub(crate) ports: Option<PoolPorts>,
 }
 
@@ -242,12 +249,17 @@ impl Chooser<'_> {
     }
 
     fn blocks(&self) -> impl Iterator<Item = Block> {
-        let family = self.family;
         self.pool
             .targets
             .iter()
             .flat_map(|target| self.blocks_of(target))
-            .filter(move |block| block.family == family)
+            .filter(|block| self.is_wanted(block.family))
+    }
+
+    /// `prefer-ipv6-nexthop`: IPv6 next hops do for IPv4 packets too.
+    fn is_wanted(&self, family: Family) -> bool {
+        let bridged = self.pool.prefer_ipv6_nexthop && self.family == Family::Inet;
+        family == self.family || bridged
     }
 
     fn blocks_of(&self, target: &Target) -> impl Iterator<Item = Block> {
@@ -266,11 +278,27 @@ impl Chooser<'_> {
         let dynamic = dynamic.filter(|prefix| !is_link_local(prefix.address()));
         let table = table
             .into_iter()
-            .flat_map(|table| table.prefixes().iter().copied());
+            .flat_map(|table| self.in_order(table.prefixes()));
         let prefixes = dynamic
             .chain(table)
             .map(move |p| Block::of_prefix(interface, p));
         single.into_iter().chain(prefixes)
+    }
+}
+
+impl Chooser<'_> {
+    /// With `prefer-ipv6-nexthop` those of IPv6 come first.
+    fn in_order<'t>(&self, prefixes: &'t [Prefix]) -> impl Iterator<Item = Prefix> + use<'t> {
+        let first = if self.pool.prefer_ipv6_nexthop {
+            Family::Inet6
+        } else {
+            Family::Inet
+        };
+        let of = move |wanted: bool| {
+            let all = prefixes.iter().copied();
+            all.filter(move |prefix| (prefix.family() == first) == wanted)
+        };
+        of(true).chain(of(false))
     }
 }
 
@@ -311,6 +339,9 @@ mod tests {
             kind,
             sticky: false,
             static_port: false,
+            endpoint_independent: false,
+            port_set: None,
+            prefer_ipv6_nexthop: false,
             ports: None,
         }
     }

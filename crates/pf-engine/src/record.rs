@@ -27,6 +27,10 @@ const NAME_MAX: usize = 64;
 /// A state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one state"
+)]
 pub struct StateRecord {
     /// Key on the wire side.
     pub wire: [HostPort; 2],
@@ -73,6 +77,9 @@ pub struct StateRecord {
     pub way: Option<Way>,
     /// `tag`.
     pub tag: Option<String>,
+    /// Its source has one outside address and port towards all (`endpoint-independent`).
+    #[serde(default)]
+    pub endpoint_independent: bool,
     /// What sticky pools chose for its source.
     pub sticky: Vec<StickyRecord>,
 }

@@ -346,6 +346,10 @@ pub enum PoolKind {
 
 /// Addresses to translate to or route to.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one keyword of pf.conf(5)"
+)]
 pub struct Pool {
     /// The addresses, at least one.
     pub targets: Vec<PoolTarget>,
@@ -355,9 +359,72 @@ pub struct Pool {
     pub sticky: bool,
     /// `static-port`: NAT does not change the source port.
     pub static_port: bool,
+    /// `endpoint-independent`: NAT gives the same UDP address and port the same outside address
+    /// and port, whoever the peer is (RFC 4787, section 4.1).
+    pub endpoint_independent: bool,
+    /// `map-e-portset`: NAT takes its ports from a set that others have the rest of.
+    pub port_set: Option<PortSet>,
+    /// `prefer-ipv6-nexthop`: IPv4 packets may be routed to IPv6 next hops (RFC 8950), which of
+    /// one table come first.
+    pub prefer_ipv6_nexthop: bool,
     /// `port a[:b]` behind the address. For NAT the range to allocate from; for `rdr` the port,
     /// or the range that `port a:*` spans.
     pub ports: Option<PoolPorts>,
+}
+
+/// Ports that one customer of MAP-E has of a shared address (RFC 7597, section 5.1): of the 16
+/// bits of a port, `offset` bits that are not all zero, then `length` bits that are `id`, then
+/// any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortSet {
+    offset: u8,
+    length: u8,
+    id: u16,
+}
+
+impl PortSet {
+    /// Bits of a port.
+    const BITS: u8 = 16;
+
+    /// `map-e-portset offset/length/id`. Nothing unless `offset` is 1 to 15, both lengths
+    /// together are at most 16, and `id` fits into `length` bits.
+    #[must_use]
+    pub const fn new(offset: u8, length: u8, id: u16) -> Option<Self> {
+        let possible = offset >= 1 && offset < Self::BITS && length <= Self::BITS - offset;
+        if possible && (id as u32) < 1 << length {
+            Some(Self { offset, length, id })
+        } else {
+            None
+        }
+    }
+
+    /// Offset, length and identifier, as in the option.
+    #[must_use]
+    pub const fn parts(self) -> (u8, u8, u16) {
+        (self.offset, self.length, self.id)
+    }
+
+    /// How many ports there are in it.
+    #[must_use]
+    pub const fn len(self) -> u16 {
+        let free = Self::BITS - self.offset - self.length;
+        ((1 << self.offset) - 1) << free
+    }
+
+    /// Whether there are none: never.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The port number `n` of the set, from 0; beyond the last it begins again.
+    #[must_use]
+    pub const fn port(self, n: u16) -> u16 {
+        let free = Self::BITS - self.offset - self.length;
+        let n = n % self.len();
+        let block = ((n >> free) + 1) << (Self::BITS - self.offset);
+        block | self.id << free | n & ((1 << free) - 1)
+    }
 }
 
 /// `port` of a [`Pool`].
@@ -489,6 +556,16 @@ pub enum Timeout {
     TcpClosed,
     /// `tcp.tsdiff`: allowed timestamp difference.
     TcpTsDiff,
+    /// `sctp.first`: after the first packet.
+    SctpFirst,
+    /// `sctp.opening`: before the association is established.
+    SctpOpening,
+    /// `sctp.established`.
+    SctpEstablished,
+    /// `sctp.closing`: after the first SHUTDOWN.
+    SctpClosing,
+    /// `sctp.closed`: after SHUTDOWN COMPLETE or ABORT.
+    SctpClosed,
     /// `udp.first`.
     UdpFirst,
     /// `udp.single`.
@@ -519,7 +596,7 @@ pub enum Timeout {
 
 impl Timeout {
     /// All of them, in the order of `pfctl -st`.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::TcpFirst,
         Self::TcpOpening,
         Self::TcpEstablished,
@@ -527,6 +604,11 @@ impl Timeout {
         Self::TcpFinWait,
         Self::TcpClosed,
         Self::TcpTsDiff,
+        Self::SctpFirst,
+        Self::SctpOpening,
+        Self::SctpEstablished,
+        Self::SctpClosing,
+        Self::SctpClosed,
         Self::UdpFirst,
         Self::UdpSingle,
         Self::UdpMultiple,
@@ -553,6 +635,11 @@ impl Timeout {
             Self::TcpFinWait => "tcp.finwait",
             Self::TcpClosed => "tcp.closed",
             Self::TcpTsDiff => "tcp.tsdiff",
+            Self::SctpFirst => "sctp.first",
+            Self::SctpOpening => "sctp.opening",
+            Self::SctpEstablished => "sctp.established",
+            Self::SctpClosing => "sctp.closing",
+            Self::SctpClosed => "sctp.closed",
             Self::UdpFirst => "udp.first",
             Self::UdpSingle => "udp.single",
             Self::UdpMultiple => "udp.multiple",
@@ -574,16 +661,17 @@ impl Timeout {
     #[must_use]
     pub const fn default_value(self) -> u32 {
         match self {
-            Self::TcpFirst => 120,
+            Self::TcpFirst | Self::SctpFirst => 120,
             Self::TcpOpening
+            | Self::SctpOpening
             | Self::TcpTsDiff
             | Self::UdpSingle
             | Self::OtherSingle
             | Self::Frag => 30,
-            Self::TcpEstablished => 24 * 60 * 60,
-            Self::TcpClosing => 15 * 60,
+            Self::TcpEstablished | Self::SctpEstablished => 24 * 60 * 60,
+            Self::TcpClosing | Self::SctpClosing => 15 * 60,
             Self::TcpFinWait => 45,
-            Self::TcpClosed => 90,
+            Self::TcpClosed | Self::SctpClosed => 90,
             Self::UdpFirst | Self::UdpMultiple | Self::OtherFirst | Self::OtherMultiple => 60,
             Self::IcmpFirst => 20,
             Self::IcmpError | Self::Interval => 10,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::addr::Protocol;
 use crate::decision::{EtherAddresses, StateId};
 use crate::installed::RuleId;
-use crate::key::StateKey;
+use crate::key::{StateKey, Tuple};
 use crate::names::NameId;
 use crate::route::NextHop;
 use crate::rule::{Direction, RouteKind, Timeout};
@@ -23,6 +23,10 @@ use crate::time::Instant;
 
 /// A state.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one state"
+)]
 pub(crate) struct State {
     pub(crate) id: StateId,
     pub(crate) wire: StateKey,
@@ -55,6 +59,8 @@ pub(crate) struct State {
     /// How its packets cross the box, if a frame told.
     pub(crate) way: Option<Way>,
     pub(crate) tag: Option<NameId>,
+    /// NAT gave it the outside address and port that its source has towards all.
+    pub(crate) endpoint_independent: bool,
     /// Source nodes of sticky pools.
     pub(crate) sources: Vec<SourceKey>,
 }
@@ -81,6 +87,16 @@ pub(crate) struct Count {
 impl State {
     pub(crate) const fn protocol(&self) -> Protocol {
         self.wire.protocol
+    }
+
+    /// Source and destination as the opener's packets leave behind the translation.
+    pub(crate) const fn outcome(&self) -> Tuple {
+        self.translated(self.direction).tuple(self.direction)
+    }
+
+    /// The same as they come.
+    pub(crate) const fn origin_tuple(&self) -> Tuple {
+        self.side(self.direction).tuple(self.direction)
     }
 
     /// Counts a packet: index 0 goes in the direction of the opener.

@@ -10,6 +10,7 @@ mod scenarios {
     mod log;
     mod model;
     mod nat;
+    mod nat_options;
     mod persist;
     mod pools;
     mod reload;

@@ -10,6 +10,7 @@ use crate::ast::{PoolStatement, Target};
 use crate::diagnostic::Code;
 use crate::optimize::automatic;
 use crate::print::table_line;
+use crate::source::Span;
 
 /// What a pool is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,10 +120,7 @@ impl Expander<'_> {
         port: Option<PortMatch>,
     ) -> Expand<Pool> {
         self.check_dialect(statement)?;
-        let any_family = statement
-            .words
-            .iter()
-            .any(|word| word == "prefer-ipv6-nexthop");
+        let any_family = statement.prefer_ipv6_nexthop.is_some();
         let targets: Vec<&(Option<String>, Resolved)> = candidates
             .targets
             .iter()
@@ -144,6 +142,9 @@ impl Expander<'_> {
             kind: PoolKind::Single,
             sticky: statement.sticky,
             static_port: statement.static_port.is_some(),
+            endpoint_independent: statement.endpoint_independent.is_some(),
+            port_set: statement.port_set.as_ref().map(|set| set.node),
+            prefer_ipv6_nexthop: statement.prefer_ipv6_nexthop.is_some(),
             ports: self.pool_ports(statement, purpose, port)?,
         };
         pool.kind = self.pool_kind(statement, candidates, &pool)?;
@@ -247,7 +248,8 @@ impl Expander<'_> {
         let open = self.ruleset.dialect == Dialect::OpenBsd;
         let draws = match kind {
             PoolKind::RoundRobin => true,
-            PoolKind::Random | PoolKind::SourceHash { .. } => open,
+            // They need not know the addresses beforehand.
+            PoolKind::Random | PoolKind::SourceHash { .. } => open || !several,
             PoolKind::Single | PoolKind::Bitmask => false,
         };
         let message = match (several, table, alias) {
@@ -280,9 +282,7 @@ impl Expander<'_> {
                 return Err(self.error(Code::Conflict, span, message, ""));
             }
         }
-        if let Some(span) = statement.portset
-            && let Some(message) = portset_conflict(statement, purpose)
-        {
+        if let Some((message, span)) = options_conflict(statement, purpose) {
             return Err(self.error(Code::Conflict, span, message, ""));
         }
         let Some(ports) = &statement.ports else {
@@ -321,10 +321,27 @@ pub(super) fn beyond_words(statement: &PoolStatement) -> impl Iterator<Item = St
         .into_iter()
         .filter(move |(given, _)| least_states && *given)
         .map(|(_, word)| word.to_owned())
-        .chain(statement.words.iter().cloned())
 }
 
-fn portset_conflict(statement: &PoolStatement, purpose: Purpose) -> Option<&'static str> {
+/// Options that are for pools of another kind.
+fn options_conflict(statement: &PoolStatement, purpose: Purpose) -> Option<(&'static str, Span)> {
+    if let Some(set) = &statement.port_set {
+        let message = port_set_conflict(statement, purpose)?;
+        return Some((message, set.span));
+    }
+    if let Some(span) = statement
+        .endpoint_independent
+        .filter(|_| purpose != Purpose::Nat)
+    {
+        let message = "the 'endpoint-independent' option is only valid with nat rules";
+        return Some((message, span));
+    }
+    let span = statement.prefer_ipv6_nexthop?;
+    let message = "the 'prefer-ipv6-nexthop' option is only valid with route-to rules";
+    (purpose != Purpose::Route).then_some((message, span))
+}
+
+fn port_set_conflict(statement: &PoolStatement, purpose: Purpose) -> Option<&'static str> {
     if purpose != Purpose::Nat {
         Some("the 'map-e-portset' option is only valid with nat rules")
     } else if statement.static_port.is_some() {

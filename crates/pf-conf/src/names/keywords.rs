@@ -191,9 +191,6 @@ const UNSUPPORTED_OPTIONS: &[&str] = &[
     "source",
     "rdomain",
     "reassemble",
-    "prefer-ipv6-nexthop",
-    "endpoint-independent",
-    "map-e-portset",
     "least-states",
     "weight",
 ];

@@ -507,26 +507,6 @@ impl Parser<'_> {
         })
     }
 
-    /// An option of a pool that is printed behind the others.
-    pub(super) fn beyond_pool_option(&mut self, pool: &mut PoolStatement) -> Parse<()> {
-        let keyword = self.next();
-        let mut text = keyword.text.clone().into_owned();
-        if !self.printing {
-            return Err(self.unsupported(&text, keyword.span));
-        }
-        if text == "map-e-portset" {
-            let offset = self.number("an offset")?.node;
-            self.expect_symbol("/")?;
-            let length = self.number("a length")?.node;
-            self.expect_symbol("/")?;
-            let set = self.next();
-            text = format!("map-e-portset {offset}/{length}/{}", set.text);
-            pool.portset = Some(keyword.span);
-        }
-        pool.words.push(text);
-        Ok(())
-    }
-
     /// A state option that is not in [`pf_engine::rule::StateOptions`]. Gives whether it was
     /// there before.
     pub(super) fn beyond_state_option(&mut self, state: &mut State, token: &Token) -> Parse<bool> {

@@ -6,7 +6,6 @@ use pf_engine::ruleset::Limit;
 use super::{Parse, Parser};
 use crate::ast::{SetStatement, Statement};
 use crate::diagnostic::Code;
-use crate::extras::StateSlot;
 use crate::names::did_you_mean;
 use crate::optimize::Optimization;
 use crate::source::Span;
@@ -209,10 +208,6 @@ impl Parser<'_> {
     }
 
     fn set_timeout(&mut self) -> Parse<()> {
-        if let Some((_, text)) = self.sctp_timeout()? {
-            self.push_set(SetStatement::Printed(format!("set timeout {text}")));
-            return Ok(());
-        }
         let (timeout, value) = self.timeout()?;
         self.push_set(SetStatement::Timeout(timeout, value));
         Ok(())
@@ -225,24 +220,9 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `sctp.… seconds`, as it is printed, where that can be told from others.
-    pub(super) fn sctp_timeout(&mut self) -> Parse<Option<(StateSlot, String)>> {
-        let token = self.peek().clone();
-        let known = StateSlot::SCTP.iter().find(|(_, name)| token.is_word(name));
-        let Some((slot, name)) = known.filter(|_| self.printing) else {
-            return Ok(None);
-        };
-        self.next();
-        let value = self.number("a number of seconds")?.node;
-        Ok(Some((*slot, format!("{name} {value}"))))
-    }
-
     /// `name seconds`.
     pub(super) fn timeout(&mut self) -> Parse<(Timeout, u32)> {
         let name = self.string("a timeout")?;
-        if StateSlot::SCTP.iter().any(|(_, known)| *known == name.node) {
-            return Err(self.unsupported(&format!("timeout {}", name.node), name.span));
-        }
         let Some(timeout) = Timeout::ALL.into_iter().find(|t| t.name() == name.node) else {
             let message = format!("unknown timeout {}", name.node);
             let known = Timeout::ALL.map(Timeout::name);

@@ -1,6 +1,6 @@
 //! Pools: `-> …`, `nat-to …`, `route-to …`.
 
-use pf_engine::rule::{PoolKind, PoolPorts, RouteKind};
+use pf_engine::rule::{PoolKind, PoolPorts, PortSet, RouteKind};
 
 use super::port::PortWord;
 use super::{Parse, Parser};
@@ -84,12 +84,61 @@ impl Parser<'_> {
                     pool.static_port = Some(token.span);
                 }
                 "least-states" => self.least_states(pool)?,
-                "map-e-portset" | "endpoint-independent" | "prefer-ipv6-nexthop" => {
-                    self.beyond_pool_option(pool)?;
+                "endpoint-independent" => {
+                    self.next();
+                    pool.endpoint_independent = Some(token.span);
                 }
+                "prefer-ipv6-nexthop" => {
+                    self.next();
+                    pool.prefer_ipv6_nexthop = Some(token.span);
+                }
+                "map-e-portset" => self.port_set(pool)?,
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// `map-e-portset offset/length/identifier`.
+    fn port_set(&mut self, pool: &mut PoolStatement) -> Parse<()> {
+        let keyword = self.next();
+        let offset = self.number("an offset")?;
+        self.expect_symbol("/")?;
+        let length = self.number("a length")?;
+        self.expect_symbol("/")?;
+        let id = self.port_set_id()?;
+        let parts = (
+            u8::try_from(offset.node),
+            u8::try_from(length.node),
+            u16::try_from(id.node),
+        );
+        let set = match parts {
+            (Ok(offset), Ok(length), Ok(id)) => PortSet::new(offset, length, id),
+            _ => None,
+        };
+        let Some(node) = set else {
+            let message = "invalid MAP-E port set";
+            let detail = "the offset is 1 to 15, offset and length together at most 16, and the \
+                          identifier fits into its length"
+                .to_owned();
+            return Err(self.error(Code::BadNumber, offset.span.to(id.span), message, detail));
+        };
+        let span = keyword.span;
+        let known = pool.port_set.replace(Spanned { node, span }).is_some();
+        self.once(known, &keyword)
+    }
+
+    /// A number, or a hexadecimal one.
+    fn port_set_id(&mut self) -> Parse<Spanned<u32>> {
+        let token = self.peek().clone();
+        let Some(hex) = token.text.strip_prefix("0x") else {
+            return self.number("an identifier");
+        };
+        let Ok(node) = u32::from_str_radix(hex, 16) else {
+            return Err(self.unexpected("an identifier"));
+        };
+        self.next();
+        let span = token.span;
+        Ok(Spanned { node, span })
     }
 
     /// OpenBSD's, for a preview: the address with the fewest states.

@@ -114,9 +114,6 @@ impl Parser<'_> {
             "floating" => self.state_policy(state, StatePolicy::Floating),
             other if UNSUPPORTED.contains(&other) => self.beyond_state_option(state, &token)?,
             _ => {
-                if let Some((slot, text)) = self.sctp_timeout()? {
-                    return self.respecified(state.extras.set_state(slot, text), &token);
-                }
                 let (timeout, value) = self.timeout()?;
                 let known = state.options.timeouts.iter().any(|(t, _)| *t == timeout);
                 state.options.timeouts.push((timeout, value));

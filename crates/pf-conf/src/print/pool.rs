@@ -98,7 +98,17 @@ fn options(pool: &Pool, words: &mut Vec<String>) {
     if pool.sticky {
         words.push("sticky-address".to_owned());
     }
+    if pool.endpoint_independent {
+        words.push("endpoint-independent".to_owned());
+    }
     if pool.static_port {
         words.push("static-port".to_owned());
+    }
+    if let Some(set) = pool.port_set {
+        let (offset, length, id) = set.parts();
+        words.push(format!("map-e-portset {offset}/{length}/{id}"));
+    }
+    if pool.prefer_ipv6_nexthop {
+        words.push("prefer-ipv6-nexthop".to_owned());
     }
 }

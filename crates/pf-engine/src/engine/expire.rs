@@ -37,6 +37,7 @@ impl Engine {
         let options = self.reassembly_options();
         self.fragments.handle_timeout(self.now, &options);
         self.sources.expire(self.now);
+        self.full.expire(self.now);
         self.sweep_states();
     }
 

@@ -11,6 +11,7 @@ use crate::evaluate::CompiledRule;
 use crate::installed::PoolUse;
 use crate::key::translate;
 use crate::names::NameId;
+use crate::nat::mapping;
 use crate::pool::Choice;
 use crate::route::NextHop;
 use crate::rule::Timeout;
@@ -229,6 +230,7 @@ impl Engine {
             ether: work.ether.filter(|ether| !ether.is_to_group()),
             way: work.way_at(course.place),
             tag: course.tag,
+            endpoint_independent: course.endpoint_independent,
             sources: course.sticky.iter().map(|(key, _)| *key).collect(),
         }
     }
@@ -258,7 +260,11 @@ impl Engine {
         for rule in rules.chain(state.match_rules.iter().copied()) {
             self.rules.refer(rule);
         }
+        let mapping = state.endpoint_independent.then(|| mapping(&state));
         self.states.insert(state).ok_or(DropReason::Memory)?;
+        if let Some((inside, outside)) = mapping {
+            self.mappings.refer(inside, outside);
+        }
         for (key, choice) in pending.sticky {
             self.sources.refer(key, choice);
         }

@@ -11,6 +11,7 @@ use crate::env::Interface;
 use crate::installed::RuleId;
 use crate::key::StateKey;
 use crate::names::NameId;
+use crate::nat::mapping;
 use crate::pool::Choice;
 use crate::record::{Imported, PeerRecord, RecordError, RuleBinding, StateRecord, StickyRecord};
 use crate::route::NextHop;
@@ -82,6 +83,7 @@ impl Engine {
             ether: state.ether,
             way: state.way,
             tag: state.tag.map(name),
+            endpoint_independent: state.endpoint_independent,
             sticky: self.sticky_records(state),
         }
     }
@@ -184,11 +186,15 @@ impl Engine {
         state.id = StateId(self.next_state);
         let rules = state.rule.into_iter().chain(state.translation_rule);
         let rules: Vec<RuleId> = rules.chain(state.match_rules.iter().copied()).collect();
+        let mapping = state.endpoint_independent.then(|| mapping(&state));
         if self.states.insert(state).is_none() {
             return Outcome::WithoutRoom;
         }
         for rule in rules {
             self.rules.refer_again(rule);
+        }
+        if let Some((inside, outside)) = mapping {
+            self.mappings.refer(inside, outside);
         }
         for (key, choice) in sticky {
             self.sources.refer(key, choice);
@@ -267,6 +273,7 @@ impl Engine {
             ether: record.ether,
             way: record.way,
             tag: record.tag.as_ref().map(&mut name),
+            endpoint_independent: record.endpoint_independent,
             sources: sticky.iter().map(|(key, _)| *key).collect(),
         }
     }

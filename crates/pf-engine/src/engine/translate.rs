@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use crate::addr::{Family, Prefix};
+use crate::addr::{Family, Prefix, Protocol};
 use crate::compile::Lists;
 use crate::decision::{Consulted, DropReason};
 use crate::engine::Engine;
@@ -14,10 +14,12 @@ use crate::evaluate::{CompiledRule, Verb};
 use crate::installed::{PoolUse, RuleId};
 use crate::key::{Tuple, request_of};
 use crate::names::NameId;
-use crate::nat::{NAT_PORTS, Ports, redirected_port};
+use crate::nat::{NAT_PORTS, Ports, anywhere, redirected_port, towards};
 use crate::pool::{Choice, Chooser, CompiledPool, TargetAddress};
 use crate::rule::{Address, Direction, PoolKind};
 use crate::source::SourceKey;
+use crate::state::State;
+use crate::view::HostPort;
 use crate::wire::{Icmp, IcmpBody};
 
 /// Addresses of a pool that NAT tries for one connection when all ports of one are taken. PF
@@ -42,6 +44,8 @@ pub(super) struct Course {
     pub(super) consulted: Consulted,
     /// A rule translated, if only to what it was before.
     pub(super) translated: bool,
+    /// NAT gives its source one outside address and port towards all.
+    pub(super) endpoint_independent: bool,
     /// The packet itself has been rewritten.
     pub(super) applied: bool,
     pub(super) translation_rule: Option<RuleId>,
@@ -74,6 +78,7 @@ impl Course {
             tag: work.tag,
             consulted: Consulted::default(),
             translated: false,
+            endpoint_independent: false,
             applied: false,
             translation_rule: None,
             nat_pass: false,
@@ -159,6 +164,17 @@ impl Engine {
     ) -> Result<(), Refused> {
         let ports = Ports::of(pool, course.tuple.protocol, course.is_echo_request);
         let source = course.tuple.source.address;
+        let known = if is_mapped(pool, course) {
+            self.mappings.of(course.tuple.source)
+        } else {
+            None
+        };
+        if let Some(outside) = known
+            && self.offers(pool, outside.address, source)
+        {
+            return self.map_again(outside, course);
+        }
+        let independent = is_mapped(pool, course) && known.is_none();
         let mut first = None;
         for _ in 0..MAX_NAT_ADDRESSES {
             let (choice, sticky) = self
@@ -171,10 +187,11 @@ impl Engine {
             first = first.or(Some(address));
             let mut candidate = course.tuple;
             candidate.source.address = address;
-            if let Some(port) = self.free_source_port(ports, candidate, course, env) {
+            if let Some(port) = self.free_source_port(ports, candidate, course, independent, env) {
                 candidate.source.port = port;
                 course.tuple = candidate;
                 course.translated = true;
+                course.endpoint_independent = independent;
                 course.sticky.extend(sticky.map(|key| (key, choice)));
                 return Ok(());
             }
@@ -188,25 +205,82 @@ impl Engine {
         Err(DropReason::MapFailed.into())
     }
 
+    /// The outside address and port that the source has already (`endpoint-independent`).
+    fn map_again(&self, outside: HostPort, course: &mut Course) -> Result<(), Refused> {
+        let mut candidate = course.tuple;
+        candidate.source = outside;
+        if self.is_taken(candidate, course.place.direction) {
+            return Err(DropReason::MapFailed.into());
+        }
+        course.tuple = candidate;
+        course.translated = true;
+        course.endpoint_independent = true;
+        Ok(())
+    }
+
+    /// Whether the pool has this address for `source`.
+    fn offers(&self, pool: &CompiledPool, address: IpAddr, source: IpAddr) -> bool {
+        let chooser = Chooser {
+            pool,
+            tables: &self.tables,
+            net: &self.net,
+            family: Family::of(source),
+            source,
+            host_part: source,
+        };
+        chooser.offers(&Choice {
+            address: Some(address),
+            interface: None,
+        })
+    }
+
     /// A port with which no state's answers would be mistaken for this one's.
     fn free_source_port(
-        &self,
+        &mut self,
         ports: Ports,
         candidate: Tuple,
         course: &Course,
+        independent: bool,
         env: &mut dyn Env,
     ) -> Option<u16> {
         let direction = course.place.direction;
-        let lifetimes = self.lifetimes();
-        ports.find(candidate.source.port, &mut || env.random(), |port| {
+        let own = candidate.source.port;
+        let is_free = |port| {
             let mut candidate = candidate;
             candidate.source.port = port;
-            let key = candidate.key(direction);
-            let is_live = |state: &crate::state::State| !lifetimes.is_over(state);
-            self.states
-                .find(direction.reverse(), &key, is_live)
-                .is_none()
-        })
+            let mapped = independent && self.mappings.is_taken(candidate.source);
+            !mapped && !self.is_taken(candidate, direction)
+        };
+        let mut random = || env.random();
+        if ports.are_few() {
+            return ports.find(own, &mut random, is_free);
+        }
+        let key = if independent {
+            anywhere(candidate, direction)
+        } else {
+            towards(candidate, direction)
+        };
+        if self.full.holds(self.now, key, ports) {
+            return None;
+        }
+        let found = ports
+            .guess(own, &mut random, is_free)
+            .or_else(|| ports.find(own, &mut random, is_free));
+        if found.is_none() {
+            self.full.note(self.now, key, ports);
+        }
+        found
+    }
+
+    /// Whether answers to `tuple`, which goes in `direction`, would be taken for those of another
+    /// connection.
+    fn is_taken(&self, tuple: Tuple, direction: Direction) -> bool {
+        let lifetimes = self.lifetimes();
+        let is_live = |state: &State| !lifetimes.is_over(state);
+        let key = tuple.key(direction);
+        self.states
+            .find(direction.reverse(), &key, is_live)
+            .is_some()
     }
 
     fn translate_destination(
@@ -223,15 +297,16 @@ impl Engine {
             .ok_or(DropReason::MapFailed)?;
         let mut new = tuple;
         new.destination.address = choice.address.ok_or(DropReason::MapFailed)?;
-        if tuple.protocol.has_ports() {
+        // PF leaves the ports of SCTP alone.
+        if tuple.protocol.has_ports() && tuple.protocol != Protocol::SCTP {
             new.destination.port =
                 redirected_port(pool.ports, rule.destination.port, tuple.destination.port);
             // Two connections from one port to two redirected addresses: the second moves.
             new.source.port = self
-                .free_source_port(Ports::Keep, new, course, env)
+                .free_source_port(Ports::Keep, new, course, false, env)
                 .or_else(|| {
                     let others = Ports::Range(NAT_PORTS.0, NAT_PORTS.1);
-                    self.free_source_port(others, new, course, env)
+                    self.free_source_port(others, new, course, false, env)
                 })
                 .ok_or(DropReason::MapFailed)?;
         }
@@ -316,6 +391,11 @@ impl Engine {
         let choice = chooser.choose(cursor, &mut || env.random())?;
         Some((choice, key))
     }
+}
+
+/// `endpoint-independent` is about UDP alone.
+fn is_mapped(pool: &CompiledPool, course: &Course) -> bool {
+    pool.endpoint_independent && course.tuple.protocol == Protocol::UDP
 }
 
 /// The inside address of a `binat` rule, a prefix always.

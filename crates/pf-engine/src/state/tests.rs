@@ -38,6 +38,7 @@ fn state(id: u64, direction: Direction, bound: Option<NameId>) -> State {
         ether: None,
         way: None,
         tag: None,
+        endpoint_independent: false,
         sources: Vec::new(),
     }
 }

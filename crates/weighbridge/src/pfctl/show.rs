@@ -197,7 +197,7 @@ fn section_page(view: &View<'_>, section: Section, position: u64) -> (String, Op
         Section::States => states::page(view, position),
         Section::Info => (info::info(view), None),
         Section::Labels => labels::page(view, position),
-        Section::Timeouts => (timeouts::timeouts(view.engine), None),
+        Section::Timeouts => (timeouts::timeouts(view), None),
         Section::Memory => (memory::memory(view.engine), None),
         Section::Tables => (tables::tables(view), None),
         Section::Interfaces => (interfaces::interfaces(view), None),
