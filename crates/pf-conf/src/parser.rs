@@ -247,7 +247,11 @@ impl<'a> Parser<'a> {
             return bail;
         }
         let mut error = self.syntax_error("a rule, an option, a table or a macro");
-        error.hint = did_you_mean(&first.text, keywords::STATEMENTS.iter().copied());
+        error.hint =
+            did_you_mean(&first.text, keywords::STATEMENTS.iter().copied()).or_else(|| {
+                let comment = first.kind == Kind::Word && self.lexer.peek_at(1).kind == Kind::Word;
+                comment.then(|| "a comment begins with `#`".to_owned())
+            });
         self.report(error);
         Bail
     }
@@ -356,7 +360,13 @@ impl<'a> Parser<'a> {
             Ok(bytes) => self.count_bytes(bytes, path),
             Err(error) => {
                 let message = format!("{}: {}", path.node, describe_io(&error));
-                Err(self.error(Code::File, path.span, &message, String::new()))
+                let mut diagnostic = Diagnostic::new(Code::File, path.span, message);
+                if error.kind() == std::io::ErrorKind::NotFound {
+                    diagnostic.hint =
+                        Some("every file that is named must exist; it may be empty".to_owned());
+                }
+                self.report(diagnostic);
+                Err(Bail)
             }
         }
     }

@@ -116,7 +116,9 @@ impl Parser<'_> {
             };
         }
         let mut error = self.syntax_error("an option or the end of the line");
-        error.hint = if keywords::RULE_OPTIONS.contains(&token.text.as_ref()) {
+        error.hint = if token.text == "port" {
+            Some("a port belongs to an address: `to any port`, `to port` or `from port`".to_owned())
+        } else if keywords::RULE_OPTIONS.contains(&token.text.as_ref()) {
             Some(
                 "the order is: direction, log, quick, on, route-to, family, proto, from, to, \
                  other options"

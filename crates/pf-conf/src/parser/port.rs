@@ -2,10 +2,10 @@
 
 use pf_engine::rule::PortMatch;
 
-use super::{Parse, Parser};
+use super::{Bail, Parse, Parser};
 use crate::ast::Spanned;
-use crate::diagnostic::Code;
-use crate::names::services;
+use crate::diagnostic::{Code, Diagnostic};
+use crate::names::{did_you_mean, services};
 use crate::source::Span;
 use crate::token::Kind;
 
@@ -135,7 +135,12 @@ impl Parser<'_> {
             });
         }
         services::number(text).ok_or_else(|| {
-            self.unknown_name(span, format!("unknown port {text}"), text, services::all())
+            let mut error =
+                Diagnostic::new(Code::UnknownName, span, format!("unknown port {text}"));
+            error.hint = did_you_mean(text, services::all())
+                .or_else(|| Some("a port that has no name here is given by its number".to_owned()));
+            self.report(error);
+            Bail
         })
     }
 }
