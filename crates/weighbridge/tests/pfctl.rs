@@ -206,13 +206,20 @@ fn engine_with_rules(dialect: Dialect) -> Engine {
 /// A SYN to the web server, two UDP datagrams of one flow, a telnet attempt.
 fn engine_with_traffic(dialect: Dialect) -> Engine {
     let mut engine = engine_with_rules(dialect);
-    let mut env = FixedEnv::new(interfaces(), 7);
-    for bytes in [
+    let packets = [
         tcp(4000, 80),
         udp(5000, 53, 100),
         udp(5000, 53, 30),
         tcp(4001, 23),
-    ] {
+    ];
+    offer(&mut engine, packets);
+    engine
+}
+
+/// Offers `packets` to the rules where they enter the box.
+fn offer(engine: &mut Engine, packets: impl IntoIterator<Item = Vec<u8>>) {
+    let mut env = FixedEnv::new(interfaces(), 7);
+    for bytes in packets {
         let hook = Hook {
             interface: IfIndex(2),
             direction: Direction::In,
@@ -221,7 +228,6 @@ fn engine_with_traffic(dialect: Dialect) -> Engine {
         let at = Instant::from_secs(PACKETS_AT);
         let _ = engine.handle_packet(at, hook, &mut packet, &mut env);
     }
-    engine
 }
 
 fn tcp(from: u16, to: u16) -> Vec<u8> {
@@ -628,6 +634,103 @@ fn rules_are_optimized_as_asked() {
     assert!(daemon.out("-sr").ends_with("label \"rule 8\"\n"));
     assert_eq!(daemon.says(&format!("-o profile -f {file}")), "");
     assert_eq!(daemon.out("-sr").lines().count(), 3);
+}
+
+/// Quick rules of one block; the traffic of [`profiled`] meets the last ones most.
+const TO_PROFILE: &str = "\
+block in quick proto tcp to port 21
+block in quick proto tcp from { 10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4, 10.0.0.5, 192.0.2.7 } \
+to port 22
+block in quick proto tcp to port 23
+block in quick proto udp to port 53
+pass in quick on em0 proto tcp to port 25
+pass in quick on em0 proto tcp to port 443
+pass in quick on em0 proto tcp to port 80
+block all
+";
+
+/// A daemon with the rules of `file`, not profiled, after 2 packets to port 80, 3 to 23, 5 to 22
+/// and 7 to 53.
+fn profiled(file: &str) -> Daemon {
+    let text = fs::read(file).expect("rules");
+    let options = LoadOptions {
+        interfaces: interfaces(),
+        ..LoadOptions::default()
+    };
+    let loaded = pf_conf::load("pf.conf", &text, &mut MemoryFiles::default(), &options);
+    let mut loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+    loaded.optimize(loaded.level(None), &[]);
+    let mut engine = empty_engine();
+    let start = Instant::from_secs(0);
+    engine.install(start, loaded.ruleset).expect("installs");
+    engine.set_enabled(start, true);
+    offer(&mut engine, (0..2).map(|from| tcp(4000 + from, 80)));
+    offer(&mut engine, (0..3).map(|from| tcp(4000 + from, 23)));
+    offer(&mut engine, (0..5).map(|from| tcp(4000 + from, 22)));
+    offer(&mut engine, (0..7).map(|from| udp(5000 + from, 53, 10)));
+    Daemon::start(Dialect::FreeBsd, engine)
+}
+
+/// The port that each rule of `-sr` asks for, in their order.
+fn ports(daemon: &Daemon) -> Vec<String> {
+    let text = daemon.out("-sr");
+    let asked = text.lines().filter_map(|line| line.split("port = ").nth(1));
+    asked
+        .filter_map(|rest| rest.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Evaluations and packets of each rule, as `-vsr` prints them.
+fn seen(daemon: &Daemon) -> Vec<(u64, u64)> {
+    let text = daemon.out("-vsr");
+    let lines = text.lines().filter(|line| line.contains("Evaluations:"));
+    let number = |line: &str, name: &str| {
+        let rest = line.split(name).nth(1).expect("the counter");
+        let number = rest.split_whitespace().next().expect("a number");
+        number.parse().expect("a number")
+    };
+    lines
+        .map(|line| (number(line, "Evaluations:"), number(line, "Packets:")))
+        .collect()
+}
+
+#[test]
+fn a_profile_orders_the_rules_by_what_those_in_force_have_seen() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = dir.path().join("profiled.conf");
+    fs::write(&file, TO_PROFILE).expect("write");
+    let file = file.display().to_string();
+    let in_file = dir.path().join("asks.conf");
+    let asks = format!("set ruleset-optimization profile\n{TO_PROFILE}");
+    fs::write(&in_file, asks).expect("write");
+    for load in [
+        format!("-o profile -f {file}"),
+        format!("-f {}", in_file.display()),
+    ] {
+        let daemon = profiled(&file);
+        let basic = ["ftp", "telnet", "domain", "ssh", "smtp", "https", "http"];
+        assert_eq!(ports(&daemon), basic);
+        let counted = [
+            (17, 0),
+            (10, 3),
+            (14, 7),
+            (7, 5),
+            (2, 0),
+            (2, 0),
+            (2, 2),
+            (0, 0),
+        ];
+        assert_eq!(seen(&daemon), counted);
+        assert_eq!(daemon.says(&load), "");
+        // By packets in each block: 7, 5, 3, 0 and 2, 0, 0.
+        let by_packets = ["domain", "ssh", "telnet", "ftp", "http", "smtp", "https"];
+        assert_eq!(ports(&daemon), by_packets);
+        assert_eq!(seen(&daemon), [(0, 0); 8]);
+        // As in PF a load begins new counters, so the next profile knows nothing.
+        assert_eq!(daemon.says(&load), "");
+        assert_eq!(ports(&daemon), basic);
+    }
 }
 
 #[test]
