@@ -1,21 +1,32 @@
 //! From a checked ruleset to rules with their names looked up.
 
+use crate::anchor::AnchorPath;
+use crate::anchors::{Anchors, Call};
 use crate::engine::RuleList;
 use crate::evaluate::{
     CompiledAddress, CompiledEndpoint, CompiledRule, Keep, SKIP_STEPS, Verb, set_skip_steps,
 };
 use crate::installed::Rules;
 use crate::names::Names;
-use crate::net::Net;
+use crate::net::{DynamicId, Net};
 use crate::pool::{CompiledPool, Target, TargetAddress};
 use crate::rule::{
     Action, Address, Direction, Endpoint, Pool, PoolTarget, Rule, Scrub, StatePolicy,
 };
-use crate::ruleset::Ruleset;
+use crate::ruleset::{Parts, Ruleset};
 use crate::table::{TableId, Tables};
 use crate::time::Instant;
 
-/// The rules in force, list by list.
+/// A list as it is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListKind {
+    /// As it was read; `binat` rules are those for outbound packets.
+    Read(RuleList),
+    /// `binat` for inbound packets.
+    BinatIn,
+}
+
+/// The rules in force of one ruleset, list by list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lists {
     pub(crate) scrub: Vec<CompiledRule>,
@@ -27,8 +38,6 @@ pub(crate) struct Lists {
     /// places, and the destination is the address that the rule translates to.
     pub(crate) binat_in: Vec<CompiledRule>,
     pub(crate) filter: Vec<CompiledRule>,
-    /// Whether any rule asks for a tag.
-    pub(crate) asks_for_tags: bool,
 }
 
 impl Lists {
@@ -47,20 +56,70 @@ impl Lists {
             RuleList::Filter => &self.filter,
         }
     }
+
+    /// The rules of one list, as they are evaluated.
+    pub(crate) fn of(&self, kind: ListKind) -> &[CompiledRule] {
+        match kind {
+            ListKind::Read(list) => self.list(list),
+            ListKind::BinatIn => &self.binat_in,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// Takes the lists that are not among `parts` from `old`, where they are in force.
+    pub(crate) fn complete(&mut self, parts: Parts, old: &Self) {
+        if !parts.translation {
+            self.nat.clone_from(&old.nat);
+            self.rdr.clone_from(&old.rdr);
+            self.binat_out.clone_from(&old.binat_out);
+            self.binat_in.clone_from(&old.binat_in);
+        }
+        if !parts.filter {
+            self.scrub.clone_from(&old.scrub);
+            self.filter.clone_from(&old.filter);
+        }
+    }
 }
 
 impl CompiledRule {
+    /// Its pools.
+    fn pools(&self) -> impl Iterator<Item = &CompiledPool> {
+        let route = self.route.as_ref().map(|(_, pool)| pool);
+        let pools = [self.nat.as_ref(), self.rdr.as_ref(), route];
+        pools.into_iter().flatten()
+    }
+
     /// The tables that the rule refers to, each as often as it does.
     pub(crate) fn tables(&self) -> impl Iterator<Item = TableId> {
         let ends = [&self.source, &self.destination]
             .into_iter()
             .filter_map(CompiledEndpoint::table);
-        let route = self.route.as_ref().map(|(_, pool)| pool);
-        let pools = [self.nat.as_ref(), self.rdr.as_ref(), route];
-        let targets = pools.into_iter().flatten().flat_map(|pool| &pool.targets);
+        let targets = self.pools().flat_map(|pool| &pool.targets);
         ends.chain(targets.filter_map(|target| match target.address {
             TargetAddress::Table(id) => Some(id),
             TargetAddress::Absent | TargetAddress::Range(..) | TargetAddress::Dynamic(_) => None,
+        }))
+    }
+
+    /// The addresses of interfaces that the rule refers to.
+    pub(crate) fn dynamics(&self) -> impl Iterator<Item = DynamicId> {
+        let ends = [self.source.address, self.destination.address];
+        let ends = ends.into_iter().filter_map(|address| match address {
+            CompiledAddress::Dynamic(id) => Some(id),
+            CompiledAddress::Any
+            | CompiledAddress::Prefix(_)
+            | CompiledAddress::Range(..)
+            | CompiledAddress::Table(_)
+            | CompiledAddress::NoRoute
+            | CompiledAddress::UrpfFailed => None,
+        });
+        let targets = self.pools().flat_map(|pool| &pool.targets);
+        ends.chain(targets.filter_map(|target| match target.address {
+            TargetAddress::Dynamic(id) => Some(id),
+            TargetAddress::Absent | TargetAddress::Range(..) | TargetAddress::Table(_) => None,
         }))
     }
 }
@@ -82,28 +141,36 @@ pub(crate) struct Compiler<'a> {
     pub(crate) net: &'a mut Net,
     pub(crate) tables: &'a mut Tables,
     pub(crate) rules: &'a mut Rules,
+    pub(crate) anchors: &'a mut Anchors,
+    /// The ruleset that the rules are of.
+    pub(crate) anchor: AnchorPath,
     pub(crate) state_policy: StatePolicy,
 }
 
 impl Compiler<'_> {
-    /// Installs all rules of `ruleset`.
-    pub(crate) fn lists(&mut self, ruleset: Ruleset) -> Lists {
+    /// Installs the rules of `ruleset` that are among `parts`.
+    pub(crate) fn lists(&mut self, mut ruleset: Ruleset, parts: Parts) -> Lists {
+        if !parts.translation {
+            for list in [&mut ruleset.nat, &mut ruleset.rdr, &mut ruleset.binat] {
+                list.clear();
+            }
+        }
+        if !parts.filter {
+            ruleset.scrub.clear();
+            ruleset.filter.clear();
+        }
         let binat_out = self.list(ruleset.binat);
         let mut binat_in: Vec<CompiledRule> =
             binat_out.iter().filter_map(Self::turned_round).collect();
         set_skip_steps(&mut binat_in);
-        let mut lists = Lists {
+        Lists {
             scrub: self.list(ruleset.scrub),
             nat: self.list(ruleset.nat),
             rdr: self.list(ruleset.rdr),
             binat_out,
             binat_in,
             filter: self.list(ruleset.filter),
-            asks_for_tags: false,
-        };
-        let asks_for_tags = lists.iter().any(|rule| rule.tagged.is_some());
-        lists.asks_for_tags = asks_for_tags;
-        lists
+        }
     }
 
     fn list(&mut self, rules: Vec<Rule>) -> Vec<CompiledRule> {
@@ -149,9 +216,16 @@ impl Compiler<'_> {
                 .route
                 .as_ref()
                 .map(|route| (route.kind, self.pool(&route.pool))),
+            call: rule.anchor.as_ref().and_then(|call| self.call(call)),
+            once: rule.once,
             skip: [0; SKIP_STEPS],
-            id: self.rules.install(rule, number, tables),
+            id: self.rules.install(rule, (&self.anchor, number), tables),
         }
+    }
+
+    /// One more rule calls the anchor.
+    fn call(&mut self, call: &crate::anchor::AnchorCall) -> Option<Call> {
+        self.anchors.call(call)
     }
 
     /// `on any` asks for nothing.
@@ -193,7 +267,7 @@ impl Compiler<'_> {
 
     /// One more rule refers to the table.
     fn table(&mut self, name: &str) -> TableId {
-        let id = self.tables.ensure(self.now, name);
+        let id = self.tables.ensure(self.now, &self.anchor, name);
         if let Some(table) = self.tables.get_mut(id) {
             table.references = table.references.saturating_add(1);
         }
@@ -239,6 +313,10 @@ impl Compiler<'_> {
     fn turned_round(rule: &CompiledRule) -> Option<CompiledRule> {
         let mut turned = rule.clone();
         turned.source = rule.destination;
+        if rule.call.is_some() {
+            turned.destination = rule.source;
+            return Some(turned);
+        }
         turned.destination = CompiledEndpoint {
             negated: false,
             address: match rule.verb {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Family;
+use crate::anchor::AnchorPath;
 use crate::env::IfIndex;
 use crate::rule::Direction;
 
@@ -77,7 +78,10 @@ pub struct LogEntry {
     pub log: u8,
     /// Number of the rule in its list. Nothing where no rule matched, and for a rule that is no
     /// longer in force.
+    /// For a rule in an anchor, that of the rule of the main ruleset which led there.
     pub rule: Option<u32>,
+    /// For a rule in an anchor: the anchor and the rule's number in it.
+    pub in_anchor: Option<(AnchorPath, Option<u32>)>,
     /// What was done.
     pub action: LogAction,
     /// Why.

@@ -15,11 +15,14 @@ mod tables;
 mod test;
 mod translate;
 mod views;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::addr::Prefix;
+use crate::anchor::{AnchorPath, TableRef};
+use crate::anchors::Anchors;
 use crate::compile::Lists;
 use crate::decision::{Decision, DropReason, Hook, LOG_SNAP_LENGTH, Packet, StateId};
 use crate::env::{Env, Interface};
@@ -30,9 +33,9 @@ use crate::names::Names;
 use crate::nat::{FullRanges, Mappings, mapping};
 use crate::net::Net;
 use crate::norm::{Reassembler, ReassemblyOptions};
-use crate::record::{Imported, RecordError, RuleBinding, StateRecord};
-use crate::rule::{Action, Rule, Timeout, Timeouts};
-use crate::ruleset::{Dialect, Limit, Options, Ruleset, TableEntry};
+use crate::record::{ExportedRule, Imported, RecordError, RuleBinding, StateRecord};
+use crate::rule::{Action, Timeout, Timeouts};
+use crate::ruleset::{Dialect, Limit, Options, Parts, Ruleset, TableDefinition, TableEntry};
 use crate::source::SourceNodes;
 use crate::state::{State, StateTable};
 use crate::table::Tables;
@@ -106,6 +109,20 @@ pub enum TableError {
     },
 }
 
+/// Why a ruleset was not installed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InstallError {
+    /// Its tables do not fit.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// `set limit anchors` would be exceeded.
+    #[error("anchors limit of {limit} would be exceeded")]
+    TooManyAnchors {
+        /// The limit.
+        limit: u32,
+    },
+}
+
 /// Outcome of `pfctl -T replace`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplaceOutcome {
@@ -130,7 +147,12 @@ pub struct Engine {
     dialect: Dialect,
     options: Options,
     timeouts: Timeouts,
+    /// The main ruleset.
     lists: Arc<Lists>,
+    /// The others.
+    anchors: Anchors,
+    /// Whether any rule asks for a tag.
+    asks_for_tags: bool,
     rules: Rules,
     tables: Tables,
     names: Names,
@@ -180,6 +202,8 @@ impl Engine {
             options: Options::default(),
             timeouts: Timeouts::default(),
             lists: Arc::default(),
+            anchors: Anchors::default(),
+            asks_for_tags: false,
             rules: Rules::default(),
             tables: Tables::default(),
             names: Names::default(),
@@ -201,10 +225,25 @@ impl Engine {
     /// stay; tables that are declared without contents keep theirs.
     ///
     /// # Errors
-    /// When the tables exceed `table-entries`; then nothing has changed.
-    pub fn install(&mut self, now: Instant, ruleset: Ruleset) -> Result<(), TableError> {
+    /// When the tables exceed `table-entries` or the anchors `anchors`; then nothing has changed.
+    pub fn install(&mut self, now: Instant, ruleset: Ruleset) -> Result<(), InstallError> {
+        self.install_at(now, &AnchorPath::main(), Parts::ALL, ruleset)
+    }
+
+    /// As [`Engine::install`], for an anchor (`pfctl -a`) or for parts of a ruleset. The rules of
+    /// other anchors stay, but for those that stood in the text before and do not any more.
+    ///
+    /// # Errors
+    /// As [`Engine::install`].
+    pub fn install_at(
+        &mut self,
+        now: Instant,
+        anchor: &AnchorPath,
+        parts: Parts,
+        ruleset: Ruleset,
+    ) -> Result<(), InstallError> {
         self.now = now;
-        self.install_ruleset(ruleset)
+        self.install_ruleset(anchor, parts, ruleset)
     }
 
     /// `pfctl -e`/`-d`. Returns whether that changed anything. While disabled every packet
@@ -290,7 +329,34 @@ impl Engine {
 
     /// The installed rules of one list, in order, with their counters.
     pub fn rules(&self, list: RuleList) -> impl Iterator<Item = InstalledRule<'_>> {
-        self.rule_views(list)
+        self.rule_views(&AnchorPath::main(), list)
+    }
+
+    /// As [`Engine::rules`], of the ruleset at `anchor`.
+    pub fn rules_at<'a>(
+        &'a self,
+        anchor: &AnchorPath,
+        list: RuleList,
+    ) -> impl Iterator<Item = InstalledRule<'a>> + use<'a> {
+        self.rule_views(anchor, list)
+    }
+
+    /// The anchors that there are, in the order of their paths.
+    pub fn anchors(&self) -> impl Iterator<Item = &AnchorPath> {
+        self.anchors.iter().map(|anchor| &anchor.path)
+    }
+
+    /// Whether there is such an anchor. The main ruleset is always there.
+    #[must_use]
+    pub fn has_anchor(&self, path: &AnchorPath) -> bool {
+        path.is_main() || self.anchors.find(path).is_some()
+    }
+
+    /// The path of the text that filled an anchor, if one did: its own or that of a ruleset
+    /// around it.
+    #[must_use]
+    pub fn filled_by(&self, path: &AnchorPath) -> Option<&AnchorPath> {
+        self.anchors.at(path)?.filled_by.as_ref()
     }
 
     /// `pfctl -z`: zeroes the counters of all rules.
@@ -321,10 +387,10 @@ impl Engine {
         self.state_records(now, from, max)
     }
 
-    /// The rule that a record calls `number`: its list, its number there if it is in force, and
-    /// itself. Only good until the next change of the rules ([`Engine::epoch`]).
+    /// The rule that a record calls `number`. Only good until the next change of the rules
+    /// ([`Engine::epoch`]).
     #[must_use]
-    pub fn exported_rule(&self, number: u32) -> Option<(RuleList, Option<u32>, &Rule)> {
+    pub fn exported_rule(&self, number: u32) -> Option<ExportedRule<'_>> {
         self.rule_of_record(number)
     }
 
@@ -362,25 +428,32 @@ impl Engine {
         self.remove_states(|_| true)
     }
 
-    /// `pfctl -F rules`: removes the filter and `scrub` rules; states stay.
-    pub fn flush_rules(&mut self) {
-        let lists = Lists {
-            scrub: Vec::new(),
-            filter: Vec::new(),
-            ..Lists::clone(&self.lists)
-        };
-        self.replace_lists(lists);
+    /// `pfctl -F rules`: removes the filter and `scrub` rules of a ruleset; states stay.
+    pub fn flush_rules(&mut self, anchor: &AnchorPath) {
+        self.flush_lists(anchor, |lists| {
+            lists.scrub.clear();
+            lists.filter.clear();
+        });
     }
 
-    /// `pfctl -F nat`: removes the translation rules of the old grammar; states stay.
-    pub fn flush_nat(&mut self) {
-        let lists = Lists {
-            scrub: self.lists.scrub.clone(),
-            filter: self.lists.filter.clone(),
-            asks_for_tags: self.lists.asks_for_tags,
-            ..Lists::default()
-        };
-        self.replace_lists(lists);
+    /// `pfctl -F nat`: removes the translation rules (old grammar) of a ruleset; states stay.
+    pub fn flush_nat(&mut self, anchor: &AnchorPath) {
+        self.flush_lists(anchor, |lists| {
+            *lists = Lists {
+                scrub: std::mem::take(&mut lists.scrub),
+                filter: std::mem::take(&mut lists.filter),
+                ..Lists::default()
+            };
+        });
+    }
+
+    fn flush_lists(&mut self, anchor: &AnchorPath, flush: impl FnOnce(&mut Lists)) {
+        if let Some(lists) = self.lists_at(anchor) {
+            let mut lists = lists.clone();
+            flush(&mut lists);
+            self.put(anchor, lists);
+            self.tidy();
+        }
     }
 
     /// `pfctl -F info`: zeroes the counters of [`Engine::status`].
@@ -414,48 +487,52 @@ impl Engine {
     /// A limit in force.
     #[must_use]
     pub fn limit(&self, limit: Limit) -> u32 {
-        let set = self
-            .options
-            .limits
-            .iter()
-            .rev()
-            .find(|(name, _)| *name == limit);
-        set.map_or(limit.default_value(), |(_, value)| *value)
+        self.options.limit(limit)
     }
 
-    /// All tables, in the order of their names.
+    /// All tables, by their anchors, in the order of their names.
     pub fn tables(&self) -> impl Iterator<Item = TableView<'_>> {
         self.tables.iter().map(crate::table::Table::view)
     }
 
     /// One table.
     #[must_use]
-    pub fn table(&self, name: &str) -> Option<TableView<'_>> {
-        let table = self.tables.get(self.tables.find(name)?)?;
+    pub fn table<'a>(&self, name: impl Into<TableRef<'a>>) -> Option<TableView<'_>> {
+        let table = self.tables.get(self.tables.find(name.into())?)?;
         Some(table.view())
+    }
+
+    /// What pf.conf would say of a table: its flags and its addresses.
+    #[must_use]
+    pub fn table_definition<'a>(&self, name: impl Into<TableRef<'a>>) -> Option<TableDefinition> {
+        let table = self.tables.get(self.tables.find(name.into())?)?;
+        Some(table.definition())
     }
 
     /// Whether there is a table of this name; cheaper than [`Engine::table`], which copies its
     /// addresses.
     #[must_use]
-    pub fn has_table(&self, name: &str) -> bool {
-        self.tables.find(name).is_some()
+    pub fn has_table<'a>(&self, name: impl Into<TableRef<'a>>) -> bool {
+        self.tables.find(name.into()).is_some()
     }
 
-    /// Number of addresses in a table.
+    /// Number of addresses in the table that rules of the anchor mean by the name: its own, or
+    /// else the main ruleset's.
     #[must_use]
-    pub fn table_len(&self, name: &str) -> Option<usize> {
-        let table = self.tables.get(self.tables.find(name)?)?;
-        Some(table.len())
+    pub fn table_len<'a>(&self, name: impl Into<TableRef<'a>>) -> Option<usize> {
+        self.found_table(name.into()).map(crate::table::Table::len)
     }
 
     /// Counters of the addresses of a table that has `counters`, in order; those that no packet
     /// has met since they were added are left out.
-    pub fn table_address_counters(
+    pub fn table_address_counters<'a>(
         &self,
-        name: &str,
+        name: impl Into<TableRef<'a>>,
     ) -> impl Iterator<Item = (Prefix, AddressCounters)> {
-        let table = self.tables.find(name).and_then(|id| self.tables.get(id));
+        let table = self
+            .tables
+            .find(name.into())
+            .and_then(|id| self.tables.get(id));
         table
             .into_iter()
             .flat_map(crate::table::Table::address_counters)
@@ -466,26 +543,26 @@ impl Engine {
     ///
     /// # Errors
     /// When the table is constant or full; then nothing has changed.
-    pub fn table_add(
+    pub fn table_add<'a>(
         &mut self,
         now: Instant,
-        name: &str,
+        name: impl Into<TableRef<'a>>,
         entries: &[TableEntry],
     ) -> Result<usize, TableError> {
         self.now = now;
-        self.add_to_table(name, entries)
+        self.add_to_table(name.into(), entries)
     }
 
     /// `pfctl -t name -T delete`. Returns how many addresses were in it.
     ///
     /// # Errors
     /// When there is no such table or it is constant.
-    pub fn table_delete(
+    pub fn table_delete<'a>(
         &mut self,
-        name: &str,
+        name: impl Into<TableRef<'a>>,
         entries: &[TableEntry],
     ) -> Result<usize, TableError> {
-        let deleted = self.changeable_table(name)?.delete(entries);
+        let deleted = self.changeable_table(name.into())?.delete(entries);
         self.advance_epoch();
         Ok(deleted)
     }
@@ -494,22 +571,22 @@ impl Engine {
     ///
     /// # Errors
     /// When the table is constant or full; then nothing has changed.
-    pub fn table_replace(
+    pub fn table_replace<'a>(
         &mut self,
         now: Instant,
-        name: &str,
+        name: impl Into<TableRef<'a>>,
         entries: &[TableEntry],
     ) -> Result<ReplaceOutcome, TableError> {
         self.now = now;
-        self.replace_table(name, entries)
+        self.replace_table(name.into(), entries)
     }
 
     /// `pfctl -t name -T flush`. Returns how many addresses it had.
     ///
     /// # Errors
     /// When there is no such table or it is constant.
-    pub fn table_flush(&mut self, name: &str) -> Result<usize, TableError> {
-        let flushed = self.changeable_table(name)?.flush();
+    pub fn table_flush<'a>(&mut self, name: impl Into<TableRef<'a>>) -> Result<usize, TableError> {
+        let flushed = self.changeable_table(name.into())?.flush();
         self.advance_epoch();
         Ok(flushed)
     }
@@ -518,16 +595,23 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such table.
-    pub fn table_test(&self, name: &str, address: Prefix) -> Result<bool, TableError> {
-        let id = self.tables.find(name).ok_or(TableError::NoSuchTable)?;
+    pub fn table_test<'a>(
+        &self,
+        name: impl Into<TableRef<'a>>,
+        address: Prefix,
+    ) -> Result<bool, TableError> {
+        let id = self
+            .tables
+            .find(name.into())
+            .ok_or(TableError::NoSuchTable)?;
         let table = self.tables.get(id).ok_or(TableError::NoSuchTable)?;
         Ok(table.holds_prefix(address))
     }
 
-    /// `pfctl -F Tables`: empties and removes all tables that no rule refers to, empties the
-    /// others. Returns how many were removed.
-    pub fn flush_tables(&mut self) -> usize {
-        self.flush_all_tables()
+    /// `pfctl -F Tables`: empties the tables of a ruleset, and removes those that no rule refers
+    /// to. Returns how many were removed.
+    pub fn flush_tables(&mut self, anchor: &AnchorPath) -> usize {
+        self.flush_all_tables(anchor)
     }
 
     fn advance_epoch(&mut self) {
@@ -568,6 +652,7 @@ impl Engine {
         let rules = state
             .rule
             .into_iter()
+            .chain(state.anchor)
             .chain(state.translation_rule)
             .chain(state.match_rules);
         for rule in rules {

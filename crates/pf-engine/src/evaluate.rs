@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use crate::addr::{Family, Prefix, Protocol};
+use crate::anchors::Call;
 use crate::decision::Consulted;
 use crate::env::{Env, RouteLookup};
 use crate::installed::{RuleId, Rules};
@@ -24,6 +25,10 @@ pub(crate) const SKIP_STEPS: usize = 8;
 
 /// A rule with its names looked up.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one keyword of pf.conf(5)"
+)]
 pub(crate) struct CompiledRule {
     pub(crate) id: RuleId,
     pub(crate) verb: Verb,
@@ -52,6 +57,10 @@ pub(crate) struct CompiledRule {
     pub(crate) nat: Option<CompiledPool>,
     pub(crate) rdr: Option<CompiledPool>,
     pub(crate) route: Option<(RouteKind, CompiledPool)>,
+    /// The anchor that it calls.
+    pub(crate) call: Option<Call>,
+    /// `once`.
+    pub(crate) once: bool,
     /// The rule that follows when a criterion fails, for each criterion.
     pub(crate) skip: [usize; SKIP_STEPS],
 }
@@ -161,6 +170,10 @@ pub(crate) fn next_match(
 ) -> Option<usize> {
     let mut at = from;
     while let Some(rule) = rules.get(at) {
+        if rule.once && ground.rules.is_expired(rule.id) {
+            at += 1;
+            continue;
+        }
         ground.rules.count_evaluation(rule.id);
         let outcome = test(rule, subject, ground);
         let next = match outcome {

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use crate::addr::{Family, Protocol};
+use crate::anchor::AnchorPath;
 use crate::decision::StateId;
 use crate::engine::RuleList;
 use crate::rule::{Direction, RouteKind};
@@ -30,6 +31,8 @@ pub enum Step {
     },
     /// A rule was compared with the packet.
     Tested {
+        /// The ruleset that it is in.
+        anchor: AnchorPath,
         /// Its list.
         list: RuleList,
         /// Its number in the list.
@@ -39,6 +42,8 @@ pub enum Step {
     },
     /// Rules were passed over, because they ask for the same as the one before, in vain.
     Skipped {
+        /// The ruleset that they are in.
+        anchor: AnchorPath,
         /// Their list.
         list: RuleList,
         /// The first of them.
@@ -50,6 +55,8 @@ pub enum Step {
     },
     /// A rule translated the packet. Later rules see it like this.
     Translated {
+        /// The ruleset that the rule is in.
+        anchor: AnchorPath,
         /// The rule's list.
         list: RuleList,
         /// Its number in the list.
@@ -61,6 +68,8 @@ pub enum Step {
     PassedByTranslation,
     /// The filter rules have been gone through.
     Decided {
+        /// The ruleset of the one that decides.
+        anchor: AnchorPath,
         /// The one that decides; nothing if none matched, which passes the packet.
         number: Option<u32>,
     },

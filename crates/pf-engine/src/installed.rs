@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::anchor::AnchorPath;
 use crate::counters::Traffic;
 use crate::pool::Cursor;
 use crate::rule::{Direction, Rule, Timeout};
@@ -27,8 +28,12 @@ impl RuleId {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) rule: Rule,
+    /// The ruleset that it is in.
+    pub(crate) anchor: AnchorPath,
     /// Its number in its list; nothing once another ruleset is in force.
     pub(crate) number: Option<u32>,
+    /// A rule with `once` that has decided: it is not looked at any more.
+    pub(crate) expired: bool,
     pub(crate) counters: RuleCounters,
     /// Tables of `from` and `to`, each with its negation.
     pub(crate) tables: [Option<(TableId, bool)>; 2],
@@ -77,12 +82,14 @@ impl Rules {
     pub(crate) fn install(
         &mut self,
         rule: Rule,
-        number: u32,
+        (anchor, number): (&AnchorPath, u32),
         tables: [Option<(TableId, bool)>; 2],
     ) -> RuleId {
         let entry = Entry {
             rule,
+            anchor: anchor.clone(),
             number: Some(number),
+            expired: false,
             counters: RuleCounters::default(),
             tables,
             cursors: <[Cursor; 3]>::default(),
@@ -91,8 +98,8 @@ impl Rules {
     }
 
     /// A rule that is not in force: states of before a restart refer to it.
-    pub(crate) fn install_retired(&mut self, rule: Rule) -> RuleId {
-        let id = self.install(rule, 0, [None; 2]);
+    pub(crate) fn install_retired(&mut self, anchor: &AnchorPath, rule: Rule) -> RuleId {
+        let id = self.install(rule, (anchor, 0), [None; 2]);
         if let Some(entry) = self.slab.get_mut(id.0) {
             entry.number = None;
         }
@@ -144,6 +151,17 @@ impl Rules {
         }
     }
 
+    /// A rule with `once` has decided.
+    pub(crate) fn expire(&mut self, id: RuleId) {
+        if let Some(entry) = self.slab.get_mut(id.0) {
+            entry.expired = true;
+        }
+    }
+
+    pub(crate) fn is_expired(&self, id: RuleId) -> bool {
+        self.slab.get(id.0).is_some_and(|entry| entry.expired)
+    }
+
     pub(crate) fn count_evaluation(&mut self, id: RuleId) {
         if let Some(entry) = self.slab.get_mut(id.0) {
             entry.counters.evaluations = entry.counters.evaluations.wrapping_add(1);
@@ -191,7 +209,7 @@ mod tests {
     #[test]
     fn a_retired_rule_lives_as_long_as_its_states() {
         let mut rules = Rules::default();
-        let id = rules.install(Rule::new(Action::Pass), 0, [None; 2]);
+        let id = rules.install(Rule::new(Action::Pass), (&AnchorPath::main(), 0), [None; 2]);
         rules.refer(id);
         rules.retire(id);
         rules.count_packet(id, Direction::In, 100);

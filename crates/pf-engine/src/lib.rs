@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod anchors;
 mod compile;
 mod evaluate;
 mod installed;
@@ -23,6 +24,7 @@ mod tcp;
 mod track;
 
 pub mod addr;
+pub mod anchor;
 pub mod counters;
 pub mod decision;
 pub mod engine;

@@ -1,5 +1,6 @@
 //! Interfaces and their addresses, resolved once and kept until something changes.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::addr::{Family, Prefix};
@@ -8,7 +9,7 @@ use crate::names::{NameId, Names};
 use crate::rule::{DynamicAddress, DynamicPart};
 
 /// Number of a [`DynamicAddress`] of the installed ruleset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DynamicId(u32);
 
 /// The interfaces as the rules need them.
@@ -19,7 +20,8 @@ pub(crate) struct Net {
     interfaces: Vec<NetInterface>,
     /// Position in `interfaces` by [`NameId::index`].
     by_name: Vec<Option<u32>>,
-    dynamics: Vec<DynamicAddress>,
+    /// Nothing where a number is free.
+    dynamics: Vec<Option<DynamicAddress>>,
     resolved: Vec<Vec<DynamicEntry>>,
     /// Ethernet addresses of the box.
     macs: Vec<[u8; 6]>,
@@ -70,23 +72,28 @@ impl Net {
         self.fresh = false;
     }
 
-    /// Forgets the dynamic addresses of the ruleset that goes.
-    pub(crate) fn clear_dynamics(&mut self) {
-        self.dynamics.clear();
-        self.resolved.clear();
+    /// Forgets the dynamic addresses that no rule in force refers to.
+    pub(crate) fn retain_dynamics(&mut self, used: &BTreeSet<DynamicId>) {
+        for (at, dynamic) in (0u32..).zip(&mut self.dynamics) {
+            if !used.contains(&DynamicId(at)) {
+                *dynamic = None;
+            }
+        }
         self.fresh = false;
     }
 
     /// The number of `address`, given now if it has none.
     pub(crate) fn register(&mut self, address: &DynamicAddress) -> DynamicId {
-        let at = self
-            .dynamics
-            .iter()
-            .position(|known| known == address)
-            .unwrap_or_else(|| {
-                self.dynamics.push(address.clone());
-                self.dynamics.len() - 1
-            });
+        let place = |wanted: Option<&DynamicAddress>| {
+            let mut places = self.dynamics.iter();
+            places.position(|known| known.as_ref() == wanted)
+        };
+        let known = place(Some(address)).or_else(|| place(None));
+        let at = known.unwrap_or(self.dynamics.len());
+        match self.dynamics.get_mut(at) {
+            Some(place) => *place = Some(address.clone()),
+            None => self.dynamics.push(Some(address.clone())),
+        }
         self.fresh = false;
         DynamicId(u32::try_from(at).unwrap_or(u32::MAX))
     }
@@ -118,7 +125,10 @@ impl Net {
         self.resolved = self
             .dynamics
             .iter()
-            .map(|d| resolve_dynamic(d, env.interfaces()))
+            .map(|d| match d {
+                Some(dynamic) => resolve_dynamic(dynamic, env.interfaces()),
+                None => Vec::new(),
+            })
             .collect();
         self.macs = env.interfaces().iter().filter_map(|i| i.mac).collect();
         self.fresh = true;

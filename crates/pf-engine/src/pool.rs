@@ -271,7 +271,10 @@ impl Chooser<'_> {
                 (Some(Block::of_range(interface, first, last)), None, None)
             }
             TargetAddress::Dynamic(id) => (None, Some(self.net.dynamic(id)), None),
-            TargetAddress::Table(id) => (None, None, self.tables.get(id)),
+            TargetAddress::Table(id) => {
+                let meant = self.tables.meant(id);
+                (None, None, meant.and_then(|id| self.tables.get(id)))
+            }
         };
         let dynamic = dynamic.into_iter().flatten().map(|entry| entry.prefix);
         // A link-local address is of no use behind this link (RFC 4291, section 2.5.6).

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Family, Protocol};
+use crate::anchor::AnchorPath;
 use crate::decision::EtherAddresses;
 use crate::engine::RuleList;
 use crate::rule::{Direction, RouteKind, Rule, Timeout};
@@ -47,6 +48,9 @@ pub struct StateRecord {
     /// Number of the filter rule that made it, as [`crate::engine::Engine::exported_rule`] knows
     /// it.
     pub rule: Option<u32>,
+    /// The same for the rule of the main ruleset that led to that rule's anchor.
+    #[serde(default)]
+    pub anchor: Option<u32>,
     /// The same for the translation rule of the old grammar.
     pub translation_rule: Option<u32>,
     /// The same for `match` rules.
@@ -118,13 +122,26 @@ pub struct StickyRecord {
     pub interface: Option<String>,
 }
 
+/// A rule that a record refers to.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportedRule<'a> {
+    /// The ruleset that it is in, or was.
+    pub anchor: &'a AnchorPath,
+    /// Its list.
+    pub list: RuleList,
+    /// Its number there, if it is in force.
+    pub number: Option<u32>,
+    /// The rule.
+    pub rule: &'a Rule,
+}
+
 /// What the number of a rule in a record stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RuleBinding {
-    /// A rule in force: its list and its number there.
-    Installed(RuleList, u32),
-    /// A rule that is no longer in force.
-    Retired(Box<Rule>),
+    /// A rule in force: its anchor, its list and its number there.
+    Installed(AnchorPath, RuleList, u32),
+    /// A rule that is no longer in force, and the anchor it was in.
+    Retired(AnchorPath, Box<Rule>),
 }
 
 /// What became of the records.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Family, Prefix, Protocol};
+use crate::anchor::AnchorCall;
 
 mod scrub;
 
@@ -497,6 +498,12 @@ pub struct Rule {
     pub fragments: FragmentMode,
     /// `set ( tos X )`; wins over `scrub (set-tos X)`.
     pub set_tos: Option<u8>,
+    /// `anchor` ([`Action::Match`]), `nat-anchor` ([`Action::Nat`]), `rdr-anchor`
+    /// ([`Action::Rdr`]) and `binat-anchor` ([`Action::Binat`]): the rule only calls another
+    /// ruleset.
+    pub anchor: Option<AnchorCall>,
+    /// `once`: the rule expires with the first packet that it decides.
+    pub once: bool,
 }
 
 impl Rule {
@@ -535,6 +542,8 @@ impl Rule {
             scrub: Scrub::NONE,
             fragments: FragmentMode::Reassemble,
             set_tos: None,
+            anchor: None,
+            once: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::addr::Prefix;
+use crate::anchor::AnchorPath;
 use crate::engine::RuleList;
 use crate::rule::{Reassemble, Rule, StatePolicy, Timeout};
 
@@ -37,6 +38,43 @@ pub struct Ruleset {
     pub binat: Vec<Rule>,
     /// Filter rules. The last match decides, unless `quick`.
     pub filter: Vec<Rule>,
+    /// The rulesets that the same text has for anchors (in braces, or by `load anchor`), by their
+    /// whole path. Their own `anchors`, `options` and `dialect` say nothing.
+    pub anchors: BTreeMap<AnchorPath, Self>,
+}
+
+/// Which parts of a ruleset are put into force; the others stay as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one option letter of pfctl(8)"
+)]
+pub struct Parts {
+    /// `set …` (`-O`). Only the main ruleset has any.
+    pub options: bool,
+    /// `table …` (`-T load`).
+    pub tables: bool,
+    /// `nat`, `rdr`, `binat` (`-N`).
+    pub translation: bool,
+    /// Filter rules (`-R`).
+    pub filter: bool,
+}
+
+impl Parts {
+    /// Everything.
+    pub const ALL: Self = Self {
+        options: true,
+        tables: true,
+        translation: true,
+        filter: true,
+    };
+    /// Nothing.
+    pub const NONE: Self = Self {
+        options: false,
+        tables: false,
+        translation: false,
+        filter: false,
+    };
 }
 
 impl Ruleset {
@@ -73,6 +111,16 @@ pub struct Options {
     pub reassemble: Reassemble,
 }
 
+impl Options {
+    /// The value of a limit, set or not.
+    #[must_use]
+    pub fn limit(&self, limit: Limit) -> u32 {
+        let mut set = self.limits.iter().rev();
+        set.find(|(name, _)| *name == limit)
+            .map_or(limit.default_value(), |(_, value)| *value)
+    }
+}
+
 /// Names of `set limit`, in the order that `pfctl -sm` prints them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
@@ -84,15 +132,18 @@ pub enum Limit {
     Frags,
     /// `table-entries`: addresses in all tables together.
     TableEntries,
+    /// `anchors`: rulesets beside the main one.
+    Anchors,
 }
 
 impl Limit {
     /// All of them, in the order of `pfctl -sm`.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::States,
         Self::SrcNodes,
         Self::Frags,
         Self::TableEntries,
+        Self::Anchors,
     ];
 
     /// The name in `set limit` and `pfctl -sm`.
@@ -103,6 +154,7 @@ impl Limit {
             Self::SrcNodes => "src-nodes",
             Self::Frags => "frags",
             Self::TableEntries => "table-entries",
+            Self::Anchors => "anchors",
         }
     }
 
@@ -114,6 +166,7 @@ impl Limit {
             Self::SrcNodes => 10_000,
             Self::Frags => 5_000,
             Self::TableEntries => 200_000,
+            Self::Anchors => 512,
         }
     }
 }

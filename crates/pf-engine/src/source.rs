@@ -99,7 +99,8 @@ mod tests {
     use crate::rule::{Action, Rule};
 
     fn key() -> SourceKey {
-        let rule = Rules::default().install(Rule::new(Action::Pass), 0, [None; 2]);
+        let main = crate::anchor::AnchorPath::main();
+        let rule = Rules::default().install(Rule::new(Action::Pass), (&main, 0), [None; 2]);
         SourceKey {
             rule,
             pool: PoolUse::Route,

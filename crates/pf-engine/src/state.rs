@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) origin: NameId,
     /// The filter rule that made it; nothing for the implicit pass.
     pub(crate) rule: Option<RuleId>,
+    /// The rule of the main ruleset that led to the anchor which `rule` is in.
+    pub(crate) anchor: Option<RuleId>,
     /// The translation rule of the old grammar.
     pub(crate) translation_rule: Option<RuleId>,
     /// `match` rules that matched too.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::addr::{Family, Prefix, mask_v4, mask_v6};
+use crate::anchor::{AnchorPath, TableRef};
 use crate::counters::Traffic;
 use crate::engine::{ReplaceOutcome, TableError};
 use crate::rule::Direction;
@@ -16,16 +17,42 @@ use crate::view::{AddressCounters, TableView};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TableId(u32);
 
-/// All tables, by number and by name.
+/// All tables, by number, and by anchor and name.
+///
+/// A rule of an anchor names a table of that anchor. While that one is not defined it finds the
+/// table of the same name in the main ruleset.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     slab: Slab<Table>,
-    names: BTreeMap<String, TableId>,
+    names: BTreeMap<AnchorPath, BTreeMap<String, TableId>>,
 }
 
 impl Tables {
-    pub(crate) fn find(&self, name: &str) -> Option<TableId> {
-        self.names.get(name).copied()
+    /// A table that is defined.
+    pub(crate) fn find(&self, table: TableRef<'_>) -> Option<TableId> {
+        let id = self.known(table)?;
+        self.get(id)?.active.then_some(id)
+    }
+
+    /// A table that is defined, or that a rule names.
+    fn known(&self, table: TableRef<'_>) -> Option<TableId> {
+        self.names.get(table.anchor)?.get(table.name).copied()
+    }
+
+    /// The table that rules with `id` mean: it, or the main ruleset's.
+    pub(crate) fn meant(&self, id: TableId) -> Option<TableId> {
+        let table = self.get(id)?;
+        if table.active {
+            return Some(id);
+        }
+        table
+            .root
+            .filter(|root| self.get(*root).is_some_and(|root| root.active))
+    }
+
+    /// Whether there is any table of `anchor`.
+    pub(crate) fn has_any(&self, anchor: &AnchorPath) -> bool {
+        self.names.contains_key(anchor)
     }
 
     pub(crate) fn get(&self, id: TableId) -> Option<&Table> {
@@ -36,34 +63,71 @@ impl Tables {
         self.slab.get_mut(id.0)
     }
 
-    /// The table called `name`, made empty if there is none.
-    pub(crate) fn ensure(&mut self, now: Instant, name: &str) -> TableId {
-        if let Some(id) = self.find(name) {
+    /// The table called `name` of `anchor`, made undefined and empty if there is none.
+    pub(crate) fn ensure(&mut self, now: Instant, anchor: &AnchorPath, name: &str) -> TableId {
+        let known = TableRef {
+            anchor: anchor.as_str(),
+            name,
+        };
+        if let Some(id) = self.known(known) {
             return id;
         }
-        let id = TableId(self.slab.insert(Table::new(now, name)).unwrap_or(u32::MAX));
-        self.names.insert(name.to_owned(), id);
+        let mut table = Table::new(now, anchor, name);
+        if !anchor.is_main() {
+            table.root = Some(self.root(now, name));
+        }
+        let id = TableId(self.slab.insert(table).unwrap_or(u32::MAX));
+        let names = self.names.entry(anchor.clone()).or_default();
+        names.insert(name.to_owned(), id);
         id
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Table> {
-        self.names.values().filter_map(|id| self.get(*id))
+    /// The table of the main ruleset that one more anchor's table stands before.
+    fn root(&mut self, now: Instant, name: &str) -> TableId {
+        let root = self.ensure(now, &AnchorPath::main(), name);
+        if let Some(root) = self.get_mut(root) {
+            root.anchor_references = root.anchor_references.saturating_add(1);
+        }
+        root
     }
 
-    /// Removes the tables that `doomed` names; returns their numbers.
+    /// The tables that are defined.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Table> {
+        let ids = self.names.values().flat_map(BTreeMap::values);
+        ids.filter_map(|id| self.get(*id))
+            .filter(|table| table.active)
+    }
+
+    /// Removes the tables that `doomed` names and nothing needs; returns their numbers. Those of
+    /// anchors go first: they hold the main ruleset's.
     pub(crate) fn remove_where(&mut self, doomed: impl Fn(&Table) -> bool) -> Vec<TableId> {
-        let ids: Vec<TableId> = self
-            .slab
-            .iter()
-            .filter(|(_, t)| doomed(t))
-            .map(|(slot, _)| TableId(slot))
-            .collect();
-        for id in &ids {
-            if let Some(table) = self.slab.remove(id.0) {
-                self.names.remove(&table.name);
+        let mut gone = Vec::new();
+        for of_main in [false, true] {
+            let ids = self.slab.iter().filter(|(_, table)| {
+                table.anchor.is_main() == of_main && !table.is_needed() && doomed(table)
+            });
+            let ids: Vec<TableId> = ids.map(|(slot, _)| TableId(slot)).collect();
+            for id in ids {
+                self.remove(id);
+                gone.push(id);
             }
         }
-        ids
+        gone
+    }
+
+    fn remove(&mut self, id: TableId) {
+        let Some(table) = self.slab.remove(id.0) else {
+            return;
+        };
+        if let Some(names) = self.names.get_mut(&table.anchor) {
+            names.remove(&table.name);
+            if names.is_empty() {
+                self.names.remove(&table.anchor);
+            }
+        }
+        if let Some(root) = table.root.and_then(|root| self.get_mut(root)) {
+            root.anchor_references = root.anchor_references.saturating_sub(1);
+        }
     }
 
     /// A rule that referred to the table is no longer in force.
@@ -73,11 +137,10 @@ impl Tables {
         }
     }
 
-    /// Empties all tables.
-    pub(crate) fn flush_contents(&mut self) {
-        for (_, table) in self.slab.iter_mut() {
-            table.flush();
-        }
+    /// The tables of an anchor.
+    pub(crate) fn of_mut(&mut self, anchor: &AnchorPath) -> impl Iterator<Item = &mut Table> {
+        let tables = self.slab.iter_mut().map(|(_, table)| table);
+        tables.filter(move |table| table.anchor == *anchor)
     }
 
     /// Addresses in all tables together, what `set limit table-entries` bounds.
@@ -87,7 +150,7 @@ impl Tables {
 
     /// Whether `table` holds `address`, negation applied; counted (`Evaluations`).
     pub(crate) fn matches(&mut self, id: TableId, address: IpAddr) -> bool {
-        let Some(table) = self.get_mut(id) else {
+        let Some(table) = self.meant(id).and_then(|id| self.get_mut(id)) else {
             return false;
         };
         let found = table.holds(address);
@@ -114,8 +177,19 @@ pub(crate) struct TableUse {
 
 /// One table.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one flag that pfctl prints"
+)]
 pub(crate) struct Table {
+    anchor: AnchorPath,
     name: String,
+    /// Defined, by a ruleset or by hand; otherwise rules only name it.
+    active: bool,
+    /// The main ruleset's table of the same name, for a table of an anchor.
+    root: Option<TableId>,
+    /// Tables of anchors that have it as `root`.
+    anchor_references: u32,
     persist: bool,
     constant: bool,
     counters: bool,
@@ -134,9 +208,13 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    fn new(now: Instant, name: &str) -> Self {
+    fn new(now: Instant, anchor: &AnchorPath, name: &str) -> Self {
         Self {
+            anchor: anchor.clone(),
             name: name.to_owned(),
+            active: false,
+            root: None,
+            anchor_references: 0,
             persist: false,
             constant: false,
             counters: false,
@@ -157,6 +235,31 @@ impl Table {
         &self.name
     }
 
+    pub(crate) const fn anchor(&self) -> &AnchorPath {
+        &self.anchor
+    }
+
+    /// Whether a rule, or a table of an anchor, needs it.
+    const fn is_needed(&self) -> bool {
+        self.references > 0 || self.anchor_references > 0
+    }
+
+    /// Whether tables of anchors stand before it.
+    pub(crate) const fn has_anchors(&self) -> bool {
+        self.anchor_references > 0
+    }
+
+    /// What pf.conf would say of it.
+    pub(crate) fn definition(&self) -> TableDefinition {
+        TableDefinition {
+            persist: self.persist,
+            constant: self.constant,
+            counters: self.counters,
+            has_contents: true,
+            entries: self.entries.iter().collect(),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -165,12 +268,15 @@ impl Table {
         self.persist
     }
 
+    /// Defines it by hand.
     pub(crate) fn set_persistent(&mut self) {
         self.persist = true;
+        self.active = true;
     }
 
     /// Takes over what a pf.conf says. Contents stay unless it gives some.
     pub(crate) fn define(&mut self, definition: &TableDefinition) {
+        self.active = true;
         self.persist = definition.persist;
         self.constant = definition.constant;
         self.counters = definition.counters;
@@ -306,12 +412,14 @@ impl Table {
         entries.sort_unstable();
         TableView {
             name: &self.name,
+            anchor: self.anchor.as_str(),
             constant: self.constant,
             persist: self.persist,
             referenced: self.references > 0,
             counters: self.counters,
             len: self.entries.len(),
             references: self.references,
+            anchor_references: self.anchor_references,
             cleared: self.cleared,
             matches: self.matches,
             misses: self.misses,
@@ -481,7 +589,7 @@ mod tests {
     }
 
     fn table(entries: &[&str]) -> Table {
-        let mut table = Table::new(Instant::default(), "t");
+        let mut table = Table::new(Instant::default(), &AnchorPath::main(), "t");
         table.add(&entries.iter().map(|e| entry_of(e)).collect::<Vec<_>>());
         table
     }

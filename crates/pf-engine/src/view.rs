@@ -28,6 +28,8 @@ pub struct InstalledRule<'a> {
     /// interface, direction, family, protocol, source address, destination address, source port,
     /// destination port.
     pub skip_steps: [Option<u32>; SKIP_STEPS],
+    /// A rule with `once` that has decided.
+    pub expired: bool,
 }
 
 /// Counters of a rule.
@@ -87,6 +89,8 @@ pub struct StateView<'a> {
     pub traffic: Traffic,
     /// Number of the filter rule that made it, if that is still in force.
     pub rule: Option<u32>,
+    /// If that rule is in an anchor: number of the rule of the main ruleset that led there.
+    pub anchor: Option<u32>,
     /// `route-to`, `reply-to`: kind, next hop, interface.
     pub route: Option<(RouteKind, IpAddr, &'a str)>,
     /// The frame addresses of the opener, if it came in a frame.
@@ -149,6 +153,8 @@ pub struct AddressCounters {
 pub struct TableView<'a> {
     /// Name.
     pub name: &'a str,
+    /// The anchor that it belongs to; empty for the main ruleset.
+    pub anchor: &'a str,
     /// `const`.
     pub constant: bool,
     /// `persist`.
@@ -161,6 +167,8 @@ pub struct TableView<'a> {
     pub len: usize,
     /// Rules that refer to it.
     pub references: u32,
+    /// Tables of this name in anchors, whose rules find it while that one is not defined.
+    pub anchor_references: u32,
     /// When its counters were last zeroed.
     pub cleared: Instant,
     /// Look-ups that found an address.

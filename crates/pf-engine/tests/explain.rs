@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use pf_engine::addr::{Prefix, Protocol};
+use pf_engine::anchor::AnchorPath;
 use pf_engine::decision::{Decision, Exit, Hook, Packet, Verdict};
 use pf_engine::engine::{Engine, EngineConfig, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex, Interface, InterfaceAddress};
@@ -119,6 +120,7 @@ fn explained(port: u16) -> (Decision, Vec<Step>) {
 
 fn tested(number: u32, outcome: Outcome) -> Step {
     Step::Tested {
+        anchor: AnchorPath::main(),
         list: RuleList::Filter,
         number,
         outcome,
@@ -136,13 +138,17 @@ fn each_rule_that_was_looked_at_is_told_with_what_failed() {
     let rest = [
         tested(0, Outcome::Failed(Criterion::Interface)),
         Step::Skipped {
+            anchor: AnchorPath::main(),
             list: RuleList::Filter,
             first: 1,
             last: 1,
             criterion: Criterion::Interface,
         },
         tested(2, Outcome::Failed(Criterion::DestinationPort)),
-        Step::Decided { number: None },
+        Step::Decided {
+            anchor: AnchorPath::main(),
+            number: None,
+        },
     ];
     assert_eq!(steps[1..], rest);
 }
@@ -160,7 +166,11 @@ fn route_to_is_followed_to_the_second_evaluation_and_its_translation() {
     });
     let at = at.expect("routed");
     assert_eq!(steps[at - 1], Step::StateMade);
-    assert_eq!(steps[at - 2], Step::Decided { number: Some(2) });
+    let decided = Step::Decided {
+        anchor: AnchorPath::main(),
+        number: Some(2),
+    };
+    assert_eq!(steps[at - 2], decided);
     assert!(
         matches!(&steps[at + 1], Step::Entered { interface, direction: Direction::Out, .. }
         if interface == "em0")

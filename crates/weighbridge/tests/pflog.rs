@@ -27,6 +27,7 @@ fn entry(port: u16, log: u8) -> LogEntry {
     let ip = Ip::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
     let bytes = udp(&ip, port, 53, b"query");
     LogEntry {
+        in_anchor: None,
         log,
         rule: Some(3),
         action: LogAction::Block,

@@ -59,6 +59,8 @@ fn stands_alone(rule: &Rule, tables: &BTreeMap<String, TableDefinition>) -> bool
         route,
         nat,
         rdr,
+        anchor,
+        once,
         nat_pass: _,
         direction: _,
         quick: _,
@@ -90,7 +92,8 @@ fn stands_alone(rule: &Rule, tables: &BTreeMap<String, TableDefinition>) -> bool
         .any(|endpoint| counts_addresses(endpoint, tables));
     // Each `match` rule acts for itself: logs, and translates what the ones before have left.
     let acts = *action == Action::Match && (log.is_some() || pools.clone().next().is_some());
-    acts || counted || max.is_some() || !labels.is_empty() || pools.any(draws)
+    let own = anchor.is_some() || *once;
+    own || acts || counted || max.is_some() || !labels.is_empty() || pools.any(draws)
 }
 
 /// Whether the choice of an address depends on what was chosen before.

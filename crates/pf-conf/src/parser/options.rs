@@ -37,7 +37,7 @@ const UNSUPPORTED: &[&str] = &[
 ];
 
 /// Limits of one PF or another that are not [`Limit`]s.
-const UNSUPPORTED_LIMITS: &[&str] = &["anchors", "eth-anchors", "tables", "pktdelay-pkts"];
+const UNSUPPORTED_LIMITS: &[&str] = &["eth-anchors", "tables", "pktdelay-pkts"];
 
 const OPTIMIZATIONS: &[&str] = &[
     "normal",

@@ -40,8 +40,8 @@ impl Engine {
         }
         let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
         if work.meta.has_ip_options && !state.allow_options {
-            let rule = state.rule;
-            self.log_refusal(None, rule, place, DropReason::IpOption, work);
+            let rules = (state.rule, state.anchor);
+            self.log_refusal(None, rules, place, DropReason::IpOption, work);
             return Err(DropReason::IpOption.into());
         }
         check_sequence(state, place.direction, &mut quoted, work)?;

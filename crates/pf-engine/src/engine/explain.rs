@@ -1,5 +1,6 @@
 //! Writes down the steps of an evaluation, while [`Engine::explain_packet`] runs.
 
+use crate::anchor::AnchorPath;
 use crate::decision::Exit;
 use crate::engine::packet::{Place, Work};
 use crate::engine::translate::Course;
@@ -44,9 +45,10 @@ impl Engine {
     pub(super) fn trace_tests(&mut self, rules: &[CompiledRule], tested: &[Tested]) {
         for &(at, next, outcome) in tested {
             let outcome = outcome.map_err(criterion);
-            if let Some((list, number)) = self.identity(rules.get(at)) {
+            if let Some((anchor, list, number)) = self.identity(rules.get(at)) {
                 let outcome = outcome.map_or_else(Outcome::Failed, |()| Outcome::Matched);
                 self.step(Step::Tested {
+                    anchor,
                     list,
                     number,
                     outcome,
@@ -55,10 +57,11 @@ impl Engine {
             let first = self.identity(rules.get(at.saturating_add(1)));
             let last = self.identity(rules.get(next.saturating_sub(1)));
             if next > at.saturating_add(1)
-                && let (Err(criterion), Some((list, first)), Some((_, last))) =
+                && let (Err(criterion), Some((anchor, list, first)), Some((_, _, last))) =
                     (outcome, first, last)
             {
                 self.step(Step::Skipped {
+                    anchor,
                     list,
                     first,
                     last,
@@ -74,8 +77,9 @@ impl Engine {
             return;
         }
         let packet = self.seen(course);
-        if let Some((list, number)) = self.identity(Some(rule)) {
+        if let Some((anchor, list, number)) = self.identity(Some(rule)) {
             self.step(Step::Translated {
+                anchor,
                 list,
                 number,
                 packet,
@@ -87,11 +91,13 @@ impl Engine {
         if self.trace.is_none() {
             return;
         }
-        let number = self.identity(rule).map(|(_, number)| number);
+        let decided = self.identity(rule);
+        let number = decided.as_ref().map(|(_, _, number)| *number);
+        let anchor = decided.map(|(anchor, ..)| anchor).unwrap_or_default();
         self.step(if course.nat_pass {
             Step::PassedByTranslation
         } else {
-            Step::Decided { number }
+            Step::Decided { anchor, number }
         });
     }
 
@@ -116,9 +122,10 @@ impl Engine {
         }
     }
 
-    fn identity(&self, rule: Option<&CompiledRule>) -> Option<(RuleList, u32)> {
+    fn identity(&self, rule: Option<&CompiledRule>) -> Option<(AnchorPath, RuleList, u32)> {
         let entry = self.rules.get(rule?.id)?;
-        Some((RuleList::of(&entry.rule.action), entry.number?))
+        let list = RuleList::of(&entry.rule.action);
+        Some((entry.anchor.clone(), list, entry.number?))
     }
 
     fn seen(&self, course: &Course) -> Seen {

@@ -1,81 +1,222 @@
 //! Putting rulesets into force.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::anchor::{AnchorPath, TableRef};
 use crate::compile::{Compiler, Lists};
-use crate::engine::{Engine, TableError, tables};
+use crate::engine::{Engine, InstallError, tables};
 use crate::installed::RuleId;
 use crate::lifetime;
 use crate::rule::{Address, Pool, Rule};
-use crate::ruleset::{Limit, Ruleset};
+use crate::ruleset::{Limit, Parts, Ruleset};
 
 impl Engine {
-    pub(super) fn install_ruleset(&mut self, mut ruleset: Ruleset) -> Result<(), TableError> {
-        self.check_table_entries(&ruleset)?;
-        self.dialect = ruleset.dialect;
-        self.options = std::mem::take(&mut ruleset.options);
-        self.timeouts = lifetime::timeouts(&self.options);
-        for (name, definition) in &ruleset.tables {
-            let id = self.tables.ensure(self.now, name);
+    /// Puts `parts` of `ruleset` and of its anchors into force at `path`.
+    pub(super) fn install_ruleset(
+        &mut self,
+        path: &AnchorPath,
+        parts: Parts,
+        mut ruleset: Ruleset,
+    ) -> Result<(), InstallError> {
+        let has_options = path.is_main() && parts.options;
+        let (dialect, options) = (ruleset.dialect, std::mem::take(&mut ruleset.options));
+        let mut rulesets = std::mem::take(&mut ruleset.anchors);
+        rulesets.insert(path.clone(), ruleset);
+        let limits = if has_options { &options } else { &self.options };
+        self.check_table_entries(&rulesets, parts, limits.limit(Limit::TableEntries))?;
+        self.check_anchors(&rulesets, limits.limit(Limit::Anchors))?;
+        if has_options {
+            self.dialect = dialect;
+            self.options = options;
+            self.timeouts = lifetime::timeouts(&self.options);
+        }
+        self.abandon(path, parts, &rulesets);
+        for (anchor, rules) in &rulesets {
+            self.define_tables(anchor, rules, parts);
+        }
+        for (anchor, rules) in rulesets {
+            self.replace(&anchor, path, parts, rules);
+        }
+        self.tidy();
+        Ok(())
+    }
+
+    fn define_tables(&mut self, anchor: &AnchorPath, rules: &Ruleset, parts: Parts) {
+        for (name, definition) in rules.tables.iter().filter(|_| parts.tables) {
+            let id = self.tables.ensure(self.now, anchor, name);
             if let Some(table) = self.tables.get_mut(id) {
                 table.define(definition);
             }
         }
-        self.net.clear_dynamics();
-        let lists = Compiler {
+    }
+
+    /// Empties the anchors that the last text for `path` filled and this one does not.
+    fn abandon(
+        &mut self,
+        path: &AnchorPath,
+        parts: Parts,
+        rulesets: &BTreeMap<AnchorPath, Ruleset>,
+    ) {
+        let filled = self
+            .anchors
+            .iter()
+            .filter(|anchor| anchor.filled_by.as_ref() == Some(path));
+        let left = filled
+            .map(|anchor| anchor.path.clone())
+            .filter(|path| !rulesets.contains_key(path));
+        for anchor in left.collect::<Vec<_>>() {
+            self.replace(&anchor, path, parts, Ruleset::default());
+        }
+    }
+
+    /// Compiles `rules` and puts them into force at `anchor`, in place of those there.
+    fn replace(&mut self, anchor: &AnchorPath, by: &AnchorPath, parts: Parts, rules: Ruleset) {
+        let mut lists = Compiler {
             now: self.now,
             names: &mut self.names,
             net: &mut self.net,
             tables: &mut self.tables,
             rules: &mut self.rules,
+            anchors: &mut self.anchors,
+            anchor: anchor.clone(),
             state_policy: self.options.state_policy,
         }
-        .lists(ruleset);
-        self.replace_lists(lists);
-        Ok(())
+        .lists(rules, parts);
+        if let Some(old) = self.lists_at(anchor) {
+            lists.complete(parts, old);
+        }
+        self.put(anchor, lists);
+        if let Some(id) = self.anchors.find(anchor)
+            && let Some(anchor) = self.anchors.get_mut(id)
+        {
+            anchor.filled_by = Some(by.clone());
+        }
     }
 
-    /// Puts `lists` into force. Rules that are in both lists stay as they are; the others are
-    /// taken out of force and release their tables.
-    pub(super) fn replace_lists(&mut self, lists: Lists) {
-        let before = std::mem::replace(&mut self.lists, Arc::new(lists));
-        let kept: BTreeSet<RuleId> = self.lists.iter().map(|rule| rule.id).collect();
+    /// The rules of the ruleset at `path`, if there is one.
+    pub(super) fn lists_at(&self, path: &AnchorPath) -> Option<&Lists> {
+        if path.is_main() {
+            return Some(&self.lists);
+        }
+        Some(&self.anchors.at(path)?.lists)
+    }
+
+    /// Puts `lists` into force at `path`; [`Engine::tidy`] has to follow. Rules that are in both
+    /// lists stay as they are; the others are taken out of force and release what they refer to.
+    pub(super) fn put(&mut self, path: &AnchorPath, lists: Lists) {
+        let kept: BTreeSet<RuleId> = lists.iter().map(|rule| rule.id).collect();
+        let known = self
+            .anchors
+            .ensure(path)
+            .or_else(|| self.anchors.find(path));
+        let place = match known.and_then(|id| self.anchors.get_mut(id)) {
+            Some(anchor) => &mut anchor.lists,
+            None => &mut self.lists,
+        };
+        let before = std::mem::replace(place, Arc::new(lists));
         for rule in before.iter().filter(|rule| !kept.contains(&rule.id)) {
             for table in rule.tables() {
                 self.tables.release(table);
             }
+            if let Some(call) = rule.call {
+                self.anchors.release(call);
+            }
             self.rules.retire(rule.id);
         }
+    }
+
+    /// Removes what nothing refers to any more.
+    pub(super) fn tidy(&mut self) {
         self.remove_unreferenced_tables();
-        self.net.invalidate();
+        let tables = &self.tables;
+        self.anchors.remove_empty(|path| tables.has_any(path));
+        let (mut used, mut asks) = (BTreeSet::new(), false);
+        for rule in self.all_lists().flat_map(Lists::iter) {
+            used.extend(rule.dynamics());
+            asks |= rule.tagged.is_some();
+        }
+        self.asks_for_tags = asks;
+        self.net.retain_dynamics(&used);
         self.advance_epoch();
     }
 
-    /// `set limit table-entries` of the new ruleset, against what there will be.
-    fn check_table_entries(&self, ruleset: &Ruleset) -> Result<(), TableError> {
-        let set = ruleset
-            .options
-            .limits
+    /// The rules of all rulesets.
+    fn all_lists(&self) -> impl Iterator<Item = &Lists> {
+        let main = std::iter::once(&*self.lists);
+        main.chain(self.anchors.iter().map(|anchor| &*anchor.lists))
+    }
+
+    /// `set limit anchors`, against what there will be; 0 is no limit.
+    fn check_anchors(
+        &self,
+        rulesets: &BTreeMap<AnchorPath, Ruleset>,
+        limit: u32,
+    ) -> Result<(), InstallError> {
+        let mut wanted: BTreeSet<AnchorPath> = BTreeSet::new();
+        for (path, rules) in rulesets {
+            let calls = rules.rules().filter_map(|rule| rule.anchor.as_ref());
+            for path in calls.map(|call| &call.path).chain([path]) {
+                let mut next = Some(path.clone());
+                while let Some(path) = next.filter(|path| !path.is_main()) {
+                    next = path.parent();
+                    wanted.insert(path);
+                }
+            }
+        }
+        let new = wanted
             .iter()
-            .rev()
-            .find(|(l, _)| *l == Limit::TableEntries);
-        let limit = set.map_or(Limit::TableEntries.default_value(), |(_, value)| *value);
-        let named = referenced_tables(ruleset);
-        let declared = ruleset
-            .tables
+            .filter(|path| self.anchors.find(path).is_none());
+        let new = new.count();
+        let total = u32::try_from(self.anchors.len().saturating_add(new));
+        // What is there already is not refused.
+        if new == 0 || limit == 0 || total.is_ok_and(|total| total <= limit) {
+            Ok(())
+        } else {
+            Err(InstallError::TooManyAnchors { limit })
+        }
+    }
+
+    /// `set limit table-entries`, against what there will be.
+    fn check_table_entries(
+        &self,
+        rulesets: &BTreeMap<AnchorPath, Ruleset>,
+        parts: Parts,
+        limit: u32,
+    ) -> Result<(), InstallError> {
+        if !parts.tables {
+            return Ok(());
+        }
+        let named: BTreeMap<&AnchorPath, BTreeSet<String>> = rulesets
             .iter()
-            .filter(|(name, table)| table.has_contents && (table.persist || named.contains(*name)))
-            .map(|(_, table)| table.entries.len());
-        let kept = self
-            .tables
-            .iter()
-            .filter(|table| match ruleset.tables.get(table.name()) {
+            .map(|(path, rules)| (path, referenced_tables(rules)))
+            .collect();
+        let is_named = |path, name: &str| named.get(path).is_some_and(|names| names.contains(name));
+        let declared = rulesets.iter().flat_map(|(path, rules)| {
+            let tables = rules.tables.iter();
+            tables
+                .filter(|(name, t)| t.has_contents && (t.persist || is_named(path, name)))
+                .map(|(_, table)| table.entries.len())
+        });
+        let kept = self.tables.iter().filter(|table| {
+            let (path, name) = (table.anchor(), table.name());
+            let Some(rules) = rulesets.get(path) else {
+                return true;
+            };
+            match rules.tables.get(name) {
                 Some(definition) => !definition.has_contents,
-                None => table.is_persistent() || named.contains(table.name()),
-            })
-            .map(crate::table::Table::len);
-        tables::check_entries(declared.chain(kept).sum(), limit)
+                None => table.is_persistent() || table.has_anchors() || is_named(path, name),
+            }
+        });
+        let kept = kept.map(crate::table::Table::len);
+        Ok(tables::check_entries(declared.chain(kept).sum(), limit)?)
+    }
+
+    /// The table of that name, as rules of the anchor find it.
+    pub(super) fn found_table(&self, table: TableRef<'_>) -> Option<&crate::table::Table> {
+        let own = self.tables.find(table);
+        let id = own.or_else(|| self.tables.find(table.name.into()))?;
+        self.tables.get(id)
     }
 }
 

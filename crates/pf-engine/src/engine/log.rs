@@ -15,6 +15,8 @@ use crate::rule::{Action, Log};
 struct Note {
     log: u8,
     rule: Option<RuleId>,
+    /// The rule of the main ruleset that led to the anchor of `rule`.
+    anchor: Option<RuleId>,
     action: LogAction,
     reason: DropReason,
 }
@@ -24,9 +26,11 @@ impl Engine {
     /// with `log (matches)` came before.
     pub(super) fn log_match(&self, rule: &CompiledRule, course: &mut Course, work: &mut Work<'_>) {
         let own = rule.log.filter(|_| rule.verb == Verb::Match);
+        let anchor = course.anchor;
         let note = |log| Note {
             log,
             rule: Some(rule.id),
+            anchor,
             action: action_of(rule.verb),
             reason: DropReason::Match,
         };
@@ -66,6 +70,7 @@ impl Engine {
         let note = Note {
             log: own.interface,
             rule: Some(rule.id),
+            anchor: course.anchor,
             action,
             reason: DropReason::Match,
         };
@@ -84,6 +89,7 @@ impl Engine {
             let note = Note {
                 log: log.interface,
                 rule: Some(rule),
+                anchor: course.anchor,
                 action: translation(&entry.rule.action),
                 reason: DropReason::Match,
             };
@@ -121,6 +127,7 @@ impl Engine {
             let note = Note {
                 log: log.interface,
                 rule: Some(rule),
+                anchor: state.anchor,
                 action: LogAction::Pass,
                 reason: DropReason::Match,
             };
@@ -133,7 +140,7 @@ impl Engine {
     pub(super) fn log_refusal(
         &self,
         log: Option<Log>,
-        rule: Option<RuleId>,
+        (rule, anchor): (Option<RuleId>, Option<RuleId>),
         place: Place,
         reason: DropReason,
         work: &mut Work<'_>,
@@ -142,6 +149,7 @@ impl Engine {
             let note = Note {
                 log: log.map_or(0, |log| log.interface),
                 rule,
+                anchor,
                 action: LogAction::Block,
                 reason,
             };
@@ -163,6 +171,7 @@ impl Engine {
         let note = Note {
             log: 0,
             rule: None,
+            anchor: None,
             action: LogAction::Block,
             reason,
         };
@@ -195,9 +204,14 @@ impl Engine {
 
     fn entry(&self, note: Note, place: Place, family: Family, bytes: &[u8]) -> LogEntry {
         let kept = bytes.len().min(self.log_snap_length);
+        let rule = note.rule.and_then(|rule| self.rules.get(rule));
+        let number = rule.and_then(|rule| rule.number);
+        let inside = rule.filter(|rule| !rule.anchor.is_main());
+        let caller = note.anchor.and_then(|rule| self.rules.get(rule)?.number);
         LogEntry {
             log: note.log,
-            rule: note.rule.and_then(|rule| self.rules.get(rule)?.number),
+            rule: if inside.is_some() { caller } else { number },
+            in_anchor: inside.map(|rule| (rule.anchor.clone(), number)),
             action: note.action,
             reason: note.reason,
             direction: place.direction,

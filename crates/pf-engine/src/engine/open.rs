@@ -44,11 +44,12 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
-        let place = course.place;
+        let (place, anchor) = (course.place, course.anchor);
         let opened = self.try_open(rule, course, work, env);
         if let Err(refused) = &opened {
             let log = rule.and_then(|rule| rule.log);
-            self.log_refusal(log, rule.map(|rule| rule.id), place, refused.reason, work);
+            let rules = (rule.map(|rule| rule.id), anchor);
+            self.log_refusal(log, rules, place, refused.reason, work);
         }
         opened
     }
@@ -215,6 +216,7 @@ impl Engine {
             bound: bound(rule, course, route),
             origin: course.place.name,
             rule: rule.map(|rule| rule.id),
+            anchor: course.anchor.filter(|_| rule.is_some()),
             translation_rule: course.translation_rule,
             match_rules: course.match_rules.clone(),
             timeout,
@@ -256,7 +258,8 @@ impl Engine {
         self.next_state = self.next_state.wrapping_add(1);
         state.id = StateId(self.next_state);
         let id = state.id;
-        let rules = state.rule.into_iter().chain(state.translation_rule);
+        let rules = state.rule.into_iter().chain(state.anchor);
+        let rules = rules.chain(state.translation_rule);
         for rule in rules.chain(state.match_rules.iter().copied()) {
             self.rules.refer(rule);
         }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::anchor::AnchorPath;
 use crate::decision::StateId;
 use crate::engine::{Engine, RuleList};
 use crate::env::Interface;
@@ -13,9 +14,10 @@ use crate::key::StateKey;
 use crate::names::NameId;
 use crate::nat::mapping;
 use crate::pool::Choice;
-use crate::record::{Imported, PeerRecord, RecordError, RuleBinding, StateRecord, StickyRecord};
+use crate::record::{
+    ExportedRule, Imported, PeerRecord, RecordError, RuleBinding, StateRecord, StickyRecord,
+};
 use crate::route::NextHop;
-use crate::rule::Rule;
 use crate::ruleset::Limit;
 use crate::source::SourceKey;
 use crate::state::{Count, State};
@@ -49,10 +51,15 @@ impl Engine {
         (records, states.next().map(|state| state.id))
     }
 
-    pub(super) fn rule_of_record(&self, number: u32) -> Option<(RuleList, Option<u32>, &Rule)> {
+    pub(super) fn rule_of_record(&self, number: u32) -> Option<ExportedRule<'_>> {
         let id = RuleId::from_number(number);
         let entry = self.rules.get(id)?;
-        Some((RuleList::of(&entry.rule.action), entry.number, &entry.rule))
+        Some(ExportedRule {
+            anchor: &entry.anchor,
+            list: RuleList::of(&entry.rule.action),
+            number: entry.number,
+            rule: &entry.rule,
+        })
     }
 
     fn record(&self, now: Instant, state: &State) -> StateRecord {
@@ -66,6 +73,7 @@ impl Engine {
             bound: state.bound.map(name),
             origin: name(state.origin),
             rule: state.rule.map(RuleId::number),
+            anchor: state.anchor.map(RuleId::number),
             translation_rule: state.translation_rule.map(RuleId::number),
             match_rules: state.match_rules.iter().map(|id| id.number()).collect(),
             timeout: state.timeout,
@@ -138,9 +146,11 @@ impl Engine {
         let mut retired = Vec::new();
         for (key, binding) in rules {
             let id = match binding {
-                RuleBinding::Installed(list, number) => self.installed_id(list, number),
-                RuleBinding::Retired(rule) => {
-                    let id = self.rules.install_retired(*rule);
+                RuleBinding::Installed(anchor, list, number) => {
+                    self.installed_id(&anchor, list, number)
+                }
+                RuleBinding::Retired(anchor, rule) => {
+                    let id = self.rules.install_retired(&anchor, *rule);
                     retired.push(id);
                     Some(id)
                 }
@@ -150,8 +160,8 @@ impl Engine {
         (bindings, retired)
     }
 
-    fn installed_id(&self, list: RuleList, number: u32) -> Option<RuleId> {
-        let rules = self.lists.list(list);
+    fn installed_id(&self, anchor: &AnchorPath, list: RuleList, number: u32) -> Option<RuleId> {
+        let rules = self.lists_at(anchor)?.list(list);
         rules.get(number as usize).map(|rule| rule.id)
     }
 
@@ -184,7 +194,8 @@ impl Engine {
     fn put_back(&mut self, mut state: State, sticky: Vec<(SourceKey, Choice)>) -> Outcome {
         self.next_state = self.next_state.wrapping_add(1);
         state.id = StateId(self.next_state);
-        let rules = state.rule.into_iter().chain(state.translation_rule);
+        let rules = state.rule.into_iter().chain(state.anchor);
+        let rules = rules.chain(state.translation_rule);
         let rules: Vec<RuleId> = rules.chain(state.match_rules.iter().copied()).collect();
         let mapping = state.endpoint_independent.then(|| mapping(&state));
         if self.states.insert(state).is_none() {
@@ -245,6 +256,7 @@ impl Engine {
             bound: record.bound.as_ref().map(&mut name),
             origin: name(&record.origin),
             rule: rule(record.rule),
+            anchor: rule(record.anchor),
             translation_rule: rule(record.translation_rule),
             match_rules: record
                 .match_rules

@@ -1,5 +1,6 @@
 //! `pfctl -t … -T …`.
 
+use crate::anchor::{AnchorPath, TableRef};
 use crate::engine::{Engine, ReplaceOutcome, TableError};
 use crate::ruleset::{Limit, TableEntry};
 use crate::table::{Table, TableId};
@@ -7,7 +8,7 @@ use crate::table::{Table, TableId};
 impl Engine {
     pub(super) fn add_to_table(
         &mut self,
-        name: &str,
+        name: TableRef<'_>,
         entries: &[TableEntry],
     ) -> Result<usize, TableError> {
         let known = self.tables.find(name).and_then(|id| self.tables.get(id));
@@ -28,7 +29,7 @@ impl Engine {
 
     pub(super) fn replace_table(
         &mut self,
-        name: &str,
+        name: TableRef<'_>,
         entries: &[TableEntry],
     ) -> Result<ReplaceOutcome, TableError> {
         let known = self.tables.find(name).and_then(|id| self.tables.get(id));
@@ -47,9 +48,12 @@ impl Engine {
     }
 
     /// pfctl makes a table that is not there, and makes it persistent.
-    fn table_or_new(&mut self, name: &str) -> Option<&mut Table> {
+    fn table_or_new(&mut self, name: TableRef<'_>) -> Option<&mut Table> {
         let is_new = self.tables.find(name).is_none();
-        let id = self.tables.ensure(self.now, name);
+        let anchor = AnchorPath::new(name.anchor).ok()?;
+        // An anchor that has a table is there.
+        self.anchors.ensure(&anchor);
+        let id = self.tables.ensure(self.now, &anchor, name.name);
         let table = self.tables.get_mut(id)?;
         if is_new {
             table.set_persistent();
@@ -62,26 +66,29 @@ impl Engine {
         check_entries(total, self.limit(Limit::TableEntries))
     }
 
-    pub(super) fn changeable_table(&mut self, name: &str) -> Result<&mut Table, TableError> {
+    pub(super) fn changeable_table(
+        &mut self,
+        name: TableRef<'_>,
+    ) -> Result<&mut Table, TableError> {
         let id = self.tables.find(name).ok_or(TableError::NoSuchTable)?;
         let table = self.tables.get_mut(id).ok_or(TableError::NoSuchTable)?;
         table.check_changeable()?;
         Ok(table)
     }
 
-    pub(super) fn flush_all_tables(&mut self) -> usize {
-        let removed = self.tables.remove_where(|table| table.references == 0);
+    pub(super) fn flush_all_tables(&mut self, anchor: &AnchorPath) -> usize {
+        let removed = self.tables.remove_where(|table| table.anchor() == anchor);
         self.rules.forget_tables(&removed);
-        self.tables.flush_contents();
-        self.advance_epoch();
+        for table in self.tables.of_mut(anchor) {
+            table.flush();
+        }
+        self.tidy();
         removed.len()
     }
 
     /// Tables that no rule refers to vanish unless they are persistent.
     pub(super) fn remove_unreferenced_tables(&mut self) -> Vec<TableId> {
-        let removed = self
-            .tables
-            .remove_where(|table| table.references == 0 && !table.is_persistent());
+        let removed = self.tables.remove_where(|table| !table.is_persistent());
         self.rules.forget_tables(&removed);
         removed
     }

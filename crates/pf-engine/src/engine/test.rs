@@ -4,10 +4,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::compile::ListKind;
 use crate::decision::{DropReason, LogAction};
-use crate::engine::Engine;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
 use crate::engine::translate::Course;
+use crate::engine::walk::{Found, Walk};
+use crate::engine::{Engine, RuleList};
 use crate::env::Env;
 use crate::evaluate::{self, CompiledRule, Ground, Subject, Verb};
 use crate::installed::RuleId;
@@ -23,6 +25,8 @@ use crate::wire::{Icmp, IcmpBody, Meta};
 /// Whose counters a packet moves.
 pub(super) struct Tally<'a> {
     pub(super) rule: Option<RuleId>,
+    /// The rule of the main ruleset that led to the anchor of the deciding rule.
+    pub(super) anchor: Option<RuleId>,
     pub(super) translation_rule: Option<RuleId>,
     pub(super) match_rules: &'a [RuleId],
     pub(super) passed: bool,
@@ -108,8 +112,8 @@ impl Engine {
     ) -> Result<Passed, Refused> {
         let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
         if work.meta.has_ip_options && !state.allow_options {
-            let rule = state.rule;
-            self.log_refusal(None, rule, place, DropReason::IpOption, work);
+            let rules = (state.rule, state.anchor);
+            self.log_refusal(None, rules, place, DropReason::IpOption, work);
             return Err(DropReason::IpOption.into());
         }
         if let Some(header) = work.meta.tcp().copied() {
@@ -168,6 +172,7 @@ impl Engine {
         let (rule, translation_rule) = (state.rule, state.translation_rule);
         let tally = Tally {
             rule,
+            anchor: state.anchor,
             translation_rule,
             match_rules: &[],
             passed: true,
@@ -182,7 +187,8 @@ impl Engine {
 
     /// Moves the counters of rules and tables.
     pub(super) fn tally(&mut self, direction: Direction, bytes: u64, tally: &Tally<'_>) {
-        let rules = tally.rule.into_iter().chain(tally.translation_rule);
+        let rules = tally.rule.into_iter().chain(tally.anchor);
+        let rules = rules.chain(tally.translation_rule);
         for rule in rules.chain(tally.match_rules.iter().copied()) {
             self.rules.count_packet(rule, direction, bytes);
         }
@@ -200,7 +206,8 @@ impl Engine {
             let Some((id, negated)) = table else {
                 continue;
             };
-            if let Some(table) = self.tables.get_mut(id) {
+            let meant = self.tables.meant(id);
+            if let Some(table) = meant.and_then(|id| self.tables.get_mut(id)) {
                 table.count(TableUse {
                     address,
                     negated,
@@ -219,23 +226,24 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
-        let lists = Arc::clone(&self.lists);
         let mut course = Course::new(place, work);
-        if lists.asks_for_tags && course.tag.is_none() {
+        if self.asks_for_tags && course.tag.is_none() {
             course.tag = self.carried_tag(&course);
         }
         if !is_icmp_error(&work.meta) {
-            self.translate_by_lists(&lists, &mut course, env)?;
+            self.translate_by_lists(&mut course, env)?;
             self.log_translation(&course, work);
         }
         let decided = if course.nat_pass {
             None
         } else {
-            self.filter(&lists.filter, &mut course, work, env)?
+            self.filter(&mut course, work, env)?
         };
         self.counters.count(DropReason::Match);
-        let rule = decided.and_then(|at| lists.filter.get(at));
+        course.anchor = decided.as_ref().and_then(|found| found.anchor);
+        let rule = decided.as_ref().and_then(Found::rule);
         self.trace_decision(&course, rule);
+        self.expire_once(rule);
         if let Some(rule) = rule
             && let Verb::Block(reply) = rule.verb
         {
@@ -267,24 +275,25 @@ impl Engine {
     /// The filter rule that decides: the last that matches, or the first `quick` one.
     fn filter(
         &mut self,
-        rules: &[CompiledRule],
         course: &mut Course,
         work: &mut Work<'_>,
         env: &mut dyn Env,
-    ) -> Result<Option<usize>, Refused> {
+    ) -> Result<Option<Found>, Refused> {
         let mut decided = None;
-        let mut from = 0;
-        while let Some(at) = self.next_match(rules, from, course, env) {
-            let Some(rule) = rules.get(at) else {
+        let mut walk = Walk::new(ListKind::Read(RuleList::Filter), Arc::clone(&self.lists));
+        while let Some(found) = self.next_found(&mut walk, course, env)? {
+            let Some(rule) = found.rule() else {
                 break;
             };
+            course.anchor = found.anchor;
             course.tag = rule.tag.or(course.tag);
             if rule.verb == Verb::Match {
                 course.match_rules.push(rule.id);
                 self.translate_by_rule(rule, course, env)?;
                 self.trace_translation(rule, course);
             } else {
-                decided = Some(at);
+                walk.mark_matched();
+                decided = Some(found.clone());
             }
             if rule.log.is_some() || !course.log_matches.is_empty() {
                 self.log_match(rule, course, work);
@@ -292,9 +301,16 @@ impl Engine {
             if rule.quick {
                 break;
             }
-            from = at.saturating_add(1);
         }
         Ok(decided)
+    }
+
+    /// `once`: the rule has had its packet. What was decided without state may not be repeated.
+    fn expire_once(&mut self, rule: Option<&CompiledRule>) {
+        if let Some(rule) = rule.filter(|rule| rule.once) {
+            self.rules.expire(rule.id);
+            self.advance_epoch();
+        }
     }
 
     /// The first rule from `from` on that matches.
@@ -339,6 +355,7 @@ impl Engine {
     ) {
         let tally = Tally {
             rule,
+            anchor: course.anchor,
             translation_rule: course.translation_rule,
             match_rules: &course.match_rules,
             passed,

@@ -4,11 +4,14 @@
 
 use std::net::IpAddr;
 
+use std::sync::Arc;
+
 use crate::addr::{Family, Prefix, Protocol};
-use crate::compile::Lists;
+use crate::compile::ListKind;
 use crate::decision::{Consulted, DropReason};
-use crate::engine::Engine;
 use crate::engine::packet::{Place, Refused, Work};
+use crate::engine::walk::Walk;
+use crate::engine::{Engine, RuleList};
 use crate::env::Env;
 use crate::evaluate::{CompiledRule, Verb};
 use crate::installed::{PoolUse, RuleId};
@@ -49,6 +52,8 @@ pub(super) struct Course {
     /// The packet itself has been rewritten.
     pub(super) applied: bool,
     pub(super) translation_rule: Option<RuleId>,
+    /// The rule of the main ruleset that led to the anchor which the rule at hand is in.
+    pub(super) anchor: Option<RuleId>,
     pub(super) nat_pass: bool,
     pub(super) match_rules: Vec<RuleId>,
     pub(super) sticky: Vec<(SourceKey, Choice)>,
@@ -81,6 +86,7 @@ impl Course {
             endpoint_independent: false,
             applied: false,
             translation_rule: None,
+            anchor: None,
             nat_pass: false,
             match_rules: Vec::new(),
             sticky: Vec::new(),
@@ -102,30 +108,29 @@ impl Engine {
     /// that go out. The first rule that matches decides.
     pub(super) fn translate_by_lists(
         &mut self,
-        lists: &Lists,
         course: &mut Course,
         env: &mut dyn Env,
     ) -> Result<(), Refused> {
         let order = match course.place.direction {
-            Direction::In => [&lists.rdr, &lists.binat_in],
-            Direction::Out => [&lists.binat_out, &lists.nat],
+            Direction::In => [ListKind::Read(RuleList::Rdr), ListKind::BinatIn],
+            Direction::Out => [RuleList::Binat, RuleList::Nat].map(ListKind::Read),
         };
-        for list in order {
-            let Some(at) = self.next_match(list, 0, course, env) else {
+        for kind in order {
+            let mut walk = Walk::new(kind, Arc::clone(&self.lists));
+            let Some(found) = self.next_found(&mut walk, course, env)? else {
                 continue;
             };
-            let Some(rule) = list.get(at) else {
+            let Some(rule) = found.rule() else {
                 continue;
             };
+            course.anchor = found.anchor;
             course.tag = rule.tag.or(course.tag);
             let Verb::Translate { pass } = rule.verb else {
                 return Ok(());
             };
             course.translation_rule = Some(rule.id);
             course.nat_pass = pass;
-            let is_binat = std::ptr::eq(list, &raw const lists.binat_in)
-                || std::ptr::eq(list, &raw const lists.binat_out);
-            if is_binat {
+            if matches!(kind, ListKind::BinatIn | ListKind::Read(RuleList::Binat)) {
                 self.translate_both_ways(rule, course)?;
             } else {
                 self.translate_by_rule(rule, course, env)?;
@@ -365,6 +370,7 @@ impl Engine {
     ) -> Option<(Choice, Option<SourceKey>)> {
         for target in &pool.targets {
             if let TargetAddress::Table(id) = target.address
+                && let Some(id) = self.tables.meant(id)
                 && let Some(table) = self.tables.get_mut(id)
             {
                 table.prepare_prefixes();

@@ -1,5 +1,6 @@
 //! What the engine shows of itself.
 
+use crate::anchor::AnchorPath;
 use crate::counters::Traffic;
 use crate::decision::StateId;
 use crate::engine::{Engine, RuleList};
@@ -10,8 +11,13 @@ use crate::time::Instant;
 use crate::view::{InstalledRule, PeerView, StateView};
 
 impl Engine {
-    pub(super) fn rule_views(&self, list: RuleList) -> impl Iterator<Item = InstalledRule<'_>> {
-        let rules = self.lists.list(list);
+    pub(super) fn rule_views<'a>(
+        &'a self,
+        anchor: &AnchorPath,
+        list: RuleList,
+    ) -> impl Iterator<Item = InstalledRule<'a>> + use<'a> {
+        let lists = self.lists_at(anchor);
+        let rules = lists.map_or(&[][..], |lists| lists.list(list));
         rules
             .iter()
             .filter_map(|rule| self.rule_view(rule, rules.len()))
@@ -26,6 +32,7 @@ impl Engine {
             rule: &entry.rule,
             counters: entry.counters,
             skip_steps: rule.skip.map(number),
+            expired: entry.expired,
         })
     }
 
@@ -40,10 +47,7 @@ impl Engine {
     }
 
     fn state_view<'a>(&'a self, state: &State, now: Instant) -> StateView<'a> {
-        let rule = state
-            .rule
-            .and_then(|id| self.rules.get(id))
-            .and_then(|entry| entry.number);
+        let number = |id| self.rules.get(id).and_then(|entry| entry.number);
         let route = state.route.map(|(kind, hop)| {
             let default = state.wire.tuple(state.direction).destination.address;
             (
@@ -67,7 +71,8 @@ impl Engine {
             age: now.saturating_since(state.created),
             expires_in: self.lifetimes().end(state).saturating_since(now),
             traffic: traffic(state.traffic),
-            rule,
+            rule: state.rule.and_then(number),
+            anchor: state.anchor.and_then(number),
             route,
             ether: state.ether,
         }

@@ -23,6 +23,7 @@ fn state(id: u64, direction: Direction, bound: Option<NameId>) -> State {
         bound,
         origin: bound.unwrap_or(NameId::UNKNOWN),
         rule: None,
+        anchor: None,
         translation_rule: None,
         match_rules: Vec::new(),
         timeout: Timeout::UdpFirst,

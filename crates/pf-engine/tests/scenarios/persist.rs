@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pf_engine::addr::Protocol;
+use pf_engine::anchor::AnchorPath;
 use pf_engine::decision::{DropReason, StateId};
 use pf_engine::engine::{Engine, RuleList};
 use pf_engine::record::{Imported, RecordError, RuleBinding, StateRecord};
@@ -32,15 +33,18 @@ fn export(lab: &Lab) -> Vec<StateRecord> {
 /// Every rule is what it was.
 fn same_rules(engine: &Engine, records: &[StateRecord]) -> BTreeMap<u32, RuleBinding> {
     let numbers = records.iter().flat_map(|record| {
-        let rules = record.rule.into_iter().chain(record.translation_rule);
+        let rules = record.rule.into_iter().chain(record.anchor);
+        let rules = rules.chain(record.translation_rule);
         rules.chain(record.match_rules.iter().copied())
     });
     let binding = |number: u32| {
-        let (list, place, rule) = engine.exported_rule(number)?;
-        Some(match place {
-            Some(place) => (number, RuleBinding::Installed(list, place)),
-            None => (number, RuleBinding::Retired(Box::new(rule.clone()))),
-        })
+        let exported = engine.exported_rule(number)?;
+        let anchor = exported.anchor.clone();
+        let binding = match exported.number {
+            Some(place) => RuleBinding::Installed(anchor, exported.list, place),
+            None => RuleBinding::Retired(anchor, Box::new(exported.rule.clone())),
+        };
+        Some((number, binding))
     };
     numbers.filter_map(binding).collect()
 }
@@ -249,7 +253,10 @@ fn a_state_keeps_a_rule_that_is_gone_with_its_timeouts() {
     let number = records[0].rule.unwrap();
     let mut new = Lab::router(filter(&[block()]));
     new.now = old.now;
-    let rules = BTreeMap::from([(number, RuleBinding::Retired(Box::new(rule)))]);
+    let rules = BTreeMap::from([(
+        number,
+        RuleBinding::Retired(AnchorPath::main(), Box::new(rule)),
+    )]);
     assert_eq!(import(&mut new, records, rules).unwrap().states, 1);
     assert_eq!(
         (new.states()[0].rule, new.states()[0].expires_in.as_secs()),

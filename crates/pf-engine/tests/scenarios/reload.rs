@@ -1,5 +1,6 @@
 //! Reloading, flushing, and what outlives it.
 
+use pf_engine::anchor::AnchorPath;
 use pf_engine::decision::DropReason;
 use pf_engine::engine::{RuleList, TableError};
 use pf_engine::ruleset::{Limit, TableDefinition};
@@ -53,7 +54,7 @@ fn a_ruleset_with_too_many_addresses_changes_nothing() {
         table(false, &["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
     );
     let refused = lab.engine.install(lab.now, ruleset);
-    assert_eq!(refused, Err(TableError::TooManyEntries { limit: 2 }));
+    assert_eq!(refused, Err(TableError::TooManyEntries { limit: 2 }.into()));
     assert_eq!(lab.engine.rules(RuleList::Filter).count(), 1);
     assert_eq!(lab.engine.tables().count(), 0);
     let _ = lab.packet(In, "em0", udp(CLIENT, SERVER, 5)).passes();
@@ -70,13 +71,13 @@ fn flushing_rules_keeps_translations_and_the_other_way_round() {
         .tables
         .insert("n".to_owned(), table(false, &["10.0.0.0/8"]));
     let mut lab = Lab::router(ruleset.clone());
-    lab.engine.flush_rules();
+    lab.engine.flush_rules(&AnchorPath::main());
     assert_eq!(lab.engine.rules(RuleList::Filter).count(), 0);
     assert!(lab.engine.table("t").is_none(), "nothing refers to it");
     let _ = lab.packet(Out, "em1", udp(CLIENT, SERVER, 5)).passes();
     assert_eq!(lab.engine.state_count(), 1);
     lab.load(ruleset);
-    lab.engine.flush_nat();
+    lab.engine.flush_nat(&AnchorPath::main());
     assert_eq!(lab.engine.rules(RuleList::Nat).count(), 0);
     assert_eq!(lab.engine.rules(RuleList::Filter).count(), 2);
     assert!(lab.engine.table("n").is_none());
@@ -120,7 +121,7 @@ fn tables_persist_over_a_reload_as_they_are_declared() {
     lab.load(filter(&[]));
     let names: Vec<&str> = lab.engine.tables().map(|t| t.name).collect();
     assert_eq!(names, ["kept"]);
-    assert_eq!(lab.engine.flush_tables(), 1);
+    assert_eq!(lab.engine.flush_tables(&AnchorPath::main()), 1);
     assert_eq!(lab.engine.tables().count(), 0);
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use pf_conf::Feedback;
 use pf_engine::addr::Prefix;
+use pf_engine::anchor::AnchorPath;
 use pf_engine::engine::{Engine, KillFilter, ReplaceOutcome, RuleList, TableError};
 use pf_engine::env::Interface;
 use pf_engine::ruleset::{Dialect, Ruleset, TableEntry};
@@ -192,11 +193,11 @@ fn flush(desk: &mut Desk<'_>, target: FlushTarget) -> Answer {
     info!(?target, "flushed");
     outcome(match target {
         FlushTarget::Rules => {
-            desk.engine.flush_rules();
+            desk.engine.flush_rules(&AnchorPath::main());
             Outcome::Ok
         }
         FlushTarget::Nat => {
-            desk.engine.flush_nat();
+            desk.engine.flush_nat(&AnchorPath::main());
             Outcome::Ok
         }
         FlushTarget::States => Outcome::Count(desk.engine.flush_states()),
@@ -205,7 +206,7 @@ fn flush(desk: &mut Desk<'_>, target: FlushTarget) -> Answer {
             *desk.lost_before = desk.lost;
             Outcome::Ok
         }
-        FlushTarget::Tables => Outcome::Count(desk.engine.flush_tables()),
+        FlushTarget::Tables => Outcome::Count(desk.engine.flush_tables(&AnchorPath::main())),
     })
 }
 

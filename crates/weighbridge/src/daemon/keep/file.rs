@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead};
 
 use pf_conf::{PrintOptions, print_rule};
+use pf_engine::anchor::AnchorPath;
 use pf_engine::decision::StateId;
 use pf_engine::engine::{Engine, RuleList};
 use pf_engine::record::StateRecord;
@@ -49,6 +50,9 @@ struct Header {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleLine {
+    /// The ruleset that it is in, or was.
+    #[serde(default, skip_serializing_if = "AnchorPath::is_main")]
+    pub(super) anchor: AnchorPath,
     list: ListName,
     /// Its number in the list when it was in force.
     pub(super) number: Option<u32>,
@@ -144,6 +148,7 @@ impl Draft {
     fn renumber(&mut self, engine: &Engine, record: &mut StateRecord) {
         let mut number = |rule: u32| self.number(engine, rule);
         record.rule = record.rule.and_then(&mut number);
+        record.anchor = record.anchor.and_then(&mut number);
         record.translation_rule = record.translation_rule.and_then(&mut number);
         record.match_rules = record
             .match_rules
@@ -165,21 +170,22 @@ impl Draft {
         if let Some(number) = self.known.get(&rule) {
             return Some(*number);
         }
-        let (list, number, definition) = engine.exported_rule(rule)?;
+        let exported = engine.exported_rule(rule)?;
         let options = PrintOptions {
             dialect: self.dialect,
             ..PrintOptions::default()
         };
         let line = RuleLine {
-            list: match list {
+            anchor: exported.anchor.clone(),
+            list: match exported.list {
                 RuleList::Scrub => ListName::Scrub,
                 RuleList::Nat => ListName::Nat,
                 RuleList::Rdr => ListName::Rdr,
                 RuleList::Binat => ListName::Binat,
                 RuleList::Filter => ListName::Filter,
             },
-            number,
-            text: print_rule(definition, options),
+            number: exported.number,
+            text: print_rule(exported.rule, options),
         };
         let next = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
         let number = if let Some(number) = self.rules.get(&line) {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pf_conf::{LoadOptions, MemoryFiles, PrintOptions, print_rule};
+use pf_engine::anchor::AnchorPath;
 use pf_engine::engine::{Engine, RuleList};
 use pf_engine::env::Interface;
 use pf_engine::record::{Imported, RecordError, RuleBinding};
@@ -87,15 +88,19 @@ fn bind(
     let in_force = printed(engine, contents.dialect);
     let mut bindings = BTreeMap::new();
     for (key, line) in (0u32..).zip(&contents.rules) {
-        let same = in_force.get(&(line.list(), line.text.clone()));
+        let same = in_force.get(&(line.anchor.clone(), line.list(), line.text.clone()));
         let number = same.and_then(|numbers| {
             let same_number = numbers.iter().find(|n| Some(**n) == line.number);
             same_number.or(numbers.first()).copied()
         });
         let binding = match number {
-            Some(number) => Some(RuleBinding::Installed(line.list(), number)),
+            Some(number) => Some(RuleBinding::Installed(
+                line.anchor.clone(),
+                line.list(),
+                number,
+            )),
             None => retired(line, contents.dialect, interfaces)
-                .map(|rule| RuleBinding::Retired(Box::new(rule))),
+                .map(|rule| RuleBinding::Retired(line.anchor.clone(), Box::new(rule))),
         };
         if binding.is_none() {
             debug!("no rule any more: {}", line.text);
@@ -106,17 +111,24 @@ fn bind(
 }
 
 /// The rules in force as they are printed, with their numbers.
-fn printed(engine: &Engine, dialect: Dialect) -> BTreeMap<(RuleList, String), Vec<u32>> {
+fn printed(
+    engine: &Engine,
+    dialect: Dialect,
+) -> BTreeMap<(AnchorPath, RuleList, String), Vec<u32>> {
     let options = PrintOptions {
         dialect,
         ..PrintOptions::default()
     };
     let mut printed = BTreeMap::new();
-    for list in RuleList::ALL {
-        for rule in engine.rules(list) {
-            let text = print_rule(rule.rule, options);
-            let numbers: &mut Vec<u32> = printed.entry((list, text)).or_default();
-            numbers.push(rule.number);
+    let main = AnchorPath::main();
+    for anchor in std::iter::once(&main).chain(engine.anchors()) {
+        for list in RuleList::ALL {
+            for rule in engine.rules_at(anchor, list) {
+                let text = print_rule(rule.rule, options);
+                let key = (anchor.clone(), list, text);
+                let numbers: &mut Vec<u32> = printed.entry(key).or_default();
+                numbers.push(rule.number);
+            }
         }
     }
     printed

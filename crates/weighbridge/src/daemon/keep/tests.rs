@@ -92,7 +92,8 @@ fn a_rule_that_is_gone_goes_on_for_its_states_alone() {
     assert_eq!(state.rule, None);
     let (records, _) = engine.export_states(clock.now(), pf_engine::decision::StateId(0), 9);
     let rule = records[0].rule.expect("a rule of its own");
-    let (_, number, rule) = engine.exported_rule(rule).expect("known");
+    let exported = engine.exported_rule(rule).expect("known");
+    let (number, rule) = (exported.number, exported.rule);
     assert_eq!(
         (number, rule.labels.as_slice()),
         (None, &["dns".to_owned()][..])

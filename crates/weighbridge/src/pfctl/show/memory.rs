@@ -3,13 +3,16 @@
 use std::fmt::Write;
 
 use pf_engine::engine::Engine;
-use pf_engine::ruleset::Limit;
+use pf_engine::ruleset::{Dialect, Limit};
 
 /// `-s memory`.
 #[must_use]
 pub fn memory(engine: &Engine) -> String {
     let mut text = String::new();
-    for limit in Limit::ALL {
+    let old = engine.dialect() == Dialect::OpenBsd3;
+    // Before OpenBSD 4.1 anchors had no limit.
+    let shown = |limit: &Limit| !(old && *limit == Limit::Anchors);
+    for limit in Limit::ALL.into_iter().filter(shown) {
         write_limit(&mut text, limit, engine.limit(limit));
     }
     text
@@ -34,7 +37,8 @@ mod tests {
             "states        hard limit   100000\n\
              src-nodes     hard limit    10000\n\
              frags         hard limit     5000\n\
-             table-entries hard limit   200000\n"
+             table-entries hard limit   200000\n\
+             anchors       hard limit      512\n"
         );
     }
 }

@@ -147,6 +147,7 @@ mod tests {
             number,
             rule: &Rule::new(Action::Pass),
             counters: COUNTERS,
+            expired: false,
             skip_steps: steps,
         };
         let mut text = String::new();

@@ -255,6 +255,7 @@ mod tests {
                 bytes_out: 150_057,
             },
             rule: Some(84),
+            anchor: None,
             route: Some((
                 RouteKind::ReplyTo,
                 "192.168.1.1".parse().expect("address"),

@@ -167,6 +167,8 @@ mod tests {
         };
         TableView {
             name: "foo",
+            anchor: "",
+            anchor_references: 0,
             constant: false,
             persist: false,
             referenced: true,

@@ -62,6 +62,7 @@ impl Report<'_> {
                 list,
                 number,
                 outcome,
+                ..
             } => self.write_test(text, (*list, *number), *outcome, at),
             Step::Skipped {
                 first,
@@ -77,6 +78,7 @@ impl Report<'_> {
                 list,
                 number,
                 packet,
+                ..
             } => {
                 let by = format!("{} @{number}", words::list_name(*list));
                 let _ = writeln!(text, "  translated by {by}: {}", words::packet(packet));
@@ -87,7 +89,7 @@ impl Report<'_> {
                     "  passes by the translation rule, filter rules not asked"
                 );
             }
-            Step::Decided { number } => {
+            Step::Decided { number, .. } => {
                 let _ = writeln!(text, "  decides: {}", self.decisive(*number));
             }
             Step::StateMade => {
@@ -180,7 +182,7 @@ impl Report<'_> {
     /// The number of the filter rule that decided last.
     fn last_decision(&self) -> Option<u32> {
         self.steps.iter().rev().find_map(|step| {
-            if let Step::Decided { number } = step {
+            if let Step::Decided { number, .. } = step {
                 Some(*number)
             } else {
                 None
@@ -304,12 +306,14 @@ impl Report<'_> {
                 list,
                 number,
                 outcome,
+                ..
             } => self.test_json((*list, *number), *outcome, at),
             Step::Skipped {
                 list,
                 first,
                 last,
                 criterion,
+                ..
             } => json!({
                 "step": "skipped", "list": words::list_name(*list),
                 "first": first, "last": last, "criterion": words::criterion(*criterion),
@@ -318,12 +322,13 @@ impl Report<'_> {
                 list,
                 number,
                 packet,
+                ..
             } => json!({
                 "step": "translated", "list": words::list_name(*list), "rule": number,
                 "packet": packet_json(packet),
             }),
             Step::PassedByTranslation => json!({"step": "passed-by-translation"}),
-            Step::Decided { number } => json!({"step": "decided", "rule": number}),
+            Step::Decided { number, .. } => json!({"step": "decided", "rule": number}),
             Step::StateMade => json!({"step": "state-made"}),
             Step::Routed {
                 kind,
