@@ -3,6 +3,7 @@
 
 mod address;
 mod altq;
+mod anchor;
 mod bandwidth;
 mod beyond;
 mod ether;
@@ -13,6 +14,7 @@ mod options;
 mod pool;
 mod port;
 mod queue;
+mod queue_tree;
 mod rule;
 mod scrub;
 mod settings;
@@ -104,6 +106,7 @@ fn read(
     parser.lexer.enter(file);
     if fits {
         parser.statements();
+        parser.finish_queues();
     } else {
         let span = parser.peek().span;
         parser.file_too_large(span, shown);
@@ -135,6 +138,7 @@ struct Parser<'a> {
     /// Queues of ALTQ that have a parent.
     queues: altq::Queues,
     limiters: limiter::Limiters,
+    queue_tree: queue_tree::QueueTree,
 }
 
 /// The parser itself: tokens, errors, statements.
@@ -157,6 +161,7 @@ impl<'a> Parser<'a> {
             printing: false,
             queues: altq::Queues::default(),
             limiters: limiter::Limiters::default(),
+            queue_tree: queue_tree::QueueTree::default(),
         }
     }
 
@@ -186,6 +191,17 @@ impl<'a> Parser<'a> {
                 self.give_up(format!("more than {MAX_STATEMENTS} statements"));
                 return;
             }
+        }
+    }
+
+    /// Once everything was read without an error.
+    fn finish_queues(&mut self) {
+        if !self.lexer.errors.is_empty() {
+            return;
+        }
+        match self.queue_tree.finish(&self.statements) {
+            Ok(mut lines) => self.statements.append(&mut lines),
+            Err(error) => self.report(error),
         }
     }
 

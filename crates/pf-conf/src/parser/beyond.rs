@@ -12,13 +12,15 @@ use crate::ast::{
 use crate::diagnostic::{Code, Diagnostic};
 use crate::extras::{Slot, StateSlot};
 use crate::limits::{MAX_ANCHOR_DEPTH, MAX_ERRORS};
-use crate::names::keywords;
 use crate::print;
 use crate::source::Span;
 use crate::token::{Kind, Token};
 
 /// Largest routing domain and table (`RT_TABLEID_MAX`).
 const MAX_ROUTING_DOMAIN: u32 = 255;
+
+/// Largest count of `max-src-conn-rate` (`PF_THRESHOLD_MAX`).
+const MAX_SOURCE_RATE: u32 = 4_294_967;
 
 /// Largest `prio` (`PF_PRIO_MAX`).
 const MAX_PRIORITY: u32 = 7;
@@ -34,24 +36,24 @@ impl Parser<'_> {
             _ => Verb::Anchor,
         };
         let mut rule = RuleStatement::new(verb, keyword.span);
-        let mut text = keyword.text.into_owned();
-        if self.at_anchor_name() {
-            let name = self.next();
-            text = format!("{text} {}", print::quoted(&name.text));
+        let mut text = keyword.text.clone().into_owned();
+        let name = self.anchor_name()?;
+        if let Some(name) = &name {
+            text = format!("{text} {}", print::quoted(&name.node));
         }
         rule.extras.push(Slot::Action, text);
-        self.filter(&mut rule)?;
-        if verb == Verb::Anchor && self.at_symbol("{") {
-            rule.body = Some(self.anchor_body()?);
+        if verb == Verb::Anchor {
+            self.filter(&mut rule)?;
+            self.check_anchor(&rule)?;
+            rule.body = self.inline_body(name.as_ref(), keyword.span)?;
+        } else {
+            if name.is_none() {
+                return Err(self.unexpected("the name of an anchor"));
+            }
+            self.translation_anchor(&mut rule)?;
         }
         self.statements.push(Statement::Rule(Box::new(rule)));
         Ok(())
-    }
-
-    pub(super) fn at_anchor_name(&mut self) -> bool {
-        let token = self.peek();
-        let word = token.kind == Kind::Word && !keywords::is_reserved(&token.text);
-        word || token.kind == Kind::Quoted
     }
 
     pub(super) fn anchor_body(&mut self) -> Parse<Vec<Statement>> {
@@ -554,11 +556,26 @@ impl Parser<'_> {
 
     fn source_limit(&mut self, token: &Token) -> Parse<String> {
         let number = self.number("a number")?;
+        if number.node == 0 {
+            let message = format!("'{}' must be > 0", token.text);
+            return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
+        }
         Ok(format!("{} {}", token.text, number.node))
     }
 
     fn source_rate(&mut self, state: &mut State) -> Parse<String> {
+        let start = self.peek().span;
         let (count, seconds) = self.rate()?;
+        let message = if count == 0 || seconds.node == 0 {
+            "'max-src-conn-rate' values must be > 0".to_owned()
+        } else if count > MAX_SOURCE_RATE {
+            format!("'max-src-conn-rate' maximum rate must be < {MAX_SOURCE_RATE}")
+        } else {
+            String::new()
+        };
+        if !message.is_empty() {
+            return Err(self.error(Code::BadNumber, start, &message, String::new()));
+        }
         state.rate_seconds = Some(seconds.node);
         Ok(format!("max-src-conn-rate {count}/{}", seconds.node))
     }

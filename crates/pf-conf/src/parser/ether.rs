@@ -14,7 +14,17 @@ impl Parser<'_> {
         let keyword = self.next();
         let mut words = vec!["ether".to_owned()];
         let anchor = self.at_word("anchor");
-        words.push(self.ether_action()?);
+        let name = if anchor {
+            self.next();
+            self.anchor_name()?
+        } else {
+            None
+        };
+        words.push(match &name {
+            Some(name) => format!("anchor {}", print::quoted(&name.node)),
+            None if anchor => "anchor".to_owned(),
+            None => self.ether_action()?,
+        });
         for choice in [&["in", "out"][..], &["quick"]] {
             if let Some(word) = choice.iter().find(|word| self.at_word(word)) {
                 self.next();
@@ -44,25 +54,17 @@ impl Parser<'_> {
         if self.eat_word("l3") {
             self.addresses(&mut rule)?;
         }
-        while !self.peek().ends_line() && !self.at_symbol("{") {
+        while !anchor && !self.peek().ends_line() {
             self.ether_option(&mut rule)?;
         }
-        if anchor && self.at_symbol("{") {
-            rule.body = Some(self.anchor_body()?);
+        if anchor {
+            rule.body = self.inline_body(name.as_ref(), keyword.span)?;
         }
         self.statements.push(Statement::Rule(Box::new(rule)));
         Ok(())
     }
 
     fn ether_action(&mut self) -> Parse<String> {
-        if self.eat_word("anchor") {
-            let token = self.peek().clone();
-            if !self.at_anchor_name() {
-                return Ok("anchor".to_owned());
-            }
-            self.next();
-            return Ok(format!("anchor {}", print::quoted(&token.text)));
-        }
         for word in ["pass", "block", "match"] {
             if self.eat_word(word) {
                 return Ok(word.to_owned());

@@ -2,10 +2,10 @@
 //! preview.
 
 use super::bandwidth::Bandwidth;
-use super::{Parse, Parser};
-use crate::ast::Spanned;
+use super::{Parse, Parser, queue_tree};
+use crate::ast::{InterfaceName, Spanned};
 use crate::diagnostic::Code;
-use crate::print;
+use crate::limits::MAX_QUEUES;
 use crate::token::{Kind, Token};
 
 /// A rate, and another one for the first milliseconds.
@@ -66,30 +66,46 @@ impl Parser<'_> {
         while !self.peek().ends_line() {
             self.new_queue_option(&mut queue, &name)?;
         }
-        let message = match (&queue.parent, interfaces.as_slice()) {
-            (None, []) => format!("queue {} has no parent", name.node),
-            (Some(_), [_, ..]) => "root queue cannot have a parent".to_owned(),
-            _ if queue.bandwidth.is_none() && queue.flows.is_none() => {
-                format!("no bandwidth was specified for queue {}", name.node)
-            }
-            _ => {
-                self.queue_lines(&name.node, &interfaces, &queue);
-                return Ok(());
-            }
+        let message = if interfaces.is_empty() && queue.parent.is_none() {
+            "root queue without interface"
+        } else if queue.bandwidth.is_none() && queue.flows.is_none() {
+            "no bandwidth or flow specification"
+        } else {
+            return self.add_queue(&name, &interfaces, &queue);
         };
-        Err(self.error(Code::Conflict, name.span, &message, String::new()))
+        Err(self.error(Code::Conflict, name.span, message, String::new()))
     }
 
-    fn queue_lines(&mut self, name: &str, interfaces: &[crate::ast::InterfaceName], queue: &Queue) {
-        let start = format!("queue {}", print::name(name));
-        if let Some(parent) = &queue.parent {
-            let place = format!("parent {}", print::name(parent));
-            self.echo(format!("{start} {place}{}", queue.print()));
+    /// Keeps the queue, once for each of its interfaces.
+    fn add_queue(
+        &mut self,
+        name: &Spanned<String>,
+        interfaces: &[InterfaceName],
+        queue: &Queue,
+    ) -> Parse<()> {
+        let mut on: Vec<Option<String>> = interfaces
+            .iter()
+            .map(|interface| Some(interface.name.clone()))
+            .collect();
+        if on.is_empty() {
+            on.push(None);
         }
-        for interface in interfaces {
-            let place = format!("on {}", print::name(&interface.name));
-            self.echo(format!("{start} {place}{}", queue.print()));
+        if self.queue_tree.len() + on.len() > MAX_QUEUES {
+            let message = format!("more than {MAX_QUEUES} queues");
+            return Err(self.error(Code::Limit, name.span, &message, String::new()));
         }
+        for interface in on {
+            self.queue_tree.add(queue_tree::Spec {
+                name: name.clone(),
+                parent: queue.parent.clone(),
+                interface,
+                options: queue.print(),
+                bandwidth: queue.bandwidth.is_some(),
+                flows: queue.flows.is_some(),
+                default: queue.default,
+            });
+        }
+        Ok(())
     }
 
     fn new_queue_option(&mut self, queue: &mut Queue, name: &Spanned<String>) -> Parse<()> {
@@ -148,7 +164,12 @@ impl Parser<'_> {
         let keyword = self.next();
         let number = self.number("a number")?;
         if !(min..=max).contains(&number.node) {
-            let message = format!("{} out of range: max {max}", keyword.text);
+            let what = if keyword.is_word("flows") {
+                "number of flows"
+            } else {
+                keyword.text.as_ref()
+            };
+            let message = format!("{what} out of range: max {max}");
             return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
         }
         Ok(number.node)
@@ -157,14 +178,24 @@ impl Parser<'_> {
     /// `bandwidth rate [burst rate for milliseconds]`, and `min` and `max` alike.
     fn queue_rate(&mut self) -> Parse<String> {
         self.next();
-        let rate = self.bandwidth()?;
+        let rate = self.absolute_bandwidth()?;
         let mut burst = None;
         if self.eat_word("burst") {
-            let first = self.bandwidth()?;
+            let first = self.absolute_bandwidth()?;
             self.expect_word("for")?;
             burst = Some((first, self.milliseconds()?));
         }
         Ok(Rate { rate, burst }.print())
+    }
+
+    fn absolute_bandwidth(&mut self) -> Parse<Bandwidth> {
+        let span = self.peek().span;
+        let rate = self.bandwidth()?;
+        if rate.absolute().is_some() {
+            return Ok(rate);
+        }
+        let message = "no bandwidth in % yet";
+        Err(self.error(Code::Conflict, span, message, String::new()))
     }
 
     fn milliseconds(&mut self) -> Parse<u32> {

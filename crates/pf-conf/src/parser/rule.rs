@@ -123,10 +123,7 @@ impl Parser<'_> {
             let detail = "translation rules are first-match; they have no `quick`".to_owned();
             return Err(self.error(Code::Syntax, rule.span, "syntax error", detail));
         }
-        self.on(rule)?;
-        self.family(rule);
-        self.protocols(rule)?;
-        self.addresses(rule)?;
+        self.translation_match(rule)?;
         loop {
             let token = self.peek().clone();
             match (token.kind, token.text.as_ref()) {
@@ -139,6 +136,14 @@ impl Parser<'_> {
             }
         }
         self.translation_target(rule)
+    }
+
+    /// What a translation rule matches.
+    pub(super) fn translation_match(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        self.on(rule)?;
+        self.family(rule);
+        self.protocols(rule)?;
+        self.addresses(rule)
     }
 
     fn translation_target(&mut self, rule: &mut RuleStatement) -> Parse<()> {

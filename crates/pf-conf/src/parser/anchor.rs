@@ -1,0 +1,140 @@
+//! What anchors must and must not have: their names, and the options that mean nothing on them.
+
+use pf_engine::rule::{PortMatch, StateMode};
+
+use super::{Parse, Parser};
+use crate::ast::{RuleStatement, Spanned, Statement, Verb};
+use crate::diagnostic::Code;
+use crate::names::keywords;
+use crate::source::Span;
+use crate::token::Kind;
+
+impl Parser<'_> {
+    /// The name, if there is one.
+    pub(super) fn anchor_name(&mut self) -> Parse<Option<Spanned<String>>> {
+        let token = self.peek();
+        let word = token.kind == Kind::Word && !keywords::is_reserved(&token.text);
+        if !word && token.kind != Kind::Quoted {
+            return Ok(None);
+        }
+        let token = self.next();
+        let message = if token.text.is_empty() {
+            "anchor name must not be empty"
+        } else if token.text.starts_with('_') || token.text.contains("/_") {
+            "anchor names beginning with '_' are reserved for internal use"
+        } else {
+            return Ok(Some(Spanned {
+                node: token.text.into_owned(),
+                span: token.span,
+            }));
+        };
+        let bail = self.error(Code::Conflict, token.span, message, String::new());
+        self.skip_block();
+        Err(bail)
+    }
+
+    /// The rules in braces, or nothing for an anchor with a name.
+    pub(super) fn inline_body(
+        &mut self,
+        name: Option<&Spanned<String>>,
+        keyword: Span,
+    ) -> Parse<Option<Vec<Statement>>> {
+        let inline = self.at_symbol("{");
+        let conflict = match name {
+            Some(name) if inline && name.node.contains('/') => (
+                "anchor paths containing '/' cannot be used for inline anchors.",
+                name.span,
+            ),
+            None if !inline => (
+                "anchors without explicit rules must specify a name",
+                keyword,
+            ),
+            Some(_) | None if inline => return self.anchor_body().map(Some),
+            Some(_) | None => return Ok(None),
+        };
+        let (message, span) = conflict;
+        let bail = self.error(Code::Conflict, span, message, String::new());
+        self.skip_block();
+        Err(bail)
+    }
+
+    /// Options that PF refuses on an anchor, and those that would mean nothing there.
+    pub(super) fn check_anchor(&mut self, rule: &RuleStatement) -> Parse<()> {
+        let state = rule
+            .state
+            .iter()
+            .find(|state| state.mode != StateMode::None);
+        let pools = [&rule.nat, &rule.rdr, &rule.binat];
+        let pool = pools.into_iter().flatten().next();
+        let af_to = rule.af_to.as_ref().map(|af_to| af_to.from.span);
+        let (message, span) = if let Some(state) = state {
+            ("cannot specify state handling on anchors", state.span)
+        } else if let Some((_, pool)) = &rule.route {
+            ("cannot specify route handling on anchors", pool.span)
+        } else if let Some(span) = pool.map(|pool| pool.span).or(af_to) {
+            ("cannot specify translation on anchors", span)
+        } else if let Some(divert) = &rule.divert {
+            ("cannot specify divert on anchors", divert.span)
+        } else {
+            return Ok(());
+        };
+        let detail = "the rules in the anchor decide that".to_owned();
+        let bail = self.error(Code::Conflict, span, message, detail);
+        self.skip_block();
+        Err(bail)
+    }
+
+    /// What follows the name in `nat-anchor`, `rdr-anchor` and `binat-anchor`.
+    pub(super) fn translation_anchor(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        self.translation_match(rule)?;
+        if self.at_word("rtable") {
+            self.rtable(rule)?;
+        }
+        let ports = &rule.destination.ports;
+        let source = rule.source.ports.first();
+        let conflict = match rule.verb {
+            Verb::Rdr { .. } => match (source, ports.as_slice()) {
+                (Some(port), _) => Some((
+                    "source port parameter not supported in rdr-anchor",
+                    port.span,
+                )),
+                (None, [_, second, ..]) => Some((
+                    "destination port list expansion not supported in rdr-anchor",
+                    second.span,
+                )),
+                (None, [port]) if !matches!(port.node, PortMatch::Eq(_)) => Some((
+                    "destination port operators not supported in rdr-anchor",
+                    port.span,
+                )),
+                (None, _) => None,
+            },
+            Verb::Binat { .. } => binat_conflict(rule),
+            Verb::Pass
+            | Verb::Block(_)
+            | Verb::Match
+            | Verb::Anchor
+            | Verb::Scrub { .. }
+            | Verb::Ether
+            | Verb::Nat { .. } => None,
+        };
+        match conflict {
+            Some((message, span)) => Err(self.error(Code::Conflict, span, message, String::new())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `binat-anchor` takes one protocol and no addresses.
+fn binat_conflict(rule: &RuleStatement) -> Option<(&'static str, Span)> {
+    if let [_, second, ..] = rule.protocols.as_slice() {
+        let message = "proto list expansion not supported in binat-anchor";
+        return Some((message, second.span));
+    }
+    let sides = [&rule.source, &rule.destination];
+    let spans = sides.into_iter().flat_map(|side| {
+        let hosts = side.hosts.iter().map(|host| host.span);
+        hosts.chain(side.ports.iter().map(|port| port.span))
+    });
+    let first = spans.into_iter().next()?;
+    Some(("fromto parameter not supported in binat-anchor", first))
+}
