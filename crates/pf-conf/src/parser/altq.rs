@@ -38,8 +38,23 @@ impl Discipline {
     /// Flags in the order of printing.
     const fn flags(self) -> &'static [&'static str] {
         match self {
-            Self::Cbq => &["red", "ecn", "rio", "codel", "borrow", "default"],
-            Self::Priq | Self::Hfsc | Self::Fairq => &["red", "ecn", "rio", "codel", "default"],
+            Self::Cbq => &[
+                "red",
+                "ecn",
+                "rio",
+                "codel",
+                "cleardscp",
+                "flowvalve",
+                "borrow",
+                "wrr",
+                "efficient",
+                "root",
+                "control",
+                "default",
+            ],
+            Self::Priq | Self::Hfsc | Self::Fairq => {
+                &["red", "ecn", "rio", "codel", "cleardscp", "default"]
+            }
             Self::Codel => &["ecn"],
         }
     }
@@ -67,9 +82,10 @@ struct Curve {
 }
 
 impl Curve {
+    /// Behind the name of the curve, as PF does: a blank before a rate, none before parentheses.
     fn print(&self) -> String {
         match &self.first {
-            None => self.rate.altq(),
+            None => format!(" {}", self.rate.altq()),
             Some((first, time)) => format!("({} {time} {})", first.altq(), self.rate.altq()),
         }
     }
@@ -79,14 +95,14 @@ impl Curve {
 struct Scheduler {
     discipline: Discipline,
     flags: Vec<&'static str>,
-    /// `target`, `interval`, `buckets`, `hogs`: as they are printed.
+    /// `target N`, `interval N`, `buckets N`, `hogs N`.
     values: BTreeMap<&'static str, String>,
     curves: BTreeMap<&'static str, Curve>,
 }
 
 /// Curves in the order of printing.
 const CURVES: [&str; 3] = ["realtime", "linkshare", "upperlimit"];
-/// Other values in the order of printing.
+/// Other values in the order of printing. PF prints no `buckets` and `hogs`.
 const VALUES: [&str; 4] = ["target", "interval", "buckets", "hogs"];
 
 impl Scheduler {
@@ -107,10 +123,9 @@ impl Scheduler {
             .filter(|flag| self.flags.contains(flag))
             .map(|flag| (*flag).to_owned())
             .collect();
-        for name in VALUES {
-            if let Some(value) = self.values.get(name) {
-                words.push(format!("{name} {value}"));
-            }
+        if self.discipline == Discipline::Codel {
+            let values = VALUES.iter().filter_map(|name| self.values.get(name));
+            words.splice(0..0, values.cloned());
         }
         for name in CURVES {
             let Some(curve) = self.curves.get(name) else {
@@ -118,7 +133,7 @@ impl Scheduler {
             };
             let implied = name == "linkshare" && curve.first.is_none() && curve.rate == *bandwidth;
             if !implied {
-                words.push(format!("{name} {}", curve.print()));
+                words.push(format!("{name}{}", curve.print()));
             }
         }
         let name = self.discipline.name();
@@ -446,7 +461,7 @@ impl Parser<'_> {
             } else {
                 self.number("a number")?.node.to_string()
             };
-            scheduler.values.insert(name, text);
+            scheduler.values.insert(name, format!("{name} {text}"));
             return Ok(());
         }
         let Some(flag) = discipline.flags().iter().find(|flag| token.is_word(flag)) else {

@@ -12,8 +12,9 @@ const DEBUG_LEVELS: &[&str] = &[
     "debug",
 ];
 
-/// Percent of the state limit at which adaptive syncookies begin and end, where nothing is said.
-const SYNCOOKIES: (u32, u32) = (25, 12);
+/// Percent of the state limit at which adaptive syncookies begin, where only their end is given
+/// (`PF_SYNCOOKIES_HIWATPCT`).
+const SYNCOOKIES_START: u32 = 25;
 
 impl Parser<'_> {
     /// What follows `set option`.
@@ -77,32 +78,37 @@ impl Parser<'_> {
         Ok(format!("{word} {no_df}"))
     }
 
-    /// `never`, `always`, `adaptive [(start N%, end N%)]`.
+    /// `never`, `always`, `adaptive [(start N%, end N%)]`. Half of the start is the end, where
+    /// nothing is said.
     fn syncookies(&mut self) -> Parse<String> {
         let word = self.one_of("value for syncookies", &["never", "always", "adaptive"])?;
-        if word != "adaptive" {
+        let open = self.peek().span;
+        if !self.eat_symbol("(") {
             return Ok(word);
         }
-        let (mut start, mut end) = SYNCOOKIES;
-        if self.eat_symbol("(") {
-            loop {
-                let keyword = self.peek().clone();
-                if self.eat_word("start") {
-                    start = self.percentage()?;
-                } else if self.eat_word("end") {
-                    end = self.percentage()?;
-                } else {
-                    return Err(self.unexpected("`start` or `end`"));
-                }
-                if start <= end && self.at_symbol(")") {
-                    let message = "start must be higher than end";
-                    return Err(self.error(Code::Conflict, keyword.span, message, String::new()));
-                }
-                self.eat_symbol(",");
-                if self.eat_symbol(")") {
-                    break;
-                }
+        if word != "adaptive" {
+            let message = "syncookies start/end only apply to adaptive";
+            return Err(self.error(Code::Conflict, open, message, String::new()));
+        }
+        let (mut start, mut end) = (None, None);
+        loop {
+            if self.eat_word("start") {
+                start = Some(self.percentage()?);
+            } else if self.eat_word("end") {
+                end = Some(self.percentage()?);
+            } else {
+                return Err(self.unexpected("`start` or `end`"));
             }
+            self.eat_symbol(",");
+            if self.eat_symbol(")") {
+                break;
+            }
+        }
+        let start = start.unwrap_or(SYNCOOKIES_START);
+        let end = end.unwrap_or(start / 2);
+        if end >= start {
+            let message = "start must be higher than end";
+            return Err(self.error(Code::Conflict, open, message, String::new()));
         }
         Ok(format!("adaptive (start {start}%, end {end}%)"))
     }
