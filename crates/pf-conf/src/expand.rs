@@ -5,6 +5,7 @@ mod anchor;
 mod antispoof;
 mod beyond;
 mod check;
+mod consistent;
 mod host;
 mod label;
 pub(crate) mod numbering;

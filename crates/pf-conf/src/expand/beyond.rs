@@ -1,6 +1,6 @@
 //! What a rule prints and cannot install yet: see [`crate::extras`].
 
-use pf_engine::rule::{Action, Rule, StateMode, StateOptions};
+use pf_engine::rule::{Action, Direction, Rule, StateMode, StateOptions};
 use pf_engine::ruleset::Dialect;
 
 use super::pool::{Purpose, beyond_words};
@@ -87,6 +87,10 @@ impl Expander<'_> {
             return Err(self.error(Code::Conflict, divert.span, message, ""));
         }
         let (pool, port) = match &divert.node {
+            Divert::Reply if open && rule.direction == Some(Direction::In) => {
+                let message = "divert-reply used with incoming rule";
+                return Err(self.error(Code::Conflict, divert.span, message, ""));
+            }
             Divert::Reply if open => return Ok("divert-reply".to_owned()),
             Divert::Reply => {
                 let message = "divert-reply has no meaning in FreeBSD pf(4)";
@@ -102,9 +106,13 @@ impl Expander<'_> {
             }
             return Ok(format!("divert-to {port}"));
         };
+        if rule.direction == Some(Direction::Out) {
+            let message = "divert-to used with outgoing rule";
+            return Err(self.error(Code::Conflict, divert.span, message, ""));
+        }
         let candidates = self.candidates(pool)?;
         let Some(host) = candidates.first(rule.family) else {
-            let message = "address family mismatch for divert";
+            let message = "divert-to address family mismatch";
             return Err(self.error(Code::Conflict, divert.span, message, ""));
         };
         Ok(format!(

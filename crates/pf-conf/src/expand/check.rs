@@ -3,14 +3,23 @@
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{Action, BlockReply, Rule, StateMode};
 
-use super::{Expand, Expander};
+use super::{Expand, Expander, consistent};
 use crate::ast::{RuleStatement, Spanned};
 use crate::diagnostic::Code;
+use crate::extras::Extras;
 use crate::source::Span;
 
 impl Expander<'_> {
-    pub(super) fn check(&mut self, rule: &Rule, statement: &RuleStatement) -> Expand<()> {
-        match conflict(rule, statement) {
+    pub(super) fn check(
+        &mut self,
+        rule: &Rule,
+        statement: &RuleStatement,
+        extras: &Extras,
+    ) -> Expand<()> {
+        let dialect = self.ruleset.dialect;
+        let found = consistent::conflict(rule, statement, extras, dialect)
+            .or_else(|| conflict(rule, statement));
+        match found {
             Some((message, span)) => Err(self.error(Code::Conflict, span, &message, "")),
             None => Ok(()),
         }

@@ -171,7 +171,7 @@ impl Expander<'_> {
         self.state_part(&mut rule, statement);
         self.pool_part(&mut rule, statement, pools)?;
         let extras = self.extras(&rule, statement, combination)?;
-        self.check(&rule, statement)?;
+        self.check(&rule, statement, &extras)?;
         if statement.binat.is_some() && !statement.verb.is_translation() {
             return self.binat_to(&rule, statement, pools, &extras);
         }
@@ -475,16 +475,20 @@ fn state_options(mode: StateMode, mut options: StateOptions, policy: StatePolicy
     if policy == StatePolicy::IfBound {
         options.policy.get_or_insert(policy);
     }
-    // A rule's own limit scales its timeouts as the global one does (pf.conf(5), `max`).
+    // A rule's own limit scales its timeouts as the global one does (pf.conf(5), `max`); PF
+    // divides first, and zero stands for none.
     let adaptive = |(timeout, _): &(Timeout, u32)| {
         matches!(timeout, Timeout::AdaptiveStart | Timeout::AdaptiveEnd)
     };
     if let Some(max) = options.max
         && !options.timeouts.iter().any(adaptive)
     {
-        let share = |tenths: u64| u32::try_from(u64::from(max) * tenths / 10).unwrap_or(u32::MAX);
-        options.timeouts.push((Timeout::AdaptiveStart, share(6)));
-        options.timeouts.push((Timeout::AdaptiveEnd, share(12)));
+        let start = (max / 10).saturating_mul(6);
+        let end = (max / 10).saturating_mul(12);
+        if start > 0 {
+            options.timeouts.push((Timeout::AdaptiveStart, start));
+            options.timeouts.push((Timeout::AdaptiveEnd, end));
+        }
     }
     options.timeouts.sort_by_key(|(timeout, _)| *timeout);
     options

@@ -21,7 +21,16 @@ impl Parser<'_> {
             return Err(self.error(Code::Syntax, first, message, String::new()));
         }
         while !self.peek().ends_line() {
-            self.scrub_option(&mut rule)?;
+            if self.eat_symbol("!") {
+                self.expect_word("tagged")?;
+                rule.tagged = Some((true, self.tag_name()?));
+            } else {
+                self.scrub_option(&mut rule)?;
+            }
+        }
+        if rule.scrub.reassemble_tcp && rule.direction.is_some() {
+            let message = "reassemble tcp rules can not specify direction";
+            return Err(self.error(Code::Conflict, first, message, String::new()));
         }
         self.statements.push(Statement::Rule(Box::new(rule)));
         Ok(())

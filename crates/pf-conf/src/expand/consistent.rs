@@ -1,0 +1,158 @@
+//! Options of an expanded rule that contradict its action, its protocol or each other: the checks
+//! that pfctl makes of every rule (`rule_consistent` in PF's words).
+
+use pf_engine::addr::{Family, Protocol};
+use pf_engine::rule::{Action, RouteKind, Rule, StateMode};
+use pf_engine::ruleset::Dialect;
+
+use crate::ast::{Flags, RuleStatement, Verb};
+use crate::extras::{Extras, StateGroup, StateSlot};
+use crate::source::Span;
+
+type Conflict = Option<(String, Span)>;
+
+/// The first conflict, in PF's words, and the place of the option that it is about.
+pub(super) fn conflict(
+    rule: &Rule,
+    statement: &RuleStatement,
+    extras: &Extras,
+    dialect: Dialect,
+) -> Conflict {
+    match statement.verb {
+        Verb::Pass | Verb::Block(_) | Verb::Match => {}
+        Verb::Anchor => return flags(statement),
+        Verb::Scrub { .. }
+        | Verb::Ether
+        | Verb::Nat { .. }
+        | Verb::Rdr { .. }
+        | Verb::Binat { .. } => return None,
+    }
+    routing(rule, statement)
+        .or_else(|| flags(statement))
+        .or_else(|| on_match(rule, statement))
+        .or_else(|| owners(rule, statement))
+        .or_else(|| sources(rule, statement, extras))
+        .or_else(|| sloppy(rule, statement))
+        .or_else(|| af_to(rule, statement))
+        .or_else(|| open(rule, statement).filter(|_| dialect == Dialect::OpenBsd))
+}
+
+/// What comes back takes another way than what goes out: PF wants to know which is meant.
+fn routing(rule: &Rule, statement: &RuleStatement) -> Conflict {
+    let (kind, pool) = statement.route.as_ref()?;
+    if *kind == RouteKind::DupTo || rule.direction.is_some() {
+        return None;
+    }
+    let message = "direction must be explicit with rules that specify routing";
+    Some((message.to_owned(), pool.span))
+}
+
+/// Among several protocols TCP is enough: the rules for the others have no flags.
+fn flags(statement: &RuleStatement) -> Conflict {
+    let given = statement.flags.as_ref()?;
+    let protocols = &statement.protocols;
+    let tcp = protocols.is_empty() || protocols.iter().any(|p| p.node == Protocol::TCP);
+    (matches!(given.node, Flags::Match(_)) && !tcp)
+        .then(|| ("flags only apply to tcp".to_owned(), given.span))
+}
+
+fn on_match(rule: &Rule, statement: &RuleStatement) -> Conflict {
+    if rule.action != Action::Match {
+        return None;
+    }
+    if let Some((_, pool)) = &statement.route {
+        let message = "route-to, reply-to and dup-to are not supported on match rules";
+        return Some((message.to_owned(), pool.span));
+    }
+    let af_to = statement.af_to.as_ref()?;
+    let message = "af-to is not supported on match rules";
+    Some((message.to_owned(), af_to.from.span))
+}
+
+/// Sockets with owners, and SYNs with a system, are of some protocols alone.
+fn owners(rule: &Rule, statement: &RuleStatement) -> Conflict {
+    let tcp = rule.protocol == Some(Protocol::TCP);
+    let message = if !statement.systems.is_empty() && !tcp {
+        "os only applies to tcp"
+    } else if tcp || rule.protocol == Some(Protocol::UDP) {
+        return None;
+    } else if !statement.users.is_empty() {
+        "user only applies to tcp/udp"
+    } else if !statement.groups.is_empty() {
+        "group only applies to tcp/udp"
+    } else {
+        return None;
+    };
+    Some((message.to_owned(), statement.span))
+}
+
+/// Source tracking.
+fn sources(rule: &Rule, statement: &RuleStatement, extras: &Extras) -> Conflict {
+    if rule.state == StateMode::None {
+        return None;
+    }
+    let span = statement.state.as_ref().map_or(statement.span, |s| s.span);
+    let counted = [StateSlot::MaxSrcConn, StateSlot::MaxSrcConnRate];
+    let counted = counted.into_iter().any(|slot| extras.has_state(slot));
+    if extras.has_state(StateSlot::Overload) && !counted {
+        let message = "'overload' requires 'max-src-conn' or 'max-src-conn-rate'";
+        return Some((message.to_owned(), span));
+    }
+    let mut words = extras.state_words(StateGroup::BeforePolicy);
+    if !words.any(|word| word == "source-track global") {
+        return None;
+    }
+    let (_, name) = [
+        (StateSlot::MaxSrcNodes, "max-src-nodes"),
+        (StateSlot::MaxSrcConn, "max-src-conn"),
+        (StateSlot::MaxSrcConnRate, "max-src-conn-rate"),
+    ]
+    .into_iter()
+    .find(|(slot, _)| extras.has_state(*slot))?;
+    let message = format!("'{name}' is incompatible with 'source-track global'");
+    Some((message, span))
+}
+
+fn sloppy(rule: &Rule, statement: &RuleStatement) -> Conflict {
+    let state = statement.state.as_ref()?;
+    let strict = matches!(rule.state, StateMode::Modulate | StateMode::Synproxy);
+    (rule.state_options.sloppy && strict).then(|| {
+        let message = "sloppy state matching cannot be used with synproxy state or modulate state";
+        (message.to_owned(), state.span)
+    })
+}
+
+fn af_to(rule: &Rule, statement: &RuleStatement) -> Conflict {
+    let af_to = statement.af_to.as_ref()?;
+    (rule.family == Some(af_to.family)).then(|| {
+        let message = "must indicate different address family with af-to";
+        (message.to_owned(), af_to.from.span)
+    })
+}
+
+/// What OpenBSD alone refuses.
+fn open(rule: &Rule, statement: &RuleStatement) -> Conflict {
+    let state = statement.state.as_ref();
+    let keeps = state.filter(|state| state.mode != StateMode::None);
+    if let Some(state) = keeps.filter(|_| rule.action != Action::Pass) {
+        let message = "keep state is great, but only for pass rules";
+        return Some((message.to_owned(), state.span));
+    }
+    if let Some((_, pool)) = &statement.route
+        && rule.state == StateMode::None
+    {
+        let message = "route-to, reply-to and dup-to require keep state";
+        return Some((message.to_owned(), pool.span));
+    }
+    let pool = statement.nat.as_ref().or(statement.rdr.as_ref());
+    if let Some(pool) = pool.filter(|_| rule.direction.is_none()) {
+        let message = "nat-to and rdr-to require a direction";
+        return Some((message.to_owned(), pool.span));
+    }
+    let scrub = &statement.scrub;
+    let of_ipv4 = scrub.no_df || scrub.random_id;
+    (of_ipv4 && rule.family == Some(Family::Inet6)).then(|| {
+        let message = "address family inet6 does not support scrub options no-df, random-id";
+        (message.to_owned(), statement.span)
+    })
+}
