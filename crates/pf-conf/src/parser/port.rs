@@ -92,7 +92,7 @@ impl Parser<'_> {
         Ok(Spanned { node, span })
     }
 
-    fn range_with_operator(&mut self, span: Span) -> super::Bail {
+    fn range_with_operator(&mut self, span: Span) -> Bail {
         let message = "':' cannot be used with an other port operator";
         self.error(Code::Syntax, span, message, String::new())
     }
