@@ -92,6 +92,7 @@ pub(crate) struct AntispoofStatement {
     pub(crate) interfaces: Vec<(InterfaceName, bool)>,
     pub(crate) family: Option<Family>,
     pub(crate) labels: Vec<Spanned<String>>,
+    pub(crate) extras: Extras,
 }
 
 /// What a rule does.

@@ -17,7 +17,7 @@ use crate::ast::{Divert, Flags, InterfaceName, RuleStatement, Spanned, Verb};
 use crate::diagnostic::Code;
 use crate::extras::Extras;
 use crate::limits::{MAX_LABEL_BYTES, MAX_RULES, MAX_RULES_PER_RULE, MAX_TAG_BYTES};
-use crate::print::with_extras;
+use crate::print::{PrintOptions, with_extras};
 
 /// The lists of a statement, each with at least one member.
 struct Lists {
@@ -390,6 +390,13 @@ impl Expander<'_> {
         let number = ruleset.filter.len();
         self.names_part(&mut rule, statement, number)?;
         if let Some(print) = self.print {
+            // Only FreeBSD has `ether` rules.
+            let dialect = if statement.verb == Verb::Ether {
+                Dialect::FreeBsd
+            } else {
+                print.dialect
+            };
+            let print = PrintOptions { dialect, ..print };
             let line = with_extras(&rule, extras, print) + &self.anchor_body(statement);
             match rule.action {
                 Action::Match if statement.verb == Verb::Ether => self.lines.ether.push(line),

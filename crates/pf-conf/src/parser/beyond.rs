@@ -86,10 +86,30 @@ impl Parser<'_> {
             } else {
                 self.statement()
             };
-            if read.is_err() {
-                self.recover();
-            }
+            let closed = read.is_err() && self.recover_in_anchor();
             self.braces = braces;
+            if closed {
+                return Ok(());
+            }
+        }
+    }
+
+    /// As [`Parser::recover`], but a `}` that closes the anchor ends it all the same. Gives whether
+    /// there was one.
+    fn recover_in_anchor(&mut self) -> bool {
+        loop {
+            if self.peek().kind == Kind::End {
+                return false;
+            }
+            let open = self.braces;
+            let token = self.next();
+            let line_ends = token.kind == Kind::Newline;
+            if line_ends && (open == 0 || super::begins_statement(self.peek())) {
+                return false;
+            }
+            if open == 0 && token.is_symbol("}") {
+                return true;
+            }
         }
     }
 
@@ -132,7 +152,7 @@ impl Parser<'_> {
     }
 
     /// `keyword N`, printed as it stands.
-    fn counted(&mut self, rule: &mut RuleStatement, slot: Slot) -> Parse<()> {
+    pub(super) fn counted(&mut self, rule: &mut RuleStatement, slot: Slot) -> Parse<()> {
         let keyword = self.next();
         let number = self.number("a number")?;
         rule.extras

@@ -6,6 +6,7 @@ use pf_engine::rule::{BlockReply, Direction, Log};
 use super::{Parse, Parser};
 use crate::ast::{AntispoofStatement, RuleStatement, Side, Spanned, Statement, Verb};
 use crate::diagnostic::Code;
+use crate::extras::Slot;
 use crate::names::{icmp, protocols};
 use crate::source::Span;
 use crate::token::Kind;
@@ -401,18 +402,28 @@ impl Parser<'_> {
             interfaces.push((interface, dynamic));
             Ok(())
         })?;
-        let mut statement = AntispoofStatement {
+        rule.family = self.eat_family();
+        loop {
+            let token = self.peek().clone();
+            match token.text.as_ref() {
+                "label" => self.label(&mut rule)?,
+                "ridentifier" | "rtable" if !self.printing => {
+                    return Err(self.unsupported(&token.text, token.span));
+                }
+                "ridentifier" => self.counted(&mut rule, Slot::Ridentifier)?,
+                "rtable" => self.rtable(&mut rule)?,
+                _ => break,
+            }
+        }
+        let statement = AntispoofStatement {
             span: keyword.span,
             log: rule.log,
             quick: rule.quick,
             interfaces,
-            family: self.eat_family(),
-            labels: Vec::new(),
+            family: rule.family,
+            labels: rule.labels,
+            extras: rule.extras,
         };
-        while self.eat_word("label") {
-            let label = self.string("a label")?;
-            self.add_label(&mut statement.labels, label)?;
-        }
         self.statements
             .push(Statement::Antispoof(Box::new(statement)));
         Ok(())
