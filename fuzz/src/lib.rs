@@ -197,11 +197,9 @@ fn check_round_trip(loaded: &pf_conf::Loaded, options: &LoadOptions) {
 }
 
 fn printed(loaded: &pf_conf::Loaded, print: PrintOptions) -> String {
-    let rules = &loaded.ruleset;
-    let lists = [&rules.nat, &rules.rdr, &rules.binat, &rules.filter];
-    let lines = lists
-        .into_iter()
-        .flatten()
+    let lines = loaded
+        .ruleset
+        .rules()
         .map(|rule| pf_conf::print_rule(rule, print) + "\n");
     lines.collect()
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use pf_engine::addr::{Family, Prefix, Protocol};
 use pf_engine::rule::{
     BlockReply, Direction, DynamicAddress, DynamicPart, FlagsMatch, FragmentMode, IcmpMatch, Log,
-    PoolKind, PoolPorts, PortMatch, PortSet, RouteKind, Scrub, StateMode, StateOptions,
+    PoolKind, PoolPorts, PortMatch, PortSet, Reassemble, RouteKind, Scrub, StateMode, StateOptions,
     StatePolicy, Timeout,
 };
 use pf_engine::ruleset::Limit;
@@ -49,6 +49,7 @@ pub(crate) enum SetStatement {
     Optimization(String),
     RulesetOptimization(Optimization),
     NoLoginterface,
+    Reassemble(Reassemble),
     /// One that is printed but not installed: its text.
     Printed(String),
     /// One that is not even printed.

@@ -17,8 +17,8 @@ mod table;
 use std::collections::BTreeMap;
 
 use pf_engine::env::Interface;
-use pf_engine::rule::StatePolicy;
-use pf_engine::ruleset::{Dialect, Ruleset};
+use pf_engine::rule::{Reassemble, StatePolicy};
+use pf_engine::ruleset::{Dialect, Options, Ruleset};
 
 use self::numbering::Numbering;
 use crate::LoadOptions;
@@ -106,6 +106,7 @@ pub(crate) fn expand(
         interfaces: &options.interfaces,
         ruleset: Ruleset {
             dialect: options.dialect,
+            options: default_options(options.dialect),
             ..Ruleset::default()
         },
         echo: Vec::new(),
@@ -142,6 +143,17 @@ pub(crate) fn expand(
         origins: expander.origins,
         optimization: expander.optimization,
         numbering: expander.numbering,
+    }
+}
+
+/// Only OpenBSD of today reassembles without being told to (pf.conf(5), `set reassemble`).
+fn default_options(dialect: Dialect) -> Options {
+    Options {
+        reassemble: Reassemble {
+            enabled: dialect == Dialect::OpenBsd,
+            no_df: false,
+        },
+        ..Options::default()
     }
 }
 

@@ -235,7 +235,7 @@ impl<'a> Parser<'a> {
             "anchor" | "nat-anchor" | "rdr-anchor" | "binat-anchor" if self.printing => {
                 self.anchor()?;
             }
-            "scrub" if self.printing => self.scrub_rule()?,
+            "scrub" => self.scrub_rule()?,
             "ether" if self.printing => self.ether()?,
             "altq" if self.printing => self.altq()?,
             "queue" if self.printing => self.queue_statement()?,

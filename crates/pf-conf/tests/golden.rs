@@ -106,9 +106,7 @@ fn printed(loaded: &Loaded) -> String {
         dialect: loaded.ruleset.dialect,
         ..PrintOptions::default()
     };
-    let ruleset = &loaded.ruleset;
-    let rules = [&ruleset.nat, &ruleset.rdr, &ruleset.binat, &ruleset.filter];
-    let rules = rules.into_iter().flatten();
+    let rules = loaded.ruleset.rules();
     let lines = loaded.echo.iter().cloned();
     let lines: Vec<String> = lines
         .chain(rules.map(|rule| print_rule(rule, options)))

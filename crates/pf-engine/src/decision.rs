@@ -272,7 +272,9 @@ impl DropReason {
 /// decision for packets that agree in every consulted field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis {
-    /// A state, which outlives the ruleset.
+    /// A state, which outlives the ruleset. What its packets are normalised to is part of it;
+    /// those to which a `scrub` rule of the old grammar does more are [`Basis::Packet`]. A cache
+    /// of states has to be emptied when a ruleset is installed, because that may bring such rules.
     State(StateId),
     /// A rule evaluation (or the implicit pass) without state, valid for this ruleset epoch.
     Stateless {

@@ -8,6 +8,7 @@ mod explain;
 mod install;
 mod leave;
 mod log;
+mod normalize;
 mod open;
 mod packet;
 mod persist;

@@ -19,6 +19,7 @@ use crate::rule::{
     StateMode,
 };
 use crate::table::{TableId, Tables};
+use crate::wire::Meta;
 
 /// Number of criteria that can be skipped by.
 pub(crate) const SKIP_STEPS: usize = 8;
@@ -42,7 +43,7 @@ pub(crate) struct CompiledRule {
     pub(crate) flags: Option<FlagsMatch>,
     pub(crate) icmp: Option<IcmpMatch>,
     pub(crate) tos: Option<u8>,
-    /// `fragment`: matches fragments only, and they are reassembled before.
+    /// `fragment`: matches fragments only, those that are not reassembled.
     pub(crate) fragment: bool,
     pub(crate) tagged: Option<(bool, NameId)>,
     pub(crate) quick: bool,
@@ -112,6 +113,7 @@ pub(crate) enum CompiledAddress {
 /// What rules look at.
 pub(crate) struct Subject<'a> {
     pub(crate) direction: Direction,
+    pub(crate) content: Content,
     /// Nothing for one that nobody knows.
     pub(crate) interface: Option<&'a NetInterface>,
     pub(crate) tuple: Tuple,
@@ -121,6 +123,28 @@ pub(crate) struct Subject<'a> {
     pub(crate) icmp: Option<(u8, u8)>,
     pub(crate) tos: u8,
     pub(crate) tag: Option<NameId>,
+}
+
+/// What rules know of a packet behind its IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// All of it.
+    Whole,
+    /// Nothing: it is a fragment that is filtered as it is.
+    Fragment,
+    /// A fragment that `scrub` rules are asked about: their ports do not count, for they decide
+    /// about all of its datagram.
+    Unscrubbed,
+}
+
+impl Content {
+    pub(crate) const fn of(meta: &Meta) -> Self {
+        if meta.is_fragment() {
+            Self::Fragment
+        } else {
+            Self::Whole
+        }
+    }
 }
 
 /// What evaluation counts in and asks.
@@ -223,7 +247,6 @@ fn same_criteria(a: &CompiledRule, b: &CompiledRule) -> [bool; SKIP_STEPS] {
 fn test(rule: &CompiledRule, subject: &Subject<'_>, ground: &mut Ground<'_>) -> Result<(), Failed> {
     test_place(rule, subject)?;
     let tuple = &subject.tuple;
-    let protocol = tuple.protocol;
     if !address_matches(&rule.source, tuple.source.address, subject, ground) {
         return Err(Failed::SourceAddress);
     }
@@ -235,10 +258,10 @@ fn test(rule: &CompiledRule, subject: &Subject<'_>, ground: &mut Ground<'_>) -> 
     ) {
         return Err(Failed::DestinationAddress);
     }
-    if !port_matches(rule.source.port, protocol, tuple.source.port) {
+    if !port_matches(rule.source.port, subject, tuple.source.port) {
         return Err(Failed::SourcePort);
     }
-    if !port_matches(rule.destination.port, protocol, tuple.destination.port) {
+    if !port_matches(rule.destination.port, subject, tuple.destination.port) {
         return Err(Failed::DestinationPort);
     }
     test_rest(rule, subject, ground.consulted)
@@ -280,7 +303,7 @@ fn test_rest(
     subject: &Subject<'_>,
     consulted: &mut Consulted,
 ) -> Result<(), Failed> {
-    if rule.fragment {
+    if rule.fragment && subject.content == Content::Whole {
         return Err(Failed::Fragment);
     }
     if !flags_match(rule, subject, consulted) {
@@ -298,8 +321,11 @@ fn test_rest(
     Ok(())
 }
 
-/// `flags` says nothing about packets that are not TCP.
+/// `flags` says nothing about packets that are not TCP; those of a fragment are not known.
 fn flags_match(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Consulted) -> bool {
+    if subject.content == Content::Fragment && subject.tuple.protocol == Protocol::TCP {
+        return rule.flags.is_none();
+    }
     let (Some(wanted), Some(flags)) = (rule.flags, subject.flags) else {
         return true;
     };
@@ -334,8 +360,13 @@ fn tag_matches(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Consu
 }
 
 /// Ports are those of TCP, UDP and SCTP only.
-fn port_matches(wanted: Option<PortMatch>, protocol: Protocol, port: u16) -> bool {
-    wanted.is_none_or(|wanted| protocol.has_ports() && wanted.matches(port))
+fn port_matches(wanted: Option<PortMatch>, subject: &Subject<'_>, port: u16) -> bool {
+    let has_ports = subject.tuple.protocol.has_ports();
+    wanted.is_none_or(|wanted| match subject.content {
+        Content::Whole => has_ports && wanted.matches(port),
+        Content::Fragment => false,
+        Content::Unscrubbed => has_ports,
+    })
 }
 
 fn address_matches(

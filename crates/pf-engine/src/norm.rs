@@ -14,6 +14,7 @@ pub use self::cut::fragment;
 pub use self::datagram::MAX_FRAGMENTS;
 pub use self::reassembler::{
     MAX_HELD_BYTES, Outcome, Reassembled, Reassembler, ReassemblyCounters, ReassemblyOptions,
+    check_fragment,
 };
 
 #[cfg(test)]

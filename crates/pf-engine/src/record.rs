@@ -10,7 +10,7 @@ use crate::addr::{Family, Protocol};
 use crate::anchor::AnchorPath;
 use crate::decision::EtherAddresses;
 use crate::engine::RuleList;
-use crate::rule::{Direction, RouteKind, Rule, Timeout};
+use crate::rule::{Direction, RouteKind, Rule, Scrub, Timeout};
 use crate::view::HostPort;
 
 pub use crate::installed::PoolUse;
@@ -84,6 +84,9 @@ pub struct StateRecord {
     /// Its source has one outside address and port towards all (`endpoint-independent`).
     #[serde(default)]
     pub endpoint_independent: bool,
+    /// `scrub`: what its packets are normalised to.
+    #[serde(default)]
+    pub scrub: Scrub,
     /// What sticky pools chose for its source.
     pub sticky: Vec<StickyRecord>,
 }

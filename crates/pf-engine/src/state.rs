@@ -15,7 +15,7 @@ use crate::installed::RuleId;
 use crate::key::{StateKey, Tuple};
 use crate::names::NameId;
 use crate::route::NextHop;
-use crate::rule::{Direction, RouteKind, Timeout};
+use crate::rule::{Direction, RouteKind, Scrub, Timeout};
 use crate::slab::Slab;
 use crate::source::SourceKey;
 use crate::tcp::{self, Peer};
@@ -63,6 +63,8 @@ pub(crate) struct State {
     pub(crate) tag: Option<NameId>,
     /// NAT gave it the outside address and port that its source has towards all.
     pub(crate) endpoint_independent: bool,
+    /// What its packets are normalised to.
+    pub(crate) scrub: Scrub,
     /// Source nodes of sticky pools.
     pub(crate) sources: Vec<SourceKey>,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::addr::{Family, Protocol};
 use crate::counters::Traffic;
 use crate::decision::{DropReason, EtherAddresses, StateId};
-use crate::rule::{Direction, RouteKind, Rule};
+use crate::rule::{Direction, RouteKind, Rule, Scrub};
 use crate::ruleset::TableEntry;
 use crate::time::Instant;
 
@@ -95,6 +95,8 @@ pub struct StateView<'a> {
     pub route: Option<(RouteKind, IpAddr, &'a str)>,
     /// The frame addresses of the opener, if it came in a frame.
     pub ether: Option<EtherAddresses>,
+    /// What its packets are normalised to.
+    pub scrub: Scrub,
 }
 
 /// Tracking of one peer of a state.

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod scenarios {
     mod article;
+    mod fragments;
     mod harness;
     mod icmp;
     mod ipv6;
@@ -15,6 +16,7 @@ mod scenarios {
     mod pools;
     mod reload;
     mod routes;
+    mod scrub;
     mod tables;
     mod tcp;
     mod udp_and_others;

@@ -1,6 +1,6 @@
 //! `set …`.
 
-use pf_engine::rule::{StatePolicy, Timeout};
+use pf_engine::rule::{Reassemble, StatePolicy, Timeout};
 
 use super::Expander;
 use crate::ast::{InterfaceName, SetStatement};
@@ -52,6 +52,7 @@ impl Expander<'_> {
                 self.optimization = Some(*level);
                 format!("set ruleset-optimization {}", level.name())
             }
+            SetStatement::Reassemble(written) => self.set_reassemble(*written),
             SetStatement::NoLoginterface => "set loginterface none".to_owned(),
             SetStatement::Printed(echo) => echo.clone(),
             SetStatement::RequireOrder(_)
@@ -59,6 +60,17 @@ impl Expander<'_> {
             | SetStatement::Silent => return,
         };
         self.echo.push(echo);
+    }
+
+    /// A blank stands where `no-df` is not. Without reassembly `no-df` says nothing, as in PF.
+    fn set_reassemble(&mut self, written: Reassemble) -> String {
+        self.ruleset.options.reassemble = Reassemble {
+            no_df: written.enabled && written.no_df,
+            ..written
+        };
+        let word = if written.enabled { "yes" } else { "no" };
+        let no_df = if written.no_df { "no-df" } else { "" };
+        format!("set reassemble {word} {no_df}")
     }
 
     fn set_skip(&mut self, interfaces: &[InterfaceName]) -> String {

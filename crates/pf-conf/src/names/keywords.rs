@@ -154,6 +154,8 @@ pub(crate) const RULE_OPTIONS: &[&str] = &[
     "nat-to",
     "rdr-to",
     "binat-to",
+    "scrub",
+    "set",
     "port",
 ];
 
@@ -180,17 +182,9 @@ const UNSUPPORTED_OPTIONS: &[&str] = &[
     "max-pkt-size",
     "dnpipe",
     "dnqueue",
-    "scrub",
-    "min-ttl",
-    "max-mss",
-    "no-df",
-    "random-id",
-    "set-tos",
-    "set",
     "state",
     "source",
     "rdomain",
-    "reassemble",
     "least-states",
     "weight",
 ];

@@ -128,7 +128,6 @@ impl Parser<'_> {
             "group" => self.owners(rule, true),
             "received-on" => self.received_on(rule, ""),
             "prio" => self.prio(rule),
-            "set" => self.set_option(rule),
             "max-pkt-rate" => self.packet_rate(rule),
             "max-pkt-size" => self.counted(rule, Slot::Packets),
             "probability" => self.probability(rule),
@@ -141,7 +140,6 @@ impl Parser<'_> {
             "dnpipe" | "dnqueue" => self.pipe(rule),
             "af-to" => self.af_to(rule),
             "dup-to" => self.dup_to(rule),
-            "scrub" => self.scrub_options(rule),
             "once" => {
                 self.next();
                 rule.extras.push(Slot::Once, "once".to_owned());
@@ -300,7 +298,7 @@ impl Parser<'_> {
     }
 
     /// `set option`, `set (option [,] …)`.
-    fn set_option(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+    pub(super) fn set_option(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         self.next();
         if !self.eat_symbol("(") {
             return self.set_item(rule);
@@ -318,6 +316,10 @@ impl Parser<'_> {
         let token = self.peek().clone();
         let set = &mut rule.extras.set;
         let known = match token.text.as_ref() {
+            "prio" | "queue" | "delay" if !self.printing => {
+                let feature = format!("set {}", token.text);
+                return Err(self.unsupported(&feature, token.span));
+            }
             "prio" => {
                 self.next();
                 set.prio.replace(self.priorities()?).is_some()

@@ -87,6 +87,8 @@ impl Parser<'_> {
             "tagged" => self.tagged(rule, false),
             "route-to" | "reply-to" => self.route_option(rule),
             "nat-to" | "rdr-to" | "binat-to" => self.translation_option(rule),
+            "scrub" => self.scrub_options(rule),
+            "set" => self.set_option(rule),
             _ => match self.beyond_option(rule, &token) {
                 Some(parsed) => parsed,
                 None => Err(self.unknown_option()),
@@ -111,7 +113,6 @@ impl Parser<'_> {
         if let Some(feature) = keywords::unsupported_option(&token.text) {
             return match feature {
                 "synproxy" => self.unsupported("synproxy state", token.span),
-                "set" => self.unsupported_set(&token),
                 other => self.unsupported(other, token.span),
             };
         }
@@ -129,16 +130,6 @@ impl Parser<'_> {
         };
         self.report(error);
         super::Bail
-    }
-
-    fn unsupported_set(&mut self, token: &Token) -> super::Bail {
-        let next = self.lexer.peek_at(1).clone();
-        let feature = if next.kind == Kind::Word {
-            format!("set {}", next.text)
-        } else {
-            "set (…)".to_owned()
-        };
-        self.unsupported(&feature, token.span)
     }
 
     pub(super) fn negated_option(&mut self, rule: &mut RuleStatement) -> Parse<()> {

@@ -1,6 +1,6 @@
 //! `set …`.
 
-use pf_engine::rule::{StatePolicy, Timeout};
+use pf_engine::rule::{Reassemble, StatePolicy, Timeout};
 use pf_engine::ruleset::Limit;
 
 use super::{Parse, Parser};
@@ -17,6 +17,7 @@ const OPTIONS: &[&str] = &[
     "limit",
     "loginterface",
     "optimization",
+    "reassemble",
     "require-order",
     "ruleset-optimization",
     "skip",
@@ -32,7 +33,6 @@ const UNSUPPORTED: &[&str] = &[
     "fingerprints",
     "hostid",
     "keepcounters",
-    "reassemble",
     "syncookies",
 ];
 
@@ -65,6 +65,7 @@ impl Parser<'_> {
             "loginterface" => self.set_loginterface(option.span),
             "limit" => self.list("a limit", &mut Self::set_limit),
             "timeout" => self.list("a timeout", &mut Self::set_timeout),
+            "reassemble" => self.set_reassemble(),
             "state-defaults" => self.set_state_defaults(option.span),
             other if UNSUPPORTED.contains(&other) => {
                 if !self.printing {
@@ -184,6 +185,17 @@ impl Parser<'_> {
             return Ok(());
         }
         self.push_set(SetStatement::NoLoginterface);
+        Ok(())
+    }
+
+    /// `yes|no [no-df]`.
+    fn set_reassemble(&mut self) -> Parse<()> {
+        let word = self.one_of("value for reassemble", &["yes", "no"])?;
+        let reassemble = Reassemble {
+            enabled: word == "yes",
+            no_df: self.eat_word("no-df"),
+        };
+        self.push_set(SetStatement::Reassemble(reassemble));
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use crate::token::Kind;
 impl Parser<'_> {
     pub(super) fn rule(&mut self) -> Parse<()> {
         let first = self.peek().span;
-        if self.printing && self.at_word("no") && self.lexer.peek_at(1).is_word("scrub") {
+        if self.at_word("no") && self.lexer.peek_at(1).is_word("scrub") {
             return self.scrub_rule();
         }
         let verb = self.verb()?;
@@ -32,10 +32,6 @@ impl Parser<'_> {
         let mut token = self.next();
         let no = token.is_word("no");
         if no {
-            if self.at_word("scrub") {
-                let span = self.peek().span;
-                return Err(self.unsupported("no scrub", span));
-            }
             if !["nat", "rdr", "binat"]
                 .iter()
                 .any(|word| self.at_word(word))

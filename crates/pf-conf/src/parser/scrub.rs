@@ -8,6 +8,29 @@ use crate::diagnostic::Code;
 use crate::extras::Slot;
 use crate::token::{Kind, Token};
 
+/// Options of `scrub (…)`.
+const OPTIONS: &[&str] = &[
+    "no-df",
+    "random-id",
+    "min-ttl",
+    "max-mss",
+    "set-tos",
+    "reassemble",
+];
+
+/// Options of a `scrub` rule.
+const RULE_OPTIONS: &[&str] = &[
+    "no-df",
+    "random-id",
+    "min-ttl",
+    "max-mss",
+    "set-tos",
+    "reassemble",
+    "fragment",
+    "tagged",
+    "rtable",
+];
+
 impl Parser<'_> {
     /// `[no] scrub …`.
     pub(super) fn scrub_rule(&mut self) -> Parse<()> {
@@ -52,7 +75,8 @@ impl Parser<'_> {
     fn scrub_option(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         let is_rule = matches!(rule.verb, Verb::Scrub { .. });
         let token = self.peek().clone();
-        if token.kind != Kind::Word {
+        let options = if is_rule { RULE_OPTIONS } else { OPTIONS };
+        if token.kind != Kind::Word || !options.contains(&token.text.as_ref()) {
             return Err(self.unexpected("an option of scrub"));
         }
         self.next();
@@ -63,21 +87,20 @@ impl Parser<'_> {
             "min-ttl" => rule.scrub.min_ttl = Some(self.scrub_number(&token)?),
             "max-mss" => rule.scrub.max_mss = Some(self.scrub_number(&token)?),
             "set-tos" => rule.scrub.set_tos = Some(self.tos_value()?),
+            "reassemble" if !self.printing => {
+                return Err(self.unsupported("reassemble tcp", token.span));
+            }
             "reassemble" => {
                 self.expect_word("tcp")?;
                 rule.scrub.reassemble_tcp = true;
             }
-            "fragment" if is_rule => {
-                rule.fragments = self.fragment_mode()?;
-            }
-            "rtable" if is_rule && self.printing => {
+            "fragment" => rule.fragments = self.fragment_mode()?,
+            "tagged" => rule.tagged = Some((false, self.tag_name()?)),
+            _ if !self.printing => return Err(self.unsupported("rtable", token.span)),
+            _ => {
                 let table = self.number("a routing table")?.node;
                 rule.extras.push(Slot::Rtable, format!("rtable {table}"));
             }
-            "tagged" if is_rule => {
-                rule.tagged = Some((false, self.tag_name()?));
-            }
-            other => return Err(self.unsupported(&format!("scrub {other}"), token.span)),
         }
         Ok(())
     }

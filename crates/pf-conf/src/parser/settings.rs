@@ -25,13 +25,12 @@ impl Parser<'_> {
             "fail-policy" => self.one_of("fail-policy", &["drop", "return"])?,
             "keepcounters" => return Ok(SetStatement::Silent),
             "fingerprints" => print::quoted(&self.string("a file name")?.node),
-            "reassemble" => self.reassemble()?,
             _ => self.syncookies()?,
         };
         Ok(SetStatement::Printed(format!("set {option} {text}")))
     }
 
-    fn one_of(&mut self, what: &str, known: &[&str]) -> Parse<String> {
+    pub(super) fn one_of(&mut self, what: &str, known: &[&str]) -> Parse<String> {
         let token = self.peek().clone();
         if token.ends_line() {
             return Err(self.unexpected("a value"));
@@ -69,13 +68,6 @@ impl Parser<'_> {
                 Err(self.error(Code::BadNumber, id.span, &message, String::new()))
             }
         }
-    }
-
-    /// `yes|no [no-df]`; a blank stands where `no-df` is not.
-    fn reassemble(&mut self) -> Parse<String> {
-        let word = self.one_of("value for reassemble", &["yes", "no"])?;
-        let no_df = if self.eat_word("no-df") { "no-df" } else { "" };
-        Ok(format!("{word} {no_df}"))
     }
 
     /// `never`, `always`, `adaptive [(start N%, end N%)]`. Half of the start is the end, where

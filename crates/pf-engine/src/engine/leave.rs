@@ -118,7 +118,7 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Option<Exit>, Refused> {
-        if hook.direction != Direction::In {
+        if hook.direction != Direction::In || work.meta.is_fragment() {
             return Ok(None);
         }
         let Some((interface, origin, ether)) = self.answered_client(hook.name, work) else {

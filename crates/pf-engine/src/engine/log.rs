@@ -157,20 +157,23 @@ impl Engine {
         }
     }
 
-    /// A packet that cannot be read: PF logs it always.
+    /// A packet that cannot be read or normalised: PF logs it always; where a `scrub` rule with
+    /// `log` matched, by that.
     pub(super) fn entry_of_malformed(
         &self,
         reason: DropReason,
         place: Place,
         bytes: &[u8],
+        rule: Option<(RuleId, Option<Log>)>,
     ) -> LogEntry {
         let family = match bytes.first() {
             Some(first) if first >> 4 == 6 => Family::Inet6,
             _ => Family::Inet,
         };
+        let log = rule.and_then(|(rule, log)| Some((rule, log?)));
         let note = Note {
-            log: 0,
-            rule: None,
+            log: log.map_or(0, |(_, log)| log.interface),
+            rule: log.map(|(rule, _)| rule),
             anchor: None,
             action: LogAction::Block,
             reason,

@@ -7,7 +7,7 @@ use crate::engine::packet::{Passed, Refused, StateRef, Work};
 use crate::engine::test::{is_icmp_error, length, modulate};
 use crate::engine::translate::Course;
 use crate::env::Env;
-use crate::evaluate::CompiledRule;
+use crate::evaluate::{CompiledRule, Content};
 use crate::installed::PoolUse;
 use crate::key::translate;
 use crate::names::NameId;
@@ -15,7 +15,7 @@ use crate::nat::mapping;
 use crate::pool::Choice;
 use crate::route::NextHop;
 use crate::rule::Timeout;
-use crate::rule::{Direction, RouteKind, StateMode, tcp_flags};
+use crate::rule::{Direction, RouteKind, Scrub, StateMode, tcp_flags};
 use crate::ruleset::Limit;
 use crate::source::SourceKey;
 use crate::state::{Count, State};
@@ -65,6 +65,11 @@ impl Engine {
             return Err(DropReason::IpOption.into());
         }
         let is_error = is_icmp_error(&work.meta);
+        let is_fragment = course.content == Content::Fragment;
+        course
+            .scrub
+            .add(&rule.map_or(Scrub::NONE, |rule| rule.scrub));
+        work.scrub = course.scrub;
         if let Some(rule) = rule.filter(|_| !is_error) {
             self.translate_by_rule(rule, &mut course, env)?;
             self.trace_translation(rule, &course);
@@ -75,7 +80,7 @@ impl Engine {
         };
         let keeps = rule.is_some_and(|rule| rule.keep.mode != StateMode::None);
         work.tag = course.tag;
-        let state = if !is_error && (keeps || course.translated) {
+        let state = if !is_error && !is_fragment && (keeps || course.translated) {
             let at = self.prepare(rule, &mut course, route, work, env)?;
             self.trace_new_state();
             StateRef::Pending(at)
@@ -233,6 +238,7 @@ impl Engine {
             way: work.way_at(course.place),
             tag: course.tag,
             endpoint_independent: course.endpoint_independent,
+            scrub: course.scrub,
             sources: course.sticky.iter().map(|(key, _)| *key).collect(),
         }
     }

@@ -6,13 +6,15 @@ use crate::decision::{
     LogEntry, Packet, Verdict,
 };
 use crate::engine::Engine;
+use crate::engine::normalize::Normalization;
 use crate::engine::open::Pending;
 use crate::env::{Env, IfIndex};
 use crate::generate::MAX_QUOTE_LEN;
+use crate::installed::RuleId;
 use crate::names::NameId;
-use crate::norm::{Outcome, Reassembled, fragment};
+use crate::norm::{Outcome, Reassembled, ReassemblyOptions, fragment};
 use crate::route::NextHop;
-use crate::rule::{Direction, RouteKind};
+use crate::rule::{Direction, Log, RouteKind, Scrub};
 use crate::state::Way;
 use crate::wire::Meta;
 
@@ -42,6 +44,12 @@ pub(super) struct Work<'p> {
     pub(super) pending: Vec<Pending>,
     /// How it came in pieces, if it did.
     pub(super) pieces: Option<Pieces>,
+    /// What `scrub` rules say of it at the hook, if they have been asked.
+    pub(super) normalization: Option<Normalization>,
+    /// What it is normalised to if it passes.
+    pub(super) scrub: Scrub,
+    /// It was normalised in a way that its state and the flow's key do not tell.
+    pub(super) is_unlike_its_flow: bool,
 }
 
 /// A packet as it came, as far as an ICMP error would quote it: to be told to its sender even
@@ -57,7 +65,6 @@ pub(super) struct Original {
 pub(super) struct Pieces {
     pub(super) largest: usize,
     pub(super) id: u32,
-    pub(super) dont_fragment: bool,
 }
 
 /// The packet may pass a place.
@@ -154,9 +161,9 @@ impl Engine {
             direction: hook.direction,
         };
         match Meta::parse(&packet.bytes) {
-            Ok(meta) if meta.is_fragment() => self.reassemble(place, meta, packet, env),
-            Ok(meta) => self.decide_whole(place, meta, packet, None, env),
-            Err(error) => self.malformed(error.reason, place, &packet.bytes),
+            Ok(meta) if meta.is_fragment() => self.decide_fragment(place, meta, packet, env),
+            Ok(meta) => self.decide_whole(place, meta, packet, None, None, env),
+            Err(error) => self.malformed(error.reason, place, &packet.bytes, None),
         }
     }
 
@@ -173,9 +180,15 @@ impl Engine {
         }
     }
 
-    /// A packet that no rule is asked about.
-    fn malformed(&mut self, reason: DropReason, place: Place, bytes: &[u8]) -> Decision {
-        let logged = vec![self.entry_of_malformed(reason, place, bytes)];
+    /// A packet that no filter rule is asked about; `rule` is the `scrub` rule that was.
+    pub(super) fn malformed(
+        &mut self,
+        reason: DropReason,
+        place: Place,
+        bytes: &[u8],
+        rule: Option<(RuleId, Option<Log>)>,
+    ) -> Decision {
+        let logged = vec![self.entry_of_malformed(reason, place, bytes, rule)];
         self.dropped(reason.into(), Vec::new(), logged)
     }
 
@@ -204,10 +217,11 @@ impl Engine {
         }
     }
 
-    fn reassemble(
+    pub(super) fn reassemble(
         &mut self,
         place: Place,
         meta: Meta,
+        normal: Normalization,
         packet: &mut Packet,
         env: &mut dyn Env,
     ) -> Decision {
@@ -215,7 +229,10 @@ impl Engine {
             interface: place.index,
             direction: place.direction,
         };
-        let options = self.reassembly_options();
+        let options = ReassemblyOptions {
+            no_df: normal.scrub.no_df,
+            ..self.reassembly_options()
+        };
         let outcome =
             self.fragments
                 .handle_fragment(self.now, hook, &packet.bytes, &meta, &options);
@@ -226,8 +243,8 @@ impl Engine {
                 basis: Basis::Packet,
                 logged: Vec::new(),
             },
-            Outcome::Dropped(reason) => self.malformed(reason, place, &packet.bytes),
-            Outcome::Complete(whole) => self.decide_reassembled(place, whole, packet, env),
+            Outcome::Dropped(reason) => self.malformed(reason, place, &packet.bytes, normal.rule),
+            Outcome::Complete(whole) => self.decide_reassembled(place, whole, normal, packet, env),
         }
     }
 
@@ -235,34 +252,34 @@ impl Engine {
         &mut self,
         place: Place,
         whole: Reassembled,
+        normal: Normalization,
         packet: &mut Packet,
         env: &mut dyn Env,
     ) -> Decision {
         let pieces = Pieces {
             largest: whole.largest,
             id: whole.id,
-            dont_fragment: whole.dont_fragment,
         };
         packet.bytes = whole.bytes;
         match Meta::parse(&packet.bytes) {
             // Fragments inside of fragments hide what they carry, and no host makes them.
             Ok(meta) if meta.is_fragment() => {
-                self.malformed(DropReason::Fragment, place, &packet.bytes)
+                self.malformed(DropReason::Fragment, place, &packet.bytes, normal.rule)
             }
-            Ok(meta) => self.decide_whole(place, meta, packet, Some(pieces), env),
-            Err(error) => self.malformed(error.reason, place, &packet.bytes),
+            Ok(meta) => self.decide_whole(place, meta, packet, Some(pieces), Some(normal), env),
+            Err(error) => self.malformed(error.reason, place, &packet.bytes, normal.rule),
         }
     }
 
-    fn decide_whole(
-        &mut self,
+    /// A packet on its way at its hook.
+    pub(super) fn work<'p>(
+        &self,
         hook: Place,
         meta: Meta,
-        packet: &mut Packet,
+        packet: &'p mut Packet,
         pieces: Option<Pieces>,
-        env: &mut dyn Env,
-    ) -> Decision {
-        let mut work = Work {
+    ) -> Work<'p> {
+        Work {
             original: Original::of(&packet.bytes, meta),
             bytes: &mut packet.bytes,
             meta,
@@ -275,7 +292,25 @@ impl Engine {
             logs_each: false,
             pending: Vec::new(),
             pieces,
-        };
+            normalization: None,
+            scrub: Scrub::NONE,
+            is_unlike_its_flow: false,
+        }
+    }
+
+    /// A packet that is whole, or a fragment that is filtered as it is. `normal` is what `scrub`
+    /// rules say of it, if they have been asked.
+    pub(super) fn decide_whole(
+        &mut self,
+        hook: Place,
+        meta: Meta,
+        packet: &mut Packet,
+        pieces: Option<Pieces>,
+        normal: Option<Normalization>,
+        env: &mut dyn Env,
+    ) -> Decision {
+        let mut work = self.work(hook, meta, packet, pieces);
+        work.normalization = normal;
         match self.pass(&mut work, env) {
             Ok((verdict, basis)) => Decision {
                 verdict,
@@ -321,13 +356,16 @@ impl Engine {
             StateRef::Existing(slot) => self.states.get(slot).map(|state| state.id),
             StateRef::Pending(at) => made.get(at).copied(),
             StateRef::None(consulted) => {
-                let plain = exit == Exit::Continue && pieces.is_none();
+                let plain = exit == Exit::Continue
+                    && pieces.is_none()
+                    && !work.meta.is_fragment()
+                    && work.scrub == Scrub::NONE;
                 let silent = work.generated.is_empty() && work.logged.is_empty();
                 let basis = self.stateless(consulted, plain && silent);
                 return Ok((verdict(exit, pieces), basis));
             }
         };
-        let basis = basis.filter(|_| !work.logs_each);
+        let basis = basis.filter(|_| !work.logs_each && !work.is_unlike_its_flow);
         Ok((
             verdict(exit, pieces),
             basis.map_or(Basis::Packet, Basis::State),
@@ -362,11 +400,7 @@ impl Engine {
         if work.meta.total_len <= limit {
             return Ok(None);
         }
-        let whole = work.pieces.is_none() && work.meta.dont_fragment;
-        let cut_before = work
-            .pieces
-            .is_some_and(|pieces| pieces.dont_fragment && mtu < pieces.largest);
-        if whole || cut_before {
+        if work.pieces.is_none() && work.meta.dont_fragment {
             return Err(self.too_big(exit, mtu, work));
         }
         let id = work.pieces.map_or_else(|| env.random(), |pieces| pieces.id);

@@ -92,6 +92,7 @@ impl Engine {
             way: state.way,
             tag: state.tag.map(name),
             endpoint_independent: state.endpoint_independent,
+            scrub: state.scrub,
             sticky: self.sticky_records(state),
         }
     }
@@ -286,6 +287,7 @@ impl Engine {
             way: record.way,
             tag: record.tag.as_ref().map(&mut name),
             endpoint_independent: record.endpoint_independent,
+            scrub: record.scrub,
             sources: sticky.iter().map(|(key, _)| *key).collect(),
         }
     }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use crate::compile::ListKind;
 use crate::decision::{DropReason, LogAction};
+use crate::engine::normalize::normalize;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
 use crate::engine::translate::Course;
 use crate::engine::walk::{Found, Walk};
 use crate::engine::{Engine, RuleList};
 use crate::env::Env;
-use crate::evaluate::{self, CompiledRule, Ground, Subject, Verb};
+use crate::evaluate::{self, CompiledRule, Content, Ground, Subject, Verb};
 use crate::installed::RuleId;
 use crate::key::{StateKey, Tuple, translate};
 use crate::names::NameId;
-use crate::rule::{Direction, tcp_flags};
+use crate::rule::{Direction, Scrub, tcp_flags};
 use crate::state::State;
 use crate::table::TableUse;
 use crate::tcp::{self, Segment};
@@ -44,7 +45,31 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
         self.trace_entry(place, work);
-        let by_state = if is_icmp_error(&work.meta) {
+        let content = Content::of(&work.meta);
+        let normal = match work.normalization.take() {
+            Some(normal) => normal,
+            None => self.normalization(place, content, work, env),
+        };
+        work.scrub = normal.scrub;
+        work.is_unlike_its_flow |= normal.rule.is_some() && normal.scrub != Scrub::NONE;
+        let passed = self.filter_one(place, content, work, env)?;
+        work.is_unlike_its_flow |= work.scrub.random_id || content == Content::Fragment;
+        normalize(work, env)?;
+        Ok(passed)
+    }
+
+    /// The verdict of the state that covers the packet, else of the rules.
+    fn filter_one(
+        &mut self,
+        place: Place,
+        content: Content,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<Passed, Refused> {
+        let by_state = if content == Content::Fragment {
+            // Without ports it cannot be found; PF asks the rules for each.
+            None
+        } else if is_icmp_error(&work.meta) {
             self.test_error(place, work)
         } else {
             self.test_state(place, work, env)
@@ -149,6 +174,8 @@ impl Engine {
             state.ether = ether;
         }
         work.tag = state.tag.or(work.tag);
+        work.scrub.add(&state.scrub);
+        work.is_unlike_its_flow |= work.scrub != state.scrub;
         let bytes = length(&work.meta);
         state.count(place.direction, bytes);
         let route = state.route_of(place.direction);
@@ -230,7 +257,7 @@ impl Engine {
         if self.asks_for_tags && course.tag.is_none() {
             course.tag = self.carried_tag(&course);
         }
-        if !is_icmp_error(&work.meta) {
+        if course.content == Content::Whole && !is_icmp_error(&work.meta) {
             self.translate_by_lists(&mut course, env)?;
             self.log_translation(&course, work);
         }
@@ -247,12 +274,14 @@ impl Engine {
         if let Some(rule) = rule
             && let Verb::Block(reply) = rule.verb
         {
-            self.answer_blocked(reply, work);
+            if course.content == Content::Whole {
+                self.answer_blocked(reply, work);
+            }
             self.tally_course(&course, Some(rule.id), false, work);
             self.log_decision(rule, LogAction::Block, &course, work);
             return Err(Refused {
                 reason: DropReason::Match,
-                consulted: Some(course.consulted),
+                consulted: (course.content == Content::Whole).then_some(course.consulted),
             });
         }
         self.open(rule, course, work, env)
@@ -289,6 +318,7 @@ impl Engine {
             course.tag = rule.tag.or(course.tag);
             if rule.verb == Verb::Match {
                 course.match_rules.push(rule.id);
+                course.scrub.add(&rule.scrub);
                 self.translate_by_rule(rule, course, env)?;
                 self.trace_translation(rule, course);
             } else {
@@ -323,6 +353,7 @@ impl Engine {
     ) -> Option<usize> {
         let subject = Subject {
             direction: course.place.direction,
+            content: course.content,
             interface: self.net.interface(course.place.index),
             tuple: course.tuple,
             flags: course.flags,

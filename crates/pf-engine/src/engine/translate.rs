@@ -13,13 +13,13 @@ use crate::engine::packet::{Place, Refused, Work};
 use crate::engine::walk::Walk;
 use crate::engine::{Engine, RuleList};
 use crate::env::Env;
-use crate::evaluate::{CompiledRule, Verb};
+use crate::evaluate::{CompiledRule, Content, Verb};
 use crate::installed::{PoolUse, RuleId};
 use crate::key::{Tuple, request_of};
 use crate::names::NameId;
 use crate::nat::{NAT_PORTS, Ports, anywhere, redirected_port, towards};
 use crate::pool::{Choice, Chooser, CompiledPool, TargetAddress};
-use crate::rule::{Address, Direction, PoolKind};
+use crate::rule::{Address, Direction, PoolKind, Scrub};
 use crate::source::SourceKey;
 use crate::state::State;
 use crate::view::HostPort;
@@ -43,6 +43,9 @@ pub(super) struct Course {
     pub(super) flags: Option<u8>,
     pub(super) icmp: Option<(u8, u8)>,
     pub(super) tos: u8,
+    pub(super) content: Content,
+    /// What the packet, and the state that it makes, is normalised to.
+    pub(super) scrub: Scrub,
     pub(super) tag: Option<NameId>,
     pub(super) consulted: Consulted,
     /// A rule translated, if only to what it was before.
@@ -80,6 +83,8 @@ impl Course {
             flags: meta.tcp().map(|tcp| tcp.flags),
             icmp: icmp.map(|icmp| (icmp.kind, icmp.code)),
             tos: meta.tos,
+            content: Content::of(meta),
+            scrub: work.scrub,
             tag: work.tag,
             consulted: Consulted::default(),
             translated: false,
@@ -94,7 +99,9 @@ impl Course {
             log_matches: Vec::new(),
             is_echo_request: icmp.is_some_and(|icmp| is_request(meta.family, icmp)),
             // What is no query has no identifier, and neighbor discovery stays on its link.
-            is_translatable: icmp.is_none_or(|i| matches!(i.body, IcmpBody::Query { .. })),
+            // Nor has a fragment ports.
+            is_translatable: !meta.is_fragment()
+                && icmp.is_none_or(|i| matches!(i.body, IcmpBody::Query { .. })),
         }
     }
 }

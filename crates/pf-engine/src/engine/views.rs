@@ -75,6 +75,7 @@ impl Engine {
             anchor: state.anchor.and_then(number),
             route,
             ether: state.ether,
+            scrub: state.scrub,
         }
     }
 }

@@ -65,6 +65,21 @@ pub struct ReassemblyCounters {
     pub discarded: u64,
 }
 
+/// Checks a fragment that is not put together with others, as PF does: `fragment` with "don't
+/// fragment" unless that is cleared (`no_df`), or with a length that is no multiple of 8;
+/// `bad-offset` beyond the largest datagram. `meta` is the parsed `packet`, for which
+/// [`Meta::is_fragment`].
+///
+/// # Errors
+/// Why it is dropped.
+pub fn check_fragment(packet: &[u8], meta: &Meta, no_df: bool) -> Result<(), DropReason> {
+    let piece = Piece::new(packet, meta)?;
+    if piece.dont_fragment && !no_df {
+        return Err(DropReason::Fragment);
+    }
+    Ok(())
+}
+
 /// What tells datagrams apart (RFC 791, section 3.2; RFC 8200, section 4.5), and where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {

@@ -40,6 +40,7 @@ fn state(id: u64, direction: Direction, bound: Option<NameId>) -> State {
         way: None,
         tag: None,
         endpoint_independent: false,
+        scrub: Scrub::NONE,
         sources: Vec::new(),
     }
 }

@@ -528,6 +528,38 @@ impl Meta {
         self.dont_fragment = false;
         Ok(())
     }
+
+    /// Changes IPv4's identification (`random-id`). Nothing happens to IPv6 packets.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when `packet` is not the one that was parsed.
+    pub fn set_ip_id(&mut self, packet: &mut [u8], id: u16) -> Result<(), WireError> {
+        if self.family == Family::Inet6 {
+            return Ok(());
+        }
+        Site::of_packet(self).set_ip_field(packet, 4, id.to_be_bytes())?;
+        self.ip_id = id;
+        Ok(())
+    }
+
+    /// Lowers the maximum segment size that is announced to `max`, wherever it is larger.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the packet is not TCP.
+    pub fn lower_mss(&self, packet: &mut [u8], max: u16) -> Result<(), WireError> {
+        let site = Site::of_packet(self);
+        let tcp = self.tcp().ok_or(WireError::UNFIT)?;
+        let larger = |option| match option {
+            TcpOption::MaximumSegmentSize { offset, value } if value > max => Some(offset),
+            _ => None,
+        };
+        // At most 40 bytes of options: no more than 10 of them.
+        let places: Vec<usize> = tcp.options(packet).filter_map(larger).collect();
+        for at in places {
+            site.set_l4_bytes(packet, at, max.to_be_bytes())?;
+        }
+        Ok(())
+    }
 }
 
 /// Offsets of all edges of one option, if it is SACK.

@@ -589,6 +589,7 @@ fn counters(engine: &Engine, now: Instant) -> BTreeMap<String, [u64; 2]> {
         all.insert(format!("reason {}", reason.name()), [count, 0]);
     }
     let lists = [
+        ("scrub", RuleList::Scrub),
         ("filter", RuleList::Filter),
         ("nat", RuleList::Nat),
         ("rdr", RuleList::Rdr),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::decision::StateId;
-use pf_engine::rule::{Direction, RouteKind};
+use pf_engine::rule::{Direction, RouteKind, Scrub};
 use pf_engine::view::{HostPort, PeerView, StateView};
 
 use super::{ITEMS_PER_PAGE, Section, View, time, whole};
@@ -184,7 +184,23 @@ fn write_usage(text: &mut String, state: &StateView<'_>) {
     if let Some(rule) = state.rule {
         let _ = write!(text, ", rule {rule}");
     }
+    write_scrub(text, &state.scrub);
     text.push('\n');
+}
+
+/// What the packets are normalised to, in FreeBSD's order and words.
+fn write_scrub(text: &mut String, scrub: &Scrub) {
+    let words = [
+        scrub.no_df.then(|| "no-df".to_owned()),
+        scrub.set_tos.map(|tos| format!("set-tos 0x{tos:02x}")),
+        scrub.random_id.then(|| "random-id".to_owned()),
+        scrub.reassemble_tcp.then(|| "reassemble-tcp".to_owned()),
+        scrub.min_ttl.map(|ttl| format!("min-ttl {ttl}")),
+        scrub.max_mss.map(|mss| format!("max-mss {mss}")),
+    ];
+    for word in words.into_iter().flatten() {
+        let _ = write!(text, ", {word}");
+    }
 }
 
 fn write_identity(text: &mut String, state: &StateView<'_>) {
@@ -262,6 +278,7 @@ mod tests {
                 "igc4",
             )),
             ether: None,
+            scrub: Scrub::NONE,
         }
     }
 
@@ -283,6 +300,22 @@ mod tests {
         );
         assert_eq!(text(&redirected(), 1).lines().count(), 3);
         assert_eq!(text(&redirected(), 0).lines().count(), 1);
+    }
+
+    #[test]
+    fn what_packets_are_normalised_to_stands_behind_the_rule() {
+        let mut state = redirected();
+        state.scrub = Scrub {
+            no_df: true,
+            random_id: true,
+            min_ttl: Some(64),
+            max_mss: Some(1400),
+            set_tos: Some(0x8),
+            reassemble_tcp: true,
+        };
+        assert!(text(&state, 1).ends_with(
+            ", rule 84, no-df, set-tos 0x08, random-id, reassemble-tcp, min-ttl 64, max-mss 1400\n"
+        ));
     }
 
     #[test]

@@ -1,0 +1,171 @@
+//! Normalisation (pf.conf(5), TRAFFIC NORMALIZATION): what `scrub` rules, `set reassemble` and
+//! `scrub (…)` do to a packet. The reassembly itself is in [`crate::norm`].
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::sync::Arc;
+
+use crate::addr::Family;
+use crate::decision::{Decision, Packet};
+use crate::engine::Engine;
+use crate::engine::packet::{Place, Refused, Work};
+use crate::engine::test::length;
+use crate::engine::translate::Course;
+use crate::env::Env;
+use crate::evaluate::{CompiledRule, Content, Verb};
+use crate::installed::RuleId;
+use crate::norm;
+use crate::rule::{Log, Scrub, tcp_flags};
+use crate::wire::{Meta, WireError};
+
+/// What is done to a packet before it is filtered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Normalization {
+    /// Options that the packet gets if it passes.
+    pub(super) scrub: Scrub,
+    pub(super) fragments: Fragments,
+    /// The `scrub` rule that matched.
+    pub(super) rule: Option<(RuleId, Option<Log>)>,
+}
+
+/// What becomes of fragments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fragments {
+    /// They are put together.
+    Reassembled,
+    /// They are filtered one by one; those that cannot be right are dropped.
+    Checked,
+    /// They are filtered one by one, as they are.
+    Untouched,
+}
+
+impl Fragments {
+    const fn put_together(yes: bool) -> Self {
+        if yes {
+            Self::Reassembled
+        } else {
+            Self::Checked
+        }
+    }
+}
+
+impl Normalization {
+    /// No `scrub` rule wants the packet.
+    const NONE: Self = Self {
+        scrub: Scrub::NONE,
+        fragments: Fragments::Untouched,
+        rule: None,
+    };
+
+    const fn by_rule(rule: &CompiledRule) -> Self {
+        Self {
+            scrub: rule.scrub,
+            fragments: Fragments::put_together(rule.fragments.reassembles()),
+            rule: Some((rule.id, rule.log)),
+        }
+    }
+}
+
+impl Engine {
+    /// What is to be done to the packet at `place`: where there are `scrub` rules, by the first
+    /// that matches, else as `set reassemble` says. `content` is what rules know of it.
+    pub(super) fn normalization(
+        &mut self,
+        place: Place,
+        content: Content,
+        work: &Work<'_>,
+        env: &dyn Env,
+    ) -> Normalization {
+        let lists = Arc::clone(&self.lists);
+        if lists.scrub.is_empty() {
+            let set = self.options.reassemble;
+            return Normalization {
+                scrub: Scrub {
+                    no_df: set.no_df,
+                    ..Scrub::NONE
+                },
+                fragments: Fragments::put_together(set.enabled),
+                rule: None,
+            };
+        }
+        let mut course = Course::new(place, work);
+        course.content = content;
+        let found = self.next_match(&lists.scrub, 0, &mut course, env);
+        match found.and_then(|at| lists.scrub.get(at)) {
+            Some(rule) if rule.verb == Verb::Match => {
+                self.rules
+                    .count_packet(rule.id, place.direction, length(&work.meta));
+                Normalization::by_rule(rule)
+            }
+            _ => Normalization::NONE,
+        }
+    }
+
+    /// A fragment at its hook: it waits for the others or is filtered as it is.
+    pub(super) fn decide_fragment(
+        &mut self,
+        place: Place,
+        meta: Meta,
+        packet: &mut Packet,
+        env: &mut dyn Env,
+    ) -> Decision {
+        let work = self.work(place, meta, packet, None);
+        let normal = self.normalization(place, Content::Unscrubbed, &work, env);
+        match normal.fragments {
+            Fragments::Reassembled => self.reassemble(place, meta, normal, packet, env),
+            Fragments::Checked => {
+                match norm::check_fragment(&packet.bytes, &meta, normal.scrub.no_df) {
+                    Ok(()) => self.decide_whole(place, meta, packet, None, Some(normal), env),
+                    Err(reason) => self.malformed(reason, place, &packet.bytes, normal.rule),
+                }
+            }
+            Fragments::Untouched => self.decide_whole(place, meta, packet, None, Some(normal), env),
+        }
+    }
+}
+
+/// Rewrites a packet that passed to what the rules that matched it want.
+pub(super) fn normalize(work: &mut Work<'_>, env: &mut dyn Env) -> Result<(), Refused> {
+    if work.scrub == Scrub::NONE {
+        return Ok(());
+    }
+    rewrite(work, env).map_err(|error| error.reason.into())
+}
+
+fn rewrite(work: &mut Work<'_>, env: &mut dyn Env) -> Result<(), WireError> {
+    let (scrub, meta, bytes) = (work.scrub, &mut work.meta, &mut *work.bytes);
+    if scrub.no_df && meta.dont_fragment {
+        meta.clear_dont_fragment(bytes)?;
+    }
+    if let Some(ttl) = scrub.min_ttl.filter(|min| meta.ttl < *min) {
+        meta.set_ttl(bytes, ttl)?;
+    }
+    if scrub.tos(meta.tos) != meta.tos {
+        meta.set_tos(bytes, scrub.tos(meta.tos))?;
+    }
+    // The fragments of a datagram have to keep the one that they share.
+    if scrub.random_id && meta.family == Family::Inet && !meta.is_fragment() {
+        meta.set_ip_id(bytes, identification(env.random()))?;
+    }
+    if let Some(mss) = scrub.max_mss.filter(|_| is_syn(meta)) {
+        meta.lower_mss(bytes, mss)?;
+    }
+    Ok(())
+}
+
+/// Any but 0, which stands for none.
+fn identification(random: u32) -> u16 {
+    let [a, b, c, d] = random.to_be_bytes();
+    let id = u16::from_be_bytes([a, b]);
+    if id == 0 {
+        u16::from_be_bytes([c, d]) | 1
+    } else {
+        id
+    }
+}
+
+/// Only a SYN announces an MSS (RFC 9293, section 3.7.1).
+fn is_syn(meta: &Meta) -> bool {
+    meta.tcp()
+        .is_some_and(|tcp| tcp.flags & tcp_flags::SYN != 0)
+}
