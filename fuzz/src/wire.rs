@@ -95,6 +95,9 @@ fn rewrite(bytes: &mut [u8], mut meta: Meta) {
     let _ = meta.set_tcp_seq(bytes, 9);
     let _ = meta.set_tcp_ack(bytes, 9);
     let _ = meta.add_to_sack_edges(bytes, 9);
+    let _ = meta.lower_mss(bytes, 9);
+    meta.set_ip_id(bytes, 9).expect("IPv6 has none");
+    meta.clear_dont_fragment(bytes).expect("IPv6 has none");
     assert_eq!(Meta::parse(bytes), Ok(meta));
     assert_eq!(checksum::ip_header_valid(bytes, &meta), header_valid);
     assert!(checksum::transport_valid(bytes, &meta) || !transport_valid);

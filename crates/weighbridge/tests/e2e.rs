@@ -21,6 +21,8 @@ mod modulation;
 mod mtu;
 #[path = "e2e/nobody_home.rs"]
 mod nobody_home;
+#[path = "e2e/normalization.rs"]
+mod normalization;
 #[path = "e2e/pflog.rs"]
 mod pflog;
 #[path = "e2e/security.rs"]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result};
 use lab::frame::IpPacket;
 use lab::service::{HTTP, sha256_of_bytes};
-use lab::{Capture, Configuration, Role};
+use lab::{Capture, Configuration, Role, article};
 
 use crate::support::{Bench, UNSHAPED, with_daemon};
 
@@ -108,10 +108,12 @@ fn a_refused_datagram_is_told_to_the_client_through_both_translations() -> Resul
 
 #[test]
 fn fragmented_datagrams_cross_translated_and_untranslated() -> Result<()> {
+    // PF of that time reassembled where a scrub rule said so.
+    let rules = format!("scrub in\nscrub out\n{}", article::pf_conf(true));
     with_daemon(
         "fragments",
         UNSHAPED,
-        &Configuration::article(true),
+        &Configuration::article(true).with("pf.conf", &rules),
         |bench| {
             let payload: Vec<u8> = (0..6000_u32).map(|n| n.to_le_bytes()[0]).collect();
             let client = bench.lab.host(Role::H99);
