@@ -133,11 +133,6 @@ impl Extras {
         self.state.contains_key(&slot)
     }
 
-    /// Whether there is a state option.
-    pub(crate) fn no_state(&self) -> bool {
-        self.state.is_empty()
-    }
-
     /// State options that are printed together.
     pub(crate) fn state_words(&self, group: StateGroup) -> impl Iterator<Item = &String> {
         let chosen = self.state.iter();

@@ -1,6 +1,6 @@
 //! What a rule prints and cannot install yet: see [`crate::extras`].
 
-use pf_engine::rule::{Action, Direction, Rule, StateMode, StateOptions};
+use pf_engine::rule::{Action, Direction, Rule, StateMode};
 use pf_engine::ruleset::Dialect;
 
 use super::pool::{Purpose, beyond_words};
@@ -67,16 +67,9 @@ impl Expander<'_> {
         Ok(extras)
     }
 
-    /// The state of a rule that has one: where it says no options, those of
-    /// `set state-defaults`.
+    /// The state of a rule: that of `set state-defaults` where it names none.
     pub(super) fn state_of<'a>(&'a self, statement: &'a RuleStatement) -> Option<&'a State> {
-        let bare =
-            |state: &State| state.options == StateOptions::default() && state.extras.no_state();
-        match (&statement.state, &self.state_defaults) {
-            (Some(own), Some(defaults)) if bare(own) => Some(defaults),
-            (None, Some(defaults)) => Some(defaults),
-            (own, _) => own.as_ref(),
-        }
+        statement.state.as_ref().or(self.state_defaults.as_ref())
     }
 
     /// FreeBSD diverts to a port of its own, OpenBSD to an address and a port.
