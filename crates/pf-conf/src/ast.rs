@@ -8,7 +8,7 @@ use pf_engine::rule::{
     PoolKind, PoolPorts, PortMatch, PortSet, Reassemble, RouteKind, Scrub, StateMode, StateOptions,
     StatePolicy, Timeout,
 };
-use pf_engine::ruleset::Limit;
+use pf_engine::ruleset::{Limit, Syncookies};
 
 use crate::extras::Extras;
 use crate::optimize::Optimization;
@@ -50,6 +50,8 @@ pub(crate) enum SetStatement {
     RulesetOptimization(Optimization),
     NoLoginterface,
     Reassemble(Reassemble),
+    /// And how it is printed.
+    Syncookies(Syncookies, String),
     /// One that is printed but not installed: its text.
     Printed(String),
     /// One that is not even printed.

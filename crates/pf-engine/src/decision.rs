@@ -62,7 +62,8 @@ pub struct Decision {
     /// What becomes of the packet, which may have been rewritten in place.
     pub verdict: Verdict,
     /// Packets that the engine made: answers to the sender (RST, ICMP), copies (`dup-to`).
-    /// They pass every hook without being looked at again (PF's "generated" tag).
+    /// They pass every hook without being looked at again (PF's "generated" tag), but for
+    /// [`GeneratedExit::Onward`].
     pub generated: Vec<Generated>,
     /// What the verdict rests on: what a flow cache may repeat.
     pub basis: Basis,
@@ -117,6 +118,8 @@ pub enum LogAction {
     Binat,
     /// An `rdr` rule did.
     Rdr,
+    /// The proxy has answered it instead (`synproxy state`).
+    SynproxyDrop,
 }
 
 /// What becomes of a packet.
@@ -172,6 +175,16 @@ pub enum GeneratedExit {
     Back,
     /// As for a passed packet.
     To(Exit),
+    /// As a packet that met `hook`, came in a frame with these addresses and passed: unlike the
+    /// others it is looked at by the hooks behind.
+    Onward {
+        /// The hook.
+        hook: Hook,
+        /// Addresses of the frame.
+        ether: Option<EtherAddresses>,
+        /// Where it goes from there.
+        exit: Exit,
+    },
 }
 
 /// Why a packet was dropped: the counters of `pfctl -si`, in its order, then our own.

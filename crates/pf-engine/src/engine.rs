@@ -12,6 +12,7 @@ mod normalize;
 mod open;
 mod packet;
 mod persist;
+mod proxy;
 mod tables;
 mod test;
 mod translate;
@@ -34,11 +35,13 @@ use crate::names::Names;
 use crate::nat::{FullRanges, Mappings, mapping};
 use crate::net::Net;
 use crate::norm::{Reassembler, ReassemblyOptions};
+use crate::quota::{ERRORS_PER_SECOND, Quota, RESETS_PER_SECOND};
 use crate::record::{ExportedRule, Imported, RecordError, RuleBinding, StateRecord};
 use crate::rule::{Action, Timeout, Timeouts};
 use crate::ruleset::{Dialect, Limit, Options, Parts, Ruleset, TableDefinition, TableEntry};
 use crate::source::SourceNodes;
 use crate::state::{State, StateTable};
+use crate::syncookie::SynCookies;
 use crate::table::Tables;
 use crate::time::Instant;
 use crate::view::{AddressCounters, InstalledRule, StateView, Status, TableView};
@@ -166,6 +169,11 @@ pub struct Engine {
     fragments: Reassembler,
     counters: Counters,
     sweep: expire::Sweep,
+    syncookies: SynCookies,
+    /// TCP states whose opener has not completed its handshake.
+    half_open: usize,
+    resets: Quota,
+    errors: Quota,
     log_snap_length: usize,
     /// Steps of the packet that is being explained, if one is.
     trace: Option<Vec<Step>>,
@@ -217,6 +225,10 @@ impl Engine {
             fragments: Reassembler::new(),
             counters: Counters::default(),
             sweep: expire::Sweep::new(now),
+            syncookies: SynCookies::default(),
+            half_open: 0,
+            resets: Quota::new(RESETS_PER_SECOND),
+            errors: Quota::new(ERRORS_PER_SECOND),
             log_snap_length: LOG_SNAP_LENGTH,
             trace: None,
         }
@@ -461,6 +473,9 @@ impl Engine {
     pub fn clear_status(&mut self, now: Instant) {
         self.now = now;
         self.counters = Counters::default();
+        self.syncookies.clear_counters();
+        self.resets.clear();
+        self.errors.clear();
     }
 
     /// What `pfctl -si` prints.
@@ -475,6 +490,9 @@ impl Engine {
             inserts: self.counters.inserts,
             removals: self.counters.removals,
             fragments: self.fragments.fragments(),
+            syncookies: self.syncookie_status(),
+            resets_refused: self.resets.refused(),
+            errors_refused: self.errors.refused(),
             reasons: self.counters.reasons,
         }
     }
@@ -646,6 +664,7 @@ impl Engine {
         if state.endpoint_independent {
             self.mappings.release(mapping(&state).0);
         }
+        self.half_open_moved(state.is_half_open(), false);
         self.release_references(state);
     }
 

@@ -80,18 +80,33 @@ fn segment_len(meta: &Meta, flags: u8) -> u32 {
 #[must_use]
 pub fn tcp_answer(meta: &Meta, seq: u32, ack: u32, flags: u8, ttl: u8) -> Option<Vec<u8>> {
     let tcp = meta.tcp()?;
-    if !is_host(meta.source) || !is_host(meta.destination) {
+    let mut header = Segment::new(tcp.destination_port, tcp.source_port, flags);
+    header.seq = seq;
+    header.ack = ack;
+    header.window = 0;
+    segment_with_ttl(meta.destination, meta.source, &header, ttl)
+}
+
+/// A TCP segment without data. Nothing unless it comes from and goes to single hosts.
+#[must_use]
+pub fn segment(source: IpAddr, destination: IpAddr, header: &Segment<'_>) -> Option<Vec<u8>> {
+    segment_with_ttl(source, destination, header, 0)
+}
+
+fn segment_with_ttl(
+    source: IpAddr,
+    destination: IpAddr,
+    header: &Segment<'_>,
+    ttl: u8,
+) -> Option<Vec<u8>> {
+    if !is_host(source) || !is_host(destination) {
         return None;
     }
-    let mut segment = Segment::new(tcp.destination_port, tcp.source_port, flags);
-    segment.seq = seq;
-    segment.ack = ack;
-    segment.window = 0;
-    let mut ip = atomic(meta.destination, meta.source);
+    let mut ip = atomic(source, destination);
     if ttl != 0 {
         ip.ttl = ttl;
     }
-    Some(build::tcp(&ip, &segment, &[]))
+    Some(build::tcp(&ip, header, &[]))
 }
 
 /// The ICMP error about `packet` from `source`, or nothing where none may be sent (RFC 1122,

@@ -18,8 +18,8 @@ pub use crate::state::Way;
 
 /// Largest shift that a TCP window scale may have (RFC 7323, section 2.3).
 const WINDOW_SCALE_MAX: u8 = 14;
-/// PF's largest number of a peer's state (`TCPS_TIME_WAIT`).
-const PEER_STATE_MAX: u8 = 10;
+/// PF's largest number of a peer's state (`PF_TCPS_PROXY_DST`).
+const PEER_STATE_MAX: u8 = 12;
 /// `match` rules and sticky sources of one state at most: more than rules can give it.
 const REFERENCES_MAX: usize = 4096;
 /// Bytes in an interface's name or a tag at most (PF's `PF_TAG_NAME_SIZE`).
@@ -107,6 +107,9 @@ pub struct PeerRecord {
     pub seq_diff: u32,
     /// Window scale.
     pub window_scale: Option<u8>,
+    /// Segment size that the proxy announces for it; 0 once it has made the handshakes.
+    #[serde(default)]
+    pub mss: u16,
 }
 
 /// What a sticky pool chose for a source.

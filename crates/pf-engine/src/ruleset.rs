@@ -109,6 +109,25 @@ pub struct Options {
     pub timeouts: Vec<(Timeout, u32)>,
     /// `set reassemble`, or what the dialect does without; a `scrub` rule decides instead.
     pub reassemble: Reassemble,
+    /// `set syncookies`.
+    pub syncookies: Syncookies,
+}
+
+/// `set syncookies`: whether SYNs that come in are answered without making a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Syncookies {
+    /// `never`.
+    #[default]
+    Never,
+    /// `always`.
+    Always,
+    /// `adaptive (start N%, end N%)`, in percent of the limit of states.
+    Adaptive {
+        /// They begin with more half-open states than this.
+        start: u8,
+        /// They end with no more than this.
+        end: u8,
+    },
 }
 
 impl Options {

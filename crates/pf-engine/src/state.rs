@@ -18,7 +18,7 @@ use crate::route::NextHop;
 use crate::rule::{Direction, RouteKind, Scrub, Timeout};
 use crate::slab::Slab;
 use crate::source::SourceKey;
-use crate::tcp::{self, Peer};
+use crate::tcp::{self, Peer, tcps};
 use crate::time::Instant;
 
 /// A state.
@@ -127,6 +127,17 @@ impl State {
         }
     }
 
+    /// Whether the proxy still makes the handshakes of the connection.
+    pub(crate) const fn is_proxied(&self) -> bool {
+        matches!(self.source.state, tcps::PROXY_SRC | tcps::PROXY_DST)
+    }
+
+    /// Whether it is a TCP connection whose opener has not completed its handshake.
+    pub(crate) fn is_half_open(&self) -> bool {
+        let opening = tcps::CLOSED < self.source.state && self.source.state < tcps::ESTABLISHED;
+        self.protocol() == Protocol::TCP && (opening || self.source.state == tcps::PROXY_SRC)
+    }
+
     /// Whether it is a TCP connection that both ends have closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.protocol() == Protocol::TCP && tcp::both_closed(&self.source, &self.destination)
@@ -146,7 +157,7 @@ impl State {
     /// Whether it lets its packets through as they are, where they were going.
     pub(crate) fn is_plain(&self) -> bool {
         let modulates = self.source.seq_diff != 0 || self.destination.seq_diff != 0;
-        self.wire == self.stack && !modulates && self.route.is_none()
+        self.wire == self.stack && !modulates && self.route.is_none() && !self.is_proxied()
     }
 
     /// Where a packet that goes in `direction` is routed: `route-to` for the opener's packets,

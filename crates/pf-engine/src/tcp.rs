@@ -17,6 +17,10 @@ pub(crate) mod tcps {
     pub(crate) const CLOSING: u8 = 7;
     pub(crate) const FIN_WAIT_2: u8 = 9;
     pub(crate) const TIME_WAIT: u8 = 10;
+    /// The proxy shakes hands with the client (`PF_TCPS_PROXY_SRC`).
+    pub(crate) const PROXY_SRC: u8 = 11;
+    /// It does with the server (`PF_TCPS_PROXY_DST`).
+    pub(crate) const PROXY_DST: u8 = 12;
 }
 
 /// How far an acknowledgment may be off: the largest window without scaling and one packet
@@ -41,6 +45,8 @@ pub(crate) struct Peer {
     /// What is added to its sequence numbers on the way.
     pub(crate) seq_diff: u32,
     pub(crate) window_scale: Option<u8>,
+    /// Segment size that the proxy announces for it, as long as the proxy is at work.
+    pub(crate) mss: u16,
     /// What is known of it is of before a restart; it may have gone on since.
     pub(crate) stale: bool,
 }
@@ -112,7 +118,7 @@ pub(crate) fn open(segment: &Segment, modulator: u32) -> (Peer, Peer) {
         max_win: unscaled(segment.window.max(1), segment.window_scale),
         seq_diff: modulator,
         window_scale: segment.window_scale,
-        stale: false,
+        ..Peer::default()
     };
     let destination = Peer {
         state: tcps::CLOSED,
@@ -130,12 +136,7 @@ fn unscaled(window: u32, scale: Option<u8>) -> u32 {
     window.wrapping_add(round).wrapping_shr(scale)
 }
 
-/// Whether a SYN may open the connection anew: both ends of the old one have closed.
-pub(crate) const fn is_reopened(source: &Peer, destination: &Peer, flags: u8) -> bool {
-    flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN && both_closed(source, destination)
-}
-
-/// Whether both ends have closed.
+/// Whether both ends have closed: then a SYN may open the connection anew.
 pub(crate) const fn both_closed(source: &Peer, destination: &Peer) -> bool {
     source.state >= tcps::FIN_WAIT_2 && destination.state >= tcps::FIN_WAIT_2
 }

@@ -9,7 +9,7 @@ use crate::addr::{Family, Protocol};
 use crate::counters::Traffic;
 use crate::decision::{DropReason, EtherAddresses, StateId};
 use crate::rule::{Direction, RouteKind, Rule, Scrub};
-use crate::ruleset::TableEntry;
+use crate::ruleset::{Syncookies, TableEntry};
 use crate::time::Instant;
 
 /// Number of criteria that rules are skipped by.
@@ -133,8 +133,31 @@ pub struct Status {
     pub removals: u64,
     /// Fragments held.
     pub fragments: usize,
+    /// `set syncookies`.
+    pub syncookies: SyncookieStatus,
+    /// RSTs that were not sent because there were too many.
+    pub resets_refused: u64,
+    /// ICMP errors that were not sent because there were too many.
+    pub errors_refused: u64,
     /// One counter for each of [`DropReason::ALL`].
     pub reasons: [u64; DropReason::ALL.len()],
+}
+
+/// What `set syncookies` does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyncookieStatus {
+    /// What was set.
+    pub mode: Syncookies,
+    /// Whether SYNs are answered with cookies now.
+    pub active: bool,
+    /// TCP states whose opener has not completed its handshake.
+    pub half_open: usize,
+    /// Times that the adaptive mode has begun to answer with cookies.
+    pub floods: u64,
+    /// Cookies sent.
+    pub sent: u64,
+    /// Cookies that have come back.
+    pub validated: u64,
 }
 
 /// What packets did with one address of a table that has `counters`.

@@ -17,6 +17,8 @@ mod scenarios {
     mod reload;
     mod routes;
     mod scrub;
+    mod syncookies;
+    mod synproxy;
     mod tables;
     mod tcp;
     mod udp_and_others;

@@ -53,6 +53,10 @@ impl Expander<'_> {
                 format!("set ruleset-optimization {}", level.name())
             }
             SetStatement::Reassemble(written) => self.set_reassemble(*written),
+            SetStatement::Syncookies(mode, text) => {
+                self.ruleset.options.syncookies = *mode;
+                format!("set syncookies {text}")
+            }
             SetStatement::NoLoginterface => "set loginterface none".to_owned(),
             SetStatement::Printed(echo) => echo.clone(),
             SetStatement::RequireOrder(_)

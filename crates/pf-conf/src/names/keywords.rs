@@ -164,7 +164,6 @@ const UNSUPPORTED_OPTIONS: &[&str] = &[
     "user",
     "group",
     "os",
-    "synproxy",
     "divert-to",
     "divert-reply",
     "divert-packet",

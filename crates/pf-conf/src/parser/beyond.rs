@@ -123,7 +123,6 @@ impl Parser<'_> {
             return None;
         }
         Some(match token.text.as_ref() {
-            "synproxy" => self.state(rule),
             "user" => self.owners(rule, false),
             "group" => self.owners(rule, true),
             "received-on" => self.received_on(rule, ""),

@@ -81,7 +81,7 @@ impl Parser<'_> {
                 rule.allow_options = Some(token.span);
                 Ok(())
             }
-            "keep" | "modulate" | "no" => self.state(rule),
+            "keep" | "modulate" | "synproxy" | "no" => self.state(rule),
             "label" => self.label(rule),
             "tag" => self.tag(rule),
             "tagged" => self.tagged(rule, false),
@@ -112,7 +112,6 @@ impl Parser<'_> {
         }
         if let Some(feature) = keywords::unsupported_option(&token.text) {
             return match feature {
-                "synproxy" => self.unsupported("synproxy state", token.span),
                 other => self.unsupported(other, token.span),
             };
         }

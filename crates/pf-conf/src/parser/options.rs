@@ -23,6 +23,7 @@ const OPTIONS: &[&str] = &[
     "skip",
     "state-defaults",
     "state-policy",
+    "syncookies",
     "timeout",
 ];
 
@@ -33,7 +34,6 @@ const UNSUPPORTED: &[&str] = &[
     "fingerprints",
     "hostid",
     "keepcounters",
-    "syncookies",
 ];
 
 /// Limits of one PF or another that are not [`Limit`]s.
@@ -67,6 +67,7 @@ impl Parser<'_> {
             "timeout" => self.list("a timeout", &mut Self::set_timeout),
             "reassemble" => self.set_reassemble(),
             "state-defaults" => self.set_state_defaults(option.span),
+            "syncookies" => self.set_syncookies(),
             other if UNSUPPORTED.contains(&other) => {
                 if !self.printing {
                     return Err(self.unsupported(&format!("set {other}"), option.span));
@@ -229,6 +230,12 @@ impl Parser<'_> {
     fn set_state_defaults(&mut self, span: Span) -> Parse<()> {
         let defaults = self.state_defaults(span)?;
         self.push_set(SetStatement::StateDefaults(Box::new(defaults)));
+        Ok(())
+    }
+
+    fn set_syncookies(&mut self) -> Parse<()> {
+        let (mode, text) = self.syncookies()?;
+        self.push_set(SetStatement::Syncookies(mode, text));
         Ok(())
     }
 

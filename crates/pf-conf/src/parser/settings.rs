@@ -1,4 +1,7 @@
-//! `set` options that can be printed but not installed yet.
+//! The values of `set` options that have words of their own. Most can be printed but not
+//! installed yet.
+
+use pf_engine::ruleset::Syncookies;
 
 use super::{Parse, Parser};
 use crate::ast::SetStatement;
@@ -14,7 +17,7 @@ const DEBUG_LEVELS: &[&str] = &[
 
 /// Percent of the state limit at which adaptive syncookies begin, where only their end is given
 /// (`PF_SYNCOOKIES_HIWATPCT`).
-const SYNCOOKIES_START: u32 = 25;
+const SYNCOOKIES_START: u8 = 25;
 
 impl Parser<'_> {
     /// What follows `set option`.
@@ -24,8 +27,7 @@ impl Parser<'_> {
             "debug" => self.one_of("debug level", DEBUG_LEVELS)?,
             "fail-policy" => self.one_of("fail-policy", &["drop", "return"])?,
             "keepcounters" => return Ok(SetStatement::Silent),
-            "fingerprints" => print::quoted(&self.string("a file name")?.node),
-            _ => self.syncookies()?,
+            _ => print::quoted(&self.string("a file name")?.node),
         };
         Ok(SetStatement::Printed(format!("set {option} {text}")))
     }
@@ -70,13 +72,21 @@ impl Parser<'_> {
         }
     }
 
-    /// `never`, `always`, `adaptive [(start N%, end N%)]`. Half of the start is the end, where
-    /// nothing is said.
-    fn syncookies(&mut self) -> Parse<String> {
+    /// `never`, `always`, `adaptive [(start N%, end N%)]`, and how it is printed. Half of the start
+    /// is the end, where nothing is said.
+    pub(super) fn syncookies(&mut self) -> Parse<(Syncookies, String)> {
         let word = self.one_of("value for syncookies", &["never", "always", "adaptive"])?;
         let open = self.peek().span;
         if !self.eat_symbol("(") {
-            return Ok(word);
+            let mode = match word.as_str() {
+                "never" => Syncookies::Never,
+                "always" => Syncookies::Always,
+                _ => Syncookies::Adaptive {
+                    start: SYNCOOKIES_START,
+                    end: SYNCOOKIES_START / 2,
+                },
+            };
+            return Ok((mode, word));
         }
         if word != "adaptive" {
             let message = "syncookies start/end only apply to adaptive";
@@ -102,10 +112,11 @@ impl Parser<'_> {
             let message = "start must be higher than end";
             return Err(self.error(Code::Conflict, open, message, String::new()));
         }
-        Ok(format!("adaptive (start {start}%, end {end}%)"))
+        let text = format!("adaptive (start {start}%, end {end}%)");
+        Ok((Syncookies::Adaptive { start, end }, text))
     }
 
-    fn percentage(&mut self) -> Parse<u32> {
+    fn percentage(&mut self) -> Parse<u8> {
         let token = self.peek().clone();
         let number = token.text.strip_suffix('%').and_then(|n| n.parse().ok());
         let Some(number) = number.filter(|number| (1..=100).contains(number)) else {

@@ -23,7 +23,7 @@ const UNSUPPORTED: &[&str] = &[
 ];
 
 impl Parser<'_> {
-    /// `keep state`, `modulate state`, `no state`, with options.
+    /// `keep state`, `modulate state`, `synproxy state`, `no state`, with options.
     pub(super) fn state(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         let keyword = self.next();
         let mode = match keyword.text.as_ref() {

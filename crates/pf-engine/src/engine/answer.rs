@@ -11,13 +11,13 @@ use crate::wire::{icmp, icmp6};
 
 impl Engine {
     /// `block return` and its kin.
-    pub(super) fn answer_blocked(&self, reply: BlockReply, work: &mut Work<'_>) {
+    pub(super) fn answer_blocked(&mut self, reply: BlockReply, work: &mut Work<'_>) {
         let family = work.original.meta.family;
         let is_tcp = work.original.meta.tcp().is_some();
         let is_icmp = work.original.meta.icmp().is_some();
         match reply {
-            BlockReply::Rst { ttl } if is_tcp => Self::answer_with_reset(ttl, work),
-            BlockReply::Return if is_tcp => Self::answer_with_reset(0, work),
+            BlockReply::Rst { ttl } if is_tcp => self.answer_with_reset(ttl, work),
+            BlockReply::Return if is_tcp => self.answer_with_reset(0, work),
             BlockReply::Drop | BlockReply::Rst { .. } => {}
             // As PF: no ICMP is answered, pings included.
             BlockReply::Return | BlockReply::Icmp { .. } if is_icmp => {}
@@ -38,30 +38,32 @@ impl Engine {
         }
     }
 
-    fn answer_with_reset(ttl: u8, work: &mut Work<'_>) {
+    fn answer_with_reset(&mut self, ttl: u8, work: &mut Work<'_>) {
         let reset = generate::reset(&work.original.meta, work.bytes, &work.meta, ttl);
-        work.send_back(reset);
+        self.send_reset(reset, work);
     }
 
-    fn answer_with_code(&self, (kind, code): (u8, u8), work: &mut Work<'_>) {
+    fn answer_with_code(&mut self, (kind, code): (u8, u8), work: &mut Work<'_>) {
         self.answer_with_error(IcmpError::Code { kind, code }, None, work);
     }
 
-    fn answer_with_error(&self, error: IcmpError, exit: Option<IfIndex>, work: &mut Work<'_>) {
+    fn answer_with_error(&mut self, error: IcmpError, exit: Option<IfIndex>, work: &mut Work<'_>) {
         let meta = work.original.meta;
         let source = self.own_address(meta.family, exit, work);
         let message = generate::icmp_error(work.original.bytes(), &meta, error, source);
-        work.send_back(message);
+        if message.is_some() && self.errors.take(self.now) {
+            work.send_back(message);
+        }
     }
 
     /// The hop limit is used up (RFC 1812, section 5.3.1).
-    pub(super) fn time_exceeded(&self, out: IfIndex, work: &mut Work<'_>) -> Refused {
+    pub(super) fn time_exceeded(&mut self, out: IfIndex, work: &mut Work<'_>) -> Refused {
         self.answer_with_error(IcmpError::TimeExceeded, Some(out), work);
         DropReason::TtlExceeded.into()
     }
 
     /// The packet does not fit the exit (RFC 1191, RFC 4443 section 3.2).
-    pub(super) fn too_big(&self, exit: Exit, mtu: usize, work: &mut Work<'_>) -> Refused {
+    pub(super) fn too_big(&mut self, exit: Exit, mtu: usize, work: &mut Work<'_>) -> Refused {
         let interface = match exit {
             Exit::Continue => None,
             Exit::Gateway { interface, .. } | Exit::Wire { interface, .. } => Some(interface),
@@ -73,11 +75,17 @@ impl Engine {
 
     /// The answer to a segment that fits no handshake: an RST where the sender's
     /// acknowledgment points.
-    pub(super) fn reset_handshake(work: &mut Work<'_>) {
+    pub(super) fn reset_handshake(&mut self, work: &mut Work<'_>) {
         let meta = work.original.meta;
         let answer = meta.tcp().and_then(|tcp| {
             generate::tcp_answer(&meta, tcp.ack, 0, crate::rule::tcp_flags::RST, 0)
         });
-        work.send_back(answer);
+        self.send_reset(answer, work);
+    }
+
+    fn send_reset(&mut self, reset: Option<Vec<u8>>, work: &mut Work<'_>) {
+        if reset.is_some() && self.resets.take(self.now) {
+            work.send_back(reset);
+        }
     }
 }

@@ -39,6 +39,7 @@ impl Engine {
         self.sources.expire(self.now);
         self.full.expire(self.now);
         self.sweep_states();
+        self.checks_cookies();
     }
 
     /// As PF's purge, looks at `1/interval` of the table for each second that has gone by.

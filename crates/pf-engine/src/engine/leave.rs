@@ -100,7 +100,7 @@ impl Engine {
         at.name == out.name || skipped || covered
     }
 
-    fn decrement_ttl(&self, out: IfIndex, work: &mut Work<'_>) -> Result<(), Refused> {
+    fn decrement_ttl(&mut self, out: IfIndex, work: &mut Work<'_>) -> Result<(), Refused> {
         match work.meta.decrement_ttl(work.bytes) {
             Ok(()) => Ok(()),
             Err(error) if error.reason == DropReason::TtlExceeded => {

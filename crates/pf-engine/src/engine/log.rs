@@ -146,11 +146,16 @@ impl Engine {
         work: &mut Work<'_>,
     ) {
         if log.is_some() || is_always_logged(reason) {
+            let action = if reason == DropReason::Synproxy {
+                LogAction::SynproxyDrop
+            } else {
+                LogAction::Block
+            };
             let note = Note {
                 log: log.map_or(0, |log| log.interface),
                 rule,
                 anchor,
-                action: LogAction::Block,
+                action,
                 reason,
             };
             self.log_work(note, place, work);

@@ -137,20 +137,35 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Result<usize, Refused> {
         self.check_limits(rule, course, work)?;
-        let modulates = rule.is_some_and(|rule| rule.keep.mode == StateMode::Modulate);
-        let (source, destination, timeout) = open_peers(modulates, course, work, env)?;
+        let towards = route.map(|(_, hop)| hop.interface);
+        let proxied = self.open_by_proxy(rule, course, towards, work, env)?;
+        let answer = proxied.as_ref().and_then(|opened| opened.answer);
+        let (source, destination, timeout) = match proxied {
+            Some(opened) => (opened.source, opened.destination, Timeout::TcpFirst),
+            None => open_peers(modulates(rule), course, work, env)?,
+        };
         let mut state = self.state(rule, course, route, work, (source, destination, timeout));
         self.states
             .obstacles(&state, |other| self.lifetimes().is_over(other))
             .map_err(|_| DropReason::StateInsert)?;
-        translate_packet(course, work)?;
+        if let Some(answer) = answer {
+            let packet = answer.packet(&course.identity.reversed());
+            work.send_back(Some(packet.ok_or(DropReason::Synproxy)?));
+            work.answered = true;
+        } else {
+            translate_packet(course, work)?;
+            state.count(course.place.direction, length(&work.meta));
+        }
         course.applied = course.translated;
         work.logs_each |= state.logged;
-        state.count(course.place.direction, length(&work.meta));
         work.pending.push(Pending {
             state,
             sticky: std::mem::take(&mut course.sticky),
         });
+        if work.answered {
+            self.trace_new_state();
+            return Err(DropReason::Synproxy.into());
+        }
         Ok(work.pending.len().saturating_sub(1))
     }
 
@@ -264,6 +279,7 @@ impl Engine {
         self.next_state = self.next_state.wrapping_add(1);
         state.id = StateId(self.next_state);
         let id = state.id;
+        let half_open = state.is_half_open();
         let rules = state.rule.into_iter().chain(state.anchor);
         let rules = rules.chain(state.translation_rule);
         for rule in rules.chain(state.match_rules.iter().copied()) {
@@ -274,12 +290,18 @@ impl Engine {
         if let Some((inside, outside)) = mapping {
             self.mappings.refer(inside, outside);
         }
+        self.half_open_moved(false, half_open);
         for (key, choice) in pending.sticky {
             self.sources.refer(key, choice);
         }
         self.counters.inserts = self.counters.inserts.wrapping_add(1);
         Ok(id)
     }
+}
+
+/// `synproxy state` includes `modulate state` (pf.conf(5)), where there is no handshake to make.
+fn modulates(rule: Option<&CompiledRule>) -> bool {
+    rule.is_some_and(|rule| matches!(rule.keep.mode, StateMode::Modulate | StateMode::Synproxy))
 }
 
 /// Peers and timeout of the new state; modulates the packet's numbers.

@@ -8,6 +8,7 @@ use crate::decision::{
 use crate::engine::Engine;
 use crate::engine::normalize::Normalization;
 use crate::engine::open::Pending;
+use crate::engine::proxy::Completed;
 use crate::env::{Env, IfIndex};
 use crate::generate::MAX_QUOTE_LEN;
 use crate::installed::RuleId;
@@ -42,6 +43,14 @@ pub(super) struct Work<'p> {
     pub(super) logs_each: bool,
     /// States that it will make if it passes.
     pub(super) pending: Vec<Pending>,
+    /// The proxy has answered it: the states that it has made stay, although it ends here.
+    pub(super) answered: bool,
+    /// It is one that the proxy has put in the place of another.
+    pub(super) of_proxy: bool,
+    /// It is the SYN of a client that has answered a cookie.
+    pub(super) completed: Option<Completed>,
+    /// What the proxy sends from the openers of the states in these slots.
+    pub(super) onward: Vec<(u32, Vec<u8>)>,
     /// How it came in pieces, if it did.
     pub(super) pieces: Option<Pieces>,
     /// What `scrub` rules say of it at the hook, if they have been asked.
@@ -120,7 +129,52 @@ impl Original {
     }
 }
 
-impl Work<'_> {
+impl<'p> Work<'p> {
+    /// A packet that meets us at `hook`, whole.
+    pub(super) fn new(
+        bytes: &'p mut Vec<u8>,
+        meta: Meta,
+        ether: Option<EtherAddresses>,
+        way: Option<Way>,
+        hook: Place,
+    ) -> Self {
+        Self {
+            original: Original::of(bytes, meta),
+            bytes,
+            meta,
+            ether,
+            way,
+            hook,
+            tag: None,
+            generated: Vec::new(),
+            logged: Vec::new(),
+            logs_each: false,
+            pending: Vec::new(),
+            answered: false,
+            of_proxy: false,
+            completed: None,
+            onward: Vec::new(),
+            pieces: None,
+            normalization: None,
+            scrub: Scrub::NONE,
+            is_unlike_its_flow: false,
+        }
+    }
+
+    /// Puts another packet in its place, on the same way.
+    pub(super) fn replace(&mut self, bytes: Option<Vec<u8>>) -> Result<(), Refused> {
+        let bytes = bytes.ok_or(DropReason::Synproxy)?;
+        self.meta = Meta::parse(&bytes).map_err(|error| error.reason)?;
+        *self.bytes = bytes;
+        self.pieces = None;
+        Ok(())
+    }
+
+    /// Addresses of its frame, if that was for one station.
+    pub(super) fn single_ether(&self) -> Option<EtherAddresses> {
+        self.ether.filter(|ether| !ether.is_to_group())
+    }
+
     /// How the packet crosses the box at `place`. Where it is routed to, there is no frame yet.
     pub(super) fn way_at(&self, place: Place) -> Option<Way> {
         self.way.filter(|_| place == self.hook)
@@ -198,10 +252,7 @@ impl Engine {
         generated: Vec<Generated>,
         logged: Vec<LogEntry>,
     ) -> Decision {
-        // A rule's drop was counted when the rules were evaluated, as every evaluation is.
-        if refused.reason != DropReason::Match {
-            self.counters.count(refused.reason);
-        }
+        self.count_drop(refused);
         let basis = match refused.consulted {
             Some(consulted) if generated.is_empty() && logged.is_empty() => Basis::Stateless {
                 epoch: self.epoch,
@@ -214,6 +265,13 @@ impl Engine {
             generated,
             basis,
             logged,
+        }
+    }
+
+    /// A rule's drop was counted when the rules were evaluated, as every evaluation is.
+    pub(super) fn count_drop(&mut self, refused: Refused) {
+        if refused.reason != DropReason::Match {
+            self.counters.count(refused.reason);
         }
     }
 
@@ -279,23 +337,10 @@ impl Engine {
         packet: &'p mut Packet,
         pieces: Option<Pieces>,
     ) -> Work<'p> {
-        Work {
-            original: Original::of(&packet.bytes, meta),
-            bytes: &mut packet.bytes,
-            meta,
-            ether: packet.ether,
-            way: self.way(hook.direction, packet.ether),
-            hook,
-            tag: None,
-            generated: Vec::new(),
-            logged: Vec::new(),
-            logs_each: false,
-            pending: Vec::new(),
-            pieces,
-            normalization: None,
-            scrub: Scrub::NONE,
-            is_unlike_its_flow: false,
-        }
+        let way = self.way(hook.direction, packet.ether);
+        let mut work = Work::new(&mut packet.bytes, meta, packet.ether, way, hook);
+        work.pieces = pieces;
+        work
     }
 
     /// A packet that is whole, or a fragment that is filtered as it is. `normal` is what `scrub`
@@ -311,7 +356,12 @@ impl Engine {
     ) -> Decision {
         let mut work = self.work(hook, meta, packet, pieces);
         work.normalization = normal;
-        match self.pass(&mut work, env) {
+        let passed = self.pass(&mut work, env);
+        for (slot, bytes) in std::mem::take(&mut work.onward) {
+            let generated = self.send_onward(slot, bytes, &mut work.logged, env);
+            work.generated.extend(generated);
+        }
+        match passed {
             Ok((verdict, basis)) => Decision {
                 verdict,
                 generated: work.generated,
@@ -323,7 +373,7 @@ impl Engine {
     }
 
     /// What the frame tells of the packet's way. A frame to a group goes either way.
-    fn way(&self, direction: Direction, ether: Option<EtherAddresses>) -> Option<Way> {
+    pub(super) fn way(&self, direction: Direction, ether: Option<EtherAddresses>) -> Option<Way> {
         let ether = ether.filter(|ether| !ether.is_to_group())?;
         let here = match direction {
             Direction::In => ether.destination,
@@ -336,8 +386,25 @@ impl Engine {
         })
     }
 
-    /// All evaluations of a packet; then, if all let it pass, its states.
+    /// All evaluations of a packet; its states are made if all let it pass, or if the proxy has
+    /// answered it.
     fn pass(
+        &mut self,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<(Verdict, Basis), Refused> {
+        if self.answer_with_cookie(work, env) {
+            return Err(DropReason::Synproxy.into());
+        }
+        let passed = self.pass_all(work, env);
+        if work.answered {
+            let pending = std::mem::take(&mut work.pending);
+            self.commit(pending)?;
+        }
+        passed
+    }
+
+    fn pass_all(
         &mut self,
         work: &mut Work<'_>,
         env: &mut dyn Env,
@@ -365,7 +432,8 @@ impl Engine {
                 return Ok((verdict(exit, pieces), basis));
             }
         };
-        let basis = basis.filter(|_| !work.logs_each && !work.is_unlike_its_flow);
+        let repeats = !work.logs_each && !work.is_unlike_its_flow && !work.of_proxy;
+        let basis = basis.filter(|_| repeats);
         Ok((
             verdict(exit, pieces),
             basis.map_or(Basis::Packet, Basis::State),

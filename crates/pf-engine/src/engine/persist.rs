@@ -199,9 +199,11 @@ impl Engine {
         let rules = rules.chain(state.translation_rule);
         let rules: Vec<RuleId> = rules.chain(state.match_rules.iter().copied()).collect();
         let mapping = state.endpoint_independent.then(|| mapping(&state));
+        let half_open = state.is_half_open();
         if self.states.insert(state).is_none() {
             return Outcome::WithoutRoom;
         }
+        self.half_open_moved(false, half_open);
         for rule in rules {
             self.rules.refer_again(rule);
         }
@@ -310,6 +312,7 @@ const fn peer_record(peer: &Peer) -> PeerRecord {
         max_win: peer.max_win,
         seq_diff: peer.seq_diff,
         window_scale: peer.window_scale,
+        mss: peer.mss,
     }
 }
 
@@ -321,6 +324,7 @@ const fn peer(record: &PeerRecord) -> Peer {
         max_win: record.max_win,
         seq_diff: record.seq_diff,
         window_scale: record.window_scale,
+        mss: record.mss,
         stale: true,
     }
 }

@@ -74,10 +74,16 @@ impl Engine {
         } else {
             self.test_state(place, work, env)
         };
-        match by_state {
-            Some(tested) => tested,
-            None => self.test_rules(place, work, env),
+        if let Some(tested) = by_state {
+            return tested;
         }
+        self.recreate_syn(place, work);
+        let tested = self.test_rules(place, work, env)?;
+        // A client that was answered with a cookie needs a state to go on.
+        if work.completed.is_some() && matches!(tested.state, StateRef::None(_)) {
+            return Err(DropReason::Synproxy.into());
+        }
+        Ok(tested)
     }
 
     /// The live state that packets with `key` meet at `place` on their way.
@@ -111,7 +117,7 @@ impl Engine {
     ) -> Option<Result<Passed, Refused>> {
         let tuple = Tuple::of(&work.meta, work.bytes);
         let slot = self.find_state(place, work, &tuple.key(place.direction))?;
-        if self.is_reopened(slot, &work.meta) {
+        if self.is_reopened(slot, place, work) {
             self.remove_state(slot);
             return None;
         }
@@ -119,12 +125,13 @@ impl Engine {
         Some(self.pass_by_state(slot, place, &tuple, work, env))
     }
 
-    fn is_reopened(&self, slot: u32, meta: &Meta) -> bool {
-        meta.tcp().is_some_and(|header| {
-            self.states.get(slot).is_some_and(|state| {
-                tcp::is_reopened(&state.source, &state.destination, header.flags)
-            })
-        })
+    /// Whether a SYN, or the answer to a cookie, may open a closed connection anew.
+    fn is_reopened(&self, slot: u32, place: Place, work: &Work<'_>) -> bool {
+        let closed = self.states.get(slot).is_some_and(State::is_closed);
+        closed
+            && (opens_connection(&work.meta)
+                || (place.direction == Direction::In
+                    && self.cookie_of(&work.meta, work.bytes).is_some()))
     }
 
     fn pass_by_state(
@@ -143,7 +150,17 @@ impl Engine {
         }
         if let Some(header) = work.meta.tcp().copied() {
             let segment = Segment::of(&work.meta, &header, work.bytes);
-            track_tcp(state, place.direction, &segment, self.now, work, env)?;
+            if state.is_proxied() {
+                return self.proxy(slot, place, &segment, work, env);
+            }
+            let was = state.is_half_open();
+            let tracked = track_tcp(state, place.direction, &segment, self.now, work, env);
+            let is = state.is_half_open();
+            self.half_open_moved(was, is);
+            if tracked.is_err_and(|refused| refused.resets) {
+                self.reset_handshake(work);
+            }
+            tracked.map_err(|refused| refused.reason)?;
         } else {
             let (source, destination) = state.peers(place.direction);
             state.timeout = Kind::of(tuple.protocol).track(source, destination);
@@ -169,7 +186,7 @@ impl Engine {
             translate(&mut work.meta, work.bytes, tuple, &new).map_err(|e| e.reason)?;
         }
         let forward = place.direction == state.direction;
-        let ether = work.ether.filter(|ether| !ether.is_to_group());
+        let ether = work.single_ether();
         if forward && state.origin == place.name && ether.is_some() {
             state.ether = ether;
         }
@@ -405,7 +422,7 @@ fn track_tcp(
     now: crate::time::Instant,
     work: &mut Work<'_>,
     env: &mut dyn Env,
-) -> Result<(), Refused> {
+) -> Result<(), Untracked> {
     let sloppy = state.sloppy;
     let (source, destination) = state.peers(direction);
     let tracked = if sloppy {
@@ -420,15 +437,24 @@ fn track_tcp(
                 state.timeout = timeout;
                 state.refreshed = now;
             }
-            modulate(add, subtract, segment, work)
+            modulate(add, subtract, segment, work).map_err(|refused| Untracked {
+                reason: refused.reason,
+                resets: false,
+            })
         }
-        Err(mismatch) => {
-            if mismatch.reset {
-                Engine::reset_handshake(work);
-            }
-            Err(DropReason::StateMismatch.into())
-        }
+        Err(mismatch) => Err(Untracked {
+            reason: DropReason::StateMismatch,
+            resets: mismatch.reset,
+        }),
     }
+}
+
+/// A segment does not fit its state.
+#[derive(Clone, Copy)]
+struct Untracked {
+    reason: DropReason,
+    /// Its sender gets an RST.
+    resets: bool,
 }
 
 /// `modulate state`: the sender's numbers are moved, those that it acknowledges moved back.

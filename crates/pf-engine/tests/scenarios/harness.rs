@@ -128,6 +128,9 @@ pub(super) trait RuleWords: Sized {
     fn modulate(self) -> Self {
         self.change(|r| r.state = StateMode::Modulate)
     }
+    fn synproxy(self) -> Self {
+        self.change(|r| r.state = StateMode::Synproxy)
+    }
     fn label(self, label: &str) -> Self {
         self.change(|r| r.labels.push(label.to_owned()))
     }
@@ -587,6 +590,16 @@ fn counters(engine: &Engine, now: Instant) -> BTreeMap<String, [u64; 2]> {
     all.insert("fragments".to_owned(), [status.fragments as u64, 0]);
     for (reason, count) in DropReason::ALL.iter().zip(status.reasons) {
         all.insert(format!("reason {}", reason.name()), [count, 0]);
+    }
+    let cookies = status.syncookies;
+    for (name, count) in [
+        ("synfloods", cookies.floods),
+        ("syncookies sent", cookies.sent),
+        ("syncookies validated", cookies.validated),
+        ("resets refused", status.resets_refused),
+        ("errors refused", status.errors_refused),
+    ] {
+        all.insert(name.to_owned(), [count, 0]);
     }
     let lists = [
         ("scrub", RuleList::Scrub),

@@ -42,11 +42,15 @@ fn put_back(datapath: &mut Datapath, upcall: &Upcall, bytes: &[u8], exit: Exit) 
 }
 
 fn send_generated(datapath: &mut Datapath, upcall: &Upcall, generated: &Generated) {
-    let to = match generated.exit {
-        GeneratedExit::Back => Reinjection::Back(upcall.hook),
-        GeneratedExit::To(exit) => Reinjection::Generated(upcall.hook, exit),
+    let (ether, to) = match generated.exit {
+        GeneratedExit::Back => (upcall.packet.ether, Reinjection::Back(upcall.hook)),
+        GeneratedExit::To(exit) => {
+            let to = Reinjection::Generated(upcall.hook, exit);
+            (upcall.packet.ether, to)
+        }
+        GeneratedExit::Onward { hook, ether, exit } => (ether, Reinjection::Decided(hook, exit)),
     };
-    note(&datapath.send(&generated.bytes, upcall.packet.ether, to));
+    note(&datapath.send(&generated.bytes, ether, to));
 }
 
 /// The data path counts what it could not send; a line for each packet would only make it worse.

@@ -65,12 +65,13 @@ pub struct Record {
 }
 
 /// Actions and their numbers in pfvar.h.
-pub const ACTIONS: [(u8, &str); 6] = [
+pub const ACTIONS: [(u8, &str); 7] = [
     (0, "pass"),
     (1, "block"),
     (4, "nat"),
     (6, "binat"),
     (8, "rdr"),
+    (10, "synproxy-drop"),
     (12, "match"),
 ];
 
@@ -81,6 +82,7 @@ const fn action_number(action: LogAction) -> u8 {
         LogAction::Nat => 4,
         LogAction::Binat => 6,
         LogAction::Rdr => 8,
+        LogAction::SynproxyDrop => 10,
         LogAction::Match => 12,
     }
 }

@@ -6,23 +6,24 @@ use std::time::Duration;
 use pf_conf::{PrintOptions, print_rule};
 use pf_engine::decision::DropReason;
 use pf_engine::engine::{Engine, RuleList};
-use pf_engine::ruleset::Dialect;
+use pf_engine::ruleset::{Dialect, Limit, Syncookies};
 use pf_engine::time::Instant;
-use pf_engine::view::Status;
+use pf_engine::view::{Status, SyncookieStatus};
 use sha2::{Digest, Sha256};
 
 use super::{View, time};
 
 /// Bytes of the checksum that are shown: as many as PF's MD5 has.
 const CHECKSUM_BYTES: usize = 16;
-/// First state of a TCP peer that counts as established (`TCPS_ESTABLISHED`).
-const TCPS_ESTABLISHED: u8 = 4;
+/// Percent of the state limit at which adaptive syncookies begin and end where nothing was set
+/// (pf.conf(5), `set syncookies`).
+const SYNCOOKIE_MARKS: (u8, u8) = (25, 12);
 
 /// `-s info`.
 #[must_use]
 pub fn info(view: &View<'_>) -> String {
     let extra = Extra {
-        half_open: (view.dialect == Dialect::OpenBsd).then(|| half_open(view)),
+        limit: view.engine.limit(Limit::States),
         checksum: (view.style.verbose >= 1).then(|| checksum(view.engine)),
     };
     let mut status = view.engine.status();
@@ -33,16 +34,9 @@ pub fn info(view: &View<'_>) -> String {
 
 /// What is not in [`Status`].
 struct Extra {
-    half_open: Option<usize>,
+    /// `set limit states`.
+    limit: u32,
     checksum: Option<String>,
-}
-
-fn half_open(view: &View<'_>) -> usize {
-    let is_half_open = |state: &pf_engine::view::StateView<'_>| {
-        state.protocol == pf_engine::addr::Protocol::TCP
-            && (state.source.state < TCPS_ESTABLISHED || state.destination.state < TCPS_ESTABLISHED)
-    };
-    view.engine.states(view.now).filter(is_half_open).count()
 }
 
 /// A digest of the rules as they print: equal rules have equal digests on every box. PF's own is
@@ -69,7 +63,7 @@ fn format(status: &Status, now: Instant, dialect: Dialect, extra: &Extra) -> Str
     let mut text = String::new();
     let runtime = write_title(&mut text, status, now, dialect);
     write_identity(&mut text, status, dialect, extra);
-    write_state_table(&mut text, status, runtime, extra);
+    write_state_table(&mut text, status, runtime, dialect);
     if extra.checksum.is_some() {
         write_heading(&mut text, "Fragments");
         write_plain(&mut text, "current entries", status.fragments);
@@ -78,7 +72,60 @@ fn format(status: &Status, now: Instant, dialect: Dialect, extra: &Extra) -> Str
     for (name, reason) in counters(dialect) {
         write_rate(&mut text, name, status.reasons[reason as usize], runtime);
     }
+    if extra.checksum.is_some() {
+        write_limits(&mut text, status, runtime);
+        write_syncookies(&mut text, &status.syncookies, dialect, extra.limit);
+    }
     text
+}
+
+/// What was not done, or was done otherwise, because there was too much of it: PF's counters, then
+/// ours.
+fn write_limits(text: &mut String, status: &Status, runtime: Duration) {
+    text.push_str("Limit Counters\n");
+    for (name, value) in [
+        ("synfloods detected", status.syncookies.floods),
+        ("syncookies sent", status.syncookies.sent),
+        ("syncookies validated", status.syncookies.validated),
+        ("resets not sent", status.resets_refused),
+        ("icmp errors not sent", status.errors_refused),
+    ] {
+        write_rate(text, name, value, runtime);
+    }
+}
+
+/// FreeBSD tells the percentages that were set, OpenBSD the states that they stand for.
+fn write_syncookies(text: &mut String, status: &SyncookieStatus, dialect: Dialect, limit: u32) {
+    let (mode, marks) = match status.mode {
+        Syncookies::Never => ("never", SYNCOOKIE_MARKS),
+        Syncookies::Always => ("always", SYNCOOKIE_MARKS),
+        Syncookies::Adaptive { start, end } => ("adaptive", (start, end)),
+    };
+    let states = |percent: u8| u64::from(limit) * u64::from(percent) / 100;
+    let _ = match dialect {
+        Dialect::FreeBsd => writeln!(
+            text,
+            "Syncookies\n  {:<25} {mode}\n  {:<25} {}\n  {:<25} {} %\n  {:<25} {} %\n  {:<25} {}",
+            "mode",
+            "active",
+            if status.active { "active" } else { "inactive" },
+            "highwater",
+            marks.0,
+            "lowwater",
+            marks.1,
+            "halfopen states",
+            status.half_open,
+        ),
+        Dialect::OpenBsd => writeln!(
+            text,
+            "Adaptive Syncookies Watermarks\n  {:<25} {:>14} states\n  {:<25} {:>14} states",
+            "start",
+            states(marks.0),
+            "end",
+            states(marks.1),
+        ),
+        Dialect::OpenBsd3 => return,
+    };
 }
 
 /// Writes the first line; returns the time that rates refer to.
@@ -109,11 +156,11 @@ fn write_identity(text: &mut String, status: &Status, dialect: Dialect, extra: &
     }
 }
 
-fn write_state_table(text: &mut String, status: &Status, runtime: Duration, extra: &Extra) {
+fn write_state_table(text: &mut String, status: &Status, runtime: Duration, dialect: Dialect) {
     write_heading(text, "State Table");
     write_plain(text, "current entries", status.states);
-    if let Some(half_open) = extra.half_open {
-        write_plain(text, "half-open tcp", half_open);
+    if dialect == Dialect::OpenBsd {
+        write_plain(text, "half-open tcp", status.syncookies.half_open);
     }
     write_rate(text, "searches", status.searches, runtime);
     write_rate(text, "inserts", status.inserts, runtime);
@@ -172,12 +219,19 @@ mod tests {
             inserts: 901_122,
             removals: 900_980,
             fragments: 5,
+            syncookies: SyncookieStatus {
+                half_open: 7,
+                sent: 40,
+                ..SyncookieStatus::default()
+            },
+            resets_refused: 3,
+            errors_refused: 0,
             reasons,
         }
     }
 
     const PLAIN: Extra = Extra {
-        half_open: None,
+        limit: 100_000,
         checksum: None,
     };
 
@@ -225,11 +279,7 @@ mod tests {
 
     #[test]
     fn dialects_differ_in_words() {
-        let extra = Extra {
-            half_open: Some(7),
-            checksum: None,
-        };
-        let text = format(&status(), now(), Dialect::OpenBsd, &extra);
+        let text = format(&status(), now(), Dialect::OpenBsd, &PLAIN);
         assert!(text.contains("  half-open tcp                          7"));
         assert!(text.contains("  translate ") && !text.contains("map-failed"));
         let text = format(&status(), now(), Dialect::OpenBsd3, &PLAIN);
@@ -239,11 +289,35 @@ mod tests {
     #[test]
     fn verbose_adds_identity_and_fragments() {
         let extra = Extra {
-            half_open: None,
+            limit: 100_000,
             checksum: Some("0x00ff".into()),
         };
         let text = format(&status(), now(), Dialect::FreeBsd, &extra);
         assert!(text.contains("\n\nHostid:   0x58075cf3\nChecksum: 0x00ff\n\nState Table"));
         assert!(text.contains("Fragments                            Total             Rate\n"));
+        assert!(text.ends_with(
+            "\
+Limit Counters
+  synfloods detected                     0            0.0/s
+  syncookies sent                       40            0.0/s
+  syncookies validated                   0            0.0/s
+  resets not sent                        3            0.0/s
+  icmp errors not sent                   0            0.0/s
+Syncookies
+  mode                      never
+  active                    inactive
+  highwater                 25 %
+  lowwater                  12 %
+  halfopen states           7
+"
+        ));
+        let text = format(&status(), now(), Dialect::OpenBsd, &extra);
+        assert!(text.ends_with(
+            "\
+Adaptive Syncookies Watermarks
+  start                              25000 states
+  end                                12000 states
+"
+        ));
     }
 }

@@ -248,6 +248,7 @@ impl Report<'_> {
             let what = match generated.exit {
                 GeneratedExit::Back => "sends back",
                 GeneratedExit::To(_) => "sends a copy",
+                GeneratedExit::Onward { .. } => "sends on",
             };
             lines.extend(leaving(&generated.bytes).map(|packet| format!("{what} {packet}")));
         }
@@ -468,6 +469,7 @@ const fn drop_words(reason: DropReason) -> &'static str {
         DropReason::StateLimit => "there are as many states as are allowed",
         DropReason::SrcLimit => "there are as many source nodes as are allowed",
         DropReason::StateInsert => "another state has its addresses and ports",
+        DropReason::Synproxy => "the proxy makes the handshake in its place",
         DropReason::StateMismatch => "it does not fit the state that it belongs to",
         DropReason::BadOffset
         | DropReason::Fragment
@@ -476,8 +478,7 @@ const fn drop_words(reason: DropReason) -> &'static str {
         | DropReason::Memory
         | DropReason::BadTimestamp
         | DropReason::Congestion
-        | DropReason::ProtoCksum
-        | DropReason::Synproxy => "it is not fit to be looked at",
+        | DropReason::ProtoCksum => "it is not fit to be looked at",
     }
 }
 
