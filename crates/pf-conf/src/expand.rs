@@ -250,8 +250,12 @@ impl Expander<'_> {
             Statement::Rule(rule) => {
                 let section = match rule.verb {
                     Verb::Scrub { .. } => Section::Normalization,
-                    verb if verb.is_translation() => Section::Translation,
-                    _ => Section::Filter,
+                    Verb::Nat { .. } | Verb::Rdr { .. } | Verb::Binat { .. } => {
+                        Section::Translation
+                    }
+                    Verb::Pass | Verb::Block(_) | Verb::Match | Verb::Anchor | Verb::Ether => {
+                        Section::Filter
+                    }
                 };
                 self.enter(section, rule.span)?;
                 self.rule(rule)

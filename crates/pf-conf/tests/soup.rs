@@ -40,6 +40,19 @@ fn printed(loaded: &Loaded) -> String {
     lines.join("\n") + "\n"
 }
 
+/// What is loaded has a digest in the names of automatic tables, what is only printed has none.
+fn without_digests(text: &str) -> String {
+    let mut parts = text.split("__automatic_");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let number = match part.split_once('_') {
+            Some((digest, number)) if digest.len() == 8 => number,
+            _ => part,
+        };
+        format!("{text}__automatic_{number}")
+    })
+}
+
 /// Reads in all dialects and, where accepted, reads back what is printed.
 fn check(text: &[u8]) {
     for dialect in DIALECTS {
@@ -71,7 +84,7 @@ fn check(text: &[u8]) {
                 let once = printed(&first);
                 assert_eq!(
                     previewed.map(|lines| lines.join("\n") + "\n").ok(),
-                    Some(once.clone())
+                    Some(without_digests(&once))
                 );
                 let again = load("printed", once.as_bytes(), &mut files, &options)
                     .unwrap_or_else(|errors| panic!("{dialect:?} refuses\n{once}\n{errors}"));

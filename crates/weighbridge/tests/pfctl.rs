@@ -332,7 +332,13 @@ fn info_memory_timeouts_and_all_of_it_print() {
             .out("-sm")
             .starts_with("states        hard limit   100000\n")
     );
-    assert_eq!(daemon.out("-st").lines().count(), 20);
+    // FreeBSD has timeouts of SCTP, OpenBSD has not.
+    assert_eq!(daemon.out("-st").lines().count(), 25);
+    for dialect in ["openbsd", "openbsd3"] {
+        let timeouts = daemon.out(&format!("--dialect {dialect} -st"));
+        assert_eq!(timeouts.lines().count(), 20, "{dialect}");
+        assert!(!timeouts.contains("sctp"), "{dialect}");
+    }
     let congestion = "\n  congestion                             5            0.1/s\n";
     assert!(info.contains(congestion), "what the data path lost: {info}");
     assert_eq!(daemon.says("-Fi"), "pf: statistics cleared\n");

@@ -549,9 +549,11 @@ impl Meta {
     pub fn lower_mss(&self, packet: &mut [u8], max: u16) -> Result<(), WireError> {
         let site = Site::of_packet(self);
         let tcp = self.tcp().ok_or(WireError::UNFIT)?;
-        let larger = |option| match option {
-            TcpOption::MaximumSegmentSize { offset, value } if value > max => Some(offset),
-            _ => None,
+        let larger = |option| {
+            let TcpOption::MaximumSegmentSize { offset, value } = option else {
+                return None;
+            };
+            (value > max).then_some(offset)
         };
         // At most 40 bytes of options: no more than 10 of them.
         let places: Vec<usize> = tcp.options(packet).filter_map(larger).collect();
