@@ -301,7 +301,7 @@ fn tail(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>)
     if rule.fragment {
         words.push("fragment".to_owned());
     }
-    scrub::options(rule, words);
+    scrub::options(rule, dialect, words);
     if rule.allow_options {
         words.push("allow-opts".to_owned());
     }

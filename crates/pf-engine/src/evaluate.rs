@@ -21,6 +21,9 @@ use crate::rule::{
 use crate::table::{TableId, Tables};
 use crate::wire::Meta;
 
+/// The bits of type of service that congestion notification uses (RFC 3168, section 5).
+const ECN: u8 = 0b11;
+
 /// Number of criteria that can be skipped by.
 pub(crate) const SKIP_STEPS: usize = 8;
 
@@ -348,7 +351,8 @@ fn tos_matches(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Consu
         return true;
     };
     consulted.tos = true;
-    wanted == subject.tos
+    // FreeBSD leaves the bits of ECN (RFC 3168) out; who asks for them shall find them.
+    wanted == subject.tos || wanted == subject.tos & !ECN
 }
 
 fn tag_matches(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Consulted) -> bool {

@@ -12,6 +12,7 @@ mod scenarios {
     mod model;
     mod nat;
     mod nat_options;
+    mod options;
     mod persist;
     mod pools;
     mod reload;

@@ -2,15 +2,21 @@
 
 use pf_engine::engine::RuleList;
 use pf_engine::rule::{FragmentMode, Rule};
+use pf_engine::ruleset::Dialect;
 
 /// The options, in parentheses unless the rule is a `scrub` rule.
-pub(super) fn options(rule: &Rule, words: &mut Vec<String>) {
+pub(super) fn options(rule: &Rule, dialect: Dialect, words: &mut Vec<String>) {
     let mut list = before_tcp(rule);
     if is_scrub(rule) {
         words.append(&mut list);
         return;
     }
-    list.extend(tcp(rule));
+    // OpenBSD ends with the MSS.
+    let is_mss = |word: &String| word.starts_with("max-mss");
+    let at = list.iter().position(is_mss);
+    let at = at.filter(|_| dialect == Dialect::OpenBsd);
+    let mss = at.map(|at| list.remove(at));
+    list.extend(tcp(rule).into_iter().chain(mss));
     if !list.is_empty() {
         words.push(format!("scrub ({})", list.join(" ")));
     }

@@ -216,6 +216,9 @@ impl Engine {
         };
         match Meta::parse(&packet.bytes) {
             Ok(meta) if meta.is_fragment() => self.decide_fragment(place, meta, packet, env),
+            Ok(meta) if meta.is_stray_group_message() => {
+                self.malformed(DropReason::IpOption, place, &packet.bytes, None)
+            }
             Ok(meta) => self.decide_whole(place, meta, packet, None, None, env),
             Err(error) => self.malformed(error.reason, place, &packet.bytes, None),
         }
@@ -323,6 +326,9 @@ impl Engine {
             // Fragments inside of fragments hide what they carry, and no host makes them.
             Ok(meta) if meta.is_fragment() => {
                 self.malformed(DropReason::Fragment, place, &packet.bytes, normal.rule)
+            }
+            Ok(meta) if meta.is_stray_group_message() => {
+                self.malformed(DropReason::IpOption, place, &packet.bytes, normal.rule)
             }
             Ok(meta) => self.decide_whole(place, meta, packet, Some(pieces), Some(normal), env),
             Err(error) => self.malformed(error.reason, place, &packet.bytes, normal.rule),

@@ -119,6 +119,23 @@ impl Meta {
         self.fragment.is_some_and(|f| f.offset != 0)
     }
 
+    /// Whether this is an IGMP or MLD message that cannot have come from its own link: those are
+    /// sent with a TTL of 1, IGMP's to a group (RFC 2236, section 2), MLD's from a link-local
+    /// address (RFC 2710, section 3) or from none (RFC 3590).
+    #[must_use]
+    pub fn is_stray_group_message(&self) -> bool {
+        match (&self.transport, self.source) {
+            (Transport::Icmp6(icmp), IpAddr::V6(source)) if icmp6::is_mld(icmp.kind) => {
+                let is_from_link = source.is_unicast_link_local() || source.is_unspecified();
+                self.ttl != 1 || !is_from_link
+            }
+            _ => {
+                let is_igmp = self.family == Family::Inet && self.protocol == IGMP;
+                is_igmp && (self.ttl != 1 || !self.destination.is_multicast())
+            }
+        }
+    }
+
     /// Length of what follows the transport header.
     #[must_use]
     pub const fn payload_len(&self) -> usize {

@@ -539,6 +539,9 @@ impl Meta {
         }
         Site::of_packet(self).set_ip_field(packet, 4, id.to_be_bytes())?;
         self.ip_id = id;
+        if let Some(fragment) = &mut self.fragment {
+            fragment.id = u32::from(id);
+        }
         Ok(())
     }
 

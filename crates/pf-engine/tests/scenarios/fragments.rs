@@ -48,7 +48,7 @@ fn ping_piece(offset: u16, more: bool, len: usize, fill: u8) -> Vec<u8> {
     };
     let mut bytes = build::packet(&header, Protocol(200), &vec![fill; len]);
     bytes[9] = Protocol::ICMP.0;
-    let word = offset / 8 | if more { 0x2000 } else { 0 };
+    let word = (offset / 8) | if more { 0x2000 } else { 0 };
     bytes[6..8].copy_from_slice(&word.to_be_bytes());
     checksum::complete(&mut bytes).unwrap();
     bytes

@@ -163,3 +163,22 @@ fn an_error_through_nat_gets_the_inside_addresses_in_and_out() {
     );
     assert_eq!(quoted.ports(), Some((1025, 80)));
 }
+
+#[test]
+fn a_ping_with_identifier_zero_is_a_ping_as_any_other() {
+    for (client, server) in [
+        ("10.0.0.5", "198.51.100.7"),
+        ("2001:db8:a::5", "2001:db8:c::7"),
+    ] {
+        let mut lab = Lab::router(filter(&[block(), pass().inbound().keep()]));
+        let _ = lab
+            .packet(In, "em0", echo(client, server, 0))
+            .passes_unchanged();
+        let _ = lab
+            .packet(Out, "em0", echo_reply(server, client, 0))
+            .passes_unchanged();
+        let _ = lab
+            .packet(Out, "em0", echo_reply(server, client, 1))
+            .drops(DropReason::Match);
+    }
+}

@@ -1,0 +1,227 @@
+//! IP options and extension headers: what needs `allow-opts`, what is dropped whatever rules say.
+//!
+//! The rows of OpenBSD's `pf_opts` and of FreeBSD's `header.py`, `igmp.py` and `mld.py`.
+
+use pf_engine::addr::Protocol;
+use pf_engine::decision::DropReason;
+use pf_engine::rule::Rule;
+use pf_engine::wire::build::{self, Ip};
+use pf_engine::wire::checksum;
+
+use super::harness::*;
+
+const CLIENT: (&str, u16) = ("10.0.0.5", 4000);
+const SERVER: (&str, u16) = ("198.51.100.7", 53);
+const CLIENT6: (&str, u16) = ("2001:db8:a::5", 4000);
+const SERVER6: (&str, u16) = ("2001:db8:c::7", 53);
+const IGMP: Protocol = Protocol(2);
+
+/// IPv4 options, 4 bytes each.
+const ROUTER_ALERT: [u8; 4] = [148, 4, 0, 0];
+const RECORD_ROUTE: [u8; 4] = [7, 3, 4, 0];
+const PADDING: [u8; 4] = [1, 1, 1, 0];
+
+/// IPv6 extension headers by number: type and options behind `next`.
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const DESTINATION: u8 = 60;
+const ALERT_OPTION: [u8; 6] = [5, 2, 0, 0, 1, 0];
+const UNKNOWN_OPTION: [u8; 6] = [0x1e, 4, 0, 0, 0, 0];
+const PAD_OPTION: [u8; 6] = [1, 4, 0, 0, 0, 0];
+
+fn allowing(rule: Rule) -> Rule {
+    rule.change(|r| r.allow_options = true)
+}
+
+/// An IPv4 packet with options.
+fn with_options(plain: &[u8], options: [u8; 4]) -> Vec<u8> {
+    let mut bytes = plain[..20].to_vec();
+    bytes.extend(options);
+    bytes.extend(&plain[20..]);
+    bytes[0] = 0x46;
+    let len = u16::try_from(bytes.len()).unwrap();
+    bytes[2..4].copy_from_slice(&len.to_be_bytes());
+    // Broken options have no end that a checksum could be made up to.
+    let _ = checksum::complete(&mut bytes);
+    bytes
+}
+
+/// An IPv6 packet with extension headers of 8 bytes.
+fn with_headers(plain: &[u8], headers: &[(u8, [u8; 6])]) -> Vec<u8> {
+    let mut bytes = plain[..40].to_vec();
+    let mut next: Vec<u8> = headers.iter().map(|(kind, _)| *kind).collect();
+    next.push(plain[6]);
+    bytes[6] = next[0];
+    for ((_, body), next) in headers.iter().zip(&next[1..]) {
+        bytes.extend([*next, 0]);
+        bytes.extend(body);
+    }
+    bytes.extend(&plain[40..]);
+    let len = u16::try_from(bytes.len() - 40).unwrap();
+    bytes[4..6].copy_from_slice(&len.to_be_bytes());
+    bytes
+}
+
+/// What becomes of packets without and with `allow-opts`.
+fn both(packet: &[u8]) -> [Option<DropReason>; 2] {
+    let by = |rule: Rule| {
+        let mut lab = Lab::router(filter(&[rule]));
+        let seen = lab.packet(In, "em0", packet.to_vec());
+        if let pf_engine::decision::Verdict::Drop(reason) = seen.decision.verdict {
+            Some(reason)
+        } else {
+            None
+        }
+    };
+    [by(pass()), by(allowing(pass()))]
+}
+
+const NEEDS: [Option<DropReason>; 2] = [Some(DropReason::IpOption), None];
+const FREE: [Option<DropReason>; 2] = [None; 2];
+const NEVER: [Option<DropReason>; 2] = [Some(DropReason::IpOption); 2];
+
+#[test]
+fn ipv4_options_other_than_padding_need_allow_opts() {
+    let plain = udp(CLIENT, SERVER, 8);
+    assert_eq!(both(&with_options(&plain, RECORD_ROUTE)), NEEDS);
+    assert_eq!(both(&with_options(&plain, ROUTER_ALERT)), NEEDS);
+    assert_eq!(both(&with_options(&plain, PADDING)), FREE);
+    assert_eq!(both(&with_options(&plain, [7, 9, 4, 0])), NEVER, "broken");
+}
+
+#[test]
+fn ipv6_extension_headers_need_allow_opts_by_what_is_in_them() {
+    let plain = udp(CLIENT6, SERVER6, 8);
+    let cases = [
+        (vec![(DESTINATION, PAD_OPTION)], FREE),
+        (vec![(HOP_BY_HOP, PAD_OPTION)], FREE),
+        (vec![(HOP_BY_HOP, ALERT_OPTION)], NEEDS),
+        (vec![(HOP_BY_HOP, UNKNOWN_OPTION)], NEEDS),
+        (vec![(DESTINATION, UNKNOWN_OPTION)], NEEDS),
+        // Segment routing (RFC 8754), and the type that RFC 5095 forbids.
+        (vec![(ROUTING, [4, 0, 0, 0, 0, 0])], NEEDS),
+        (vec![(ROUTING, [0, 0, 0, 0, 0, 0])], NEVER),
+        // Hop-by-hop options are right behind the IPv6 header or nowhere.
+        (
+            vec![(DESTINATION, PAD_OPTION), (HOP_BY_HOP, PAD_OPTION)],
+            NEVER,
+        ),
+        (vec![(DESTINATION, PAD_OPTION); 20], FREE),
+        (vec![(DESTINATION, PAD_OPTION); 21], NEVER),
+    ];
+    for (headers, wanted) in cases {
+        assert_eq!(both(&with_headers(&plain, &headers)), wanted, "{headers:?}");
+    }
+}
+
+#[test]
+fn a_state_of_a_rule_with_allow_opts_lets_options_pass_both_ways() {
+    for allowed in [true, false] {
+        let rule = pass().keep().change(|r| r.allow_options = allowed);
+        let mut lab = Lab::router(filter(&[rule]));
+        let _ = lab.packet(In, "em0", udp(CLIENT, SERVER, 8)).passes();
+        let reply = with_options(&udp(SERVER, CLIENT, 8), RECORD_ROUTE);
+        let seen = lab.packet(Out, "em0", reply);
+        let _ = if allowed {
+            seen.passes()
+        } else {
+            seen.drops(DropReason::IpOption)
+                .counts("reason ip-option 1\n searches 1")
+        };
+    }
+}
+
+/// An IGMP membership report with router alert.
+fn igmp(to: &str, ttl: u8) -> Vec<u8> {
+    let header = Ip {
+        ttl,
+        ..Ip::new(ip(CLIENT.0), ip(to))
+    };
+    let report = build::packet(&header, IGMP, &[0x16, 0, 0, 0, 224, 0, 0, 9]);
+    with_options(&report, ROUTER_ALERT)
+}
+
+/// An MLD report with router alert.
+fn mld(from: &str, hop_limit: u8) -> Vec<u8> {
+    let header = Ip {
+        ttl: hop_limit,
+        ..Ip::new(ip(from), ip("ff02::16"))
+    };
+    let plain = build::icmp(&header, 143, 0, 0, &[]);
+    with_headers(&plain, &[(HOP_BY_HOP, ALERT_OPTION)])
+}
+
+#[test]
+fn igmp_with_router_alert_passes_on_its_own_link_and_nowhere_else() {
+    assert_eq!(both(&igmp("224.0.0.22", 1)), FREE);
+    assert_eq!(both(&igmp("224.0.0.22", 2)), NEVER);
+    assert_eq!(both(&igmp("198.51.100.7", 1)), NEVER);
+    let mut lab = Lab::router(filter(&[block()]));
+    let _ = lab
+        .packet(In, "em0", igmp("224.0.0.22", 1))
+        .drops(DropReason::Match);
+}
+
+#[test]
+fn mld_with_router_alert_passes_on_its_own_link_and_nowhere_else() {
+    assert_eq!(both(&mld("fe80::5", 1)), FREE);
+    assert_eq!(both(&mld("::", 1)), FREE);
+    assert_eq!(both(&mld("fe80::5", 255)), NEVER);
+    assert_eq!(both(&mld(CLIENT6.0, 1)), NEVER);
+}
+
+#[test]
+fn router_advertisements_are_judged_by_the_rules_alone() {
+    let header = Ip {
+        ttl: 255,
+        ..Ip::new(ip("fe80::1"), ip("ff02::1"))
+    };
+    let advertisement = build::icmp(&header, 134, 0, 0x4000_0708, &[0; 8]);
+    assert_eq!(both(&advertisement), FREE);
+    let refused = block().inet6().proto(Protocol::ICMPV6).change(|r| {
+        r.icmp = Some(pf_engine::rule::IcmpMatch {
+            kind: 134,
+            code: None,
+        });
+    });
+    let mut lab = Lab::router(filter(&[pass(), refused]));
+    let _ = lab
+        .packet(In, "em0", advertisement)
+        .drops(DropReason::Match);
+}
+
+#[test]
+fn a_header_that_ends_too_early_is_short_whatever_the_rules_say() {
+    let whole = udp(CLIENT6, SERVER6, 8);
+    let chain = with_headers(&whole, &[(DESTINATION, PAD_OPTION)]);
+    for len in [0, 1, 39, 44] {
+        let mut lab = Lab::router(filter(&[allowing(pass())]));
+        let _ = lab
+            .packet(In, "em0", chain[..len].to_vec())
+            .drops(DropReason::Short)
+            .counts("reason short 1");
+    }
+}
+
+#[test]
+fn options_of_a_fragmented_datagram_count_as_they_do_of_a_whole_one() {
+    let plain = udp(CLIENT, SERVER, 3000);
+    let bytes = with_options(&plain, RECORD_ROUTE);
+    let meta = pf_engine::wire::Meta::parse(&bytes).unwrap();
+    let pieces = pf_engine::norm::fragment(&bytes, &meta, 1500, 7).unwrap();
+    for allowed in [true, false] {
+        let rule = pass().keep().change(|r| r.allow_options = allowed);
+        let mut lab = Lab::router(filter(&[rule]));
+        let mut last = None;
+        for piece in &pieces {
+            last = Some(
+                lab.packet(In, "em0", piece.clone())
+                    .decision
+                    .verdict
+                    .clone(),
+            );
+        }
+        let dropped = last == Some(pf_engine::decision::Verdict::Drop(DropReason::IpOption));
+        assert_eq!(dropped, !allowed);
+    }
+}
