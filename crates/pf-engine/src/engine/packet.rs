@@ -28,6 +28,10 @@ pub(super) struct Place {
 }
 
 /// A packet on its way through the engine.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one packet"
+)]
 pub(super) struct Work<'p> {
     pub(super) bytes: &'p mut Vec<u8>,
     pub(super) meta: Meta,
