@@ -179,7 +179,7 @@ pub(crate) struct RuleStatement {
     pub(crate) nat: Option<PoolStatement>,
     pub(crate) rdr: Option<PoolStatement>,
     pub(crate) binat: Option<PoolStatement>,
-    pub(crate) af_to: Option<AfTo>,
+    pub(crate) af_to: Option<Spanned<AfTo>>,
     pub(crate) systems: Vec<String>,
     pub(crate) users: Vec<String>,
     pub(crate) groups: Vec<String>,

@@ -56,7 +56,9 @@ pub fn print_rule_with_entries(
 ) -> String {
     let mut rule = rule.clone();
     let route = rule.route.as_mut().map(|route| &mut route.pool);
-    let pools = [rule.nat.as_mut(), rule.rdr.as_mut(), route];
+    let af_to = rule.af_to.as_mut();
+    let (from, to) = af_to.map_or((None, None), |a| (Some(&mut a.from), a.to.as_mut()));
+    let pools = [rule.nat.as_mut(), rule.rdr.as_mut(), from, to, route];
     let targets = pools.into_iter().flatten().flat_map(|p| &mut p.targets);
     let addresses = targets.map(|target| &mut target.address);
     let ends = [&mut rule.source.address, &mut rule.destination.address];
@@ -83,7 +85,7 @@ pub(crate) fn with_extras(rule: &Rule, extras: &Extras, options: PrintOptions) -
     state_words(rule, extras, options, &mut words);
     tail(rule, extras, options.dialect, &mut words);
     pool::translations(rule, extras, &mut words);
-    words.extend_from_slice(extras.words(Slot::AfTo));
+    words.extend(rule.af_to.iter().map(|a| pool::af_to(a, rule, extras)));
     if let Some(route) = rule.route.as_ref().filter(|_| !route_first) {
         words.push(pool::route(route, extras));
         words.extend_from_slice(extras.words(Slot::RoutePool));

@@ -24,6 +24,15 @@ impl Family {
         }
     }
 
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Inet => Self::Inet6,
+            Self::Inet6 => Self::Inet,
+        }
+    }
+
     /// Bits in an address of this family.
     #[must_use]
     pub const fn bits(self) -> u8 {

@@ -1,8 +1,10 @@
 //! From a checked ruleset to rules with their names looked up.
 
+use crate::addr::Family;
 use crate::anchor::AnchorPath;
 use crate::anchors::{Anchors, Call};
 use crate::engine::RuleList;
+use crate::engine::prefix_len;
 use crate::evaluate::{
     CompiledAddress, CompiledEndpoint, CompiledRule, Keep, SKIP_STEPS, Verb, set_skip_steps,
 };
@@ -11,11 +13,21 @@ use crate::names::Names;
 use crate::net::{DynamicId, Net};
 use crate::pool::{CompiledPool, Target, TargetAddress};
 use crate::rule::{
-    Action, Address, Direction, Endpoint, Pool, PoolTarget, Rule, Scrub, StatePolicy,
+    Action, Address, AfTo, Direction, Endpoint, Pool, PoolTarget, Rule, Scrub, StatePolicy,
 };
 use crate::ruleset::{Parts, Ruleset};
 use crate::table::{TableId, Tables};
 use crate::time::Instant;
+
+/// `af-to` with its names looked up.
+#[derive(Clone, Debug)]
+pub(crate) struct CompiledAfTo {
+    pub(crate) family: Family,
+    pub(crate) from: CompiledPool,
+    pub(crate) to: Option<CompiledPool>,
+    /// Length of the prefix that IPv4 destinations stand behind.
+    pub(crate) prefix_len: u8,
+}
 
 /// A list as it is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +100,9 @@ impl CompiledRule {
     /// Its pools.
     fn pools(&self) -> impl Iterator<Item = &CompiledPool> {
         let route = self.route.as_ref().map(|(_, pool)| pool);
-        let pools = [self.nat.as_ref(), self.rdr.as_ref(), route];
+        let from = self.af_to.as_ref().map(|af_to| &af_to.from);
+        let to = self.af_to.as_ref().and_then(|af_to| af_to.to.as_ref());
+        let pools = [self.nat.as_ref(), self.rdr.as_ref(), from, to, route];
         pools.into_iter().flatten()
     }
 
@@ -212,6 +226,7 @@ impl Compiler<'_> {
             fragments: rule.fragments,
             nat: rule.nat.as_ref().map(|pool| self.pool(pool)),
             rdr: rule.rdr.as_ref().map(|pool| self.pool(pool)),
+            af_to: rule.af_to.as_ref().map(|af_to| self.af_to(af_to, &rule)),
             route: rule
                 .route
                 .as_ref()
@@ -288,6 +303,15 @@ impl Compiler<'_> {
             port_set: pool.port_set,
             prefer_ipv6_nexthop: pool.prefer_ipv6_nexthop,
             ports: pool.ports,
+        }
+    }
+
+    fn af_to(&mut self, af_to: &AfTo, rule: &Rule) -> CompiledAfTo {
+        CompiledAfTo {
+            family: af_to.family,
+            from: self.pool(&af_to.from),
+            to: af_to.to.as_ref().map(|pool| self.pool(pool)),
+            prefix_len: prefix_len(&rule.destination.address),
         }
     }
 

@@ -5,6 +5,7 @@ mod control;
 mod errors;
 mod expire;
 mod explain;
+mod families;
 mod install;
 mod leave;
 mod log;
@@ -18,6 +19,8 @@ mod test;
 mod translate;
 mod views;
 mod walk;
+
+pub(crate) use self::families::prefix_len;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::addr::Family;
+use crate::addr::{Family, Prefix};
 
 /// The largest IP packet in an Ethernet frame (RFC 894), in bytes.
 pub const ETHERNET_MTU: u32 = 1500;
@@ -117,6 +117,13 @@ pub trait Env {
     /// All interfaces, ordered by number.
     fn interfaces(&self) -> &[Interface];
 
+    /// The interface and the neighbour by which the kernel would send a packet to `destination`.
+    /// The neighbour may be of the other family (RFC 8950).
+    fn next_hop(&self, destination: IpAddr) -> Option<(IfIndex, IpAddr)> {
+        let _ = destination;
+        None
+    }
+
     /// The kernel's route to `destination`.
     fn route(&self, destination: IpAddr) -> RouteLookup {
         let _ = destination;
@@ -128,6 +135,8 @@ pub trait Env {
 #[derive(Clone, Debug)]
 pub struct FixedEnv {
     interfaces: Vec<Interface>,
+    /// Destination, interface, neighbour; longest destination first.
+    routes: Vec<(Prefix, IfIndex, IpAddr)>,
     seed: u64,
 }
 
@@ -136,7 +145,20 @@ impl FixedEnv {
     #[must_use]
     pub fn new(mut interfaces: Vec<Interface>, seed: u64) -> Self {
         interfaces.sort_by_key(|interface| interface.index);
-        Self { interfaces, seed }
+        Self {
+            interfaces,
+            routes: Vec::new(),
+            seed,
+        }
+    }
+
+    /// The same, with a route to `destination` by a neighbour.
+    #[must_use]
+    pub fn with_route(mut self, destination: Prefix, interface: IfIndex, hop: IpAddr) -> Self {
+        self.routes.push((destination, interface, hop));
+        self.routes
+            .sort_by_key(|(destination, ..)| std::cmp::Reverse(destination.prefix_len()));
+        self
     }
 }
 
@@ -148,6 +170,12 @@ impl Env for FixedEnv {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         u32::try_from((z ^ (z >> 31)) >> 32).unwrap_or_default()
+    }
+
+    fn next_hop(&self, destination: IpAddr) -> Option<(IfIndex, IpAddr)> {
+        let leads_there = |(prefix, ..): &&(Prefix, IfIndex, IpAddr)| prefix.contains(destination);
+        let (_, interface, hop) = self.routes.iter().find(leads_there)?;
+        Some((*interface, *hop))
     }
 
     fn interface(&self, index: IfIndex) -> Option<&Interface> {

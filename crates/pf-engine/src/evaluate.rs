@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use crate::addr::{Family, Prefix, Protocol};
 use crate::anchors::Call;
+use crate::compile::CompiledAfTo;
 use crate::decision::Consulted;
 use crate::env::{Env, RouteLookup};
 use crate::installed::{RuleId, Rules};
@@ -60,6 +61,7 @@ pub(crate) struct CompiledRule {
     pub(crate) fragments: FragmentMode,
     pub(crate) nat: Option<CompiledPool>,
     pub(crate) rdr: Option<CompiledPool>,
+    pub(crate) af_to: Option<CompiledAfTo>,
     pub(crate) route: Option<(RouteKind, CompiledPool)>,
     /// The anchor that it calls.
     pub(crate) call: Option<Call>,
@@ -67,6 +69,13 @@ pub(crate) struct CompiledRule {
     pub(crate) once: bool,
     /// The rule that follows when a criterion fails, for each criterion.
     pub(crate) skip: [usize; SKIP_STEPS],
+}
+
+impl CompiledRule {
+    /// Whether it has a pool to translate to.
+    pub(crate) const fn translates(&self) -> bool {
+        self.nat.is_some() || self.rdr.is_some() || self.af_to.is_some()
+    }
 }
 
 /// What a rule does.

@@ -13,6 +13,7 @@ mod key;
 mod lifetime;
 mod names;
 mod nat;
+mod nat64;
 mod net;
 mod pool;
 mod quota;

@@ -136,10 +136,12 @@ impl FullRanges {
             return;
         }
         let tuple = state.outcome();
-        for key in [
-            towards(tuple, state.direction),
-            anywhere(tuple, state.direction),
-        ] {
+        let direction = if state.changes_family() {
+            Direction::Out
+        } else {
+            state.direction
+        };
+        for key in [towards(tuple, direction), anywhere(tuple, direction)] {
             let known = self.until.range((key, Ports::Keep)..);
             let gone: Vec<Ports> = known
                 .take_while(|((known, _), _)| *known == key)

@@ -139,6 +139,12 @@ impl Net {
         self.macs.contains(&mac)
     }
 
+    /// Whether `address` is one of the box's.
+    pub(crate) fn is_own_address(&self, address: IpAddr) -> bool {
+        let mut all = self.interfaces.iter().flat_map(|i| &i.addresses);
+        all.any(|own| own.address == address)
+    }
+
     pub(crate) fn interface(&self, index: IfIndex) -> Option<&NetInterface> {
         let at = self
             .interfaces

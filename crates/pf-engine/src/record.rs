@@ -176,9 +176,8 @@ pub struct RecordError {
 impl StateRecord {
     /// What is wrong with it, if anything.
     pub(crate) fn fault(&self) -> Option<&'static str> {
-        let mut ends = self.wire.iter().chain(&self.stack);
-        let family = Family::of(self.wire[0].address);
-        if !ends.all(|end| Family::of(end.address) == family) {
+        let mixed = |[a, b]: [HostPort; 2]| Family::of(a.address) != Family::of(b.address);
+        if mixed(self.wire) || mixed(self.stack) {
             return Some("addresses of two families");
         }
         if ![self.source, self.destination]

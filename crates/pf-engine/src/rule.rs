@@ -439,6 +439,18 @@ pub enum PoolPorts {
     Offset(u16),
 }
 
+/// `af-to`: translation into the other address family.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AfTo {
+    /// The family that packets leave in; the rule matches those of the other.
+    pub family: Family,
+    /// `from`: their source.
+    pub from: Pool,
+    /// `to`: their destination; without it the address inside of the packet's own, or around it
+    /// (RFC 6052).
+    pub to: Option<Pool>,
+}
+
 /// A rule, expanded and checked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(
@@ -492,6 +504,8 @@ pub struct Rule {
     pub nat: Option<Pool>,
     /// `rdr-to` of a filter rule, or `-> pool` of [`Action::Rdr`].
     pub rdr: Option<Pool>,
+    /// `af-to` of a filter rule.
+    pub af_to: Option<AfTo>,
     /// `scrub (…)` of a filter rule, or the options of [`Action::Scrub`].
     pub scrub: Scrub,
     /// `fragment …` of [`Action::Scrub`].
@@ -507,6 +521,15 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// The pools of a rule, each once.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        let route = self.route.as_ref().map(|route| &route.pool);
+        let from = self.af_to.as_ref().map(|af_to| &af_to.from);
+        let to = self.af_to.as_ref().and_then(|af_to| af_to.to.as_ref());
+        let pools = [self.nat.as_ref(), self.rdr.as_ref(), from, to, route];
+        pools.into_iter().flatten()
+    }
+
     /// A rule of `action` that matches everything and has no options.
     #[must_use]
     pub const fn new(action: Action) -> Self {
@@ -539,6 +562,7 @@ impl Rule {
             route: None,
             nat: None,
             rdr: None,
+            af_to: None,
             scrub: Scrub::NONE,
             fragments: FragmentMode::Reassemble,
             set_tos: None,

@@ -93,6 +93,11 @@ impl State {
         self.wire.protocol
     }
 
+    /// Whether its two keys are of different families (`af-to`).
+    pub(crate) fn changes_family(&self) -> bool {
+        self.wire.family() != self.stack.family()
+    }
+
     /// Source and destination as the opener's packets leave behind the translation.
     pub(crate) const fn outcome(&self) -> Tuple {
         self.translated(self.direction).tuple(self.direction)

@@ -15,6 +15,7 @@ pub mod build;
 pub mod checksum;
 
 mod bytes;
+pub(crate) mod families;
 mod ip;
 mod meta;
 mod quoted;

@@ -11,6 +11,7 @@ mod scenarios {
     mod log;
     mod model;
     mod nat;
+    mod nat64;
     mod nat_options;
     mod options;
     mod persist;

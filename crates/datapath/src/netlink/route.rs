@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+    RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use pf_engine::addr::{Family, Prefix};
@@ -119,6 +120,13 @@ fn way(interface: Option<u32>, attributes: &[RouteAttribute]) -> Option<DefaultR
         }
         if let RouteAttribute::Gateway(RouteAddress::Inet6(address)) = attribute {
             return Some(IpAddr::V6(*address));
+        }
+        // A next hop of the other family (RFC 8950).
+        if let RouteAttribute::Via(RouteVia::Inet6(address)) = attribute {
+            return Some(IpAddr::V6(*address));
+        }
+        if let RouteAttribute::Via(RouteVia::Inet(address)) = attribute {
+            return Some(IpAddr::V4(*address));
         }
         None
     });

@@ -6,11 +6,10 @@ use pf_engine::ruleset::Dialect;
 use super::pool::{Purpose, beyond_words};
 use super::rule::Combination;
 use super::{Expand, Expander};
-use crate::ast::{AfTo, Divert, RuleStatement, Spanned, State};
+use crate::ast::{Divert, RuleStatement, Spanned, State};
 use crate::diagnostic::Code;
 use crate::extras::{Extras, Slot};
 use crate::print::address::print_address;
-use crate::print::pool::plain as print_pool;
 
 impl Expander<'_> {
     /// What is printed and not installed.
@@ -26,6 +25,8 @@ impl Expander<'_> {
                 Purpose::Nat | Purpose::Binat => Slot::NatPool,
                 Purpose::Rdr => Slot::RdrPool,
                 Purpose::Route => Slot::RoutePool,
+                Purpose::AfFrom => Slot::AfTo,
+                Purpose::AfTo => continue,
             };
             extras.set_weights(slot, weights);
         }
@@ -57,12 +58,13 @@ impl Expander<'_> {
         for word in route.flat_map(|(_, pool)| beyond_words(pool)) {
             extras.push(Slot::RoutePool, word);
         }
+        let af_to = statement.af_to.iter();
+        for word in af_to.flat_map(|af_to| beyond_words(&af_to.node.from)) {
+            extras.push(Slot::AfTo, word);
+        }
         if let Some(divert) = &statement.divert {
             let text = self.divert(rule, divert)?;
             extras.push(Slot::Divert, text);
-        }
-        if let Some(af_to) = &statement.af_to {
-            extras.push(Slot::AfTo, self.af_to(af_to)?);
         }
         Ok(extras)
     }
@@ -112,21 +114,5 @@ impl Expander<'_> {
             "divert-to {} port {port}",
             print_address(&host.address)
         ))
-    }
-
-    fn af_to(&mut self, af_to: &AfTo) -> Expand<String> {
-        let mut text = format!("af-to {}", af_to.family);
-        for (word, pool) in [("from", Some(&af_to.from)), ("to", af_to.to.as_ref())] {
-            let Some(statement) = pool else { continue };
-            let candidates = self.candidates(statement)?;
-            let family = Some(af_to.family);
-            let pool = self.pool(statement, &candidates, Purpose::Nat, family, None)?;
-            let weights = self.weights.remove(&Purpose::Nat).unwrap_or_default();
-            text = format!("{text} {word} {}", print_pool(&pool, &weights));
-            for word in beyond_words(statement) {
-                text = format!("{text} {word}");
-            }
-        }
-        Ok(text)
     }
 }

@@ -34,6 +34,7 @@ fn conflict(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
         .or_else(|| block(rule, statement))
         .or_else(|| fragment(rule, statement))
         .or_else(|| translation(rule, statement))
+        .or_else(|| af_to(rule, statement))
 }
 
 /// A `nat` rule may name a port without a protocol; filter and `rdr` rules may not.
@@ -148,4 +149,24 @@ fn translation(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)>
     let pools = [&statement.nat, &statement.rdr, &statement.binat];
     let pool = pools.into_iter().flatten().next()?;
     Some(("nat-to and rdr-to require keep state".to_owned(), pool.span))
+}
+
+/// `af-to` decides where a packet goes: it needs a rule that passes, in one direction.
+fn af_to(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
+    let af_to = statement.af_to.as_ref()?;
+    let pools = [&statement.nat, &statement.rdr, &statement.binat];
+    let message = if matches!(rule.action, Action::Block(_)) {
+        "af-to is not supported on block rules"
+    } else if pools.into_iter().flatten().next().is_some() {
+        "cannot specify af-to with nat-to, rdr-to or binat-to"
+    } else if rule.state == StateMode::None {
+        "af-to requires keep state"
+    } else if rule.state == StateMode::Synproxy {
+        "af-to cannot be used with synproxy state"
+    } else if rule.direction.is_none() {
+        "af-to needs a direction"
+    } else {
+        return None;
+    };
+    Some((message.to_owned(), af_to.span))
 }

@@ -66,7 +66,7 @@ fn on_match(rule: &Rule, statement: &RuleStatement) -> Conflict {
     }
     let af_to = statement.af_to.as_ref()?;
     let message = "af-to is not supported on match rules";
-    Some((message.to_owned(), af_to.from.span))
+    Some((message.to_owned(), af_to.node.from.span))
 }
 
 /// Sockets with owners, and SYNs with a system, are of some protocols alone.
@@ -124,9 +124,9 @@ fn sloppy(rule: &Rule, statement: &RuleStatement) -> Conflict {
 
 fn af_to(rule: &Rule, statement: &RuleStatement) -> Conflict {
     let af_to = statement.af_to.as_ref()?;
-    (rule.family == Some(af_to.family)).then(|| {
+    (rule.family == Some(af_to.node.family)).then(|| {
         let message = "must indicate different address family with af-to";
-        (message.to_owned(), af_to.from.span)
+        (message.to_owned(), af_to.node.from.span)
     })
 }
 

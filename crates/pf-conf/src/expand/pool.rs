@@ -19,6 +19,10 @@ pub(super) enum Purpose {
     Rdr,
     Binat,
     Route,
+    /// `from` of `af-to`.
+    AfFrom,
+    /// `to` of `af-to`.
+    AfTo,
 }
 
 /// PF's own range of ports for NAT; `port 50001:65535` says nothing new.
@@ -218,7 +222,9 @@ impl Expander<'_> {
     fn no_target(&mut self, statement: &PoolStatement, purpose: Purpose) -> super::Bail {
         let what = match purpose {
             Purpose::Route => "routing",
-            Purpose::Nat | Purpose::Rdr | Purpose::Binat => "translation",
+            Purpose::Nat | Purpose::Rdr | Purpose::Binat | Purpose::AfFrom | Purpose::AfTo => {
+                "translation"
+            }
         };
         let message = format!("no {what} address with matching address family found.");
         self.error(Code::NoCombination, statement.span, &message, "")
@@ -273,7 +279,7 @@ impl Expander<'_> {
         port: Option<PortMatch>,
     ) -> Expand<Option<PoolPorts>> {
         if let Some(span) = statement.static_port {
-            if purpose != Purpose::Nat {
+            if !matches!(purpose, Purpose::Nat | Purpose::AfFrom) {
                 let message = "the 'static-port' option is only valid with nat rules";
                 return Err(self.error(Code::Conflict, span, message, ""));
             }
@@ -289,16 +295,20 @@ impl Expander<'_> {
             return Ok(None);
         };
         match (purpose, ports.node) {
-            (Purpose::Nat, NAT_PORTS) => Ok(None),
-            (Purpose::Nat, PoolPorts::Offset(_)) => {
+            (Purpose::Nat | Purpose::AfFrom, NAT_PORTS) => Ok(None),
+            (Purpose::Nat | Purpose::AfFrom, PoolPorts::Offset(_)) => {
                 let message = "no port range may be open-ended in a nat rule";
+                Err(self.error(Code::Conflict, ports.span, message, ""))
+            }
+            (Purpose::AfTo, _) => {
+                let message = "`to` of af-to takes no port";
                 Err(self.error(Code::Conflict, ports.span, message, ""))
             }
             (Purpose::Binat | Purpose::Route, _) => {
                 let message = "binat-to and route-to take no port";
                 Err(self.error(Code::Conflict, ports.span, message, ""))
             }
-            (Purpose::Nat, single_or_range) => Ok(Some(single_or_range)),
+            (Purpose::Nat | Purpose::AfFrom, single_or_range) => Ok(Some(single_or_range)),
             (Purpose::Rdr, PoolPorts::Offset(first)) if overflows(first, port) => {
                 let message = "invalid port range";
                 let detail = format!("the ports from {first} on reach beyond 65535");

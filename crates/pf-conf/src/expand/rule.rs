@@ -4,8 +4,8 @@ use pf_engine::addr::{Family, Protocol};
 use pf_engine::engine::RuleList;
 use pf_engine::rule::{
     Action, Address, BlockReply, Direction, Endpoint, FlagsMatch, FragmentMode, IcmpMatch,
-    InterfaceMatch, Pool, PoolKind, PoolTarget, PortMatch, Route, Rule, StateMode, StateOptions,
-    StatePolicy, Timeout,
+    InterfaceMatch, Pool, PoolKind, PoolTarget, PortMatch, Route, RouteKind, Rule, StateMode,
+    StateOptions, StatePolicy, Timeout,
 };
 use pf_engine::ruleset::Dialect;
 
@@ -13,7 +13,7 @@ use super::host::Resolved;
 use super::numbering::Numbering;
 use super::pool::{BinatSide, Candidates, Purpose, binat_side};
 use super::{Expand, Expander, label};
-use crate::ast::{Divert, Flags, InterfaceName, RuleStatement, Spanned, Verb};
+use crate::ast::{AfTo, Divert, Flags, InterfaceName, RuleStatement, Spanned, Verb};
 use crate::diagnostic::Code;
 use crate::extras::Extras;
 use crate::limits::{MAX_LABEL_BYTES, MAX_RULES, MAX_RULES_PER_RULE, MAX_TAG_BYTES};
@@ -71,9 +71,13 @@ pub(super) struct Combination<'a> {
 impl Pools {
     /// A family that one of the pools forces on the rule.
     fn common_family(&self) -> Option<Family> {
-        [&self.route, &self.nat, &self.rdr, &self.binat, &self.divert]
+        // Packets are routed in the family that `af-to` leads to.
+        let route = self.route.as_ref().filter(|_| self.af_from.is_none());
+        let others = [&self.nat, &self.rdr, &self.binat, &self.divert];
+        let others = others.into_iter().flatten();
+        route
             .into_iter()
-            .flatten()
+            .chain(others)
             .find_map(Candidates::common_family)
     }
 }
@@ -99,6 +103,10 @@ struct Pools {
     nat: Option<Candidates>,
     rdr: Option<Candidates>,
     binat: Option<Candidates>,
+    /// `from` of `af-to`.
+    af_from: Option<Candidates>,
+    /// `to` of `af-to`.
+    af_to: Option<Candidates>,
     /// Of OpenBSD's `divert-to`.
     divert: Option<Candidates>,
 }
@@ -113,7 +121,11 @@ impl Expander<'_> {
             return Err(self.error(Code::Limit, statement.span, &message, detail));
         }
         let pools = self.pools(statement)?;
-        let family = statement.family.or_else(|| pools.common_family());
+        let other = |af_to: &Spanned<AfTo>| af_to.node.family.other();
+        let family = statement
+            .family
+            .or_else(|| statement.af_to.as_ref().map(other))
+            .or_else(|| pools.common_family());
         let mut count = 0;
         for combination in combinations(&lists) {
             let Some((family, scope)) = common_family(&combination, family) else {
@@ -147,6 +159,7 @@ impl Expander<'_> {
 
     fn pools(&mut self, statement: &RuleStatement) -> Expand<Pools> {
         let open = self.ruleset.dialect == Dialect::OpenBsd;
+        let af_to = statement.af_to.as_ref().map(|af_to| &af_to.node);
         let mut resolve = |pool: Option<&crate::ast::PoolStatement>| {
             pool.map(|pool| self.candidates(pool)).transpose()
         };
@@ -155,6 +168,8 @@ impl Expander<'_> {
             nat: resolve(statement.nat.as_ref())?,
             rdr: resolve(statement.rdr.as_ref())?,
             binat: resolve(statement.binat.as_ref())?,
+            af_from: resolve(af_to.map(|af_to| &af_to.from))?,
+            af_to: resolve(af_to.and_then(|af_to| af_to.to.as_ref()))?,
             divert: resolve(diverted_to(statement).filter(|_| open))?,
         })
     }
@@ -274,9 +289,15 @@ impl Expander<'_> {
                 .flatten()
                 .find_map(Candidates::first_family);
         }
+        self.af_to_part(rule, statement, pools)?;
         let family = rule.family;
         let port = rule.destination.port;
         if let (Some((kind, pool)), Some(candidates)) = (&statement.route, &pools.route) {
+            // `reply-to` is for answers, which are in the rule's own family.
+            let family = match &rule.af_to {
+                Some(af_to) if *kind != RouteKind::ReplyTo => Some(af_to.family),
+                _ => family,
+            };
             rule.route = Some(Route {
                 kind: *kind,
                 pool: self.pool(pool, candidates, Purpose::Route, family, None)?,
@@ -292,6 +313,30 @@ impl Expander<'_> {
             self.check_binat(rule, statement, candidates)?;
             rule.nat = Some(self.pool(pool, candidates, Purpose::Binat, family, None)?);
         }
+        Ok(())
+    }
+
+    /// `af-to`: its pools are of the family that it leads to.
+    fn af_to_part(
+        &mut self,
+        rule: &mut Rule,
+        statement: &RuleStatement,
+        pools: &Pools,
+    ) -> Expand<()> {
+        let (Some(af_to), Some(from)) = (&statement.af_to, &pools.af_from) else {
+            return Ok(());
+        };
+        let family = Some(af_to.node.family);
+        let from = self.pool(&af_to.node.from, from, Purpose::AfFrom, family, None)?;
+        let to = match (&af_to.node.to, &pools.af_to) {
+            (Some(to), Some(pool)) => Some(self.pool(to, pool, Purpose::AfTo, family, None)?),
+            _ => None,
+        };
+        rule.af_to = Some(pf_engine::rule::AfTo {
+            family: af_to.node.family,
+            from,
+            to,
+        });
         Ok(())
     }
 

@@ -31,6 +31,7 @@ pub(super) fn is_plain(rule: &Rule) -> bool {
     rest.route = None;
     rest.nat = None;
     rest.rdr = None;
+    rest.af_to = None;
     rest.scrub = Scrub::NONE;
     rest.fragments = FragmentMode::Reassemble;
     rest.set_tos = None;

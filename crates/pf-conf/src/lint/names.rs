@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pf_engine::engine::RuleList;
-use pf_engine::rule::{Address, Pool, Rule};
+use pf_engine::rule::{Address, Rule};
 
 use super::{Warning, WarningKind};
 use crate::Loaded;
@@ -181,9 +181,7 @@ impl Named {
 }
 
 fn tables_of(rule: &Rule) -> impl Iterator<Item = &String> {
-    let route = rule.route.as_ref().map(|route| &route.pool);
-    let pools: [Option<&Pool>; 3] = [rule.nat.as_ref(), rule.rdr.as_ref(), route];
-    let targets = pools.into_iter().flatten().flat_map(|pool| &pool.targets);
+    let targets = rule.pools().flat_map(|pool| &pool.targets);
     [&rule.source.address, &rule.destination.address]
         .into_iter()
         .chain(targets.map(|target| &target.address))

@@ -310,7 +310,7 @@ const fn decides(rule: &Rule) -> bool {
 /// Whether later rules may see another packet than this one did. Of what is neither `pass` nor
 /// `block`, only a `match` that does not translate is known not to.
 fn changes_packet(rule: &Rule) -> bool {
-    let translates = rule.nat.is_some() || rule.rdr.is_some();
+    let translates = rule.nat.is_some() || rule.rdr.is_some() || rule.af_to.is_some();
     let known = decides(rule) || (rule.action == Action::Match && !translates);
     rule.tag.is_some() || !known
 }

@@ -156,6 +156,7 @@ pub(crate) const RULE_OPTIONS: &[&str] = &[
     "binat-to",
     "scrub",
     "set",
+    "af-to",
     "port",
 ];
 
@@ -170,7 +171,6 @@ const UNSUPPORTED_OPTIONS: &[&str] = &[
     "rtable",
     "dup-to",
     "fastroute",
-    "af-to",
     "probability",
     "prio",
     "queue",

@@ -61,6 +61,7 @@ fn stands_alone(rule: &Rule, tables: &BTreeMap<String, TableDefinition>) -> bool
         rdr,
         anchor,
         once,
+        af_to,
         nat_pass: _,
         direction: _,
         quick: _,
@@ -86,7 +87,10 @@ fn stands_alone(rule: &Rule, tables: &BTreeMap<String, TableDefinition>) -> bool
         timeouts: _,
     } = state_options;
     let route = route.as_ref().map(|route| &route.pool);
-    let mut pools = [nat.as_ref(), rdr.as_ref(), route].into_iter().flatten();
+    let from = af_to.as_ref().map(|af_to| &af_to.from);
+    let to = af_to.as_ref().and_then(|af_to| af_to.to.as_ref());
+    let pools = [nat.as_ref(), rdr.as_ref(), from, to, route];
+    let mut pools = pools.into_iter().flatten();
     let counted = [source, destination]
         .iter()
         .any(|endpoint| counts_addresses(endpoint, tables));

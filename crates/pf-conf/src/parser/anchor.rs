@@ -66,7 +66,7 @@ impl Parser<'_> {
             .find(|state| state.mode != StateMode::None);
         let pools = [&rule.nat, &rule.rdr, &rule.binat];
         let pool = pools.into_iter().flatten().next();
-        let af_to = rule.af_to.as_ref().map(|af_to| af_to.from.span);
+        let af_to = rule.af_to.as_ref().map(|af_to| af_to.node.from.span);
         let (message, span) = if let Some(state) = state {
             ("cannot specify state handling on anchors", state.span)
         } else if let Some((_, pool)) = &rule.route {

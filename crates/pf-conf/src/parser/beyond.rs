@@ -137,7 +137,6 @@ impl Parser<'_> {
             "state" | "source" => self.rule_limiter(rule),
             "fastroute" => self.fastroute(rule),
             "dnpipe" | "dnqueue" => self.pipe(rule),
-            "af-to" => self.af_to(rule),
             "dup-to" => self.dup_to(rule),
             "once" => {
                 self.next();
@@ -494,7 +493,8 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn af_to(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+    /// `af-to family from pool [to pool]`.
+    pub(super) fn af_to(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         let keyword = self.next();
         let Some(family) = self.eat_family() else {
             return Err(self.unexpected("`inet` or `inet6`"));
@@ -506,8 +506,10 @@ impl Parser<'_> {
         } else {
             None
         };
-        rule.af_to = Some(AfTo { family, from, to });
-        Ok(())
+        let span = keyword.span;
+        let node = AfTo { family, from, to };
+        let known = rule.af_to.replace(Spanned { node, span }).is_some();
+        self.once(known, &keyword)
     }
 
     pub(super) fn dup_to(&mut self, rule: &mut RuleStatement) -> Parse<()> {

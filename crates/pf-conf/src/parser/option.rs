@@ -86,6 +86,7 @@ impl Parser<'_> {
             "tag" => self.tag(rule),
             "tagged" => self.tagged(rule, false),
             "route-to" | "reply-to" => self.route_option(rule),
+            "af-to" => self.af_to(rule),
             "nat-to" | "rdr-to" | "binat-to" => self.translation_option(rule),
             "scrub" => self.scrub_options(rule),
             "set" => self.set_option(rule),

@@ -1,7 +1,7 @@
 //! Pools.
 
 use pf_engine::rule::{
-    Action, Address, Pool, PoolKind, PoolPorts, PoolTarget, PortMatch, Route, RouteKind, Rule,
+    Action, Address, AfTo, Pool, PoolKind, PoolPorts, PoolTarget, PortMatch, Route, RouteKind, Rule,
 };
 
 use super::address::print_address;
@@ -41,10 +41,20 @@ pub(super) fn translations(rule: &Rule, extras: &Extras, words: &mut Vec<String>
     }
 }
 
-/// A pool without ports: of `af-to`.
-pub(crate) fn plain(pool: &Pool, weights: &[Option<u32>]) -> String {
-    let mut words = vec![targets(pool, weights)];
-    options(pool, &mut words);
+/// `af-to …`.
+pub(super) fn af_to(af_to: &AfTo, rule: &Rule, extras: &Extras) -> String {
+    let mut words = vec![format!("af-to {} from", af_to.family)];
+    words.push(targets(&af_to.from, extras.weights(Slot::AfTo)));
+    if let Some(ports) = af_to.from.ports {
+        words.push(format!("port {}", port(ports, rule)));
+    }
+    options(&af_to.from, &mut words);
+    words.extend_from_slice(extras.words(Slot::AfTo));
+    if let Some(to) = &af_to.to {
+        words.push("to".to_owned());
+        words.push(targets(to, &[]));
+        options(to, &mut words);
+    }
     words.join(" ")
 }
 

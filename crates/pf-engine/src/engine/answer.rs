@@ -7,7 +7,7 @@ use crate::engine::packet::{Refused, Work};
 use crate::env::IfIndex;
 use crate::generate::{self, IcmpError};
 use crate::rule::BlockReply;
-use crate::wire::{icmp, icmp6};
+use crate::wire::{families, icmp, icmp6};
 
 impl Engine {
     /// `block return` and its kin.
@@ -68,7 +68,10 @@ impl Engine {
             Exit::Continue => None,
             Exit::Gateway { interface, .. } | Exit::Wire { interface, .. } => Some(interface),
         };
-        let mtu = u32::try_from(mtu).unwrap_or(u32::MAX);
+        let mut mtu = u32::try_from(mtu).unwrap_or(u32::MAX);
+        if work.has_crossed() {
+            mtu = families::mtu_in(work.original.meta.family, mtu);
+        }
         self.answer_with_error(IcmpError::TooBig { mtu }, interface, work);
         DropReason::TooBig.into()
     }

@@ -3,6 +3,7 @@
 use crate::decision::DropReason;
 use crate::engine::Engine;
 use crate::engine::packet::{Passed, Place, Refused, Work};
+use crate::env::Env;
 use crate::key::{Tuple, translate};
 use crate::rule::Direction;
 use crate::state::State;
@@ -15,6 +16,7 @@ impl Engine {
         &mut self,
         place: Place,
         work: &mut Work<'_>,
+        env: &mut dyn Env,
     ) -> Option<Result<Passed, Refused>> {
         let quoted = match Quoted::parse(work.bytes, &work.meta) {
             Ok(quoted) => quoted,
@@ -22,16 +24,17 @@ impl Engine {
         };
         // The quoted packet went the other way.
         let tuple = Tuple::of_quoted(&quoted).reversed();
-        let slot = self.find_state(place, work, &tuple.key(place.direction))?;
-        Some(self.pass_error(slot, place, quoted, work))
+        let found = self.find_state(place, work, &tuple)?;
+        Some(self.pass_error(found, place, quoted, work, env))
     }
 
     fn pass_error(
         &mut self,
-        slot: u32,
+        (slot, flow): (u32, Direction),
         place: Place,
         mut quoted: Quoted,
         work: &mut Work<'_>,
+        env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
         // Errors go to the sender of what they quote. Otherwise a quotation that anyone can make
         // up would open the way to every host behind us.
@@ -44,11 +47,14 @@ impl Engine {
             self.log_refusal(None, rules, place, DropReason::IpOption, work);
             return Err(DropReason::IpOption.into());
         }
-        check_sequence(state, place.direction, &mut quoted, work)?;
-        if state.wire != state.stack {
-            translate_error(state, place.direction, &mut quoted, work)?;
+        check_sequence(state, flow, &mut quoted, work)?;
+        if state.changes_family() {
+            let state = self.states.get(slot).ok_or(DropReason::Memory)?;
+            self.cross_error(state, flow, &quoted, work, env)?;
+        } else if state.wire != state.stack {
+            translate_error(state, flow, &mut quoted, work)?;
         }
-        self.follow_state(slot, place, None, work)
+        self.follow_state((slot, flow), place, None, work, env)
     }
 }
 

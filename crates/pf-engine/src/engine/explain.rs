@@ -73,7 +73,7 @@ impl Engine {
 
     /// Of a rule that has a pool.
     pub(super) fn trace_translation(&mut self, rule: &CompiledRule, course: &Course) {
-        if self.trace.is_none() || (rule.nat.is_none() && rule.rdr.is_none()) {
+        if self.trace.is_none() || !rule.translates() {
             return;
         }
         let packet = self.seen(course);

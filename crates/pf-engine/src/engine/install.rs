@@ -8,7 +8,7 @@ use crate::compile::{Compiler, Lists};
 use crate::engine::{Engine, InstallError, tables};
 use crate::installed::RuleId;
 use crate::lifetime;
-use crate::rule::{Address, Pool, Rule};
+use crate::rule::{Address, Rule};
 use crate::ruleset::{Limit, Parts, Ruleset};
 
 impl Engine {
@@ -227,9 +227,7 @@ fn referenced_tables(ruleset: &Ruleset) -> BTreeSet<String> {
 
 fn tables_of(rule: &Rule) -> impl Iterator<Item = &String> {
     let ends = [&rule.source.address, &rule.destination.address];
-    let route = rule.route.as_ref().map(|route| &route.pool);
-    let pools: [Option<&Pool>; 3] = [rule.nat.as_ref(), rule.rdr.as_ref(), route];
-    let targets = pools.into_iter().flatten().flat_map(|pool| &pool.targets);
+    let targets = rule.pools().flat_map(|pool| &pool.targets);
     ends.into_iter()
         .chain(targets.map(|target| &target.address))
         .filter_map(|address| {

@@ -3,6 +3,7 @@
 use crate::addr::Family;
 use crate::decision::{DropReason, Exit, Generated, GeneratedExit};
 use crate::engine::Engine;
+use crate::engine::families::Onward;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
 use crate::engine::test::is_icmp_error;
 use crate::env::{Env, IfIndex};
@@ -17,7 +18,7 @@ use crate::wire::{Meta, Quoted};
 const MAX_ROUTED: usize = 4;
 
 /// ICMPv6 types of RFC 4861: router solicitation to redirect.
-const NEIGHBOR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
+pub(super) const NEIGHBOR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
 
 impl Engine {
     /// Where the packet goes if a rule or state routes it: evaluates it on its way out of that
@@ -32,8 +33,24 @@ impl Engine {
         let (mut at, mut passed) = (hook, first);
         let mut exit = None;
         for _ in 0..MAX_ROUTED {
+            let crossed = work.crossed.take();
             let Some((kind, hop)) = passed.route else {
-                return Ok(exit);
+                let Some(crossed) = crossed else {
+                    return Ok(exit);
+                };
+                let Onward::By(out, way) = self.onward(at, crossed, work, env)? else {
+                    return Ok(exit);
+                };
+                if at.direction == Direction::In {
+                    self.decrement_ttl(out.index, work)?;
+                }
+                exit = Some(way);
+                if crossed.is_covered() || self.is_decided(at, out, &passed, work) {
+                    return Ok(exit);
+                }
+                at = out;
+                passed = self.test(out, work, env)?;
+                continue;
             };
             if !is_routable(work.meta.destination) || is_neighbor_discovery(&work.meta) {
                 return Ok(exit);
@@ -51,7 +68,8 @@ impl Engine {
                 self.decrement_ttl(out.index, work)?;
             }
             exit = Some(gateway);
-            if self.is_decided(at, out, &passed, work) {
+            let covered = crossed.is_some_and(|crossed| crossed.is_covered());
+            if covered || self.is_decided(at, out, &passed, work) {
                 return Ok(exit);
             }
             at = out;

@@ -3,8 +3,9 @@
 
 use crate::decision::{DropReason, LogAction, StateId};
 use crate::engine::Engine;
+use crate::engine::families::{self, Crossed};
 use crate::engine::packet::{Passed, Refused, StateRef, Work};
-use crate::engine::test::{is_icmp_error, length, modulate};
+use crate::engine::test::{is_icmp_error, modulate};
 use crate::engine::translate::Course;
 use crate::env::Env;
 use crate::evaluate::{CompiledRule, Content};
@@ -72,6 +73,9 @@ impl Engine {
         work.scrub = course.scrub;
         if let Some(rule) = rule.filter(|_| !is_error) {
             self.translate_by_rule(rule, &mut course, env)?;
+            if course.may_change_family() {
+                self.change_family(rule, &mut course, env)?;
+            }
             self.trace_translation(rule, &course);
         }
         let route = match rule {
@@ -87,7 +91,7 @@ impl Engine {
         } else {
             StateRef::None(course.consulted)
         };
-        self.tally_course(&course, rule.map(|rule| rule.id), true, work);
+        self.tally_course(&course, rule.map(|rule| rule.id), true);
         if let Some(rule) = rule {
             self.log_decision(rule, LogAction::Pass, &course, work);
         }
@@ -105,7 +109,11 @@ impl Engine {
         let Some((kind, pool)) = &rule.route else {
             return Ok(None);
         };
-        let source = course.tuple.source.address;
+        // Answers to `af-to` are of the family that the packet came in.
+        let source = match kind {
+            RouteKind::ReplyTo => course.identity.source.address,
+            RouteKind::RouteTo | RouteKind::DupTo => course.tuple.source.address,
+        };
         let (choice, sticky) = self
             .take(rule.id, PoolUse::Route, pool, source, source, env)
             .ok_or(DropReason::NoRoute)?;
@@ -153,8 +161,11 @@ impl Engine {
             work.send_back(Some(packet.ok_or(DropReason::Synproxy)?));
             work.answered = true;
         } else {
-            translate_packet(course, work)?;
-            state.count(course.place.direction, length(&work.meta));
+            translate_packet(course, work, env)?;
+            if state.changes_family() {
+                work.crossed = Some(Crossed::by(&state, state.direction));
+            }
+            state.count(course.place.direction, course.bytes);
         }
         course.applied = course.translated;
         work.logs_each |= state.logged;
@@ -327,9 +338,16 @@ fn open_peers(
 }
 
 /// Rewrites the packet to what the rules have made of it.
-fn translate_packet(course: &Course, work: &mut Work<'_>) -> Result<(), Refused> {
+fn translate_packet(
+    course: &Course,
+    work: &mut Work<'_>,
+    env: &mut dyn Env,
+) -> Result<(), Refused> {
     if !course.translated {
         return Ok(());
+    }
+    if course.tuple.family() != course.identity.family() {
+        return families::cross(work, &course.tuple, env);
     }
     translate(&mut work.meta, work.bytes, &course.identity, &course.tuple)
         .map_err(|error| error.reason.into())
@@ -348,7 +366,10 @@ fn bound(
     match (route, course.place.direction) {
         (Some((RouteKind::ReplyTo, _)), _) => None,
         (Some((RouteKind::RouteTo, hop)), Direction::Out) => Some(hop.interface),
-        _ => Some(course.place.name),
+        (Some((RouteKind::RouteTo, hop)), Direction::In) if course.exit.is_some() => {
+            Some(hop.interface)
+        }
+        _ => Some(course.exit.unwrap_or(course.place.name)),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::decision::{
     LogEntry, Packet, Verdict,
 };
 use crate::engine::Engine;
+use crate::engine::families::Crossed;
 use crate::engine::normalize::Normalization;
 use crate::engine::open::Pending;
 use crate::engine::proxy::Completed;
@@ -17,7 +18,8 @@ use crate::norm::{Outcome, Reassembled, ReassemblyOptions, fragment};
 use crate::route::NextHop;
 use crate::rule::{Direction, Log, RouteKind, Scrub};
 use crate::state::Way;
-use crate::wire::Meta;
+use crate::wire::families::{HEADER_DIFFERENCE, MIN_MTU_V6};
+use crate::wire::{FRAGMENT_HEADER_LEN, Meta};
 
 /// An interface and the direction through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub(super) struct Work<'p> {
     pub(super) completed: Option<Completed>,
     /// What the proxy sends from the openers of the states in these slots.
     pub(super) onward: Vec<(u32, Vec<u8>)>,
+    /// It has changed its family and is to be routed.
+    pub(super) crossed: Option<Crossed>,
     /// How it came in pieces, if it did.
     pub(super) pieces: Option<Pieces>,
     /// What `scrub` rules say of it at the hook, if they have been asked.
@@ -158,6 +162,7 @@ impl<'p> Work<'p> {
             of_proxy: false,
             completed: None,
             onward: Vec::new(),
+            crossed: None,
             pieces: None,
             normalization: None,
             scrub: Scrub::NONE,
@@ -177,6 +182,35 @@ impl<'p> Work<'p> {
     /// Addresses of its frame, if that was for one station.
     pub(super) fn single_ether(&self) -> Option<EtherAddresses> {
         self.ether.filter(|ether| !ether.is_to_group())
+    }
+
+    /// Whether it came in another address family.
+    pub(super) fn has_crossed(&self) -> bool {
+        self.meta.family != self.original.meta.family
+    }
+
+    /// Whether it was a packet of IPv4 that routers may cut, and is one of IPv6 now: then who
+    /// translated it cuts it (RFC 7915, section 4).
+    fn may_be_cut(&self) -> bool {
+        let original = &self.original.meta;
+        self.has_crossed() && original.family == Family::Inet && !original.dont_fragment
+    }
+
+    /// What its pieces may be as large as, on a way with this MTU.
+    fn limit(&self, mtu: usize) -> usize {
+        let Some(pieces) = self.pieces else {
+            let least = if self.may_be_cut() { MIN_MTU_V6 } else { mtu };
+            return least.min(mtu);
+        };
+        let largest = match (self.original.meta.family, self.meta.family) {
+            (Family::Inet, Family::Inet6) => pieces
+                .largest
+                .saturating_add(HEADER_DIFFERENCE)
+                .saturating_add(FRAGMENT_HEADER_LEN),
+            (Family::Inet6, Family::Inet) => pieces.largest.saturating_sub(HEADER_DIFFERENCE),
+            _ => pieces.largest,
+        };
+        largest.min(mtu)
     }
 
     /// How the packet crosses the box at `place`. Where it is routed to, there is no frame yet.
@@ -443,7 +477,7 @@ impl Engine {
             }
         };
         let repeats = !work.logs_each && !work.is_unlike_its_flow && !work.of_proxy;
-        let basis = basis.filter(|_| repeats);
+        let basis = basis.filter(|_| repeats && !work.has_crossed());
         Ok((
             verdict(exit, pieces),
             basis.map_or(Basis::Packet, Basis::State),
@@ -474,11 +508,11 @@ impl Engine {
                 usize::try_from(mtu).unwrap_or(usize::MAX)
             }
         };
-        let limit = work.pieces.map_or(mtu, |pieces| pieces.largest.min(mtu));
+        let limit = work.limit(mtu);
         if work.meta.total_len <= limit {
             return Ok(None);
         }
-        if work.pieces.is_none() && work.meta.dont_fragment {
+        if work.pieces.is_none() && work.meta.dont_fragment && !work.may_be_cut() {
             return Err(self.too_big(exit, mtu, work));
         }
         let id = work.pieces.map_or_else(|| env.random(), |pieces| pieces.id);

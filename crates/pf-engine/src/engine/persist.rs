@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::addr::Family;
 use crate::anchor::AnchorPath;
 use crate::decision::StateId;
 use crate::engine::{Engine, RuleList};
@@ -13,6 +14,7 @@ use crate::installed::RuleId;
 use crate::key::StateKey;
 use crate::names::NameId;
 use crate::nat::mapping;
+use crate::nat64::protocol_in;
 use crate::pool::Choice;
 use crate::record::{
     ExportedRule, Imported, PeerRecord, RecordError, RuleBinding, StateRecord, StickyRecord,
@@ -23,6 +25,7 @@ use crate::source::SourceKey;
 use crate::state::{Count, State};
 use crate::tcp::Peer;
 use crate::time::Instant;
+use crate::view::HostPort;
 
 /// What became of one record.
 enum Outcome {
@@ -244,9 +247,9 @@ impl Engine {
         sticky: &[(SourceKey, Choice)],
     ) -> State {
         let rule = |number: Option<u32>| rules.get(&number?).copied();
-        let key = |ends| StateKey {
+        let key = |ends: [HostPort; 2]| StateKey {
             ends,
-            protocol: record.protocol,
+            protocol: protocol_in(Family::of(ends[0].address), record.protocol),
         };
         let names = &mut self.names;
         let mut name = |name: &String| names.intern(name);

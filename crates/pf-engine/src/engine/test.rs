@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::compile::ListKind;
 use crate::decision::{DropReason, LogAction};
+use crate::engine::families::{self, Crossed};
 use crate::engine::normalize::normalize;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
 use crate::engine::translate::Course;
@@ -14,7 +15,7 @@ use crate::engine::{Engine, RuleList};
 use crate::env::Env;
 use crate::evaluate::{self, CompiledRule, Content, Ground, Subject, Verb};
 use crate::installed::RuleId;
-use crate::key::{StateKey, Tuple, translate};
+use crate::key::{Tuple, translate};
 use crate::names::NameId;
 use crate::rule::{Direction, Scrub, tcp_flags};
 use crate::state::State;
@@ -70,7 +71,7 @@ impl Engine {
             // Without ports it cannot be found; PF asks the rules for each.
             None
         } else if is_icmp_error(&work.meta) {
-            self.test_error(place, work)
+            self.test_error(place, work, env)
         } else {
             self.test_state(place, work, env)
         };
@@ -91,17 +92,28 @@ impl Engine {
         &mut self,
         place: Place,
         work: &Work<'_>,
-        key: &StateKey,
-    ) -> Option<u32> {
+        tuple: &Tuple,
+    ) -> Option<(u32, Direction)> {
         self.counters.searches = self.counters.searches.wrapping_add(1);
         let way = work.way_at(place);
         let lifetimes = self.lifetimes();
         let covers = |state: &State| state.covers(place.name) && !lifetimes.is_over(state);
+        let key = tuple.key(place.direction);
         let find = |wanted: &dyn Fn(&State) -> bool| {
-            self.states
-                .find(place.direction, key, |state| covers(state) && wanted(state))
+            let covers = |state: &State| covers(state) && wanted(state);
+            let slot = self.states.find(place.direction, &key, covers);
+            slot.map(|slot| (slot, place.direction))
         };
-        find(&|state| state.goes(way)).or_else(|| {
+        let crossing = || {
+            // Answers to an inbound `af-to` come in too, as if they went out to the opener.
+            let flow = Direction::Out;
+            let covers =
+                |state: &State| state.changes_family() && state.direction != flow && covers(state);
+            let slot = self.states.find(flow, &tuple.key(flow), covers);
+            slot.map(|slot| (slot, flow))
+        };
+        let other = find(&|state| state.goes(way)).or_else(crossing);
+        other.or_else(|| {
             // Between hosts of one link answers may skip a router, and a redirect (RFC 792) takes
             // it out of the way: then one connection goes both ways.
             find(&State::is_plain).filter(|_| !opens_connection(&work.meta))
@@ -116,13 +128,13 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Option<Result<Passed, Refused>> {
         let tuple = Tuple::of(&work.meta, work.bytes);
-        let slot = self.find_state(place, work, &tuple.key(place.direction))?;
+        let (slot, flow) = self.find_state(place, work, &tuple)?;
         if self.is_reopened(slot, place, work) {
             self.remove_state(slot);
             return None;
         }
         self.trace_state(slot);
-        Some(self.pass_by_state(slot, place, &tuple, work, env))
+        Some(self.pass_by_state((slot, flow), place, &tuple, work, env))
     }
 
     /// Whether a SYN, or the answer to a cookie, may open a closed connection anew.
@@ -136,7 +148,7 @@ impl Engine {
 
     fn pass_by_state(
         &mut self,
-        slot: u32,
+        (slot, flow): (u32, Direction),
         place: Place,
         tuple: &Tuple,
         work: &mut Work<'_>,
@@ -151,10 +163,14 @@ impl Engine {
         if let Some(header) = work.meta.tcp().copied() {
             let segment = Segment::of(&work.meta, &header, work.bytes);
             if state.is_proxied() {
+                let place = Place {
+                    direction: flow,
+                    ..place
+                };
                 return self.proxy(slot, place, &segment, work, env);
             }
             let was = state.is_half_open();
-            let tracked = track_tcp(state, place.direction, &segment, self.now, work, env);
+            let tracked = track_tcp(state, flow, &segment, self.now, work, env);
             let is = state.is_half_open();
             self.half_open_moved(was, is);
             if tracked.is_err_and(|refused| refused.resets) {
@@ -162,30 +178,44 @@ impl Engine {
             }
             tracked.map_err(|refused| refused.reason)?;
         } else {
-            let (source, destination) = state.peers(place.direction);
+            let (source, destination) = state.peers(flow);
             state.timeout = Kind::of(tuple.protocol).track(source, destination);
             state.refreshed = self.now;
         }
-        self.follow_state(slot, place, Some(tuple), work)
+        self.follow_state((slot, flow), place, Some(tuple), work, env)
     }
 
     /// What a state does with a packet that fits it: translates, counts, routes. A `tuple` is
-    /// translated; the caller has done so where there is none.
+    /// translated; the caller has done so where there is none. `flow` is the direction in which
+    /// the state has the packet, which is not that of the hook for answers to `af-to`.
     pub(super) fn follow_state(
         &mut self,
-        slot: u32,
+        (slot, flow): (u32, Direction),
         place: Place,
         tuple: Option<&Tuple>,
         work: &mut Work<'_>,
+        env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
         let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
+        let bytes = match tuple {
+            // An error that has been translated into another family counts as it came.
+            None if work.has_crossed() => length(&work.original.meta),
+            Some(_) | None => length(&work.meta),
+        };
         if let Some(tuple) = tuple
             && state.wire != state.stack
         {
-            let new = state.translated(place.direction).tuple(place.direction);
-            translate(&mut work.meta, work.bytes, tuple, &new).map_err(|e| e.reason)?;
+            let new = state.translated(flow).tuple(flow);
+            if state.changes_family() {
+                families::cross(work, &new, env)?;
+            } else {
+                translate(&mut work.meta, work.bytes, tuple, &new).map_err(|e| e.reason)?;
+            }
         }
-        let forward = place.direction == state.direction;
+        if state.changes_family() {
+            work.crossed = Some(Crossed::by(state, flow));
+        }
+        let forward = flow == state.direction;
         let ether = work.single_ether();
         if forward && state.origin == place.name && ether.is_some() {
             state.ether = ether;
@@ -193,9 +223,8 @@ impl Engine {
         work.tag = state.tag.or(work.tag);
         work.scrub.add(&state.scrub);
         work.is_unlike_its_flow |= work.scrub != state.scrub;
-        let bytes = length(&work.meta);
-        state.count(place.direction, bytes);
-        let route = state.route_of(place.direction);
+        state.count(flow, bytes);
+        let route = state.route_of(flow);
         let logged = state.logged;
         self.tally_state(slot, place.direction, bytes);
         if logged {
@@ -211,8 +240,12 @@ impl Engine {
         let Some(state) = self.states.get(slot) else {
             return;
         };
-        // As the rules saw the packet: after translation.
-        let seen = state.translated(state.direction).tuple(state.direction);
+        // As the rules saw the packet: after translation, unless that is into another family.
+        let seen = if state.changes_family() {
+            state.origin_tuple()
+        } else {
+            state.outcome()
+        };
         let (rule, translation_rule) = (state.rule, state.translation_rule);
         let tally = Tally {
             rule,
@@ -294,7 +327,7 @@ impl Engine {
             if course.content == Content::Whole {
                 self.answer_blocked(reply, work);
             }
-            self.tally_course(&course, Some(rule.id), false, work);
+            self.tally_course(&course, Some(rule.id), false);
             self.log_decision(rule, LogAction::Block, &course, work);
             return Err(Refused {
                 reason: DropReason::Match,
@@ -394,23 +427,17 @@ impl Engine {
         found
     }
 
-    pub(super) fn tally_course(
-        &mut self,
-        course: &Course,
-        rule: Option<RuleId>,
-        passed: bool,
-        work: &Work<'_>,
-    ) {
+    pub(super) fn tally_course(&mut self, course: &Course, rule: Option<RuleId>, passed: bool) {
         let tally = Tally {
             rule,
             anchor: course.anchor,
             translation_rule: course.translation_rule,
             match_rules: &course.match_rules,
             passed,
-            source: course.tuple.source.address,
-            destination: course.tuple.destination.address,
+            source: course.seen().source.address,
+            destination: course.seen().destination.address,
         };
-        self.tally(course.place.direction, length(&work.meta), &tally);
+        self.tally(course.place.direction, course.bytes, &tally);
     }
 }
 

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use crate::addr::{Family, Prefix, Protocol};
 use crate::compile::ListKind;
 use crate::decision::{Consulted, DropReason};
+use crate::engine::leave::NEIGHBOR_DISCOVERY;
 use crate::engine::packet::{Place, Refused, Work};
+use crate::engine::test::length;
 use crate::engine::walk::Walk;
 use crate::engine::{Engine, RuleList};
 use crate::env::Env;
@@ -28,6 +30,16 @@ use crate::wire::{Icmp, IcmpBody};
 /// Addresses of a pool that NAT tries for one connection when all ports of one are taken. PF
 /// tries all of them; a pool may be a /8.
 const MAX_NAT_ADDRESSES: usize = 64;
+
+/// What is wanted of a pool.
+#[derive(Clone, Copy)]
+struct Wanted {
+    family: Family,
+    /// Whose hash decides, and whose choice sticks.
+    source: IpAddr,
+    /// Whose host part is kept.
+    host_part: IpAddr,
+}
 
 /// An evaluation of the rules under way.
 #[expect(
@@ -52,6 +64,12 @@ pub(super) struct Course {
     pub(super) translated: bool,
     /// NAT gives its source one outside address and port towards all.
     pub(super) endpoint_independent: bool,
+    /// In which direction its answers are met.
+    pub(super) answers: Direction,
+    /// Where it will leave, if the rule says.
+    pub(super) exit: Option<NameId>,
+    /// Length of the packet in bytes, as it came.
+    pub(super) bytes: u64,
     /// The packet itself has been rewritten.
     pub(super) applied: bool,
     pub(super) translation_rule: Option<RuleId>,
@@ -89,6 +107,9 @@ impl Course {
             consulted: Consulted::default(),
             translated: false,
             endpoint_independent: false,
+            answers: place.direction.reverse(),
+            exit: None,
+            bytes: length(meta),
             applied: false,
             translation_rule: None,
             anchor: None,
@@ -102,6 +123,28 @@ impl Course {
             // Nor has a fragment ports.
             is_translatable: !meta.is_fragment()
                 && icmp.is_none_or(|i| matches!(i.body, IcmpBody::Query { .. })),
+        }
+    }
+}
+
+impl Course {
+    /// Whether there is anything in it that translation could tell it apart by.
+    pub(super) const fn is_translatable(&self) -> bool {
+        self.is_translatable
+    }
+
+    /// Whether `af-to` is for it: not for neighbor discovery, which stays on its link.
+    pub(super) fn may_change_family(&self) -> bool {
+        let discovery = |(kind, _): (u8, u8)| NEIGHBOR_DISCOVERY.contains(&kind);
+        self.identity.family() == Family::Inet || !self.icmp.is_some_and(discovery)
+    }
+
+    /// Addresses as the rule that decided has seen them.
+    pub(super) fn seen(&self) -> &Tuple {
+        if self.tuple.family() == self.identity.family() {
+            &self.tuple
+        } else {
+            &self.identity
         }
     }
 }
@@ -221,7 +264,7 @@ impl Engine {
     fn map_again(&self, outside: HostPort, course: &mut Course) -> Result<(), Refused> {
         let mut candidate = course.tuple;
         candidate.source = outside;
-        if self.is_taken(candidate, course.place.direction) {
+        if self.is_taken(candidate, course.answers) {
             return Err(DropReason::MapFailed.into());
         }
         course.tuple = candidate;
@@ -255,13 +298,14 @@ impl Engine {
         independent: bool,
         env: &mut dyn Env,
     ) -> Option<u16> {
-        let direction = course.place.direction;
+        let answers = course.answers;
+        let direction = answers.reverse();
         let own = candidate.source.port;
         let is_free = |port| {
             let mut candidate = candidate;
             candidate.source.port = port;
             let mapped = independent && self.mappings.is_taken(candidate.source);
-            !mapped && !self.is_taken(candidate, direction)
+            !mapped && !self.is_taken(candidate, answers)
         };
         let mut random = || env.random();
         if ports.are_few() {
@@ -284,15 +328,31 @@ impl Engine {
         found
     }
 
-    /// Whether answers to `tuple`, which goes in `direction`, would be taken for those of another
-    /// connection.
-    fn is_taken(&self, tuple: Tuple, direction: Direction) -> bool {
+    /// Whether answers to `tuple`, which are met in the direction `answers`, would be taken for
+    /// those of another connection.
+    pub(super) fn is_taken(&self, tuple: Tuple, answers: Direction) -> bool {
         let lifetimes = self.lifetimes();
         let is_live = |state: &State| !lifetimes.is_over(state);
-        let key = tuple.key(direction);
-        self.states
-            .find(direction.reverse(), &key, is_live)
-            .is_some()
+        let crosses = |state: &State| state.changes_family() && is_live(state);
+        let key = tuple.key(answers.reverse());
+        let plain = self.states.find(answers, &key, is_live);
+        let crossing = || {
+            let key = tuple.key(answers);
+            self.states.find(answers.reverse(), &key, crosses)
+        };
+        plain.is_some() || (answers == Direction::In && crossing().is_some())
+    }
+
+    /// A source port for `candidate`, which leaves by `af-to`.
+    pub(super) fn free_port_of(
+        &mut self,
+        pool: &CompiledPool,
+        candidate: Tuple,
+        course: &Course,
+        env: &mut dyn Env,
+    ) -> Option<u16> {
+        let ports = Ports::of(pool, candidate.protocol, course.is_echo_request);
+        self.free_source_port(ports, candidate, course, false, env)
     }
 
     fn translate_destination(
@@ -364,8 +424,7 @@ impl Engine {
         }
     }
 
-    /// Takes an address of the tuple's family from a pool. With `sticky-address` the one that
-    /// the source has already; the key is where to remember it.
+    /// Takes an address of the source's family from a pool.
     pub(super) fn take(
         &mut self,
         rule: RuleId,
@@ -373,6 +432,42 @@ impl Engine {
         pool: &CompiledPool,
         source: IpAddr,
         host_part: IpAddr,
+        env: &mut dyn Env,
+    ) -> Option<(Choice, Option<SourceKey>)> {
+        let wanted = Wanted {
+            family: Family::of(source),
+            source,
+            host_part,
+        };
+        self.take_wanted(rule, pool_use, pool, wanted, env)
+    }
+
+    /// Takes an address of `family` from a pool.
+    pub(super) fn take_of(
+        &mut self,
+        family: Family,
+        rule: RuleId,
+        pool_use: PoolUse,
+        pool: &CompiledPool,
+        source: IpAddr,
+        env: &mut dyn Env,
+    ) -> Option<(Choice, Option<SourceKey>)> {
+        let wanted = Wanted {
+            family,
+            source,
+            host_part: source,
+        };
+        self.take_wanted(rule, pool_use, pool, wanted, env)
+    }
+
+    /// Takes an address from a pool. With `sticky-address` the one that
+    /// the source has already; the key is where to remember it.
+    fn take_wanted(
+        &mut self,
+        rule: RuleId,
+        pool_use: PoolUse,
+        pool: &CompiledPool,
+        wanted: Wanted,
         env: &mut dyn Env,
     ) -> Option<(Choice, Option<SourceKey>)> {
         for target in &pool.targets {
@@ -387,14 +482,14 @@ impl Engine {
             pool,
             tables: &self.tables,
             net: &self.net,
-            family: Family::of(source),
-            source,
-            host_part,
+            family: wanted.family,
+            source: wanted.source,
+            host_part: wanted.host_part,
         };
         let key = pool.sticky.then_some(SourceKey {
             rule,
             pool: pool_use,
-            address: source,
+            address: wanted.source,
         });
         let known = key.and_then(|key| self.sources.choice(&key));
         if let Some(choice) = known.filter(|choice| chooser.offers(choice)) {

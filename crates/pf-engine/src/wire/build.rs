@@ -193,6 +193,25 @@ pub fn packet(ip: &Ip, protocol: Protocol, l4: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The IP header of a packet with `payload` bytes behind it, which may be more than there are:
+/// for what ICMP errors quote.
+pub(super) fn header(ip: &Ip, protocol: Protocol, payload: usize) -> Vec<u8> {
+    match (ip.source, ip.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let header = header_v4(ip, protocol, payload);
+            let mut bytes = [&header[..], &source.octets(), &destination.octets()].concat();
+            // A whole header is there.
+            let _ = checksum::complete_header_v4(&mut bytes, IPV4_HEADER_LEN);
+            bytes
+        }
+        (source, destination) => {
+            let header = header_v6(ip, protocol, payload);
+            let (source, destination) = (mapped(source), mapped(destination));
+            [&header[..], &source.octets(), &destination.octets()].concat()
+        }
+    }
+}
+
 fn mapped(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(a) => a.to_ipv6_mapped(),

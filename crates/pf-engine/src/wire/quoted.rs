@@ -36,6 +36,8 @@ pub struct Quoted {
     pub total_len: usize,
     /// Its transport header.
     pub transport: QuotedTransport,
+    pub(super) ttl: u8,
+    pub(super) tos: u8,
     /// Where the outer ICMP checksum lies.
     pub(super) outer_checksum: usize,
 }
@@ -109,6 +111,8 @@ impl Quoted {
             l4_offset: ip.l4_offset,
             end: meta.total_len,
             total_len: ip.end.saturating_sub(offset),
+            ttl: ip.ttl,
+            tos: ip.tos,
             transport: transport(quotation, ip.l4_offset, ip.family, ip.protocol)?,
             outer_checksum: meta.l4_offset.saturating_add(2),
         })

@@ -660,3 +660,37 @@ pub(super) fn limit(mut ruleset: Ruleset, limit: Limit, value: u32) -> Ruleset {
     ruleset.options.limits.push((limit, value));
     ruleset
 }
+
+/// An SCTP packet with these chunks.
+pub(super) fn sctp(from: (&str, u16), to: (&str, u16), tag: u32, chunks: &[u8]) -> Vec<u8> {
+    let mut l4 = Vec::new();
+    l4.extend(from.1.to_be_bytes());
+    l4.extend(to.1.to_be_bytes());
+    l4.extend(tag.to_be_bytes());
+    l4.extend([0; 4]);
+    l4.extend(chunks);
+    build::packet(&Ip::new(ip(from.0), ip(to.0)), Protocol::SCTP, &l4)
+}
+
+/// A chunk of SCTP, padded.
+pub(super) fn chunk(kind: u8, flags: u8, value: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(value.len() + 4).unwrap();
+    let mut bytes = vec![kind, flags];
+    bytes.extend(len.to_be_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// INIT (1) or INIT ACK (2) with an initiate tag and IPv4 or IPv6 addresses.
+pub(super) fn init_chunk(kind: u8, tag: u32, addresses: &[&str]) -> Vec<u8> {
+    let mut value = tag.to_be_bytes().to_vec();
+    value.extend([0, 0, 0xff, 0xff, 0, 1, 0, 1, 0, 0, 0, 1]);
+    for address in addresses {
+        match ip(address) {
+            IpAddr::V4(a) => value.extend(chunk(0, 5, &a.octets())),
+            IpAddr::V6(a) => value.extend(chunk(0, 6, &a.octets())),
+        }
+    }
+    chunk(kind, 0, &value)
+}

@@ -39,6 +39,12 @@ impl LiveEnv {
         changed
     }
 
+    /// The route that leads to `destination`.
+    fn leading_to(&self, destination: IpAddr) -> Option<&Route> {
+        let leads_there = |route: &&Route| route.destination.contains(destination);
+        self.routes.iter().find(leads_there)
+    }
+
     /// The interface whose attached network holds `neighbor`.
     fn attached_to(&self, neighbor: IpAddr) -> Option<IfIndex> {
         let holds = |address: &InterfaceAddress| {
@@ -77,15 +83,23 @@ impl Env for LiveEnv {
         &self.interfaces
     }
 
+    /// By the main table, as [`Env::route`].
+    fn next_hop(&self, destination: IpAddr) -> Option<(IfIndex, IpAddr)> {
+        let route = self.leading_to(destination)?;
+        let neighbor = route.gateway.unwrap_or(destination);
+        Some((
+            self.attached_to(neighbor).unwrap_or(route.interface),
+            neighbor,
+        ))
+    }
+
     /// By the main table. A route out of a bridge is one out of the port that has the address,
     /// as on BSD.
     fn route(&self, destination: IpAddr) -> RouteLookup {
-        let leads_there = |route: &&Route| route.destination.contains(destination);
-        let Some(route) = self.routes.iter().find(leads_there) else {
-            return RouteLookup::Unreachable;
-        };
-        let neighbor = route.gateway.unwrap_or(destination);
-        RouteLookup::Via(self.attached_to(neighbor).unwrap_or(route.interface))
+        self.next_hop(destination)
+            .map_or(RouteLookup::Unreachable, |(interface, _)| {
+                RouteLookup::Via(interface)
+            })
     }
 }
 
@@ -229,6 +243,14 @@ mod tests {
         assert_eq!(env.route(parse("216.123.121.7")), via(2));
         assert_eq!(env.route(parse("203.0.113.7")), via(2));
         assert_eq!(env.route(parse("10.1.1.1")), via(3));
+        assert_eq!(
+            env.next_hop(parse("10.1.1.1")),
+            Some((IfIndex(3), parse("198.51.100.1")))
+        );
+        assert_eq!(
+            env.next_hop(parse("216.123.121.7")),
+            Some((IfIndex(2), parse("216.123.121.7")))
+        );
         assert_eq!(env.route(parse("2001:db8::1")), RouteLookup::Unreachable);
         assert!(env.refresh_routes(Vec::new()));
         assert_eq!(env.route(parse("10.1.1.1")), RouteLookup::Unreachable);

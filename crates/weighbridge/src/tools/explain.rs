@@ -13,7 +13,7 @@ use pf_conf::Loaded;
 use pf_engine::decision::{Hook, Packet};
 use pf_engine::engine::{Engine, EngineConfig};
 use pf_engine::env::{Env, FixedEnv, IfIndex, Interface};
-use pf_engine::rule::{Address, Pool, Rule};
+use pf_engine::rule::{Address, Rule};
 use pf_engine::time::Instant;
 
 use self::packet::Described;
@@ -174,11 +174,7 @@ fn surroundings(
 
 /// Interfaces that a rule sends packets to or takes an address of.
 fn named_interfaces(rule: &Rule) -> impl Iterator<Item = &str> {
-    let route = rule.route.as_ref().map(|route| &route.pool);
-    let pools: [Option<&Pool>; 3] = [rule.nat.as_ref(), rule.rdr.as_ref(), route];
-    pools
-        .into_iter()
-        .flatten()
+    rule.pools()
         .flat_map(|pool| &pool.targets)
         .filter_map(|target| match (&target.interface, &target.address) {
             (Some(name), _) => Some(name.as_str()),

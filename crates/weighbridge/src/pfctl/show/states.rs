@@ -62,6 +62,45 @@ fn write_state(text: &mut String, state: &StateView<'_>, verbose: u8) {
 /// Seen from the box: outbound by the wire key and `->`, inbound by the stack key and `<-`, with
 /// the other key in parentheses where translation made it differ.
 fn write_summary(text: &mut String, state: &StateView<'_>) {
+    let _ = write!(text, "{} ", state.interface);
+    match protocol_name(state.protocol.0) {
+        Some(name) => text.push_str(name),
+        None => {
+            let _ = write!(text, "{}", state.protocol.0);
+        }
+    }
+    text.push(' ');
+    if changes_family(state) {
+        write_ends_of_two_families(text, state);
+    } else {
+        write_ends(text, state);
+    }
+    text.push_str("       ");
+    write_states(text, state);
+    text.push('\n');
+}
+
+fn changes_family(state: &StateView<'_>) -> bool {
+    Family::of(state.wire[0].address) != Family::of(state.stack[0].address)
+}
+
+/// Of `af-to`: as packets of the opener leave, in parentheses what they come as. As PF prints it,
+/// the parentheses of outbound states have changed places, and of the ports of a ping only the
+/// identifier outside and the type of the request tell anything.
+fn write_ends_of_two_families(text: &mut String, state: &StateView<'_>) {
+    let (source, destination, first, mut second) = match state.direction {
+        Direction::In => (state.stack[0], state.stack[1], state.wire[0], state.wire[1]),
+        Direction::Out => (state.wire[1], state.wire[0], state.stack[0], state.stack[1]),
+    };
+    if is_icmp(state.protocol) && state.direction == Direction::In {
+        second.port = source.port;
+    }
+    write_end(text, source, first);
+    text.push_str(" -> ");
+    write_end(text, destination, second);
+}
+
+fn write_ends(text: &mut String, state: &StateView<'_>) {
     let (near, mut far, arrow) = match state.direction {
         Direction::Out => (state.wire, state.stack, "->"),
         Direction::In => (state.stack, state.wire, "<-"),
@@ -74,37 +113,26 @@ fn write_summary(text: &mut String, state: &StateView<'_>) {
         };
         far[own].port = near[own].port;
     }
-    let _ = write!(text, "{} ", state.interface);
-    match protocol_name(state.protocol.0) {
-        Some(name) => text.push_str(name),
-        None => {
-            let _ = write!(text, "{}", state.protocol.0);
-        }
-    }
-    text.push(' ');
-    write_end(text, state.family, near[1], far[1]);
+    write_end(text, near[1], far[1]);
     let _ = write!(text, " {arrow} ");
-    write_end(text, state.family, near[0], far[0]);
-    text.push_str("       ");
-    write_states(text, state);
-    text.push('\n');
+    write_end(text, near[0], far[0]);
 }
 
 fn is_icmp(protocol: Protocol) -> bool {
     protocol == Protocol::ICMP || protocol == Protocol::ICMPV6
 }
 
-fn write_end(text: &mut String, family: Family, near: HostPort, far: HostPort) {
-    write_host(text, family, near);
+fn write_end(text: &mut String, near: HostPort, far: HostPort) {
+    write_host(text, near);
     if near != far {
         text.push_str(" (");
-        write_host(text, family, far);
+        write_host(text, far);
         text.push(')');
     }
 }
 
-fn write_host(text: &mut String, family: Family, host: HostPort) {
-    let _ = match (family, host.port) {
+fn write_host(text: &mut String, host: HostPort) {
+    let _ = match (Family::of(host.address), host.port) {
         (_, 0) => write!(text, "{}", host.address),
         (Family::Inet, port) => write!(text, "{}:{port}", host.address),
         (Family::Inet6, port) => write!(text, "{}[{port}]", host.address),
@@ -138,8 +166,9 @@ fn write_tcp_states(text: &mut String, left: u8, right: u8) {
 }
 
 /// The peers in the order in which their hosts stand in the line.
-const fn peers<'a>(state: &'a StateView<'_>) -> (&'a PeerView, &'a PeerView) {
+fn peers<'a>(state: &'a StateView<'_>) -> (&'a PeerView, &'a PeerView) {
     match state.direction {
+        _ if changes_family(state) => (&state.source, &state.destination),
         Direction::Out => (&state.source, &state.destination),
         Direction::In => (&state.destination, &state.source),
     }
@@ -337,6 +366,41 @@ mod tests {
                  ESTABLISHED:SYN_SENT",
                 "   [243510668 + 3556835840](+77)  [3990052285 + 3992912384]",
             ]
+        );
+    }
+
+    #[test]
+    fn a_state_of_two_families_prints_as_freebsd_tests_it() {
+        let mut state = redirected();
+        state.interface = "epair1a";
+        state.original_interface = "epair0b";
+        state.family = Family::Inet6;
+        state.wire = [host("2001:db8::2", 4000), host("64:ff9b::c000:202", 1234)];
+        state.stack = [host("192.0.2.1", 50_001), host("192.0.2.2", 1234)];
+        state.source.state = 4;
+        assert_eq!(
+            text(&state, 0),
+            "epair1a tcp 192.0.2.1:50001 (2001:db8::2[4000]) -> 192.0.2.2:1234 \
+             (64:ff9b::c000:202[1234])       ESTABLISHED:TIME_WAIT\n"
+        );
+        state.protocol = Protocol::ICMPV6;
+        state.wire = [host("2001:db8::2", 7), host("64:ff9b::c000:202", 128)];
+        state.stack = [host("192.0.2.1", 9), host("192.0.2.2", 8)];
+        (state.source.state, state.destination.state) = (0, 0);
+        assert_eq!(
+            text(&state, 0),
+            "epair1a ipv6-icmp 192.0.2.1:9 (2001:db8::2[7]) -> 192.0.2.2:8 \
+             (64:ff9b::c000:202[9])       NO_TRAFFIC:NO_TRAFFIC\n"
+        );
+        state.protocol = Protocol::TCP;
+        state.direction = Direction::Out;
+        (state.source.state, state.destination.state) = (4, 4);
+        state.wire = [host("192.0.2.2", 1234), host("192.0.2.1", 50_001)];
+        state.stack = [host("64:ff9b::c000:202", 1234), host("2001:db8::2", 4000)];
+        assert_eq!(
+            text(&state, 0),
+            "epair1a tcp 192.0.2.1:50001 (64:ff9b::c000:202[1234]) -> 192.0.2.2:1234 \
+             (2001:db8::2[4000])       ESTABLISHED:ESTABLISHED\n"
         );
     }
 
