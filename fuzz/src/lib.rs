@@ -68,6 +68,7 @@ fn one_packet(engine: &mut Engine, env: &mut FixedEnv, now: Instant, control: u8
     let mut packet = Packet {
         bytes: bytes.to_vec(),
         ether: Some(ether),
+        ..Packet::default()
     };
     let sound = wire::is_sound(bytes);
     let decision = engine.handle_packet(now, hook, &mut packet, env);

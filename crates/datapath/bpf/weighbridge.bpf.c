@@ -8,6 +8,9 @@
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 
 #include <bpf/bpf_endian.h>
@@ -20,6 +23,11 @@
 #define MARK_OUT_DONE 0x20000000u
 // A packet that the engine made is looked at by no hook: the mark stays.
 #define MARK_GENERATED 0x40000000u
+// A packet that goes to a socket of this box, whatever its destination: rules of the kernel's
+// routing see the mark, and the low bits tell which entry of `diverts`, from 1; 0 for none.
+#define MARK_DIVERT 0x80000000u
+#define MARK_DIVERT_ENTRY 0x0000ffffu
+// Bits 16 to 23 are the routing table that the packet goes by (`rtable`): src/steer.rs.
 
 enum direction { IN = 0, OUT = 1 };
 
@@ -28,6 +36,8 @@ struct upcall {
 	__u32 magic;
 	__u32 interface;
 	__u32 direction;
+	__u32 received_on; /* by which it came into the box; 0 for none */
+	__u32 priority; /* 1 and that of its frame's tag; 0 for none */
 	__u32 reserved;
 };
 
@@ -41,7 +51,7 @@ struct reinjection {
 	__u32 mark;
 	__u32 family; /* of next_hop, for TO_NEIGHBOUR */
 	__u32 next_hop[4];
-	__u32 reserved;
+	__u32 priority; /* 1 and the priority; 0 for none */
 };
 
 enum counter { UPCALLS, REINJECTED, NOT_IP, DECIDED, UPCALL_FAILED, REFUSED, COUNTERS };
@@ -59,6 +69,23 @@ const volatile struct {
 	__u32 tap; /* number of the TAP device */
 	char tap_name[16];
 } owner;
+
+// Where sockets listen that packets are diverted to; src/steer.rs writes it.
+#define DIVERTS_MAX 256
+
+struct divert {
+	__u32 address[4];
+	__u32 family;
+	__be16 port;
+	__u16 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DIVERTS_MAX);
+	__type(key, __u32);
+	__type(value, struct divert);
+} diverts SEC(".maps");
 
 static __always_inline void count(__u32 counter, __u64 by)
 {
@@ -87,10 +114,17 @@ static __always_inline int is_untagged_ip(struct __sk_buff *skb)
 // so that no packet goes around the filter by them.
 #define PRIORITY_TAGS_MAX 4
 #define VLAN_ID_MASK 0x0fff
+#define VLAN_PRIORITY_SHIFT 13
 
 static __always_inline int has_priority_tag(struct __sk_buff *skb)
 {
 	return skb->vlan_present && !(skb->vlan_tci & VLAN_ID_MASK);
+}
+
+// 1 and the priority of the tag; 0 if there is none.
+static __always_inline __u32 tag_priority(struct __sk_buff *skb)
+{
+	return has_priority_tag(skb) ? 1 + (skb->vlan_tci >> VLAN_PRIORITY_SHIFT & 7) : 0;
 }
 
 static __always_inline int may_hide_ip(struct __sk_buff *skb)
@@ -115,12 +149,14 @@ static __always_inline int take_priority_tags_off(struct __sk_buff *skb)
 	return has_priority_tag(skb) && may_hide_ip(skb);
 }
 
-static __always_inline int send_up(struct __sk_buff *skb, enum direction direction)
+static __always_inline int send_up(struct __sk_buff *skb, enum direction direction, __u32 priority)
 {
 	struct upcall header = {
 		.magic = MAGIC,
 		.interface = skb->ifindex,
 		.direction = direction,
+		.received_on = direction == OUT ? skb->ingress_ifindex : 0,
+		.priority = priority,
 	};
 	// A super-packet is cut into its segments on the way into the TAP.
 	__u32 packets = skb->gso_segs ? skb->gso_segs : 1;
@@ -135,8 +171,112 @@ static __always_inline int send_up(struct __sk_buff *skb, enum direction directi
 	return bpf_redirect(owner.tap, 0);
 }
 
+struct flow {
+	struct bpf_sock_tuple tuple;
+	__u32 is_v6;
+	__u32 protocol;
+};
+
+// 0 if it is a TCP or UDP packet without extension headers.
+static __always_inline int read_flow(struct __sk_buff *skb, struct flow *flow)
+{
+	struct bpf_sock_tuple *tuple = &flow->tuple;
+	__u32 offset = ETH_HLEN;
+	__be16 type;
+
+	if (bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_proto), &type, sizeof(type)))
+		return -1;
+	if (type == bpf_htons(ETH_P_IP)) {
+		struct iphdr ip;
+
+		if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)))
+			return -1;
+		tuple->ipv4.saddr = ip.saddr;
+		tuple->ipv4.daddr = ip.daddr;
+		flow->protocol = ip.protocol;
+		flow->is_v6 = 0;
+		offset += ip.ihl * 4;
+	} else {
+		struct ipv6hdr ip;
+
+		if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)))
+			return -1;
+		__builtin_memcpy(tuple->ipv6.saddr, &ip.saddr, sizeof(tuple->ipv6.saddr));
+		__builtin_memcpy(tuple->ipv6.daddr, &ip.daddr, sizeof(tuple->ipv6.daddr));
+		flow->protocol = ip.nexthdr;
+		flow->is_v6 = 1;
+		offset += sizeof(ip);
+	}
+	if (flow->protocol != IPPROTO_TCP && flow->protocol != IPPROTO_UDP)
+		return -1;
+	// Source and destination port stand side by side, in the headers as in the tuple.
+	if (flow->is_v6)
+		return bpf_skb_load_bytes(skb, offset, &tuple->ipv6.sport, 4);
+	return bpf_skb_load_bytes(skb, offset, &tuple->ipv4.sport, 4);
+}
+
+// The verifier wants to know the size by looking at it.
+static __always_inline __u32 tuple_size(const struct flow *flow)
+{
+	return flow->is_v6 ? sizeof(flow->tuple.ipv6) : sizeof(flow->tuple.ipv4);
+}
+
+// The socket of the flow: what a connection has is found again by the kernel itself.
+static __always_inline int is_connected(struct __sk_buff *skb, struct flow *flow)
+{
+	struct bpf_sock *sk;
+	int connected;
+
+	if (flow->protocol == IPPROTO_TCP)
+		sk = bpf_skc_lookup_tcp(skb, &flow->tuple, tuple_size(flow), BPF_F_CURRENT_NETNS, 0);
+	else
+		sk = bpf_sk_lookup_udp(skb, &flow->tuple, tuple_size(flow), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	if (flow->protocol == IPPROTO_TCP)
+		connected = sk->state != BPF_TCP_LISTEN && sk->state != BPF_TCP_TIME_WAIT;
+	else
+		connected = sk->dst_port != 0;
+	bpf_sk_release(sk);
+	return connected;
+}
+
+// Hands the packet to the socket that listens where it is diverted to.
+static __always_inline void assign(struct __sk_buff *skb, __u32 entry)
+{
+	struct flow flow = {};
+	struct divert *to;
+	struct bpf_sock *sk;
+	__u32 index = entry - 1;
+
+	if (!entry || read_flow(skb, &flow) || is_connected(skb, &flow))
+		return;
+	to = bpf_map_lookup_elem(&diverts, &index);
+	if (!to)
+		return;
+	if (flow.is_v6) {
+		__builtin_memcpy(flow.tuple.ipv6.daddr, to->address, sizeof(to->address));
+		flow.tuple.ipv6.dport = to->port;
+	} else {
+		flow.tuple.ipv4.daddr = to->address[0];
+		flow.tuple.ipv4.dport = to->port;
+	}
+	if (flow.protocol == IPPROTO_TCP)
+		sk = bpf_sk_lookup_tcp(skb, &flow.tuple, tuple_size(&flow), BPF_F_CURRENT_NETNS, 0);
+	else
+		sk = bpf_sk_lookup_udp(skb, &flow.tuple, tuple_size(&flow), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return;
+	// Without a listener the kernel answers as for any closed port.
+	if (flow.protocol != IPPROTO_TCP || sk->state == BPF_TCP_LISTEN)
+		bpf_sk_assign(skb, sk, 0);
+	bpf_sk_release(sk);
+}
+
 static __always_inline int hook(struct __sk_buff *skb, enum direction direction, __u32 done)
 {
+	__u32 priority = tag_priority(skb);
+
 	if (take_priority_tags_off(skb)) {
 		count(UPCALL_FAILED, 1);
 		return TC_ACT_SHOT;
@@ -147,11 +287,13 @@ static __always_inline int hook(struct __sk_buff *skb, enum direction direction,
 	}
 	if (skb->mark & (done | MARK_GENERATED)) {
 		skb->mark &= ~done;
+		if (direction == IN && skb->mark & MARK_DIVERT)
+			assign(skb, skb->mark & MARK_DIVERT_ENTRY);
 		count(DECIDED, 1);
 		return TC_ACT_UNSPEC;
 	}
 	// The flow cache's look-up (`flow_lookup`) belongs here: a hit acts, a miss goes on.
-	return send_up(skb, direction);
+	return send_up(skb, direction, priority);
 }
 
 SEC("classifier")
@@ -187,6 +329,7 @@ int reinject(struct __sk_buff *skb)
 		goto refused;
 
 	skb->mark = to.mark;
+	skb->priority = to.priority ? to.priority - 1 : 0;
 	switch (to.action) {
 	case TO_INGRESS:
 		count(REINJECTED, 1);

@@ -10,7 +10,7 @@ use pf_engine::rule::Direction;
 use crate::{Error, Reinjection};
 
 /// Bytes of the header in front of a frame on its way up.
-pub(crate) const UPCALL_LEN: usize = 16;
+pub(crate) const UPCALL_LEN: usize = 24;
 
 /// Bytes of an Ethernet header without tags.
 pub(crate) const ETHERNET_LEN: usize = 14;
@@ -48,6 +48,10 @@ const UNRESOLVED: EtherAddresses = EtherAddresses {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Received<'a> {
     pub(crate) hook: Hook,
+    /// By which interface it came into the box.
+    pub(crate) received_on: Option<IfIndex>,
+    /// The priority in its frame's tag.
+    pub(crate) priority: Option<u8>,
     pub(crate) ether: EtherAddresses,
     /// IP header first.
     pub(crate) packet: &'a [u8],
@@ -66,11 +70,15 @@ pub(crate) fn parse(frame: &[u8]) -> Option<Received<'_>> {
         _ => return None,
     };
     let interface = IfIndex(word(header, 4)?);
+    let received_on = word(header, 12).filter(|index| *index != 0);
+    let priority = word(header, 16)?.checked_sub(1);
     Some(Received {
         hook: Hook {
             interface,
             direction,
         },
+        received_on: received_on.map(IfIndex),
+        priority: priority.and_then(|priority| u8::try_from(priority).ok()),
         ether: EtherAddresses {
             destination: ethernet.get(..6)?.try_into().ok()?,
             source: ethernet.get(6..12)?.try_into().ok()?,
@@ -98,9 +106,11 @@ impl Envelope {
         packet: &[u8],
         ether: Option<EtherAddresses>,
         to: Reinjection,
+        steering: Steering,
         neighbours: impl FnOnce(IfIndex) -> IfIndex,
     ) -> Result<Self, Error> {
-        let target = Target::new(ether, to, neighbours).ok_or(Error::NoFrameAddresses)?;
+        let mut target = Target::new(ether, to, neighbours).ok_or(Error::NoFrameAddresses)?;
+        target.steer(steering);
         Ok(Self {
             ethernet: ethernet(target.ether, packet),
             trailer: target.trailer(),
@@ -117,6 +127,16 @@ impl Envelope {
     }
 }
 
+/// What else the kernel is told of a frame on its way down.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Steering {
+    /// Bits of the mark beside those that say that it was decided.
+    pub(crate) mark: u32,
+    pub(crate) priority: Option<u8>,
+    /// Where a frame goes that must not cross a bridge.
+    pub(crate) receiver: Option<[u8; 6]>,
+}
+
 /// What the kernel does with a frame on its way down.
 struct Target {
     action: u32,
@@ -124,6 +144,7 @@ struct Target {
     mark: u32,
     next_hop: Option<IpAddr>,
     ether: EtherAddresses,
+    priority: Option<u8>,
 }
 
 impl Target {
@@ -139,7 +160,7 @@ impl Target {
             Reinjection::Generated(hook, exit) => (hook, exit, MARK_GENERATED),
         };
         let mut target = match exit {
-            Exit::Continue => Self::behind(hook, ether?),
+            Exit::Continue | Exit::Socket(_) => Self::behind(hook, ether?),
             Exit::Gateway {
                 interface,
                 next_hop,
@@ -152,6 +173,15 @@ impl Target {
         };
         target.mark |= generated;
         Some(target)
+    }
+
+    /// Marks steer only what goes through the kernel's routing yet.
+    fn steer(&mut self, steering: Steering) {
+        self.priority = steering.priority;
+        if self.action == TO_INGRESS {
+            self.mark |= steering.mark;
+            self.ether.destination = steering.receiver.unwrap_or(self.ether.destination);
+        }
     }
 
     /// On its way from the hook that it met.
@@ -181,6 +211,7 @@ impl Target {
             mark: MARK_IN_DONE,
             next_hop: None,
             ether,
+            priority: None,
         }
     }
 
@@ -191,6 +222,7 @@ impl Target {
             mark: MARK_OUT_DONE,
             next_hop: None,
             ether,
+            priority: None,
         }
     }
 
@@ -202,6 +234,8 @@ impl Target {
             to.copy_from_slice(&field.to_ne_bytes());
         }
         trailer[20..36].copy_from_slice(&next_hop);
+        let priority = self.priority.map_or(0, |priority| 1 + u32::from(priority));
+        trailer[36..].copy_from_slice(&priority.to_ne_bytes());
         trailer
     }
 }
@@ -248,7 +282,7 @@ mod tests {
 
     fn upcall(magic: u32, direction: u32) -> Vec<u8> {
         let mut frame = Vec::new();
-        for field in [magic, 7, direction, 0] {
+        for field in [magic, 7, direction, 3, 6, 0] {
             frame.extend(field.to_ne_bytes());
         }
         frame.extend([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
@@ -266,6 +300,8 @@ mod tests {
         let received = parse(&frame).expect("valid");
         assert_eq!(received.hook, HOOK);
         assert_eq!(received.ether, ETHER);
+        assert_eq!(received.received_on, Some(IfIndex(3)));
+        assert_eq!(received.priority, Some(5));
         assert_eq!(received.packet, [0x45, 0]);
     }
 
@@ -273,7 +309,7 @@ mod tests {
     fn what_is_no_upcall_is_refused() {
         assert_eq!(parse(&upcall(MAGIC + 1, 0)), None);
         assert_eq!(parse(&upcall(MAGIC, 2)), None);
-        assert_eq!(parse(&upcall(MAGIC, 0)[..29]), None);
+        assert_eq!(parse(&upcall(MAGIC, 0)[..37]), None);
         assert_eq!(parse(&[]), None);
     }
 
@@ -296,6 +332,29 @@ mod tests {
         let back = target(Reinjection::Back(HOOK));
         assert_eq!((back.action, back.mark), (TO_EGRESS, MARK_GENERATED));
         assert_eq!(back.ether, ETHER.reversed());
+    }
+
+    #[test]
+    fn only_what_comes_in_is_steered_and_everything_has_its_priority() {
+        let steering = Steering {
+            mark: 0x0003_0000,
+            priority: Some(6),
+            receiver: Some([2, 0, 0, 0, 0, 9]),
+        };
+        let mut inward = target(Reinjection::Decided(HOOK, Exit::Continue));
+        inward.steer(steering);
+        assert_eq!(inward.mark, MARK_IN_DONE | 0x0003_0000);
+        assert_eq!(inward.ether.destination, [2, 0, 0, 0, 0, 9]);
+        assert_eq!(word(&inward.trailer(), 36), Some(7));
+        let out = Hook {
+            direction: Direction::Out,
+            ..HOOK
+        };
+        let mut outward = target(Reinjection::Decided(out, Exit::Continue));
+        outward.steer(steering);
+        assert_eq!(outward.mark, MARK_OUT_DONE);
+        assert_eq!(outward.ether, ETHER);
+        assert_eq!(word(&outward.trailer(), 36), Some(7));
     }
 
     #[test]

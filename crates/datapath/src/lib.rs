@@ -3,7 +3,8 @@
 //! `unsafe` is allowed in the module `sys` alone.
 //!
 //! A packet on its way up and down again keeps its bytes and its frame's addresses; what the
-//! kernel knew beside them (socket, `SO_MARK`, priority) is lost with the upcall.
+//! kernel knew beside them (socket, `SO_MARK`, priority) is lost with the upcall. Rules may give it
+//! another priority, and steer it through the kernel's routing by marks (`steer`).
 
 mod capability;
 mod error;
@@ -11,6 +12,7 @@ mod frame;
 mod left;
 pub mod netlink;
 mod program;
+mod steer;
 mod sys;
 mod tap;
 mod unhook;
@@ -18,13 +20,14 @@ mod unhook;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use pf_engine::decision::{EtherAddresses, Exit, Hook, Packet};
+use pf_engine::decision::{EtherAddresses, Exit, Handling, Hook, Packet};
 use pf_engine::env::IfIndex;
 
-use crate::frame::{ETHERNET_LEN, Envelope, PACKET_MAX, UPCALL_LEN};
+use crate::frame::{ETHERNET_LEN, Envelope, PACKET_MAX, Steering, UPCALL_LEN};
 use crate::netlink::connection::Connection;
 use crate::netlink::link::{self, Link};
 use crate::program::{Counter, Hooks, Program};
+use crate::steer::Steer;
 use crate::tap::Tap;
 
 pub use crate::capability::{check_privileges, drop_capabilities};
@@ -49,6 +52,7 @@ pub struct Datapath {
     program: Program,
     tap: Tap,
     connection: Connection,
+    steer: Steer,
     buffer: Vec<u8>,
     invalid: u64,
     oversized: u64,
@@ -141,6 +145,8 @@ struct Attached {
     was_blocked: bool,
     /// Where the kernel keeps its neighbours: itself or, for a bridge port, the bridge.
     neighbours: IfIndex,
+    /// Ethernet address of the box there.
+    mac: Option<[u8; 6]>,
 }
 
 impl Datapath {
@@ -168,6 +174,7 @@ impl Datapath {
             program,
             tap,
             connection,
+            steer: Steer::default(),
             buffer: vec![0; BUFFER_LEN],
             invalid: 0,
             oversized: 0,
@@ -194,8 +201,12 @@ impl Datapath {
             Some(bridge) if link.port.is_some() => IfIndex(bridge),
             _ => interface,
         };
+        let mac = link::by_index(&self.connection, neighbours.0)
+            .ok()
+            .and_then(|own| own.mac.as_slice().try_into().ok());
         if let Some(attached) = self.attached.get_mut(&interface) {
             attached.neighbours = neighbours;
+            attached.mac = mac;
             return Ok(());
         }
         // What a dead daemon left drops everything as long as it is there, so nothing passes
@@ -208,6 +219,7 @@ impl Datapath {
             name: link.name.clone(),
             was_blocked,
             neighbours,
+            mac,
         };
         self.attached.insert(interface, attached);
         unhook::remove(&self.connection, &link.name, left)?;
@@ -233,6 +245,7 @@ impl Datapath {
         for (_, attached) in std::mem::take(&mut self.attached) {
             self.program.detach(attached.hooks);
         }
+        self.steer.release(&self.connection);
     }
 
     /// The end of a start that failed: takes the hooks off where there were none before. What
@@ -274,6 +287,8 @@ impl Datapath {
             };
             upcall.hook = received.hook;
             upcall.packet.ether = Some(received.ether);
+            upcall.packet.received_on = received.received_on;
+            upcall.packet.priority = received.priority;
             upcall.packet.bytes.clear();
             upcall.packet.bytes.extend_from_slice(received.packet);
             return Ok(true);
@@ -291,7 +306,28 @@ impl Datapath {
         ether: Option<EtherAddresses>,
         to: Reinjection,
     ) -> Result<(), Error> {
-        let sent = Envelope::new(packet, ether, to, |interface| self.neighbours(interface))
+        self.send_with(packet, ether, to, Handling::default())
+    }
+
+    /// As [`Datapath::send`], with a priority and a routing table.
+    ///
+    /// # Errors
+    /// As [`Datapath::send`]; also when the kernel's routing cannot be told of the table or of a
+    /// divert.
+    pub fn send_with(
+        &mut self,
+        packet: &[u8],
+        ether: Option<EtherAddresses>,
+        to: Reinjection,
+        handling: Handling,
+    ) -> Result<(), Error> {
+        let sent = self
+            .steering(to, handling)
+            .and_then(|steering| {
+                Envelope::new(packet, ether, to, steering, |interface| {
+                    self.neighbours(interface)
+                })
+            })
             .and_then(|envelope| {
                 self.tap
                     .write(&envelope.around(packet))
@@ -334,6 +370,23 @@ impl Datapath {
     #[must_use]
     pub fn tap(&self) -> IfIndex {
         IfIndex(self.tap.index)
+    }
+
+    fn steering(&mut self, to: Reinjection, handling: Handling) -> Result<Steering, Error> {
+        let mut steering = Steering {
+            priority: handling.priority,
+            ..Steering::default()
+        };
+        if let Reinjection::Decided(hook, Exit::Socket(listener)) = to {
+            steering.mark = self
+                .steer
+                .divert(listener, &self.connection, &mut self.program)?;
+            let attached = self.attached.get(&hook.interface);
+            steering.receiver = attached.and_then(|attached| attached.mac);
+        } else if let Some(table) = handling.routing_table {
+            steering.mark = self.steer.table(table, &self.connection)?;
+        }
+        Ok(steering)
     }
 
     fn neighbours(&self, interface: IfIndex) -> IfIndex {

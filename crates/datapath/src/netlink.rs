@@ -7,7 +7,8 @@ pub(crate) mod connection;
 mod interfaces;
 pub(crate) mod link;
 mod monitor;
-mod route;
+pub(crate) mod route;
+mod sockets;
 mod undo;
 
 use links::WantedLinks;
@@ -20,6 +21,7 @@ use crate::netlink::undo::Undo;
 
 pub use crate::netlink::monitor::Monitor;
 pub use crate::netlink::route::Route;
+pub use crate::netlink::sockets::Sockets;
 
 /// A connection to rtnetlink in the caller's network namespace.
 #[derive(Debug)]

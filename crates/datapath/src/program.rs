@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use aya::maps::PerCpuArray;
+use aya::maps::{Array, PerCpuArray};
 use aya::programs::tc::{
     NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle,
 };
@@ -31,6 +31,10 @@ pub(crate) const HOOK_IN: &str = "hook_in";
 pub(crate) const HOOK_OUT: &str = "hook_out";
 const REINJECT: &str = "reinject";
 const COUNTERS: &str = "counters";
+const DIVERTS: &str = "diverts";
+
+/// An entry of the map `diverts`, as the program reads it: address, family, port.
+pub(crate) type DivertData = [u8; 24];
 
 /// Counters of the program, in the order of its `enum counter`.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +119,14 @@ impl Program {
     pub(crate) fn detach(&mut self, hooks: Hooks) {
         self.detach_one(HOOK_IN, hooks.ingress);
         self.detach_one(HOOK_OUT, hooks.egress);
+    }
+
+    /// Tells the program where a socket listens.
+    pub(crate) fn set_divert(&mut self, at: u32, entry: DivertData) -> io::Result<()> {
+        let map = self.ebpf.map_mut(DIVERTS);
+        let map = map.ok_or(io::ErrorKind::NotFound)?;
+        let mut map: Array<_, DivertData> = map.try_into().map_err(io::Error::other)?;
+        map.set(at, entry, 0).map_err(io_error)
     }
 
     /// The sum of a counter over all CPUs.

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use pf_engine::addr::{Family, Prefix, Protocol};
+use pf_engine::criteria::{OwnerMatch, Probability, Treatment};
 use pf_engine::rule::{
-    BlockReply, Direction, DynamicAddress, DynamicPart, FlagsMatch, FragmentMode, IcmpMatch, Log,
-    PoolKind, PoolPorts, PortMatch, PortSet, Reassemble, RouteKind, Scrub, StateMode, StateOptions,
-    StatePolicy, Timeout,
+    BlockReply, Direction, DynamicAddress, DynamicPart, FlagsMatch, FragmentMode, IcmpMatch,
+    InterfaceMatch, Log, PoolKind, PoolPorts, PortMatch, PortSet, Reassemble, RouteKind, Scrub,
+    StateMode, StateOptions, StatePolicy, Timeout,
 };
 use pf_engine::ruleset::{Limit, Syncookies};
 
@@ -95,7 +96,8 @@ pub(crate) struct AntispoofStatement {
     pub(crate) interfaces: Vec<(InterfaceName, bool)>,
     pub(crate) family: Option<Family>,
     pub(crate) labels: Vec<Spanned<String>>,
-    pub(crate) extras: Extras,
+    pub(crate) treatment: Treatment,
+    pub(crate) identifier: Option<u32>,
 }
 
 /// What a rule does.
@@ -181,8 +183,14 @@ pub(crate) struct RuleStatement {
     pub(crate) binat: Option<PoolStatement>,
     pub(crate) af_to: Option<Spanned<AfTo>>,
     pub(crate) systems: Vec<String>,
-    pub(crate) users: Vec<String>,
-    pub(crate) groups: Vec<String>,
+    pub(crate) users: Vec<OwnerMatch>,
+    pub(crate) groups: Vec<OwnerMatch>,
+    pub(crate) received_on: Option<InterfaceMatch>,
+    pub(crate) priority: Option<u8>,
+    pub(crate) probability: Option<Probability>,
+    /// All but `divert`, which needs its address resolved.
+    pub(crate) treatment: Treatment,
+    pub(crate) identifier: Option<u32>,
     pub(crate) extras: Extras,
     /// What stands in the braces of an anchor.
     pub(crate) body: Option<Vec<Statement>>,
@@ -236,6 +244,11 @@ impl RuleStatement {
             systems: Vec::new(),
             users: Vec::new(),
             groups: Vec::new(),
+            received_on: None,
+            priority: None,
+            probability: None,
+            treatment: Treatment::NONE,
+            identifier: None,
             extras: Extras::NONE,
             body: None,
             scrub: Scrub::NONE,

@@ -32,6 +32,11 @@ use crate::source::Span;
 /// An error was recorded; the statement is given up.
 pub(crate) struct Bail;
 
+/// Where to go for what divert(4) does.
+pub(crate) const NO_DIVERT_SOCKETS: &str = "Linux has no divert(4) sockets: `nft … queue` hands \
+    packets to a program, and `dialect = \"openbsd\"` has a `divert-to ADDRESS port N` that leads to \
+    a socket";
+
 type Expand<T> = Result<T, Bail>;
 
 /// What came out of the statements. Only without errors may the ruleset be used.

@@ -11,16 +11,9 @@ pub(crate) enum Slot {
     Os,
     /// In the place of `route-to`.
     Fastroute,
-    ReceivedOn,
-    User,
-    Group,
-    Prio,
     Packets,
     StateLimiter,
     SourceLimiter,
-    Probability,
-    Ridentifier,
-    Rtable,
     Divert,
     Pipe,
     NatPool,
@@ -68,8 +61,6 @@ pub(crate) enum StateGroup {
 /// What a rule sets in packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SetOptions {
-    /// For packets, and for empty ACKs.
-    pub(crate) prio: Option<(u32, u32)>,
     /// Its queue, and that of empty ACKs.
     pub(crate) queue: Option<(String, Option<String>)>,
     /// Milliseconds.
@@ -78,7 +69,6 @@ pub(crate) struct SetOptions {
 
 impl SetOptions {
     const NONE: Self = Self {
-        prio: None,
         queue: None,
         delay: None,
     };

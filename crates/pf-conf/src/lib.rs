@@ -39,6 +39,7 @@ pub use crate::lint::{Warning, WarningKind, Warnings, check};
 pub use crate::optimize::{Feedback, Optimization};
 pub use crate::origin::Origins;
 pub use crate::print::address::{print_address, print_port};
+pub use crate::print::criteria::print_criteria;
 pub use crate::print::{PrintOptions, print_rule, print_rule_with_entries};
 pub use crate::source::Place;
 

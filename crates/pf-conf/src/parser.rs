@@ -6,6 +6,7 @@ mod altq;
 mod anchor;
 mod bandwidth;
 mod beyond;
+mod criteria;
 mod ether;
 mod limiter;
 mod load;

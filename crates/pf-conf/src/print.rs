@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 mod beyond;
+pub(crate) mod criteria;
 pub(crate) mod pool;
 mod scrub;
 
@@ -194,9 +195,7 @@ fn match_words(rule: &Rule, extras: &Extras, options: PrintOptions, words: &mut 
         words.push(format!("proto {}", protocol_name(protocol)));
     }
     words.push(address::from_to(rule, extras, options.names_ports()));
-    for slot in [Slot::ReceivedOn, Slot::User, Slot::Group] {
-        words.extend_from_slice(extras.words(slot));
-    }
+    criteria::words(rule, words);
     if let Some(flags) = rule.flags {
         words.push(format!(
             "flags {}/{}",
@@ -269,9 +268,10 @@ fn state_words(rule: &Rule, extras: &Extras, options: PrintOptions, words: &mut 
     } else if implied_by_match {
         words.push("keep state".to_owned());
     }
-    for slot in [Slot::StateLimiter, Slot::SourceLimiter, Slot::Probability] {
+    for slot in [Slot::StateLimiter, Slot::SourceLimiter] {
         words.extend_from_slice(extras.words(slot));
     }
+    words.extend(rule.criteria.probability.map(criteria::probability));
     if !list.is_empty() {
         words.push(format!("({})", list.join(", ")));
     }
@@ -311,7 +311,10 @@ fn tail(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>)
     for label in &rule.labels {
         words.push(format!("label {}", quoted(label)));
     }
-    words.extend_from_slice(extras.words(Slot::Ridentifier));
+    words.extend(
+        rule.identifier
+            .map(|number| format!("ridentifier {number}")),
+    );
     if dialect == Dialect::OpenBsd {
         words.extend_from_slice(extras.words(Slot::Once));
     } else {
@@ -324,7 +327,8 @@ fn tail(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>)
         let not = if *negated { "! " } else { "" };
         words.push(format!("{not}tagged {}", name(tag)));
     }
-    for slot in [Slot::Rtable, Slot::Divert, Slot::Pipe] {
+    criteria::treatment(rule, words);
+    for slot in [Slot::Divert, Slot::Pipe] {
         words.extend_from_slice(extras.words(slot));
     }
 }

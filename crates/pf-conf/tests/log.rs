@@ -1,6 +1,6 @@
 //! `log` and what is in its parentheses.
 
-use pf_conf::{Code, LoadOptions, MemoryFiles, load};
+use pf_conf::{LoadOptions, MemoryFiles, PrintOptions, load, print_rule};
 use pf_engine::rule::Log;
 
 #[test]
@@ -28,23 +28,20 @@ fn the_options_of_log_come_in_any_order_for_filter_and_translation_rules() {
 }
 
 #[test]
-fn log_of_the_socket_s_owner_is_refused_at_its_place() {
+fn log_of_the_sockets_owner_is_read_and_printed() {
     let text = "pass log (all, user) proto tcp\n";
     let options = LoadOptions::default();
-    let Err(errors) = load(
+    let loaded = load(
         "text",
         text.as_bytes(),
         &mut MemoryFiles::default(),
         &options,
-    ) else {
-        panic!("accepted");
-    };
-    let codes: Vec<Code> = errors.iter().map(|(_, error)| error.code).collect();
-    assert_eq!(codes, [Code::NotSupported]);
-    let plain = errors.plain();
-    assert!(
-        plain.contains("text:1: not supported yet: log (user)"),
-        "{plain}"
     );
-    assert!(plain.contains("text:1:16:"), "{plain}");
+    let loaded = loaded.expect("no errors");
+    let rule = &loaded.ruleset.filter[0];
+    assert!(rule.log.is_some_and(|log| log.all && log.user));
+    assert_eq!(
+        print_rule(rule, PrintOptions::default()),
+        "pass log (all, user) proto tcp all flags S/SA keep state"
+    );
 }

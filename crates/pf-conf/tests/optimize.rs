@@ -285,7 +285,7 @@ impl Filter {
         };
         let mut packet = Packet {
             bytes: offer.bytes(),
-            ether: None,
+            ..Packet::default()
         };
         let now = Instant::from_secs(1);
         let decision = (self.engine).handle_packet(now, hook, &mut packet, &mut self.env);

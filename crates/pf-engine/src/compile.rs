@@ -6,7 +6,7 @@ use crate::anchors::{Anchors, Call};
 use crate::engine::RuleList;
 use crate::engine::prefix_len;
 use crate::evaluate::{
-    CompiledAddress, CompiledEndpoint, CompiledRule, Keep, SKIP_STEPS, Verb, set_skip_steps,
+    Asked, CompiledAddress, CompiledEndpoint, CompiledRule, Keep, SKIP_STEPS, Verb, set_skip_steps,
 };
 use crate::installed::Rules;
 use crate::names::Names;
@@ -233,6 +233,8 @@ impl Compiler<'_> {
                 .map(|route| (route.kind, self.pool(&route.pool))),
             call: rule.anchor.as_ref().and_then(|call| self.call(call)),
             once: rule.once,
+            asked: self.asked(&rule),
+            treatment: rule.treatment,
             skip: [0; SKIP_STEPS],
             id: self.rules.install(rule, (&self.anchor, number), tables),
         }
@@ -248,6 +250,22 @@ impl Compiler<'_> {
         let interface = rule.interface.as_ref()?;
         let is_any = interface.name == "any" && !interface.negated;
         (!is_any).then(|| (self.names.intern(&interface.name), interface.negated))
+    }
+
+    fn asked(&mut self, rule: &Rule) -> Asked {
+        let criteria = &rule.criteria;
+        let received_on = criteria.received_on.as_ref();
+        Asked {
+            received_on: received_on.map(|interface| {
+                let any = interface.name == "any";
+                let name = (!any).then(|| self.names.intern(&interface.name));
+                (name, interface.negated)
+            }),
+            user: criteria.user,
+            group: criteria.group,
+            priority: criteria.priority,
+            probability: criteria.probability,
+        }
     }
 
     fn keep(&self, rule: &Rule) -> Keep {

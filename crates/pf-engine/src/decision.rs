@@ -1,6 +1,6 @@
 //! What goes into the engine with a packet and what comes out.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -47,12 +47,17 @@ impl EtherAddresses {
 }
 
 /// A packet on its way through the engine: IP header first, checksums complete.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Packet {
     /// IPv4 or IPv6 header and all that follows. Trailing link-layer padding is allowed.
     pub bytes: Vec<u8>,
     /// Addresses of the frame that carried it, if it came in one.
     pub ether: Option<EtherAddresses>,
+    /// By which interface it came into the box. Told of packets that leave; nothing for those
+    /// that the box has sent itself, and where nobody knows.
+    pub received_on: Option<IfIndex>,
+    /// The priority in the tag of its frame (IEEE 802.1Q), 0 to 7, if there was one.
+    pub priority: Option<u8>,
 }
 
 /// What the engine decided about one packet.
@@ -65,11 +70,22 @@ pub struct Decision {
     /// They pass every hook without being looked at again (PF's "generated" tag), but for
     /// [`GeneratedExit::Onward`].
     pub generated: Vec<Generated>,
+    /// What goes with a passed packet beside its bytes.
+    pub handling: Handling,
     /// What the verdict rests on: what a flow cache may repeat.
     pub basis: Basis,
     /// What pflog(4) is told, in order; empty unless a rule has `log` or the packet is one that
     /// PF logs whatever the rules say.
     pub logged: Vec<LogEntry>,
+}
+
+/// What goes with a passed packet beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Handling {
+    /// `set prio`: 0 to 7.
+    pub priority: Option<u8>,
+    /// `rtable`: the number of the routing table by which a packet that came in goes on.
+    pub routing_table: Option<u8>,
 }
 
 /// A packet for the log: what pflog(4) would be told of one evaluation.
@@ -83,6 +99,10 @@ pub struct LogEntry {
     pub rule: Option<u32>,
     /// For a rule in an anchor: the anchor and the rule's number in it.
     pub in_anchor: Option<(AnchorPath, Option<u32>)>,
+    /// `ridentifier` of the rule, 0 for none.
+    pub identifier: u32,
+    /// `log (user)`: the user that owns the local socket, if there is one.
+    pub owner: Option<u32>,
     /// What was done.
     pub action: LogAction,
     /// Why.
@@ -148,6 +168,9 @@ pub enum Exit {
         /// The neighbour whose link-layer address is looked up.
         next_hop: IpAddr,
     },
+    /// To a socket of this box (`divert-to`, `divert-reply`), whatever its destination: to the
+    /// connection that it belongs to, else to the socket that listens at the address.
+    Socket(Option<SocketAddr>),
     /// Out of `interface` in a frame with these addresses. The engine has made the decision for
     /// leaving by that interface too.
     Wire {
@@ -322,4 +345,19 @@ pub struct Consulted {
     pub tag: bool,
     /// A random number (`probability`).
     pub random: bool,
+    /// Who owns a socket (`user`, `group`).
+    pub owner: bool,
+    /// The interface by which the packet came in.
+    pub received_on: bool,
+    /// The priority of the packet's frame.
+    pub priority: bool,
+}
+
+impl Consulted {
+    /// Whether packets with the same flow key that agree in the other fields are sure to be
+    /// decided alike.
+    #[must_use]
+    pub const fn is_repeatable(&self) -> bool {
+        !(self.random || self.owner || self.received_on || self.priority)
+    }
 }

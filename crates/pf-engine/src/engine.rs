@@ -160,6 +160,7 @@ pub struct Engine {
     anchors: Anchors,
     /// Whether any rule asks for a tag.
     asks_for_tags: bool,
+    asks_for_interface: bool,
     rules: Rules,
     tables: Tables,
     names: Names,
@@ -178,6 +179,8 @@ pub struct Engine {
     resets: Quota,
     errors: Quota,
     log_snap_length: usize,
+    /// A rule or state has, or once had, `set prio`: packets that leave may carry a priority.
+    has_priorities: bool,
     /// Steps of the packet that is being explained, if one is.
     trace: Option<Vec<Step>>,
 }
@@ -216,6 +219,7 @@ impl Engine {
             lists: Arc::default(),
             anchors: Anchors::default(),
             asks_for_tags: false,
+            asks_for_interface: false,
             rules: Rules::default(),
             tables: Tables::default(),
             names: Names::default(),
@@ -233,6 +237,7 @@ impl Engine {
             resets: Quota::new(RESETS_PER_SECOND),
             errors: Quota::new(ERRORS_PER_SECOND),
             log_snap_length: LOG_SNAP_LENGTH,
+            has_priorities: false,
             trace: None,
         }
     }

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::addr::{Family, Prefix};
+use crate::addr::{Family, Prefix, Protocol};
+use crate::view::HostPort;
 
 /// The largest IP packet in an Ethernet frame (RFC 894), in bytes.
 pub const ETHERNET_MTU: u32 = 1500;
@@ -103,6 +104,26 @@ pub enum RouteLookup {
     Via(IfIndex),
 }
 
+/// A TCP or UDP packet, as seen by the socket that sends or receives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketQuery {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// This box's end.
+    pub local: HostPort,
+    /// The other end.
+    pub remote: HostPort,
+}
+
+/// Whose a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketOwner {
+    /// Effective user, by the system's number.
+    pub user: u32,
+    /// Group, if the system can tell.
+    pub group: Option<u32>,
+}
+
 /// The outside world, as far as a decision may depend on it.
 pub trait Env {
     /// A random number that an attacker cannot predict.
@@ -129,6 +150,13 @@ pub trait Env {
         let _ = destination;
         RouteLookup::Unknown
     }
+
+    /// Whose socket sends or receives this packet: a connected one, else one that listens.
+    /// Nothing for packets of other hosts.
+    fn socket_owner(&self, query: &SocketQuery) -> Option<SocketOwner> {
+        let _ = query;
+        None
+    }
 }
 
 /// A fixed set of interfaces and a seeded generator: for tests, replay and the fuzzer.
@@ -137,6 +165,7 @@ pub struct FixedEnv {
     interfaces: Vec<Interface>,
     /// Destination, interface, neighbour; longest destination first.
     routes: Vec<(Prefix, IfIndex, IpAddr)>,
+    sockets: Vec<(Protocol, HostPort, SocketOwner)>,
     seed: u64,
 }
 
@@ -148,6 +177,7 @@ impl FixedEnv {
         Self {
             interfaces,
             routes: Vec::new(),
+            sockets: Vec::new(),
             seed,
         }
     }
@@ -159,6 +189,11 @@ impl FixedEnv {
         self.routes
             .sort_by_key(|(destination, ..)| std::cmp::Reverse(destination.prefix_len()));
         self
+    }
+
+    /// A socket that is bound to `local`, whoever it talks to.
+    pub fn add_socket(&mut self, protocol: Protocol, local: HostPort, owner: SocketOwner) {
+        self.sockets.push((protocol, local, owner));
     }
 }
 
@@ -194,6 +229,13 @@ impl Env for FixedEnv {
 
     fn interfaces(&self) -> &[Interface] {
         &self.interfaces
+    }
+
+    fn socket_owner(&self, query: &SocketQuery) -> Option<SocketOwner> {
+        let wanted = |(protocol, local, _): &&(Protocol, HostPort, SocketOwner)| {
+            *protocol == query.protocol && *local == query.local
+        };
+        self.sockets.iter().find(wanted).map(|(_, _, owner)| *owner)
     }
 }
 

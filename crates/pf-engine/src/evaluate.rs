@@ -8,8 +8,9 @@ use std::net::IpAddr;
 use crate::addr::{Family, Prefix, Protocol};
 use crate::anchors::Call;
 use crate::compile::CompiledAfTo;
+use crate::criteria::{OwnerMatch, Probability, Treatment};
 use crate::decision::Consulted;
-use crate::env::{Env, RouteLookup};
+use crate::env::{Env, RouteLookup, SocketOwner, SocketQuery};
 use crate::installed::{RuleId, Rules};
 use crate::key::Tuple;
 use crate::names::NameId;
@@ -67,6 +68,8 @@ pub(crate) struct CompiledRule {
     pub(crate) call: Option<Call>,
     /// `once`.
     pub(crate) once: bool,
+    pub(crate) asked: Asked,
+    pub(crate) treatment: Treatment,
     /// The rule that follows when a criterion fails, for each criterion.
     pub(crate) skip: [usize; SKIP_STEPS],
 }
@@ -91,6 +94,62 @@ pub(crate) enum Verb {
     },
     /// Old grammar, `no`: neither translate nor, in the list of `scrub` rules, normalise.
     DoNotTranslate,
+}
+
+/// What a rule asks beside the packet's headers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// The name, nothing for any, and whether it is negated.
+    pub(crate) received_on: Option<(Option<NameId>, bool)>,
+    pub(crate) user: Option<OwnerMatch>,
+    pub(crate) group: Option<OwnerMatch>,
+    pub(crate) priority: Option<u8>,
+    pub(crate) probability: Option<Probability>,
+}
+
+/// The owner of the packet's socket, once it was looked up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnerLookup(Option<Option<SocketOwner>>);
+
+impl OwnerLookup {
+    /// Looks it up, once a packet.
+    pub(crate) fn owner(
+        &mut self,
+        tuple: &Tuple,
+        direction: Direction,
+        env: &dyn Env,
+    ) -> Option<SocketOwner> {
+        *self.0.get_or_insert_with(|| {
+            let (local, remote) = match direction {
+                Direction::In => (tuple.destination, tuple.source),
+                Direction::Out => (tuple.source, tuple.destination),
+            };
+            let query = SocketQuery {
+                protocol: tuple.protocol,
+                local,
+                remote,
+            };
+            has_owner(tuple.protocol).then(|| env.socket_owner(&query))?
+        })
+    }
+}
+
+/// The packet as its socket knows it: what comes in has been translated when it gets there, what
+/// goes out has not.
+pub(crate) const fn socket_side<'t>(
+    direction: Direction,
+    before: &'t Tuple,
+    after: &'t Tuple,
+) -> &'t Tuple {
+    match direction {
+        Direction::In => after,
+        Direction::Out => before,
+    }
+}
+
+/// pf.conf(5), `user`: "only TCP and UDP packets can be associated with users".
+fn has_owner(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::TCP | Protocol::UDP)
 }
 
 /// How a rule keeps state.
@@ -129,12 +188,18 @@ pub(crate) struct Subject<'a> {
     /// Nothing for one that nobody knows.
     pub(crate) interface: Option<&'a NetInterface>,
     pub(crate) tuple: Tuple,
+    /// As it came, before translation.
+    pub(crate) identity: Tuple,
     /// TCP flags.
     pub(crate) flags: Option<u8>,
     /// ICMP type and code.
     pub(crate) icmp: Option<(u8, u8)>,
     pub(crate) tos: u8,
     pub(crate) tag: Option<NameId>,
+    /// The interface by which the packet came in; nothing for one that the box has sent.
+    pub(crate) received_on: Option<&'a NetInterface>,
+    /// The priority of its frame.
+    pub(crate) priority: u8,
 }
 
 /// What rules know of a packet behind its IP header.
@@ -164,7 +229,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) rules: &'a mut Rules,
     pub(crate) tables: &'a mut Tables,
     pub(crate) net: &'a Net,
-    pub(crate) env: &'a dyn Env,
+    pub(crate) env: &'a mut dyn Env,
+    pub(crate) owner: &'a mut OwnerLookup,
     pub(crate) consulted: &'a mut Consulted,
 }
 
@@ -184,6 +250,10 @@ pub(crate) enum Failed {
     Icmp,
     Tos,
     Tag,
+    Owner,
+    Priority,
+    ReceivedOn,
+    Probability,
 }
 
 /// Somebody who watches an evaluation. Nobody, `()`, costs nothing.
@@ -276,7 +346,8 @@ fn test(rule: &CompiledRule, subject: &Subject<'_>, ground: &mut Ground<'_>) -> 
     if !port_matches(rule.destination.port, subject, tuple.destination.port) {
         return Err(Failed::DestinationPort);
     }
-    test_rest(rule, subject, ground.consulted)
+    test_rest(rule, subject, ground.consulted)?;
+    test_asked(&rule.asked, subject, ground)
 }
 
 fn test_place(rule: &CompiledRule, subject: &Subject<'_>) -> Result<(), Failed> {
@@ -331,6 +402,48 @@ fn test_rest(
         return Err(Failed::Tag);
     }
     Ok(())
+}
+
+/// What lies outside of the packet's headers. The draw comes last: what a rule does not take for
+/// another reason, it does not take by chance.
+fn test_asked(asked: &Asked, subject: &Subject<'_>, ground: &mut Ground<'_>) -> Result<(), Failed> {
+    if !owner_matches(asked, subject, ground) {
+        return Err(Failed::Owner);
+    }
+    if let Some(wanted) = asked.priority {
+        ground.consulted.priority = true;
+        if wanted != subject.priority {
+            return Err(Failed::Priority);
+        }
+    }
+    if let Some((wanted, negated)) = asked.received_on {
+        ground.consulted.received_on = true;
+        let is_in = |interface: &NetInterface| wanted.is_none_or(|name| interface.is_in(name));
+        if subject.received_on.is_some_and(is_in) == negated {
+            return Err(Failed::ReceivedOn);
+        }
+    }
+    if let Some(probability) = asked.probability {
+        ground.consulted.random = true;
+        if !probability.takes(ground.env.random()) {
+            return Err(Failed::Probability);
+        }
+    }
+    Ok(())
+}
+
+/// `user` and `group` say nothing about packets that have none.
+fn owner_matches(asked: &Asked, subject: &Subject<'_>, ground: &mut Ground<'_>) -> bool {
+    let is_asked = asked.user.is_some() || asked.group.is_some();
+    if !is_asked || !has_owner(subject.tuple.protocol) {
+        return true;
+    }
+    ground.consulted.owner = true;
+    let tuple = socket_side(subject.direction, &subject.identity, &subject.tuple);
+    let owner = ground.owner.owner(tuple, subject.direction, ground.env);
+    let matches = |wanted: Option<OwnerMatch>, id| wanted.is_none_or(|wanted| wanted.matches(id));
+    matches(asked.user, owner.map(|owner| owner.user))
+        && matches(asked.group, owner.and_then(|owner| owner.group))
 }
 
 /// `flags` says nothing about packets that are not TCP; those of a fragment are not known.

@@ -124,6 +124,14 @@ pub enum Criterion {
     Tos,
     /// `tagged`.
     Tag,
+    /// `user`, `group`.
+    Owner,
+    /// `prio`.
+    Priority,
+    /// `received-on`.
+    ReceivedOn,
+    /// `probability`.
+    Probability,
 }
 
 /// What rules see of a packet.
@@ -145,4 +153,8 @@ pub struct Seen {
     pub tos: u8,
     /// The tag that it carries.
     pub tag: Option<String>,
+    /// The interface by which it came in; nothing for what the box has sent.
+    pub received_on: Option<String>,
+    /// The priority of its frame.
+    pub priority: u8,
 }

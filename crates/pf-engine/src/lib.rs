@@ -30,6 +30,7 @@ mod track;
 pub mod addr;
 pub mod anchor;
 pub mod counters;
+pub mod criteria;
 pub mod decision;
 pub mod engine;
 pub mod env;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::addr::{Family, Protocol};
 use crate::anchor::AnchorPath;
+use crate::criteria::Treatment;
 use crate::decision::EtherAddresses;
 use crate::engine::RuleList;
 use crate::rule::{Direction, RouteKind, Rule, Scrub, Timeout};
@@ -87,6 +88,12 @@ pub struct StateRecord {
     /// `scrub`: what its packets are normalised to.
     #[serde(default)]
     pub scrub: Scrub,
+    /// `set prio`, `rtable`, `divert-to`.
+    #[serde(default)]
+    pub treatment: Treatment,
+    /// `log (user)`: the user that owns the local socket.
+    #[serde(default)]
+    pub owner: Option<u32>,
     /// What sticky pools chose for its source.
     pub sticky: Vec<StickyRecord>,
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::addr::{Family, Prefix, Protocol};
 use crate::anchor::AnchorCall;
+use crate::criteria::{Criteria, Treatment};
 
 mod scrub;
 
@@ -289,7 +290,7 @@ pub struct StateOptions {
 pub struct Log {
     /// `all`: every packet, not only the one that makes the state.
     pub all: bool,
-    /// `user`: only in a preview, the engine does not know the owners of sockets.
+    /// `user`: with the owner of the local socket.
     pub user: bool,
     /// `matches`.
     pub matches: bool,
@@ -518,6 +519,12 @@ pub struct Rule {
     pub anchor: Option<AnchorCall>,
     /// `once`: the rule expires with the first packet that it decides.
     pub once: bool,
+    /// What it asks beside the packet's headers.
+    pub criteria: Criteria,
+    /// What it does to packets that it passes.
+    pub treatment: Treatment,
+    /// `ridentifier`: a number of its own, for the log.
+    pub identifier: Option<u32>,
 }
 
 impl Rule {
@@ -568,6 +575,9 @@ impl Rule {
             set_tos: None,
             anchor: None,
             once: false,
+            criteria: Criteria::NONE,
+            treatment: Treatment::NONE,
+            identifier: None,
         }
     }
 }

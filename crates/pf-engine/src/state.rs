@@ -10,6 +10,7 @@ use siphasher::sip::SipHasher13;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Protocol;
+use crate::criteria::{Divert, Treatment};
 use crate::decision::{EtherAddresses, StateId};
 use crate::installed::RuleId;
 use crate::key::{StateKey, Tuple};
@@ -65,6 +66,10 @@ pub(crate) struct State {
     pub(crate) endpoint_independent: bool,
     /// What its packets are normalised to.
     pub(crate) scrub: Scrub,
+    /// What happens to its packets.
+    pub(crate) treatment: Treatment,
+    /// `log (user)`: the user that owns the local socket.
+    pub(crate) owner: Option<u32>,
     /// Source nodes of sticky pools.
     pub(crate) sources: Vec<SourceKey>,
 }
@@ -172,6 +177,16 @@ impl State {
         self.route.filter(|(kind, _)| match kind {
             RouteKind::RouteTo | RouteKind::DupTo => forward,
             RouteKind::ReplyTo => !forward,
+        })
+    }
+
+    /// Where a packet that goes in `direction` is diverted to: `divert-to` takes those of the
+    /// opener, `divert-reply` the others.
+    pub(crate) fn divert_of(&self, direction: Direction) -> Option<Divert> {
+        let forward = direction == self.direction;
+        self.treatment.divert.filter(|divert| match divert {
+            Divert::To(_) => forward,
+            Divert::Reply => !forward,
         })
     }
 

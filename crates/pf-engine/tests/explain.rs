@@ -104,7 +104,7 @@ fn packet(port: u16) -> Packet {
     let segment = build::Segment::new(1234, port, tcp_flags::SYN);
     Packet {
         bytes: build::tcp(&header, &segment, &[]),
-        ether: None,
+        ..Packet::default()
     }
 }
 

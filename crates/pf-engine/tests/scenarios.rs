@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod scenarios {
     mod article;
+    mod criteria;
     mod fragments;
     mod harness;
     mod icmp;

@@ -10,6 +10,7 @@ mod files;
 mod keep;
 mod links;
 mod notify;
+mod owner;
 mod packets;
 mod reload;
 mod signals;

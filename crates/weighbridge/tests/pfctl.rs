@@ -224,7 +224,10 @@ fn offer(engine: &mut Engine, packets: impl IntoIterator<Item = Vec<u8>>) {
             interface: IfIndex(2),
             direction: Direction::In,
         };
-        let mut packet = Packet { bytes, ether: None };
+        let mut packet = Packet {
+            bytes,
+            ..Packet::default()
+        };
         let at = Instant::from_secs(PACKETS_AT);
         let _ = engine.handle_packet(at, hook, &mut packet, &mut env);
     }
@@ -447,7 +450,7 @@ fn many_states_are_listed_in_pages_without_gap_or_repetition() {
         };
         let mut packet = Packet {
             bytes: udp(port, 53, 8),
-            ether: None,
+            ..Packet::default()
         };
         let at = Instant::from_secs(PACKETS_AT + 50);
         let _ = engine.handle_packet(at, hook, &mut packet, &mut env);

@@ -30,6 +30,8 @@ fn entry(port: u16, log: u8) -> LogEntry {
         in_anchor: None,
         log,
         rule: Some(3),
+        identifier: 0,
+        owner: None,
         action: LogAction::Block,
         reason: DropReason::Match,
         direction: Direction::In,

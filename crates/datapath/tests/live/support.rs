@@ -327,10 +327,7 @@ pub(crate) fn empty_upcall() -> Upcall {
             interface: IfIndex(0),
             direction: Direction::In,
         },
-        packet: Packet {
-            bytes: Vec::new(),
-            ether: None,
-        },
+        packet: Packet::default(),
     }
 }
 

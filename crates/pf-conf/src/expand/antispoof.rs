@@ -62,7 +62,8 @@ fn statement(antispoof: &AntispoofStatement) -> RuleStatement {
     rule.quick = antispoof.quick;
     rule.family = antispoof.family;
     rule.labels.clone_from(&antispoof.labels);
-    rule.extras.clone_from(&antispoof.extras);
+    rule.treatment = antispoof.treatment;
+    rule.identifier = antispoof.identifier;
     rule
 }
 

@@ -1,21 +1,24 @@
 //! What a rule prints and cannot install yet: see [`crate::extras`].
 
-use pf_engine::rule::{Action, Direction, Rule, StateMode};
+use std::net::{IpAddr, SocketAddr};
+
+use pf_engine::criteria;
+use pf_engine::rule::{Action, Address, Direction, Rule, StateMode};
 use pf_engine::ruleset::Dialect;
 
 use super::pool::{Purpose, beyond_words};
 use super::rule::Combination;
 use super::{Expand, Expander};
-use crate::ast::{Divert, RuleStatement, Spanned, State};
+use crate::ast::{Divert, PoolStatement, RuleStatement, Spanned, State};
 use crate::diagnostic::Code;
 use crate::extras::{Extras, Slot};
-use crate::print::address::print_address;
+use crate::source::Span;
 
 impl Expander<'_> {
     /// What is printed and not installed.
     pub(super) fn extras(
         &mut self,
-        rule: &Rule,
+        rule: &mut Rule,
         statement: &RuleStatement,
         combination: &Combination<'_>,
     ) -> Expand<Extras> {
@@ -36,14 +39,8 @@ impl Expander<'_> {
         {
             extras.add_state(&state.extras);
         }
-        for (slot, text) in [
-            (Slot::Os, combination.system),
-            (Slot::User, combination.user),
-            (Slot::Group, combination.group),
-        ] {
-            if let Some(text) = text {
-                extras.push(slot, text.clone());
-            }
+        if let Some(text) = combination.system {
+            extras.push(Slot::Os, text.clone());
         }
         let pools = [
             (Slot::NatPool, &statement.nat),
@@ -63,8 +60,7 @@ impl Expander<'_> {
             extras.push(Slot::AfTo, word);
         }
         if let Some(divert) = &statement.divert {
-            let text = self.divert(rule, divert)?;
-            extras.push(Slot::Divert, text);
+            self.divert(rule, divert, &mut extras)?;
         }
         Ok(extras)
     }
@@ -74,45 +70,74 @@ impl Expander<'_> {
         statement.state.as_ref().or(self.state_defaults.as_ref())
     }
 
-    /// FreeBSD diverts to a port of its own, OpenBSD to an address and a port.
-    fn divert(&mut self, rule: &Rule, divert: &Spanned<Divert>) -> Expand<String> {
+    /// FreeBSD diverts to a socket of its own kind, OpenBSD to one that listens at an address.
+    fn divert(
+        &mut self,
+        rule: &mut Rule,
+        divert: &Spanned<Divert>,
+        extras: &mut Extras,
+    ) -> Expand<()> {
         let open = self.ruleset.dialect == Dialect::OpenBsd;
         if matches!(rule.action, Action::Match) {
             let message = "divert is not supported on match rules";
             return Err(self.error(Code::Conflict, divert.span, message, ""));
         }
-        let (pool, port) = match &divert.node {
+        let text = match &divert.node {
             Divert::Reply if open && rule.direction == Some(Direction::In) => {
                 let message = "divert-reply used with incoming rule";
                 return Err(self.error(Code::Conflict, divert.span, message, ""));
             }
-            Divert::Reply if open => return Ok("divert-reply".to_owned()),
+            Divert::Reply if open => {
+                rule.treatment.divert = Some(criteria::Divert::Reply);
+                return Ok(());
+            }
             Divert::Reply => {
                 let message = "divert-reply has no meaning in FreeBSD pf(4)";
                 return Err(self.error(Code::Conflict, divert.span, message, ""));
             }
-            Divert::Packet(port) => return Ok(format!("divert-packet port {port}")),
-            Divert::To(pool, port) => (pool, port),
-        };
-        let Some(pool) = pool.as_ref().filter(|_| open) else {
-            if open {
-                let message = "divert-to needs an address and a port";
-                return Err(self.error(Code::Syntax, divert.span, message, ""));
+            Divert::To(pool, port) if open => {
+                let address = self.diverted_to(rule, divert.span, pool.as_deref())?;
+                let to = SocketAddr::new(address, *port);
+                rule.treatment.divert = Some(criteria::Divert::To(to));
+                return Ok(());
             }
-            return Ok(format!("divert-to {port}"));
+            Divert::To(_, port) => format!("divert-to {port}"),
+            Divert::Packet(port) => format!("divert-packet port {port}"),
+        };
+        if self.print.is_none() {
+            let message = "not supported: divert-to";
+            let detail = "Linux has nothing for FreeBSD's `divert-to`, which leads to a divert(4) \
+                          socket";
+            let bail = self.error(Code::NotSupported, divert.span, message, detail);
+            if let Some(error) = self.errors.last_mut() {
+                error.hint = Some(super::NO_DIVERT_SOCKETS.to_owned());
+            }
+            return Err(bail);
+        }
+        extras.push(Slot::Divert, text);
+        Ok(())
+    }
+
+    fn diverted_to(
+        &mut self,
+        rule: &Rule,
+        span: Span,
+        pool: Option<&PoolStatement>,
+    ) -> Expand<IpAddr> {
+        let Some(pool) = pool else {
+            let message = "divert-to needs an address and a port";
+            return Err(self.error(Code::Syntax, span, message, ""));
         };
         if rule.direction == Some(Direction::Out) {
             let message = "divert-to used with outgoing rule";
-            return Err(self.error(Code::Conflict, divert.span, message, ""));
+            return Err(self.error(Code::Conflict, span, message, ""));
         }
         let candidates = self.candidates(pool)?;
-        let Some(host) = candidates.first(rule.family) else {
+        let host = candidates.first(rule.family).map(|host| &host.address);
+        let Some(Address::Prefix(prefix)) = host else {
             let message = "divert-to address family mismatch";
-            return Err(self.error(Code::Conflict, divert.span, message, ""));
+            return Err(self.error(Code::Conflict, span, message, ""));
         };
-        Ok(format!(
-            "divert-to {} port {port}",
-            print_address(&host.address)
-        ))
+        Ok(prefix.address())
     }
 }

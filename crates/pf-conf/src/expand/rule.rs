@@ -1,6 +1,7 @@
 //! One rule to many: lists multiplied in PF's order, families compared.
 
 use pf_engine::addr::{Family, Protocol};
+use pf_engine::criteria::{Criteria, OwnerMatch};
 use pf_engine::engine::RuleList;
 use pf_engine::rule::{
     Action, Address, BlockReply, Direction, Endpoint, FlagsMatch, FragmentMode, IcmpMatch,
@@ -29,8 +30,8 @@ struct Lists {
     destinations: Vec<Resolved>,
     destination_ports: Vec<Option<PortMatch>>,
     systems: Vec<Option<String>>,
-    users: Vec<Option<String>>,
-    groups: Vec<Option<String>>,
+    users: Vec<Option<OwnerMatch>>,
+    groups: Vec<Option<OwnerMatch>>,
 }
 
 impl Lists {
@@ -64,8 +65,8 @@ pub(super) struct Combination<'a> {
     destination: &'a Resolved,
     destination_port: Option<PortMatch>,
     pub(super) system: Option<&'a String>,
-    pub(super) user: Option<&'a String>,
-    pub(super) group: Option<&'a String>,
+    user: Option<OwnerMatch>,
+    group: Option<OwnerMatch>,
 }
 
 impl Pools {
@@ -152,8 +153,8 @@ impl Expander<'_> {
             destinations: self.hosts(&statement.destination.hosts)?,
             destination_ports: or_none(statement.destination.ports.iter().map(|p| p.node)),
             systems: or_none(statement.systems.iter().cloned()),
-            users: or_none(statement.users.iter().cloned()),
-            groups: or_none(statement.groups.iter().cloned()),
+            users: or_none(statement.users.iter().copied()),
+            groups: or_none(statement.groups.iter().copied()),
         })
     }
 
@@ -185,7 +186,7 @@ impl Expander<'_> {
         let mut rule = self.match_part(statement, combination, family, scope);
         self.state_part(&mut rule, statement);
         self.pool_part(&mut rule, statement, pools)?;
-        let extras = self.extras(&rule, statement, combination)?;
+        let extras = self.extras(&mut rule, statement, combination)?;
         self.check(&rule, statement, &extras)?;
         if statement.binat.is_some() && !statement.verb.is_translation() {
             return self.binat_to(&rule, statement, pools, &extras);
@@ -217,6 +218,15 @@ impl Expander<'_> {
         rule.fragments = self.fragment_mode(statement.fragments);
         rule.set_tos = statement.set_tos;
         rule.allow_options = statement.allow_options.is_some();
+        rule.criteria = Criteria {
+            received_on: statement.received_on.clone(),
+            user: combination.user,
+            group: combination.group,
+            priority: statement.priority,
+            probability: statement.probability,
+        };
+        rule.treatment = statement.treatment;
+        rule.identifier = statement.identifier;
         // What `ether` rules say of IP names no family.
         rule.family = family.filter(|_| statement.verb != Verb::Ether);
         rule
@@ -598,8 +608,8 @@ fn destinations(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
                 lists.groups.iter().map(move |group| Combination {
                     destination,
                     destination_port: *port,
-                    user: user.as_ref(),
-                    group: group.as_ref(),
+                    user: *user,
+                    group: *group,
                     ..Combination::ANY
                 })
             })

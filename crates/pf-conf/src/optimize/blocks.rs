@@ -62,6 +62,9 @@ fn stands_alone(rule: &Rule, tables: &BTreeMap<String, TableDefinition>) -> bool
         anchor,
         once,
         af_to,
+        criteria,
+        identifier,
+        treatment: _,
         nat_pass: _,
         direction: _,
         quick: _,
@@ -96,7 +99,7 @@ fn stands_alone(rule: &Rule, tables: &BTreeMap<String, TableDefinition>) -> bool
         .any(|endpoint| counts_addresses(endpoint, tables));
     // Each `match` rule acts for itself: logs, and translates what the ones before have left.
     let acts = *action == Action::Match && (log.is_some() || pools.clone().next().is_some());
-    let own = anchor.is_some() || *once;
+    let own = anchor.is_some() || *once || criteria.probability.is_some() || identifier.is_some();
     own || acts || counted || max.is_some() || !labels.is_empty() || pools.any(draws)
 }
 

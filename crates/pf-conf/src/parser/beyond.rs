@@ -1,29 +1,20 @@
 //! Options of rules that can be printed but not installed yet: see [`crate::extras`].
 
-use pf_engine::rule::RouteKind;
-
-use super::port::PortWord;
-use super::{Bail, Parse, Parser};
-use crate::accounts::NoNumber;
-use crate::ast::{
-    AfTo, Divert, InterfaceName, PoolStatement, RuleStatement, Spanned, State, Statement, Target,
-    Verb,
-};
-use crate::diagnostic::{Code, Diagnostic};
+use super::{Parse, Parser};
+use crate::ast::{AfTo, RuleStatement, Spanned, State, Statement, Verb};
+use crate::diagnostic::Code;
 use crate::extras::{Slot, StateSlot};
 use crate::limits::{MAX_ANCHOR_DEPTH, MAX_ERRORS};
 use crate::print;
 use crate::source::Span;
 use crate::token::{Kind, Token};
 
-/// Largest routing domain and table (`RT_TABLEID_MAX`).
-const MAX_ROUTING_DOMAIN: u32 = 255;
-
 /// Largest count of `max-src-conn-rate` (`PF_THRESHOLD_MAX`).
 const MAX_SOURCE_RATE: u32 = 4_294_967;
 
-/// Largest `prio` (`PF_PRIO_MAX`).
-const MAX_PRIORITY: u32 = 7;
+/// Where to go for what dummynet(4) does.
+const NO_DUMMYNET: &str = "dummynet is FreeBSD's; `tc qdisc add dev INTERFACE root netem` delays \
+                           and limits what leaves by an interface";
 
 impl Parser<'_> {
     /// `anchor [name] … [{ … }]`, `nat-anchor name …` and its kin.
@@ -119,25 +110,24 @@ impl Parser<'_> {
         rule: &mut RuleStatement,
         token: &Token,
     ) -> Option<Parse<()>> {
-        if !self.printing || token.kind != Kind::Word {
+        if token.kind != Kind::Word {
+            return None;
+        }
+        if let Some(parsed) = self.criterion(rule, token) {
+            return Some(parsed);
+        }
+        if matches!(token.text.as_ref(), "dnpipe" | "dnqueue") {
+            return Some(self.pipe(rule));
+        }
+        if !self.printing {
             return None;
         }
         Some(match token.text.as_ref() {
-            "user" => self.owners(rule, false),
-            "group" => self.owners(rule, true),
-            "received-on" => self.received_on(rule, ""),
-            "prio" => self.prio(rule),
             "max-pkt-rate" => self.packet_rate(rule),
             "max-pkt-size" => self.counted(rule, Slot::Packets),
-            "probability" => self.probability(rule),
-            "ridentifier" => self.counted(rule, Slot::Ridentifier),
-            "rtable" => self.rtable(rule),
             "queue" => self.queue(rule),
-            "divert-to" | "divert-reply" | "divert-packet" => self.divert(rule),
             "state" | "source" => self.rule_limiter(rule),
             "fastroute" => self.fastroute(rule),
-            "dnpipe" | "dnqueue" => self.pipe(rule),
-            "dup-to" => self.dup_to(rule),
             "once" => {
                 self.next();
                 rule.extras.push(Slot::Once, "once".to_owned());
@@ -156,198 +146,29 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `rtable N`.
-    pub(super) fn rtable(&mut self, rule: &mut RuleStatement) -> Parse<()> {
-        let keyword = self.next();
-        let known = !rule.extras.words(Slot::Rtable).is_empty();
-        self.once(known, &keyword)?;
-        let number = self.number("a routing table")?;
-        if number.node > MAX_ROUTING_DOMAIN {
-            let message = format!("invalid rtable id {}", number.node);
-            return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
+    /// What `set` sets beside a priority.
+    pub(super) fn beyond_set_item(&mut self, rule: &mut RuleStatement, token: &Token) -> Parse<()> {
+        let word = token.text.as_ref();
+        if !matches!(word, "tos" | "queue" | "delay") {
+            return Err(self.unexpected("`prio`, `queue`, `tos` or `delay`"));
         }
-        let text = format!("rtable {}", number.node);
-        rule.extras.push(Slot::Rtable, text);
-        Ok(())
-    }
-
-    /// `user …`, `group …`. What is given last comes first, as in PF.
-    fn owners(&mut self, rule: &mut RuleStatement, group: bool) -> Parse<()> {
-        let keyword = self.next();
-        let mut list = Vec::new();
-        self.list("a name or number", &mut |parser| {
-            let test = parser.owner(group)?;
-            list.push(format!("{} {test}", keyword.text));
-            Ok(())
-        })?;
-        let known = if group {
-            &mut rule.groups
-        } else {
-            &mut rule.users
-        };
-        list.append(known);
-        *known = list;
-        Ok(())
-    }
-
-    fn owner(&mut self, group: bool) -> Parse<String> {
-        let operators = ["=", "!=", "<", "<=", ">", ">="];
-        let token = self.peek().clone();
-        if token.kind == Kind::Symbol && operators.contains(&token.text.as_ref()) {
-            self.next();
-            let number = self.owner_number(group)?;
-            return Ok(format!("{} {number}", token.text));
+        if !self.printing && word == "queue" {
+            return Err(self.unsupported(&format!("set {word}"), token.span));
         }
-        let first = self.owner_number(group)?;
-        for operator in ["><", "<>"] {
-            if self.eat_symbol(operator) {
-                let second = self.owner_number(group)?;
-                return Ok(format!("{first} {operator} {second}"));
-            }
-        }
-        Ok(format!("= {first}"))
-    }
-
-    fn owner_number(&mut self, group: bool) -> Parse<String> {
-        if self.peek().kind == Kind::Number {
-            return Ok(self.number("a number")?.node.to_string());
-        }
-        let name = self.string("a name or number")?;
-        if name.node == "unknown" {
-            return Ok(name.node);
-        }
-        // The layout of a file is the same where nobody has that account.
-        if self.lexer.trace.is_some() {
-            return Ok(name.node);
-        }
-        match self.accounts.number(group, &name.node) {
-            Ok(number) => Ok(number.to_string()),
-            Err(reason) => Err(self.unknown_owner(group, &name, &reason)),
-        }
-    }
-
-    fn unknown_owner(&mut self, group: bool, name: &Spanned<String>, reason: &NoNumber) -> Bail {
-        let what = if group { "group" } else { "user" };
-        let mut error = Diagnostic::new(
-            Code::UnknownName,
-            name.span,
-            format!("unknown {what} {}", name.node),
-        );
-        match reason {
-            NoNumber::Unknown => {
-                error.hint = Some(format!("a number needs no {what} of that name"));
-            }
-            NoNumber::Unreadable(said) => error.detail = Some(said.clone()),
-        }
-        self.report(error);
-        Bail
-    }
-
-    pub(super) fn received_on(&mut self, rule: &mut RuleStatement, not: &str) -> Parse<()> {
-        let keyword = self.next();
-        let known = !rule.extras.words(Slot::ReceivedOn).is_empty();
-        self.once(known, &keyword)?;
-        let not = if self.eat_symbol("!") { "! " } else { not };
-        let text = if self.eat_word("any") {
-            format!("{not}received-on any")
-        } else {
-            let name = self.string("an interface name")?;
-            format!("{not}received-on {}", print::name(&name.node))
-        };
-        rule.extras.push(Slot::ReceivedOn, text);
-        Ok(())
-    }
-
-    /// `rdomain N` in the place of an interface.
-    pub(super) fn routing_domain(&mut self, negated: bool) -> Parse<InterfaceName> {
-        let keyword = self.next();
-        if !self.printing {
-            return Err(self.unsupported("on rdomain", keyword.span));
-        }
-        let number = self.number("a routing domain")?;
-        if number.node > MAX_ROUTING_DOMAIN {
-            let message = format!("rdomain {} outside range", number.node);
-            return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
-        }
-        Ok(InterfaceName {
-            negated,
-            name: format!("{}{}", print::RDOMAIN, number.node),
-            span: keyword.span.to(number.span),
-        })
-    }
-
-    /// `prio N`.
-    fn prio(&mut self, rule: &mut RuleStatement) -> Parse<()> {
-        let keyword = self.next();
-        let known = !rule.extras.words(Slot::Prio).is_empty();
-        self.once(known, &keyword)?;
-        let priority = self.priority()?;
-        rule.extras.push(Slot::Prio, format!("prio {priority}"));
-        Ok(())
-    }
-
-    fn priority(&mut self) -> Parse<u32> {
-        let number = self.number("a priority")?;
-        if number.node > MAX_PRIORITY {
-            let message = format!("prio must be 0 - {MAX_PRIORITY}");
-            return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
-        }
-        Ok(number.node)
-    }
-
-    /// `set option`, `set (option [,] …)`.
-    pub(super) fn set_option(&mut self, rule: &mut RuleStatement) -> Parse<()> {
-        self.next();
-        if !self.eat_symbol("(") {
-            return self.set_item(rule);
-        }
-        loop {
-            self.set_item(rule)?;
-            self.eat_symbol(",");
-            if self.eat_symbol(")") {
-                return Ok(());
-            }
-        }
-    }
-
-    fn set_item(&mut self, rule: &mut RuleStatement) -> Parse<()> {
-        let token = self.peek().clone();
-        let set = &mut rule.extras.set;
-        let known = match token.text.as_ref() {
-            "prio" | "queue" | "delay" if !self.printing => {
-                let feature = format!("set {}", token.text);
-                return Err(self.unsupported(&feature, token.span));
-            }
-            "prio" => {
-                self.next();
-                set.prio.replace(self.priorities()?).is_some()
-            }
+        let known = match word {
+            "queue" => return self.queue(rule),
             "tos" => {
                 self.next();
                 rule.set_tos.replace(self.tos_value()?).is_some()
             }
-            "queue" => return self.queue(rule),
-            "delay" => {
+            _ => {
+                self.impossible("set delay", token.span, NO_DUMMYNET)?;
                 self.next();
                 let delay = self.number("milliseconds")?.node;
-                set.delay.replace(delay).is_some()
+                rule.extras.set.delay.replace(delay).is_some()
             }
-            _ => return Err(self.unexpected("`prio`, `queue`, `tos` or `delay`")),
         };
-        self.once(known, &token)
-    }
-
-    /// `N`, `(N, M)`.
-    fn priorities(&mut self) -> Parse<(u32, u32)> {
-        if !self.eat_symbol("(") {
-            let priority = self.priority()?;
-            return Ok((priority, priority));
-        }
-        let first = self.priority()?;
-        self.eat_symbol(",");
-        let second = self.priority()?;
-        self.expect_symbol(")")?;
-        Ok((first, second))
+        self.once(known, token)
     }
 
     pub(super) fn rate(&mut self) -> Parse<(u32, Spanned<u32>)> {
@@ -363,33 +184,6 @@ impl Parser<'_> {
         let text = format!("max-pkt-rate {count}/{}", seconds.node);
         rule.extras.push(Slot::Packets, text);
         Ok(())
-    }
-
-    /// A fraction, or a percentage with `%`; printed as a percentage.
-    fn probability(&mut self, rule: &mut RuleStatement) -> Parse<()> {
-        self.next();
-        let token = self.peek().clone();
-        if !matches!(token.kind, Kind::Word | Kind::Number) {
-            return Err(self.unexpected("a probability"));
-        }
-        self.next();
-        let value: Option<f64> = match token.text.strip_suffix('%') {
-            Some(percent) => percent.parse().ok(),
-            None => token
-                .text
-                .parse()
-                .ok()
-                .map(|fraction: f64| fraction * 100.0),
-        };
-        let Some(percent) = value.filter(|percent| (0.0..=100.0).contains(percent)) else {
-            let message = format!("invalid probability: {}", token.text);
-            return Err(self.error(Code::BadNumber, token.span, &message, String::new()));
-        };
-        let shown = format!("{percent:.6}");
-        let shown = shown.trim_end_matches('0').trim_end_matches('.');
-        rule.extras
-            .push(Slot::Probability, format!("probability {shown}%"));
-        self.late_state_options(rule)
     }
 
     /// PF prints some options between `keep state` and the parentheses that belong to it.
@@ -423,52 +217,6 @@ impl Parser<'_> {
         self.once(known, &keyword)
     }
 
-    /// `divert-to address port N`, or FreeBSD's `divert-to N`; `divert-packet port N`;
-    /// `divert-reply`.
-    fn divert(&mut self, rule: &mut RuleStatement) -> Parse<()> {
-        let keyword = self.next();
-        let node = match keyword.text.as_ref() {
-            "divert-reply" => Divert::Reply,
-            "divert-packet" => {
-                self.expect_word("port")?;
-                Divert::Packet(self.single_port()?)
-            }
-            _ => self.divert_to(keyword.span)?,
-        };
-        let span = keyword.span;
-        let known = rule.divert.replace(Spanned { node, span }).is_some();
-        self.once(known, &keyword)
-    }
-
-    fn divert_to(&mut self, span: Span) -> Parse<Divert> {
-        if self.peek().kind == Kind::Number && !self.lexer.peek_at(1).is_symbol("/") {
-            return Ok(Divert::To(None, self.single_port()?));
-        }
-        let mut pool = PoolStatement::new(span);
-        pool.targets.push(Target {
-            interface: None,
-            weight: None,
-            host: Some(self.host()?),
-        });
-        self.expect_word("port")?;
-        Ok(Divert::To(Some(Box::new(pool)), self.single_port()?))
-    }
-
-    fn single_port(&mut self) -> Parse<u16> {
-        let (word, span) = self.port_word()?;
-        match word {
-            PortWord::Single(0) => {
-                let message = "invalid divert port 0";
-                Err(self.error(Code::BadNumber, span, message, String::new()))
-            }
-            PortWord::Single(port) => Ok(port),
-            PortWord::Range(..) | PortWord::Open(_) => {
-                let message = "port ranges are not supported in divert-to";
-                Err(self.error(Code::Conflict, span, message, String::new()))
-            }
-        }
-    }
-
     /// PF's of before 2009: past the route lookup.
     pub(super) fn fastroute(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         let keyword = self.next();
@@ -480,6 +228,7 @@ impl Parser<'_> {
 
     fn pipe(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         let keyword = self.next();
+        self.impossible(&keyword.text, keyword.span, NO_DUMMYNET)?;
         let text = if self.eat_symbol("(") {
             let first = self.number("a pipe")?.node;
             self.eat_symbol(",");
@@ -510,12 +259,6 @@ impl Parser<'_> {
         let node = AfTo { family, from, to };
         let known = rule.af_to.replace(Spanned { node, span }).is_some();
         self.once(known, &keyword)
-    }
-
-    pub(super) fn dup_to(&mut self, rule: &mut RuleStatement) -> Parse<()> {
-        let keyword = self.next();
-        rule.route = Some(self.route(RouteKind::DupTo, keyword.span)?);
-        Ok(())
     }
 
     /// `os "…"` behind `from`.

@@ -138,13 +138,9 @@ impl Parser<'_> {
             return self.tagged(rule, true);
         }
         if self.at_word("received-on") {
-            if self.printing {
-                return self.received_on(rule, "! ");
-            }
-            let span = self.peek().span;
-            return Err(self.unsupported("received-on", span));
+            return self.received_on(rule, true);
         }
-        Err(self.unexpected("`tagged`"))
+        Err(self.unexpected("`tagged` or `received-on`"))
     }
 
     pub(super) fn flags(&mut self, rule: &mut RuleStatement) -> Parse<()> {

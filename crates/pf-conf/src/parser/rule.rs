@@ -6,7 +6,6 @@ use pf_engine::rule::{BlockReply, Direction, Log};
 use super::{Parse, Parser};
 use crate::ast::{AntispoofStatement, RuleStatement, Side, Spanned, Statement, Verb};
 use crate::diagnostic::Code;
-use crate::extras::Slot;
 use crate::names::{icmp, protocols};
 use crate::source::Span;
 use crate::token::Kind;
@@ -127,8 +126,7 @@ impl Parser<'_> {
                 (Kind::Word, "tag") => self.tag(rule)?,
                 (Kind::Word, "tagged") => self.tagged(rule, false)?,
                 (Kind::Symbol, "!") => self.negated_option(rule)?,
-                (Kind::Word, "rtable") if self.printing => self.rtable(rule)?,
-                (Kind::Word, "rtable") => return Err(self.unsupported("rtable", token.span)),
+                (Kind::Word, "rtable") => self.rtable(rule)?,
                 _ => break,
             }
         }
@@ -214,7 +212,7 @@ impl Parser<'_> {
         self.on(rule)?;
         if self.at_word("route-to") || self.at_word("reply-to") {
             self.route_option(rule)?;
-        } else if self.printing && self.at_word("dup-to") {
+        } else if self.at_word("dup-to") {
             self.dup_to(rule)?;
         } else if self.printing && self.at_word("fastroute") {
             self.fastroute(rule)?;
@@ -255,11 +253,7 @@ impl Parser<'_> {
         loop {
             if self.eat_word("all") {
                 log.all = true;
-            } else if self.at_word("user") {
-                let keyword = self.next();
-                if !self.printing {
-                    return Err(self.unsupported("log (user)", keyword.span));
-                }
+            } else if self.eat_word("user") {
                 log.user = true;
             } else if self.eat_word("matches") {
                 log.matches = true;
@@ -403,10 +397,7 @@ impl Parser<'_> {
             let token = self.peek().clone();
             match token.text.as_ref() {
                 "label" => self.label(&mut rule)?,
-                "ridentifier" | "rtable" if !self.printing => {
-                    return Err(self.unsupported(&token.text, token.span));
-                }
-                "ridentifier" => self.counted(&mut rule, Slot::Ridentifier)?,
+                "ridentifier" => self.identifier(&mut rule)?,
                 "rtable" => self.rtable(&mut rule)?,
                 _ => break,
             }
@@ -418,7 +409,8 @@ impl Parser<'_> {
             interfaces,
             family: rule.family,
             labels: rule.labels,
-            extras: rule.extras,
+            treatment: rule.treatment,
+            identifier: rule.identifier,
         };
         self.statements
             .push(Statement::Antispoof(Box::new(statement)));

@@ -5,7 +5,6 @@ use pf_engine::rule::{FragmentMode, Scrub};
 use super::{Parse, Parser};
 use crate::ast::{RuleStatement, Statement, Verb};
 use crate::diagnostic::Code;
-use crate::extras::Slot;
 use crate::token::{Kind, Token};
 
 /// Options of `scrub (…)`.
@@ -98,8 +97,7 @@ impl Parser<'_> {
             "tagged" => rule.tagged = Some((false, self.tag_name()?)),
             _ if !self.printing => return Err(self.unsupported("rtable", token.span)),
             _ => {
-                let table = self.number("a routing table")?.node;
-                rule.extras.push(Slot::Rtable, format!("rtable {table}"));
+                rule.treatment.routing_table = Some(self.routing_table()?);
             }
         }
         Ok(())

@@ -8,7 +8,11 @@ use crate::extras::{Extras, SetOptions, Slot};
 
 /// `prio`, `set (…)`, `max-pkt-…`.
 pub(super) fn set_words(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>) {
-    words.extend_from_slice(extras.words(Slot::Prio));
+    words.extend(
+        rule.criteria
+            .priority
+            .map(|priority| format!("prio {priority}")),
+    );
     if dialect == Dialect::OpenBsd {
         words.extend_from_slice(extras.words(Slot::Packets));
         words.extend(set(rule, &extras.set, true).map(|list| format!("set ({list})")));
@@ -20,7 +24,7 @@ pub(super) fn set_words(rule: &Rule, extras: &Extras, dialect: Dialect, words: &
 
 fn set(rule: &Rule, options: &SetOptions, with_queue: bool) -> Option<String> {
     let mut list = Vec::new();
-    match options.prio {
+    match rule.treatment.priority {
         None => {}
         Some((all, acks)) if all == acks => list.push(format!("prio {all}")),
         Some((all, acks)) => list.push(format!("prio({all}, {acks})")),

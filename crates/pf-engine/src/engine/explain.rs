@@ -139,6 +139,11 @@ impl Engine {
             icmp: course.icmp,
             tos: course.tos,
             tag: course.tag.map(|tag| self.names.name(tag).to_owned()),
+            received_on: course
+                .received_on
+                .and_then(|index| self.net.interface(index))
+                .map(|interface| self.names.name(interface.name).to_owned()),
+            priority: course.priority,
         }
     }
 }
@@ -158,5 +163,9 @@ const fn criterion(failed: Failed) -> Criterion {
         Failed::Icmp => Criterion::Icmp,
         Failed::Tos => Criterion::Tos,
         Failed::Tag => Criterion::Tag,
+        Failed::Owner => Criterion::Owner,
+        Failed::Priority => Criterion::Priority,
+        Failed::ReceivedOn => Criterion::ReceivedOn,
+        Failed::Probability => Criterion::Probability,
     }
 }

@@ -86,6 +86,7 @@ impl Engine {
         if let Some(old) = self.lists_at(anchor) {
             lists.complete(parts, old);
         }
+        self.has_priorities |= lists.iter().any(|rule| rule.treatment.priority.is_some());
         self.put(anchor, lists);
         if let Some(id) = self.anchors.find(anchor)
             && let Some(anchor) = self.anchors.get_mut(id)
@@ -131,12 +132,14 @@ impl Engine {
         self.remove_unreferenced_tables();
         let tables = &self.tables;
         self.anchors.remove_empty(|path| tables.has_any(path));
-        let (mut used, mut asks) = (BTreeSet::new(), false);
+        let (mut used, mut asks, mut asks_for_interface) = (BTreeSet::new(), false, false);
         for rule in self.all_lists().flat_map(Lists::iter) {
             used.extend(rule.dynamics());
             asks |= rule.tagged.is_some();
+            asks_for_interface |= rule.asked.received_on.is_some();
         }
         self.asks_for_tags = asks;
+        self.asks_for_interface = asks_for_interface;
         self.net.retain_dynamics(&used);
         self.advance_epoch();
     }

@@ -9,6 +9,7 @@ use crate::engine::test::is_icmp_error;
 use crate::env::{Env, IfIndex};
 use crate::key::{StateKey, Tuple};
 use crate::names::NameId;
+use crate::norm::fragment;
 use crate::route::{NextHop, is_routable};
 use crate::rule::{Direction, RouteKind};
 use crate::state::State;
@@ -58,10 +59,7 @@ impl Engine {
             let (out, gateway) = self.gateway(hop, work)?;
             self.trace_route(kind, out, gateway);
             if kind == RouteKind::DupTo {
-                work.generated.push(Generated {
-                    bytes: work.bytes.clone(),
-                    exit: GeneratedExit::To(gateway),
-                });
+                self.duplicate(at, out.index, gateway, work, env);
                 return Ok(exit);
             }
             if at.direction == Direction::In {
@@ -80,6 +78,50 @@ impl Engine {
             Some((_, hop)) if hop.interface != at.name => Err(DropReason::NoRoute.into()),
             _ => Ok(exit),
         }
+    }
+
+    /// `dup-to`: a copy goes to `exit`. What becomes of it is no news for the sender: a copy that
+    /// cannot be sent is counted and no more.
+    fn duplicate(
+        &mut self,
+        at: Place,
+        out: IfIndex,
+        exit: Exit,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) {
+        match self.copies(at, out, work, env) {
+            Ok(copies) => work
+                .generated
+                .extend(copies.into_iter().map(|bytes| Generated {
+                    bytes,
+                    exit: GeneratedExit::To(exit),
+                })),
+            Err(reason) => self.counters.count(reason),
+        }
+    }
+
+    fn copies(
+        &self,
+        at: Place,
+        out: IfIndex,
+        work: &Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<Vec<Vec<u8>>, DropReason> {
+        let (mut bytes, mut meta) = (work.bytes.clone(), work.meta);
+        bytes.truncate(meta.total_len);
+        if at.direction == Direction::In {
+            meta.decrement_ttl(&mut bytes).map_err(|e| e.reason)?;
+        }
+        let mtu = self.net.interface(out).map_or(u32::MAX, |i| i.mtu);
+        let mtu = usize::try_from(mtu).unwrap_or(usize::MAX);
+        if meta.total_len <= mtu {
+            return Ok(vec![bytes]);
+        }
+        if work.pieces.is_none() && meta.dont_fragment {
+            return Err(DropReason::TooBig);
+        }
+        fragment(&bytes, &meta, mtu, env.random()).map_err(|e| e.reason)
     }
 
     fn gateway(&self, hop: NextHop, work: &Work<'_>) -> Result<(Place, Exit), Refused> {

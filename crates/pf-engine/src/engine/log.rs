@@ -183,7 +183,7 @@ impl Engine {
             action: LogAction::Block,
             reason,
         };
-        self.entry(note, place, family, bytes)
+        self.entry(note, place, family, bytes, None)
     }
 
     fn log_of(&self, rule: RuleId) -> Option<Log> {
@@ -193,7 +193,7 @@ impl Engine {
     /// Logs the packet as it is now.
     fn log_work(&self, note: Note, place: Place, work: &mut Work<'_>) {
         let whole = work.bytes.get(..work.meta.total_len).unwrap_or(work.bytes);
-        let entry = self.entry(note, place, work.meta.family, whole);
+        let entry = self.entry(note, place, work.meta.family, whole, work.owner);
         work.logged.push(entry);
     }
 
@@ -206,11 +206,20 @@ impl Engine {
         let (mut bytes, mut meta) = (whole.to_vec(), work.meta);
         // What cannot be translated will be dropped for it; until then it is as it came.
         let _ = translate(&mut meta, &mut bytes, &course.identity, &course.tuple);
-        let entry = self.entry(note, course.place, meta.family, &bytes);
+        let entry = self.entry(note, course.place, meta.family, &bytes, work.owner);
         work.logged.push(entry);
     }
 
-    fn entry(&self, note: Note, place: Place, family: Family, bytes: &[u8]) -> LogEntry {
+    fn entry(
+        &self,
+        note: Note,
+        place: Place,
+        family: Family,
+        bytes: &[u8],
+        owner: Option<u32>,
+    ) -> LogEntry {
+        let rule = note.rule.and_then(|rule| self.rules.get(rule));
+        let log = rule.and_then(|entry| entry.rule.log);
         let kept = bytes.len().min(self.log_snap_length);
         let rule = note.rule.and_then(|rule| self.rules.get(rule));
         let number = rule.and_then(|rule| rule.number);
@@ -220,6 +229,10 @@ impl Engine {
             log: note.log,
             rule: if inside.is_some() { caller } else { number },
             in_anchor: inside.map(|rule| (rule.anchor.clone(), number)),
+            identifier: rule
+                .and_then(|entry| entry.rule.identifier)
+                .unwrap_or_default(),
+            owner: owner.filter(|_| log.is_some_and(|log| log.user)),
             action: note.action,
             reason: note.reason,
             direction: place.direction,

@@ -74,7 +74,7 @@ impl Engine {
         place: Place,
         content: Content,
         work: &Work<'_>,
-        env: &dyn Env,
+        env: &mut dyn Env,
     ) -> Normalization {
         let lists = Arc::clone(&self.lists);
         if lists.scrub.is_empty() {

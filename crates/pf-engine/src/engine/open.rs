@@ -1,6 +1,7 @@
 //! A packet that the rules let pass: its state, its route. States become real in
 //! [`Engine::commit`], when all evaluations of the packet are done.
 
+use crate::criteria::Divert;
 use crate::decision::{DropReason, LogAction, StateId};
 use crate::engine::Engine;
 use crate::engine::families::{self, Crossed};
@@ -84,6 +85,10 @@ impl Engine {
         };
         let keeps = rule.is_some_and(|rule| rule.keep.mode != StateMode::None);
         work.tag = course.tag;
+        if let Some(rule) = rule {
+            course.treatment = course.treatment.overridden_by(rule.treatment);
+        }
+        work.treat(course.treatment);
         let state = if !is_error && !is_fragment && (keeps || course.translated) {
             let at = self.prepare(rule, &mut course, route, work, env)?;
             self.trace_new_state();
@@ -97,7 +102,13 @@ impl Engine {
         }
         // `reply-to` concerns the packets of the other direction.
         let route = route.filter(|(kind, _)| *kind != RouteKind::ReplyTo);
-        Ok(Passed { state, route })
+        let divert = course.treatment.divert;
+        let divert = divert.filter(|divert| matches!(divert, Divert::To(_)));
+        Ok(Passed {
+            state,
+            route,
+            divert,
+        })
     }
 
     fn choose_route(
@@ -265,6 +276,8 @@ impl Engine {
             tag: course.tag,
             endpoint_independent: course.endpoint_independent,
             scrub: course.scrub,
+            treatment: course.treatment,
+            owner: work.owner,
             sources: course.sticky.iter().map(|(key, _)| *key).collect(),
         }
     }

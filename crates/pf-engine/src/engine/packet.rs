@@ -1,9 +1,10 @@
 //! One packet at one hook, from the bytes to the decision.
 
 use crate::addr::Family;
+use crate::criteria::{Divert, Treatment};
 use crate::decision::{
-    Basis, Consulted, Decision, DropReason, EtherAddresses, Exit, Generated, GeneratedExit, Hook,
-    LogEntry, Packet, Verdict,
+    Basis, Consulted, Decision, DropReason, EtherAddresses, Exit, Generated, GeneratedExit,
+    Handling, Hook, LogEntry, Packet, Verdict,
 };
 use crate::engine::Engine;
 use crate::engine::families::Crossed;
@@ -13,10 +14,12 @@ use crate::engine::proxy::Completed;
 use crate::env::{Env, IfIndex};
 use crate::generate::MAX_QUOTE_LEN;
 use crate::installed::RuleId;
+use crate::key::Tuple;
 use crate::names::NameId;
 use crate::norm::{Outcome, Reassembled, ReassemblyOptions, fragment};
 use crate::route::NextHop;
 use crate::rule::{Direction, Log, RouteKind, Scrub};
+use crate::ruleset::Dialect;
 use crate::state::Way;
 use crate::wire::families::{HEADER_DIFFERENCE, MIN_MTU_V6};
 use crate::wire::{FRAGMENT_HEADER_LEN, Meta};
@@ -42,6 +45,13 @@ pub(super) struct Work<'p> {
     /// Where it met us.
     pub(super) hook: Place,
     pub(super) tag: Option<NameId>,
+    /// The interface by which it came into the box, if the kernel told.
+    received_on: Option<IfIndex>,
+    /// The priority of its frame.
+    pub(super) priority: u8,
+    pub(super) handling: Handling,
+    /// `log (user)`: the user that owns the local socket.
+    pub(super) owner: Option<u32>,
     pub(super) original: Original,
     pub(super) generated: Vec<Generated>,
     pub(super) logged: Vec<LogEntry>,
@@ -88,6 +98,8 @@ pub(super) struct Pieces {
 pub(super) struct Passed {
     pub(super) state: StateRef,
     pub(super) route: Option<(RouteKind, NextHop)>,
+    /// Whether it goes to a socket of the box.
+    pub(super) divert: Option<Divert>,
 }
 
 /// What a verdict rests on.
@@ -154,6 +166,10 @@ impl<'p> Work<'p> {
             way,
             hook,
             tag: None,
+            received_on: None,
+            priority: 0,
+            handling: Handling::default(),
+            owner: None,
             generated: Vec::new(),
             logged: Vec::new(),
             logs_each: false,
@@ -218,6 +234,23 @@ impl<'p> Work<'p> {
         self.way.filter(|_| place == self.hook)
     }
 
+    /// The interface by which the packet came in that is now at `place`.
+    pub(super) fn received_at(&self, place: Place) -> Option<IfIndex> {
+        match (place.direction, self.hook.direction) {
+            (Direction::In, _) => Some(place.index),
+            (Direction::Out, Direction::In) => Some(self.hook.index),
+            (Direction::Out, Direction::Out) => self.received_on,
+        }
+    }
+
+    /// Rules or a state treat the packet so.
+    pub(super) fn treat(&mut self, treatment: Treatment) {
+        let priority = treatment.priority_of(&self.meta);
+        self.handling.priority = priority.or(self.handling.priority);
+        self.handling.routing_table = treatment.routing_table.or(self.handling.routing_table);
+        self.is_unlike_its_flow |= treatment.tells_packets_apart();
+    }
+
     /// A packet to the sender of this one, unless this went to a link-layer multicast or broadcast
     /// address: such are not answered, whatever the IP address (RFC 1122, section 3.2.2).
     pub(super) fn send_back(&mut self, bytes: Option<Vec<u8>>) {
@@ -267,6 +300,7 @@ impl Engine {
         Decision {
             verdict: Verdict::Pass(Exit::Continue),
             generated: Vec::new(),
+            handling: Handling::default(),
             basis: Basis::Stateless {
                 epoch: self.epoch,
                 consulted: Consulted::default(),
@@ -295,15 +329,20 @@ impl Engine {
     ) -> Decision {
         self.count_drop(refused);
         let basis = match refused.consulted {
-            Some(consulted) if generated.is_empty() && logged.is_empty() => Basis::Stateless {
-                epoch: self.epoch,
-                consulted,
-            },
+            Some(consulted)
+                if consulted.is_repeatable() && generated.is_empty() && logged.is_empty() =>
+            {
+                Basis::Stateless {
+                    epoch: self.epoch,
+                    consulted,
+                }
+            }
             Some(_) | None => Basis::Packet,
         };
         Decision {
             verdict: Verdict::Drop(refused.reason),
             generated,
+            handling: Handling::default(),
             basis,
             logged,
         }
@@ -339,6 +378,7 @@ impl Engine {
             Outcome::Held => Decision {
                 verdict: Verdict::Held,
                 generated: Vec::new(),
+                handling: Handling::default(),
                 basis: Basis::Packet,
                 logged: Vec::new(),
             },
@@ -382,8 +422,12 @@ impl Engine {
         pieces: Option<Pieces>,
     ) -> Work<'p> {
         let way = self.way(hook.direction, packet.ether);
+        let received_on = packet.received_on;
+        let priority = packet.priority.unwrap_or(self.default_priority());
         let mut work = Work::new(&mut packet.bytes, meta, packet.ether, way, hook);
         work.pieces = pieces;
+        work.received_on = received_on;
+        work.priority = priority;
         work
     }
 
@@ -409,11 +453,34 @@ impl Engine {
             Ok((verdict, basis)) => Decision {
                 verdict,
                 generated: work.generated,
+                handling: work.handling,
                 basis,
                 logged: work.logged,
             },
             Err(refused) => self.dropped(refused, work.generated, work.logged),
         }
+    }
+
+    /// The priority of packets whose frame names none: `PF_PRIO_DEFAULT` is 3 on OpenBSD; FreeBSD
+    /// takes "best effort".
+    fn default_priority(&self) -> u8 {
+        match self.dialect {
+            Dialect::FreeBsd => 0,
+            Dialect::OpenBsd | Dialect::OpenBsd3 => 3,
+        }
+    }
+
+    /// A priority stays on the packet from `in` to `out`, as a tag does. Nothing is written on
+    /// packets between two hooks: it is that of the state by which the packet came in.
+    fn carry_priority(&self, identity: &Tuple, work: &mut Work<'_>) {
+        let may_carry = self.has_priorities && work.hook.direction == Direction::Out;
+        if !may_carry || work.handling.priority.is_some() {
+            return;
+        }
+        let treatment = self
+            .state_of_entry(identity, |state| state.treatment.priority.is_some())
+            .map(|state| state.treatment);
+        work.handling.priority = treatment.and_then(|treatment| treatment.priority_of(&work.meta));
     }
 
     /// What the frame tells of the packet's way. A frame to a group goes either way.
@@ -454,12 +521,16 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Result<(Verdict, Basis), Refused> {
         let hook = work.hook;
+        let identity = Tuple::of(&work.meta, work.bytes);
         let first = self.test(hook, work, env)?;
         let state = first.state;
-        let exit = match self.leave(hook, first, work, env)? {
-            Some(exit) => exit,
-            None => self.wire_exit(hook, work, env)?.unwrap_or(Exit::Continue),
+        let divert = first.divert.filter(|_| hook.direction == Direction::In);
+        let exit = match (divert, self.leave(hook, first, work, env)?) {
+            (_, Some(exit)) => exit,
+            (Some(divert), None) => socket_exit(divert),
+            (None, None) => self.wire_exit(hook, work, env)?.unwrap_or(Exit::Continue),
         };
+        self.carry_priority(&identity, work);
         let pieces = self.fit(exit, work, env)?;
         let pending = std::mem::take(&mut work.pending);
         let made = self.commit(pending)?;
@@ -470,6 +541,7 @@ impl Engine {
                 let plain = exit == Exit::Continue
                     && pieces.is_none()
                     && !work.meta.is_fragment()
+                    && !work.is_unlike_its_flow
                     && work.scrub == Scrub::NONE;
                 let silent = work.generated.is_empty() && work.logged.is_empty();
                 let basis = self.stateless(consulted, plain && silent);
@@ -485,7 +557,7 @@ impl Engine {
     }
 
     fn stateless(&self, consulted: Consulted, repeatable: bool) -> Basis {
-        if !repeatable {
+        if !repeatable || !consulted.is_repeatable() {
             return Basis::Packet;
         }
         Basis::Stateless {
@@ -502,7 +574,7 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Result<Option<Vec<Vec<u8>>>, Refused> {
         let mtu = match exit {
-            Exit::Continue => usize::MAX,
+            Exit::Continue | Exit::Socket(_) => usize::MAX,
             Exit::Gateway { interface, .. } | Exit::Wire { interface, .. } => {
                 let mtu = self.net.interface(interface).map_or(u32::MAX, |i| i.mtu);
                 usize::try_from(mtu).unwrap_or(usize::MAX)
@@ -533,6 +605,13 @@ impl Engine {
             .or_else(|| exit.and_then(of))
             .unwrap_or(work.original.meta.destination)
     }
+}
+
+fn socket_exit(divert: Divert) -> Exit {
+    Exit::Socket(match divert {
+        Divert::To(address) => Some(address),
+        Divert::Reply => None,
+    })
 }
 
 fn verdict(exit: Exit, pieces: Option<Vec<Vec<u8>>>) -> Verdict {

@@ -96,6 +96,8 @@ impl Engine {
             tag: state.tag.map(name),
             endpoint_independent: state.endpoint_independent,
             scrub: state.scrub,
+            treatment: state.treatment,
+            owner: state.owner,
             sticky: self.sticky_records(state),
         }
     }
@@ -198,6 +200,7 @@ impl Engine {
     fn put_back(&mut self, mut state: State, sticky: Vec<(SourceKey, Choice)>) -> Outcome {
         self.next_state = self.next_state.wrapping_add(1);
         state.id = StateId(self.next_state);
+        self.has_priorities |= state.treatment.priority.is_some();
         let rules = state.rule.into_iter().chain(state.anchor);
         let rules = rules.chain(state.translation_rule);
         let rules: Vec<RuleId> = rules.chain(state.match_rules.iter().copied()).collect();
@@ -293,6 +296,8 @@ impl Engine {
             tag: record.tag.as_ref().map(&mut name),
             endpoint_independent: record.endpoint_independent,
             scrub: record.scrub,
+            treatment: record.treatment,
+            owner: record.owner,
             sources: sticky.iter().map(|(key, _)| *key).collect(),
         }
     }

@@ -248,6 +248,7 @@ impl Engine {
         Ok(Passed {
             state: StateRef::Existing(slot),
             route,
+            divert: None,
         })
     }
 
@@ -270,6 +271,7 @@ impl Engine {
         let passed = Passed {
             state: StateRef::Existing(slot),
             route: state.route_of(place.direction),
+            divert: None,
         };
         let meta = Meta::parse(&bytes).ok()?;
         let way = self.way(place.direction, ether);

@@ -12,7 +12,7 @@ use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
 use crate::engine::translate::Course;
 use crate::engine::walk::{Found, Walk};
 use crate::engine::{Engine, RuleList};
-use crate::env::Env;
+use crate::env::{Env, IfIndex};
 use crate::evaluate::{self, CompiledRule, Content, Ground, Subject, Verb};
 use crate::installed::RuleId;
 use crate::key::{Tuple, translate};
@@ -223,6 +223,9 @@ impl Engine {
         work.tag = state.tag.or(work.tag);
         work.scrub.add(&state.scrub);
         work.is_unlike_its_flow |= work.scrub != state.scrub;
+        work.treat(state.treatment);
+        work.owner = state.owner;
+        let divert = state.divert_of(flow);
         state.count(flow, bytes);
         let route = state.route_of(flow);
         let logged = state.logged;
@@ -233,6 +236,7 @@ impl Engine {
         Ok(Passed {
             state: StateRef::Existing(slot),
             route,
+            divert,
         })
     }
 
@@ -304,11 +308,16 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
         let mut course = Course::new(place, work);
+        work.owner = None;
         if self.asks_for_tags && course.tag.is_none() {
             course.tag = self.carried_tag(&course);
         }
+        if self.asks_for_interface && place == work.hook {
+            course.received_on = self.carried_interface(&course).or(course.received_on);
+        }
         if course.content == Content::Whole && !is_icmp_error(&work.meta) {
             self.translate_by_lists(&mut course, env)?;
+            self.note_owner(course.translation_rule, &mut course, work, env);
             self.log_translation(&course, work);
         }
         let decided = if course.nat_pass {
@@ -337,18 +346,52 @@ impl Engine {
         self.open(rule, course, work, env)
     }
 
+    /// `log (user)`: looks up whose socket it is.
+    fn note_owner(
+        &self,
+        rule: Option<RuleId>,
+        course: &mut Course,
+        work: &mut Work<'_>,
+        env: &dyn Env,
+    ) {
+        let log = rule.and_then(|rule| self.rules.get(rule)?.rule.log);
+        if log.is_some_and(|log| log.user) {
+            work.owner = course.user(env);
+        }
+    }
+
     /// The tag that a packet brought along from where it came in. Nothing is written on packets
     /// between two hooks: the tag is that of the state by which it came in.
     fn carried_tag(&self, course: &Course) -> Option<NameId> {
         if course.place.direction == Direction::In {
             return None;
         }
+        self.state_of_entry(&course.identity, |state| state.tag.is_some())?
+            .tag
+    }
+
+    /// The interface by which a packet came in that leaves now: that of its state, which knows the
+    /// port where the kernel may name the bridge.
+    fn carried_interface(&self, course: &Course) -> Option<IfIndex> {
+        if course.place.direction == Direction::In {
+            return None;
+        }
+        let origin = self.state_of_entry(&course.identity, |_| true)?.origin;
+        Some(self.net.named(origin)?.index)
+    }
+
+    /// The state by which a packet came in that leaves now.
+    pub(super) fn state_of_entry(
+        &self,
+        identity: &Tuple,
+        wanted: impl Fn(&State) -> bool,
+    ) -> Option<&State> {
         let lifetimes = self.lifetimes();
-        let key = course.identity.key(Direction::In);
+        let key = identity.key(Direction::In);
         let slot = self.states.find(Direction::Out, &key, |state| {
-            state.direction == Direction::In && state.tag.is_some() && !lifetimes.is_over(state)
+            state.direction == Direction::In && wanted(state) && !lifetimes.is_over(state)
         })?;
-        self.states.get(slot)?.tag
+        self.states.get(slot)
     }
 
     /// The filter rule that decides: the last that matches, or the first `quick` one.
@@ -366,7 +409,9 @@ impl Engine {
             };
             course.anchor = found.anchor;
             course.tag = rule.tag.or(course.tag);
+            self.note_owner(Some(rule.id), course, work, env);
             if rule.verb == Verb::Match {
+                course.treatment = course.treatment.overridden_by(rule.treatment);
                 course.match_rules.push(rule.id);
                 course.scrub.add(&rule.scrub);
                 self.translate_by_rule(rule, course, env)?;
@@ -399,23 +444,29 @@ impl Engine {
         rules: &[CompiledRule],
         from: usize,
         course: &mut Course,
-        env: &dyn Env,
+        env: &mut dyn Env,
     ) -> Option<usize> {
         let subject = Subject {
             direction: course.place.direction,
             content: course.content,
             interface: self.net.interface(course.place.index),
             tuple: course.tuple,
+            identity: course.identity,
             flags: course.flags,
             icmp: course.icmp,
             tos: course.tos,
             tag: course.tag,
+            received_on: course
+                .received_on
+                .and_then(|index| self.net.interface(index)),
+            priority: course.priority,
         };
         let mut ground = Ground {
             rules: &mut self.rules,
             tables: &mut self.tables,
             net: &self.net,
             env,
+            owner: &mut course.owner,
             consulted: &mut course.consulted,
         };
         if self.trace.is_none() {

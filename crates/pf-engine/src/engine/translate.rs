@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use crate::addr::{Family, Prefix, Protocol};
 use crate::compile::ListKind;
+use crate::criteria::Treatment;
 use crate::decision::{Consulted, DropReason};
 use crate::engine::leave::NEIGHBOR_DISCOVERY;
 use crate::engine::packet::{Place, Refused, Work};
 use crate::engine::test::length;
 use crate::engine::walk::Walk;
 use crate::engine::{Engine, RuleList};
-use crate::env::Env;
-use crate::evaluate::{CompiledRule, Content, Verb};
+use crate::env::{Env, IfIndex};
+use crate::evaluate::{CompiledRule, Content, OwnerLookup, Verb, socket_side};
 use crate::installed::{PoolUse, RuleId};
 use crate::key::{Tuple, request_of};
 use crate::names::NameId;
@@ -59,6 +60,12 @@ pub(super) struct Course {
     /// What the packet, and the state that it makes, is normalised to.
     pub(super) scrub: Scrub,
     pub(super) tag: Option<NameId>,
+    /// The interface by which the packet came in.
+    pub(super) received_on: Option<IfIndex>,
+    pub(super) priority: u8,
+    pub(super) owner: OwnerLookup,
+    /// What the rules so far do to the packet.
+    pub(super) treatment: Treatment,
     pub(super) consulted: Consulted,
     /// A rule translated, if only to what it was before.
     pub(super) translated: bool,
@@ -104,6 +111,10 @@ impl Course {
             content: Content::of(meta),
             scrub: work.scrub,
             tag: work.tag,
+            received_on: work.received_at(place),
+            priority: work.priority,
+            owner: OwnerLookup::default(),
+            treatment: Treatment::NONE,
             consulted: Consulted::default(),
             translated: false,
             endpoint_independent: false,
@@ -147,6 +158,14 @@ impl Course {
             &self.identity
         }
     }
+
+    /// The user that owns the packet's socket, if there is one.
+    pub(super) fn user(&mut self, env: &dyn Env) -> Option<u32> {
+        let direction = self.place.direction;
+        let tuple = socket_side(direction, &self.identity, &self.tuple);
+        let owner = self.owner.owner(tuple, direction, env);
+        owner.map(|owner| owner.user)
+    }
 }
 
 const fn is_request(family: Family, icmp: Icmp) -> bool {
@@ -175,6 +194,7 @@ impl Engine {
             };
             course.anchor = found.anchor;
             course.tag = rule.tag.or(course.tag);
+            course.treatment = course.treatment.overridden_by(rule.treatment);
             let Verb::Translate { pass } = rule.verb else {
                 return Ok(());
             };

@@ -82,7 +82,7 @@ impl Engine {
         &mut self,
         walk: &mut Walk,
         course: &mut Course,
-        env: &dyn Env,
+        env: &mut dyn Env,
     ) -> Result<Option<Found>, Refused> {
         loop {
             let lists = Arc::clone(&walk.lists);

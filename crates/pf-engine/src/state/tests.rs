@@ -39,6 +39,8 @@ fn state(id: u64, direction: Direction, bound: Option<NameId>) -> State {
         ether: None,
         way: None,
         tag: None,
+        treatment: Treatment::NONE,
+        owner: None,
         endpoint_independent: false,
         scrub: Scrub::NONE,
         sources: Vec::new(),

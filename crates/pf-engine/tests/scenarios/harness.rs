@@ -426,14 +426,26 @@ impl Lab {
         bytes: Vec<u8>,
         ether: Option<EtherAddresses>,
     ) -> Seen<'_> {
+        let packet = Packet {
+            bytes,
+            ether,
+            ..Packet::default()
+        };
+        self.whole_packet(direction, name, packet)
+    }
+
+    /// A packet with all that the data path tells of it.
+    pub(super) fn whole_packet(
+        &mut self,
+        direction: Direction,
+        name: &str,
+        mut packet: Packet,
+    ) -> Seen<'_> {
         let hook = Hook {
             interface: self.index(name),
             direction,
         };
-        let mut packet = Packet {
-            bytes: bytes.clone(),
-            ether,
-        };
+        let bytes = packet.bytes.clone();
         let decision = self
             .engine
             .handle_packet(self.now, hook, &mut packet, &mut self.env);

@@ -5,8 +5,11 @@ use std::net::IpAddr;
 use datapath::netlink::Route;
 use links::{WantedAddress, WantedInterface, WantedLinks};
 use pf_engine::addr::Prefix;
-use pf_engine::env::{Env, IfIndex, Interface, InterfaceAddress, RouteLookup};
+use pf_engine::env::{
+    Env, IfIndex, Interface, InterfaceAddress, RouteLookup, SocketOwner, SocketQuery,
+};
 
+use super::owner::Owners;
 use crate::random::Random;
 
 /// The live box.
@@ -15,19 +18,17 @@ pub(super) struct LiveEnv {
     interfaces: Vec<Interface>,
     /// Longest destination first.
     routes: Vec<Route>,
+    owners: Owners,
     random: Random,
 }
 
 impl LiveEnv {
     /// `interfaces` are ordered by number.
-    pub(super) const fn new(
-        interfaces: Vec<Interface>,
-        routes: Vec<Route>,
-        random: Random,
-    ) -> Self {
+    pub(super) fn new(interfaces: Vec<Interface>, routes: Vec<Route>, random: Random) -> Self {
         Self {
             interfaces,
             routes,
+            owners: Owners::new(),
             random,
         }
     }
@@ -55,6 +56,12 @@ impl LiveEnv {
             .iter()
             .find(|i| i.addresses.iter().any(holds));
         found.map(|interface| interface.index)
+    }
+
+    /// Whether packets to `address` are for this box.
+    fn is_own(&self, address: IpAddr) -> bool {
+        let addresses = self.interfaces.iter().flat_map(|i| &i.addresses);
+        address.is_loopback() || addresses.into_iter().any(|own| own.address == address)
     }
 
     /// Replaces the snapshot; true if that makes a difference.
@@ -100,6 +107,14 @@ impl Env for LiveEnv {
             .map_or(RouteLookup::Unreachable, |(interface, _)| {
                 RouteLookup::Via(interface)
             })
+    }
+
+    /// A socket that listens on all addresses has nothing to do with packets for other hosts.
+    fn socket_owner(&self, query: &SocketQuery) -> Option<SocketOwner> {
+        if !self.is_own(query.local.address) {
+            return None;
+        }
+        self.owners.owner(query)
     }
 }
 

@@ -304,9 +304,6 @@ fn empty_upcall() -> Upcall {
             interface: IfIndex(0),
             direction: Direction::In,
         },
-        packet: Packet {
-            bytes: Vec::new(),
-            ether: None,
-        },
+        packet: Packet::default(),
     }
 }

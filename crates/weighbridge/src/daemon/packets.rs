@@ -1,7 +1,7 @@
 //! One packet: from the data path to the engine and back.
 
 use datapath::{Datapath, Error, Reinjection, Upcall};
-use pf_engine::decision::{Decision, Exit, Generated, GeneratedExit, LogEntry, Verdict};
+use pf_engine::decision::{Decision, Exit, Generated, GeneratedExit, Handling, LogEntry, Verdict};
 use pf_engine::engine::Engine;
 use pf_engine::env::Env;
 use pf_engine::time::Instant;
@@ -23,10 +23,16 @@ pub(super) fn handle(
 
 fn carry_out(datapath: &mut Datapath, upcall: &Upcall, decision: &Decision) {
     match &decision.verdict {
-        Verdict::Pass(exit) => put_back(datapath, upcall, &upcall.packet.bytes, *exit),
+        Verdict::Pass(exit) => put_back(
+            datapath,
+            upcall,
+            &upcall.packet.bytes,
+            *exit,
+            decision.handling,
+        ),
         Verdict::PassFragments(exit, pieces) => {
             for piece in pieces {
-                put_back(datapath, upcall, piece, *exit);
+                put_back(datapath, upcall, piece, *exit, decision.handling);
             }
         }
         Verdict::Drop(_) | Verdict::Held => {}
@@ -36,9 +42,15 @@ fn carry_out(datapath: &mut Datapath, upcall: &Upcall, decision: &Decision) {
     }
 }
 
-fn put_back(datapath: &mut Datapath, upcall: &Upcall, bytes: &[u8], exit: Exit) {
+fn put_back(
+    datapath: &mut Datapath,
+    upcall: &Upcall,
+    bytes: &[u8],
+    exit: Exit,
+    handling: Handling,
+) {
     let to = Reinjection::Decided(upcall.hook, exit);
-    note(&datapath.send(bytes, upcall.packet.ether, to));
+    note(&datapath.send_with(bytes, upcall.packet.ether, to, handling));
 }
 
 fn send_generated(datapath: &mut Datapath, upcall: &Upcall, generated: &Generated) {

@@ -20,6 +20,11 @@ pub const RECORD_HEADER: usize = 16;
 pub const PFLOG_HEADER: usize = 64;
 /// Its `length` field: all but the padding.
 const PFLOG_LENGTH: u8 = 61;
+/// The same with `ridentifier` (FreeBSD 14), which stands where the padding ends, and a byte that
+/// is reserved.
+const PFLOG_LENGTH_IDENTIFIER: u8 = 69;
+/// Bytes that come on top of [`PFLOG_HEADER`] then.
+const PFLOG_IDENTIFIER: usize = 8;
 /// Bytes of a name in it (`IFNAMSIZ`, `PFLOG_RULESET_NAME_SIZE`).
 const NAME: usize = 16;
 /// `AF_INET` everywhere.
@@ -45,6 +50,12 @@ pub struct Record {
     pub log: u8,
     /// Number of the rule, if one in force decided.
     pub rule: Option<u32>,
+    /// `ridentifier` of the rule, 0 for none.
+    #[serde(default)]
+    pub identifier: u32,
+    /// The user that owns the local socket, where `log (user)` asked and there is one.
+    #[serde(default)]
+    pub owner: Option<u32>,
     /// Number of the action (`PF_PASS` and on).
     pub action: u8,
     /// Number of the reason (`PFRES_MATCH` and on).
@@ -95,6 +106,8 @@ impl Record {
             time: Duration::new(time.as_secs(), time.subsec_micros() * 1_000),
             log: entry.log,
             rule: entry.rule,
+            identifier: entry.identifier,
+            owner: entry.owner,
             action: action_number(entry.action),
             reason: entry.reason as u8,
             inbound: entry.direction == Direction::In,
@@ -130,27 +143,45 @@ impl Record {
                 .to_le_bytes(),
         );
         to.extend(self.time.subsec_micros().to_le_bytes());
-        to.extend(number(PFLOG_HEADER + self.bytes.len()));
-        to.extend(number(PFLOG_HEADER + self.length));
+        to.extend(number(self.header_len() + self.bytes.len()));
+        to.extend(number(self.header_len() + self.length));
         let family = if self.inet6 { AF_INET6 } else { AF_INET };
-        to.extend([PFLOG_LENGTH, family, self.action, self.reason]);
+        let length = if self.identifier == 0 {
+            PFLOG_LENGTH
+        } else {
+            PFLOG_LENGTH_IDENTIFIER
+        };
+        to.extend([length, family, self.action, self.reason]);
         let mut name = [0; NAME];
         let fits = self.interface.len().min(NAME - 1);
         name[..fits].copy_from_slice(&self.interface.as_bytes()[..fits]);
         to.extend(name);
         to.extend([0; NAME]);
         let (uid, pid) = self.loaded_by;
-        for value in [self.rule.unwrap_or(NONE), NONE, NONE, NO_PID, uid, pid] {
+        let (rule, owner) = (self.rule.unwrap_or(NONE), self.owner.unwrap_or(NONE));
+        for value in [rule, NONE, owner, NO_PID, uid, pid] {
             to.extend(value.to_be_bytes());
         }
         to.extend([if self.inbound { 1 } else { 2 }, 0, 0, 0]);
+        if self.identifier != 0 {
+            to.extend(self.identifier.to_be_bytes());
+            to.extend([0; 4]);
+        }
         to.extend(&self.bytes);
     }
 
     /// Bytes that [`Record::encode`] appends.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        RECORD_HEADER + PFLOG_HEADER + self.bytes.len()
+        RECORD_HEADER + self.header_len() + self.bytes.len()
+    }
+
+    const fn header_len(&self) -> usize {
+        if self.identifier == 0 {
+            PFLOG_HEADER
+        } else {
+            PFLOG_HEADER + PFLOG_IDENTIFIER
+        }
     }
 }
 
@@ -260,6 +291,8 @@ impl Order {
             time: Duration::new(u64::from(seconds), nanos.min(999_999_999)),
             log: 0,
             rule: big(36).filter(|rule| *rule != NONE),
+            identifier: if end > PFLOG_HEADER { big(64)? } else { 0 },
+            owner: big(44).filter(|owner| *owner != NONE),
             action,
             reason,
             inbound: *body.get(60)? == 1,
@@ -312,6 +345,8 @@ pub(super) mod tests {
             time: Duration::from_micros(1_700_000_000_000_005),
             log: 0,
             rule: Some(3),
+            identifier: 0,
+            owner: None,
             action: 1,
             reason: 0,
             inbound: true,
@@ -369,6 +404,21 @@ pub(super) mod tests {
             order.decode(&bytes[..16], &bytes[16..70]),
             Err(FormatError::Broken)
         );
+    }
+
+    #[test]
+    fn an_identifier_and_the_owner_of_a_socket_are_written_and_read() {
+        let order = Order::of(&file_header(160)).unwrap();
+        let mut record = syn();
+        record.identifier = 1234;
+        record.owner = Some(1000);
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        assert_eq!(bytes.len(), record.encoded_len());
+        assert_eq!(bytes[16], 69);
+        assert_eq!(hex(&bytes[16 + 44..16 + 48]), "000003e8");
+        assert_eq!(hex(&bytes[16 + 60..16 + 72]), "01000000000004d200000000");
+        assert_eq!(order.decode(&bytes[..16], &bytes[16..]), Ok(record));
     }
 
     #[test]

@@ -33,13 +33,26 @@ fn described(record: &Record) -> String {
         .map_or_else(|| "-".to_owned(), |n| n.to_string());
     let direction = if record.inbound { "in" } else { "out" };
     format!(
-        "rule {rule}/{}({}): {} {direction} on {}: {}",
+        "rule {rule}/{}({}){}: {} {direction} on {}: {}",
         record.reason,
         record.reason_name(),
+        extras(record),
         record.action_name(),
         printable(&record.interface),
         packet(record)
     )
+}
+
+/// What few records have.
+fn extras(record: &Record) -> String {
+    let mut text = String::new();
+    if record.identifier != 0 {
+        let _ = write!(text, " [ridentifier {}]", record.identifier);
+    }
+    if let Some(owner) = record.owner {
+        let _ = write!(text, " [uid {owner}]");
+    }
+    text
 }
 
 /// One JSON object.
@@ -57,6 +70,14 @@ pub fn json(record: &Record) -> Value {
         "length": record.length,
         "packet": packet(record),
     });
+    if let Value::Object(fields) = &mut value {
+        if record.identifier != 0 {
+            fields.insert("ridentifier".into(), record.identifier.into());
+        }
+        if let Some(owner) = record.owner {
+            fields.insert("uid".into(), owner.into());
+        }
+    }
     if let (Some(meta), Value::Object(fields)) = (meta(record), &mut value) {
         fields.insert("protocol".into(), meta.protocol.0.into());
         fields.insert("source".into(), meta.source.to_string().into());

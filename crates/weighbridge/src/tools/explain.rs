@@ -114,7 +114,7 @@ fn judge(
     };
     let mut packet = Packet {
         bytes: described.bytes.clone(),
-        ether: None,
+        ..Packet::default()
     };
     let (decision, steps) = engine.explain_packet(now, hook, &mut packet, &mut env);
     let report = Report {

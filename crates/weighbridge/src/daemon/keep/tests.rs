@@ -37,7 +37,7 @@ fn ask(engine: &mut Engine, clock: &Clock, port: u16) {
     let ip = Ip::new([192, 0, 2, 1].into(), [198, 51, 100, 1].into());
     let mut packet = Packet {
         bytes: build::udp(&ip, port, 53, b"?"),
-        ether: None,
+        ..Packet::default()
     };
     let hook = Hook {
         interface: IfIndex(1),

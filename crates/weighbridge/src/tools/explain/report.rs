@@ -219,6 +219,8 @@ impl Report<'_> {
                 "out of {} to the neighbour {next_hop}",
                 self.name(interface)
             ),
+            Exit::Socket(Some(address)) => format!("to the socket that listens at {address}"),
+            Exit::Socket(None) => "to the socket of the box that it answers".to_owned(),
             Exit::Wire { interface, .. } => {
                 format!("onto the wire of its client at {}", self.name(interface))
             }
@@ -380,6 +382,9 @@ impl Report<'_> {
                         Some(self.name(interface)),
                         Some(next_hop.to_string()),
                     ),
+                    Exit::Socket(address) => {
+                        ("socket", None, address.map(|address| address.to_string()))
+                    }
                     Exit::Wire { interface, .. } => ("wire", Some(self.name(interface)), None),
                 };
                 json!({"action": "pass", "exit": kind, "interface": interface, "next_hop": next_hop})
@@ -501,6 +506,8 @@ fn leaving(bytes: &[u8]) -> Option<String> {
         icmp: meta.icmp().map(|icmp| (icmp.kind, icmp.code)),
         tos: meta.tos,
         tag: None,
+        received_on: None,
+        priority: 0,
     }))
 }
 

@@ -53,6 +53,10 @@ pub(super) const fn criterion(criterion: Criterion) -> &'static str {
         Criterion::Icmp => "ICMP type",
         Criterion::Tos => "type of service",
         Criterion::Tag => "tag",
+        Criterion::Owner => "owner of the socket",
+        Criterion::Priority => "priority",
+        Criterion::ReceivedOn => "interface it came in by",
+        Criterion::Probability => "probability",
     }
 }
 
@@ -126,6 +130,13 @@ pub(super) fn actual(seen: &Seen, place: &Place, asked: Criterion) -> String {
         },
         Criterion::Tos => format!("0x{:02x}", seen.tos),
         Criterion::Tag => seen.tag.clone().unwrap_or_else(|| "none".to_owned()),
+        Criterion::Owner => "another, or unknown".to_owned(),
+        Criterion::Priority => seen.priority.to_string(),
+        Criterion::ReceivedOn => {
+            let none = || "none, the box has sent it".to_owned();
+            seen.received_on.clone().unwrap_or_else(none)
+        }
+        Criterion::Probability => "drew another number".to_owned(),
     }
 }
 
@@ -171,6 +182,9 @@ pub(super) fn wanted(rule: &Rule, list: RuleList, place: &Place, asked: Criterio
             .map_or_else(String::new, |(negated, tag)| {
                 format!("{}{tag}", if *negated { "! " } else { "" })
             }),
+        Criterion::Owner | Criterion::Priority | Criterion::ReceivedOn | Criterion::Probability => {
+            pf_conf::print_criteria(rule)
+        }
     }
 }
 
