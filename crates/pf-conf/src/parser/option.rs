@@ -112,9 +112,7 @@ impl Parser<'_> {
             return self.unexpected("an option or the end of the line");
         }
         if let Some(feature) = keywords::unsupported_option(&token.text) {
-            return match feature {
-                other => self.unsupported(other, token.span),
-            };
+            return self.unsupported(feature, token.span);
         }
         let mut error = self.syntax_error("an option or the end of the line");
         error.hint = if token.text == "port" {

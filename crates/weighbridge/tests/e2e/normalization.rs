@@ -36,7 +36,7 @@ fn mss(frame: &[u8]) -> Option<u16> {
             [2, 4, high, low, ..] => return Some(u16::from_be_bytes([high, low])),
             [1, ref rest @ ..] => options = rest,
             [kind, len, ..] if kind != 0 && len >= 2 => {
-                options = options.get(usize::from(len)..)?
+                options = options.get(usize::from(len)..)?;
             }
             _ => return None,
         }
@@ -44,11 +44,11 @@ fn mss(frame: &[u8]) -> Option<u16> {
 }
 
 /// Frames of TCP from `from` to `to`, where these are known.
-fn segments<'f>(
-    frames: &'f [Vec<u8>],
+fn segments(
+    frames: &[Vec<u8>],
     from: IpAddr,
     to: IpAddr,
-) -> impl Iterator<Item = (&'f [u8], Segment)> {
+) -> impl Iterator<Item = (&[u8], Segment)> {
     frames.iter().filter_map(move |frame| {
         let segment = Segment::of_frame(frame)?;
         let ends = (segment.source.ip(), segment.destination.ip());
@@ -56,8 +56,11 @@ fn segments<'f>(
     })
 }
 
+/// What crossed a port.
+type Frames = Vec<Vec<u8>>;
+
 /// Downloads from `server` and returns what crossed the server's and the client's port.
-fn download(bench: &Bench, server: SocketAddr) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>)> {
+fn download(bench: &Bench, server: SocketAddr) -> Result<(Frames, Frames)> {
     let client = bench.lab.host(Role::H50);
     let far = Capture::headers(bench.lab.namespace(Role::Internet), "t1")?;
     let near = Capture::headers(client.namespace(), "eth0")?;
