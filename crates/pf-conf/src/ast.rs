@@ -33,8 +33,11 @@ pub(crate) enum Statement {
     Table(Box<TableStatement>),
     Antispoof(Box<AntispoofStatement>),
     Rule(Box<RuleStatement>),
-    /// What `load anchor` read: only in a preview.
-    Loaded(Vec<Statement>),
+    /// `load anchor`: its name and what the file says.
+    LoadAnchor {
+        name: Spanned<String>,
+        body: Vec<Self>,
+    },
 }
 
 /// `set …`.
@@ -107,7 +110,6 @@ pub(crate) enum Verb {
     /// Nothing: whatever `set block-policy` says.
     Block(Option<BlockReply>),
     Match,
-    /// Only in a preview.
     Anchor,
     Scrub {
         no: bool,
@@ -192,6 +194,9 @@ pub(crate) struct RuleStatement {
     pub(crate) treatment: Treatment,
     pub(crate) identifier: Option<u32>,
     pub(crate) extras: Extras,
+    /// Of a rule that calls an anchor.
+    pub(crate) anchor: Option<AnchorName>,
+    pub(crate) once: Option<Span>,
     /// What stands in the braces of an anchor.
     pub(crate) body: Option<Vec<Statement>>,
     /// Options of `scrub`.
@@ -201,6 +206,15 @@ pub(crate) struct RuleStatement {
     /// `set tos`.
     pub(crate) set_tos: Option<u8>,
     pub(crate) divert: Option<Spanned<Divert>>,
+}
+
+/// What a rule calls.
+#[derive(Clone, Debug)]
+pub(crate) struct AnchorName {
+    /// As it is written, or made up for braces without a name.
+    pub(crate) name: String,
+    /// Its rules stand in braces behind the rule.
+    pub(crate) inline: bool,
 }
 
 /// `divert-…`.
@@ -250,6 +264,8 @@ impl RuleStatement {
             treatment: Treatment::NONE,
             identifier: None,
             extras: Extras::NONE,
+            anchor: None,
+            once: None,
             body: None,
             scrub: Scrub::NONE,
             fragments: FragmentMode::Reassemble,

@@ -16,10 +16,12 @@ mod table;
 
 use std::collections::BTreeMap;
 
+use pf_engine::anchor::AnchorPath;
 use pf_engine::env::Interface;
 use pf_engine::rule::{Reassemble, StatePolicy};
 use pf_engine::ruleset::{Dialect, Options, Ruleset};
 
+pub(crate) use self::anchor::Part;
 use self::numbering::Numbering;
 use crate::LoadOptions;
 use crate::ast::{SetStatement, State, Statement, Verb};
@@ -53,6 +55,8 @@ pub(crate) struct Expanded {
     pub(crate) optimization: Option<Optimization>,
     /// Filter rules whose labels or tags name `$nr`.
     pub(crate) numbering: BTreeMap<usize, Numbering>,
+    /// Rulesets of anchors.
+    pub(crate) anchors: BTreeMap<AnchorPath, Part>,
 }
 
 /// Printed rules, in the order of `pfctl -nv`.
@@ -119,6 +123,11 @@ pub(crate) fn expand(
         origins: RuleSpans::default(),
         optimization: None,
         numbering: BTreeMap::new(),
+        anchor: options.anchor.clone(),
+        anchors: BTreeMap::new(),
+        loads: BTreeMap::new(),
+        rules: 0,
+        body: String::new(),
         block_returns: false,
         require_order: options.dialect == Dialect::OpenBsd3,
         section: Section::Options,
@@ -139,6 +148,7 @@ pub(crate) fn expand(
             break;
         }
     }
+    expander.anchors.append(&mut expander.loads);
     Expanded {
         ruleset: expander.ruleset,
         echo: expander.echo,
@@ -148,6 +158,7 @@ pub(crate) fn expand(
         origins: expander.origins,
         optimization: expander.optimization,
         numbering: expander.numbering,
+        anchors: expander.anchors,
     }
 }
 
@@ -173,7 +184,7 @@ fn state_policy(statements: &[Statement]) -> StatePolicy {
             | Statement::Table(_)
             | Statement::Antispoof(_)
             | Statement::Rule(_)
-            | Statement::Loaded(_) => None,
+            | Statement::LoadAnchor { .. } => None,
         });
     policies.next().unwrap_or_default()
 }
@@ -195,6 +206,16 @@ struct Expander<'a> {
     origins: RuleSpans,
     optimization: Option<Optimization>,
     numbering: BTreeMap<usize, Numbering>,
+    /// The ruleset that is read.
+    anchor: AnchorPath,
+    /// The others that are filled.
+    anchors: BTreeMap<AnchorPath, Part>,
+    /// What `load anchor` fills.
+    loads: BTreeMap<AnchorPath, Part>,
+    /// Rules in all of them.
+    rules: usize,
+    /// The printed braces of the rule at hand.
+    body: String,
     /// `set block-policy return`, for the rules after it.
     block_returns: bool,
     require_order: bool,
@@ -244,10 +265,7 @@ impl Expander<'_> {
                 Ok(())
             }
             Statement::Table(table) => self.table(table),
-            Statement::Loaded(body) => {
-                self.loaded(body);
-                Ok(())
-            }
+            Statement::LoadAnchor { name, body } => self.loaded(name, body),
             Statement::Antispoof(antispoof) => {
                 self.enter(Section::Filter, antispoof.span)?;
                 self.antispoof(antispoof)

@@ -20,7 +20,6 @@ pub(crate) enum Slot {
     RdrPool,
     RoutePool,
     AfTo,
-    Once,
 }
 
 /// Where in the parentheses behind `keep state` something is printed.

@@ -26,6 +26,7 @@ mod token;
 
 use std::collections::BTreeMap;
 
+use pf_engine::anchor::AnchorPath;
 use pf_engine::env::Interface;
 use pf_engine::ruleset::{Dialect, Ruleset};
 
@@ -40,6 +41,7 @@ pub use crate::optimize::{Feedback, Optimization};
 pub use crate::origin::Origins;
 pub use crate::print::address::{print_address, print_port};
 pub use crate::print::criteria::print_criteria;
+pub use crate::print::tree::{print_list, print_source};
 pub use crate::print::{PrintOptions, print_rule, print_rule_with_entries};
 pub use crate::source::Place;
 
@@ -76,6 +78,8 @@ pub struct LoadOptions {
     pub interfaces: Vec<Interface>,
     /// What names of users and groups stand for.
     pub accounts: Accounts,
+    /// The ruleset that the text is for (`pfctl -a`): names of anchors in it are relative to that.
+    pub anchor: AnchorPath,
     /// Where the keys of `source-hash` rules without one come from: a random number that an
     /// attacker cannot predict. The same seed gives the same keys.
     pub hash_seed: u64,
@@ -92,7 +96,9 @@ pub struct Loaded {
     pub origins: Origins,
     /// `set ruleset-optimization`. Nothing is optimized before [`Loaded::optimize`].
     pub optimization: Option<Optimization>,
-    numbering: BTreeMap<usize, Numbering>,
+    /// The ruleset that the text is for.
+    pub anchor: AnchorPath,
+    numbering: BTreeMap<AnchorPath, BTreeMap<usize, Numbering>>,
 }
 
 impl Loaded {
@@ -110,28 +116,56 @@ impl Loaded {
     ///
     /// Returns the lines that `pfctl -v` prints for the tables it made.
     pub fn optimize(&mut self, level: Optimization, feedback: &[Feedback]) -> Vec<String> {
-        let rules = std::mem::take(&mut self.ruleset.filter);
-        let origins = self.origins.take_filter();
-        let mut numbering = std::mem::take(&mut self.numbering);
-        let items = rules.into_iter().zip(origins).enumerate();
+        let anchors: Vec<AnchorPath> = self.origins.anchors().cloned().collect();
+        let mut lines = Vec::new();
+        for anchor in anchors {
+            let tables = self.optimize_one(&anchor, level, feedback);
+            if anchor == self.anchor {
+                lines = tables;
+            }
+        }
+        lines
+    }
+
+    /// Optimizes one of the rulesets.
+    fn optimize_one(
+        &mut self,
+        anchor: &AnchorPath,
+        level: Optimization,
+        feedback: &[Feedback],
+    ) -> Vec<String> {
+        let ruleset = if *anchor == self.anchor {
+            Some(&mut self.ruleset)
+        } else {
+            self.ruleset.anchors.get_mut(anchor)
+        };
+        let Some(ruleset) = ruleset else {
+            return Vec::new();
+        };
+        let rules = std::mem::take(&mut ruleset.filter);
+        let places = self.origins.take_filter(anchor);
+        let mut numbering = self.numbering.remove(anchor).unwrap_or_default();
+        let items = rules.into_iter().zip(places).enumerate();
         let items = items.map(|(number, (rule, origin))| optimize::Item {
             rule,
             origin,
             numbering: numbering.remove(&number),
         });
-        let (items, tables) =
-            optimize::optimize(items.collect(), level, &self.ruleset.tables, feedback);
+        let (items, tables) = optimize::optimize(items.collect(), level, &ruleset.tables, feedback);
+        let mut places = Vec::with_capacity(items.len());
         for (number, mut item) in items.into_iter().enumerate() {
             if let Some(names) = item.numbering {
                 names.apply(&mut item.rule, number);
-                self.numbering.insert(number, names);
+                numbering.insert(number, names);
             }
-            self.ruleset.filter.push(item.rule);
-            self.origins.push_filter(item.origin);
+            ruleset.filter.push(item.rule);
+            places.push(item.origin);
         }
         let lines = tables.iter().map(|(name, table)| table_line(name, table));
         let lines = lines.collect();
-        self.ruleset.tables.extend(tables);
+        ruleset.tables.extend(tables);
+        self.origins.put_filter(anchor, places);
+        self.numbering.insert(anchor.clone(), numbering);
         lines
     }
 }
@@ -153,12 +187,22 @@ pub fn load(
     if !errors.is_empty() {
         return Err(Diagnostics::new(errors, parsed.sources));
     }
+    let base = options.anchor.clone();
+    let mut ruleset = expanded.ruleset;
+    let mut origins = BTreeMap::from([(base.clone(), expanded.origins)]);
+    let mut numbering = BTreeMap::from([(base.clone(), expanded.numbering)]);
+    for (path, part) in expanded.anchors {
+        ruleset.anchors.insert(path.clone(), part.ruleset);
+        origins.insert(path.clone(), part.origins);
+        numbering.insert(path, part.numbering);
+    }
     Ok(Loaded {
-        ruleset: expanded.ruleset,
+        ruleset,
         echo: expanded.echo,
-        origins: Origins::new(expanded.origins, parsed.sources),
+        origins: Origins::new(origins, base.clone(), parsed.sources),
         optimization: expanded.optimization,
-        numbering: expanded.numbering,
+        anchor: base,
+        numbering,
     })
 }
 

@@ -1,5 +1,8 @@
 //! Where rules were written.
 
+use std::collections::BTreeMap;
+
+use pf_engine::anchor::AnchorPath;
 use pf_engine::engine::RuleList;
 
 use crate::expand::RuleSpans;
@@ -8,42 +11,68 @@ use crate::source::{Place, Sources, Span};
 /// The place of each rule of a ruleset: lists and numbers are those of the ruleset.
 #[derive(Clone, Debug)]
 pub struct Origins {
-    spans: RuleSpans,
+    spans: BTreeMap<AnchorPath, RuleSpans>,
+    /// The ruleset that the text is for.
+    base: AnchorPath,
     sources: Sources,
 }
 
 impl Origins {
-    pub(crate) const fn new(spans: RuleSpans, sources: Sources) -> Self {
-        Self { spans, sources }
+    pub(crate) const fn new(
+        spans: BTreeMap<AnchorPath, RuleSpans>,
+        base: AnchorPath,
+        sources: Sources,
+    ) -> Self {
+        Self {
+            spans,
+            base,
+            sources,
+        }
     }
 
-    /// The filter rules' places, to be put back in another order.
-    pub(crate) fn take_filter(&mut self) -> Vec<Span> {
-        std::mem::take(&mut self.spans.filter)
+    /// The filter rules' places of one ruleset, to be put back in another order.
+    pub(crate) fn take_filter(&mut self, anchor: &AnchorPath) -> Vec<Span> {
+        let spans = self.spans.get_mut(anchor);
+        spans.map_or_else(Vec::new, |spans| std::mem::take(&mut spans.filter))
     }
 
-    pub(crate) fn push_filter(&mut self, span: Span) {
-        self.spans.filter.push(span);
+    pub(crate) fn put_filter(&mut self, anchor: &AnchorPath, filter: Vec<Span>) {
+        if let Some(spans) = self.spans.get_mut(anchor) {
+            spans.filter = filter;
+        }
     }
 
     /// Where rule `number` of `list` begins. Rules that a list was multiplied to share a place,
     /// and so do the rules of one `antispoof`.
     #[must_use]
     pub fn place(&self, list: RuleList, number: usize) -> Option<Place> {
-        Some(self.sources.place(self.span(list, number)?))
+        self.place_in(&self.base, list, number)
     }
 
-    pub(crate) fn span(&self, list: RuleList, number: usize) -> Option<Span> {
-        self.list(list).get(number).copied()
+    /// As [`Origins::place`], of the ruleset at `anchor`.
+    #[must_use]
+    pub fn place_in(&self, anchor: &AnchorPath, list: RuleList, number: usize) -> Option<Place> {
+        let span = spans(self.spans.get(anchor)?, list).get(number)?;
+        Some(self.sources.place(*span))
     }
 
-    pub(crate) fn list(&self, list: RuleList) -> &[Span] {
-        match list {
-            RuleList::Scrub => &self.spans.scrub,
-            RuleList::Nat => &self.spans.nat,
-            RuleList::Rdr => &self.spans.rdr,
-            RuleList::Binat => &self.spans.binat,
-            RuleList::Filter => &self.spans.filter,
-        }
+    /// The rulesets that the text fills.
+    pub(crate) fn anchors(&self) -> impl Iterator<Item = &AnchorPath> {
+        self.spans.keys()
+    }
+
+    pub(crate) fn list(&self, anchor: &AnchorPath, list: RuleList) -> &[Span] {
+        let own = self.spans.get(anchor);
+        own.map_or(&[], |own| spans(own, list))
+    }
+}
+
+fn spans(spans: &RuleSpans, list: RuleList) -> &[Span] {
+    match list {
+        RuleList::Scrub => &spans.scrub,
+        RuleList::Nat => &spans.nat,
+        RuleList::Rdr => &spans.rdr,
+        RuleList::Binat => &spans.binat,
+        RuleList::Filter => &spans.filter,
     }
 }

@@ -132,6 +132,8 @@ struct Parser<'a> {
     list_depth: usize,
     /// Anchors that are open.
     anchor_depth: usize,
+    /// Anchors with braces so far: those without a name are called by their number.
+    anchors: usize,
     /// Bytes of all files so far.
     total_bytes: usize,
     /// Read also what can be printed but not installed.
@@ -158,6 +160,7 @@ impl<'a> Parser<'a> {
             braces: 0,
             list_depth: 0,
             anchor_depth: 0,
+            anchors: 0,
             total_bytes: 0,
             printing: false,
             queues: altq::Queues::default(),
@@ -233,16 +236,14 @@ impl<'a> Parser<'a> {
                 return included;
             }
             "antispoof" => self.antispoof()?,
-            "anchor" | "nat-anchor" | "rdr-anchor" | "binat-anchor" if self.printing => {
-                self.anchor()?;
-            }
+            "anchor" | "nat-anchor" | "rdr-anchor" | "binat-anchor" => self.anchor()?,
             "scrub" => self.scrub_rule()?,
             "ether" if self.printing => self.ether()?,
             "altq" if self.printing => self.altq()?,
             "queue" if self.printing => self.queue_statement()?,
             "oldqueue" if self.printing => self.altq_queue()?,
             "state" | "source" if self.printing => self.limiter()?,
-            "load" if self.printing => return self.load_anchor(),
+            "load" => return self.load_anchor(),
             "pass" | "block" | "match" | "nat" | "rdr" | "binat" | "no" => self.rule()?,
             _ => return Err(self.unknown_statement(&first)),
         }
@@ -250,10 +251,9 @@ impl<'a> Parser<'a> {
     }
 
     fn unknown_statement(&mut self, first: &Token) -> Bail {
-        let block = matches!(first.text.as_ref(), "anchor" | "altq" | "queue" | "ether");
+        let block = matches!(first.text.as_ref(), "altq" | "queue" | "ether");
         let feature = match first.text.as_ref() {
             "state" | "source" => format!("{} limiter", first.text),
-            "load" => "load anchor".to_owned(),
             other => other.to_owned(),
         };
         if keywords::STATEMENTS.contains(&first.text.as_ref()) {

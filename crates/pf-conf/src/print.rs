@@ -5,8 +5,10 @@ mod beyond;
 pub(crate) mod criteria;
 pub(crate) mod pool;
 mod scrub;
+pub(crate) mod tree;
 
 use pf_engine::addr::{Family, Protocol};
+use pf_engine::anchor::AnchorCall;
 use pf_engine::rule::{
     Action, Address, BlockReply, Direction, IcmpMatch, Log, Rule, StateMode, StatePolicy, Timeout,
 };
@@ -92,7 +94,7 @@ pub(crate) fn with_extras(rule: &Rule, extras: &Extras, options: PrintOptions) -
         words.extend_from_slice(extras.words(Slot::RoutePool));
     }
     if options.dialect != Dialect::OpenBsd {
-        words.extend_from_slice(extras.words(Slot::Once));
+        words.extend(once(rule));
     }
     words.join(" ")
 }
@@ -127,7 +129,31 @@ fn head(rule: &Rule, extras: &Extras, words: &mut Vec<String>) {
     }
 }
 
+fn once(rule: &Rule) -> Option<String> {
+    rule.once.then(|| "once".to_owned())
+}
+
+/// `anchor` and its kin; an anchor without a name has none here either.
+fn call(rule: &Rule, call: &AnchorCall) -> String {
+    let word = match rule.action {
+        Action::Nat | Action::NoNat => "nat-anchor",
+        Action::Rdr | Action::NoRdr => "rdr-anchor",
+        Action::Binat | Action::NoBinat => "binat-anchor",
+        Action::Pass | Action::Block(_) | Action::Match | Action::Scrub | Action::NoScrub => {
+            "anchor"
+        }
+    };
+    if call.is_unnamed() {
+        word.to_owned()
+    } else {
+        format!("{word} {}", quoted(&call.name))
+    }
+}
+
 fn action(rule: &Rule) -> String {
+    if let Some(anchor) = &rule.anchor {
+        return call(rule, anchor);
+    }
     match rule.action {
         Action::Pass => "pass".to_owned(),
         Action::Match => "match".to_owned(),
@@ -316,7 +342,7 @@ fn tail(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>)
             .map(|number| format!("ridentifier {number}")),
     );
     if dialect == Dialect::OpenBsd {
-        words.extend_from_slice(extras.words(Slot::Once));
+        words.extend(once(rule));
     } else {
         words.extend(beyond::queue(&extras.set));
     }

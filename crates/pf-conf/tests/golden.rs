@@ -5,8 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use pf_conf::{
-    Code, Diagnostics, LoadOptions, Loaded, PrintOptions, SourceReader, load, preview, print_rule,
+    Code, Diagnostics, LoadOptions, Loaded, PrintOptions, SourceReader, load, preview, print_list,
 };
+use pf_engine::engine::RuleList;
 use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
 use pf_engine::ruleset::Dialect;
 
@@ -106,12 +107,12 @@ fn printed(loaded: &Loaded) -> String {
         dialect: loaded.ruleset.dialect,
         ..PrintOptions::default()
     };
-    let rules = loaded.ruleset.rules();
+    let ruleset = &loaded.ruleset;
+    let lists = RuleList::ALL.into_iter();
+    let rules = lists.map(|list| print_list(ruleset, ruleset.list(list), options, false));
     let lines = loaded.echo.iter().cloned();
-    let lines: Vec<String> = lines
-        .chain(rules.map(|rule| print_rule(rule, options)))
-        .collect();
-    lines.join("\n") + "\n"
+    let lines = lines.map(|line| line + "\n");
+    lines.chain(rules).collect()
 }
 
 /// Without the part of the names of automatic tables that a preview does not have.
@@ -240,6 +241,10 @@ fn what_was_printed_prints_itself_again() {
             );
             assert_eq!(
                 again.ruleset.binat, first.ruleset.binat,
+                "{case} in {dialect:?}"
+            );
+            assert_eq!(
+                again.ruleset.anchors, first.ruleset.anchors,
                 "{case} in {dialect:?}"
             );
             assert_eq!(

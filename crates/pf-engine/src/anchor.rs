@@ -162,6 +162,8 @@ pub struct AnchorCall {
     pub path: AnchorPath,
     /// `/*`: not to that anchor, but to all that are in it, in the order of their names.
     pub wildcard: bool,
+    /// Its rules stand in braces behind the rule.
+    pub inline: bool,
 }
 
 impl AnchorCall {
@@ -185,6 +187,7 @@ impl AnchorCall {
             name: name.to_owned(),
             path,
             wildcard,
+            inline: false,
         })
     }
 

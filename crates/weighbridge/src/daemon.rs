@@ -24,6 +24,7 @@ use datapath::netlink::{Monitor, Netlink};
 use datapath::{Datapath, DatapathConfig};
 use mio::Poll;
 use pf_conf::{LoadOptions, Loaded};
+use pf_engine::anchor::AnchorPath;
 use pf_engine::engine::{Engine, EngineConfig};
 use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
@@ -259,6 +260,7 @@ fn load_rules(plan: &Plan, interfaces: Vec<Interface>, hash_seed: u64) -> Result
         defines: Vec::new(),
         interfaces,
         accounts: accounts::of_machine(),
+        anchor: AnchorPath::main(),
         hash_seed,
     };
     let name = file.path.display().to_string();

@@ -5,6 +5,7 @@ pub mod explain;
 pub mod fmt;
 mod interfaces;
 
+use pf_engine::anchor::AnchorPath;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -137,6 +138,7 @@ impl Reading {
                 given
             },
             accounts: accounts::of_machine(),
+            anchor: AnchorPath::main(),
             hash_seed: 0,
         })
     }

@@ -1,49 +1,120 @@
-//! What is in the braces of an anchor, and what `load anchor` read, for a preview.
+//! Rules that call anchors, what is in their braces, and what `load anchor` read.
 
+use std::collections::BTreeMap;
+
+use pf_engine::anchor::{AnchorCall, AnchorPath};
 use pf_engine::ruleset::Ruleset;
 
-use super::{Expander, Section};
-use crate::ast::{RuleStatement, Statement};
+use super::numbering::Numbering;
+use super::{Expand, Expander, RuleSpans, Section};
+use crate::ast::{AnchorName, RuleStatement, Spanned, Statement};
+use crate::diagnostic::Code;
+use crate::source::Span;
+
+/// The ruleset of an anchor.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    pub(crate) ruleset: Ruleset,
+    pub(crate) origins: RuleSpans,
+    pub(crate) numbering: BTreeMap<usize, Numbering>,
+}
 
 impl Expander<'_> {
-    /// ` {`, the rules of the anchor, each two blanks further in unless rules are numbered, and
-    /// `}`; nothing for a rule without braces.
-    pub(super) fn anchor_body(&mut self, statement: &RuleStatement) -> String {
-        let Some(body) = &statement.body else {
-            return String::new();
-        };
-        let mut text = String::from(" {\n");
-        let indent = if self.numbered { "" } else { "  " };
-        for line in self.apart(body) {
-            text = text + indent + &line.replace('\n', &format!("\n{indent}")) + "\n";
+    /// What a rule calls by the name.
+    pub(super) fn anchor_call(&mut self, name: &AnchorName, span: Span) -> Expand<AnchorCall> {
+        match AnchorCall::new(&self.anchor, &name.name) {
+            Ok(call) => Ok(AnchorCall {
+                inline: name.inline,
+                ..call
+            }),
+            Err(error) => Err(self.error(Code::Conflict, span, &error.to_string(), "")),
         }
-        text + "}"
     }
 
-    /// What is printed after everything else.
-    pub(super) fn loaded(&mut self, body: &[Statement]) {
+    /// Reads what stands in the braces of a rule, if there are any, into the ruleset of its
+    /// anchor. Gives what is printed of it: ` {`, the rules, each two blanks further in unless
+    /// rules are numbered, and `}`.
+    pub(super) fn anchor_body(&mut self, statement: &RuleStatement) -> Expand<String> {
+        let Some(body) = &statement.body else {
+            return Ok(String::new());
+        };
+        let path = match &statement.anchor {
+            Some(name) => self.anchor_call(name, statement.span)?.path,
+            // Those of `ether` rules are only printed.
+            None => self.anchor.clone(),
+        };
+        let (part, lines) = self.inside(&path, body);
+        if statement.anchor.is_some() {
+            self.fill(path, part, statement.span)?;
+        }
+        let mut text = String::from(" {\n");
+        let indent = if self.numbered { "" } else { "  " };
+        for line in lines {
+            text = text + indent + &line.replace('\n', &format!("\n{indent}")) + "\n";
+        }
+        Ok(text + "}")
+    }
+
+    /// An anchor has braces once; where a list has multiplied its rule, they are printed with
+    /// each, and say the same.
+    fn fill(&mut self, path: AnchorPath, part: Part, span: Span) -> Expand<()> {
+        let known = self.anchors.get(&path);
+        if known.is_some_and(|known| known.ruleset != part.ruleset) {
+            let message = format!("inline anchor '{}' already exists", path.name());
+            return Err(self.error(Code::Conflict, span, &message, ""));
+        }
+        self.anchors.insert(path, part);
+        Ok(())
+    }
+
+    /// `load anchor`: what the file says holds for it alone. It is printed after everything else.
+    pub(super) fn loaded(&mut self, name: &Spanned<String>, body: &[Statement]) -> Expand<()> {
+        let call = AnchorName {
+            name: name.node.clone(),
+            inline: false,
+        };
+        let path = self.anchor_call(&call, name.span)?.path;
         let outer = std::mem::take(&mut self.echo);
         let section = std::mem::replace(&mut self.section, Section::Options);
-        let lines = self.apart(body);
+        let returns = std::mem::take(&mut self.block_returns);
+        let defaults = self.state_defaults.take();
+        let optimization = self.optimization;
+        let (part, lines) = self.inside(&path, body);
+        self.optimization = optimization;
+        self.state_defaults = defaults;
+        self.block_returns = returns;
         self.section = section;
         let echo = std::mem::replace(&mut self.echo, outer);
         self.after.extend(echo.into_iter().chain(lines));
+        // It comes after everything else, in place of what braces have said.
+        self.loads.insert(path, part);
+        Ok(())
     }
 
-    /// The rules of another ruleset: numbered from 0, with tables of its own.
-    fn apart(&mut self, body: &[Statement]) -> Vec<String> {
+    /// Expands the rules of another ruleset: numbered from 0, with tables of its own.
+    fn inside(&mut self, path: &AnchorPath, body: &[Statement]) -> (Part, Vec<String>) {
         let inner = Ruleset {
             dialect: self.ruleset.dialect,
             ..Ruleset::default()
         };
+        let outer_path = std::mem::replace(&mut self.anchor, path.clone());
         let outer_lines = std::mem::take(&mut self.lines);
-        let outer_rules = std::mem::replace(&mut self.ruleset, inner);
+        let outer = Part {
+            ruleset: std::mem::replace(&mut self.ruleset, inner),
+            origins: std::mem::take(&mut self.origins),
+            numbering: std::mem::take(&mut self.numbering),
+        };
         for child in body {
             // A failed statement has recorded its error; the others are read all the same.
             let _ = self.statement(child);
         }
-        self.ruleset = outer_rules;
+        let part = Part {
+            ruleset: std::mem::replace(&mut self.ruleset, outer.ruleset),
+            origins: std::mem::replace(&mut self.origins, outer.origins),
+            numbering: std::mem::replace(&mut self.numbering, outer.numbering),
+        };
+        self.anchor = outer_path;
         let lines = std::mem::replace(&mut self.lines, outer_lines);
-        lines.in_order(self.numbered).collect()
+        (part, lines.in_order(self.numbered).collect())
     }
 }

@@ -32,6 +32,7 @@ fn conflict(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
         .or_else(|| icmp(rule, statement))
         .or_else(|| family(rule, statement))
         .or_else(|| block(rule, statement))
+        .or_else(|| once(rule, statement))
         .or_else(|| fragment(rule, statement))
         .or_else(|| translation(rule, statement))
         .or_else(|| af_to(rule, statement))
@@ -90,6 +91,15 @@ fn family(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
         format!("proto {protocol} doesn't match address family {family}"),
         span,
     ))
+}
+
+fn once(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
+    let decides = matches!(rule.action, Action::Pass | Action::Block(_));
+    let message = match &rule.anchor {
+        Some(_) => "can't specify once for anchors",
+        None => "can't specify once for match rules",
+    };
+    (!decides).then_some((message.to_owned(), statement.once?))
 }
 
 fn block(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {

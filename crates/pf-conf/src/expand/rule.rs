@@ -2,7 +2,6 @@
 
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::criteria::{Criteria, OwnerMatch};
-use pf_engine::engine::RuleList;
 use pf_engine::rule::{
     Action, Address, BlockReply, Direction, Endpoint, FlagsMatch, FragmentMode, IcmpMatch,
     InterfaceMatch, Pool, PoolKind, PoolTarget, PortMatch, Route, RouteKind, Rule, StateMode,
@@ -114,6 +113,7 @@ struct Pools {
 
 impl Expander<'_> {
     pub(super) fn rule(&mut self, statement: &RuleStatement) -> Expand<()> {
+        self.body = self.anchor_body(statement)?;
         let lists = self.lists(statement)?;
         let product = lists.product().unwrap_or(usize::MAX);
         if product > MAX_RULES_PER_RULE {
@@ -184,6 +184,10 @@ impl Expander<'_> {
         scope: Option<&str>,
     ) -> Expand<()> {
         let mut rule = self.match_part(statement, combination, family, scope);
+        rule.once = statement.once.is_some();
+        if let Some(name) = &statement.anchor {
+            rule.anchor = Some(self.anchor_call(name, statement.span)?);
+        }
         self.state_part(&mut rule, statement);
         self.pool_part(&mut rule, statement, pools)?;
         let extras = self.extras(&mut rule, statement, combination)?;
@@ -434,15 +438,12 @@ impl Expander<'_> {
 
     /// Adds a rule to its ruleset, with its labels and tags.
     fn push(&mut self, mut rule: Rule, statement: &RuleStatement, extras: &Extras) -> Expand<()> {
-        let ruleset = &self.ruleset;
-        let lists = RuleList::ALL
-            .into_iter()
-            .map(|list| ruleset.list(list).len());
-        if lists.sum::<usize>() >= MAX_RULES {
+        if self.rules >= MAX_RULES {
             let message = format!("more than {MAX_RULES} rules");
             return Err(self.error(Code::Limit, statement.span, &message, ""));
         }
-        let number = ruleset.filter.len();
+        self.rules += 1;
+        let number = self.ruleset.filter.len();
         self.names_part(&mut rule, statement, number)?;
         if let Some(print) = self.print {
             // Only FreeBSD has `ether` rules.
@@ -452,7 +453,7 @@ impl Expander<'_> {
                 print.dialect
             };
             let print = PrintOptions { dialect, ..print };
-            let line = with_extras(&rule, extras, print) + &self.anchor_body(statement);
+            let line = with_extras(&rule, extras, print) + &self.body;
             match rule.action {
                 Action::Match if statement.verb == Verb::Ether => self.lines.ether.push(line),
                 Action::Scrub | Action::NoScrub => self.lines.scrub.push(line),

@@ -154,14 +154,22 @@ impl Named {
 
     fn undefined_tables(&self, loaded: &Loaded, warnings: &mut Vec<Warning>) {
         let mut told = BTreeSet::new();
-        for list in RuleList::ALL {
-            for (number, rule) in loaded.ruleset.list(list).iter().enumerate() {
+        let anchors = loaded.ruleset.anchors.iter();
+        let rulesets = anchors.chain([(&loaded.anchor, &loaded.ruleset)]);
+        let lists = rulesets.flat_map(|(anchor, ruleset)| {
+            let lists = RuleList::ALL.into_iter();
+            lists.map(move |list| (anchor, ruleset, list))
+        });
+        for (anchor, ruleset, list) in lists {
+            for (number, rule) in ruleset.list(list).iter().enumerate() {
                 for name in tables_of(rule) {
-                    let defined = loaded.ruleset.tables.contains_key(name);
+                    // What an anchor does not define may be the main ruleset's.
+                    let defined = ruleset.tables.contains_key(name)
+                        || loaded.ruleset.tables.contains_key(name);
                     if defined || !told.insert(name.clone()) {
                         continue;
                     }
-                    let rule_span = loaded.origins.span(list, number);
+                    let rule_span = loaded.origins.list(anchor, list).get(number).copied();
                     let Some(span) = self.used_tables.get(name).copied().or(rule_span) else {
                         continue;
                     };

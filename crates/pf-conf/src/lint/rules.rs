@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pf_engine::anchor::AnchorPath;
 use pf_engine::engine::RuleList;
 use pf_engine::rule::{Action, Rule};
 
@@ -18,11 +19,14 @@ const MAX_COMPARISONS: u64 = 50_000_000;
 
 /// Looks through all lists.
 pub(super) fn check(loaded: &Loaded, warnings: &mut Vec<Warning>) {
-    for list in RuleList::ALL {
-        let rules = loaded.ruleset.list(list);
-        let spans = loaded.origins.list(list);
-        if rules.len() == spans.len() {
-            Comparison::new(list, rules, spans).check(loaded, warnings);
+    let anchors = loaded.ruleset.anchors.iter();
+    for (anchor, ruleset) in anchors.chain([(&loaded.anchor, &loaded.ruleset)]) {
+        for list in RuleList::ALL {
+            let rules = ruleset.list(list);
+            let spans = loaded.origins.list(anchor, list);
+            if rules.len() == spans.len() {
+                Comparison::new((anchor, list), rules, spans).check(loaded, warnings);
+            }
         }
     }
 }
@@ -36,6 +40,7 @@ struct Finding {
 }
 
 struct Comparison<'a> {
+    anchor: &'a AnchorPath,
     list: RuleList,
     rules: &'a [Rule],
     spans: &'a [Span],
@@ -46,7 +51,11 @@ struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    fn new(list: RuleList, rules: &'a [Rule], spans: &'a [Span]) -> Self {
+    fn new(
+        (anchor, list): (&'a AnchorPath, RuleList),
+        rules: &'a [Rule],
+        spans: &'a [Span],
+    ) -> Self {
         let mut count = 0;
         let changing = rules
             .iter()
@@ -57,6 +66,7 @@ impl<'a> Comparison<'a> {
             })
             .collect();
         Self {
+            anchor,
             list,
             rules,
             spans,
@@ -217,7 +227,7 @@ impl<'a> Comparison<'a> {
         loaded: &Loaded,
     ) -> Warning {
         let first = group[0];
-        let place = place(&loaded.origins, self.list, first.other);
+        let place = place(&loaded.origins, (self.anchor, self.list), first.other);
         let (message, why, role) = words(kind, self.list);
         let mut message = message.to_owned();
         if !whole {
@@ -242,8 +252,8 @@ impl<'a> Comparison<'a> {
     }
 }
 
-fn place(origins: &Origins, list: RuleList, number: usize) -> String {
-    let place = origins.place(list, number);
+fn place(origins: &Origins, (anchor, list): (&AnchorPath, RuleList), number: usize) -> String {
+    let place = origins.place_in(anchor, list, number);
     place.map_or_else(String::new, |place| {
         format!("{}:{}", place.file, place.line)
     })
@@ -310,7 +320,9 @@ const fn decides(rule: &Rule) -> bool {
 /// Whether later rules may see another packet than this one did. Of what is neither `pass` nor
 /// `block`, only a `match` that does not translate is known not to.
 fn changes_packet(rule: &Rule) -> bool {
-    let translates = rule.nat.is_some() || rule.rdr.is_some() || rule.af_to.is_some();
+    // Rules in an anchor may do anything.
+    let translates =
+        rule.anchor.is_some() || rule.nat.is_some() || rule.rdr.is_some() || rule.af_to.is_some();
     let known = decides(rule) || (rule.action == Action::Match && !translates);
     rule.tag.is_some() || !known
 }

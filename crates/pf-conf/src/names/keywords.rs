@@ -168,6 +168,7 @@ pub(crate) const RULE_OPTIONS: &[&str] = &[
     "scrub",
     "set",
     "af-to",
+    "once",
     "port",
 ];
 
@@ -176,7 +177,6 @@ const UNSUPPORTED_OPTIONS: &[&str] = &[
     "os",
     "fastroute",
     "queue",
-    "once",
     "max-pkt-rate",
     "max-pkt-size",
     "state",

@@ -1,15 +1,51 @@
-//! What anchors must and must not have: their names, and the options that mean nothing on them.
+//! `anchor`, `nat-anchor`, `rdr-anchor` and `binat-anchor` (pf.conf(5), ANCHORS): their names, what
+//! is in their braces, and the options that mean nothing on them.
 
 use pf_engine::rule::{PortMatch, StateMode};
 
 use super::{Parse, Parser};
-use crate::ast::{RuleStatement, Spanned, Statement, Verb};
+use crate::ast::{AnchorName, RuleStatement, Spanned, Statement, Verb};
 use crate::diagnostic::Code;
+use crate::limits::{MAX_ANCHOR_DEPTH, MAX_ERRORS};
 use crate::names::keywords;
 use crate::source::Span;
 use crate::token::Kind;
 
 impl Parser<'_> {
+    /// `anchor [name] … [{ … }]`, `nat-anchor name …` and its kin.
+    pub(super) fn anchor(&mut self) -> Parse<()> {
+        let keyword = self.next();
+        let verb = match keyword.text.as_ref() {
+            "nat-anchor" => Verb::Nat { no: false },
+            "rdr-anchor" => Verb::Rdr { no: false },
+            "binat-anchor" => Verb::Binat { no: false },
+            _ => Verb::Anchor,
+        };
+        let mut rule = RuleStatement::new(verb, keyword.span);
+        let name = self.anchor_name()?;
+        if verb == Verb::Anchor {
+            self.filter(&mut rule)?;
+            self.check_anchor(&rule)?;
+            let number = self.anchors + usize::from(self.at_symbol("{"));
+            self.anchors = number;
+            rule.body = self.inline_body(name.as_ref(), keyword.span)?;
+            let inline = rule.body.is_some();
+            let name = name.map_or_else(|| format!("_{number}"), |name| name.node);
+            rule.anchor = Some(AnchorName { name, inline });
+        } else {
+            let Some(name) = name else {
+                return Err(self.unexpected("the name of an anchor"));
+            };
+            self.translation_anchor(&mut rule)?;
+            rule.anchor = Some(AnchorName {
+                name: name.node,
+                inline: false,
+            });
+        }
+        self.statements.push(Statement::Rule(Box::new(rule)));
+        Ok(())
+    }
+
     /// The name, if there is one.
     pub(super) fn anchor_name(&mut self) -> Parse<Option<Spanned<String>>> {
         let token = self.peek();
@@ -41,7 +77,7 @@ impl Parser<'_> {
     ) -> Parse<Option<Vec<Statement>>> {
         let inline = self.at_symbol("{");
         let conflict = match name {
-            Some(name) if inline && name.node.contains('/') => (
+            Some(name) if inline && leads_elsewhere(&name.node) => (
                 "anchor paths containing '/' cannot be used for inline anchors.",
                 name.span,
             ),
@@ -56,6 +92,63 @@ impl Parser<'_> {
         let bail = self.error(Code::Conflict, span, message, String::new());
         self.skip_block();
         Err(bail)
+    }
+
+    pub(super) fn anchor_body(&mut self) -> Parse<Vec<Statement>> {
+        let open = self.next();
+        if self.anchor_depth == MAX_ANCHOR_DEPTH {
+            let message = format!("anchors are nested more than {MAX_ANCHOR_DEPTH} deep");
+            return Err(self.error(Code::Limit, open.span, &message, String::new()));
+        }
+        self.anchor_depth += 1;
+        let outer = std::mem::take(&mut self.statements);
+        let closed = self.anchor_statements(open.span);
+        self.anchor_depth -= 1;
+        let body = std::mem::replace(&mut self.statements, outer);
+        closed.map(|()| body)
+    }
+
+    fn anchor_statements(&mut self, open: Span) -> Parse<()> {
+        loop {
+            self.skip_newlines();
+            if self.eat_symbol("}") {
+                return Ok(());
+            }
+            if self.peek().kind == Kind::End || self.lexer.errors.len() >= MAX_ERRORS {
+                let detail = "this `{` is never closed".to_owned();
+                return Err(self.error(Code::Syntax, open, "syntax error", detail));
+            }
+            let braces = std::mem::take(&mut self.braces);
+            let read = if self.at_word("set") {
+                Err(self.unexpected("a rule; options stand outside of anchors"))
+            } else {
+                self.statement()
+            };
+            let closed = read.is_err() && self.recover_in_anchor();
+            self.braces = braces;
+            if closed {
+                return Ok(());
+            }
+        }
+    }
+
+    /// As [`Parser::recover`], but a `}` that closes the anchor ends it all the same. Gives whether
+    /// there was one.
+    fn recover_in_anchor(&mut self) -> bool {
+        loop {
+            if self.peek().kind == Kind::End {
+                return false;
+            }
+            let open = self.braces;
+            let token = self.next();
+            let line_ends = token.kind == Kind::Newline;
+            if line_ends && (open == 0 || super::begins_statement(self.peek())) {
+                return false;
+            }
+            if open == 0 && token.is_symbol("}") {
+                return true;
+            }
+        }
     }
 
     /// Options that PF refuses on an anchor, and those that would mean nothing there.
@@ -88,6 +181,10 @@ impl Parser<'_> {
     pub(super) fn translation_anchor(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         self.translation_match(rule)?;
         if self.at_word("rtable") {
+            if !self.printing {
+                let span = self.peek().span;
+                return Err(self.unsupported("rtable", span));
+            }
             self.rtable(rule)?;
         }
         let ports = &rule.destination.ports;
@@ -122,6 +219,11 @@ impl Parser<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Rules in braces are of an anchor in the ruleset at hand, and of one only.
+fn leads_elsewhere(name: &str) -> bool {
+    name.contains('/') || matches!(name, ".." | "*")
 }
 
 /// `binat-anchor` takes one protocol and no addresses.

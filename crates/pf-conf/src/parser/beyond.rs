@@ -1,12 +1,10 @@
 //! Options of rules that can be printed but not installed yet: see [`crate::extras`].
 
 use super::{Parse, Parser};
-use crate::ast::{AfTo, RuleStatement, Spanned, State, Statement, Verb};
+use crate::ast::{AfTo, RuleStatement, Spanned, State};
 use crate::diagnostic::Code;
 use crate::extras::{Slot, StateSlot};
-use crate::limits::{MAX_ANCHOR_DEPTH, MAX_ERRORS};
 use crate::print;
-use crate::source::Span;
 use crate::token::{Kind, Token};
 
 /// Largest count of `max-src-conn-rate` (`PF_THRESHOLD_MAX`).
@@ -17,93 +15,6 @@ const NO_DUMMYNET: &str = "dummynet is FreeBSD's; `tc qdisc add dev INTERFACE ro
                            and limits what leaves by an interface";
 
 impl Parser<'_> {
-    /// `anchor [name] … [{ … }]`, `nat-anchor name …` and its kin.
-    pub(super) fn anchor(&mut self) -> Parse<()> {
-        let keyword = self.next();
-        let verb = match keyword.text.as_ref() {
-            "nat-anchor" => Verb::Nat { no: true },
-            "rdr-anchor" => Verb::Rdr { no: true },
-            "binat-anchor" => Verb::Binat { no: true },
-            _ => Verb::Anchor,
-        };
-        let mut rule = RuleStatement::new(verb, keyword.span);
-        let mut text = keyword.text.clone().into_owned();
-        let name = self.anchor_name()?;
-        if let Some(name) = &name {
-            text = format!("{text} {}", print::quoted(&name.node));
-        }
-        rule.extras.push(Slot::Action, text);
-        if verb == Verb::Anchor {
-            self.filter(&mut rule)?;
-            self.check_anchor(&rule)?;
-            rule.body = self.inline_body(name.as_ref(), keyword.span)?;
-        } else {
-            if name.is_none() {
-                return Err(self.unexpected("the name of an anchor"));
-            }
-            self.translation_anchor(&mut rule)?;
-        }
-        self.statements.push(Statement::Rule(Box::new(rule)));
-        Ok(())
-    }
-
-    pub(super) fn anchor_body(&mut self) -> Parse<Vec<Statement>> {
-        let open = self.next();
-        if self.anchor_depth == MAX_ANCHOR_DEPTH {
-            let message = format!("anchors are nested more than {MAX_ANCHOR_DEPTH} deep");
-            return Err(self.error(Code::Limit, open.span, &message, String::new()));
-        }
-        self.anchor_depth += 1;
-        let outer = std::mem::take(&mut self.statements);
-        let closed = self.anchor_statements(open.span);
-        self.anchor_depth -= 1;
-        let body = std::mem::replace(&mut self.statements, outer);
-        closed.map(|()| body)
-    }
-
-    fn anchor_statements(&mut self, open: Span) -> Parse<()> {
-        loop {
-            self.skip_newlines();
-            if self.eat_symbol("}") {
-                return Ok(());
-            }
-            if self.peek().kind == Kind::End || self.lexer.errors.len() >= MAX_ERRORS {
-                let detail = "this `{` is never closed".to_owned();
-                return Err(self.error(Code::Syntax, open, "syntax error", detail));
-            }
-            let braces = std::mem::take(&mut self.braces);
-            let read = if self.at_word("set") {
-                Err(self.unexpected("a rule; options stand outside of anchors"))
-            } else {
-                self.statement()
-            };
-            let closed = read.is_err() && self.recover_in_anchor();
-            self.braces = braces;
-            if closed {
-                return Ok(());
-            }
-        }
-    }
-
-    /// As [`Parser::recover`], but a `}` that closes the anchor ends it all the same. Gives whether
-    /// there was one.
-    fn recover_in_anchor(&mut self) -> bool {
-        loop {
-            if self.peek().kind == Kind::End {
-                return false;
-            }
-            let open = self.braces;
-            let token = self.next();
-            let line_ends = token.kind == Kind::Newline;
-            if line_ends && (open == 0 || super::begins_statement(self.peek())) {
-                return false;
-            }
-            if open == 0 && token.is_symbol("}") {
-                return true;
-            }
-        }
-    }
-
     /// `None` when `token`, which is next, begins no such option.
     pub(super) fn beyond_option(
         &mut self,
@@ -128,11 +39,6 @@ impl Parser<'_> {
             "queue" => self.queue(rule),
             "state" | "source" => self.rule_limiter(rule),
             "fastroute" => self.fastroute(rule),
-            "once" => {
-                self.next();
-                rule.extras.push(Slot::Once, "once".to_owned());
-                Ok(())
-            }
             _ => return None,
         })
     }

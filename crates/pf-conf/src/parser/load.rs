@@ -1,4 +1,4 @@
-//! `load anchor name from "file"`, for a preview.
+//! `load anchor name from "file"` (pf.conf(5), ANCHORS).
 
 use super::{Parse, Parser};
 use crate::ast::Statement;
@@ -11,7 +11,9 @@ impl Parser<'_> {
     pub(super) fn load_anchor(&mut self) -> Parse<()> {
         self.next();
         self.expect_word("anchor")?;
-        self.string("the name of an anchor")?;
+        let Some(name) = self.anchor_name()? else {
+            return Err(self.unexpected("the name of an anchor"));
+        };
         self.expect_word("from")?;
         let path = self.string("a file name")?;
         self.end_of_statement()?;
@@ -34,9 +36,9 @@ impl Parser<'_> {
         self.loaded_statements(self.lexer.depth());
         self.queues = queues;
         self.limiters = limiters;
-        let loaded = std::mem::replace(&mut self.statements, outer);
+        let body = std::mem::replace(&mut self.statements, outer);
         self.lexer.macros = macros;
-        self.statements.push(Statement::Loaded(loaded));
+        self.statements.push(Statement::LoadAnchor { name, body });
         Ok(())
     }
 

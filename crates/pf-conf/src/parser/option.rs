@@ -81,6 +81,12 @@ impl Parser<'_> {
                 rule.allow_options = Some(token.span);
                 Ok(())
             }
+            "once" => {
+                self.next();
+                self.once(rule.once.is_some(), &token)?;
+                rule.once = Some(token.span);
+                Ok(())
+            }
             "keep" | "modulate" | "synproxy" | "no" => self.state(rule),
             "label" => self.label(rule),
             "tag" => self.tag(rule),

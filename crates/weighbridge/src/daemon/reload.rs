@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use mio::Waker;
 use pf_conf::{Feedback, LoadOptions};
+use pf_engine::anchor::AnchorPath;
 use pf_engine::env::Interface;
 use pf_engine::ruleset::{Dialect, Ruleset};
 use tracing::{info, warn};
@@ -69,6 +70,7 @@ impl Reloader {
             defines: Vec::new(),
             interfaces: interfaces.to_vec(),
             accounts: accounts::of_machine(),
+            anchor: AnchorPath::main(),
             hash_seed,
         };
         let thread = std::thread::Builder::new().name("reload".into());

@@ -10,6 +10,7 @@ use pf_conf::{
     Diagnostics, LoadOptions, Loaded, Optimization, PrintOptions, SourceReader, preview,
     preview_numbered, print_rule,
 };
+use pf_engine::anchor::AnchorPath;
 use pf_engine::env::Interface;
 use pf_engine::rule::Rule;
 use pf_engine::ruleset::Dialect;
@@ -81,6 +82,7 @@ pub fn read_rules(
         interfaces: around.interfaces,
         accounts: accounts::of_machine(),
         // Keys that are printed here are never used: the daemon draws its own.
+        anchor: AnchorPath::main(),
         hash_seed: 0,
     };
     let only_printing = arguments.dry_run && arguments.optimization == Some(Optimization::None);

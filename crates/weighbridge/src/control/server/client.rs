@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 
 use mio::net::UnixStream;
 use pf_conf::{Feedback, LoadOptions, Loaded, MemoryFiles, Optimization};
+use pf_engine::anchor::AnchorPath;
 use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
 
@@ -410,6 +411,7 @@ fn check(
         defines: request.defines,
         interfaces,
         accounts: accounts::of_machine(),
+        anchor: AnchorPath::main(),
         hash_seed: random.map_err(|error| format!("no random numbers: {error}"))?,
     };
     let files = request.files.into_iter();
