@@ -10,9 +10,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::addr::Family;
+use crate::addr::{Family, Protocol};
 use crate::rule::tcp_flags;
 use crate::wire::build::{self, Ip, Segment};
+use crate::wire::sctp::{ABORT, Act, Chunks};
 use crate::wire::{ICMP_HEADER_LEN, IPV4_HEADER_LEN, IPV6_HEADER_LEN, Meta};
 use crate::wire::{checksum, icmp, icmp6};
 
@@ -85,6 +86,35 @@ pub fn tcp_answer(meta: &Meta, seq: u32, ack: u32, flags: u8, ttl: u8) -> Option
     header.ack = ack;
     header.window = 0;
     segment_with_ttl(meta.destination, meta.source, &header, ttl)
+}
+
+/// The ABORT that refuses the SCTP packet `packet`, whose headers were `original` and are `meta`
+/// by now (RFC 9260, section 8.4): with the tag that its INIT asks for, else with its own tag
+/// reflected. Nothing if it is not SCTP, is malformed, ends an association itself, or does not
+/// come from and go to single hosts.
+#[must_use]
+pub fn sctp_abort(original: &Meta, packet: &[u8], meta: &Meta) -> Option<Vec<u8>> {
+    let (to, from) = original.ports()?;
+    let chunks = Chunks::parse(packet, meta).ok()??;
+    let answerable = is_host(original.source)
+        && is_host(original.destination)
+        && !chunks.is_final
+        && checksum::transport_valid(packet, meta);
+    if !answerable {
+        return None;
+    }
+    let (tag, reflected) = match chunks.act {
+        Act::Init(tag) => (tag, 0),
+        Act::Carry | Act::InitAck(_) | Act::Confirm | Act::Shutdown | Act::Close { .. } => {
+            (chunks.tag, 1)
+        }
+    };
+    let mut l4 = [from.to_be_bytes(), to.to_be_bytes()].concat();
+    l4.extend(tag.to_be_bytes());
+    l4.extend([0; 4]);
+    l4.extend([ABORT, reflected, 0, 4]);
+    let ip = atomic(original.destination, original.source);
+    Some(build::packet(&ip, Protocol::SCTP, &l4))
 }
 
 /// A TCP segment without data. Nothing unless it comes from and goes to single hosts.

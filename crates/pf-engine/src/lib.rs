@@ -18,6 +18,7 @@ mod net;
 mod pool;
 mod quota;
 mod route;
+mod sctp;
 mod slab;
 mod source;
 mod state;

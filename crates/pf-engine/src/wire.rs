@@ -20,6 +20,7 @@ mod ip;
 mod meta;
 mod quoted;
 mod rewrite;
+pub(crate) mod sctp;
 mod tcp;
 mod transport;
 

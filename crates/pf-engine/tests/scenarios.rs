@@ -20,6 +20,7 @@ mod scenarios {
     mod reload;
     mod routes;
     mod scrub;
+    mod sctp;
     mod syncookies;
     mod synproxy;
     mod tables;

@@ -1,6 +1,6 @@
 //! What is sent back to the sender of a packet that is not passed on.
 
-use crate::addr::Family;
+use crate::addr::{Family, Protocol};
 use crate::decision::{DropReason, Exit};
 use crate::engine::Engine;
 use crate::engine::packet::{Refused, Work};
@@ -18,6 +18,10 @@ impl Engine {
         match reply {
             BlockReply::Rst { ttl } if is_tcp => self.answer_with_reset(ttl, work),
             BlockReply::Return if is_tcp => self.answer_with_reset(0, work),
+            BlockReply::Return if work.original.meta.protocol == Protocol::SCTP => {
+                let abort = generate::sctp_abort(&work.original.meta, work.bytes, &work.meta);
+                self.send_reset(abort, work);
+            }
             BlockReply::Drop | BlockReply::Rst { .. } => {}
             // As PF: no ICMP is answered, pings included.
             BlockReply::Return | BlockReply::Icmp { .. } if is_icmp => {}

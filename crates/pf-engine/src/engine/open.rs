@@ -19,10 +19,12 @@ use crate::route::NextHop;
 use crate::rule::Timeout;
 use crate::rule::{Direction, RouteKind, Scrub, StateMode, tcp_flags};
 use crate::ruleset::Limit;
+use crate::sctp;
 use crate::source::SourceKey;
 use crate::state::{Count, State};
 use crate::tcp::{self, Peer, Segment};
 use crate::track::Kind;
+use crate::wire::sctp::Chunks;
 
 /// A state that is not in the table yet.
 pub(super) struct Pending {
@@ -335,6 +337,9 @@ fn open_peers(
     work: &mut Work<'_>,
     env: &mut dyn Env,
 ) -> Result<(Peer, Peer, Timeout), Refused> {
+    if let Some(chunks) = Chunks::parse(work.bytes, &work.meta).map_err(|e| e.reason)? {
+        return Ok(sctp::open(&chunks));
+    }
     let Some(header) = work.meta.tcp().copied() else {
         return Ok(Kind::of(course.tuple.protocol).open());
     };

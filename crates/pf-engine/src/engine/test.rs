@@ -18,10 +18,12 @@ use crate::installed::RuleId;
 use crate::key::{Tuple, translate};
 use crate::names::NameId;
 use crate::rule::{Direction, Scrub, tcp_flags};
+use crate::sctp;
 use crate::state::State;
 use crate::table::TableUse;
 use crate::tcp::{self, Segment};
 use crate::track::Kind;
+use crate::wire::sctp::Chunks;
 use crate::wire::{Icmp, IcmpBody, Meta};
 
 /// Whose counters a packet moves.
@@ -139,7 +141,11 @@ impl Engine {
 
     /// Whether a SYN, or the answer to a cookie, may open a closed connection anew.
     fn is_reopened(&self, slot: u32, place: Place, work: &Work<'_>) -> bool {
-        let closed = self.states.get(slot).is_some_and(State::is_closed);
+        let state = self.states.get(slot);
+        if let (Some(state), Ok(Some(chunks))) = (state, Chunks::parse(work.bytes, &work.meta)) {
+            return sctp::is_reopened(&state.source, &state.destination, &chunks);
+        }
+        let closed = state.is_some_and(State::is_closed);
         closed
             && (opens_connection(&work.meta)
                 || (place.direction == Direction::In
@@ -177,6 +183,12 @@ impl Engine {
                 self.reset_handshake(work);
             }
             tracked.map_err(|refused| refused.reason)?;
+        } else if let Some(chunks) = Chunks::parse(work.bytes, &work.meta).map_err(|e| e.reason)? {
+            let (source, destination) = state.peers(flow);
+            let timeout = sctp::track(source, destination, &chunks)
+                .map_err(|sctp::Mismatch| DropReason::StateMismatch)?;
+            state.timeout = timeout.unwrap_or(state.timeout);
+            state.refreshed = self.now;
         } else {
             let (source, destination) = state.peers(flow);
             state.timeout = Kind::of(tuple.protocol).track(source, destination);

@@ -31,6 +31,16 @@ const PROXY_DST: u8 = 12;
 /// Names of the states of UDP and of all but ICMP, by number (`PFUDPS_*`, `PFOTHERS_*`).
 const OTHER_STATES: [&str; 3] = ["NO_TRAFFIC", "SINGLE", "MULTIPLE"];
 
+/// Names of the states of SCTP, by the engine's numbers; the last is an association that its peer
+/// has ended.
+const SCTP_STATES: [&str; 5] = [
+    "CLOSED",
+    "COOKIE_WAIT",
+    "ESTABLISHED",
+    "SHUTDOWN_PENDING",
+    "CLOSED",
+];
+
 /// `-s states`.
 #[must_use]
 pub fn states(view: &View<'_>) -> String {
@@ -144,11 +154,19 @@ fn write_states(text: &mut String, state: &StateView<'_>) {
     let _ = match state.protocol {
         Protocol::TCP => return write_tcp_states(text, left.state, right.state),
         Protocol::ICMP => write!(text, "{}:{}", left.state, right.state),
+        Protocol::SCTP => match (sctp_name(left.state), sctp_name(right.state)) {
+            (Some(left), Some(right)) => write!(text, "{left}:{right}"),
+            _ => write!(text, "{}:{}", left.state, right.state),
+        },
         _ => match (other_name(left.state), other_name(right.state)) {
             (Some(left), Some(right)) => write!(text, "{left}:{right}"),
             _ => write!(text, "{}:{}", left.state, right.state),
         },
     };
+}
+
+fn sctp_name(number: u8) -> Option<&'static str> {
+    SCTP_STATES.get(usize::from(number)).copied()
 }
 
 fn other_name(number: u8) -> Option<&'static str> {
@@ -401,6 +419,23 @@ mod tests {
             text(&state, 0),
             "epair1a tcp 192.0.2.1:50001 (64:ff9b::c000:202[1234]) -> 192.0.2.2:1234 \
              (2001:db8::2[4000])       ESTABLISHED:ESTABLISHED\n"
+        );
+    }
+
+    #[test]
+    fn states_of_sctp_have_names_of_their_own() {
+        let mut state = redirected();
+        state.protocol = Protocol::SCTP;
+        state.direction = Direction::Out;
+        state.wire = [host("192.0.2.3", 1234), host("192.0.2.1", 5000)];
+        state.stack = state.wire;
+        (state.source.state, state.destination.state) = (2, 3);
+        assert_eq!(
+            text(&state, 1).lines().next(),
+            Some(
+                "all sctp 192.0.2.1:5000 -> 192.0.2.3:1234       \
+                 ESTABLISHED:SHUTDOWN_PENDING"
+            )
         );
     }
 
