@@ -29,3 +29,5 @@ mod pflog;
 mod security;
 #[path = "e2e/support.rs"]
 mod support;
+#[path = "e2e/translation.rs"]
+mod translation;

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::engine::packet::{Place, Refused, Work};
 use crate::engine::translate::Course;
 use crate::env::Env;
-use crate::evaluate::CompiledRule;
+use crate::evaluate::{CompiledRule, Content};
 use crate::installed::PoolUse;
 use crate::key::{Tuple, request_of, translate};
 use crate::names::NameId;
@@ -66,6 +66,10 @@ impl Engine {
         let Some(af_to) = &rule.af_to else {
             return Ok(());
         };
+        // Checksums are of whole datagrams: pieces are translated once they are put together.
+        if course.content == Content::Fragment {
+            return Err(DropReason::Fragment.into());
+        }
         let inside = course.tuple;
         let mut tuple = reframed(af_to.family, inside, course).ok_or(DropReason::MapFailed)?;
         let prefix = af_to.from.single_prefix();
@@ -269,6 +273,12 @@ pub(super) fn cross(work: &mut Work<'_>, tuple: &Tuple, env: &mut dyn Env) -> Re
     };
     let bytes = families::packet(work.bytes, &work.meta, ends, id(env)).map_err(|e| e.reason)?;
     replace(work, bytes)?;
+    // RFC 7915, section 5.1.1: what came in pieces goes on in pieces.
+    if work.pieces.is_some() {
+        work.meta
+            .clear_dont_fragment(work.bytes)
+            .map_err(|e| e.reason)?;
+    }
     let old = Tuple::of(&work.meta, work.bytes);
     translate(&mut work.meta, work.bytes, &old, tuple).map_err(|e| e.reason)?;
     Ok(())

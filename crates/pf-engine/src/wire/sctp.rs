@@ -174,10 +174,10 @@ mod tests {
     use crate::wire::build::{self, Ip};
 
     fn parse(tag: u32, chunks: &[u8]) -> Result<Option<Chunks>, WireError> {
-        let ip = Ip::new("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let ip = Ip::new([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         let header = [&[0, 1, 0, 2][..], &tag.to_be_bytes(), &[0; 4]].concat();
         let packet = build::packet(&ip, Protocol::SCTP, &[&header, chunks].concat());
-        Chunks::parse(&packet, &Meta::parse(&packet).unwrap())
+        Chunks::parse(&packet, &Meta::parse(&packet)?)
     }
 
     fn init(parameters: &[u8]) -> Vec<u8> {

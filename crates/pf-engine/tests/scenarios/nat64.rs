@@ -144,6 +144,22 @@ fn the_traffic_class_is_kept() {
 }
 
 #[test]
+fn scrub_min_ttl_raises_the_hop_limit_of_what_crosses() {
+    let mut lab = router(nat64("(em1)").change(|rule| rule.scrub.min_ttl = Some(50)));
+    let ip = Ip {
+        ttl: 9,
+        ..Ip::new(ip(CLIENT.0), ip(SERVER6.0))
+    };
+    let packet = build::udp(&ip, 1, 2, b"x");
+    for _ in 0..2 {
+        let seen = lab
+            .packet(In, "em0", packet.clone())
+            .leaves_by("em1", SERVER.0);
+        assert_eq!(meta(&seen.bytes).ttl, 49);
+    }
+}
+
+#[test]
 fn without_an_address_of_ipv4_there_is_nothing_to_translate_to() {
     let mut lab = router(nat64("(em1)"));
     lab.set_interfaces(|all| all[1].addresses.clear());
@@ -489,6 +505,21 @@ fn fragments_cross_as_fragments() {
         out.iter()
             .all(|piece| piece.len() <= 1380 && piece[0] == 0x45)
     );
+}
+
+#[test]
+fn pieces_that_nobody_puts_together_do_not_cross() {
+    let mut ruleset = filter(&[nat64("(em1)")]);
+    ruleset.options.reassemble = pf_engine::rule::Reassemble {
+        enabled: false,
+        no_df: false,
+    };
+    let mut lab = Lab::router(ruleset);
+    let whole = udp(CLIENT, SERVER6, 4000);
+    let pieces = pf_engine::norm::fragment(&whole, &meta(&whole), 1400, 99).unwrap();
+    let _ = lab
+        .packet(In, "em0", pieces[0].clone())
+        .drops(DropReason::Fragment);
 }
 
 #[test]

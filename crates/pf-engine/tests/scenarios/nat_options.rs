@@ -3,6 +3,7 @@
 use pf_engine::decision::DropReason;
 use pf_engine::rule::{PoolKind, PoolPorts, PortSet, RouteKind, Rule};
 use pf_engine::ruleset::Ruleset;
+use pf_engine::wire::build;
 
 use super::harness::*;
 
@@ -292,4 +293,105 @@ fn a_client_inside_reaches_a_server_inside_by_its_outside_address() {
              state 1 reply 1/40
              searches 1",
         );
+}
+
+#[test]
+fn ipv6_redirections_and_translations_have_right_checksums() {
+    let mut lab = Lab::router(Ruleset {
+        nat: vec![nat("em1", "2001:db8:b::1").inet6()],
+        rdr: vec![
+            rdr("em1", "2001:db8:a::5", Some(8000))
+                .proto(pf_engine::addr::Protocol::TCP)
+                .port(80),
+        ],
+        ..Ruleset::default()
+    });
+    let client = ("2001:db8:9::9", 999);
+    let _ = lab
+        .packet(In, "em1", tcp(client, ("2001:db8:b::1", 80), S, 1, 0, 0))
+        .passes()
+        .becomes("2001:db8:9::9:999 > 2001:db8:a::5:8000");
+    let _ = lab
+        .packet(
+            Out,
+            "em1",
+            tcp(("2001:db8:a::5", 8000), client, SA, 1, 2, 0),
+        )
+        .passes()
+        .becomes("2001:db8:b::1:80 > 2001:db8:9::9:999");
+    let seen = lab
+        .packet(Out, "em1", udp(("2001:db8:a::2", 7), client, 60))
+        .passes();
+    let sent = seen.bytes.clone();
+    drop(seen);
+    let router = build::Ip::new(ip("2001:db8:7::1"), ip("2001:db8:b::1"));
+    let error = build::icmp(&router, 2, 0, 1280, &sent);
+    let seen = lab.packet(In, "em1", error).passes();
+    let outer = meta(&seen.bytes);
+    assert_eq!(outer.destination, ip("2001:db8:a::2"));
+    let quoted = pf_engine::wire::Quoted::parse(&seen.bytes, &outer).unwrap();
+    assert_eq!(
+        (quoted.source, quoted.ports()),
+        (ip("2001:db8:a::2"), Some((7, 999)))
+    );
+    let whole = &seen.bytes[outer.payload_offset..];
+    assert_eq!(
+        meta(whole).source,
+        ip("2001:db8:a::2"),
+        "the quoted checksum is right too"
+    );
+}
+
+#[test]
+fn a_network_of_ipv6_is_mapped_onto_another_address_by_address() {
+    let mut rule = Rule::new(pf_engine::rule::Action::Binat)
+        .on("em1")
+        .from("2001:db8:a::/64");
+    rule.nat = Some(pool("2001:db8:c::/64"));
+    let mut lab = Lab::router(Ruleset {
+        binat: vec![rule],
+        ..Ruleset::default()
+    });
+    let _ = lab
+        .packet(
+            Out,
+            "em1",
+            udp(("2001:db8:a::77", 7), ("2001:db8:9::9", 9), 4),
+        )
+        .passes()
+        .becomes("2001:db8:c::77:7 > 2001:db8:9::9:9");
+    let _ = lab
+        .packet(
+            In,
+            "em1",
+            udp(("2001:db8:9::1", 1), ("2001:db8:c::5", 53), 4),
+        )
+        .passes()
+        .becomes("2001:db8:9::1:1 > 2001:db8:a::5:53");
+}
+
+#[test]
+fn protocols_without_ports_are_translated_for_one_host_at_a_time() {
+    for protocol in [pf_engine::addr::Protocol(47), pf_engine::addr::Protocol(50)] {
+        let mut lab = Lab::router(natting(|_| {}));
+        let packet = |from: &str, to: &str| {
+            build::packet(&build::Ip::new(ip(from), ip(to)), protocol, &[7; 40])
+        };
+        let seen = lab
+            .packet(Out, "em1", packet(CLIENT, SERVERS[0].0))
+            .passes();
+        assert_eq!(meta(&seen.bytes).source, ip("192.0.2.1"));
+        drop(seen);
+        let seen = lab
+            .packet(In, "em1", packet(SERVERS[0].0, "192.0.2.1"))
+            .passes();
+        assert_eq!(meta(&seen.bytes).destination, ip(CLIENT));
+        drop(seen);
+        let _ = lab
+            .packet(Out, "em1", packet("10.0.0.10", SERVERS[0].0))
+            .drops(DropReason::MapFailed);
+        let _ = lab
+            .packet(Out, "em1", packet("10.0.0.10", SERVERS[1].0))
+            .passes();
+    }
 }
