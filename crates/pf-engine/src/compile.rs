@@ -112,10 +112,14 @@ impl CompiledRule {
             .into_iter()
             .filter_map(CompiledEndpoint::table);
         let targets = self.pools().flat_map(|pool| &pool.targets);
-        ends.chain(targets.filter_map(|target| match target.address {
-            TargetAddress::Table(id) => Some(id),
-            TargetAddress::Absent | TargetAddress::Range(..) | TargetAddress::Dynamic(_) => None,
-        }))
+        let overload = self.keep.overload;
+        ends.chain(overload)
+            .chain(targets.filter_map(|target| match target.address {
+                TargetAddress::Table(id) => Some(id),
+                TargetAddress::Absent | TargetAddress::Range(..) | TargetAddress::Dynamic(_) => {
+                    None
+                }
+            }))
     }
 
     /// The addresses of interfaces that the rule refers to.
@@ -217,6 +221,10 @@ impl Compiler<'_> {
                 .tagged
                 .as_ref()
                 .map(|(no, tag)| (*no, self.names.intern(tag))),
+            has_packet_rate: rule.max_packet_rate.is_some(),
+            max_packet_size: rule.max_packet_size,
+            state_limiter: rule.state_limiter,
+            source_limiter: rule.source_limiter,
             quick: rule.quick,
             log: rule.log,
             tag: rule.tag.as_ref().map(|tag| self.names.intern(tag)),
@@ -268,13 +276,16 @@ impl Compiler<'_> {
         }
     }
 
-    fn keep(&self, rule: &Rule) -> Keep {
+    fn keep(&mut self, rule: &Rule) -> Keep {
+        let source = &rule.state_options.source;
         let policy = rule.state_options.policy.unwrap_or(self.state_policy);
         Keep {
             mode: rule.state,
             max: rule.state_options.max,
             if_bound: policy == StatePolicy::IfBound,
             sloppy: rule.state_options.sloppy,
+            track: source.track,
+            overload: source.overload.as_ref().map(|o| self.table(&o.table)),
         }
     }
 
@@ -348,6 +359,7 @@ impl Compiler<'_> {
                 .as_ref()
                 .map(|name| self.names.intern(name)),
             address,
+            weight: target.weight.unwrap_or(1).max(1),
         })
     }
 

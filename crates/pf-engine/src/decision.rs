@@ -351,6 +351,8 @@ pub struct Consulted {
     pub received_on: bool,
     /// The priority of the packet's frame.
     pub priority: bool,
+    /// How much came before (`max-pkt-rate`, limiters).
+    pub limits: bool,
 }
 
 impl Consulted {
@@ -358,6 +360,6 @@ impl Consulted {
     /// decided alike.
     #[must_use]
     pub const fn is_repeatable(&self) -> bool {
-        !(self.random || self.owner || self.received_on || self.priority)
+        !(self.random || self.owner || self.received_on || self.priority || self.limits)
     }
 }

@@ -14,6 +14,7 @@ mod open;
 mod packet;
 mod persist;
 mod proxy;
+mod sources;
 mod tables;
 mod test;
 mod translate;
@@ -34,12 +35,17 @@ use crate::env::{Env, Interface};
 use crate::explain::Step;
 use crate::installed::Rules;
 use crate::lifetime::Lifetimes;
+use crate::limiter::{Limiters, SourceLimiterView, StateLimiterView};
+use crate::limits::LimitCounter;
 use crate::names::Names;
 use crate::nat::{FullRanges, Mappings, mapping};
 use crate::net::Net;
 use crate::norm::{Reassembler, ReassemblyOptions};
+use crate::pool::Loads;
 use crate::quota::{ERRORS_PER_SECOND, Quota, RESETS_PER_SECOND};
-use crate::record::{ExportedRule, Imported, RecordError, RuleBinding, StateRecord};
+use crate::record::{
+    ExportedRule, Imported, Kept, RecordError, RuleBinding, SourceCursor, SourceRecord, StateRecord,
+};
 use crate::rule::{Action, Timeout, Timeouts};
 use crate::ruleset::{Dialect, Limit, Options, Parts, Ruleset, TableDefinition, TableEntry};
 use crate::source::SourceNodes;
@@ -47,7 +53,7 @@ use crate::state::{State, StateTable};
 use crate::syncookie::SynCookies;
 use crate::table::Tables;
 use crate::time::Instant;
-use crate::view::{AddressCounters, InstalledRule, StateView, Status, TableView};
+use crate::view::{AddressCounters, InstalledRule, SourceView, StateView, Status, TableView};
 
 /// What distinguishes one engine from another.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +103,15 @@ pub struct KillFilter {
     pub source: Prefix,
     /// `-k source -k destination`.
     pub destination: Option<Prefix>,
+}
+
+/// Which source nodes `pfctl -K` kills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceFilter {
+    /// `-K source`: the node's source lies in it.
+    pub source: Prefix,
+    /// `-K source -K target`: so does what a sticky pool chose for it.
+    pub target: Option<Prefix>,
 }
 
 /// Why a change of a table was refused.
@@ -170,6 +185,10 @@ pub struct Engine {
     sources: SourceNodes,
     mappings: Mappings,
     full: FullRanges,
+    limiters: Limiters,
+    loads: Loads,
+    /// How often each of [`Limit::ALL`] was hit.
+    limit_hits: [u64; Limit::ALL.len()],
     fragments: Reassembler,
     counters: Counters,
     sweep: expire::Sweep,
@@ -192,11 +211,18 @@ struct Counters {
     inserts: u64,
     removals: u64,
     reasons: [u64; DropReason::ALL.len()],
+    limits: [u64; LimitCounter::ALL.len()],
 }
 
 impl Counters {
     fn count(&mut self, reason: DropReason) {
         if let Some(counter) = self.reasons.get_mut(reason as usize) {
+            *counter = counter.wrapping_add(1);
+        }
+    }
+
+    fn count_limit(&mut self, limit: LimitCounter) {
+        if let Some(counter) = self.limits.get_mut(limit as usize) {
             *counter = counter.wrapping_add(1);
         }
     }
@@ -229,6 +255,9 @@ impl Engine {
             sources: SourceNodes::default(),
             mappings: Mappings::default(),
             full: FullRanges::default(),
+            limiters: Limiters::default(),
+            loads: Loads::default(),
+            limit_hits: [0; Limit::ALL.len()],
             fragments: Reassembler::new(),
             counters: Counters::default(),
             sweep: expire::Sweep::new(now),
@@ -408,6 +437,17 @@ impl Engine {
         self.state_records(now, from, max)
     }
 
+    /// At most `max` source nodes after `from`, and where to go on if there may be more.
+    #[must_use]
+    pub fn export_sources(
+        &self,
+        now: Instant,
+        from: Option<SourceCursor>,
+        max: usize,
+    ) -> (Vec<SourceRecord>, Option<SourceCursor>) {
+        self.source_records(now, from, max)
+    }
+
     /// The rule that a record calls `number`. Only good until the next change of the rules
     /// ([`Engine::epoch`]).
     #[must_use]
@@ -415,7 +455,7 @@ impl Engine {
         self.rule_of_record(number)
     }
 
-    /// Takes over states of before a restart, all of them or, on an error, none. `rules` tells for
+    /// Takes over states and source nodes of before a restart, all of them or, on an error, none. `rules` tells for
     /// each number in the records what it stands for; `interfaces` are those that there are.
     /// States that are over, that have lost their interface or for which there is no room are
     /// left out and counted.
@@ -425,12 +465,12 @@ impl Engine {
     pub fn import_states(
         &mut self,
         now: Instant,
-        records: Vec<StateRecord>,
+        kept: Kept,
         rules: BTreeMap<u32, RuleBinding>,
         interfaces: &[Interface],
     ) -> Result<Imported, RecordError> {
         self.now = now;
-        self.take_over(records, rules, interfaces)
+        self.take_over(kept, rules, interfaces)
     }
 
     /// Number of states.
@@ -447,6 +487,52 @@ impl Engine {
     /// `pfctl -F states`. Returns how many states were removed.
     pub fn flush_states(&mut self) -> usize {
         self.remove_states(|_| true)
+    }
+
+    /// All source nodes from number `skip` on, in the order of their rules and addresses.
+    pub fn sources(&self, skip: usize, now: Instant) -> impl Iterator<Item = SourceView> {
+        self.source_views(skip, now)
+    }
+
+    /// `pfctl -K`: removes source nodes; states stay. Returns how many.
+    pub fn kill_sources(&mut self, filter: SourceFilter) -> usize {
+        self.remove_sources(Some(filter))
+    }
+
+    /// `pfctl -F Sources`: removes all source nodes; states stay. Returns how many.
+    pub fn flush_sources(&mut self) -> usize {
+        self.remove_sources(None)
+    }
+
+    /// The state limiters in force, by number.
+    pub fn state_limiters(&self) -> impl Iterator<Item = StateLimiterView<'_>> {
+        self.limiters.state_views()
+    }
+
+    /// The source limiters in force, by number.
+    pub fn source_limiters(&self) -> impl Iterator<Item = SourceLimiterView<'_>> {
+        self.limiters.source_views()
+    }
+
+    /// `pfctl -I id -k source -k host`: a source limiter forgets the sources within a network;
+    /// their states stay and no longer count. Returns how many sources.
+    pub fn kill_limited_sources(&mut self, id: u8, within: Prefix) -> usize {
+        self.forget_limited(id, within)
+    }
+
+    /// How often each of [`Limit::ALL`] was hit since the start: packets that were dropped or
+    /// commands that were refused for it.
+    #[must_use]
+    pub fn limit_hits(&self) -> [u64; Limit::ALL.len()] {
+        let mut hits = self.limit_hits;
+        hits[Limit::Frags as usize] = self.fragments.counters().evicted;
+        hits
+    }
+
+    fn hit(&mut self, limit: Limit) {
+        if let Some(hits) = self.limit_hits.get_mut(limit as usize) {
+            *hits = hits.wrapping_add(1);
+        }
     }
 
     /// `pfctl -F rules`: removes the filter and `scrub` rules of a ruleset; states stay.
@@ -484,6 +570,9 @@ impl Engine {
         self.syncookies.clear_counters();
         self.resets.clear();
         self.errors.clear();
+        self.sources.searches = 0;
+        self.sources.inserts = 0;
+        self.sources.removals = 0;
     }
 
     /// What `pfctl -si` prints.
@@ -502,6 +591,8 @@ impl Engine {
             resets_refused: self.resets.refused(),
             errors_refused: self.errors.refused(),
             reasons: self.counters.reasons,
+            sources: self.source_status(),
+            limits: self.counters.limits,
         }
     }
 
@@ -656,7 +747,11 @@ impl Engine {
 
     fn reassembly_options(&self) -> ReassemblyOptions {
         ReassemblyOptions {
-            limit: self.limit(Limit::Frags),
+            // 0 is no limit.
+            limit: match self.limit(Limit::Frags) {
+                0 => u32::MAX,
+                limit => limit,
+            },
             timeout: self.timeouts.duration(Timeout::Frag),
             no_df: false,
         }
@@ -677,6 +772,14 @@ impl Engine {
     }
 
     fn release_references(&mut self, state: State) {
+        self.release_sources(&state);
+        for limiter in &state.limiters {
+            let listing = self.limiters.release(*limiter, self.now);
+            self.list_source(listing);
+        }
+        for load in &state.loads {
+            self.loads.release(load);
+        }
         let rules = state
             .rule
             .into_iter()
@@ -685,10 +788,6 @@ impl Engine {
             .chain(state.match_rules);
         for rule in rules {
             self.rules.release(rule);
-        }
-        let keep = self.timeouts.duration(Timeout::SrcTrack);
-        for source in state.sources {
-            self.sources.release(self.now, source, keep);
         }
     }
 }

@@ -9,18 +9,20 @@ use crate::addr::{Family, Prefix, Protocol};
 use crate::anchors::Call;
 use crate::compile::CompiledAfTo;
 use crate::criteria::{OwnerMatch, Probability, Treatment};
-use crate::decision::Consulted;
+use crate::decision::{Consulted, DropReason};
 use crate::env::{Env, RouteLookup, SocketOwner, SocketQuery};
 use crate::installed::{RuleId, Rules};
 use crate::key::Tuple;
+use crate::limiter::Limiters;
 use crate::names::NameId;
 use crate::net::{DynamicId, Net, NetInterface};
 use crate::pool::CompiledPool;
 use crate::rule::{
-    BlockReply, Direction, FlagsMatch, FragmentMode, IcmpMatch, Log, PortMatch, RouteKind, Scrub,
-    StateMode,
+    BlockReply, Direction, FlagsMatch, FragmentMode, IcmpMatch, LimiterUse, Log, PortMatch,
+    RouteKind, Scrub, SourceTrack, StateMode, WhenLimited,
 };
 use crate::table::{TableId, Tables};
+use crate::time::Instant;
 use crate::wire::Meta;
 
 /// The bits of type of service that congestion notification uses (RFC 3168, section 5).
@@ -51,6 +53,10 @@ pub(crate) struct CompiledRule {
     /// `fragment`: matches fragments only, those that are not reassembled.
     pub(crate) fragment: bool,
     pub(crate) tagged: Option<(bool, NameId)>,
+    pub(crate) has_packet_rate: bool,
+    pub(crate) max_packet_size: Option<u16>,
+    pub(crate) state_limiter: Option<LimiterUse>,
+    pub(crate) source_limiter: Option<LimiterUse>,
     pub(crate) quick: bool,
     pub(crate) log: Option<Log>,
     pub(crate) tag: Option<NameId>,
@@ -159,6 +165,10 @@ pub(crate) struct Keep {
     pub(crate) max: Option<u32>,
     pub(crate) if_bound: bool,
     pub(crate) sloppy: bool,
+    /// Whose sources are counted, if they are.
+    pub(crate) track: Option<SourceTrack>,
+    /// The table of `overload`.
+    pub(crate) overload: Option<TableId>,
 }
 
 /// `from` or `to`.
@@ -232,6 +242,10 @@ pub(crate) struct Ground<'a> {
     pub(crate) env: &'a mut dyn Env,
     pub(crate) owner: &'a mut OwnerLookup,
     pub(crate) consulted: &'a mut Consulted,
+    pub(crate) limiters: &'a mut Limiters,
+    pub(crate) now: Instant,
+    /// Why the packet is dropped although the rule matches: its limiter blocks.
+    pub(crate) refused: &'a mut Option<DropReason>,
 }
 
 /// A criterion that failed; by the first [`SKIP_STEPS`] of them rules are skipped.
@@ -254,6 +268,9 @@ pub(crate) enum Failed {
     Priority,
     ReceivedOn,
     Probability,
+    StateLimiter,
+    SourceLimiter,
+    PacketRate,
 }
 
 /// Somebody who watches an evaluation. Nobody, `()`, costs nothing.
@@ -347,7 +364,8 @@ fn test(rule: &CompiledRule, subject: &Subject<'_>, ground: &mut Ground<'_>) -> 
         return Err(Failed::DestinationPort);
     }
     test_rest(rule, subject, ground.consulted)?;
-    test_asked(&rule.asked, subject, ground)
+    test_asked(&rule.asked, subject, ground)?;
+    test_limits(rule, subject, ground)
 }
 
 fn test_place(rule: &CompiledRule, subject: &Subject<'_>) -> Result<(), Failed> {
@@ -430,6 +448,56 @@ fn test_asked(asked: &Asked, subject: &Subject<'_>, ground: &mut Ground<'_>) -> 
         }
     }
     Ok(())
+}
+
+/// What is counted. Last, because only what matches otherwise counts.
+fn test_limits(
+    rule: &CompiledRule,
+    subject: &Subject<'_>,
+    ground: &mut Ground<'_>,
+) -> Result<(), Failed> {
+    let limited =
+        rule.has_packet_rate || rule.state_limiter.is_some() || rule.source_limiter.is_some();
+    if !limited {
+        return Ok(());
+    }
+    ground.consulted.limits = true;
+    if let Some(used) = rule.state_limiter
+        && ground.limiters.check_states(used.id, ground.now).is_err()
+    {
+        return ground.exhausted(used, DropReason::StateLimit, Failed::StateLimiter);
+    }
+    let source = subject.tuple.source.address;
+    if let Some(used) = rule.source_limiter
+        && ground
+            .limiters
+            .check_source(used.id, source, ground.now)
+            .is_err()
+    {
+        return ground.exhausted(used, DropReason::SrcLimit, Failed::SourceLimiter);
+    }
+    if rule.has_packet_rate && !ground.rules.takes_packet(rule.id, ground.now) {
+        return Err(Failed::PacketRate);
+    }
+    Ok(())
+}
+
+impl Ground<'_> {
+    /// What a rule does whose limiter is exhausted.
+    const fn exhausted(
+        &mut self,
+        used: LimiterUse,
+        reason: DropReason,
+        failed: Failed,
+    ) -> Result<(), Failed> {
+        match used.when_limited {
+            WhenLimited::NoMatch => Err(failed),
+            WhenLimited::Block => {
+                *self.refused = Some(reason);
+                Ok(())
+            }
+        }
+    }
 }
 
 /// `user` and `group` say nothing about packets that have none.

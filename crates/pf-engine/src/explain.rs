@@ -132,6 +132,12 @@ pub enum Criterion {
     ReceivedOn,
     /// `probability`.
     Probability,
+    /// `state limiter`: it has all the states it may have, or they come too fast.
+    StateLimiter,
+    /// `source limiter`: the same for the packet's source.
+    SourceLimiter,
+    /// `max-pkt-rate`: packets come too fast.
+    PacketRate,
 }
 
 /// What rules see of a packet.

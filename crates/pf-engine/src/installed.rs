@@ -8,6 +8,8 @@ use crate::pool::Cursor;
 use crate::rule::{Direction, Rule, Timeout};
 use crate::slab::Slab;
 use crate::table::TableId;
+use crate::threshold::Threshold;
+use crate::time::Instant;
 use crate::view::RuleCounters;
 
 /// Number of a rule, its own as long as it is in force or a state refers to it.
@@ -39,6 +41,10 @@ pub(crate) struct Entry {
     pub(crate) tables: [Option<(TableId, bool)>; 2],
     /// Where the pools stand, by [`PoolUse`].
     cursors: [Cursor; 3],
+    /// Packets in the time of `max-pkt-rate`.
+    packet_rate: Option<Threshold>,
+    /// Source nodes that refer to the rule.
+    nodes: u32,
 }
 
 /// Which pool of a rule.
@@ -60,6 +66,11 @@ impl Entry {
             PoolUse::Rdr => rdr,
             PoolUse::Route => route,
         }
+    }
+
+    /// Whether states or source nodes need it.
+    const fn is_needed(&self) -> bool {
+        self.counters.states > 0 || self.nodes > 0
     }
 
     /// The rule's own value of a timeout.
@@ -93,6 +104,8 @@ impl Rules {
             counters: RuleCounters::default(),
             tables,
             cursors: <[Cursor; 3]>::default(),
+            packet_rate: None,
+            nodes: 0,
         };
         RuleId(self.slab.insert(entry).unwrap_or(u32::MAX))
     }
@@ -120,9 +133,46 @@ impl Rules {
             return;
         };
         entry.number = None;
-        if entry.counters.states == 0 {
+        if !entry.is_needed() {
             self.slab.remove(id.0);
         }
+    }
+
+    /// A source node refers to the rule.
+    pub(crate) fn refer_node(&mut self, id: RuleId) {
+        if let Some(entry) = self.slab.get_mut(id.0) {
+            entry.nodes = entry.nodes.saturating_add(1);
+        }
+    }
+
+    /// A source node that referred to the rule is gone.
+    pub(crate) fn release_node(&mut self, id: RuleId) {
+        if let Some(entry) = self.slab.get_mut(id.0) {
+            entry.nodes = entry.nodes.saturating_sub(1);
+        }
+        self.remove_if_over(id);
+    }
+
+    fn remove_if_over(&mut self, id: RuleId) {
+        let is_over = |entry: &Entry| entry.number.is_none() && !entry.is_needed();
+        if self.slab.get(id.0).is_some_and(is_over) {
+            self.slab.remove(id.0);
+        }
+    }
+
+    /// Counts a packet for `max-pkt-rate`; whether the rule takes it.
+    pub(crate) fn takes_packet(&mut self, id: RuleId, now: Instant) -> bool {
+        let Some(entry) = self.slab.get_mut(id.0) else {
+            return true;
+        };
+        let Some(rate) = entry.rule.max_packet_rate else {
+            return true;
+        };
+        let threshold = entry
+            .packet_rate
+            .get_or_insert_with(|| Threshold::new(rate, now));
+        threshold.add(now);
+        !threshold.is_exceeded()
     }
 
     /// A state refers to the rule from now on, one that it made.
@@ -146,9 +196,7 @@ impl Rules {
             return;
         };
         entry.counters.states = entry.counters.states.saturating_sub(1);
-        if entry.counters.states == 0 && entry.number.is_none() {
-            self.slab.remove(id.0);
-        }
+        self.remove_if_over(id);
     }
 
     /// A rule with `once` has decided.

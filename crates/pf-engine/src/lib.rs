@@ -26,6 +26,7 @@ mod syncookie;
 mod synproxy;
 mod table;
 mod tcp;
+mod threshold;
 mod track;
 
 pub mod addr;
@@ -37,6 +38,8 @@ pub mod engine;
 pub mod env;
 pub mod explain;
 pub mod generate;
+pub mod limiter;
+pub mod limits;
 pub mod norm;
 pub mod record;
 pub mod rule;

@@ -2,16 +2,21 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use siphasher::sip::SipHasher13;
 
 use crate::addr::{Family, Prefix};
+use crate::installed::{PoolUse, RuleId};
 use crate::names::NameId;
 use crate::net::{DynamicId, Net, is_link_local};
 use crate::rule::{PoolKind, PoolPorts, PortSet};
 use crate::table::{TableId, Tables};
+
+/// Addresses that `least-states` compares for one state at most; a pool may be a /8.
+const LEAST_STATES_ADDRESSES: usize = 4096;
 
 /// A pool with its names looked up.
 #[derive(Clone, Debug)]
@@ -35,6 +40,8 @@ pub(crate) struct CompiledPool {
 pub(crate) struct Target {
     pub(crate) interface: Option<NameId>,
     pub(crate) address: TargetAddress,
+    /// At least 1.
+    pub(crate) weight: u16,
 }
 
 /// The address part of a [`Target`].
@@ -56,7 +63,7 @@ impl TargetAddress {
 }
 
 /// What was taken from a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Choice {
     /// Nothing for a next hop that is an interface alone.
     pub(crate) address: Option<IpAddr>,
@@ -68,6 +75,57 @@ pub(crate) struct Choice {
 pub(crate) struct Cursor {
     block: usize,
     offset: u128,
+    /// How often the address was taken in this round (`weight`).
+    taken: u16,
+}
+
+impl Cursor {
+    /// What follows the address at `offset` of the block number `at`.
+    const fn behind(at: usize, block: &Block, offset: u128) -> Self {
+        let (block, offset) = if offset >= block.last {
+            (at.wrapping_add(1), 0)
+        } else {
+            (at, offset.wrapping_add(1))
+        };
+        Self {
+            block,
+            offset,
+            taken: 0,
+        }
+    }
+}
+
+/// An address that a `least-states` pool of a rule may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LoadKey {
+    pub(crate) rule: RuleId,
+    pub(crate) pool: PoolUse,
+    pub(crate) choice: Choice,
+}
+
+/// States of the addresses that `least-states` pools have chosen.
+#[derive(Debug, Default)]
+pub(crate) struct Loads(BTreeMap<LoadKey, u32>);
+
+impl Loads {
+    pub(crate) fn states(&self, key: &LoadKey) -> u32 {
+        self.0.get(key).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn refer(&mut self, key: LoadKey) {
+        let states = self.0.entry(key).or_default();
+        *states = states.saturating_add(1);
+    }
+
+    pub(crate) fn release(&mut self, key: &LoadKey) {
+        let Some(states) = self.0.get_mut(key) else {
+            return;
+        };
+        *states = states.saturating_sub(1);
+        if *states == 0 {
+            self.0.remove(key);
+        }
+    }
 }
 
 /// What a choice depends on.
@@ -75,6 +133,9 @@ pub(crate) struct Chooser<'a> {
     pub(crate) pool: &'a CompiledPool,
     pub(crate) tables: &'a Tables,
     pub(crate) net: &'a Net,
+    pub(crate) loads: &'a Loads,
+    /// Whose pool it is.
+    pub(crate) owner: (RuleId, PoolUse),
     /// The family wanted.
     pub(crate) family: Family,
     /// Whose hash decides (`source-hash`).
@@ -93,6 +154,7 @@ struct Block {
     first: u128,
     /// Number of addresses less one.
     last: u128,
+    weight: u16,
 }
 
 impl Block {
@@ -107,6 +169,7 @@ impl Block {
             last: 1u128
                 .checked_shl(host_bits)
                 .map_or(u128::MAX, |size| size.wrapping_sub(1)),
+            weight: 1,
         }
     }
 
@@ -117,6 +180,7 @@ impl Block {
             family: Family::of(first),
             first: to_bits(first),
             last: to_bits(last).saturating_sub(to_bits(first)),
+            weight: 1,
         }
     }
 
@@ -127,6 +191,7 @@ impl Block {
             family,
             first: 0,
             last: 0,
+            weight: 1,
         }
     }
 
@@ -167,6 +232,7 @@ impl Chooser<'_> {
     ) -> Option<Choice> {
         match self.pool.kind {
             PoolKind::Single | PoolKind::RoundRobin => self.round_robin(cursor),
+            PoolKind::LeastStates => self.least_states(cursor),
             PoolKind::Bitmask => self.bitmask(),
             PoolKind::Random => self.random(random),
             PoolKind::SourceHash { key } => self.source_hash(key),
@@ -178,29 +244,66 @@ impl Chooser<'_> {
         self.blocks().any(|block| block.holds(choice))
     }
 
-    /// Each address in turn, from the first of the pool on.
+    /// Each address in turn, from the first of the pool on; as often as its weight says.
     fn round_robin(&self, cursor: &mut Cursor) -> Option<Choice> {
+        let (at, block, offset) = self.turn(cursor)?;
+        let is_same = cursor.block == at && cursor.offset == offset;
+        let taken = if is_same { cursor.taken } else { 0 }.saturating_add(1);
+        *cursor = if taken < block.weight {
+            Cursor {
+                block: at,
+                offset,
+                taken,
+            }
+        } else {
+            Cursor::behind(at, &block, offset)
+        };
+        Some(block.choice(offset))
+    }
+
+    /// The address with the fewest states for its weight; the next in turn of those that are
+    /// equal. An address without states need not be compared with others.
+    fn least_states(&self, cursor: &mut Cursor) -> Option<Choice> {
+        let (rule, pool) = self.owner;
+        let mut best: Option<(Choice, u32, u16, Cursor)> = None;
+        let mut at = *cursor;
+        let mut first = None;
+        for _ in 0..LEAST_STATES_ADDRESSES {
+            let (number, block, offset) = self.turn(&at)?;
+            at = Cursor::behind(number, &block, offset);
+            let choice = block.choice(offset);
+            if first == Some(choice) {
+                break;
+            }
+            first = first.or(Some(choice));
+            let states = self.loads.states(&LoadKey { rule, pool, choice });
+            let is_better = best.is_none_or(|(_, fewest, weight, _)| {
+                let (own, other) = (u64::from(block.weight), u64::from(weight));
+                u64::from(states).saturating_mul(other) < u64::from(fewest).saturating_mul(own)
+            });
+            if is_better {
+                best = Some((choice, states, block.weight, at));
+            }
+            if states == 0 {
+                break;
+            }
+        }
+        let (choice, _, _, next) = best?;
+        *cursor = next;
+        Some(choice)
+    }
+
+    /// The address whose turn it is: the number of its block, the block, and where in it.
+    fn turn(&self, cursor: &Cursor) -> Option<(usize, Block, u128)> {
         let mut next = self.blocks().enumerate().skip(cursor.block);
-        let (at, block, offset) = match next.next() {
-            Some((at, block)) if cursor.offset <= block.last => (at, block, cursor.offset),
+        match next.next() {
+            Some((at, block)) if cursor.offset <= block.last => Some((at, block, cursor.offset)),
             Some(_) => next
                 .next()
                 .map(|(at, block)| (at, block, 0))
-                .or_else(|| self.start())?,
-            None => self.start()?,
-        };
-        *cursor = if offset >= block.last {
-            Cursor {
-                block: at.wrapping_add(1),
-                offset: 0,
-            }
-        } else {
-            Cursor {
-                block: at,
-                offset: offset.wrapping_add(1),
-            }
-        };
-        Some(block.choice(offset))
+                .or_else(|| self.start()),
+            None => self.start(),
+        }
     }
 
     fn start(&self) -> Option<(usize, Block, u128)> {
@@ -252,7 +355,11 @@ impl Chooser<'_> {
         self.pool
             .targets
             .iter()
-            .flat_map(|target| self.blocks_of(target))
+            .flat_map(|target| {
+                let weight = target.weight;
+                let blocks = self.blocks_of(target);
+                blocks.map(move |block| Block { weight, ..block })
+            })
             .filter(|block| self.is_wanted(block.family))
     }
 
@@ -335,6 +442,7 @@ mod tests {
             Target {
                 interface: None,
                 address: TargetAddress::prefix(Prefix::new(address, len).unwrap()),
+                weight: 1,
             }
         };
         CompiledPool {
@@ -350,11 +458,26 @@ mod tests {
     }
 
     fn take(pool: &CompiledPool, cursor: &mut Cursor, source: &str) -> Option<String> {
+        take_by(pool, cursor, source, &Loads::default())
+    }
+
+    fn owner() -> (RuleId, PoolUse) {
+        (RuleId::from_number(0), PoolUse::Route)
+    }
+
+    fn take_by(
+        pool: &CompiledPool,
+        cursor: &mut Cursor,
+        source: &str,
+        loads: &Loads,
+    ) -> Option<String> {
         let source = ip(source);
         let chooser = Chooser {
             pool,
             tables: &Tables::default(),
             net: &Net::default(),
+            loads,
+            owner: owner(),
             family: Family::of(source),
             source,
             host_part: source,
@@ -387,6 +510,7 @@ mod tests {
         let mut cursor = Cursor {
             block: 7,
             offset: 99,
+            taken: 0,
         };
         let pool = pool(PoolKind::RoundRobin, &["192.0.2.1", "192.0.2.2"]);
         assert_eq!(
@@ -396,11 +520,55 @@ mod tests {
         let mut cursor = Cursor {
             block: 0,
             offset: 99,
+            taken: 0,
         };
         assert_eq!(
             take(&pool, &mut cursor, "10.0.0.1").as_deref(),
             Some("192.0.2.2")
         );
+    }
+
+    #[test]
+    fn round_robin_takes_an_address_as_often_as_its_weight_says() {
+        let mut pool = pool(PoolKind::RoundRobin, &["192.0.2.1", "192.0.2.2"]);
+        pool.targets[0].weight = 3;
+        let mut cursor = Cursor::default();
+        let taken: Vec<String> = (0..8)
+            .filter_map(|_| take(&pool, &mut cursor, "10.0.0.1"))
+            .map(|address| address.trim_start_matches("192.0.2.").to_owned())
+            .collect();
+        assert_eq!(taken, ["1", "1", "1", "2", "1", "1", "1", "2"]);
+    }
+
+    #[test]
+    fn least_states_takes_the_address_with_the_fewest_states_for_its_weight() {
+        let mut pool = pool(
+            PoolKind::LeastStates,
+            &["192.0.2.1", "192.0.2.2", "192.0.2.3"],
+        );
+        pool.targets[0].weight = 2;
+        let mut loads = Loads::default();
+        let mut cursor = Cursor::default();
+        let (rule, pool_use) = owner();
+        let key = |address: &str| LoadKey {
+            rule,
+            pool: pool_use,
+            choice: Choice {
+                address: Some(ip(address)),
+                interface: None,
+            },
+        };
+        let mut counts = BTreeMap::new();
+        for _ in 0..8 {
+            let taken = take_by(&pool, &mut cursor, "10.0.0.1", &loads).unwrap();
+            loads.refer(key(&taken));
+            *counts.entry(taken).or_insert(0) += 1;
+        }
+        let counts: Vec<u32> = counts.into_values().collect();
+        assert_eq!(counts, [4, 2, 2]);
+        loads.release(&key("192.0.2.3"));
+        let taken = take_by(&pool, &mut cursor, "10.0.0.1", &loads).unwrap();
+        assert_eq!(taken, "192.0.2.3");
     }
 
     #[test]
@@ -436,6 +604,7 @@ mod tests {
             PoolKind::Bitmask,
             PoolKind::Random,
             PoolKind::RoundRobin,
+            PoolKind::LeastStates,
             PoolKind::SourceHash { key: [0; 4] },
         ] {
             let pool = pool(kind, &["192.0.2.1"]);

@@ -14,7 +14,10 @@ use crate::engine::RuleList;
 use crate::rule::{Direction, RouteKind, Rule, Scrub, Timeout};
 use crate::view::HostPort;
 
+use crate::source::SourceKey;
+
 pub use crate::installed::PoolUse;
+pub use crate::source::NodeKind;
 pub use crate::state::Way;
 
 /// Largest shift that a TCP window scale may have (RFC 7323, section 2.3).
@@ -96,6 +99,94 @@ pub struct StateRecord {
     pub owner: Option<u32>,
     /// What sticky pools chose for its source.
     pub sticky: Vec<StickyRecord>,
+    /// Its source as `source-track` knows it.
+    #[serde(default)]
+    pub tracked: Vec<TrackedRecord>,
+    /// Its handshake was counted as a connection of its source.
+    #[serde(default)]
+    pub connected: bool,
+    /// Limiters that it counts for.
+    #[serde(default)]
+    pub limiters: Vec<LimiterRecord>,
+    /// What `least-states` pools chose for it.
+    #[serde(default)]
+    pub loads: Vec<LoadRecord>,
+    /// `max-pkt-size`.
+    #[serde(default)]
+    pub max_packet_size: Option<u16>,
+}
+
+/// A source that is tracked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrackedRecord {
+    /// Number of the rule; nothing for `source-track global`.
+    pub rule: Option<u32>,
+    /// The source.
+    pub source: IpAddr,
+}
+
+/// A limiter that a state counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimiterRecord {
+    /// The number of a state limiter.
+    State(u8),
+    /// The number of a source limiter, the source and how many of its bits count.
+    Source(u8, IpAddr, u8),
+}
+
+/// What a `least-states` pool chose for a state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadRecord {
+    /// Number of the rule.
+    pub rule: u32,
+    /// Which of its pools.
+    pub pool: PoolUse,
+    /// The address chosen.
+    pub address: Option<IpAddr>,
+    /// The interface chosen.
+    pub interface: Option<String>,
+}
+
+/// A source node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceRecord {
+    /// Number of the rule; nothing for `source-track global`.
+    pub rule: Option<u32>,
+    /// What it is for.
+    pub kind: NodeKind,
+    /// The source.
+    pub source: IpAddr,
+    /// The address that a sticky pool chose.
+    pub address: Option<IpAddr>,
+    /// The interface that it chose.
+    pub interface: Option<String>,
+    /// Since it was made.
+    pub age: Duration,
+    /// Packets of its states.
+    pub packets: u64,
+    /// Bytes of its states.
+    pub bytes: u64,
+    /// Connections in the time of the rate, in thousandths.
+    pub rate: u64,
+    /// Without states: until it is forgotten.
+    pub expires_in: Option<Duration>,
+}
+
+/// Where an export of source nodes goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceCursor(pub(crate) SourceKey);
+
+/// All that can be kept over a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// States.
+    pub states: Vec<StateRecord>,
+    /// Source nodes.
+    pub sources: Vec<SourceRecord>,
 }
 
 /// One end of a state.
@@ -172,7 +263,7 @@ pub struct Imported {
 
 /// A record that no engine has written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("state {number} is damaged: {what}")]
+#[error("record {number} is damaged: {what}")]
 pub struct RecordError {
     /// Which record, from 0.
     pub number: usize,
@@ -193,7 +284,14 @@ impl StateRecord {
         {
             return Some("a peer in an impossible state");
         }
-        if self.match_rules.len() > REFERENCES_MAX || self.sticky.len() > REFERENCES_MAX {
+        let references = [
+            self.match_rules.len(),
+            self.sticky.len(),
+            self.tracked.len(),
+            self.limiters.len(),
+            self.loads.len(),
+        ];
+        if references.into_iter().any(|count| count > REFERENCES_MAX) {
             return Some("too many rules");
         }
         if self.names().any(|name| name.len() > NAME_MAX) {
@@ -206,14 +304,24 @@ impl StateRecord {
     pub(crate) fn interfaces(&self) -> impl Iterator<Item = &String> {
         let route = self.route.as_ref().map(|(_, interface, _)| interface);
         let sticky = self.sticky.iter().filter_map(|s| s.interface.as_ref());
+        let loads = self.loads.iter().filter_map(|l| l.interface.as_ref());
         std::iter::once(&self.origin)
             .chain(&self.bound)
             .chain(route)
             .chain(sticky)
+            .chain(loads)
     }
 
     fn names(&self) -> impl Iterator<Item = &String> {
         self.interfaces().chain(&self.tag)
+    }
+}
+
+impl SourceRecord {
+    /// What is wrong with it, if anything.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        let long = self.interface.as_ref().is_some_and(|n| n.len() > NAME_MAX);
+        long.then_some("a name that is too long")
     }
 }
 

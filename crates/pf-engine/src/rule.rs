@@ -4,6 +4,8 @@
 //! references from states are the same. A `Rule` is fully expanded: no list, no macro, no name
 //! that still needs a look-up (pf.conf(5), GRAMMAR).
 
+mod limits;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,6 +17,9 @@ use crate::criteria::{Criteria, Treatment};
 
 mod scrub;
 
+pub use self::limits::{
+    Flush, LimiterUse, Overload, Rate, SourceOptions, SourceTrack, WhenLimited,
+};
 pub use self::scrub::{FragmentMode, Reassemble, Scrub};
 
 /// Direction of a packet through an interface.
@@ -281,6 +286,8 @@ pub struct StateOptions {
     pub policy: Option<StatePolicy>,
     /// `sloppy`: no sequence number checks.
     pub sloppy: bool,
+    /// `source-track` and its kin.
+    pub source: SourceOptions,
     /// Timeouts over the ruleset's.
     pub timeouts: Vec<(Timeout, u32)>,
 }
@@ -325,6 +332,8 @@ pub struct PoolTarget {
     pub interface: Option<String>,
     /// The address; `Any` stands for none (`route-to em1`, without a next hop).
     pub address: Address,
+    /// `weight N`: how much of the traffic it gets beside the others; 1 where nothing is said.
+    pub weight: Option<u16>,
 }
 
 /// How an address is taken from a [`Pool`].
@@ -344,6 +353,8 @@ pub enum PoolKind {
     },
     /// `round-robin`.
     RoundRobin,
+    /// `least-states`: the address with the fewest states for its weight.
+    LeastStates,
 }
 
 /// Addresses to translate to or route to.
@@ -485,6 +496,14 @@ pub struct Rule {
     pub icmp: Option<IcmpMatch>,
     /// `tos`.
     pub tos: Option<u8>,
+    /// `max-pkt-rate N/S`: while more packets come it does not match.
+    pub max_packet_rate: Option<Rate>,
+    /// `max-pkt-size N`: its packets may have this many bytes from the IP header on.
+    pub max_packet_size: Option<u16>,
+    /// `state limiter`.
+    pub state_limiter: Option<LimiterUse>,
+    /// `source limiter`.
+    pub source_limiter: Option<LimiterUse>,
     /// `fragment`.
     pub fragment: bool,
     /// `allow-opts`.
@@ -554,6 +573,10 @@ impl Rule {
             flags: None,
             icmp: None,
             tos: None,
+            max_packet_rate: None,
+            max_packet_size: None,
+            state_limiter: None,
+            source_limiter: None,
             fragment: false,
             allow_options: false,
             state: StateMode::None,
@@ -561,6 +584,7 @@ impl Rule {
                 max: None,
                 policy: None,
                 sloppy: false,
+                source: SourceOptions::NONE,
                 timeouts: Vec::new(),
             },
             labels: Vec::new(),

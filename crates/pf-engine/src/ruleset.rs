@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::addr::Prefix;
 use crate::anchor::AnchorPath;
 use crate::engine::RuleList;
+use crate::limiter::LimiterSet;
 use crate::rule::{Reassemble, Rule, StatePolicy, Timeout};
 
 /// Whose meaning and printing a ruleset follows.
@@ -38,6 +39,8 @@ pub struct Ruleset {
     pub binat: Vec<Rule>,
     /// Filter rules. The last match decides, unless `quick`.
     pub filter: Vec<Rule>,
+    /// `state limiter`s and `source limiter`s.
+    pub limiters: LimiterSet,
     /// The rulesets that the same text has for anchors (in braces, or by `load anchor`), by their
     /// whole path. Their own `anchors`, `options` and `dialect` say nothing.
     pub anchors: BTreeMap<AnchorPath, Self>,

@@ -14,7 +14,9 @@ use crate::criteria::{Divert, Treatment};
 use crate::decision::{EtherAddresses, StateId};
 use crate::installed::RuleId;
 use crate::key::{StateKey, Tuple};
+use crate::limiter::LimiterRef;
 use crate::names::NameId;
+use crate::pool::LoadKey;
 use crate::route::NextHop;
 use crate::rule::{Direction, RouteKind, Scrub, Timeout};
 use crate::slab::Slab;
@@ -70,8 +72,16 @@ pub(crate) struct State {
     pub(crate) treatment: Treatment,
     /// `log (user)`: the user that owns the local socket.
     pub(crate) owner: Option<u32>,
-    /// Source nodes of sticky pools.
+    /// Its source nodes: of `source-track` and of sticky pools.
     pub(crate) sources: Vec<SourceKey>,
+    /// Its handshake was counted as a connection of its source.
+    pub(crate) connected: bool,
+    /// Limiters that it counts for.
+    pub(crate) limiters: Vec<LimiterRef>,
+    /// What `least-states` pools chose for it.
+    pub(crate) loads: Vec<LoadKey>,
+    /// `max-pkt-size`.
+    pub(crate) max_packet_size: Option<u16>,
 }
 
 /// How a packet crosses the box.
@@ -268,6 +278,15 @@ impl StateTable {
 
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut State> {
         self.nodes.get_mut(slot).map(|node| &mut node.state)
+    }
+
+    /// Changes each state. Keys and numbers must stay as they are.
+    pub(crate) fn for_each_mut(&mut self, mut change: impl FnMut(&mut State)) {
+        for slot in self.by_id.values() {
+            if let Some(node) = self.nodes.get_mut(*slot) {
+                change(&mut node.state);
+            }
+        }
     }
 
     /// The states numbered `from` or above, in order.

@@ -438,6 +438,14 @@ fn acknowledge_sloppily(source: &mut Peer, destination: &mut Peer) {
     }
 }
 
+/// Whether both ends have completed the handshake, and neither has given up.
+pub(crate) const fn is_connected(source: &Peer, destination: &Peer) -> bool {
+    const fn is_open(peer: &Peer) -> bool {
+        matches!(peer.state, tcps::ESTABLISHED..=tcps::CLOSING)
+    }
+    is_open(source) && is_open(destination)
+}
+
 /// The timeout of a connection whose ends are in these states (pf.conf(5), `set timeout`).
 const fn timeout(source: &Peer, destination: &Peer) -> Timeout {
     let (low, high) = if source.state < destination.state {

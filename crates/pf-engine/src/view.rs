@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::addr::{Family, Protocol};
 use crate::counters::Traffic;
 use crate::decision::{DropReason, EtherAddresses, StateId};
+use crate::engine::RuleList;
+use crate::limits::LimitCounter;
 use crate::rule::{Direction, RouteKind, Rule, Scrub};
 use crate::ruleset::{Syncookies, TableEntry};
+pub use crate::source::NodeKind;
 use crate::time::Instant;
 
 /// Number of criteria that rules are skipped by.
@@ -114,6 +117,48 @@ pub struct PeerView {
     pub window_scale: Option<u8>,
 }
 
+/// A source node, as `pfctl -sS` and its verbose forms show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceView {
+    /// The source.
+    pub address: IpAddr,
+    /// What a sticky pool chose for it; nothing for an interface alone and for `source-track`.
+    pub target: Option<IpAddr>,
+    /// What it is for.
+    pub kind: NodeKind,
+    /// Its rule, if that is still in force: list and number. Nothing for `source-track global`.
+    pub rule: Option<(RuleList, u32)>,
+    /// States that refer to it.
+    pub states: u32,
+    /// TCP connections among them whose handshake is done.
+    pub connections: u32,
+    /// Connections in the time that the rule's rate is measured over, in thousandths.
+    pub rate: u64,
+    /// That time, 0 without a rate.
+    pub rate_seconds: u32,
+    /// Since it was made.
+    pub age: Duration,
+    /// Without states: until it is forgotten.
+    pub expires_in: Option<Duration>,
+    /// Packets of its states, both ways.
+    pub packets: u64,
+    /// Bytes of its states, both ways.
+    pub bytes: u64,
+}
+
+/// The table of source nodes (`pfctl -vsi`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// Number of nodes.
+    pub entries: usize,
+    /// Look-ups.
+    pub searches: u64,
+    /// Nodes made.
+    pub inserts: u64,
+    /// Nodes removed.
+    pub removals: u64,
+}
+
 /// What `pfctl -si` prints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -141,6 +186,10 @@ pub struct Status {
     pub errors_refused: u64,
     /// One counter for each of [`DropReason::ALL`].
     pub reasons: [u64; DropReason::ALL.len()],
+    /// Source tracking.
+    pub sources: SourceStatus,
+    /// One counter for each of [`LimitCounter::ALL`].
+    pub limits: [u64; LimitCounter::ALL.len()],
 }
 
 /// What `set syncookies` does.

@@ -46,6 +46,7 @@ fn on(name: &str) -> InterfaceMatch {
 fn pool(interface: Option<&str>, address: Address) -> Pool {
     Pool {
         targets: vec![PoolTarget {
+            weight: None,
             interface: interface.map(Into::into),
             address,
         }],

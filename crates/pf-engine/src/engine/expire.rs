@@ -36,7 +36,7 @@ impl Engine {
     pub(super) fn expire(&mut self) {
         let options = self.reassembly_options();
         self.fragments.handle_timeout(self.now, &options);
-        self.sources.expire(self.now);
+        self.expire_sources();
         self.full.expire(self.now);
         self.sweep_states();
         self.checks_cookies();
@@ -87,7 +87,7 @@ impl Engine {
 
     /// When there is something to expire.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        let sweeps = self.states.len() > 0 || self.sources.has_idle();
+        let sweeps = self.states.len() > 0 || self.sources.has_idle() || self.limiters.has_idle();
         let sweep = sweeps.then(|| match self.sweep.owed {
             0 => self.sweep.last.saturating_add(TICK),
             _ => self.sweep.last,

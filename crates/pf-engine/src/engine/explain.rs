@@ -167,5 +167,8 @@ const fn criterion(failed: Failed) -> Criterion {
         Failed::Priority => Criterion::Priority,
         Failed::ReceivedOn => Criterion::ReceivedOn,
         Failed::Probability => Criterion::Probability,
+        Failed::StateLimiter => Criterion::StateLimiter,
+        Failed::SourceLimiter => Criterion::SourceLimiter,
+        Failed::PacketRate => Criterion::PacketRate,
     }
 }

@@ -74,7 +74,7 @@ impl Engine {
         let mut tuple = reframed(af_to.family, inside, course).ok_or(DropReason::MapFailed)?;
         let prefix = af_to.from.single_prefix();
         let source = inside.source.address;
-        let (choice, sticky) = self
+        let taken = self
             .take_of(
                 af_to.family,
                 rule.id,
@@ -88,7 +88,7 @@ impl Engine {
             (Some((network, len)), IpAddr::V4(address)) => {
                 IpAddr::V6(nat64::embed(network, len, address))
             }
-            _ => choice.address.ok_or(DropReason::MapFailed)?,
+            _ => taken.choice.address.ok_or(DropReason::MapFailed)?,
         };
         tuple.destination.address =
             self.destination_in(af_to, rule, inside, tuple.source.address, env)?;
@@ -106,7 +106,7 @@ impl Engine {
         course.tuple = tuple;
         course.translated = true;
         course.exit = self.exit_towards(tuple.destination.address, env);
-        course.sticky.extend(sticky.map(|key| (key, choice)));
+        course.remember(&taken);
         Ok(())
     }
 
@@ -134,7 +134,7 @@ impl Engine {
                 .ok_or_else(|| DropReason::MapFailed.into()),
             (Some(pool), to, _) => self
                 .take_of(af_to.family, rule.id, PoolUse::Rdr, pool, to, env)
-                .and_then(|(choice, _)| choice.address)
+                .and_then(|taken| taken.choice.address)
                 .ok_or_else(|| DropReason::MapFailed.into()),
             (None, IpAddr::V4(_), IpAddr::V4(_)) => Err(DropReason::MapFailed.into()),
         }

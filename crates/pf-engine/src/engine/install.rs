@@ -21,6 +21,7 @@ impl Engine {
     ) -> Result<(), InstallError> {
         let has_options = path.is_main() && parts.options;
         let (dialect, options) = (ruleset.dialect, std::mem::take(&mut ruleset.options));
+        let limiters = std::mem::take(&mut ruleset.limiters);
         let mut rulesets = std::mem::take(&mut ruleset.anchors);
         rulesets.insert(path.clone(), ruleset);
         let limits = if has_options { &options } else { &self.options };
@@ -30,6 +31,7 @@ impl Engine {
             self.dialect = dialect;
             self.options = options;
             self.timeouts = lifetime::timeouts(&self.options);
+            self.limiters.install(limiters);
         }
         self.abandon(path, parts, &rulesets);
         for (anchor, rules) in &rulesets {
@@ -225,11 +227,19 @@ impl Engine {
 
 /// The tables that any rule names.
 fn referenced_tables(ruleset: &Ruleset) -> BTreeSet<String> {
-    ruleset.rules().flat_map(tables_of).cloned().collect()
+    let limiters = ruleset.limiters.sources.iter();
+    let listed = limiters.filter_map(|limiter| Some(&limiter.table.as_ref()?.name));
+    ruleset
+        .rules()
+        .flat_map(tables_of)
+        .chain(listed)
+        .cloned()
+        .collect()
 }
 
 fn tables_of(rule: &Rule) -> impl Iterator<Item = &String> {
     let ends = [&rule.source.address, &rule.destination.address];
+    let overload = rule.state_options.source.overload.as_ref();
     let targets = rule.pools().flat_map(|pool| &pool.targets);
     ends.into_iter()
         .chain(targets.map(|target| &target.address))
@@ -240,4 +250,5 @@ fn tables_of(rule: &Rule) -> impl Iterator<Item = &String> {
                 None
             }
         })
+        .chain(overload.map(|overload| &overload.table))
 }

@@ -12,6 +12,8 @@ use crate::env::Env;
 use crate::evaluate::{CompiledRule, Content};
 use crate::installed::PoolUse;
 use crate::key::translate;
+use crate::limiter::LimiterRef;
+use crate::limits::LimitCounter;
 use crate::names::NameId;
 use crate::nat::mapping;
 use crate::pool::Choice;
@@ -29,7 +31,7 @@ use crate::wire::sctp::Chunks;
 /// A state that is not in the table yet.
 pub(super) struct Pending {
     state: State,
-    sticky: Vec<(SourceKey, Choice)>,
+    nodes: Vec<(SourceKey, Option<Choice>)>,
 }
 
 impl Pending {
@@ -74,6 +76,12 @@ impl Engine {
             .scrub
             .add(&rule.map_or(Scrub::NONE, |rule| rule.scrub));
         work.scrub = course.scrub;
+        course.matched_source = course.tuple.source.address;
+        let own = rule.and_then(|rule| rule.max_packet_size);
+        course.max_packet_size = own.or(course.max_packet_size);
+        if is_too_long(course.max_packet_size, &work.meta) {
+            return Err(DropReason::Normalize.into());
+        }
         if let Some(rule) = rule.filter(|_| !is_error) {
             self.translate_by_rule(rule, &mut course, env)?;
             if course.may_change_family() {
@@ -127,10 +135,11 @@ impl Engine {
             RouteKind::ReplyTo => course.identity.source.address,
             RouteKind::RouteTo | RouteKind::DupTo => course.tuple.source.address,
         };
-        let (choice, sticky) = self
+        let taken = self
             .take(rule.id, PoolUse::Route, pool, source, source, env)
             .ok_or(DropReason::NoRoute)?;
-        course.sticky.extend(sticky.map(|key| (key, choice)));
+        course.remember(&taken);
+        let choice = taken.choice;
         let attached = || {
             choice
                 .address
@@ -182,9 +191,10 @@ impl Engine {
         }
         course.applied = course.translated;
         work.logs_each |= state.logged;
+        work.is_metered |= self.is_metered(&state);
         work.pending.push(Pending {
             state,
-            sticky: std::mem::take(&mut course.sticky),
+            nodes: std::mem::take(&mut course.nodes),
         });
         if work.answered {
             self.trace_new_state();
@@ -195,9 +205,9 @@ impl Engine {
 
     /// `set limit states`, the rule's `max`, `set limit src-nodes`; 0 is no limit.
     fn check_limits(
-        &self,
+        &mut self,
         rule: Option<&CompiledRule>,
-        course: &Course,
+        course: &mut Course,
         work: &Work<'_>,
     ) -> Result<(), Refused> {
         let pending = work.pending.len();
@@ -205,6 +215,7 @@ impl Engine {
             self.states.len().saturating_add(pending),
             self.limit(Limit::States),
         ) {
+            self.hit(Limit::States);
             return Err(DropReason::StateLimit.into());
         }
         let full = rule.is_some_and(|rule| {
@@ -215,19 +226,19 @@ impl Engine {
             rule.keep.max.is_some_and(|max| states >= max)
         });
         if full {
+            self.counters.count_limit(LimitCounter::RuleStates);
             return Err(DropReason::StateLimit.into());
         }
-        let sticky = work
-            .pending
-            .iter()
-            .flat_map(|p| &p.sticky)
-            .chain(&course.sticky);
-        let new = sticky
-            .filter(|(key, _)| self.sources.choice(key).is_none())
+        self.check_source(rule, course)?;
+        let pending = work.pending.iter().flat_map(|pending| &pending.nodes);
+        let new = pending
+            .chain(&course.nodes)
+            .filter(|(key, _)| self.sources.get(key).is_none())
             .count();
         let nodes = self.sources.len().saturating_add(new);
         let limit = self.limit(Limit::SrcNodes);
         if new > 0 && is_reached(nodes.saturating_sub(1), limit) {
+            self.hit(Limit::SrcNodes);
             return Err(DropReason::SrcLimit.into());
         }
         Ok(())
@@ -280,8 +291,21 @@ impl Engine {
             scrub: course.scrub,
             treatment: course.treatment,
             owner: work.owner,
-            sources: course.sticky.iter().map(|(key, _)| *key).collect(),
+            sources: course.nodes.iter().map(|(key, _)| *key).collect(),
+            connected: false,
+            limiters: self.limiters_for(rule, course),
+            loads: course.loads.clone(),
+            max_packet_size: course.max_packet_size,
         }
+    }
+
+    fn limiters_for(&self, rule: Option<&CompiledRule>, course: &Course) -> Vec<LimiterRef> {
+        let own = rule.map(|rule| self.limiters_of(rule, course.matched_source));
+        let others = course.limiters.iter().copied();
+        let mut limiters: Vec<LimiterRef> = others.chain(own.into_iter().flatten()).collect();
+        limiters.sort_unstable();
+        limiters.dedup();
+        limiters
     }
 
     /// Puts the states of a packet that passes into the table; returns their numbers.
@@ -311,14 +335,25 @@ impl Engine {
         for rule in rules.chain(state.match_rules.iter().copied()) {
             self.rules.refer(rule);
         }
+        let [forward, reply] = state.traffic;
+        let packets = forward.packets.saturating_add(reply.packets);
+        let bytes = forward.bytes.saturating_add(reply.bytes);
+        let (limiters, loads) = (state.limiters.clone(), state.loads.clone());
         let mapping = state.endpoint_independent.then(|| mapping(&state));
         self.states.insert(state).ok_or(DropReason::Memory)?;
         if let Some((inside, outside)) = mapping {
             self.mappings.refer(inside, outside);
         }
         self.half_open_moved(false, half_open);
-        for (key, choice) in pending.sticky {
-            self.sources.refer(key, choice);
+        for (key, choice) in pending.nodes {
+            self.refer_source(key, choice, (packets, bytes));
+        }
+        for limiter in limiters {
+            let listing = self.limiters.admit(limiter, self.now);
+            self.list_source(listing);
+        }
+        for load in loads {
+            self.loads.refer(load);
         }
         self.counters.inserts = self.counters.inserts.wrapping_add(1);
         Ok(id)
@@ -389,6 +424,11 @@ fn bound(
         }
         _ => Some(course.exit.unwrap_or(course.place.name)),
     }
+}
+
+/// `max-pkt-size`.
+pub(super) fn is_too_long(max: Option<u16>, meta: &crate::wire::Meta) -> bool {
+    max.is_some_and(|max| meta.total_len > usize::from(max))
 }
 
 /// Whether `count` things are as many as there may be; 0 is no limit.

@@ -57,6 +57,8 @@ pub(super) struct Work<'p> {
     pub(super) logged: Vec<LogEntry>,
     /// A state that covers the packet has each of its packets logged.
     pub(super) logs_each: bool,
+    /// A state that covers the packet has to see each of its packets.
+    pub(super) is_metered: bool,
     /// States that it will make if it passes.
     pub(super) pending: Vec<Pending>,
     /// The proxy has answered it: the states that it has made stay, although it ends here.
@@ -173,6 +175,7 @@ impl<'p> Work<'p> {
             generated: Vec::new(),
             logged: Vec::new(),
             logs_each: false,
+            is_metered: false,
             pending: Vec::new(),
             answered: false,
             of_proxy: false,
@@ -548,7 +551,8 @@ impl Engine {
                 return Ok((verdict(exit, pieces), basis));
             }
         };
-        let repeats = !work.logs_each && !work.is_unlike_its_flow && !work.of_proxy;
+        let repeats =
+            !work.logs_each && !work.is_unlike_its_flow && !work.of_proxy && !work.is_metered;
         let basis = basis.filter(|_| repeats && !work.has_crossed());
         Ok((
             verdict(exit, pieces),

@@ -5,25 +5,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::addr::Family;
+use crate::addr::{Family, Prefix};
 use crate::anchor::AnchorPath;
 use crate::decision::StateId;
 use crate::engine::{Engine, RuleList};
 use crate::env::Interface;
 use crate::installed::RuleId;
 use crate::key::StateKey;
+use crate::limiter::LimiterRef;
 use crate::names::NameId;
 use crate::nat::mapping;
 use crate::nat64::protocol_in;
-use crate::pool::Choice;
+use crate::pool::{Choice, LoadKey};
 use crate::record::{
-    ExportedRule, Imported, PeerRecord, RecordError, RuleBinding, StateRecord, StickyRecord,
+    ExportedRule, Imported, Kept, LimiterRecord, LoadRecord, PeerRecord, RecordError, RuleBinding,
+    SourceCursor, SourceRecord, StateRecord, StickyRecord, TrackedRecord,
 };
 use crate::route::NextHop;
 use crate::ruleset::Limit;
-use crate::source::SourceKey;
+use crate::source::{NodeKind, SourceKey, SourceNode};
 use crate::state::{Count, State};
 use crate::tcp::Peer;
+use crate::threshold::Threshold;
 use crate::time::Instant;
 use crate::view::HostPort;
 
@@ -99,15 +102,27 @@ impl Engine {
             treatment: state.treatment,
             owner: state.owner,
             sticky: self.sticky_records(state),
+            tracked: tracked_records(state),
+            connected: state.connected,
+            limiters: state.limiters.iter().map(limiter_record).collect(),
+            loads: state
+                .loads
+                .iter()
+                .map(|key| self.load_record(key))
+                .collect(),
+            max_packet_size: state.max_packet_size,
         }
     }
 
     fn sticky_records(&self, state: &State) -> Vec<StickyRecord> {
         let known = |key: &SourceKey| {
-            let choice = self.sources.choice(key)?;
+            let choice = self.sources.get(key)?.choice?;
+            let NodeKind::Sticky(pool) = key.kind else {
+                return None;
+            };
             Some(StickyRecord {
-                rule: key.rule.number(),
-                pool: key.pool,
+                rule: key.rule?.number(),
+                pool,
                 source: key.address,
                 address: choice.address,
                 interface: choice.interface.map(|id| self.names.name(id).to_owned()),
@@ -116,21 +131,68 @@ impl Engine {
         state.sources.iter().filter_map(known).collect()
     }
 
+    fn load_record(&self, key: &LoadKey) -> LoadRecord {
+        let interface = key.choice.interface;
+        LoadRecord {
+            rule: key.rule.number(),
+            pool: key.pool,
+            address: key.choice.address,
+            interface: interface.map(|id| self.names.name(id).to_owned()),
+        }
+    }
+
+    pub(super) fn source_records(
+        &self,
+        now: Instant,
+        from: Option<SourceCursor>,
+        max: usize,
+    ) -> (Vec<SourceRecord>, Option<SourceCursor>) {
+        let mut last = None;
+        let nodes = self.sources.iter_after(from.map(|cursor| cursor.0));
+        let records: Vec<SourceRecord> = nodes
+            .take(max)
+            .map(|(key, node)| {
+                last = Some(SourceCursor(*key));
+                self.source_record(now, key, node)
+            })
+            .collect();
+        let more = records.len() == max;
+        (records, last.filter(|_| more))
+    }
+
+    fn source_record(&self, now: Instant, key: &SourceKey, node: &SourceNode) -> SourceRecord {
+        let interface = node.choice.and_then(|choice| choice.interface);
+        SourceRecord {
+            rule: key.rule.map(RuleId::number),
+            kind: key.kind,
+            source: key.address,
+            address: node.choice.and_then(|choice| choice.address),
+            interface: interface.map(|id| self.names.name(id).to_owned()),
+            age: now.saturating_since(node.created),
+            packets: node.packets,
+            bytes: node.bytes,
+            rate: node.rate.as_ref().map_or(0, |rate| rate.count(now)),
+            expires_in: (node.states == 0).then(|| node.expires.saturating_since(now)),
+        }
+    }
+
     pub(super) fn take_over(
         &mut self,
-        records: Vec<StateRecord>,
+        kept: Kept,
         rules: BTreeMap<u32, RuleBinding>,
         interfaces: &[Interface],
     ) -> Result<Imported, RecordError> {
-        for (number, record) in records.iter().enumerate() {
-            if let Some(what) = record.fault() {
+        let faults = kept.states.iter().map(StateRecord::fault);
+        let faults = faults.chain(kept.sources.iter().map(SourceRecord::fault));
+        for (number, fault) in faults.enumerate() {
+            if let Some(what) = fault {
                 return Err(RecordError { number, what });
             }
         }
         let (bindings, retired) = self.bind(rules);
         let present: BTreeSet<&str> = interfaces.iter().map(|i| i.name.as_str()).collect();
         let mut imported = Imported::default();
-        for record in records {
+        for record in kept.states {
             let counter = match self.take_over_one(&record, &bindings, &present) {
                 Outcome::Lives => &mut imported.states,
                 Outcome::Expired => &mut imported.expired,
@@ -138,6 +200,9 @@ impl Engine {
                 Outcome::WithoutRoom => &mut imported.without_room,
             };
             *counter = counter.saturating_add(1);
+        }
+        for record in kept.sources {
+            self.restore_source(&record, &bindings, &present);
         }
         for rule in retired {
             self.rules.retire(rule);
@@ -183,8 +248,8 @@ impl Engine {
         {
             return Outcome::WithoutInterface;
         }
-        let sticky = self.sticky(record, bindings);
-        let state = self.state_of(record, bindings, &sticky);
+        let nodes = self.nodes(record, bindings);
+        let state = self.state_of(record, bindings, &nodes);
         if self.lifetimes().is_over(&state) {
             return Outcome::Expired;
         }
@@ -194,10 +259,10 @@ impl Engine {
         if full || apart.map_or(true, |over| !over.is_empty()) {
             return Outcome::WithoutRoom;
         }
-        self.put_back(state, sticky)
+        self.put_back(state, nodes)
     }
 
-    fn put_back(&mut self, mut state: State, sticky: Vec<(SourceKey, Choice)>) -> Outcome {
+    fn put_back(&mut self, mut state: State, nodes: Vec<(SourceKey, Option<Choice>)>) -> Outcome {
         self.next_state = self.next_state.wrapping_add(1);
         state.id = StateId(self.next_state);
         self.has_priorities |= state.treatment.priority.is_some();
@@ -206,6 +271,8 @@ impl Engine {
         let rules: Vec<RuleId> = rules.chain(state.match_rules.iter().copied()).collect();
         let mapping = state.endpoint_independent.then(|| mapping(&state));
         let half_open = state.is_half_open();
+        let connected = state.connected;
+        let (limiters, loads) = (state.limiters.clone(), state.loads.clone());
         if self.states.insert(state).is_none() {
             return Outcome::WithoutRoom;
         }
@@ -216,39 +283,131 @@ impl Engine {
         if let Some((inside, outside)) = mapping {
             self.mappings.refer(inside, outside);
         }
-        for (key, choice) in sticky {
-            self.sources.refer(key, choice);
+        for (key, choice) in nodes {
+            self.refer_source(key, choice, (0, 0));
+            if let Some(node) = self.sources.get_mut(&key).filter(|_| connected) {
+                node.connections = node.connections.saturating_add(1);
+            }
+        }
+        for limiter in limiters {
+            self.limiters.resume(limiter);
+        }
+        for load in loads {
+            self.loads.refer(load);
         }
         Outcome::Lives
     }
 
-    fn sticky(&mut self, record: &StateRecord, rules: &Bindings) -> Vec<(SourceKey, Choice)> {
-        let mut sticky = Vec::with_capacity(record.sticky.len());
+    /// A source node goes on: what its states do not tell of it.
+    fn restore_source(
+        &mut self,
+        record: &SourceRecord,
+        rules: &Bindings,
+        present: &BTreeSet<&str>,
+    ) {
+        let rule = match record.rule {
+            Some(number) => match rules.get(&number) {
+                Some(id) => Some(*id),
+                None => return,
+            },
+            None => None,
+        };
+        let key = SourceKey {
+            rule,
+            kind: record.kind,
+            address: record.source,
+        };
+        let here = record
+            .interface
+            .as_deref()
+            .is_none_or(|n| present.contains(n));
+        let is_new = self.sources.get(&key).is_none();
+        let keep = record.expires_in.unwrap_or_default();
+        let limit = self.limit(Limit::SrcNodes);
+        let full = limit != 0 && self.sources.len() >= limit as usize;
+        if !here || (is_new && (keep.is_zero() || full)) {
+            return;
+        }
+        let rate = self.connection_rate(&key);
+        if self.sources.restore(self.now, key, rate, keep)
+            && let Some(rule) = rule
+        {
+            self.rules.refer_node(rule);
+        }
+        let interface = record.interface.as_ref().map(|n| self.names.intern(n));
+        let now = self.now;
+        if let Some(node) = self.sources.get_mut(&key) {
+            if matches!(record.kind, NodeKind::Sticky(_)) {
+                node.choice = Some(Choice {
+                    address: record.address,
+                    interface,
+                });
+            }
+            node.created = before(now, record.age);
+            node.packets = record.packets;
+            node.bytes = record.bytes;
+            node.rate = rate.map(|rate| Threshold::resumed(rate, now, record.rate));
+        }
+    }
+
+    /// The source nodes of a state.
+    fn nodes(
+        &mut self,
+        record: &StateRecord,
+        rules: &Bindings,
+    ) -> Vec<(SourceKey, Option<Choice>)> {
+        let mut nodes = Vec::with_capacity(record.sticky.len());
+        for one in &record.tracked {
+            let rule = one.rule.map(|number| rules.get(&number).copied());
+            // A rule that is gone tracks nobody.
+            if rule == Some(None) {
+                continue;
+            }
+            let key = SourceKey {
+                rule: rule.flatten(),
+                kind: NodeKind::Limit,
+                address: one.source,
+            };
+            nodes.push((key, None));
+        }
         for one in &record.sticky {
             let Some(rule) = rules.get(&one.rule) else {
                 continue;
             };
-            let key = SourceKey {
-                rule: *rule,
-                pool: one.pool,
-                address: one.source,
-            };
+            let key = SourceKey::sticky(*rule, one.pool, one.source);
             let interface = one.interface.as_ref().map(|name| self.names.intern(name));
             let choice = Choice {
                 address: one.address,
                 interface,
             };
-            sticky.push((key, choice));
+            nodes.push((key, Some(choice)));
         }
-        sticky
+        nodes
+    }
+
+    fn load_keys(&mut self, record: &StateRecord, rules: &Bindings) -> Vec<LoadKey> {
+        let mut loads = Vec::with_capacity(record.loads.len());
+        for one in &record.loads {
+            let interface = one.interface.as_ref().map(|name| self.names.intern(name));
+            loads.extend(rules.get(&one.rule).map(|rule| LoadKey {
+                rule: *rule,
+                pool: one.pool,
+                choice: Choice {
+                    address: one.address,
+                    interface,
+                },
+            }));
+        }
+        loads
     }
 
     fn state_of(
         &mut self,
         record: &StateRecord,
         rules: &Bindings,
-        sticky: &[(SourceKey, Choice)],
+        nodes: &[(SourceKey, Option<Choice>)],
     ) -> State {
+        let loads = self.load_keys(record, rules);
         let rule = |number: Option<u32>| rules.get(&number?).copied();
         let key = |ends: [HostPort; 2]| StateKey {
             ends,
@@ -298,9 +457,44 @@ impl Engine {
             scrub: record.scrub,
             treatment: record.treatment,
             owner: record.owner,
-            sources: sticky.iter().map(|(key, _)| *key).collect(),
+            sources: nodes.iter().map(|(key, _)| *key).collect(),
+            connected: record.connected,
+            limiters: record.limiters.iter().filter_map(limiter_ref).collect(),
+            loads,
+            max_packet_size: record.max_packet_size,
         }
     }
+}
+
+fn tracked_records(state: &State) -> Vec<TrackedRecord> {
+    let limits = state
+        .sources
+        .iter()
+        .filter(|key| key.kind == NodeKind::Limit);
+    limits
+        .map(|key| TrackedRecord {
+            rule: key.rule.map(RuleId::number),
+            source: key.address,
+        })
+        .collect()
+}
+
+const fn limiter_record(limiter: &LimiterRef) -> LimiterRecord {
+    match limiter {
+        LimiterRef::State(id) => LimiterRecord::State(*id),
+        LimiterRef::Source(id, prefix) => {
+            LimiterRecord::Source(*id, prefix.address(), prefix.prefix_len())
+        }
+    }
+}
+
+fn limiter_ref(record: &LimiterRecord) -> Option<LimiterRef> {
+    Some(match record {
+        LimiterRecord::State(id) => LimiterRef::State(*id),
+        LimiterRecord::Source(id, address, len) => {
+            LimiterRef::Source(*id, Prefix::new(*address, *len)?.masked())
+        }
+    })
 }
 
 /// The moment `span` before `now`; at most as far back as time goes.

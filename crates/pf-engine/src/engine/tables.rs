@@ -48,7 +48,7 @@ impl Engine {
     }
 
     /// pfctl makes a table that is not there, and makes it persistent.
-    fn table_or_new(&mut self, name: TableRef<'_>) -> Option<&mut Table> {
+    pub(super) fn table_or_new(&mut self, name: TableRef<'_>) -> Option<&mut Table> {
         let is_new = self.tables.find(name).is_none();
         let anchor = AnchorPath::new(name.anchor).ok()?;
         // An anchor that has a table is there.
@@ -62,8 +62,12 @@ impl Engine {
     }
 
     /// An error if `total` addresses are too many.
-    pub(super) fn check_entries(&self, total: usize) -> Result<(), TableError> {
-        check_entries(total, self.limit(Limit::TableEntries))
+    pub(super) fn check_entries(&mut self, total: usize) -> Result<(), TableError> {
+        let checked = check_entries(total, self.limit(Limit::TableEntries));
+        if checked.is_err() {
+            self.hit(Limit::TableEntries);
+        }
+        checked
     }
 
     pub(super) fn changeable_table(

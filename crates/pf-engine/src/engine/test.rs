@@ -8,6 +8,7 @@ use crate::compile::ListKind;
 use crate::decision::{DropReason, LogAction};
 use crate::engine::families::{self, Crossed};
 use crate::engine::normalize::normalize;
+use crate::engine::open::is_too_long;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
 use crate::engine::translate::Course;
 use crate::engine::walk::{Found, Walk};
@@ -160,6 +161,7 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
+        self.check_packet(slot, place, work)?;
         let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
         if work.meta.has_ip_options && !state.allow_options {
             let rules = (state.rule, state.anchor);
@@ -183,6 +185,7 @@ impl Engine {
                 self.reset_handshake(work);
             }
             tracked.map_err(|refused| refused.reason)?;
+            self.count_connection(slot)?;
         } else if let Some(chunks) = Chunks::parse(work.bytes, &work.meta).map_err(|e| e.reason)? {
             let (source, destination) = state.peers(flow);
             let timeout = sctp::track(source, destination, &chunks)
@@ -195,6 +198,20 @@ impl Engine {
             state.refreshed = self.now;
         }
         self.follow_state((slot, flow), place, Some(tuple), work, env)
+    }
+
+    /// `max-pkt-size`, and `max-pkt-rate` of packets from the one who opened the state.
+    fn check_packet(&mut self, slot: u32, place: Place, work: &Work<'_>) -> Result<(), Refused> {
+        let state = self.states.get(slot).ok_or(DropReason::Memory)?;
+        if is_too_long(state.max_packet_size, &work.meta) {
+            return Err(DropReason::Normalize.into());
+        }
+        let rule = state.rule.filter(|_| place.direction == state.direction);
+        if rule.is_some_and(|rule| !self.rules.takes_packet(rule, self.now)) {
+            self.counters.count(DropReason::Match);
+            return Err(DropReason::Match.into());
+        }
+        Ok(())
     }
 
     /// What a state does with a packet that fits it: translates, counts, routes. A `tuple` is
@@ -241,6 +258,7 @@ impl Engine {
         state.count(flow, bytes);
         let route = state.route_of(flow);
         let logged = state.logged;
+        work.is_metered |= self.states.get(slot).is_some_and(|s| self.is_metered(s));
         self.tally_state(slot, place.direction, bytes);
         if logged {
             self.log_by_state(slot, place, work);
@@ -274,6 +292,9 @@ impl Engine {
         };
         for rule in &state.match_rules {
             self.rules.count_packet(*rule, direction, bytes);
+        }
+        for key in &state.sources {
+            self.sources.count(key, 1, bytes);
         }
         self.tally(direction, bytes, &tally);
     }
@@ -420,12 +441,21 @@ impl Engine {
                 break;
             };
             course.anchor = found.anchor;
+            if let Some(reason) = course.refused {
+                let rules = (Some(rule.id), course.anchor);
+                self.tally_course(course, Some(rule.id), false);
+                self.log_refusal(rule.log, rules, course.place, reason, work);
+                return Err(reason.into());
+            }
             course.tag = rule.tag.or(course.tag);
             self.note_owner(Some(rule.id), course, work, env);
             if rule.verb == Verb::Match {
                 course.treatment = course.treatment.overridden_by(rule.treatment);
                 course.match_rules.push(rule.id);
                 course.scrub.add(&rule.scrub);
+                course.max_packet_size = rule.max_packet_size.or(course.max_packet_size);
+                let source = course.tuple.source.address;
+                course.limiters.extend(self.limiters_of(rule, source));
                 self.translate_by_rule(rule, course, env)?;
                 self.trace_translation(rule, course);
             } else {
@@ -480,6 +510,9 @@ impl Engine {
             env,
             owner: &mut course.owner,
             consulted: &mut course.consulted,
+            limiters: &mut self.limiters,
+            now: self.now,
+            refused: &mut course.refused,
         };
         if self.trace.is_none() {
             return evaluate::next_match(rules, from, &subject, &mut ground, &mut ());

@@ -19,9 +19,10 @@ use crate::env::{Env, IfIndex};
 use crate::evaluate::{CompiledRule, Content, OwnerLookup, Verb, socket_side};
 use crate::installed::{PoolUse, RuleId};
 use crate::key::{Tuple, request_of};
+use crate::limiter::LimiterRef;
 use crate::names::NameId;
 use crate::nat::{NAT_PORTS, Ports, anywhere, redirected_port, towards};
-use crate::pool::{Choice, Chooser, CompiledPool, TargetAddress};
+use crate::pool::{Choice, Chooser, CompiledPool, LoadKey, TargetAddress};
 use crate::rule::{Address, Direction, PoolKind, Scrub};
 use crate::source::SourceKey;
 use crate::state::State;
@@ -84,7 +85,18 @@ pub(super) struct Course {
     pub(super) anchor: Option<RuleId>,
     pub(super) nat_pass: bool,
     pub(super) match_rules: Vec<RuleId>,
-    pub(super) sticky: Vec<(SourceKey, Choice)>,
+    /// Source nodes that the state will have, with what sticky pools chose.
+    pub(super) nodes: Vec<(SourceKey, Option<Choice>)>,
+    /// What `least-states` pools chose.
+    pub(super) loads: Vec<LoadKey>,
+    /// Limiters of `match` rules that matched.
+    pub(super) limiters: Vec<LimiterRef>,
+    /// `max-pkt-size` of the last rule that says it.
+    pub(super) max_packet_size: Option<u16>,
+    /// Why a rule that matched drops the packet all the same.
+    pub(super) refused: Option<DropReason>,
+    /// The source that the rule which decided has seen.
+    pub(super) matched_source: IpAddr,
     /// A `match` rule with `log (all)` matched.
     pub(super) log_all: bool,
     /// N of each `pflogN` of `match` rules with `log (matches)` that matched.
@@ -93,7 +105,23 @@ pub(super) struct Course {
     is_translatable: bool,
 }
 
+/// An address that a pool gave.
+pub(super) struct Taken {
+    pub(super) choice: Choice,
+    /// Where a sticky pool remembers it.
+    sticky: Option<SourceKey>,
+    /// Where a `least-states` pool counts it.
+    load: Option<LoadKey>,
+}
+
 impl Course {
+    /// What the state will have to refer to.
+    pub(super) fn remember(&mut self, taken: &Taken) {
+        self.nodes
+            .extend(taken.sticky.map(|key| (key, Some(taken.choice))));
+        self.loads.extend(taken.load);
+    }
+
     pub(super) fn new(place: Place, work: &Work<'_>) -> Self {
         let meta = &work.meta;
         let identity = Tuple::of(meta, work.bytes);
@@ -126,7 +154,12 @@ impl Course {
             anchor: None,
             nat_pass: false,
             match_rules: Vec::new(),
-            sticky: Vec::new(),
+            nodes: Vec::new(),
+            loads: Vec::new(),
+            limiters: Vec::new(),
+            max_packet_size: None,
+            refused: None,
+            matched_source: meta.source,
             log_all: false,
             log_matches: Vec::new(),
             is_echo_request: icmp.is_some_and(|icmp| is_request(meta.family, icmp)),
@@ -245,17 +278,17 @@ impl Engine {
             None
         };
         if let Some(outside) = known
-            && self.offers(pool, outside.address, source)
+            && self.offers(rule, pool, outside.address, source)
         {
             return self.map_again(outside, course);
         }
         let independent = is_mapped(pool, course) && known.is_none();
         let mut first = None;
         for _ in 0..MAX_NAT_ADDRESSES {
-            let (choice, sticky) = self
+            let taken = self
                 .take(rule, PoolUse::Nat, pool, source, source, env)
                 .ok_or(DropReason::MapFailed)?;
-            let address = choice.address.ok_or(DropReason::MapFailed)?;
+            let address = taken.choice.address.ok_or(DropReason::MapFailed)?;
             if first == Some(address) {
                 break;
             }
@@ -267,12 +300,12 @@ impl Engine {
                 course.tuple = candidate;
                 course.translated = true;
                 course.endpoint_independent = independent;
-                course.sticky.extend(sticky.map(|key| (key, choice)));
+                course.remember(&taken);
                 return Ok(());
             }
             if !matches!(
                 pool.kind,
-                PoolKind::Single | PoolKind::RoundRobin | PoolKind::Random
+                PoolKind::Single | PoolKind::RoundRobin | PoolKind::Random | PoolKind::LeastStates
             ) {
                 break;
             }
@@ -294,11 +327,14 @@ impl Engine {
     }
 
     /// Whether the pool has this address for `source`.
-    fn offers(&self, pool: &CompiledPool, address: IpAddr, source: IpAddr) -> bool {
+    fn offers(&self, owner: RuleId, pool: &CompiledPool, address: IpAddr, source: IpAddr) -> bool {
+        let owner = (owner, PoolUse::Nat);
         let chooser = Chooser {
             pool,
             tables: &self.tables,
             net: &self.net,
+            loads: &self.loads,
+            owner,
             family: Family::of(source),
             source,
             host_part: source,
@@ -384,11 +420,11 @@ impl Engine {
     ) -> Result<(), Refused> {
         let tuple = course.tuple;
         let (source, host_part) = (tuple.source.address, tuple.destination.address);
-        let (choice, sticky) = self
+        let taken = self
             .take(rule.id, PoolUse::Rdr, pool, source, host_part, env)
             .ok_or(DropReason::MapFailed)?;
         let mut new = tuple;
-        new.destination.address = choice.address.ok_or(DropReason::MapFailed)?;
+        new.destination.address = taken.choice.address.ok_or(DropReason::MapFailed)?;
         // PF leaves the ports of SCTP alone.
         if tuple.protocol.has_ports() && tuple.protocol != Protocol::SCTP {
             new.destination.port =
@@ -404,7 +440,7 @@ impl Engine {
         }
         course.tuple = new;
         course.translated = true;
-        course.sticky.extend(sticky.map(|key| (key, choice)));
+        course.remember(&taken);
         Ok(())
     }
 
@@ -453,7 +489,7 @@ impl Engine {
         source: IpAddr,
         host_part: IpAddr,
         env: &mut dyn Env,
-    ) -> Option<(Choice, Option<SourceKey>)> {
+    ) -> Option<Taken> {
         let wanted = Wanted {
             family: Family::of(source),
             source,
@@ -471,7 +507,7 @@ impl Engine {
         pool: &CompiledPool,
         source: IpAddr,
         env: &mut dyn Env,
-    ) -> Option<(Choice, Option<SourceKey>)> {
+    ) -> Option<Taken> {
         let wanted = Wanted {
             family,
             source,
@@ -481,7 +517,7 @@ impl Engine {
     }
 
     /// Takes an address from a pool. With `sticky-address` the one that
-    /// the source has already; the key is where to remember it.
+    /// the source has already.
     fn take_wanted(
         &mut self,
         rule: RuleId,
@@ -489,7 +525,7 @@ impl Engine {
         pool: &CompiledPool,
         wanted: Wanted,
         env: &mut dyn Env,
-    ) -> Option<(Choice, Option<SourceKey>)> {
+    ) -> Option<Taken> {
         for target in &pool.targets {
             if let TargetAddress::Table(id) = target.address
                 && let Some(id) = self.tables.meant(id)
@@ -502,22 +538,32 @@ impl Engine {
             pool,
             tables: &self.tables,
             net: &self.net,
+            loads: &self.loads,
+            owner: (rule, pool_use),
             family: wanted.family,
             source: wanted.source,
             host_part: wanted.host_part,
         };
-        let key = pool.sticky.then_some(SourceKey {
-            rule,
-            pool: pool_use,
-            address: wanted.source,
-        });
-        let known = key.and_then(|key| self.sources.choice(&key));
+        let key = pool
+            .sticky
+            .then_some(SourceKey::sticky(rule, pool_use, wanted.source));
+        let least = pool.kind == PoolKind::LeastStates;
+        let taken = |choice| Taken {
+            choice,
+            sticky: key,
+            load: least.then_some(LoadKey {
+                rule,
+                pool: pool_use,
+                choice,
+            }),
+        };
+        let known = key.and_then(|key| self.sources.search(&key)?.choice);
         if let Some(choice) = known.filter(|choice| chooser.offers(choice)) {
-            return Some((choice, key));
+            return Some(taken(choice));
         }
         let cursor = self.rules.get_mut(rule)?.cursor(pool_use);
         let choice = chooser.choose(cursor, &mut || env.random())?;
-        Some((choice, key))
+        Some(taken(choice))
     }
 }
 

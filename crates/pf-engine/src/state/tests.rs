@@ -44,6 +44,10 @@ fn state(id: u64, direction: Direction, bound: Option<NameId>) -> State {
         endpoint_independent: false,
         scrub: Scrub::NONE,
         sources: Vec::new(),
+        connected: false,
+        limiters: Vec::new(),
+        loads: Vec::new(),
+        max_packet_size: None,
     }
 }
 

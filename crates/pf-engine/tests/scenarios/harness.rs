@@ -14,6 +14,8 @@ use pf_engine::decision::{
 };
 use pf_engine::engine::{Engine, EngineConfig, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex, Interface, InterfaceAddress};
+use pf_engine::limiter::LimiterCounters;
+use pf_engine::limits::LimitCounter;
 use pf_engine::rule::{
     Action, Address, Direction, DynamicAddress, DynamicPart, Endpoint, InterfaceMatch, Pool,
     PoolKind, PoolPorts, PoolTarget, PortMatch, Route, RouteKind, Rule, StateMode, tcp_flags,
@@ -147,6 +149,7 @@ pub(super) trait RuleWords: Sized {
         let target = |(name, address): &(&str, &str)| PoolTarget {
             interface: (!name.is_empty()).then(|| (*name).to_owned()),
             address: endpoint(address).address,
+            weight: None,
         };
         let pool = Pool {
             targets: targets.iter().map(target).collect(),
@@ -181,6 +184,7 @@ pub(super) fn pool(address: &str) -> Pool {
         targets: vec![PoolTarget {
             interface: None,
             address: endpoint(address).address,
+            weight: None,
         }],
         ..Pool::default()
     }
@@ -613,6 +617,20 @@ fn counters(engine: &Engine, now: Instant) -> BTreeMap<String, [u64; 2]> {
     ] {
         all.insert(name.to_owned(), [count, 0]);
     }
+    for (limit, count) in LimitCounter::ALL.iter().zip(status.limits) {
+        all.insert(format!("limit {}", limit.name()), [count, 0]);
+    }
+    all.insert("nodes inserts".to_owned(), [status.sources.inserts, 0]);
+    all.insert("nodes removals".to_owned(), [status.sources.removals, 0]);
+    for limiter in engine.state_limiters() {
+        let name = format!("state-limiter {}", limiter.definition.id);
+        limiter_counters(&mut all, &name, limiter.counters);
+    }
+    for limiter in engine.source_limiters() {
+        let name = format!("source-limiter {}", limiter.definition.id);
+        limiter_counters(&mut all, &name, limiter.counters);
+        all.insert(format!("{name} addrlimit"), [limiter.address_limited, 0]);
+    }
     let lists = [
         ("scrub", RuleList::Scrub),
         ("filter", RuleList::Filter),
@@ -648,6 +666,13 @@ fn counters(engine: &Engine, now: Instant) -> BTreeMap<String, [u64; 2]> {
         traffic(&mut all, &name, "in-xpass", "out-xpass", table.xpassed);
     }
     all
+}
+
+fn limiter_counters(all: &mut BTreeMap<String, [u64; 2]>, name: &str, counters: LimiterCounters) {
+    all.insert(format!("{name} states"), [u64::from(counters.states), 0]);
+    all.insert(format!("{name} admitted"), [counters.admitted, 0]);
+    all.insert(format!("{name} hardlimit"), [counters.hard_limited, 0]);
+    all.insert(format!("{name} ratelimit"), [counters.rate_limited, 0]);
 }
 
 fn traffic(

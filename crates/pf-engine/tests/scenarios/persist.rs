@@ -6,7 +6,7 @@ use pf_engine::addr::Protocol;
 use pf_engine::anchor::AnchorPath;
 use pf_engine::decision::{DropReason, StateId};
 use pf_engine::engine::{Engine, RuleList};
-use pf_engine::record::{Imported, RecordError, RuleBinding, StateRecord};
+use pf_engine::record::{Imported, Kept, RecordError, RuleBinding, SourceRecord, StateRecord};
 use pf_engine::rule::{RouteKind, Timeout};
 use pf_engine::ruleset::{Limit, Ruleset};
 use proptest::prelude::*;
@@ -30,6 +30,19 @@ fn export(lab: &Lab) -> Vec<StateRecord> {
     }
 }
 
+/// All source nodes, a few at a time.
+fn export_sources(lab: &Lab) -> Vec<SourceRecord> {
+    let (mut records, mut from) = (Vec::new(), None);
+    loop {
+        let (some, next) = lab.engine.export_sources(lab.now, from, 2);
+        records.extend(some);
+        if next.is_none() {
+            return records;
+        }
+        from = next;
+    }
+}
+
 /// Every rule is what it was.
 fn same_rules(engine: &Engine, records: &[StateRecord]) -> BTreeMap<u32, RuleBinding> {
     let numbers = records.iter().flat_map(|record| {
@@ -37,6 +50,10 @@ fn same_rules(engine: &Engine, records: &[StateRecord]) -> BTreeMap<u32, RuleBin
         let rules = rules.chain(record.translation_rule);
         rules.chain(record.match_rules.iter().copied())
     });
+    bindings(engine, numbers)
+}
+
+fn bindings(engine: &Engine, numbers: impl Iterator<Item = u32>) -> BTreeMap<u32, RuleBinding> {
     let binding = |number: u32| {
         let exported = engine.exported_rule(number)?;
         let anchor = exported.anchor.clone();
@@ -54,20 +71,34 @@ fn import(
     records: Vec<StateRecord>,
     rules: BTreeMap<u32, RuleBinding>,
 ) -> Result<Imported, RecordError> {
+    let kept = Kept {
+        states: records,
+        sources: Vec::new(),
+    };
+    import_all(lab, kept, rules)
+}
+
+fn import_all(
+    lab: &mut Lab,
+    kept: Kept,
+    rules: BTreeMap<u32, RuleBinding>,
+) -> Result<Imported, RecordError> {
     let interfaces = pf_engine::env::Env::interfaces(&lab.env).to_vec();
-    lab.engine
-        .import_states(lab.now, records, rules, &interfaces)
+    lab.engine.import_states(lab.now, kept, rules, &interfaces)
 }
 
 /// The same box after a restart.
-fn restarted(lab: &Lab, ruleset: Ruleset) -> Lab {
+pub(super) fn restarted(lab: &Lab, ruleset: Ruleset) -> Lab {
     let mut next = Lab::router(ruleset);
     next.now = lab.now;
     next.env = lab.env.clone();
-    let records = export(lab);
-    let rules = same_rules(&lab.engine, &records);
-    let count = records.len();
-    let imported = import(&mut next, records, rules).unwrap();
+    let states = export(lab);
+    let sources = export_sources(lab);
+    let mut rules = same_rules(&lab.engine, &states);
+    let of_sources = sources.iter().filter_map(|source| source.rule);
+    rules.extend(bindings(&lab.engine, of_sources));
+    let count = states.len();
+    let imported = import_all(&mut next, Kept { states, sources }, rules).unwrap();
     assert_eq!(imported.states, count, "{imported:?}");
     next
 }

@@ -115,7 +115,8 @@ impl Keeper {
         if self.place.is_none() || (self.draft.is_none() && now < self.next) {
             return;
         }
-        let idle = engine.state_count() == 0 && !self.had_states;
+        let idle =
+            engine.state_count() == 0 && engine.status().sources.entries == 0 && !self.had_states;
         if self.draft.is_none() && (idle || self.is_writing()) {
             self.next = now.saturating_add(SNAPSHOT_INTERVAL);
             return;

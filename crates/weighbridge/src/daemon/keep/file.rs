@@ -1,7 +1,7 @@
 //! The file of states: lines of JSON between a header and a checksum.
 //!
 //! The header names version, time and dialect; then rules (each before the first state that
-//! refers to it) and states, one a line; the last line has the SHA-256 of all before it.
+//! refers to it), states and source nodes, one a line; the last line has the SHA-256 of all before it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use pf_conf::{PrintOptions, print_rule};
 use pf_engine::anchor::AnchorPath;
 use pf_engine::decision::StateId;
 use pf_engine::engine::{Engine, RuleList};
-use pf_engine::record::StateRecord;
+use pf_engine::record::{SourceCursor, SourceRecord, StateRecord};
 use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,7 @@ enum Line {
     Header(Header),
     Rule(RuleLine),
     State(Box<StateRecord>),
+    Source(Box<SourceRecord>),
     Sha256(String),
 }
 
@@ -94,6 +95,9 @@ pub(super) struct Draft {
     epoch: Option<u64>,
     next: StateId,
     states: usize,
+    /// Source nodes follow the states.
+    states_done: bool,
+    next_source: Option<SourceCursor>,
 }
 
 impl Draft {
@@ -107,6 +111,8 @@ impl Draft {
             epoch: None,
             next: StateId(0),
             states: 0,
+            states_done: false,
+            next_source: None,
         };
         draft.push(&Line::Header(Header {
             version: VERSION,
@@ -121,12 +127,35 @@ impl Draft {
         self.states
     }
 
-    /// Adds the next states, at most `max`; whether there are more.
+    /// Adds the next states or source nodes, at most `max`; whether there are more.
     pub(super) fn add(&mut self, engine: &Engine, now: Instant, max: usize) -> bool {
         if self.epoch != Some(engine.epoch()) {
             self.known.clear();
             self.epoch = Some(engine.epoch());
         }
+        let more = if self.states_done {
+            self.add_sources(engine, now, max)
+        } else {
+            self.states_done = !self.add_states(engine, now, max);
+            true
+        };
+        more && (self.bytes.len() as u64) < FILE_MAX
+    }
+
+    fn add_sources(&mut self, engine: &Engine, now: Instant, max: usize) -> bool {
+        let (records, next) = engine.export_sources(now, self.next_source, max);
+        for mut record in records {
+            let rule = record.rule;
+            record.rule = rule.and_then(|rule| self.number(engine, rule));
+            if rule.is_some() == record.rule.is_some() {
+                self.push(&Line::Source(Box::new(record)));
+            }
+        }
+        self.next_source = next;
+        next.is_some()
+    }
+
+    fn add_states(&mut self, engine: &Engine, now: Instant, max: usize) -> bool {
         let (records, next) = engine.export_states(now, self.next, max);
         for mut record in records {
             self.renumber(engine, &mut record);
@@ -134,7 +163,7 @@ impl Draft {
             self.states += 1;
         }
         self.next = next.unwrap_or(self.next);
-        next.is_some() && (self.bytes.len() as u64) < FILE_MAX
+        next.is_some()
     }
 
     /// The whole file.
@@ -164,6 +193,18 @@ impl Draft {
                 }
                 None => false,
             });
+        record.loads.retain_mut(|load| match number(load.rule) {
+            Some(rule) => {
+                load.rule = rule;
+                true
+            }
+            None => false,
+        });
+        record.tracked.retain_mut(|tracked| {
+            let rule = tracked.rule;
+            tracked.rule = rule.and_then(&mut number);
+            rule.is_some() == tracked.rule.is_some()
+        });
     }
 
     fn number(&mut self, engine: &Engine, rule: u32) -> Option<u32> {
@@ -228,6 +269,7 @@ pub(super) struct Contents {
     /// By their number in the records.
     pub(super) rules: Vec<RuleLine>,
     pub(super) states: Vec<StateRecord>,
+    pub(super) sources: Vec<SourceRecord>,
 }
 
 /// Why a file cannot be read.
@@ -255,6 +297,7 @@ pub(super) fn read(mut input: impl BufRead) -> Result<Contents, Damage> {
             (Line::Header(header), None) => contents = Some(begin(&header, number)?),
             (Line::Rule(rule), Some(contents)) => contents.rules.push(rule),
             (Line::State(state), Some(contents)) => contents.states.push(*state),
+            (Line::Source(source), Some(contents)) => contents.sources.push(*source),
             (Line::Sha256(sum), Some(_)) => {
                 let whole = sum == checksum(hash) && input.fill_buf()?.is_empty();
                 return contents.filter(|_| whole).ok_or(Damage::Checksum);
@@ -289,5 +332,6 @@ fn begin(header: &Header, number: usize) -> Result<Contents, Damage> {
         dialect: parse_dialect(&header.dialect).map_err(|_| Damage::Line(number))?,
         rules: Vec::new(),
         states: Vec::new(),
+        sources: Vec::new(),
     })
 }

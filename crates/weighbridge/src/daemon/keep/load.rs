@@ -11,7 +11,7 @@ use pf_conf::{LoadOptions, MemoryFiles, PrintOptions, print_rule};
 use pf_engine::anchor::AnchorPath;
 use pf_engine::engine::{Engine, RuleList};
 use pf_engine::env::Interface;
-use pf_engine::record::{Imported, RecordError, RuleBinding};
+use pf_engine::record::{Imported, Kept, RecordError, RuleBinding};
 use pf_engine::rule::Rule;
 use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
@@ -53,7 +53,13 @@ pub(super) fn load(
         state.age = state.age.saturating_add(away);
         state.idle = state.idle.saturating_add(away);
     }
-    Ok(Some(engine.import_states(now, states, rules, interfaces)?))
+    let mut sources = contents.sources;
+    for source in &mut sources {
+        source.age = source.age.saturating_add(away);
+        source.expires_in = source.expires_in.map(|left| left.saturating_sub(away));
+    }
+    let kept = Kept { states, sources };
+    Ok(Some(engine.import_states(now, kept, rules, interfaces)?))
 }
 
 fn read(path: &Path) -> Result<Option<Contents>, LoadError> {
