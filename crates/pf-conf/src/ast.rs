@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use pf_engine::addr::{Family, Prefix, Protocol};
 use pf_engine::criteria::{OwnerMatch, Probability, Treatment};
+use pf_engine::limiter::{SourceLimiter, StateLimiter};
 use pf_engine::rule::{
     BlockReply, Direction, DynamicAddress, DynamicPart, FlagsMatch, FragmentMode, IcmpMatch,
-    InterfaceMatch, Log, PoolKind, PoolPorts, PortMatch, PortSet, Reassemble, RouteKind, Scrub,
-    StateMode, StateOptions, StatePolicy, Timeout,
+    InterfaceMatch, LimiterUse, Log, PoolKind, PoolPorts, PortMatch, PortSet, Rate, Reassemble,
+    RouteKind, Scrub, StateMode, StateOptions, StatePolicy, Timeout,
 };
 use pf_engine::ruleset::{Limit, Syncookies};
 
@@ -33,6 +34,8 @@ pub(crate) enum Statement {
     Table(Box<TableStatement>),
     Antispoof(Box<AntispoofStatement>),
     Rule(Box<RuleStatement>),
+    StateLimiter(StateLimiter),
+    SourceLimiter(Box<SourceLimiter>),
     /// `load anchor`: its name and what the file says.
     LoadAnchor {
         name: Spanned<String>,
@@ -150,8 +153,8 @@ pub(crate) struct State {
     pub(crate) mode: StateMode,
     pub(crate) options: StateOptions,
     pub(crate) extras: Extras,
-    /// Of `max-src-conn-rate`.
-    pub(crate) rate_seconds: Option<u32>,
+    /// `source-track` was written, not only implied.
+    pub(crate) track_given: bool,
     pub(crate) span: Span,
 }
 
@@ -173,6 +176,10 @@ pub(crate) struct RuleStatement {
     pub(crate) icmp: Vec<Spanned<IcmpMatch>>,
     pub(crate) icmp_family: Option<Family>,
     pub(crate) tos: Option<u8>,
+    pub(crate) max_packet_rate: Option<Rate>,
+    pub(crate) max_packet_size: Option<u16>,
+    pub(crate) state_limiter: Option<LimiterUse>,
+    pub(crate) source_limiter: Option<LimiterUse>,
     pub(crate) fragment: Option<Span>,
     pub(crate) allow_options: Option<Span>,
     pub(crate) state: Option<State>,
@@ -244,6 +251,10 @@ impl RuleStatement {
             icmp: Vec::new(),
             icmp_family: None,
             tos: None,
+            max_packet_rate: None,
+            max_packet_size: None,
+            state_limiter: None,
+            source_limiter: None,
             fragment: None,
             allow_options: None,
             state: None,
@@ -333,7 +344,7 @@ pub(crate) struct PoolStatement {
     pub(crate) random_key: bool,
     pub(crate) sticky: bool,
     pub(crate) static_port: Option<Span>,
-    /// `least-states`, in a preview; `kind` is [`PoolKind::RoundRobin`] then, whose rules it has.
+    /// `least-states`, which is `kind` too.
     pub(crate) least_states: Option<Span>,
     /// `map-e-portset`.
     pub(crate) port_set: Option<Spanned<PortSet>>,
@@ -375,6 +386,6 @@ pub(crate) struct Target {
     pub(crate) interface: Option<String>,
     /// Nothing for an interface alone.
     pub(crate) host: Option<Host>,
-    /// `weight N`, in a preview.
-    pub(crate) weight: Option<(u32, Span)>,
+    /// `weight N`.
+    pub(crate) weight: Option<(u16, Span)>,
 }

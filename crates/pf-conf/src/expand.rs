@@ -28,7 +28,7 @@ use crate::ast::{SetStatement, State, Statement, Verb};
 use crate::diagnostic::{Code, Diagnostic, shorten};
 use crate::limits::{MAX_ERRORS, MAX_QUOTED_CHARS};
 use crate::optimize::Optimization;
-use crate::print::{PrintOptions, quoted};
+use crate::print::{PrintOptions, limits, quoted};
 use crate::source::Span;
 
 /// An error was recorded; the statement is given up.
@@ -135,7 +135,6 @@ pub(crate) fn expand(
         after: Vec::new(),
         state_policy: state_policy(statements),
         seed: options.hash_seed,
-        weights: BTreeMap::new(),
         automatic_tables: 0,
         print,
         numbered,
@@ -184,6 +183,8 @@ fn state_policy(statements: &[Statement]) -> StatePolicy {
             | Statement::Table(_)
             | Statement::Antispoof(_)
             | Statement::Rule(_)
+            | Statement::StateLimiter(_)
+            | Statement::SourceLimiter(_)
             | Statement::LoadAnchor { .. } => None,
         });
     policies.next().unwrap_or_default()
@@ -228,8 +229,6 @@ struct Expander<'a> {
     state_policy: StatePolicy,
     /// State of the generator of `source-hash` keys.
     seed: u64,
-    /// Weights of the addresses in the pools of the rule at hand.
-    weights: BTreeMap<pool::Purpose, Vec<Option<u32>>>,
     /// Tables that were made for pools.
     automatic_tables: usize,
     /// Print rules instead of keeping them.
@@ -265,6 +264,16 @@ impl Expander<'_> {
                 Ok(())
             }
             Statement::Table(table) => self.table(table),
+            Statement::StateLimiter(limiter) => {
+                self.echo.push(limits::state_limiter(limiter));
+                self.ruleset.limiters.states.push(limiter.clone());
+                Ok(())
+            }
+            Statement::SourceLimiter(limiter) => {
+                self.echo.push(limits::source_limiter(limiter));
+                self.ruleset.limiters.sources.push((**limiter).clone());
+                Ok(())
+            }
             Statement::LoadAnchor { name, body } => self.loaded(name, body),
             Statement::Antispoof(antispoof) => {
                 self.enter(Section::Filter, antispoof.span)?;

@@ -11,27 +11,14 @@ pub(crate) enum Slot {
     Os,
     /// In the place of `route-to`.
     Fastroute,
-    Packets,
-    StateLimiter,
-    SourceLimiter,
     Divert,
     Pipe,
-    NatPool,
-    RdrPool,
-    RoutePool,
-    AfTo,
 }
 
 /// Where in the parentheses behind `keep state` something is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum StateSlot {
     NoSync,
-    SourceTrack,
-    MaxSrcStates,
-    MaxSrcConn,
-    MaxSrcConnRate,
-    MaxSrcNodes,
-    Overload,
     GroupBound,
     Pflow,
     AllowRelated,
@@ -43,6 +30,8 @@ impl StateSlot {
     fn group(self) -> StateGroup {
         if Self::AFTER_SLOPPY.contains(&self) {
             StateGroup::AfterSloppy
+        } else if self == Self::NoSync {
+            StateGroup::AfterMax
         } else {
             StateGroup::BeforePolicy
         }
@@ -52,7 +41,9 @@ impl StateSlot {
 /// Where state options of a kind are printed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StateGroup {
-    /// Between `max` and `if-bound`.
+    /// Between `max` and `source-track`.
+    AfterMax,
+    /// Between `overload` and `if-bound`.
     BeforePolicy,
     AfterSloppy,
 }
@@ -78,8 +69,6 @@ impl SetOptions {
 pub(crate) struct Extras {
     words: BTreeMap<Slot, Vec<String>>,
     state: BTreeMap<StateSlot, String>,
-    /// The weight of each address of a pool.
-    weights: BTreeMap<Slot, Vec<Option<u32>>>,
     pub(crate) set: SetOptions,
 }
 
@@ -87,7 +76,6 @@ impl Extras {
     pub(crate) const NONE: Self = Self {
         words: BTreeMap::new(),
         state: BTreeMap::new(),
-        weights: BTreeMap::new(),
         set: SetOptions::NONE,
     };
 
@@ -99,15 +87,6 @@ impl Extras {
         self.words.get(&slot).map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn set_weights(&mut self, pool: Slot, weights: Vec<Option<u32>>) {
-        self.weights.insert(pool, weights);
-    }
-
-    /// The weights of a pool's addresses, in their order; none where nothing is known of them.
-    pub(crate) fn weights(&self, pool: Slot) -> &[Option<u32>] {
-        self.weights.get(&pool).map_or(&[], Vec::as_slice)
-    }
-
     /// Gives whether the option was there before.
     pub(crate) fn set_state(&mut self, slot: StateSlot, text: String) -> bool {
         self.state.insert(slot, text).is_some()
@@ -116,10 +95,6 @@ impl Extras {
     pub(crate) fn add_state(&mut self, other: &Self) {
         let pairs = other.state.iter().map(|(slot, text)| (*slot, text.clone()));
         self.state.extend(pairs);
-    }
-
-    pub(crate) fn has_state(&self, slot: StateSlot) -> bool {
-        self.state.contains_key(&slot)
     }
 
     /// State options that are printed together.

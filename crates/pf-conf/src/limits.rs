@@ -41,4 +41,4 @@ pub(crate) const MAX_TABLE_NAME_BYTES: usize = 31;
 pub(crate) const MAX_QUEUES: usize = 4096;
 /// Limiters of one kind, and the largest number that names one (FreeBSD's `PF_STATELIM_ID_MAX`).
 pub(crate) const MAX_LIMITERS: usize = 255;
-pub(crate) const MAX_LIMITER_ID: u32 = 255;
+pub(crate) const MAX_LIMITER_ID: u8 = 255;

@@ -21,6 +21,7 @@ mod scrub;
 mod settings;
 mod state;
 mod table;
+mod track;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -242,7 +243,7 @@ impl<'a> Parser<'a> {
             "altq" if self.printing => self.altq()?,
             "queue" if self.printing => self.queue_statement()?,
             "oldqueue" if self.printing => self.altq_queue()?,
-            "state" | "source" if self.printing => self.limiter()?,
+            "state" | "source" => self.limiter()?,
             "load" => return self.load_anchor(),
             "pass" | "block" | "match" | "nat" | "rdr" | "binat" | "no" => self.rule()?,
             _ => return Err(self.unknown_statement(&first)),
@@ -253,7 +254,6 @@ impl<'a> Parser<'a> {
     fn unknown_statement(&mut self, first: &Token) -> Bail {
         let block = matches!(first.text.as_ref(), "altq" | "queue" | "ether");
         let feature = match first.text.as_ref() {
-            "state" | "source" => format!("{} limiter", first.text),
             other => other.to_owned(),
         };
         if keywords::STATEMENTS.contains(&first.text.as_ref()) {

@@ -3,6 +3,7 @@
 pub(crate) mod address;
 mod beyond;
 pub(crate) mod criteria;
+pub(crate) mod limits;
 pub(crate) mod pool;
 mod scrub;
 pub(crate) mod tree;
@@ -80,18 +81,16 @@ pub(crate) fn with_extras(rule: &Rule, extras: &Extras, options: PrintOptions) -
     head(rule, extras, &mut words);
     let route_first = options.dialect != Dialect::OpenBsd;
     if let Some(route) = rule.route.as_ref().filter(|_| route_first) {
-        words.push(pool::route(route, extras));
-        words.extend_from_slice(extras.words(Slot::RoutePool));
+        words.push(pool::route(route));
     }
     words.extend_from_slice(extras.words(Slot::Fastroute));
     match_words(rule, extras, options, &mut words);
     state_words(rule, extras, options, &mut words);
     tail(rule, extras, options.dialect, &mut words);
-    pool::translations(rule, extras, &mut words);
-    words.extend(rule.af_to.iter().map(|a| pool::af_to(a, rule, extras)));
+    pool::translations(rule, &mut words);
+    words.extend(rule.af_to.iter().map(|a| pool::af_to(a, rule)));
     if let Some(route) = rule.route.as_ref().filter(|_| !route_first) {
-        words.push(pool::route(route, extras));
-        words.extend_from_slice(extras.words(Slot::RoutePool));
+        words.push(pool::route(route));
     }
     if options.dialect != Dialect::OpenBsd {
         words.extend(once(rule));
@@ -294,9 +293,7 @@ fn state_words(rule: &Rule, extras: &Extras, options: PrintOptions, words: &mut 
     } else if implied_by_match {
         words.push("keep state".to_owned());
     }
-    for slot in [Slot::StateLimiter, Slot::SourceLimiter] {
-        words.extend_from_slice(extras.words(slot));
-    }
+    words.extend(limits::limiters(rule));
     words.extend(rule.criteria.probability.map(criteria::probability));
     if !list.is_empty() {
         words.push(format!("({})", list.join(", ")));
@@ -309,6 +306,8 @@ fn state_options(rule: &Rule, extras: &Extras) -> Vec<String> {
     if let Some(max) = options.max {
         list.push(format!("max {max}"));
     }
+    list.extend(extras.state_words(StateGroup::AfterMax).cloned());
+    limits::source(&options.source, &mut list);
     list.extend(extras.state_words(StateGroup::BeforePolicy).cloned());
     match options.policy {
         Some(StatePolicy::IfBound) => list.push("if-bound".to_owned()),

@@ -190,6 +190,22 @@ fn compare(path: &Path, found: &str) -> Option<String> {
 }
 
 #[test]
+fn what_one_dialect_alone_reads_prints_as_the_golden_files_say() {
+    let directory = directory("golden-openbsd");
+    let mut failures = Vec::new();
+    for case in cases(&directory) {
+        let text = std::fs::read(directory.join(format!("{case}.in"))).expect("a readable file");
+        let loaded = read(&directory, &case, &text, Dialect::OpenBsd)
+            .unwrap_or_else(|errors| panic!("{case}:\n{errors}"));
+        let found = without_digest(&printed(&loaded));
+        failures.extend(compare(&directory.join(format!("{case}.ok")), &found));
+        let again = previewed(&directory, &case, &text, Dialect::OpenBsd);
+        assert_eq!(again, found, "{case}");
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
 fn rules_print_as_the_golden_files_say() {
     let directory = directory("golden");
     let mut failures = Vec::new();

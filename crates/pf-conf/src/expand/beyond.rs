@@ -6,7 +6,6 @@ use pf_engine::criteria;
 use pf_engine::rule::{Action, Address, Direction, Rule, StateMode};
 use pf_engine::ruleset::Dialect;
 
-use super::pool::{Purpose, beyond_words};
 use super::rule::Combination;
 use super::{Expand, Expander};
 use crate::ast::{Divert, PoolStatement, RuleStatement, Spanned, State};
@@ -23,16 +22,6 @@ impl Expander<'_> {
         combination: &Combination<'_>,
     ) -> Expand<Extras> {
         let mut extras = statement.extras.clone();
-        for (purpose, weights) in std::mem::take(&mut self.weights) {
-            let slot = match purpose {
-                Purpose::Nat | Purpose::Binat => Slot::NatPool,
-                Purpose::Rdr => Slot::RdrPool,
-                Purpose::Route => Slot::RoutePool,
-                Purpose::AfFrom => Slot::AfTo,
-                Purpose::AfTo => continue,
-            };
-            extras.set_weights(slot, weights);
-        }
         if let Some(state) = self
             .state_of(statement)
             .filter(|_| rule.state != StateMode::None)
@@ -41,23 +30,6 @@ impl Expander<'_> {
         }
         if let Some(text) = combination.system {
             extras.push(Slot::Os, text.clone());
-        }
-        let pools = [
-            (Slot::NatPool, &statement.nat),
-            (Slot::RdrPool, &statement.rdr),
-        ];
-        for (slot, pool) in pools {
-            for word in pool.iter().flat_map(beyond_words) {
-                extras.push(slot, word);
-            }
-        }
-        let route = statement.route.iter();
-        for word in route.flat_map(|(_, pool)| beyond_words(pool)) {
-            extras.push(Slot::RoutePool, word);
-        }
-        let af_to = statement.af_to.iter();
-        for word in af_to.flat_map(|af_to| beyond_words(&af_to.node.from)) {
-            extras.push(Slot::AfTo, word);
         }
         if let Some(divert) = &statement.divert {
             self.divert(rule, divert, &mut extras)?;

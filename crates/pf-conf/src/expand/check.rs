@@ -6,19 +6,13 @@ use pf_engine::rule::{Action, BlockReply, Rule, StateMode};
 use super::{Expand, Expander, consistent};
 use crate::ast::{RuleStatement, Spanned};
 use crate::diagnostic::Code;
-use crate::extras::Extras;
 use crate::source::Span;
 
 impl Expander<'_> {
-    pub(super) fn check(
-        &mut self,
-        rule: &Rule,
-        statement: &RuleStatement,
-        extras: &Extras,
-    ) -> Expand<()> {
+    pub(super) fn check(&mut self, rule: &Rule, statement: &RuleStatement) -> Expand<()> {
         let dialect = self.ruleset.dialect;
-        let found = consistent::conflict(rule, statement, extras, dialect)
-            .or_else(|| conflict(rule, statement));
+        let found =
+            consistent::conflict(rule, statement, dialect).or_else(|| conflict(rule, statement));
         match found {
             Some((message, span)) => Err(self.error(Code::Conflict, span, &message, "")),
             None => Ok(()),
@@ -36,6 +30,7 @@ fn conflict(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
         .or_else(|| fragment(rule, statement))
         .or_else(|| translation(rule, statement))
         .or_else(|| af_to(rule, statement))
+        .or_else(|| limiters(rule, statement))
 }
 
 /// A `nat` rule may name a port without a protocol; filter and `rdr` rules may not.
@@ -179,4 +174,18 @@ fn af_to(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
         return None;
     };
     Some((message.to_owned(), af_to.span))
+}
+
+/// Limiters count states.
+fn limiters(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
+    let limited = rule.state_limiter.is_some() || rule.source_limiter.is_some();
+    let stateless = match rule.action {
+        Action::Pass => rule.state == StateMode::None,
+        Action::Block(_) => true,
+        _ => false,
+    };
+    (limited && stateless).then(|| {
+        let message = "limiters can only be used by rules that keep state";
+        (message.to_owned(), statement.span)
+    })
 }

@@ -2,22 +2,16 @@
 //! that pfctl makes of every rule (`rule_consistent` in PF's words).
 
 use pf_engine::addr::{Family, Protocol};
-use pf_engine::rule::{Action, RouteKind, Rule, StateMode};
+use pf_engine::rule::{Action, RouteKind, Rule, SourceTrack, StateMode};
 use pf_engine::ruleset::Dialect;
 
 use crate::ast::{Flags, RuleStatement, Verb};
-use crate::extras::{Extras, StateGroup, StateSlot};
 use crate::source::Span;
 
 type Conflict = Option<(String, Span)>;
 
 /// The first conflict, in PF's words, and the place of the option that it is about.
-pub(super) fn conflict(
-    rule: &Rule,
-    statement: &RuleStatement,
-    extras: &Extras,
-    dialect: Dialect,
-) -> Conflict {
+pub(super) fn conflict(rule: &Rule, statement: &RuleStatement, dialect: Dialect) -> Conflict {
     match statement.verb {
         Verb::Pass | Verb::Block(_) | Verb::Match => {}
         Verb::Anchor => return flags(statement),
@@ -31,7 +25,7 @@ pub(super) fn conflict(
         .or_else(|| flags(statement))
         .or_else(|| on_match(rule, statement))
         .or_else(|| owners(rule, statement))
-        .or_else(|| sources(rule, statement, extras))
+        .or_else(|| sources(rule, statement))
         .or_else(|| sloppy(rule, statement))
         .or_else(|| af_to(rule, statement))
         .or_else(|| open(rule, statement).filter(|_| dialect == Dialect::OpenBsd))
@@ -86,29 +80,26 @@ fn owners(rule: &Rule, statement: &RuleStatement) -> Conflict {
     Some((message.to_owned(), statement.span))
 }
 
-/// Source tracking.
-fn sources(rule: &Rule, statement: &RuleStatement, extras: &Extras) -> Conflict {
-    if rule.state == StateMode::None {
-        return None;
-    }
+/// What is counted for all rules together has no limit of one rule, and `overload` is about
+/// connections.
+fn sources(rule: &Rule, statement: &RuleStatement) -> Conflict {
+    let options = &rule.state_options.source;
     let span = statement.state.as_ref().map_or(statement.span, |s| s.span);
-    let counted = [StateSlot::MaxSrcConn, StateSlot::MaxSrcConnRate];
-    let counted = counted.into_iter().any(|slot| extras.has_state(slot));
-    if extras.has_state(StateSlot::Overload) && !counted {
+    let measured = options.max_connections.is_some() || options.max_connection_rate.is_some();
+    if options.overload.is_some() && !measured {
         let message = "'overload' requires 'max-src-conn' or 'max-src-conn-rate'";
         return Some((message.to_owned(), span));
     }
-    let mut words = extras.state_words(StateGroup::BeforePolicy);
-    if !words.any(|word| word == "source-track global") {
+    if options.track != Some(SourceTrack::Global) {
         return None;
     }
     let (_, name) = [
-        (StateSlot::MaxSrcNodes, "max-src-nodes"),
-        (StateSlot::MaxSrcConn, "max-src-conn"),
-        (StateSlot::MaxSrcConnRate, "max-src-conn-rate"),
+        (options.max_nodes.is_some(), "max-src-nodes"),
+        (options.max_connections.is_some(), "max-src-conn"),
+        (options.max_connection_rate.is_some(), "max-src-conn-rate"),
     ]
     .into_iter()
-    .find(|(slot, _)| extras.has_state(*slot))?;
+    .find(|(given, _)| *given)?;
     let message = format!("'{name}' is incompatible with 'source-track global'");
     Some((message, span))
 }

@@ -22,7 +22,7 @@ pub(super) struct Resolved {
     /// The interface of a link-local address.
     pub(super) scope: Option<String>,
     /// `weight N`, of an address of a pool.
-    pub(super) weight: Option<u32>,
+    pub(super) weight: Option<u16>,
 }
 
 impl Resolved {

@@ -139,8 +139,6 @@ impl Expander<'_> {
                            address families";
             return Err(self.error(Code::Conflict, statement.span, message, ""));
         }
-        let weights = targets.iter().map(|(_, host)| host.weight).collect();
-        self.weights.insert(purpose, weights);
         let mut pool = Pool {
             targets: targets.into_iter().map(pool_target).collect(),
             kind: PoolKind::Single,
@@ -151,19 +149,15 @@ impl Expander<'_> {
             prefer_ipv6_nexthop: statement.prefer_ipv6_nexthop.is_some(),
             ports: self.pool_ports(statement, purpose, port)?,
         };
+        if let Some(span) = statement.least_states
+            && purpose == Purpose::Binat
+        {
+            let message = "binat-to takes no pool type";
+            return Err(self.error(Code::Conflict, span, message, ""));
+        }
         pool.kind = self.pool_kind(statement, candidates, &pool)?;
         if self.ruleset.dialect == Dialect::OpenBsd && purpose != Purpose::Binat {
-            self.collapse(&mut pool, purpose);
-        }
-        if let Some(span) = statement.least_states {
-            if purpose == Purpose::Binat {
-                let message = "binat-to takes no pool type";
-                return Err(self.error(Code::Conflict, span, message, ""));
-            }
-            // These are printed behind `least-states`: see `beyond_words`.
-            pool.kind = PoolKind::Single;
-            pool.sticky = false;
-            pool.static_port = false;
+            self.collapse(&mut pool);
         }
         Ok(pool)
     }
@@ -183,23 +177,22 @@ impl Expander<'_> {
 
     /// OpenBSD puts several addresses into a table of their own, one for each rule. A list with
     /// interfaces or weights stays a list: a table would lose them.
-    fn collapse(&mut self, pool: &mut Pool, purpose: Purpose) {
+    fn collapse(&mut self, pool: &mut Pool) {
         let prefixes: Option<Vec<Prefix>> = pool.targets.iter().map(plain_prefix).collect();
         let Some(prefixes) = prefixes.filter(|prefixes| prefixes.len() > 1) else {
             return;
         };
-        let mut weights = self.weights.get(&purpose).into_iter().flatten();
-        if weights.any(Option::is_some) {
+        if pool.targets.iter().any(|target| target.weight.is_some()) {
             return;
         }
         let name = self.automatic_name(&prefixes);
         let definition = automatic::definition(&prefixes);
         self.echo.push(table_line(&name, &definition));
         self.ruleset.tables.insert(name.clone(), definition);
-        self.weights.remove(&purpose);
         pool.targets = vec![PoolTarget {
             interface: None,
             address: Address::Table(name),
+            weight: None,
         }];
     }
 
@@ -253,7 +246,7 @@ impl Expander<'_> {
         let span = statement.kind.as_ref().map_or(statement.span, |k| k.span);
         let open = self.ruleset.dialect == Dialect::OpenBsd;
         let draws = match kind {
-            PoolKind::RoundRobin => true,
+            PoolKind::RoundRobin | PoolKind::LeastStates => true,
             // They need not know the addresses beforehand.
             PoolKind::Random | PoolKind::SourceHash { .. } => open || !several,
             PoolKind::Single | PoolKind::Bitmask => false,
@@ -319,20 +312,6 @@ impl Expander<'_> {
     }
 }
 
-/// What is printed of a pool and not in [`Pool`].
-pub(super) fn beyond_words(statement: &PoolStatement) -> impl Iterator<Item = String> {
-    let least_states = statement.least_states.is_some();
-    let words = [
-        (true, "least-states"),
-        (statement.sticky, "sticky-address"),
-        (statement.static_port.is_some(), "static-port"),
-    ];
-    words
-        .into_iter()
-        .filter(move |(given, _)| least_states && *given)
-        .map(|(_, word)| word.to_owned())
-}
-
 /// Options that are for pools of another kind.
 fn options_conflict(statement: &PoolStatement, purpose: Purpose) -> Option<(&'static str, Span)> {
     if let Some(set) = &statement.port_set {
@@ -383,6 +362,7 @@ fn pool_target((interface, host): &(Option<String>, Resolved)) -> PoolTarget {
     PoolTarget {
         interface: interface.clone(),
         address: host.address.clone(),
+        weight: host.weight,
     }
 }
 

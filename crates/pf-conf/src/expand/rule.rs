@@ -191,7 +191,7 @@ impl Expander<'_> {
         self.state_part(&mut rule, statement);
         self.pool_part(&mut rule, statement, pools)?;
         let extras = self.extras(&mut rule, statement, combination)?;
-        self.check(&rule, statement, &extras)?;
+        self.check(&rule, statement)?;
         if statement.binat.is_some() && !statement.verb.is_translation() {
             return self.binat_to(&rule, statement, pools, &extras);
         }
@@ -217,6 +217,10 @@ impl Expander<'_> {
         rule.destination = endpoint(combination.destination, combination.destination_port);
         rule.icmp = combination.icmp;
         rule.tos = statement.tos;
+        rule.max_packet_rate = statement.max_packet_rate;
+        rule.max_packet_size = statement.max_packet_size;
+        rule.state_limiter = statement.state_limiter;
+        rule.source_limiter = statement.source_limiter;
         rule.fragment = statement.fragment.is_some();
         rule.scrub = statement.scrub;
         rule.fragments = self.fragment_mode(statement.fragments);
@@ -418,6 +422,7 @@ impl Expander<'_> {
             targets: vec![PoolTarget {
                 interface: None,
                 address: rule.source.address.clone(),
+                weight: None,
             }],
             kind: if matches!(rule.source.address, Address::Dynamic(_)) {
                 PoolKind::RoundRobin

@@ -170,21 +170,16 @@ pub(crate) const RULE_OPTIONS: &[&str] = &[
     "af-to",
     "once",
     "port",
-];
-
-/// Options of a filter rule that are in pf.conf(5) of some PF and not in this program.
-const UNSUPPORTED_OPTIONS: &[&str] = &[
-    "os",
-    "fastroute",
-    "queue",
     "max-pkt-rate",
     "max-pkt-size",
     "state",
     "source",
-    "rdomain",
     "least-states",
     "weight",
 ];
+
+/// Options of a filter rule that are in pf.conf(5) of some PF and not in this program.
+const UNSUPPORTED_OPTIONS: &[&str] = &["os", "fastroute", "queue", "rdomain"];
 
 /// Whether `word` cannot be a name without quotes.
 pub(crate) fn is_reserved(word: &str) -> bool {

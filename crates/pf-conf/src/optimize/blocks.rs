@@ -82,11 +82,16 @@ fn stands_alone(rule: &Rule, tables: &BTreeMap<String, TableDefinition>) -> bool
         scrub: _,
         fragments: _,
         set_tos: _,
+        max_packet_rate,
+        max_packet_size: _,
+        state_limiter,
+        source_limiter,
     } = rule;
     let StateOptions {
         max,
         policy: _,
         sloppy: _,
+        source: tracking,
         timeouts: _,
     } = state_options;
     let route = route.as_ref().map(|route| &route.pool);
@@ -100,7 +105,12 @@ fn stands_alone(rule: &Rule, tables: &BTreeMap<String, TableDefinition>) -> bool
     // Each `match` rule acts for itself: logs, and translates what the ones before have left.
     let acts = *action == Action::Match && (log.is_some() || pools.clone().next().is_some());
     let own = anchor.is_some() || *once || criteria.probability.is_some() || identifier.is_some();
-    own || acts || counted || max.is_some() || !labels.is_empty() || pools.any(draws)
+    let limits = max.is_some()
+        || tracking.track.is_some()
+        || max_packet_rate.is_some()
+        || state_limiter.is_some()
+        || source_limiter.is_some();
+    own || acts || counted || limits || !labels.is_empty() || pools.any(draws)
 }
 
 /// Whether the choice of an address depends on what was chosen before.

@@ -2,13 +2,9 @@
 
 use super::{Parse, Parser};
 use crate::ast::{AfTo, RuleStatement, Spanned, State};
-use crate::diagnostic::Code;
 use crate::extras::{Slot, StateSlot};
 use crate::print;
 use crate::token::{Kind, Token};
-
-/// Largest count of `max-src-conn-rate` (`PF_THRESHOLD_MAX`).
-const MAX_SOURCE_RATE: u32 = 4_294_967;
 
 /// Where to go for what dummynet(4) does.
 const NO_DUMMYNET: &str = "dummynet is FreeBSD's; `tc qdisc add dev INTERFACE root netem` delays \
@@ -34,22 +30,10 @@ impl Parser<'_> {
             return None;
         }
         Some(match token.text.as_ref() {
-            "max-pkt-rate" => self.packet_rate(rule),
-            "max-pkt-size" => self.counted(rule, Slot::Packets),
             "queue" => self.queue(rule),
-            "state" | "source" => self.rule_limiter(rule),
             "fastroute" => self.fastroute(rule),
             _ => return None,
         })
-    }
-
-    /// `keyword N`, printed as it stands.
-    pub(super) fn counted(&mut self, rule: &mut RuleStatement, slot: Slot) -> Parse<()> {
-        let keyword = self.next();
-        let number = self.number("a number")?;
-        rule.extras
-            .push(slot, format!("{} {}", keyword.text, number.node));
-        Ok(())
     }
 
     /// What `set` sets beside a priority.
@@ -82,14 +66,6 @@ impl Parser<'_> {
         self.expect_symbol("/")?;
         let seconds = self.number("a number of seconds")?;
         Ok((count, seconds))
-    }
-
-    fn packet_rate(&mut self, rule: &mut RuleStatement) -> Parse<()> {
-        self.next();
-        let (count, seconds) = self.rate()?;
-        let text = format!("max-pkt-rate {count}/{}", seconds.node);
-        rule.extras.push(Slot::Packets, text);
-        Ok(())
     }
 
     /// PF prints some options between `keep state` and the parentheses that belong to it.
@@ -191,76 +167,10 @@ impl Parser<'_> {
         let (slot, text) = match token.text.as_ref() {
             "no-sync" => (StateSlot::NoSync, "no-sync".to_owned()),
             "pflow" => (StateSlot::Pflow, "pflow".to_owned()),
-            "source-track" => (StateSlot::SourceTrack, self.source_track()),
-            "max-src-states" => (StateSlot::MaxSrcStates, self.source_limit(token)?),
-            "max-src-conn" => (StateSlot::MaxSrcConn, self.source_limit(token)?),
-            "max-src-nodes" => (StateSlot::MaxSrcNodes, self.source_limit(token)?),
-            "max-src-conn-rate" => (StateSlot::MaxSrcConnRate, self.source_rate(state)?),
-            "overload" => (StateSlot::Overload, self.overload()?),
             "group-bound" => (StateSlot::GroupBound, "group-bound".to_owned()),
             "allow-related" => (StateSlot::AllowRelated, "allow-related".to_owned()),
             other => return Err(self.unsupported(other, token.span)),
         };
-        let tracks = !matches!(
-            slot,
-            StateSlot::NoSync
-                | StateSlot::Pflow
-                | StateSlot::SourceTrack
-                | StateSlot::GroupBound
-                | StateSlot::AllowRelated
-        );
-        if tracks && !state.extras.has_state(StateSlot::SourceTrack) {
-            let rule = "source-track rule".to_owned();
-            state.extras.set_state(StateSlot::SourceTrack, rule);
-        }
         Ok(state.extras.set_state(slot, text))
-    }
-
-    fn source_track(&mut self) -> String {
-        let kind = if self.eat_word("global") {
-            "global"
-        } else {
-            self.eat_word("rule");
-            "rule"
-        };
-        format!("source-track {kind}")
-    }
-
-    fn source_limit(&mut self, token: &Token) -> Parse<String> {
-        let number = self.number("a number")?;
-        if number.node == 0 {
-            let message = format!("'{}' must be > 0", token.text);
-            return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
-        }
-        Ok(format!("{} {}", token.text, number.node))
-    }
-
-    fn source_rate(&mut self, state: &mut State) -> Parse<String> {
-        let start = self.peek().span;
-        let (count, seconds) = self.rate()?;
-        let message = if count == 0 || seconds.node == 0 {
-            "'max-src-conn-rate' values must be > 0".to_owned()
-        } else if count > MAX_SOURCE_RATE {
-            format!("'max-src-conn-rate' maximum rate must be < {MAX_SOURCE_RATE}")
-        } else {
-            String::new()
-        };
-        if !message.is_empty() {
-            return Err(self.error(Code::BadNumber, start, &message, String::new()));
-        }
-        state.rate_seconds = Some(seconds.node);
-        Ok(format!("max-src-conn-rate {count}/{}", seconds.node))
-    }
-
-    fn overload(&mut self) -> Parse<String> {
-        let table = self.table_name()?;
-        let mut text = format!("overload {}", print::table_name(&table.node));
-        if self.eat_word("flush") {
-            text.push_str(" flush");
-            if self.eat_word("global") {
-                text.push_str(" global");
-            }
-        }
-        Ok(text)
     }
 }

@@ -1,22 +1,24 @@
-//! Limiters: `state limiter …`, `source limiter …`, and the rules that use them, for a preview.
+//! Limiters: `state limiter …`, `source limiter …`, and the rules that use them.
+
+use pf_engine::addr::Family;
+use pf_engine::limiter::{LimiterTable, SourceLimiter, StateLimiter};
+use pf_engine::rule::{LimiterUse, Rate, WhenLimited};
 
 use super::{Parse, Parser};
-use crate::ast::{RuleStatement, Spanned};
+use crate::ast::{RuleStatement, Spanned, Statement};
 use crate::diagnostic::Code;
-use crate::extras::Slot;
 use crate::limits::{MAX_LIMITER_ID, MAX_LIMITERS};
-use crate::print;
 use crate::token::Token;
 
 /// Limiters by name, of each kind.
 #[derive(Default)]
 pub(super) struct Limiters {
-    state: Vec<(String, u32)>,
-    source: Vec<(String, u32)>,
+    state: Vec<(String, u8)>,
+    source: Vec<(String, u8)>,
 }
 
 impl Limiters {
-    fn of(&mut self, kind: &str) -> &mut Vec<(String, u32)> {
+    fn of(&mut self, kind: &str) -> &mut Vec<(String, u8)> {
         if kind == "state" {
             &mut self.state
         } else {
@@ -28,12 +30,13 @@ impl Limiters {
 /// Options of a definition.
 #[derive(Default)]
 struct Definition {
-    id: Option<u32>,
+    id: Option<u8>,
     entries: Option<u32>,
     limit: Option<u32>,
-    rate: Option<String>,
-    masks: Vec<String>,
-    table: Option<String>,
+    rate: Option<Rate>,
+    inet_mask: Option<u8>,
+    inet6_mask: Option<u8>,
+    table: Option<LimiterTable>,
 }
 
 impl Parser<'_> {
@@ -64,13 +67,23 @@ impl Parser<'_> {
             );
             return Err(self.error(Code::Syntax, name.span, &message, String::new()));
         }
-        self.define_limiter(&kind.text, &name, definition.id.unwrap_or_default())?;
-        let line = definition.print(&kind.text, &name.node);
-        self.echo(line);
+        let id = definition.id.unwrap_or_default();
+        self.define_limiter(&kind.text, &name, id)?;
+        let statement = if kind.is_word("state") {
+            Statement::StateLimiter(StateLimiter {
+                name: name.node,
+                id,
+                limit: definition.limit.unwrap_or_default(),
+                rate: definition.rate,
+            })
+        } else {
+            Statement::SourceLimiter(Box::new(definition.source(name.node, id)))
+        };
+        self.statements.push(statement);
         Ok(())
     }
 
-    fn define_limiter(&mut self, kind: &str, name: &Spanned<String>, id: u32) -> Parse<()> {
+    fn define_limiter(&mut self, kind: &str, name: &Spanned<String>, id: u8) -> Parse<()> {
         let known = self.limiters.of(kind);
         let full = known.len() >= MAX_LIMITERS;
         let same_name = known.iter().any(|(known, _)| *known == name.node);
@@ -98,15 +111,13 @@ impl Parser<'_> {
             let limit = self.number("a number of states")?.node;
             definition.limit.replace(limit).is_some()
         } else if self.eat_word("rate") {
-            let (count, seconds) = self.rate()?;
-            let rate = format!("{count}/{}", seconds.node);
+            let rate = self.limiter_rate()?;
             definition.rate.replace(rate).is_some()
         } else if source && self.eat_word("entries") {
             let entries = self.number("a number of sources")?.node;
             definition.entries.replace(entries).is_some()
         } else if source && (self.at_word("inet") || self.at_word("inet6")) {
-            definition.masks.push(self.limiter_mask()?);
-            false
+            self.limiter_mask(definition)?
         } else if source && self.eat_word("table") {
             let table = self.limiter_table()?;
             definition.table.replace(table).is_some()
@@ -120,42 +131,54 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn limiter_id(&mut self) -> Parse<u32> {
+    fn limiter_id(&mut self) -> Parse<u8> {
         let id = self.number("a number")?;
-        if !(1..=MAX_LIMITER_ID).contains(&id.node) {
+        let number = u8::try_from(id.node).ok().filter(|number| *number > 0);
+        number.ok_or_else(|| {
             let message = format!(
                 "limiter id {} is out of range (1 to {MAX_LIMITER_ID})",
                 id.node
             );
-            return Err(self.error(Code::BadNumber, id.span, &message, String::new()));
-        }
-        Ok(id.node)
+            self.error(Code::BadNumber, id.span, &message, String::new())
+        })
     }
 
-    /// `inet mask N`.
-    fn limiter_mask(&mut self) -> Parse<String> {
+    /// `inet mask N`. Gives whether it was there before.
+    fn limiter_mask(&mut self, definition: &mut Definition) -> Parse<bool> {
         let family = self.next();
         self.expect_word("mask")?;
         let bits = self.number("a prefix length")?;
-        let max = if family.is_word("inet") { 32 } else { 128 };
-        if bits.node > max {
+        let (mask, max) = if family.is_word("inet") {
+            (&mut definition.inet_mask, Family::Inet.bits())
+        } else {
+            (&mut definition.inet6_mask, Family::Inet6.bits())
+        };
+        let Some(length) = u8::try_from(bits.node).ok().filter(|bits| *bits <= max) else {
             let message = format!("invalid netmask '/{}'", bits.node);
             return Err(self.error(Code::BadNumber, bits.span, &message, String::new()));
-        }
-        Ok(format!("{} mask {}", family.text, bits.node))
+        };
+        Ok(mask.replace(length).is_some())
     }
 
     /// `<name> above N [below N]`.
-    fn limiter_table(&mut self) -> Parse<String> {
-        let table = print::table_name(&self.table_name()?.node);
+    fn limiter_table(&mut self) -> Parse<LimiterTable> {
+        let name = self.table_name()?.node;
         self.expect_word("above")?;
-        let above = self.number("a number of states")?.node;
-        let mut text = format!("{table} above {above}");
-        if self.eat_word("below") {
-            let below = self.number("a number of states")?.node;
-            text = format!("{text} below {below}");
+        let above = self.number("a number of states")?;
+        let below = if self.eat_word("below") {
+            self.number("a number of states")?.node
+        } else {
+            0
+        };
+        if below > above.node {
+            let message = "below must not be more than above";
+            return Err(self.error(Code::Conflict, above.span, message, String::new()));
         }
-        Ok(text)
+        Ok(LimiterTable {
+            name,
+            above: above.node,
+            below,
+        })
     }
 
     /// `state limiter name [(block|no-match)]` of a rule; `source` alike.
@@ -173,43 +196,40 @@ impl Parser<'_> {
             };
             id.1
         };
-        let mut action = "no-match";
+        let mut when_limited = WhenLimited::NoMatch;
         if self.eat_symbol("(") {
             if self.eat_word("block") {
-                action = "block";
+                when_limited = WhenLimited::Block;
             } else {
                 self.expect_word("no-match")?;
             }
             self.expect_symbol(")")?;
         }
-        let slot = if kind.is_word("state") {
-            Slot::StateLimiter
+        let used = LimiterUse { id, when_limited };
+        let known = if kind.is_word("state") {
+            &mut rule.state_limiter
         } else {
-            Slot::SourceLimiter
+            &mut rule.source_limiter
         };
-        if !rule.extras.words(slot).is_empty() {
+        if known.replace(used).is_some() {
             let message = format!("{} limiter cannot be respecified", kind.text);
             return Err(self.error(Code::Conflict, kind.span, &message, String::new()));
         }
-        let text = format!("{} limiter id {id} ({action})", kind.text);
-        rule.extras.push(slot, text);
         self.late_state_options(rule)
     }
 }
 
 impl Definition {
-    fn print(&self, kind: &str, name: &str) -> String {
-        let mut words = vec![format!("{kind} limiter {}", print::name(name))];
-        for (word, number) in [
-            ("id", self.id),
-            ("entries", self.entries),
-            ("limit", self.limit),
-        ] {
-            words.extend(number.map(|number| format!("{word} {number}")));
+    fn source(self, name: String, id: u8) -> SourceLimiter {
+        SourceLimiter {
+            name,
+            id,
+            entries: self.entries.unwrap_or_default(),
+            limit: self.limit.unwrap_or_default(),
+            rate: self.rate,
+            inet_mask: self.inet_mask.unwrap_or(Family::Inet.bits()),
+            inet6_mask: self.inet6_mask.unwrap_or(Family::Inet6.bits()),
+            table: self.table,
         }
-        words.extend(self.rate.iter().map(|rate| format!("rate {rate}")));
-        words.extend(self.masks.iter().cloned());
-        words.extend(self.table.iter().map(|table| format!("table {table}")));
-        words.join(" ")
     }
 }

@@ -88,6 +88,9 @@ impl Parser<'_> {
                 Ok(())
             }
             "keep" | "modulate" | "synproxy" | "no" => self.state(rule),
+            "max-pkt-rate" => self.packet_rate(rule),
+            "max-pkt-size" => self.packet_size(rule),
+            "state" | "source" => self.rule_limiter(rule),
             "label" => self.label(rule),
             "tag" => self.tag(rule),
             "tagged" => self.tagged(rule, false),

@@ -10,9 +10,6 @@ use crate::names::{keywords, md5};
 use crate::source::Span;
 use crate::token::Kind;
 
-/// Largest `weight` of OpenBSD's pf.conf(5): what 16 bits hold.
-const MAX_WEIGHT: u32 = 65_535;
-
 impl Parser<'_> {
     /// `addresses [port …] [options]`.
     pub(super) fn redirection(&mut self, start: Span) -> Parse<PoolStatement> {
@@ -141,32 +138,25 @@ impl Parser<'_> {
         Ok(Spanned { node, span })
     }
 
-    /// OpenBSD's, for a preview: the address with the fewest states.
+    /// OpenBSD's: the address with the fewest states.
     fn least_states(&mut self, pool: &mut PoolStatement) -> Parse<()> {
-        let span = self.peek().span;
-        if !self.printing {
-            return Err(self.unsupported("least-states", span));
-        }
-        pool.least_states = Some(span);
-        self.pool_kind(pool, PoolKind::RoundRobin)
+        pool.least_states = Some(self.peek().span);
+        self.pool_kind(pool, PoolKind::LeastStates)
     }
 
-    /// OpenBSD's `weight N` behind an address of a pool, for a preview.
-    fn weight(&mut self) -> Parse<Option<(u32, Span)>> {
+    /// OpenBSD's `weight N` behind an address of a pool.
+    fn weight(&mut self) -> Parse<Option<(u16, Span)>> {
         let token = self.peek().clone();
         if !token.is_word("weight") {
             return Ok(None);
         }
-        if !self.printing {
-            return Err(self.unsupported("weight", token.span));
-        }
         self.next();
         let weight = self.number("a weight")?;
-        if !(1..=MAX_WEIGHT).contains(&weight.node) {
-            let message = format!("weight out of range (1 to {MAX_WEIGHT})");
+        let Some(number) = u16::try_from(weight.node).ok().filter(|n| *n > 0) else {
+            let message = format!("weight out of range (1 to {})", u16::MAX);
             return Err(self.error(Code::BadNumber, weight.span, &message, String::new()));
-        }
-        Ok(Some((weight.node, token.span)))
+        };
+        Ok(Some((number, token.span)))
     }
 
     fn pool_kind(&mut self, pool: &mut PoolStatement, kind: PoolKind) -> Parse<()> {

@@ -1,7 +1,8 @@
 //! `keep state (…)`.
 
-use pf_engine::rule::{StateMode, StatePolicy, Timeout};
+use pf_engine::rule::{StateMode, StatePolicy};
 
+use super::track::{self, track_as_long_as_measured};
 use super::{Parse, Parser};
 use crate::ast::{RuleStatement, State};
 use crate::diagnostic::Code;
@@ -9,18 +10,7 @@ use crate::source::Span;
 use crate::token::{Kind, Token};
 
 /// State options of one PF or another that are not in this program.
-const UNSUPPORTED: &[&str] = &[
-    "no-sync",
-    "source-track",
-    "max-src-states",
-    "max-src-conn",
-    "max-src-conn-rate",
-    "max-src-nodes",
-    "overload",
-    "pflow",
-    "group-bound",
-    "allow-related",
-];
+const UNSUPPORTED: &[&str] = &["no-sync", "pflow", "group-bound", "allow-related"];
 
 impl Parser<'_> {
     /// `keep state`, `modulate state`, `synproxy state`, `no state`, with options.
@@ -41,7 +31,7 @@ impl Parser<'_> {
             mode,
             options: pf_engine::rule::StateOptions::default(),
             extras: crate::extras::Extras::NONE,
-            rate_seconds: None,
+            track_given: false,
             span: keyword.span,
         };
         if mode != StateMode::None && self.at_symbol("(") {
@@ -57,7 +47,7 @@ impl Parser<'_> {
             mode: StateMode::Keep,
             options: pf_engine::rule::StateOptions::default(),
             extras: crate::extras::Extras::NONE,
-            rate_seconds: None,
+            track_given: false,
             span,
         };
         loop {
@@ -112,6 +102,7 @@ impl Parser<'_> {
             }
             "if-bound" => self.state_policy(state, StatePolicy::IfBound),
             "floating" => self.state_policy(state, StatePolicy::Floating),
+            other if track::OPTIONS.contains(&other) => self.source_option(state, &token)?,
             other if UNSUPPORTED.contains(&other) => self.beyond_state_option(state, &token)?,
             _ => {
                 let (timeout, value) = self.timeout()?;
@@ -134,19 +125,5 @@ impl Parser<'_> {
     fn state_policy(&mut self, state: &mut State, policy: StatePolicy) -> bool {
         self.next();
         state.options.policy.replace(policy).is_some()
-    }
-}
-
-/// A source is remembered at least as long as its rate is measured.
-fn track_as_long_as_measured(state: &mut State) {
-    let Some(seconds) = state.rate_seconds else {
-        return;
-    };
-    let timeouts = &mut state.options.timeouts;
-    if !timeouts
-        .iter()
-        .any(|(timeout, _)| *timeout == Timeout::SrcTrack)
-    {
-        timeouts.push((Timeout::SrcTrack, seconds));
     }
 }

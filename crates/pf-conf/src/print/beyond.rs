@@ -3,8 +3,8 @@
 use pf_engine::rule::Rule;
 use pf_engine::ruleset::Dialect;
 
-use super::name;
-use crate::extras::{Extras, SetOptions, Slot};
+use super::{limits, name};
+use crate::extras::{Extras, SetOptions};
 
 /// `prio`, `set (…)`, `max-pkt-…`.
 pub(super) fn set_words(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>) {
@@ -14,11 +14,11 @@ pub(super) fn set_words(rule: &Rule, extras: &Extras, dialect: Dialect, words: &
             .map(|priority| format!("prio {priority}")),
     );
     if dialect == Dialect::OpenBsd {
-        words.extend_from_slice(extras.words(Slot::Packets));
+        words.extend(limits::packets(rule));
         words.extend(set(rule, &extras.set, true).map(|list| format!("set ({list})")));
     } else {
         words.extend(set(rule, &extras.set, false).map(|list| format!("set ( {list} )")));
-        words.extend_from_slice(extras.words(Slot::Packets));
+        words.extend(limits::packets(rule));
     }
 }
 

@@ -6,63 +6,53 @@ use pf_engine::rule::{
 
 use super::address::print_address;
 use super::name;
-use crate::extras::{Extras, Slot};
 
 /// `route-to …`.
-pub(super) fn route(route: &Route, extras: &Extras) -> String {
+pub(super) fn route(route: &Route) -> String {
     let keyword = match route.kind {
         RouteKind::RouteTo => "route-to",
         RouteKind::ReplyTo => "reply-to",
         RouteKind::DupTo => "dup-to",
     };
-    let mut words = vec![
-        keyword.to_owned(),
-        targets(&route.pool, extras.weights(Slot::RoutePool)),
-    ];
+    let mut words = vec![keyword.to_owned(), targets(&route.pool)];
     options(&route.pool, &mut words);
     words.join(" ")
 }
 
 /// `-> …` of the old grammar, `nat-to …` and `rdr-to …` of the new one.
-pub(super) fn translations(rule: &Rule, extras: &Extras, words: &mut Vec<String>) {
+pub(super) fn translations(rule: &Rule, words: &mut Vec<String>) {
     let old = !matches!(rule.action, Action::Pass | Action::Block(_) | Action::Match);
-    for (pool, keyword, slot) in [
-        (&rule.nat, "nat-to", Slot::NatPool),
-        (&rule.rdr, "rdr-to", Slot::RdrPool),
-    ] {
+    for (pool, keyword) in [(&rule.nat, "nat-to"), (&rule.rdr, "rdr-to")] {
         let Some(pool) = pool else { continue };
         words.push(if old { "->" } else { keyword }.to_owned());
-        words.push(targets(pool, extras.weights(slot)));
+        words.push(targets(pool));
         if let Some(ports) = pool.ports {
             words.push(format!("port {}", port(ports, rule)));
         }
         options(pool, words);
-        words.extend_from_slice(extras.words(slot));
     }
 }
 
 /// `af-to …`.
-pub(super) fn af_to(af_to: &AfTo, rule: &Rule, extras: &Extras) -> String {
+pub(super) fn af_to(af_to: &AfTo, rule: &Rule) -> String {
     let mut words = vec![format!("af-to {} from", af_to.family)];
-    words.push(targets(&af_to.from, extras.weights(Slot::AfTo)));
+    words.push(targets(&af_to.from));
     if let Some(ports) = af_to.from.ports {
         words.push(format!("port {}", port(ports, rule)));
     }
     options(&af_to.from, &mut words);
-    words.extend_from_slice(extras.words(Slot::AfTo));
     if let Some(to) = &af_to.to {
         words.push("to".to_owned());
-        words.push(targets(to, &[]));
+        words.push(targets(to));
         options(to, &mut words);
     }
     words.join(" ")
 }
 
-fn targets(pool: &Pool, weights: &[Option<u32>]) -> String {
-    let weights = weights.iter().copied().chain(std::iter::repeat(None));
-    let targets = pool.targets.iter().zip(weights);
+fn targets(pool: &Pool) -> String {
+    let targets = pool.targets.iter();
     let list: Vec<String> = targets
-        .map(|(given, weight)| match weight {
+        .map(|given| match given.weight {
             None => target(given),
             Some(weight) => format!("{} weight {weight}", target(given)),
         })
@@ -104,6 +94,7 @@ fn options(pool: &Pool, words: &mut Vec<String>) {
             words.push(format!("source-hash 0x{a:08x}{b:08x}{c:08x}{d:08x}"));
         }
         PoolKind::RoundRobin => words.push("round-robin".to_owned()),
+        PoolKind::LeastStates => words.push("least-states".to_owned()),
     }
     if pool.sticky {
         words.push("sticky-address".to_owned());

@@ -567,7 +567,10 @@ fn a_state_of_two_families_outlives_a_restart() {
         .engine
         .import_states(
             next.now,
-            records,
+            pf_engine::record::Kept {
+                states: records,
+                sources: Vec::new(),
+            },
             std::collections::BTreeMap::new(),
             &interfaces,
         )

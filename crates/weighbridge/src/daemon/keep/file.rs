@@ -137,7 +137,7 @@ impl Draft {
             self.add_sources(engine, now, max)
         } else {
             self.states_done = !self.add_states(engine, now, max);
-            true
+            !self.states_done || engine.status().sources.entries > 0
         };
         more && (self.bytes.len() as u64) < FILE_MAX
     }

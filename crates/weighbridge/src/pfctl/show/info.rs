@@ -6,6 +6,7 @@ use std::time::Duration;
 use pf_conf::{PrintOptions, print_rule};
 use pf_engine::decision::DropReason;
 use pf_engine::engine::{Engine, RuleList};
+use pf_engine::limits::LimitCounter;
 use pf_engine::ruleset::{Dialect, Limit, Syncookies};
 use pf_engine::time::Instant;
 use pf_engine::view::{Status, SyncookieStatus};
@@ -64,7 +65,9 @@ fn format(status: &Status, now: Instant, dialect: Dialect, extra: &Extra) -> Str
     let runtime = write_title(&mut text, status, now, dialect);
     write_identity(&mut text, status, dialect, extra);
     write_state_table(&mut text, status, runtime, dialect);
-    if extra.checksum.is_some() {
+    let verbose = extra.checksum.is_some();
+    if verbose {
+        write_source_tracking(&mut text, status, runtime);
         write_heading(&mut text, "Fragments");
         write_plain(&mut text, "current entries", status.fragments);
     }
@@ -72,7 +75,7 @@ fn format(status: &Status, now: Instant, dialect: Dialect, extra: &Extra) -> Str
     for (name, reason) in counters(dialect) {
         write_rate(&mut text, name, status.reasons[reason as usize], runtime);
     }
-    if extra.checksum.is_some() {
+    if verbose {
         write_limits(&mut text, status, runtime);
         write_syncookies(&mut text, &status.syncookies, dialect, extra.limit);
     }
@@ -83,6 +86,9 @@ fn format(status: &Status, now: Instant, dialect: Dialect, extra: &Extra) -> Str
 /// ours.
 fn write_limits(text: &mut String, status: &Status, runtime: Duration) {
     text.push_str("Limit Counters\n");
+    for limit in LimitCounter::ALL {
+        write_rate(text, limit.name(), status.limits[limit as usize], runtime);
+    }
     for (name, value) in [
         ("synfloods detected", status.syncookies.floods),
         ("syncookies sent", status.syncookies.sent),
@@ -126,6 +132,15 @@ fn write_syncookies(text: &mut String, status: &SyncookieStatus, dialect: Dialec
         ),
         Dialect::OpenBsd3 => return,
     };
+}
+
+fn write_source_tracking(text: &mut String, status: &Status, runtime: Duration) {
+    let sources = &status.sources;
+    text.push_str("Source Tracking Table\n");
+    write_plain(text, "current entries", sources.entries);
+    write_rate(text, "searches", sources.searches, runtime);
+    write_rate(text, "inserts", sources.inserts, runtime);
+    write_rate(text, "removals", sources.removals, runtime);
 }
 
 /// Writes the first line; returns the time that rates refer to.
@@ -205,6 +220,7 @@ fn counters(dialect: Dialect) -> impl Iterator<Item = (&'static str, DropReason)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pf_engine::view::SourceStatus;
 
     fn status() -> Status {
         let mut reasons = [0; DropReason::ALL.len()];
@@ -227,6 +243,13 @@ mod tests {
             resets_refused: 3,
             errors_refused: 0,
             reasons,
+            sources: SourceStatus {
+                entries: 2,
+                searches: 901_122,
+                inserts: 3,
+                removals: 1,
+            },
+            limits: [0, 0, 0, 7, 901_122, 6, 5],
         }
     }
 
@@ -295,9 +318,24 @@ mod tests {
         let text = format(&status(), now(), Dialect::FreeBsd, &extra);
         assert!(text.contains("\n\nHostid:   0x58075cf3\nChecksum: 0x00ff\n\nState Table"));
         assert!(text.contains("Fragments                            Total             Rate\n"));
+        assert!(text.contains(
+            "Source Tracking Table
+  current entries                        2               
+  searches                          901122            0.9/s
+  inserts                                3            0.0/s
+  removals                               1            0.0/s
+"
+        ));
         assert!(text.ends_with(
             "\
 Limit Counters
+  max states per rule                    0            0.0/s
+  max-src-states                         0            0.0/s
+  max-src-nodes                          0            0.0/s
+  max-src-conn                           7            0.0/s
+  max-src-conn-rate                 901122            0.9/s
+  overload table insertion               6            0.0/s
+  overload flush states                  5            0.0/s
   synfloods detected                     0            0.0/s
   syncookies sent                       40            0.0/s
   syncookies validated                   0            0.0/s

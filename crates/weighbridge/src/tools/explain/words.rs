@@ -7,7 +7,7 @@ use pf_conf::{print_address, print_port};
 use pf_engine::addr::Protocol;
 use pf_engine::engine::RuleList;
 use pf_engine::explain::{Criterion, Seen};
-use pf_engine::rule::{Direction, Endpoint, PortMatch, Rule};
+use pf_engine::rule::{Direction, Endpoint, LimiterUse, PortMatch, Rule};
 use pf_engine::view::HostPort;
 
 use super::packet::FLAG_LETTERS;
@@ -57,6 +57,9 @@ pub(super) const fn criterion(criterion: Criterion) -> &'static str {
         Criterion::Priority => "priority",
         Criterion::ReceivedOn => "interface it came in by",
         Criterion::Probability => "probability",
+        Criterion::StateLimiter => "state limiter",
+        Criterion::SourceLimiter => "source limiter",
+        Criterion::PacketRate => "packet rate",
     }
 }
 
@@ -137,6 +140,8 @@ pub(super) fn actual(seen: &Seen, place: &Place, asked: Criterion) -> String {
             seen.received_on.clone().unwrap_or_else(none)
         }
         Criterion::Probability => "drew another number".to_owned(),
+        Criterion::StateLimiter | Criterion::SourceLimiter => "more states".to_owned(),
+        Criterion::PacketRate => "more packets".to_owned(),
     }
 }
 
@@ -185,7 +190,16 @@ pub(super) fn wanted(rule: &Rule, list: RuleList, place: &Place, asked: Criterio
         Criterion::Owner | Criterion::Priority | Criterion::ReceivedOn | Criterion::Probability => {
             pf_conf::print_criteria(rule)
         }
+        Criterion::StateLimiter => rule.state_limiter.map_or_else(String::new, limiter),
+        Criterion::SourceLimiter => rule.source_limiter.map_or_else(String::new, limiter),
+        Criterion::PacketRate => rule.max_packet_rate.map_or_else(String::new, |rate| {
+            format!("{}/{}", rate.count, rate.seconds)
+        }),
     }
+}
+
+fn limiter(used: LimiterUse) -> String {
+    format!("id {}", used.id)
 }
 
 /// The address that a `binat` rule translates to.
