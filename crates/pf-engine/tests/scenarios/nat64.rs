@@ -580,3 +580,51 @@ fn a_state_of_two_families_outlives_a_restart() {
         .packet(In, "em1", echo_reply(SERVER.0, OUTSIDE, id))
         .leaves_by("em0", CLIENT.0);
 }
+
+/// Whatever comes, what crosses is a packet with right checksums.
+#[test]
+fn damaged_packets_cross_whole_or_not_at_all() {
+    let mut lab = router(nat64("(em1)"));
+    let seen = lab
+        .packet(In, "em0", udp(CLIENT, SERVER6, 40))
+        .leaves_by("em1", SERVER.0);
+    let port = port(&seen.bytes);
+    let sent = seen.bytes.clone();
+    drop(seen);
+    let error = Ip::new(ip("192.0.2.254"), ip(OUTSIDE));
+    let samples = [
+        ("em0", udp(CLIENT, SERVER6, 40)),
+        ("em0", tcp(CLIENT, SERVER6, S, 1, 0, 20)),
+        ("em0", echo(CLIENT.0, SERVER6.0, 7)),
+        (
+            "em0",
+            sctp(CLIENT, SERVER6, 0, &init_chunk(1, 9, &["2001:db8:a::3"])),
+        ),
+        ("em1", udp(SERVER, (OUTSIDE, port), 40)),
+        ("em1", build::icmp(&error, 3, 3, 0, &sent)),
+        ("em1", build::icmp(&error, 11, 0, 0, &sent[..28])),
+    ];
+    let mut crossed = 0;
+    for round in 0..20_000 {
+        let mut random = || pf_engine::env::Env::random(&mut lab.env) as usize;
+        let (name, mut bytes) = samples[random() % samples.len()].clone();
+        let at = random() % bytes.len();
+        bytes[at] ^= 1 << (random() % 8);
+        if round % 7 == 0 {
+            bytes.truncate(at);
+        }
+        if round % 2 == 0 && bytes.len() > 8 {
+            let _ = pf_engine::wire::checksum::complete(&mut bytes);
+        }
+        let seen = lab.packet(In, name, bytes);
+        if let Verdict::Pass(Exit::Gateway { .. }) = seen.decision.verdict {
+            let _ = meta(&seen.bytes);
+            crossed += 1;
+        }
+        drop(seen);
+        if round % 500 == 0 {
+            lab.engine.flush_states();
+        }
+    }
+    assert!(crossed > 1000, "{crossed}");
+}
