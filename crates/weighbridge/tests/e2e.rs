@@ -9,6 +9,8 @@ mod article;
 mod bad_input;
 #[path = "e2e/data_path.rs"]
 mod data_path;
+#[path = "e2e/handshakes.rs"]
+mod handshakes;
 #[path = "e2e/interfaces.rs"]
 mod interfaces;
 #[path = "e2e/ipv6.rs"]
