@@ -26,6 +26,7 @@ mod syncookie;
 mod synproxy;
 mod table;
 mod tcp;
+mod tcpnorm;
 mod threshold;
 mod track;
 

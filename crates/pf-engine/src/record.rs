@@ -19,6 +19,7 @@ use crate::source::SourceKey;
 pub use crate::installed::PoolUse;
 pub use crate::source::NodeKind;
 pub use crate::state::Way;
+pub use crate::tcpnorm::EndRecord;
 
 /// Largest shift that a TCP window scale may have (RFC 7323, section 2.3).
 const WINDOW_SCALE_MAX: u8 = 14;
@@ -97,6 +98,9 @@ pub struct StateRecord {
     /// `log (user)`: the user that owns the local socket.
     #[serde(default)]
     pub owner: Option<u32>,
+    /// `reassemble tcp`: what is remembered of the opener and of the called.
+    #[serde(default)]
+    pub norm: Option<[EndRecord; 2]>,
     /// What sticky pools chose for its source.
     pub sticky: Vec<StickyRecord>,
     /// Its source as `source-track` knows it.

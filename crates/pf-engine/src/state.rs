@@ -22,6 +22,7 @@ use crate::rule::{Direction, RouteKind, Scrub, Timeout};
 use crate::slab::Slab;
 use crate::source::SourceKey;
 use crate::tcp::{self, Peer, tcps};
+use crate::tcpnorm::TcpNorm;
 use crate::time::Instant;
 
 /// A state.
@@ -72,6 +73,8 @@ pub(crate) struct State {
     pub(crate) treatment: Treatment,
     /// `log (user)`: the user that owns the local socket.
     pub(crate) owner: Option<u32>,
+    /// `reassemble tcp`: what is remembered for it.
+    pub(crate) norm: Option<Box<TcpNorm>>,
     /// Its source nodes: of `source-track` and of sticky pools.
     pub(crate) sources: Vec<SourceKey>,
     /// Its handshake was counted as a connection of its source.

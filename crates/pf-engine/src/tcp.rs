@@ -240,8 +240,10 @@ impl View {
             && ack_skew >= ahead.wrapping_neg()
             // Not acknowledging more than one window back.
             && ack_skew <= behind
-            // An RST is exact, give or take one.
-            && (!segment.has(tcp_flags::RST) || self.is_exact(source))
+            // An RST is exact, give or take one, or acknowledges exactly.
+            && (!segment.has(tcp_flags::RST)
+                || self.is_exact(source)
+                || self.knows_all(destination, segment))
     }
 
     /// The first segment after a restart, of a connection that went on meanwhile: neither end may
@@ -272,6 +274,13 @@ impl View {
             .wrapping_sub(source.seq_lo)
             .wrapping_add(1)
             <= 2
+    }
+
+    /// An RST of somebody who knows all that the other end has sent: its own number may lie before
+    /// a gap. (An ACK of 0 acknowledges nothing.)
+    fn knows_all(&self, destination: &Peer, segment: &Segment) -> bool {
+        let acks = segment.has(tcp_flags::ACK) && segment.ack != 0;
+        acks && self.ack == destination.seq_lo
     }
 
     /// The second test: SYNs before the other end answered, connections that were there before
@@ -350,6 +359,24 @@ fn agree_on_scale(source: &mut Peer, destination: &mut Peer, segment: &Segment, 
         destination.max_win = scaled(destination.max_win, theirs).min(u32::from(u16::MAX));
         destination.window_scale = None;
     }
+}
+
+/// The numbers of the ACK that challenges the sender of a SYN, in the name of `destination` and
+/// as the sender knows them, if both ends are connected and not both have closed (RFC 5961,
+/// section 4.2). Whoever has forgotten the connection answers with an RST that fits it.
+pub(crate) const fn challenge(
+    source: &Peer,
+    destination: &Peer,
+    segment: &Segment,
+) -> Option<(u32, u32)> {
+    let opens =
+        segment.flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN;
+    let connected = source.state >= tcps::ESTABLISHED && destination.state >= tcps::ESTABLISHED;
+    if !opens || !connected {
+        return None;
+    }
+    let seq = destination.seq_lo.wrapping_add(destination.seq_diff);
+    Some((seq, source.seq_lo))
 }
 
 /// What makes `seq` a random number when added, never 0.
@@ -482,11 +509,11 @@ const fn scaled(window: u32, scale: u32) -> u32 {
 }
 
 /// Whether `a` is not before `b` (RFC 9293, section 3.4).
-const fn at_or_after(a: u32, b: u32) -> bool {
+pub(crate) const fn at_or_after(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() >= 0
 }
 
-const fn after(a: u32, b: u32) -> bool {
+pub(crate) const fn after(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() > 0
 }
 

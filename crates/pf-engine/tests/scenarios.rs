@@ -25,5 +25,7 @@ mod scenarios {
     mod synproxy;
     mod tables;
     mod tcp;
+    mod tcp_hardening;
+    mod tcp_norm;
     mod udp_and_others;
 }

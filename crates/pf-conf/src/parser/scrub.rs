@@ -86,9 +86,6 @@ impl Parser<'_> {
             "min-ttl" => rule.scrub.min_ttl = Some(self.scrub_number(&token)?),
             "max-mss" => rule.scrub.max_mss = Some(self.scrub_number(&token)?),
             "set-tos" => rule.scrub.set_tos = Some(self.tos_value()?),
-            "reassemble" if !self.printing => {
-                return Err(self.unsupported("reassemble tcp", token.span));
-            }
             "reassemble" => {
                 self.expect_word("tcp")?;
                 rule.scrub.reassemble_tcp = true;

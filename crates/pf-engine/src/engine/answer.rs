@@ -90,6 +90,14 @@ impl Engine {
         self.send_reset(answer, work);
     }
 
+    /// Asks the sender of a SYN whether it has forgotten its connection.
+    pub(super) fn challenge(&mut self, seq: u32, ack: u32, work: &mut Work<'_>) {
+        let meta = work.original.meta;
+        let answer = generate::tcp_answer(&meta, seq, ack, crate::rule::tcp_flags::ACK, 0);
+        self.send_reset(answer, work);
+    }
+
+    /// RSTs and challenges have one quota.
     fn send_reset(&mut self, reset: Option<Vec<u8>>, work: &mut Work<'_>) {
         if reset.is_some() && self.resets.take(self.now) {
             work.send_back(reset);

@@ -4,9 +4,10 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::addr::Family;
-use crate::decision::{Decision, Packet};
+use crate::decision::{Decision, DropReason, Packet};
 use crate::engine::Engine;
 use crate::engine::packet::{Place, Refused, Work};
 use crate::engine::test::length;
@@ -15,7 +16,10 @@ use crate::env::Env;
 use crate::evaluate::{CompiledRule, Content, Verb};
 use crate::installed::RuleId;
 use crate::norm;
-use crate::rule::{Log, Scrub, tcp_flags};
+use crate::rule::{Direction, Log, Scrub, Timeout, tcp_flags};
+use crate::state::State;
+use crate::tcpnorm::{BadTimestamp, Look};
+use crate::time::Instant;
 use crate::wire::{Meta, WireError};
 
 /// What is done to a packet before it is filtered.
@@ -122,6 +126,50 @@ impl Engine {
             Fragments::Untouched => self.decide_whole(place, meta, packet, None, Some(normal), env),
         }
     }
+}
+
+impl Engine {
+    /// How far ahead of its time a timestamp may be: `tcp.tsdiff` of the rule or of all.
+    pub(super) fn timestamp_difference(&self, rule: Option<RuleId>) -> Duration {
+        let rule = rule.and_then(|id| self.rules.get(id));
+        let own = rule.and_then(|rule| rule.timeout(Timeout::TcpTsDiff));
+        let seconds = own.filter(|seconds| *seconds > 0);
+        let seconds = seconds.unwrap_or(self.timeouts.value(Timeout::TcpTsDiff));
+        Duration::from_secs(u64::from(seconds))
+    }
+}
+
+/// `reassemble tcp`: a segment as its connection has it.
+pub(super) fn normalize_tcp(
+    state: &mut State,
+    direction: Direction,
+    now: Instant,
+    difference: Duration,
+    work: &mut Work<'_>,
+    env: &mut dyn Env,
+) -> Result<(), Refused> {
+    let forward = direction == state.direction;
+    let age = now.saturating_since(state.created);
+    let look = Look::at(&work.meta, work.bytes);
+    let (Some(norm), Some(look)) = (&mut state.norm, look) else {
+        return Ok(());
+    };
+    let random = &mut || env.random();
+    let normal = norm
+        .take(forward, &look, now, age, difference, random)
+        .map_err(|BadTimestamp| DropReason::BadTimestamp)?;
+    work.is_unlike_its_flow = true;
+    if normal.ttl != work.meta.ttl {
+        work.meta
+            .set_ttl(work.bytes, normal.ttl)
+            .map_err(|error| error.reason)?;
+    }
+    if let Some((value, echo)) = normal.stamps {
+        work.meta
+            .set_tcp_timestamps(work.bytes, value, echo)
+            .map_err(|error| error.reason)?;
+    }
+    Ok(())
 }
 
 /// Rewrites a packet that passed to what the rules that matched it want.

@@ -5,6 +5,7 @@ use crate::criteria::Divert;
 use crate::decision::{DropReason, LogAction, StateId};
 use crate::engine::Engine;
 use crate::engine::families::{self, Crossed};
+use crate::engine::normalize::normalize_tcp;
 use crate::engine::packet::{Passed, Refused, StateRef, Work};
 use crate::engine::test::{is_icmp_error, modulate};
 use crate::engine::translate::Course;
@@ -179,6 +180,7 @@ impl Engine {
             .obstacles(&state, |other| self.lifetimes().is_over(other))
             .map_err(|_| DropReason::StateInsert)?;
         if let Some(answer) = answer {
+            state.norm = state.scrub.reassemble_tcp.then(Box::default);
             let packet = answer.packet(&course.identity.reversed());
             work.send_back(Some(packet.ok_or(DropReason::Synproxy)?));
             work.answered = true;
@@ -187,6 +189,7 @@ impl Engine {
             if state.changes_family() {
                 work.crossed = Some(Crossed::by(&state, state.direction));
             }
+            self.normalize_first(&mut state, work, env)?;
             state.count(course.place.direction, course.bytes);
         }
         course.applied = course.translated;
@@ -201,6 +204,25 @@ impl Engine {
             return Err(DropReason::Synproxy.into());
         }
         Ok(work.pending.len().saturating_sub(1))
+    }
+
+    /// `reassemble tcp` begins with the packet that makes the state, unless that is the proxy's.
+    fn normalize_first(
+        &self,
+        state: &mut State,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<(), Refused> {
+        let wanted = state.scrub.reassemble_tcp && !state.sloppy;
+        if !wanted || work.meta.tcp().is_none() {
+            return Ok(());
+        }
+        state.norm = Some(Box::default());
+        if work.of_proxy {
+            return Ok(());
+        }
+        let difference = self.timestamp_difference(state.rule);
+        normalize_tcp(state, state.direction, self.now, difference, work, env)
     }
 
     /// `set limit states`, the rule's `max`, `set limit src-nodes`; 0 is no limit.
@@ -291,6 +313,7 @@ impl Engine {
             scrub: course.scrub,
             treatment: course.treatment,
             owner: work.owner,
+            norm: None,
             sources: course.nodes.iter().map(|(key, _)| *key).collect(),
             connected: false,
             limiters: self.limiters_for(rule, course),

@@ -26,6 +26,7 @@ use crate::ruleset::Limit;
 use crate::source::{NodeKind, SourceKey, SourceNode};
 use crate::state::{Count, State};
 use crate::tcp::Peer;
+use crate::tcpnorm::TcpNorm;
 use crate::threshold::Threshold;
 use crate::time::Instant;
 use crate::view::HostPort;
@@ -101,6 +102,7 @@ impl Engine {
             scrub: state.scrub,
             treatment: state.treatment,
             owner: state.owner,
+            norm: state.norm.as_ref().map(|norm| norm.records()),
             sticky: self.sticky_records(state),
             tracked: tracked_records(state),
             connected: state.connected,
@@ -457,6 +459,7 @@ impl Engine {
             scrub: record.scrub,
             treatment: record.treatment,
             owner: record.owner,
+            norm: record.norm.map(|ends| Box::new(TcpNorm::of_records(ends))),
             sources: nodes.iter().map(|(key, _)| *key).collect(),
             connected: record.connected,
             limiters: record.limiters.iter().filter_map(limiter_ref).collect(),

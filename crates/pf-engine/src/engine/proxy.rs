@@ -158,7 +158,8 @@ impl Engine {
         if !asked || !opens || course.place.direction != Direction::In {
             return Ok(None);
         }
-        let (own, mss) = (env.random(), self.mss(work, route, env));
+        let most = course.scrub.max_mss.unwrap_or(u16::MAX).max(MIN_MSS);
+        let (own, mss) = (env.random(), self.mss(work, route, env).min(most));
         let (source, destination) = synproxy::open(header.seq, own, mss);
         Ok(Some(Opened {
             source,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::compile::ListKind;
 use crate::decision::{DropReason, LogAction};
 use crate::engine::families::{self, Crossed};
-use crate::engine::normalize::normalize;
+use crate::engine::normalize::{normalize, normalize_tcp};
 use crate::engine::open::is_too_long;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
 use crate::engine::translate::Course;
@@ -177,14 +177,7 @@ impl Engine {
                 };
                 return self.proxy(slot, place, &segment, work, env);
             }
-            let was = state.is_half_open();
-            let tracked = track_tcp(state, flow, &segment, self.now, work, env);
-            let is = state.is_half_open();
-            self.half_open_moved(was, is);
-            if tracked.is_err_and(|refused| refused.resets) {
-                self.reset_handshake(work);
-            }
-            tracked.map_err(|refused| refused.reason)?;
+            self.take_segment(slot, flow, &segment, work, env)?;
             self.count_connection(slot)?;
         } else if let Some(chunks) = Chunks::parse(work.bytes, &work.meta).map_err(|e| e.reason)? {
             let (source, destination) = state.peers(flow);
@@ -212,6 +205,42 @@ impl Engine {
             return Err(DropReason::Match.into());
         }
         Ok(())
+    }
+
+    /// A segment of a connection: it is tracked, and normalised if it fits.
+    fn take_segment(
+        &mut self,
+        slot: u32,
+        flow: Direction,
+        segment: &Segment,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<(), Refused> {
+        let rule = self.states.get(slot).and_then(|state| state.rule);
+        let difference = self.timestamp_difference(rule);
+        let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
+        let (source, destination) = state.peers(flow);
+        if let Some((seq, ack)) = tcp::challenge(source, destination, segment) {
+            self.challenge(seq, ack, work);
+            return Err(DropReason::StateMismatch.into());
+        }
+        let was = state.is_half_open();
+        let ends = (state.source, state.destination);
+        let life = (state.timeout, state.refreshed);
+        let tracked = track_tcp(state, flow, segment, self.now, work, env);
+        if tracked.is_ok()
+            && let Err(refused) = normalize_tcp(state, flow, self.now, difference, work, env)
+        {
+            (state.source, state.destination) = ends;
+            (state.timeout, state.refreshed) = life;
+            return Err(refused);
+        }
+        let is = state.is_half_open();
+        self.half_open_moved(was, is);
+        if tracked.is_err_and(|refused| refused.resets) {
+            self.reset_handshake(work);
+        }
+        tracked.map_err(|refused| refused.reason.into())
     }
 
     /// What a state does with a packet that fits it: translates, counts, routes. A `tuple` is

@@ -43,6 +43,7 @@ fn state(id: u64, direction: Direction, bound: Option<NameId>) -> State {
         owner: None,
         endpoint_independent: false,
         scrub: Scrub::NONE,
+        norm: None,
         sources: Vec::new(),
         connected: false,
         limiters: Vec::new(),

@@ -470,6 +470,29 @@ impl Meta {
         Ok(())
     }
 
+    /// Changes both values of the TCP timestamps (RFC 7323). Nothing happens without them.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the packet is not TCP.
+    pub fn set_tcp_timestamps(
+        &self,
+        packet: &mut [u8],
+        value: u32,
+        echo: u32,
+    ) -> Result<(), WireError> {
+        let site = Site::of_packet(self);
+        let tcp = self.tcp().ok_or(WireError::UNFIT)?;
+        let place = |option| match option {
+            TcpOption::Timestamps { offset, .. } => Some(offset),
+            _ => None,
+        };
+        let Some(at) = tcp.options(packet).find_map(place) else {
+            return Ok(());
+        };
+        site.set_l4_bytes(packet, at, value.to_be_bytes())?;
+        site.set_l4_bytes(packet, at.saturating_add(4), echo.to_be_bytes())
+    }
+
     /// Changes TTL or hop limit.
     ///
     /// # Errors

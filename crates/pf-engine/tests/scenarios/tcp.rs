@@ -175,6 +175,7 @@ fn a_closed_connection_may_be_opened_again_from_the_same_port() {
 fn an_open_connection_is_not_opened_again() {
     let mut lab = established();
     let _ = client(&mut lab, S, 3_000_000, 0, 0).drops(DropReason::StateMismatch);
+    assert_eq!(peers(&lab), (4, 4, 86_400));
 }
 
 #[test]
@@ -270,6 +271,23 @@ fn modulated_numbers_differ_on_the_two_sides_and_agree_for_each_peer() {
     let first = client(&mut lab, S, 100, 0, 0).bytes.clone();
     let second = client(&mut lab, S, 100, 0, 0).bytes.clone();
     assert_eq!(first, second);
+}
+
+#[test]
+fn modulated_numbers_over_ipv6() {
+    let (client, server) = (("2001:db8:a::9", 1025), ("2001:db8:b::80", 80));
+    let mut lab = Lab::router(filter(&[pass().inbound().on("em0").modulate()]));
+    let syn = lab
+        .packet(In, "em0", tcp(client, server, S, 100, 0, 0))
+        .passes();
+    let sent = meta(&syn.bytes).tcp().unwrap().seq;
+    drop(syn);
+    assert_ne!(sent, 100);
+    let answer = tcp(server, client, SA, 900, sent.wrapping_add(1), 0);
+    let answer = lab.packet(Out, "em0", answer).passes();
+    let back = *meta(&answer.bytes).tcp().unwrap();
+    assert_ne!(back.seq, 900);
+    assert_eq!(back.ack, 101);
 }
 
 #[test]
