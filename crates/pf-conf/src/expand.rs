@@ -57,6 +57,8 @@ pub(crate) struct Expanded {
     pub(crate) numbering: BTreeMap<usize, Numbering>,
     /// Rulesets of anchors.
     pub(crate) anchors: BTreeMap<AnchorPath, Part>,
+    /// Those of them that `load anchor` fills.
+    pub(crate) loads: Vec<AnchorPath>,
 }
 
 /// Printed rules, in the order of `pfctl -nv`.
@@ -147,6 +149,7 @@ pub(crate) fn expand(
             break;
         }
     }
+    let loads = expander.loads.keys().cloned().collect();
     expander.anchors.append(&mut expander.loads);
     Expanded {
         ruleset: expander.ruleset,
@@ -158,6 +161,7 @@ pub(crate) fn expand(
         optimization: expander.optimization,
         numbering: expander.numbering,
         anchors: expander.anchors,
+        loads,
     }
 }
 

@@ -98,6 +98,8 @@ pub struct Loaded {
     pub optimization: Option<Optimization>,
     /// The ruleset that the text is for.
     pub anchor: AnchorPath,
+    /// The anchors that `load anchor` fills.
+    pub loads: Vec<AnchorPath>,
     numbering: BTreeMap<AnchorPath, BTreeMap<usize, Numbering>>,
 }
 
@@ -202,6 +204,7 @@ pub fn load(
         origins: Origins::new(origins, base.clone(), parsed.sources),
         optimization: expanded.optimization,
         anchor: base,
+        loads: expanded.loads,
         numbering,
     })
 }

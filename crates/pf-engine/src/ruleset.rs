@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::Prefix;
 use crate::anchor::AnchorPath;
 use crate::engine::RuleList;
@@ -47,7 +49,8 @@ pub struct Ruleset {
 }
 
 /// Which parts of a ruleset are put into force; the others stay as they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is one option letter of pfctl(8)"
@@ -61,6 +64,12 @@ pub struct Parts {
     pub translation: bool,
     /// Filter rules (`-R`).
     pub filter: bool,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self::ALL
+    }
 }
 
 impl Parts {

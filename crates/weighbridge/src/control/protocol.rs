@@ -8,11 +8,12 @@ use std::net::IpAddr;
 
 use pf_conf::Optimization;
 use pf_engine::addr::Prefix;
+use pf_engine::anchor::AnchorPath;
 use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
-use pf_engine::ruleset::{Dialect, TableEntry};
+use pf_engine::ruleset::{Dialect, Parts, TableEntry};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::pfctl::show::{Section, Style};
+use crate::pfctl::show::{Scope, Section, Style};
 use crate::pflog::record::Record;
 use crate::text::{dialect_name, parse_dialect, parse_prefix, parse_table_entry, table_entry_text};
 
@@ -32,7 +33,7 @@ pub enum Request {
     /// `-e` (true) and `-d` (false).
     SetEnabled(bool),
     /// `-F`.
-    Flush(FlushTarget),
+    Flush(FlushRequest),
     /// `-z`.
     ClearRuleCounters,
     /// `-k`.
@@ -67,6 +68,12 @@ pub struct LoadRequest {
     pub dialect: Option<DialectName>,
     /// `-o`, over the file's `set ruleset-optimization`.
     pub optimization: Option<OptimizationName>,
+    /// `-a`.
+    #[serde(default)]
+    pub anchor: AnchorPath,
+    /// `-A`, `-N`, `-O`, `-R`, `-T load`: only these.
+    #[serde(default)]
+    pub parts: Parts,
 }
 
 /// `-s` with its options.
@@ -81,6 +88,20 @@ pub struct ShowRequest {
     pub style: Style,
     /// Whose printing, over that of the ruleset.
     pub dialect: Option<DialectName>,
+    /// `-a`.
+    #[serde(default)]
+    pub scope: Scope,
+}
+
+/// `-F`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlushRequest {
+    /// What.
+    pub target: FlushTarget,
+    /// `-a`.
+    #[serde(default)]
+    pub scope: Scope,
 }
 
 /// What `-F` flushes.
@@ -115,6 +136,9 @@ pub struct KillRequest {
 pub struct TableRequest {
     /// `-t`.
     pub name: String,
+    /// `-a`.
+    #[serde(default)]
+    pub anchor: AnchorPath,
     /// `-T`.
     pub command: TableCommand,
     /// Addresses on the command line and from its file.
@@ -141,6 +165,8 @@ pub enum TableCommand {
     Show,
     /// Look addresses up.
     Test,
+    /// Read the tables of a pf.conf: a load, not a command to a table.
+    Load,
 }
 
 /// What the daemon answers.
@@ -413,6 +439,8 @@ mod tests {
             defines: vec![("ext_if".into(), "\"em0\"".into())],
             dialect: Some(DialectName(Dialect::OpenBsd3)),
             optimization: Some(OptimizationName(Optimization::Profile)),
+            anchor: AnchorPath::new("ftp-proxy/1.2").expect("a path"),
+            parts: Parts::NONE,
         }));
         survives(&Request::Kill(vec![KillRequest {
             source: PrefixText(parse_prefix("192.0.2.0/24").expect("valid")),
@@ -420,6 +448,7 @@ mod tests {
         }]));
         survives(&Request::Table(TableRequest {
             name: "localnet".into(),
+            anchor: AnchorPath::main(),
             command: TableCommand::Replace,
             entries: vec![EntryText(
                 parse_table_entry("!2001:db8::/32").expect("valid"),

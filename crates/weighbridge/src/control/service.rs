@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use pf_conf::Feedback;
 use pf_engine::addr::Prefix;
-use pf_engine::anchor::AnchorPath;
+use pf_engine::anchor::{AnchorPath, TableRef};
 use pf_engine::engine::{Engine, KillFilter, ReplaceOutcome, RuleList, TableError};
 use pf_engine::env::Interface;
-use pf_engine::ruleset::{Dialect, Ruleset, TableEntry};
+use pf_engine::ruleset::{Dialect, Parts, Ruleset, TableEntry};
 use pf_engine::time::Instant;
 use pf_engine::view::AddressCounters;
 use tracing::info;
 
 use super::protocol::{
-    Description, DialectName, FlushTarget, KillRequest, Outcome, Request, ShowRequest,
-    TableCommand, TableOutcome, TableRequest,
+    Description, DialectName, FlushRequest, FlushTarget, KillRequest, Outcome, Request,
+    ShowRequest, TableCommand, TableOutcome, TableRequest,
 };
 use crate::pfctl::show::tables::write_entry;
 use crate::pfctl::show::{Cursor, LoadedBy, Page, View, page};
@@ -40,6 +40,31 @@ pub struct Desk<'a> {
     pub dialect: Dialect,
 }
 
+/// What PF says of an anchor that is not there.
+const NO_ANCHOR: &str = "Anchor does not exist.";
+
+/// A ruleset, and where it goes.
+#[derive(Debug)]
+pub struct Installation {
+    /// The ruleset, with those of its anchors.
+    pub ruleset: Ruleset,
+    /// The anchor that it is for.
+    pub anchor: AnchorPath,
+    /// What of it is wanted.
+    pub parts: Parts,
+}
+
+impl From<Ruleset> for Installation {
+    /// All of it, for the main ruleset.
+    fn from(ruleset: Ruleset) -> Self {
+        Self {
+            ruleset,
+            anchor: AnchorPath::main(),
+            parts: Parts::ALL,
+        }
+    }
+}
+
 /// A piece of work for the packet loop.
 #[derive(Debug)]
 pub enum Work {
@@ -48,11 +73,11 @@ pub enum Work {
     /// The packets that quick rules have seen.
     Feedback,
     /// Install a checked ruleset.
-    Install(Box<Ruleset>, LoadedBy),
+    Install(Box<Installation>, LoadedBy),
     /// A part of what `-s` shows.
     Page(ShowRequest, Cursor),
-    /// All addresses of a table.
-    Entries(String),
+    /// All addresses of a table of an anchor.
+    Entries(AnchorPath, String),
     /// Any other request.
     Request(Request),
 }
@@ -92,9 +117,12 @@ pub fn handle(desk: &mut Desk<'_>, work: Work) -> Answer {
     match work {
         Work::Interfaces => Answer::Interfaces(desk.interfaces.to_vec(), desk.dialect),
         Work::Feedback => Answer::Feedback(packets_seen(desk.engine)),
-        Work::Install(ruleset, by) => install(desk, *ruleset, by),
+        Work::Install(installation, by) => install(desk, *installation, by),
+        Work::Page(request, _) if !desk.engine.has_anchor(&request.scope.anchor) => {
+            Answer::Refused(NO_ANCHOR.to_owned())
+        }
         Work::Page(request, cursor) => Answer::Page(show(desk, &request, cursor)),
-        Work::Entries(name) => entries(desk, &name),
+        Work::Entries(anchor, name) => entries(desk, table_ref(&anchor, &name)),
         Work::Request(request) => perform(desk, request),
     }
 }
@@ -112,11 +140,17 @@ fn outcome(outcome: Outcome) -> Answer {
     Answer::Outcome(String::new(), outcome)
 }
 
-fn install(desk: &mut Desk<'_>, ruleset: Ruleset, by: LoadedBy) -> Answer {
+fn install(desk: &mut Desk<'_>, installation: Installation, by: LoadedBy) -> Answer {
+    let Installation {
+        ruleset,
+        anchor,
+        parts,
+    } = installation;
     let rules = ruleset.filter.len();
-    match desk.engine.install(desk.now, ruleset) {
+    let installed = desk.engine.install_at(desk.now, &anchor, parts, ruleset);
+    match installed {
         Ok(()) => {
-            info!(rules, uid = by.uid, pid = by.pid, "rules loaded");
+            info!(rules, %anchor, uid = by.uid, pid = by.pid, "rules loaded");
             *desk.loaded_by = by;
             outcome(Outcome::Ok)
         }
@@ -136,11 +170,19 @@ fn show(desk: &Desk<'_>, request: &ShowRequest, cursor: Cursor) -> Page {
             .dialect
             .map_or_else(|| desk.engine.dialect(), |name| name.0),
         style: request.style,
+        scope: &request.scope,
     };
     page(&view, &request.sections, request.titles, cursor)
 }
 
-fn entries(desk: &Desk<'_>, name: &str) -> Answer {
+fn table_ref<'a>(anchor: &'a AnchorPath, name: &'a str) -> TableRef<'a> {
+    TableRef {
+        anchor: anchor.as_str(),
+        name,
+    }
+}
+
+fn entries(desk: &Desk<'_>, name: TableRef<'_>) -> Answer {
     match desk.engine.table(name) {
         Some(table) => Answer::Entries(TableContents {
             entries: table.entries,
@@ -159,7 +201,7 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
     match request {
         Request::Describe => outcome(Outcome::Description(describe(desk))),
         Request::SetEnabled(enabled) => set_enabled(desk, enabled),
-        Request::Flush(target) => flush(desk, target),
+        Request::Flush(request) => flush(desk, &request),
         Request::ClearRuleCounters => {
             desk.engine.clear_rule_counters();
             outcome(Outcome::Ok)
@@ -189,25 +231,58 @@ fn set_enabled(desk: &mut Desk<'_>, enabled: bool) -> Answer {
     outcome(Outcome::Changed(changed))
 }
 
-fn flush(desk: &mut Desk<'_>, target: FlushTarget) -> Answer {
-    info!(?target, "flushed");
-    outcome(match target {
+/// `-F`. With `-a path/*` each anchor is named before it is emptied.
+fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Answer {
+    let FlushRequest { target, scope } = request;
+    if !desk.engine.has_anchor(&scope.anchor) {
+        return Answer::Refused(NO_ANCHOR.to_owned());
+    }
+    info!(?target, anchor = %scope.anchor, "flushed");
+    let mut text = String::new();
+    let mut anchors = vec![scope.anchor.clone()];
+    if scope.recurse {
+        let inside = desk.engine.anchors().filter(|path| scope.holds(path));
+        anchors.extend(inside.filter(|path| **path != scope.anchor).cloned());
+        text.push_str("Removing:\n");
+        for anchor in &anchors {
+            let shown = if anchor.is_main() {
+                "/"
+            } else {
+                anchor.as_str()
+            };
+            text = format!("{text}  {shown}\n");
+        }
+    }
+    let mut count = 0;
+    match target {
         FlushTarget::Rules => {
-            desk.engine.flush_rules(&AnchorPath::main());
-            Outcome::Ok
+            for anchor in &anchors {
+                desk.engine.flush_rules(anchor);
+            }
         }
         FlushTarget::Nat => {
-            desk.engine.flush_nat(&AnchorPath::main());
-            Outcome::Ok
+            for anchor in &anchors {
+                desk.engine.flush_nat(anchor);
+            }
         }
-        FlushTarget::States => Outcome::Count(desk.engine.flush_states()),
+        FlushTarget::Tables => {
+            for anchor in &anchors {
+                count += desk.engine.flush_tables(anchor);
+            }
+        }
+        FlushTarget::States => count = desk.engine.flush_states(),
         FlushTarget::Info => {
             desk.engine.clear_status(desk.now);
             *desk.lost_before = desk.lost;
-            Outcome::Ok
         }
-        FlushTarget::Tables => Outcome::Count(desk.engine.flush_tables(&AnchorPath::main())),
-    })
+    }
+    let counted = matches!(target, FlushTarget::Tables | FlushTarget::States);
+    let outcome = if counted {
+        Outcome::Count(count)
+    } else {
+        Outcome::Ok
+    };
+    Answer::Outcome(text, outcome)
 }
 
 fn kill(desk: &mut Desk<'_>, requests: &[KillRequest]) -> usize {
@@ -226,7 +301,8 @@ type Contents = BTreeMap<Prefix, bool>;
 
 fn table(desk: &mut Desk<'_>, request: &TableRequest) -> Answer {
     // What is in the table is only worth a walk over it when somebody asks for the difference.
-    let before = (request.dry_run || request.verbose > 0).then(|| contents(desk, &request.name));
+    let before = (request.dry_run || request.verbose > 0)
+        .then(|| contents(desk, table_ref(&request.anchor, &request.name)));
     let given: Vec<TableEntry> = request.entries.iter().map(|entry| entry.0).collect();
     let done = if request.command == TableCommand::Test {
         test(desk, request, &given)
@@ -245,7 +321,7 @@ fn table(desk: &mut Desk<'_>, request: &TableRequest) -> Answer {
     }
 }
 
-fn contents(desk: &Desk<'_>, name: &str) -> Contents {
+fn contents(desk: &Desk<'_>, name: TableRef<'_>) -> Contents {
     let entries = desk.engine.table(name).map_or(Vec::new(), |t| t.entries);
     entries.iter().map(|e| (e.prefix, e.negated)).collect()
 }
@@ -255,7 +331,7 @@ fn change(
     request: &TableRequest,
     given: &[TableEntry],
 ) -> Result<TableOutcome, TableError> {
-    let (name, now) = (request.name.as_str(), desk.now);
+    let (name, now) = (table_ref(&request.anchor, &request.name), desk.now);
     let mut done = TableOutcome::default();
     let exists = |desk: &Desk<'_>| desk.engine.has_table(name);
     match request.command {
@@ -274,7 +350,7 @@ fn change(
             } = desk.engine.table_replace(now, name, given)?;
             (done.added, done.deleted, done.changed) = (added, deleted, changed);
         }
-        TableCommand::Show | TableCommand::Test => {}
+        TableCommand::Show | TableCommand::Test | TableCommand::Load => {}
     }
     Ok(done)
 }
@@ -285,8 +361,9 @@ fn test(
     given: &[TableEntry],
 ) -> Result<TableOutcome, TableError> {
     let mut done = TableOutcome::default();
+    let name = table_ref(&request.anchor, &request.name);
     for entry in given {
-        done.matched += usize::from(desk.engine.table_test(&request.name, entry.prefix)?);
+        done.matched += usize::from(desk.engine.table_test(name, entry.prefix)?);
     }
     Ok(done)
 }
@@ -298,7 +375,7 @@ fn rehearse(
     given: &[TableEntry],
     before: Option<&Contents>,
 ) -> Result<TableOutcome, TableError> {
-    let table = desk.engine.table(&request.name);
+    let table = desk.engine.table(table_ref(&request.anchor, &request.name));
     let creates = matches!(request.command, TableCommand::Add | TableCommand::Replace);
     match &table {
         None if !creates => return Err(TableError::NoSuchTable),
@@ -340,9 +417,11 @@ fn marks<'a>(
     let kept: Contents = match command {
         TableCommand::Replace => given.iter().map(|e| (e.prefix, e.negated)).collect(),
         TableCommand::Flush => Contents::new(),
-        TableCommand::Add | TableCommand::Delete | TableCommand::Show | TableCommand::Test => {
-            before.clone()
-        }
+        TableCommand::Add
+        | TableCommand::Delete
+        | TableCommand::Show
+        | TableCommand::Test
+        | TableCommand::Load => before.clone(),
     };
     let gone = before
         .iter()
@@ -365,9 +444,10 @@ fn feedback(
     let Some(before) = before.filter(|_| request.verbose > 0) else {
         return text;
     };
+    let name = table_ref(&request.anchor, &request.name);
     for (mark, entry) in marks(request.command, given, before) {
         let matched = request.command == TableCommand::Test
-            && desk.engine.table_test(&request.name, entry.prefix) == Ok(true);
+            && desk.engine.table_test(name, entry.prefix) == Ok(true);
         let mark = if matched { 'M' } else { mark };
         if mark != ' ' || request.verbose > 1 {
             write_entry(&mut text, mark, &entry);

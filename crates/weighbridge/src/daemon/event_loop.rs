@@ -226,7 +226,10 @@ impl<'a> EventLoop<'a> {
         }
         if let Some(ruleset) = self.parts.reloader.finished() {
             let by = super::own_identity();
-            let answer = handle(&mut self.desk(now), Work::Install(ruleset, by));
+            let answer = handle(
+                &mut self.desk(now),
+                Work::Install(Box::new((*ruleset).into()), by),
+            );
             if let Answer::Refused(message) = answer {
                 warn!("{message}");
             }

@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use pf_conf::Optimization;
-use pf_engine::ruleset::Dialect;
+use pf_engine::anchor::{AnchorPath, AnchorPathError};
+use pf_engine::ruleset::{Dialect, Parts};
 
-use super::show::Section;
+use super::show::{Scope, Section};
 use crate::control::protocol::{FlushTarget, TableCommand};
 use crate::text::parse_dialect;
 
@@ -44,6 +45,18 @@ pub struct Arguments {
     pub flush: Option<Flush>,
     /// `-f`: rules, or with `-T` addresses; `-` for standard input.
     pub file: Option<String>,
+    /// `-a`.
+    pub scope: Scope,
+    /// `-N`.
+    pub only_translation: bool,
+    /// `-R`.
+    pub only_filter: bool,
+    /// `-O`.
+    pub only_options: bool,
+    /// `-A`: only what there is of queues.
+    pub only_queues: bool,
+    /// `-T load`.
+    pub only_tables: bool,
     /// `-t` and `-T`.
     pub table: Option<(String, TableCommand)>,
     /// What follows the options: addresses of a table command.
@@ -62,6 +75,35 @@ pub struct Arguments {
     pub plain: bool,
     /// `-h`, `--help`.
     pub help: bool,
+}
+
+impl Arguments {
+    /// What of a file is to be loaded: everything, unless one part or several are named.
+    #[must_use]
+    pub const fn parts(&self) -> Parts {
+        let parts = Parts {
+            options: self.only_options,
+            tables: self.only_tables,
+            translation: self.only_translation,
+            filter: self.only_filter,
+        };
+        let all = !(self.only_queues
+            || self.only_options
+            || self.only_tables
+            || self.only_translation
+            || self.only_filter);
+        if all { Parts::ALL } else { parts }
+    }
+
+    /// Whether anything is to be changed.
+    const fn changes(&self) -> bool {
+        let commands = self.file.is_some() || self.flush.is_some();
+        let table = match &self.table {
+            Some((_, command)) => !matches!(command, TableCommand::Show | TableCommand::Test),
+            None => false,
+        };
+        (commands || table) && !self.dry_run
+    }
 }
 
 /// `-s`.
@@ -102,7 +144,7 @@ const SHOW: [Modifier<Show>; 17] = [
     ("nat", Some(Show::Section(Section::Nat))),
     ("queue", None),
     ("rules", Some(Show::Section(Section::Rules))),
-    ("Anchors", None),
+    ("Anchors", Some(Show::Section(Section::Anchors))),
     ("Sources", None),
     ("states", Some(Show::Section(Section::States))),
     ("info", Some(Show::Section(Section::Info))),
@@ -136,7 +178,7 @@ const TABLE: [Modifier<TableCommand>; 11] = [
     ("flush", Some(TableCommand::Flush)),
     ("add", Some(TableCommand::Add)),
     ("delete", Some(TableCommand::Delete)),
-    ("load", None),
+    ("load", Some(TableCommand::Load)),
     ("replace", Some(TableCommand::Replace)),
     ("show", Some(TableCommand::Show)),
     ("test", Some(TableCommand::Test)),
@@ -154,7 +196,7 @@ const OPTIMIZE: [Modifier<Optimization>; 3] = [
 /// Letters that take a value.
 const WITH_VALUE: &str = "DFfkostTaiKpxRSLIXV";
 /// Letters that PF knows and we do not.
-const NOT_YET: &str = "AaGIiKLMmNOpRrSVXx";
+const NOT_YET: &str = "GIiKLMmprSVXx";
 
 /// Reads the arguments after the program's name.
 ///
@@ -229,6 +271,10 @@ impl Reading {
     fn flag(&mut self, letter: char) -> Result<(), ArgumentError> {
         let arguments = &mut self.arguments;
         match letter {
+            'A' => arguments.only_queues = true,
+            'N' => arguments.only_translation = true,
+            'O' => arguments.only_options = true,
+            'R' => arguments.only_filter = true,
             'd' => arguments.disable = true,
             'e' => arguments.enable = true,
             'g' => arguments.debug = true,
@@ -246,6 +292,7 @@ impl Reading {
     fn value(&mut self, letter: char, value: String) -> Result<(), ArgumentError> {
         let arguments = &mut self.arguments;
         match letter {
+            'a' => arguments.scope = scope(&value)?,
             'D' => arguments.defines.push(definition(&value)?),
             'F' => arguments.flush = Some(modifier(&FLUSH, "flush modifier", &value)?),
             'f' => arguments.file = Some(value),
@@ -306,9 +353,20 @@ impl Reading {
         arguments.table = match (self.table_name, self.table_command) {
             (Some(name), Some(command)) => Some((name, command)),
             (None, None) => None,
+            (_, Some(TableCommand::Load)) if arguments.file.is_some() => {
+                arguments.only_tables = true;
+                None
+            }
+            (_, Some(TableCommand::Load)) => return Err(usage("-T load needs -f FILE".into())),
             (Some(_), None) => return Err(usage("-t TABLE needs -T COMMAND".into())),
             (None, Some(_)) => return Err(usage("-T COMMAND needs -t TABLE".into())),
         };
+        let path = arguments.scope.anchor.as_str();
+        if (path.starts_with('_') || path.contains("/_")) && arguments.changes() {
+            let message =
+                "anchor names beginning with '_' cannot be modified from the command line";
+            return Err(ArgumentError::Refused(message.into()));
+        }
         let given = !arguments.addresses.is_empty() || arguments.file.is_some();
         match &arguments.table {
             Some((_, TableCommand::Flush | TableCommand::Show)) if given => {
@@ -320,6 +378,27 @@ impl Reading {
             ))),
             _ => Ok(arguments),
         }
+    }
+}
+
+/// `path`, `path/*` or `*`.
+fn scope(text: &str) -> Result<Scope, ArgumentError> {
+    let (path, recurse) = match text.strip_suffix('*') {
+        Some(path) => (path.strip_suffix('/').unwrap_or(path), true),
+        None => (text, false),
+    };
+    let refused = |error: AnchorPathError| match error {
+        AnchorPathError::TooLong => format!("anchor name '{path}' too long"),
+        AnchorPathError::Empty | AnchorPathError::AboveMain => error.to_string(),
+    };
+    if text.is_empty() {
+        return Err(ArgumentError::Refused(
+            "anchor name must not be empty".into(),
+        ));
+    }
+    match AnchorPath::new(path) {
+        Ok(anchor) => Ok(Scope { anchor, recurse }),
+        Err(error) => Err(ArgumentError::Refused(refused(error))),
     }
 }
 

@@ -9,13 +9,13 @@ use pf_engine::ruleset::Dialect;
 
 use super::arguments::{Arguments, Flush, Show};
 use super::load::{Surroundings, own_surroundings, read_rules};
-use super::show::{Section, Style};
+use super::show::{Scope, Section, Style};
 use super::{Failure, hosts, tables};
 use crate::config::{self, DEFAULT_CONFIG_DIR, DEFAULT_SOCKET, SOCKET_VARIABLE};
 use crate::control::client::Client;
 use crate::control::protocol::{
-    Description, DialectName, FlushTarget, KillRequest, Outcome, PrefixText, Request, ShowRequest,
-    TableCommand,
+    Description, DialectName, FlushRequest, FlushTarget, KillRequest, Outcome, PrefixText, Request,
+    ShowRequest, TableCommand,
 };
 use crate::output::Output;
 
@@ -111,6 +111,7 @@ impl Session<'_, '_> {
                 debug: self.arguments.debug,
             },
             dialect: self.arguments.dialect.map(DialectName),
+            scope: self.arguments.scope.clone(),
         });
         self.call(&request).map(|_| 0)
     }
@@ -142,10 +143,16 @@ impl Session<'_, '_> {
         ];
         let targets = match flush {
             Flush::Target(target) => vec![target],
+            // An anchor has rules and tables of its own, and nothing else.
+            Flush::All if self.arguments.scope != Scope::default() => all
+                .into_iter()
+                .filter(|target| !matches!(target, FlushTarget::States | FlushTarget::Info))
+                .collect(),
             Flush::All => all.to_vec(),
         };
         for target in targets {
-            let outcome = self.call(&Request::Flush(target))?;
+            let scope = self.arguments.scope.clone();
+            let outcome = self.call(&Request::Flush(FlushRequest { target, scope }))?;
             self.say(&flushed(target, &outcome));
         }
         Ok(())

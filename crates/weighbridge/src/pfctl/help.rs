@@ -2,7 +2,7 @@
 
 /// After a command line that makes no sense.
 pub const USAGE: &str = "\
-usage: pfctl [-deghnPqvz] [-D macro=value] [-F modifier] [-f file]
+usage: pfctl [-AdeghNnOPqRvz] [-a anchor] [-D macro=value] [-F modifier] [-f file]
              [-k host | network [-k host | network]] [-o level] [-s modifier]
              [-t table -T command [address ...]]
              [--config dir] [--dialect name] [--plain] [--socket path]
@@ -18,6 +18,9 @@ Load and check rules:
   pfctl -nf pf.conf          only check it: needs neither root nor the daemon
   pfctl -nvf pf.conf         print the rules as they are understood (-vv: with their numbers)
   pfctl -f -                 read from standard input
+    -a PATH                  the rules of an anchor; those of the others stay
+    -N | -R | -O | -A        only its translation rules, filter rules, options, queues
+    -T load                  only its tables
     -D name=value            define a macro; wins over the file's own
     -o none|basic|profile    how much to optimize, over the file's `set ruleset-optimization`:
                              nothing; leave out what matches nothing of its own, make tables,
@@ -36,6 +39,7 @@ Show (any prefix of the word will do; clusters too: -vvsl is -v -v -s labels):
   pfctl -s states            states; -v: windows, ages, counters; -vv: ids and next hops
   pfctl -s info              status and counters (every dropped packet is in one of them)
   pfctl -s Tables            tables; -v: flags, -vv: counters
+  pfctl -s Anchors           anchors; -v: those in them too
   pfctl -s timeouts | memory | Interfaces | Running | all
     -P                       service names the other way round (ports as numbers; in the
                              openbsd dialect as names)
@@ -51,6 +55,11 @@ Tables:
   pfctl -t NAME -T delete | replace | test ADDRESS ...
   pfctl -t NAME -T replace -f FILE            one address a word, comments with #
   pfctl -t NAME -T flush
+
+Anchors (rulesets that `anchor`, `nat-anchor`, ... of the rules call):
+  pfctl -a PATH -f FILE | -s rules | -s nat | -s Tables | -s labels | -F rules | -t NAME -T ...
+  pfctl -a 'PATH/*' ...                       and all anchors in it (-s and -F)
+  pfctl -a '*' -s rules                       everything, with braces
 
 Kill states:
   pfctl -k 192.0.2.1                          those from this host or network

@@ -1,19 +1,17 @@
 //! `-f`: reads pf.conf here, with all its errors, and sends its files to the daemon.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::path::Path;
 
 use datapath::netlink::Netlink;
 use pf_conf::{
     Diagnostics, LoadOptions, Loaded, Optimization, PrintOptions, SourceReader, preview,
-    preview_numbered, print_rule,
+    preview_numbered, print_list,
 };
-use pf_engine::anchor::AnchorPath;
+use pf_engine::engine::RuleList;
 use pf_engine::env::Interface;
-use pf_engine::rule::Rule;
-use pf_engine::ruleset::Dialect;
+use pf_engine::ruleset::{Dialect, Ruleset};
 
 use super::Failure;
 use super::arguments::Arguments;
@@ -82,7 +80,7 @@ pub fn read_rules(
         interfaces: around.interfaces,
         accounts: accounts::of_machine(),
         // Keys that are printed here are never used: the daemon draws its own.
-        anchor: AnchorPath::main(),
+        anchor: arguments.scope.anchor.clone(),
         hash_seed: 0,
     };
     let only_printing = arguments.dry_run && arguments.optimization == Some(Optimization::None);
@@ -162,6 +160,8 @@ fn request(
         defines: arguments.defines.clone(),
         dialect: Some(DialectName(dialect)),
         optimization: arguments.optimization.map(OptimizationName),
+        anchor: arguments.scope.anchor.clone(),
+        parts: arguments.parts(),
     }
 }
 
@@ -190,23 +190,29 @@ fn echo(loaded: &Loaded, tables: &[String], arguments: &Arguments, dialect: Dial
         text.push('\n');
     }
     let rules = &loaded.ruleset;
-    for list in [&rules.nat, &rules.rdr, &rules.binat] {
-        write_list(&mut text, list, arguments, options);
+    let numbered = arguments.verbose > 1;
+    let print =
+        |rules: &Ruleset, list| print_list(&loaded.ruleset, rules.list(list), options, numbered);
+    for list in [
+        RuleList::Scrub,
+        RuleList::Nat,
+        RuleList::Rdr,
+        RuleList::Binat,
+    ] {
+        text.push_str(&print(rules, list));
     }
     for line in tables {
         text.push_str(line);
         text.push('\n');
     }
-    write_list(&mut text, &rules.filter, arguments, options);
-    text
-}
-
-fn write_list(text: &mut String, list: &[Rule], arguments: &Arguments, options: PrintOptions) {
-    for (number, rule) in list.iter().enumerate() {
-        if arguments.verbose > 1 {
-            let _ = write!(text, "@{number} ");
+    text.push_str(&print(rules, RuleList::Filter));
+    for path in &loaded.loads {
+        let Some(rules) = rules.anchors.get(path) else {
+            continue;
+        };
+        for list in RuleList::ALL {
+            text.push_str(&print(rules, list));
         }
-        text.push_str(&print_rule(rule, options));
-        text.push('\n');
     }
+    text
 }

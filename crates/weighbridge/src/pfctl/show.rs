@@ -3,6 +3,7 @@
 //! Long answers are made in pages, so that the daemon's packet loop is never held up by a box
 //! with a million states.
 
+pub mod anchors;
 pub mod info;
 pub mod interfaces;
 pub mod labels;
@@ -19,6 +20,8 @@ use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
 use serde::{Deserialize, Serialize};
 
+pub use self::anchors::Scope;
+
 /// Rules, labels and tables in one page. Formatting them takes a few milliseconds.
 pub const ITEMS_PER_PAGE: usize = 1_000;
 
@@ -30,6 +33,8 @@ pub enum Section {
     Nat,
     /// `-s rules`.
     Rules,
+    /// `-s Anchors`.
+    Anchors,
     /// `-s states`.
     States,
     /// `-s info`.
@@ -65,6 +70,7 @@ impl Section {
         match self {
             Self::Nat => "TRANSLATION RULES:",
             Self::Rules => "FILTER RULES:",
+            Self::Anchors => "ANCHORS:",
             Self::States => "STATES:",
             Self::Info => "INFO:",
             Self::Labels => "LABEL COUNTERS:",
@@ -121,6 +127,8 @@ pub struct View<'a> {
     pub dialect: Dialect,
     /// How.
     pub style: Style,
+    /// Of which rulesets.
+    pub scope: &'a Scope,
 }
 
 /// Where the next page begins.
@@ -194,6 +202,7 @@ fn section_page(view: &View<'_>, section: Section, position: u64) -> (String, Op
     match section {
         Section::Nat => rules::nat_page(view, position),
         Section::Rules => rules::filter_page(view, position),
+        Section::Anchors => (anchors::anchors(view), None),
         Section::States => states::page(view, position),
         Section::Info => (info::info(view), None),
         Section::Labels => labels::page(view, position),

@@ -30,6 +30,7 @@ pub fn request(
     }
     Ok(TableRequest {
         name: name.to_owned(),
+        anchor: arguments.scope.anchor.clone(),
         command,
         entries: entries.into_iter().map(EntryText).collect(),
         dry_run: arguments.dry_run,
@@ -77,7 +78,7 @@ pub fn messages(command: TableCommand, done: &TableOutcome, dry_run: bool) -> Ve
             }
         }
         TableCommand::Test => messages.push(format!("{matched}/{requested} addresses match")),
-        TableCommand::Show => {}
+        TableCommand::Show | TableCommand::Load => {}
     }
     let end = if dry_run { " (dummy)." } else { "." };
     messages.iter().map(|text| format!("{text}{end}")).collect()

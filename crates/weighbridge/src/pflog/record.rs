@@ -56,6 +56,10 @@ pub struct Record {
     /// The user that owns the local socket, where `log (user)` asked and there is one.
     #[serde(default)]
     pub owner: Option<u32>,
+    /// For a rule in an anchor: the anchor's name and the rule's number there. `rule` is then that
+    /// of the rule of the main ruleset which led there.
+    #[serde(default)]
+    pub anchor: Option<(String, Option<u32>)>,
     /// Number of the action (`PF_PASS` and on).
     pub action: u8,
     /// Number of the reason (`PFRES_MATCH` and on).
@@ -106,6 +110,9 @@ impl Record {
             time: Duration::new(time.as_secs(), time.subsec_micros() * 1_000),
             log: entry.log,
             rule: entry.rule,
+            anchor: entry
+                .in_anchor
+                .map(|(anchor, number)| (anchor.name().to_owned(), number)),
             identifier: entry.identifier,
             owner: entry.owner,
             action: action_number(entry.action),
@@ -152,14 +159,15 @@ impl Record {
             PFLOG_LENGTH_IDENTIFIER
         };
         to.extend([length, family, self.action, self.reason]);
-        let mut name = [0; NAME];
-        let fits = self.interface.len().min(NAME - 1);
-        name[..fits].copy_from_slice(&self.interface.as_bytes()[..fits]);
-        to.extend(name);
-        to.extend([0; NAME]);
+        to.extend(name_field(&self.interface));
+        let (anchor, inner) = match &self.anchor {
+            Some((name, number)) => (name.as_str(), *number),
+            None => ("", None),
+        };
+        to.extend(name_field(anchor));
         let (uid, pid) = self.loaded_by;
         let (rule, owner) = (self.rule.unwrap_or(NONE), self.owner.unwrap_or(NONE));
-        for value in [rule, NONE, owner, NO_PID, uid, pid] {
+        for value in [rule, inner.unwrap_or(NONE), owner, NO_PID, uid, pid] {
             to.extend(value.to_be_bytes());
         }
         to.extend([if self.inbound { 1 } else { 2 }, 0, 0, 0]);
@@ -280,6 +288,11 @@ impl Order {
         let end = usize::from(length).next_multiple_of(4);
         let name = body.get(4..4 + NAME)?;
         let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let anchor = body.get(20..20 + NAME)?;
+        let anchor = anchor.split(|byte| *byte == 0).next().unwrap_or_default();
+        let inner = Some(u32::from_be_bytes(field(body, 40)?)).filter(|rule| *rule != NONE);
+        let anchor = (!anchor.is_empty() || inner.is_some())
+            .then(|| (String::from_utf8_lossy(anchor).into_owned(), inner));
         let packet = body.get(end..).filter(|_| end >= PFLOG_HEADER)?;
         let big = |at| Some(u32::from_be_bytes(field(body, at)?));
         let nanos = if self.nanoseconds {
@@ -291,6 +304,7 @@ impl Order {
             time: Duration::new(u64::from(seconds), nanos.min(999_999_999)),
             log: 0,
             rule: big(36).filter(|rule| *rule != NONE),
+            anchor,
             identifier: if end > PFLOG_HEADER { big(64)? } else { 0 },
             owner: big(44).filter(|owner| *owner != NONE),
             action,
@@ -303,6 +317,14 @@ impl Order {
             bytes: packet.to_vec(),
         })
     }
+}
+
+/// A name with zeros behind it, cut off where there is no room for one.
+fn name_field(text: &str) -> [u8; NAME] {
+    let mut field = [0; NAME];
+    let fits = text.len().min(NAME - 1);
+    field[..fits].copy_from_slice(&text.as_bytes()[..fits]);
+    field
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -345,6 +367,7 @@ pub(super) mod tests {
             time: Duration::from_micros(1_700_000_000_000_005),
             log: 0,
             rule: Some(3),
+            anchor: None,
             identifier: 0,
             owner: None,
             action: 1,
@@ -393,6 +416,7 @@ pub(super) mod tests {
         let order = Order::of(&file_header(160)).unwrap();
         let mut record = syn();
         record.bytes.truncate(30);
+        record.anchor = Some(("foo".into(), Some(7)));
         record.rule = None;
         record.inbound = false;
         record.inet6 = true;

@@ -28,9 +28,11 @@ pub fn line(record: &Record) -> String {
 
 /// The line without its time.
 fn described(record: &Record) -> String {
-    let rule = record
-        .rule
-        .map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let number = |rule: Option<u32>| rule.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let mut rule = number(record.rule);
+    if let Some((anchor, inner)) = &record.anchor {
+        rule = format!("{rule}.{}.{}", printable(anchor), number(*inner));
+    }
     let direction = if record.inbound { "in" } else { "out" };
     format!(
         "rule {rule}/{}({}){}: {} {direction} on {}: {}",
@@ -62,6 +64,8 @@ pub fn json(record: &Record) -> Value {
         "time": format!("{}.{:06}", record.time.as_secs(), record.time.subsec_micros()),
         "log": format!("pflog{}", record.log),
         "rule": record.rule,
+        "anchor": record.anchor.as_ref().map(|(name, _)| name),
+        "anchor_rule": record.anchor.as_ref().and_then(|(_, rule)| *rule),
         "reason": record.reason_name(),
         "action": record.action_name(),
         "direction": if record.inbound { "in" } else { "out" },

@@ -7,16 +7,15 @@ use std::io::{self, Read, Write};
 
 use mio::net::UnixStream;
 use pf_conf::{Feedback, LoadOptions, Loaded, MemoryFiles, Optimization};
-use pf_engine::anchor::AnchorPath;
 use pf_engine::env::Interface;
-use pf_engine::ruleset::Dialect;
+use pf_engine::ruleset::{Dialect, Parts};
 
 use crate::accounts;
 use crate::control::protocol::{
     LoadRequest, Outcome, REQUEST_BYTES_MAX, Request, Response, ShowRequest, TableCommand,
     WatchRequest, decode, encode,
 };
-use crate::control::service::{Answer, TableContents, Work};
+use crate::control::service::{Answer, Installation, TableContents, Work};
 use crate::pfctl::show::tables::{entry_statistics, write_entry};
 use crate::pfctl::show::{Cursor, LoadedBy};
 use crate::pflog::record::Record;
@@ -74,7 +73,7 @@ enum Pending {
     Outcome,
     Load(LoadRequest),
     /// The packets that the rules in force have seen, for rules that have been read.
-    Profile(Box<Loaded>),
+    Profile(Box<Loaded>, Parts),
     Show(ShowRequest),
     Entries {
         verbose: u8,
@@ -151,20 +150,21 @@ impl ClientState {
         match (pending, answer) {
             (Pending::Load(request), Answer::Interfaces(interfaces, dialect)) => {
                 let asked = request.optimization.map(|name| name.0);
+                let parts = request.parts;
                 match check(request, interfaces, dialect) {
                     Ok(loaded) if loaded.level(asked) == Optimization::Profile => {
-                        self.phase = Phase::Waiting(Pending::Profile(Box::new(loaded)));
+                        self.phase = Phase::Waiting(Pending::Profile(Box::new(loaded), parts));
                         return Step::Submit(Work::Feedback);
                     }
                     Ok(loaded) => {
                         let level = loaded.level(asked);
-                        return self.install(loaded, level, &[]);
+                        return self.install(loaded, parts, level, &[]);
                     }
                     Err(message) => self.respond(&[Response::Error(message)], Rest::Nothing),
                 }
             }
-            (Pending::Profile(loaded), Answer::Feedback(feedback)) => {
-                return self.install(*loaded, Optimization::Profile, &feedback);
+            (Pending::Profile(loaded, parts), Answer::Feedback(feedback)) => {
+                return self.install(*loaded, parts, Optimization::Profile, &feedback);
             }
             (Pending::Show(request), Answer::Page(page)) => {
                 let text = Response::Text(page.text);
@@ -200,10 +200,21 @@ impl ClientState {
     }
 
     /// Optimizes here, beside the packet loop, and gives it the rest to do.
-    fn install(&mut self, mut loaded: Loaded, level: Optimization, feedback: &[Feedback]) -> Step {
+    fn install(
+        &mut self,
+        mut loaded: Loaded,
+        parts: Parts,
+        level: Optimization,
+        feedback: &[Feedback],
+    ) -> Step {
         loaded.optimize(level, feedback);
         self.phase = Phase::Waiting(Pending::Outcome);
-        Step::Submit(Work::Install(Box::new(loaded.ruleset), self.peer))
+        let installation = Installation {
+            ruleset: loaded.ruleset,
+            anchor: loaded.anchor,
+            parts,
+        };
+        Step::Submit(Work::Install(Box::new(installation), self.peer))
     }
 
     /// Reads until there is a whole request or nothing more to read.
@@ -262,7 +273,8 @@ impl ClientState {
             }
             Request::Table(table) if table.command == TableCommand::Show => {
                 let verbose = table.verbose;
-                (Pending::Entries { verbose }, Work::Entries(table.name))
+                let work = Work::Entries(table.anchor, table.name);
+                (Pending::Entries { verbose }, work)
             }
             other @ (Request::Describe
             | Request::SetEnabled(_)
@@ -411,7 +423,7 @@ fn check(
         defines: request.defines,
         interfaces,
         accounts: accounts::of_machine(),
-        anchor: AnchorPath::main(),
+        anchor: request.anchor,
         hash_seed: random.map_err(|error| format!("no random numbers: {error}"))?,
     };
     let files = request.files.into_iter();

@@ -6,6 +6,7 @@ use pf_engine::engine::RuleList;
 use pf_engine::ruleset::Dialect;
 use pf_engine::view::{InstalledRule, RuleCounters};
 
+use super::anchors::{Line, Lines};
 use super::{Section, View, paged, whole};
 
 /// `-s labels`: a line for each filter rule that has a label.
@@ -16,7 +17,11 @@ pub fn labels(view: &View<'_>) -> String {
 
 pub(super) fn page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
     let labelled = |rule: &InstalledRule<'_>| !rule.rule.labels.is_empty();
-    let rules = view.engine.rules(RuleList::Filter).filter(labelled);
+    let rules = Lines::new(view, RuleList::Filter).filter_map(|line| match line {
+        Line::Rule(_, _, rule, _) => Some(rule),
+        Line::Anchor(..) | Line::Close(_) => None,
+    });
+    let rules = rules.filter(labelled);
     paged(rules, position, |text, rule| {
         write_line(text, &rule.rule.labels, &rule.counters, view.dialect);
     })

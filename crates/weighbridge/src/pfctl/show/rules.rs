@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use pf_conf::{PrintOptions, print_rule, print_rule_with_entries};
+use pf_engine::anchor::{AnchorPath, TableRef};
 use pf_engine::engine::RuleList;
 use pf_engine::ruleset::Dialect;
 use pf_engine::view::{InstalledRule, RuleCounters};
 
+use super::anchors::{Line, Lines};
 use super::{LoadedBy, Section, View, paged, whole};
 
 /// `-s rules`: `scrub` rules, then filter rules.
@@ -22,30 +24,82 @@ pub fn nat(view: &View<'_>) -> String {
 }
 
 pub(super) fn filter_page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
-    let lists = [RuleList::Scrub, RuleList::Filter];
-    let rules = lists.into_iter().flat_map(|list| view.engine.rules(list));
-    paged(rules, position, |text, rule| write_rule(text, view, &rule))
+    lines_page(view, &[RuleList::Scrub, RuleList::Filter], position)
 }
 
 pub(super) fn nat_page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
-    let lists = [RuleList::Nat, RuleList::Rdr, RuleList::Binat];
-    let rules = lists.into_iter().flat_map(|list| view.engine.rules(list));
-    paged(rules, position, |text, rule| write_rule(text, view, &rule))
+    lines_page(
+        view,
+        &[RuleList::Nat, RuleList::Rdr, RuleList::Binat],
+        position,
+    )
 }
 
-fn write_rule(text: &mut String, view: &View<'_>, rule: &InstalledRule<'_>) {
+fn lines_page(view: &View<'_>, lists: &[RuleList], position: u64) -> (String, Option<u64>) {
+    let lines = lists.iter().flat_map(|list| Lines::new(view, *list));
+    paged(lines, position, |text, line| write_line(text, view, &line))
+}
+
+fn write_line(text: &mut String, view: &View<'_>, line: &Line<'_>) {
+    match line {
+        // What has expired is of interest only to those who look closely.
+        Line::Rule(_, _, rule, _)
+            if rule.expired && view.style.verbose < 2 && !view.style.debug => {}
+        Line::Rule(depth, path, rule, opens) => {
+            indent(text, view, *depth);
+            write_rule(text, view, path, rule, *opens);
+        }
+        Line::Anchor(depth, list, path) => {
+            let word = match list {
+                RuleList::Nat => "nat-anchor",
+                RuleList::Rdr => "rdr-anchor",
+                RuleList::Binat => "binat-anchor",
+                RuleList::Scrub | RuleList::Filter => "anchor",
+            };
+            indent(text, view, *depth);
+            let _ = writeln!(text, "{word} \"{}\" all {{", path.name());
+        }
+        Line::Close(depth) => {
+            indent(text, view, *depth);
+            text.push_str("}\n");
+        }
+    }
+}
+
+/// As in PF, only where there are no counters between the rules.
+fn indent(text: &mut String, view: &View<'_>, depth: usize) {
+    if view.style.verbose == 0 {
+        text.push_str(&"  ".repeat(depth));
+    }
+}
+
+fn write_rule(
+    text: &mut String,
+    view: &View<'_>,
+    anchor: &AnchorPath,
+    rule: &InstalledRule<'_>,
+    opens: bool,
+) {
     let options = PrintOptions {
         dialect: view.dialect,
         swap_service_names: view.style.swap_service_names,
     };
     if view.style.verbose >= 2 || view.style.debug {
         let _ = write!(text, "@{} ", rule.number);
-        let entries = |name: &str| view.engine.table_len(name);
+        let entries = |name: &str| {
+            view.engine.table_len(TableRef {
+                anchor: anchor.as_str(),
+                name,
+            })
+        };
         text.push_str(&print_rule_with_entries(rule.rule, options, &entries));
     } else {
         text.push_str(&print_rule(rule.rule, options));
     }
-    text.push('\n');
+    if rule.expired {
+        text.push_str(" # expired");
+    }
+    text.push_str(if opens { " {\n" } else { "\n" });
     if view.style.debug {
         write_skip_steps(text, rule, view.dialect);
     }

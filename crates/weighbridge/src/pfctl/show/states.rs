@@ -228,6 +228,9 @@ fn write_usage(text: &mut String, state: &StateView<'_>) {
         traffic.bytes_in,
         traffic.bytes_out,
     );
+    if let Some(anchor) = state.anchor {
+        let _ = write!(text, ", anchor {anchor}");
+    }
     if let Some(rule) = state.rule {
         let _ = write!(text, ", rule {rule}");
     }

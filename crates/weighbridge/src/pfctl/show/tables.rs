@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use pf_engine::anchor::AnchorPath;
 use pf_engine::counters::Traffic;
 use pf_engine::ruleset::{Dialect, TableEntry};
 use pf_engine::time::Instant;
@@ -14,7 +15,10 @@ use super::{View, time};
 pub fn tables(view: &View<'_>) -> String {
     let mut text = String::new();
     for table in view.engine.tables() {
-        write_table(&mut text, &table, view);
+        let anchor = AnchorPath::new(table.anchor).unwrap_or_default();
+        if view.scope.holds(&anchor) {
+            write_table(&mut text, &table, view);
+        }
     }
     text
 }
@@ -23,14 +27,20 @@ fn write_table(text: &mut String, table: &TableView<'_>, view: &View<'_>) {
     if view.style.verbose >= 1 {
         let _ = write!(text, "{}\t", flags(table));
     }
-    let _ = writeln!(text, "{}", table.name);
+    text.push_str(table.name);
+    if !table.anchor.is_empty() {
+        let old = view.dialect == Dialect::OpenBsd3;
+        text.push(if old { '\t' } else { '@' });
+        text.push_str(table.anchor);
+    }
+    text.push('\n');
     if view.style.verbose >= 2 {
         write_statistics(text, table, view);
     }
 }
 
-/// const, persist, active, inactive, referenced, referenced from an anchor, counters. All our
-/// tables are active and there are no anchors yet.
+/// const, persist, active, inactive, referenced, referenced from an anchor, counters. A table that
+/// is not active is only named by a rule, and not shown.
 fn flags(table: &TableView<'_>) -> String {
     let marks = [
         (table.constant, 'c'),
@@ -38,7 +48,7 @@ fn flags(table: &TableView<'_>) -> String {
         (true, 'a'),
         (false, 'i'),
         (table.referenced, 'r'),
-        (false, 'h'),
+        (table.anchor_references > 0, 'h'),
         (table.counters, 'C'),
     ];
     let mark = |(set, mark)| if set { mark } else { '-' };
@@ -52,7 +62,7 @@ fn write_statistics(text: &mut String, table: &TableView<'_>, view: &View<'_>) {
         text,
         "References:",
         "Anchors",
-        0,
+        table.anchor_references.into(),
         "Rules",
         table.references.into(),
     );
@@ -128,7 +138,7 @@ pub fn entry_statistics(
 mod tests {
     use pf_engine::engine::{Engine, EngineConfig};
 
-    use super::super::{LoadedBy, Style};
+    use super::super::{LoadedBy, Scope, Style};
     use super::*;
     use crate::text::parse_table_entry;
 
@@ -199,6 +209,7 @@ mod tests {
             lost: 0,
             interfaces: &[],
             dialect,
+            scope: &Scope::default(),
             style: Style {
                 verbose,
                 ..Style::default()

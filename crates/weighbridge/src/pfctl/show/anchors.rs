@@ -1,0 +1,142 @@
+//! `-s Anchors`, and the order in which rules are shown that stand in anchors.
+
+use std::fmt::Write;
+
+use pf_engine::anchor::{ANCHOR_STACK_MAX, AnchorPath};
+use pf_engine::engine::{Engine, RuleList};
+use pf_engine::view::InstalledRule;
+use serde::{Deserialize, Serialize};
+
+use super::View;
+
+/// `-a`: the ruleset that is meant, and whether those in it are meant too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scope {
+    /// The ruleset.
+    pub anchor: AnchorPath,
+    /// `/*` or `*` was behind it.
+    pub recurse: bool,
+}
+
+impl Scope {
+    /// Whether what belongs to the ruleset at `path` is meant.
+    #[must_use]
+    pub fn holds(&self, path: &AnchorPath) -> bool {
+        *path == self.anchor || (self.recurse && self.anchor.holds(path))
+    }
+}
+
+/// `-s Anchors`: the anchors in the one that is meant; with `-v` those in them too, and the ones
+/// that were given no name.
+#[must_use]
+pub fn anchors(view: &View<'_>) -> String {
+    let mut text = String::new();
+    let deep = view.style.verbose > 0 || view.scope.recurse;
+    let here = &view.scope.anchor;
+    for path in view.engine.anchors() {
+        let inside = path != here && here.holds(path);
+        let shown = deep || path.parent().as_ref() == Some(here);
+        let unnamed = path.as_str().starts_with('_') && view.style.verbose == 0;
+        if inside && shown && !unnamed {
+            let _ = writeln!(text, "  {path}");
+        }
+    }
+    text
+}
+
+/// A line of a listing of rules.
+pub(super) enum Line<'a> {
+    /// A rule of the ruleset at this path, so far in, and whether a brace opens behind it.
+    Rule(usize, AnchorPath, InstalledRule<'a>, bool),
+    /// Of a wildcard: an anchor that it means, and its brace.
+    Anchor(usize, RuleList, AnchorPath),
+    /// The brace closes.
+    Close(usize),
+}
+
+enum Level<'a> {
+    Rules(AnchorPath, Box<dyn Iterator<Item = InstalledRule<'a>> + 'a>),
+    Wildcard(std::vec::IntoIter<AnchorPath>),
+}
+
+/// The rules of a list, with those in anchors that are to be shown.
+pub(super) struct Lines<'a> {
+    engine: &'a Engine,
+    list: RuleList,
+    recurse: bool,
+    levels: Vec<Level<'a>>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(view: &View<'a>, list: RuleList) -> Self {
+        let path = view.scope.anchor.clone();
+        let rules = view.engine.rules_at(&path, list);
+        Self {
+            engine: view.engine,
+            list,
+            recurse: view.scope.recurse,
+            levels: vec![Level::Rules(path, Box::new(rules))],
+        }
+    }
+
+    /// As in PF, what stands in the braces of an anchor without a name is shown always, the rest
+    /// when it is asked for. An anchor that calls itself is not shown inside of itself.
+    fn opens(&self, rule: &InstalledRule<'_>) -> bool {
+        let Some(call) = rule.rule.anchor.as_ref() else {
+            return false;
+        };
+        let is_open =
+            |level: &Level<'_>| matches!(level, Level::Rules(path, _) if *path == call.path);
+        (self.recurse || call.is_unnamed())
+            && self.levels.len() < ANCHOR_STACK_MAX
+            && (call.wildcard || !self.levels.iter().any(is_open))
+    }
+
+    fn open(&mut self, rule: &InstalledRule<'_>) {
+        let Some(call) = rule.rule.anchor.as_ref() else {
+            return;
+        };
+        if call.wildcard {
+            let inside = self.engine.anchors();
+            let children = inside.filter(|path| path.parent().as_ref() == Some(&call.path));
+            let children: Vec<AnchorPath> = children.cloned().collect();
+            self.levels.push(Level::Wildcard(children.into_iter()));
+        } else {
+            self.enter(call.path.clone());
+        }
+    }
+
+    fn enter(&mut self, path: AnchorPath) {
+        let rules = self.engine.rules_at(&path, self.list);
+        self.levels.push(Level::Rules(path, Box::new(rules)));
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Line<'a>;
+
+    fn next(&mut self) -> Option<Line<'a>> {
+        let depth = self.levels.len().checked_sub(1)?;
+        match self.levels.last_mut()? {
+            Level::Rules(path, rules) => {
+                if let Some(rule) = rules.next() {
+                    let path = path.clone();
+                    let opens = self.opens(&rule);
+                    if opens {
+                        self.open(&rule);
+                    }
+                    return Some(Line::Rule(depth, path, rule, opens));
+                }
+            }
+            Level::Wildcard(children) => {
+                if let Some(child) = children.next() {
+                    self.enter(child.clone());
+                    return Some(Line::Anchor(depth, self.list, child));
+                }
+            }
+        }
+        self.levels.pop();
+        self.levels.len().checked_sub(1).map(Line::Close)
+    }
+}
