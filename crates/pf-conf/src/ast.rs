@@ -10,7 +10,7 @@ use pf_engine::rule::{
     InterfaceMatch, LimiterUse, Log, PoolKind, PoolPorts, PortMatch, PortSet, Rate, Reassemble,
     RouteKind, Scrub, StateMode, StateOptions, StatePolicy, Timeout,
 };
-use pf_engine::ruleset::{Limit, Syncookies};
+use pf_engine::ruleset::{DebugLevel, Limit, Syncookies};
 
 use crate::extras::Extras;
 use crate::optimize::Optimization;
@@ -55,14 +55,18 @@ pub(crate) enum SetStatement {
     Timeout(Timeout, u32),
     Optimization(String),
     RulesetOptimization(Optimization),
-    NoLoginterface,
+    LogInterface(Option<String>),
+    HostId(u32),
+    Debug(DebugLevel),
+    FailPolicy {
+        returns: bool,
+    },
+    KeepCounters,
     Reassemble(Reassemble),
     /// And how it is printed.
     Syncookies(Syncookies, String),
     /// One that is printed but not installed: its text.
     Printed(String),
-    /// One that is not even printed.
-    Silent,
     /// `set state-defaults`: options of rules that have none.
     StateDefaults(Box<State>),
     RequireOrder(bool),

@@ -30,6 +30,17 @@ impl Traffic {
         }
     }
 
+    /// The counters of both.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            packets_in: self.packets_in.wrapping_add(other.packets_in),
+            bytes_in: self.bytes_in.wrapping_add(other.bytes_in),
+            packets_out: self.packets_out.wrapping_add(other.packets_out),
+            bytes_out: self.bytes_out.wrapping_add(other.bytes_out),
+        }
+    }
+
     /// Packets of both directions.
     #[must_use]
     pub const fn packets(&self) -> u64 {

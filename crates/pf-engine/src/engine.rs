@@ -37,7 +37,7 @@ use crate::installed::Rules;
 use crate::lifetime::Lifetimes;
 use crate::limiter::{Limiters, SourceLimiterView, StateLimiterView};
 use crate::limits::LimitCounter;
-use crate::names::Names;
+use crate::names::{NameId, Names};
 use crate::nat::{FullRanges, Mappings, mapping};
 use crate::net::Net;
 use crate::norm::{Reassembler, ReassemblyOptions};
@@ -47,13 +47,17 @@ use crate::record::{
     ExportedRule, Imported, Kept, RecordError, RuleBinding, SourceCursor, SourceRecord, StateRecord,
 };
 use crate::rule::{Action, Timeout, Timeouts};
-use crate::ruleset::{Dialect, Limit, Options, Parts, Ruleset, TableDefinition, TableEntry};
+use crate::ruleset::{
+    DebugLevel, Dialect, Limit, Options, Parts, Ruleset, TableDefinition, TableEntry,
+};
 use crate::source::SourceNodes;
 use crate::state::{State, StateTable};
 use crate::syncookie::SynCookies;
 use crate::table::Tables;
 use crate::time::Instant;
-use crate::view::{AddressCounters, InstalledRule, SourceView, StateView, Status, TableView};
+use crate::view::{
+    AddressCounters, InstalledRule, InterfaceCounters, SourceView, StateView, Status, TableView,
+};
 
 /// What distinguishes one engine from another.
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +202,10 @@ pub struct Engine {
     resets: Quota,
     errors: Quota,
     log_snap_length: usize,
+    /// What packets did at each interface.
+    interfaces: BTreeMap<NameId, InterfaceCounters>,
+    /// `set debug` or `pfctl -x`, whichever came last.
+    debug: Option<DebugLevel>,
     /// A rule or state has, or once had, `set prio`: packets that leave may carry a priority.
     has_priorities: bool,
     /// Steps of the packet that is being explained, if one is.
@@ -266,6 +274,8 @@ impl Engine {
             resets: Quota::new(RESETS_PER_SECOND),
             errors: Quota::new(ERRORS_PER_SECOND),
             log_snap_length: LOG_SNAP_LENGTH,
+            interfaces: BTreeMap::new(),
+            debug: None,
             has_priorities: false,
             trace: None,
         }
@@ -567,12 +577,32 @@ impl Engine {
     pub fn clear_status(&mut self, now: Instant) {
         self.now = now;
         self.counters = Counters::default();
+        self.interfaces.clear();
         self.syncookies.clear_counters();
         self.resets.clear();
         self.errors.clear();
         self.sources.searches = 0;
         self.sources.inserts = 0;
         self.sources.removals = 0;
+    }
+
+    /// What packets did at the interface of this name since [`Engine::clear_status`].
+    #[must_use]
+    pub fn interface_counters(&self, name: &str) -> InterfaceCounters {
+        let id = self.names.find(name);
+        let counters = id.and_then(|id| self.interfaces.get(&id));
+        counters.copied().unwrap_or_default()
+    }
+
+    /// `pfctl -x`.
+    pub fn set_debug(&mut self, level: DebugLevel) {
+        self.debug = Some(level);
+    }
+
+    /// `set debug`, `pfctl -x`, or what a fresh PF of the ruleset's dialect has.
+    #[must_use]
+    pub fn debug(&self) -> DebugLevel {
+        self.debug.unwrap_or(DebugLevel::default_of(self.dialect))
     }
 
     /// What `pfctl -si` prints.

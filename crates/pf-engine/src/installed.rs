@@ -210,6 +210,14 @@ impl Rules {
         self.slab.get(id.0).is_some_and(|entry| entry.expired)
     }
 
+    /// The rule has counted that much before it was loaded again.
+    pub(crate) fn go_on_counting(&mut self, id: RuleId, before: RuleCounters) {
+        if let Some(entry) = self.slab.get_mut(id.0) {
+            entry.counters.evaluations = before.evaluations;
+            entry.counters.traffic = before.traffic;
+        }
+    }
+
     pub(crate) fn count_evaluation(&mut self, id: RuleId) {
         if let Some(entry) = self.slab.get_mut(id.0) {
             entry.counters.evaluations = entry.counters.evaluations.wrapping_add(1);

@@ -47,6 +47,11 @@ impl Names {
         id
     }
 
+    /// The number of `name`, if it has one.
+    pub(crate) fn find(&self, name: &str) -> Option<NameId> {
+        self.index.get(name).copied()
+    }
+
     pub(crate) fn name(&self, id: NameId) -> &str {
         self.list.get(id.index()).map_or("", |name| name)
     }

@@ -123,6 +123,51 @@ pub struct Options {
     pub reassemble: Reassemble,
     /// `set syncookies`.
     pub syncookies: Syncookies,
+    /// `set hostid`: the number of this box in its states.
+    pub host_id: Option<u32>,
+    /// `set debug`.
+    pub debug: Option<DebugLevel>,
+    /// `set loginterface`: whose packets `pfctl -si` counts; an interface or a group.
+    pub log_interface: Option<String>,
+    /// `set keepcounters`: rules that are loaded again keep what they have counted.
+    pub keep_counters: bool,
+    /// `set fail-policy return`: whom a pass rule fails to pass is told.
+    pub fail_return: bool,
+}
+
+/// `set debug`, `pfctl -x`: how much PF says. It is kept and shown; what this program says is told
+/// to its daemon (`RUST_LOG`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DebugLevel(&'static str);
+
+impl DebugLevel {
+    /// Levels of FreeBSD and old OpenBSD, then of OpenBSD today (syslog(3)).
+    pub const NAMES: [&'static str; 12] = [
+        "none", "urgent", "misc", "loud", "emerg", "alert", "crit", "err", "warning", "notice",
+        "info", "debug",
+    ];
+
+    /// The level of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let found = Self::NAMES.into_iter().find(|known| *known == name);
+        found.map(Self)
+    }
+
+    /// That of a fresh PF.
+    #[must_use]
+    pub const fn default_of(dialect: Dialect) -> Self {
+        Self(match dialect {
+            Dialect::FreeBsd | Dialect::OpenBsd3 => "urgent",
+            Dialect::OpenBsd => "err",
+        })
+    }
+
+    /// Its name in `set debug`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
 }
 
 /// `set syncookies`: whether SYNs that come in are answered without making a state.

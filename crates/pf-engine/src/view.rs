@@ -218,6 +218,36 @@ pub struct AddressCounters {
     pub blocked: Traffic,
 }
 
+/// What packets did at one interface (`set loginterface`): every evaluation counts, in bytes of the
+/// IP packet as it came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceCounters {
+    /// IPv4.
+    pub inet: AddressCounters,
+    /// IPv6.
+    pub inet6: AddressCounters,
+}
+
+impl InterfaceCounters {
+    /// The counters of both.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            inet: self.inet.plus(other.inet),
+            inet6: self.inet6.plus(other.inet6),
+        }
+    }
+}
+
+impl AddressCounters {
+    const fn plus(self, other: Self) -> Self {
+        Self {
+            passed: self.passed.plus(other.passed),
+            blocked: self.blocked.plus(other.blocked),
+        }
+    }
+}
+
 /// A table in force.
 #[derive(Clone, Debug)]
 #[expect(

@@ -7,6 +7,8 @@
 mod article;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "e2e/criteria.rs"]
+mod criteria;
 #[path = "e2e/data_path.rs"]
 mod data_path;
 #[path = "e2e/handshakes.rs"]

@@ -57,11 +57,31 @@ impl Expander<'_> {
                 self.ruleset.options.syncookies = *mode;
                 format!("set syncookies {text}")
             }
-            SetStatement::NoLoginterface => "set loginterface none".to_owned(),
+            SetStatement::LogInterface(interface) => {
+                self.ruleset.options.log_interface.clone_from(interface);
+                let word = interface.as_deref().unwrap_or("none");
+                format!("set loginterface {word}")
+            }
+            SetStatement::HostId(number) => {
+                self.ruleset.options.host_id = Some(*number);
+                format!("set hostid 0x{number:08x}")
+            }
+            SetStatement::Debug(level) => {
+                self.ruleset.options.debug = Some(*level);
+                format!("set debug {}", level.name())
+            }
+            SetStatement::FailPolicy { returns } => {
+                self.ruleset.options.fail_return = *returns;
+                let word = if *returns { "return" } else { "drop" };
+                format!("set fail-policy {word}")
+            }
             SetStatement::Printed(echo) => echo.clone(),
-            SetStatement::RequireOrder(_)
-            | SetStatement::StateDefaults(_)
-            | SetStatement::Silent => return,
+            SetStatement::RequireOrder(_) | SetStatement::StateDefaults(_) => return,
+            // As FreeBSD, which does not echo it.
+            SetStatement::KeepCounters => {
+                self.ruleset.options.keep_counters = true;
+                return;
+            }
         };
         self.echo.push(echo);
     }

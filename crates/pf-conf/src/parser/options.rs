@@ -14,6 +14,10 @@ use crate::token::Kind;
 /// Options that this program can read.
 const OPTIONS: &[&str] = &[
     "block-policy",
+    "debug",
+    "fail-policy",
+    "hostid",
+    "keepcounters",
     "limit",
     "loginterface",
     "optimization",
@@ -28,13 +32,7 @@ const OPTIONS: &[&str] = &[
 ];
 
 /// Options of one PF or another that it cannot.
-const UNSUPPORTED: &[&str] = &[
-    "debug",
-    "fail-policy",
-    "fingerprints",
-    "hostid",
-    "keepcounters",
-];
+const UNSUPPORTED: &[&str] = &["fingerprints"];
 
 /// Limits of one PF or another that are not [`Limit`]s.
 const UNSUPPORTED_LIMITS: &[&str] = &["eth-anchors", "tables", "pktdelay-pkts"];
@@ -62,7 +60,14 @@ impl Parser<'_> {
             "require-order" => self.set_require_order(),
             "optimization" => self.set_optimization(),
             "ruleset-optimization" => self.set_ruleset_optimization(),
-            "loginterface" => self.set_loginterface(option.span),
+            "loginterface" => self.set_loginterface(),
+            "debug" => self.set_debug(),
+            "fail-policy" => self.set_fail_policy(),
+            "hostid" => self.set_host_id(),
+            "keepcounters" => {
+                self.push_set(SetStatement::KeepCounters);
+                Ok(())
+            }
             "limit" => self.list("a limit", &mut Self::set_limit),
             "timeout" => self.list("a timeout", &mut Self::set_timeout),
             "reassemble" => self.set_reassemble(),
@@ -88,7 +93,7 @@ impl Parser<'_> {
         }
     }
 
-    fn push_set(&mut self, statement: SetStatement) {
+    pub(super) fn push_set(&mut self, statement: SetStatement) {
         self.statements.push(Statement::Set(statement));
     }
 
@@ -173,19 +178,10 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn set_loginterface(&mut self, span: Span) -> Parse<()> {
-        let name = self.string("an interface name")?;
-        if name.node != "none" {
-            if !self.printing {
-                return Err(self.unsupported("set loginterface", span));
-            }
-            self.push_set(SetStatement::Printed(format!(
-                "set loginterface {}",
-                name.node
-            )));
-            return Ok(());
-        }
-        self.push_set(SetStatement::NoLoginterface);
+    fn set_loginterface(&mut self) -> Parse<()> {
+        let name = self.string("an interface name")?.node;
+        let interface = (name != "none").then_some(name);
+        self.push_set(SetStatement::LogInterface(interface));
         Ok(())
     }
 

@@ -1,19 +1,13 @@
 //! The values of `set` options that have words of their own. Most can be printed but not
 //! installed yet.
 
-use pf_engine::ruleset::Syncookies;
+use pf_engine::ruleset::{DebugLevel, Syncookies};
 
 use super::{Parse, Parser};
 use crate::ast::SetStatement;
 use crate::diagnostic::Code;
 use crate::names::did_you_mean;
 use crate::print;
-
-/// Levels of `set debug`: of FreeBSD and old OpenBSD, then of OpenBSD today (syslog(3)).
-const DEBUG_LEVELS: &[&str] = &[
-    "none", "urgent", "misc", "loud", "emerg", "alert", "crit", "err", "warning", "notice", "info",
-    "debug",
-];
 
 /// Percent of the state limit at which adaptive syncookies begin, where only their end is given
 /// (`PF_SYNCOOKIES_HIWATPCT`).
@@ -22,14 +16,29 @@ const SYNCOOKIES_START: u8 = 25;
 impl Parser<'_> {
     /// What follows `set option`.
     pub(super) fn printed_option(&mut self, option: &str) -> Parse<SetStatement> {
-        let text = match option {
-            "hostid" => self.host_id()?,
-            "debug" => self.one_of("debug level", DEBUG_LEVELS)?,
-            "fail-policy" => self.one_of("fail-policy", &["drop", "return"])?,
-            "keepcounters" => return Ok(SetStatement::Silent),
-            _ => print::quoted(&self.string("a file name")?.node),
-        };
+        let text = print::quoted(&self.string("a file name")?.node);
         Ok(SetStatement::Printed(format!("set {option} {text}")))
+    }
+
+    pub(super) fn set_debug(&mut self) -> Parse<()> {
+        let word = self.one_of("debug level", &DebugLevel::NAMES)?;
+        if let Some(level) = DebugLevel::named(&word) {
+            self.push_set(SetStatement::Debug(level));
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_fail_policy(&mut self) -> Parse<()> {
+        let word = self.one_of("fail-policy", &["drop", "return"])?;
+        let returns = word == "return";
+        self.push_set(SetStatement::FailPolicy { returns });
+        Ok(())
+    }
+
+    pub(super) fn set_host_id(&mut self) -> Parse<()> {
+        let number = self.host_id()?;
+        self.push_set(SetStatement::HostId(number));
+        Ok(())
     }
 
     pub(super) fn one_of(&mut self, what: &str, known: &[&str]) -> Parse<String> {
@@ -49,7 +58,7 @@ impl Parser<'_> {
         Err(bail)
     }
 
-    fn host_id(&mut self) -> Parse<String> {
+    fn host_id(&mut self) -> Parse<u32> {
         let id = self.peek().clone();
         if id.ends_line() {
             return Err(self.unexpected("a number"));
@@ -64,7 +73,7 @@ impl Parser<'_> {
                 let message = "hostid must be non-zero";
                 Err(self.error(Code::BadNumber, id.span, message, String::new()))
             }
-            Some(number) => Ok(format!("0x{number:08x}")),
+            Some(number) => Ok(number),
             None => {
                 let message = format!("invalid hostid {}", id.text);
                 Err(self.error(Code::BadNumber, id.span, &message, String::new()))

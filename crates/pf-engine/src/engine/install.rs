@@ -1,6 +1,6 @@
 //! Putting rulesets into force.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::anchor::{AnchorPath, TableRef};
@@ -10,6 +10,7 @@ use crate::installed::RuleId;
 use crate::lifetime;
 use crate::rule::{Address, Rule};
 use crate::ruleset::{Limit, Parts, Ruleset};
+use crate::view::RuleCounters;
 
 impl Engine {
     /// Puts `parts` of `ruleset` and of its anchors into force at `path`.
@@ -32,6 +33,8 @@ impl Engine {
             self.options = options;
             self.timeouts = lifetime::timeouts(&self.options);
             self.limiters.install(limiters);
+            self.debug = self.options.debug.or(self.debug);
+            self.config.creator_id = self.options.host_id.unwrap_or(self.config.creator_id);
         }
         self.abandon(path, parts, &rulesets);
         for (anchor, rules) in &rulesets {
@@ -89,11 +92,37 @@ impl Engine {
             lists.complete(parts, old);
         }
         self.has_priorities |= lists.iter().any(|rule| rule.treatment.priority.is_some());
+        if self.options.keep_counters {
+            self.keep_counters(anchor, &lists);
+        }
         self.put(anchor, lists);
         if let Some(id) = self.anchors.find(anchor)
             && let Some(anchor) = self.anchors.get_mut(id)
         {
             anchor.filled_by = Some(by.clone());
+        }
+    }
+
+    /// `set keepcounters`: each rule goes on counting where an equal one of the ruleset that goes
+    /// has come to.
+    fn keep_counters(&mut self, anchor: &AnchorPath, lists: &Lists) {
+        let Some(old) = self.lists_at(anchor) else {
+            return;
+        };
+        let mut counted: HashMap<&Rule, VecDeque<RuleCounters>> = HashMap::new();
+        let before: BTreeSet<RuleId> = old.iter().map(|rule| rule.id).collect();
+        for entry in old.iter().filter_map(|rule| self.rules.get(rule.id)) {
+            let known = counted.entry(&entry.rule).or_default();
+            known.push_back(entry.counters);
+        }
+        let mut kept = Vec::new();
+        for rule in lists.iter().filter(|rule| !before.contains(&rule.id)) {
+            let entry = self.rules.get(rule.id);
+            let same = entry.and_then(|entry| counted.get_mut(&entry.rule)?.pop_front());
+            kept.extend(same.map(|counters| (rule.id, counters)));
+        }
+        for (rule, counters) in kept {
+            self.rules.go_on_counting(rule, counters);
         }
     }
 

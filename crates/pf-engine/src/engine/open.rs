@@ -1,6 +1,7 @@
 //! A packet that the rules let pass: its state, its route. States become real in
 //! [`Engine::commit`], when all evaluations of the packet are done.
 
+use crate::addr::Protocol;
 use crate::criteria::Divert;
 use crate::decision::{DropReason, LogAction, StateId};
 use crate::engine::Engine;
@@ -20,7 +21,7 @@ use crate::nat::mapping;
 use crate::pool::Choice;
 use crate::route::NextHop;
 use crate::rule::Timeout;
-use crate::rule::{Direction, RouteKind, Scrub, StateMode, tcp_flags};
+use crate::rule::{BlockReply, Direction, RouteKind, Scrub, StateMode, tcp_flags};
 use crate::ruleset::Limit;
 use crate::sctp;
 use crate::source::SourceKey;
@@ -57,8 +58,26 @@ impl Engine {
             let log = rule.and_then(|rule| rule.log);
             let rules = (rule.map(|rule| rule.id), anchor);
             self.log_refusal(log, rules, place, refused.reason, work);
+            self.answer_failure(refused.reason, work);
         }
         opened
+    }
+
+    /// `set fail-policy return`: whom a pass rule should have let pass is told that it did not.
+    fn answer_failure(&mut self, reason: DropReason, work: &mut Work<'_>) {
+        let failed = matches!(
+            reason,
+            DropReason::StateLimit
+                | DropReason::StateInsert
+                | DropReason::SrcLimit
+                | DropReason::Memory
+                | DropReason::MapFailed
+                | DropReason::NoRoute
+        );
+        let answered = matches!(work.original.meta.protocol, Protocol::TCP | Protocol::UDP);
+        if self.options.fail_return && failed && answered && !work.meta.is_fragment() {
+            self.answer_blocked(BlockReply::Return, work);
+        }
     }
 
     fn try_open(

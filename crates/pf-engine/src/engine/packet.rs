@@ -320,7 +320,10 @@ impl Engine {
         bytes: &[u8],
         rule: Option<(RuleId, Option<Log>)>,
     ) -> Decision {
-        let logged = vec![self.entry_of_malformed(reason, place, bytes, rule)];
+        let entry = self.entry_of_malformed(reason, place, bytes, rule);
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.count_at(place, entry.family, len, false);
+        let logged = vec![entry];
         self.dropped(reason.into(), Vec::new(), logged)
     }
 

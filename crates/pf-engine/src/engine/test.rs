@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::addr::Family;
 use crate::compile::ListKind;
 use crate::decision::{DropReason, LogAction};
 use crate::engine::families::{self, Crossed};
@@ -43,6 +44,36 @@ pub(super) struct Tally<'a> {
 impl Engine {
     /// Whether the packet may pass `place`; rewrites it if so.
     pub(super) fn test(
+        &mut self,
+        place: Place,
+        work: &mut Work<'_>,
+        env: &mut dyn Env,
+    ) -> Result<Passed, Refused> {
+        let (family, bytes) = (work.meta.family, length(&work.meta));
+        let tested = self.test_whole(place, work, env);
+        self.count_at(place, family, bytes, tested.is_ok());
+        tested
+    }
+
+    /// Counts an evaluation for `set loginterface`.
+    pub(super) fn count_at(&mut self, place: Place, family: Family, bytes: u64, passed: bool) {
+        if place.name == NameId::UNKNOWN {
+            return;
+        }
+        let counters = self.interfaces.entry(place.name).or_default();
+        let counters = match family {
+            Family::Inet => &mut counters.inet,
+            Family::Inet6 => &mut counters.inet6,
+        };
+        let counters = if passed {
+            &mut counters.passed
+        } else {
+            &mut counters.blocked
+        };
+        counters.count(place.direction, bytes);
+    }
+
+    fn test_whole(
         &mut self,
         place: Place,
         work: &mut Work<'_>,

@@ -433,3 +433,107 @@ fn divert_reply_leads_answers_to_the_socket_that_asked() {
     let seen = lab.packet(In, "em1", answer);
     assert_eq!(seen.decision.verdict, Verdict::Pass(Exit::Socket(None)));
 }
+
+#[test]
+fn interfaces_count_each_evaluation_by_family_direction_and_outcome() {
+    let rules = [pass(), block().inbound().proto(Protocol::UDP)];
+    let mut lab = Lab::router(filter(&rules));
+    let six = udp(("2001:db8:a::9", 1), ("2001:db8:b::9", 2), 10);
+    lab.packet(In, "em0", syn()).passes();
+    lab.packet(In, "em0", udp(CLIENT, SERVER, 10))
+        .drops(DropReason::Match);
+    lab.packet(In, "em0", six.clone()).drops(DropReason::Match);
+    lab.packet(Out, "em0", six).passes();
+    lab.packet(In, "em0", vec![0x45, 0])
+        .drops(DropReason::Short);
+    let counters = lab.engine.interface_counters("em0");
+    let (inet, inet6) = (counters.inet, counters.inet6);
+    assert_eq!((inet.passed.packets_in, inet.passed.bytes_in), (1, 40));
+    assert_eq!((inet.blocked.packets_in, inet.blocked.bytes_in), (2, 40));
+    assert_eq!((inet6.blocked.packets_in, inet6.blocked.bytes_in), (1, 58));
+    assert_eq!((inet6.passed.packets_out, inet6.passed.bytes_out), (1, 58));
+    assert_eq!(
+        lab.engine.interface_counters("em1").inet.passed.packets(),
+        0
+    );
+    lab.engine.clear_status(lab.now);
+    assert_eq!(
+        lab.engine.interface_counters("em0").inet.passed.packets(),
+        0
+    );
+}
+
+#[test]
+fn keepcounters_lets_equal_rules_go_on_counting() {
+    let mut rules = filter(&[pass().label("gone"), pass().label("same")]);
+    rules.options.keep_counters = true;
+    let mut lab = Lab::router(rules);
+    lab.packet(In, "em0", syn()).passes();
+    let mut next = filter(&[pass().label("same"), pass().label("new")]);
+    next.options.keep_counters = true;
+    lab.load(next.clone());
+    assert_eq!(lab.label("same"), (1, 1, 40));
+    assert_eq!(lab.label("new"), (0, 0, 0));
+    next.options.keep_counters = false;
+    lab.load(next);
+    assert_eq!(lab.label("same"), (0, 0, 0));
+}
+
+#[test]
+fn fail_policy_return_tells_whom_a_pass_rule_cannot_pass() {
+    let limited = pass()
+        .keep()
+        .change(|rule| rule.state_options.max = Some(1));
+    let mut rules = filter(&[limited]);
+    let other = || tcp(("10.0.0.9", 1235), SERVER, S, 1, 0, 0);
+    let mut lab = Lab::router(rules.clone());
+    lab.packet(In, "em0", syn()).passes();
+    let seen = lab.packet(In, "em0", other()).drops(DropReason::StateLimit);
+    assert_eq!(seen.decision.generated, [], "drop is the default");
+    drop(seen);
+    rules.options.fail_return = true;
+    let mut lab = Lab::router(rules);
+    lab.packet(In, "em0", syn()).passes();
+    let seen = lab.packet(In, "em0", other()).drops(DropReason::StateLimit);
+    assert_eq!(meta(seen.answer()).tcp().map(|tcp| tcp.flags), Some(RA));
+    drop(seen);
+    let seen = lab
+        .packet(In, "em0", udp(CLIENT, SERVER, 1))
+        .drops(DropReason::StateLimit);
+    assert!(meta(seen.answer()).icmp().is_some());
+    drop(seen);
+    let seen = lab
+        .packet(In, "em0", echo(CLIENT.0, SERVER.0, 1))
+        .drops(DropReason::StateLimit);
+    assert_eq!(seen.decision.generated, [], "neither TCP nor UDP");
+}
+
+#[test]
+fn the_debug_level_and_the_host_id_are_those_that_were_set_last() {
+    use pf_engine::ruleset::{DebugLevel, Dialect};
+    let mut lab = Lab::router(filter(&[pass().keep()]));
+    assert_eq!(lab.engine.debug(), DebugLevel::default_of(Dialect::FreeBsd));
+    let mut rules = filter(&[pass().keep()]);
+    rules.options.debug = DebugLevel::named("loud");
+    rules.options.host_id = Some(7);
+    lab.load(rules);
+    assert_eq!(lab.engine.debug().name(), "loud");
+    assert_eq!(lab.engine.status().host_id, 7);
+    lab.packet(In, "em0", syn()).passes();
+    assert_eq!(lab.states()[0].creator_id, 7);
+}
+
+#[test]
+fn set_skip_holds_for_interfaces_that_come_later_and_for_groups() {
+    let mut rules = filter(&[block()]);
+    rules.options.skip = vec!["em".to_owned(), "wg0".to_owned()];
+    let mut lab = Lab::router(rules);
+    lab.packet(In, "em0", syn()).passes_unchanged();
+    lab.set_interfaces(|all| all.push(interface(9, "wg0", &["10.9.0.1/24"])));
+    lab.packet(In, "wg0", syn()).passes_unchanged();
+    lab.set_interfaces(|all| all.push(interface(10, "lan0", &["10.8.0.1/24"])));
+    lab.packet(In, "lan0", syn()).drops(DropReason::Match);
+    // A skip that is taken out of the rules takes effect at once.
+    lab.load(filter(&[block()]));
+    lab.packet(In, "wg0", syn()).drops(DropReason::Match);
+}

@@ -4,12 +4,14 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use pf_conf::{PrintOptions, print_rule};
+use pf_engine::counters::Traffic;
 use pf_engine::decision::DropReason;
 use pf_engine::engine::{Engine, RuleList};
+use pf_engine::env::Interface;
 use pf_engine::limits::LimitCounter;
-use pf_engine::ruleset::{Dialect, Limit, Syncookies};
+use pf_engine::ruleset::{DebugLevel, Dialect, Limit, Syncookies};
 use pf_engine::time::Instant;
-use pf_engine::view::{Status, SyncookieStatus};
+use pf_engine::view::{AddressCounters, InterfaceCounters, Status, SyncookieStatus};
 use sha2::{Digest, Sha256};
 
 use super::{View, time};
@@ -26,6 +28,8 @@ pub fn info(view: &View<'_>) -> String {
     let extra = Extra {
         limit: view.engine.limit(Limit::States),
         checksum: (view.style.verbose >= 1).then(|| checksum(view.engine)),
+        debug: view.engine.debug(),
+        interface: log_interface(view),
     };
     let mut status = view.engine.status();
     let congestion = &mut status.reasons[DropReason::Congestion as usize];
@@ -33,11 +37,24 @@ pub fn info(view: &View<'_>) -> String {
     format(&status, view.now, view.dialect, &extra)
 }
 
+/// The interface of `set loginterface`, or the sum of a group's.
+fn log_interface(view: &View<'_>) -> Option<(String, InterfaceCounters)> {
+    let name = view.engine.options().log_interface.clone()?;
+    let belongs = |i: &&Interface| i.name == name || i.groups.contains(&name);
+    let members = view.interfaces.iter().filter(belongs);
+    let sum = members.fold(InterfaceCounters::default(), |sum, interface| {
+        sum.plus(view.engine.interface_counters(&interface.name))
+    });
+    Some((name, sum))
+}
+
 /// What is not in [`Status`].
 struct Extra {
     /// `set limit states`.
     limit: u32,
     checksum: Option<String>,
+    debug: DebugLevel,
+    interface: Option<(String, InterfaceCounters)>,
 }
 
 /// A digest of the rules as they print: equal rules have equal digests on every box. PF's own is
@@ -62,8 +79,11 @@ fn checksum(engine: &Engine) -> String {
 
 fn format(status: &Status, now: Instant, dialect: Dialect, extra: &Extra) -> String {
     let mut text = String::new();
-    let runtime = write_title(&mut text, status, now, dialect);
+    let runtime = write_title(&mut text, status, now, dialect, extra.debug);
     write_identity(&mut text, status, dialect, extra);
+    if let Some((name, counters)) = &extra.interface {
+        write_interface(&mut text, name, counters);
+    }
     write_state_table(&mut text, status, runtime, dialect);
     let verbose = extra.checksum.is_some();
     if verbose {
@@ -144,7 +164,13 @@ fn write_source_tracking(text: &mut String, status: &Status, runtime: Duration) 
 }
 
 /// Writes the first line; returns the time that rates refer to.
-fn write_title(text: &mut String, status: &Status, now: Instant, dialect: Dialect) -> Duration {
+fn write_title(
+    text: &mut String,
+    status: &Status,
+    now: Instant,
+    dialect: Dialect,
+    debug: DebugLevel,
+) -> Duration {
     let (word, since) = match (status.enabled_since, status.disabled_since) {
         (Some(since), _) => ("Enabled", Some(since)),
         (None, since) => ("Disabled", since),
@@ -155,11 +181,56 @@ fn write_title(text: &mut String, status: &Status, now: Instant, dialect: Dialec
         None => format!("Status: {word}"),
     };
     let debug = match dialect {
-        Dialect::OpenBsd => "Debug: err",
-        Dialect::FreeBsd | Dialect::OpenBsd3 => "Debug: Urgent",
+        Dialect::OpenBsd => format!("Debug: {}", debug.name()),
+        Dialect::FreeBsd | Dialect::OpenBsd3 => format!("Debug: {}", capitalized(debug.name())),
     };
     let _ = write!(text, "{title:<44}{debug:>15}\n\n");
     runtime
+}
+
+fn capitalized(word: &str) -> String {
+    let mut letters = word.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
+fn write_interface(text: &mut String, name: &str, counters: &InterfaceCounters) {
+    let _ = writeln!(
+        text,
+        "Interface Stats for {name:<16} {:>5} {:>16}",
+        "IPv4", "IPv6"
+    );
+    let (v4, v6) = (&counters.inet, &counters.inet6);
+    let mut row = |name: &str, of: &dyn Fn(&AddressCounters) -> u64| {
+        let _ = writeln!(text, "  {name:<25} {:>14} {:>16}", of(v4), of(v6));
+    };
+    row("Bytes In", &|c| {
+        c.passed.bytes_in.wrapping_add(c.blocked.bytes_in)
+    });
+    row("Bytes Out", &|c| {
+        c.passed.bytes_out.wrapping_add(c.blocked.bytes_out)
+    });
+    let packets: [(&str, fn(&Traffic) -> u64); 2] = [
+        ("Packets In", |traffic| traffic.packets_in),
+        ("Packets Out", |traffic| traffic.packets_out),
+    ];
+    for (title, of) in packets {
+        let _ = writeln!(text, "  {title}");
+        let (passed, blocked) = (of(&v4.passed), of(&v4.blocked));
+        let _ = writeln!(
+            text,
+            "    {:<23} {passed:>14} {:>16}",
+            "Passed",
+            of(&v6.passed)
+        );
+        let _ = writeln!(
+            text,
+            "    {:<23} {blocked:>14} {:>16}",
+            "Blocked",
+            of(&v6.blocked)
+        );
+    }
+    text.push('\n');
 }
 
 fn write_identity(text: &mut String, status: &Status, dialect: Dialect, extra: &Extra) {
@@ -256,6 +327,8 @@ mod tests {
     const PLAIN: Extra = Extra {
         limit: 100_000,
         checksum: None,
+        debug: DebugLevel::default_of(Dialect::FreeBsd),
+        interface: None,
     };
 
     fn now() -> Instant {
@@ -314,6 +387,7 @@ mod tests {
         let extra = Extra {
             limit: 100_000,
             checksum: Some("0x00ff".into()),
+            ..PLAIN
         };
         let text = format(&status(), now(), Dialect::FreeBsd, &extra);
         assert!(text.contains("\n\nHostid:   0x58075cf3\nChecksum: 0x00ff\n\nState Table"));
