@@ -1,5 +1,6 @@
 //! The engine: installed ruleset, states, tables and counters behind one `handle_packet`.
 
+mod accounts;
 mod answer;
 mod control;
 mod errors;
@@ -56,8 +57,11 @@ use crate::syncookie::SynCookies;
 use crate::table::Tables;
 use crate::time::Instant;
 use crate::view::{
-    AddressCounters, InstalledRule, InterfaceCounters, SourceView, StateView, Status, TableView,
+    AddressCounters, InstalledRule, InterfaceCounters, InterfaceReferences, SourceView, StateView,
+    Status, TableView,
 };
+
+pub use control::{KillFilter, KillStates};
 
 /// What distinguishes one engine from another.
 #[derive(Clone, Copy, Debug)]
@@ -98,15 +102,6 @@ impl RuleList {
             Action::Pass | Action::Block(_) | Action::Match => Self::Filter,
         }
     }
-}
-
-/// Which states `pfctl -k` kills.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KillFilter {
-    /// `-k source`: the state's source lies in it.
-    pub source: Prefix,
-    /// `-k source -k destination`.
-    pub destination: Option<Prefix>,
 }
 
 /// Which source nodes `pfctl -K` kills.
@@ -204,6 +199,8 @@ pub struct Engine {
     log_snap_length: usize,
     /// What packets did at each interface.
     interfaces: BTreeMap<NameId, InterfaceCounters>,
+    /// Since when interfaces count that have no counters of their own yet.
+    interfaces_since: Instant,
     /// `set debug` or `pfctl -x`, whichever came last.
     debug: Option<DebugLevel>,
     /// A rule or state has, or once had, `set prio`: packets that leave may carry a priority.
@@ -275,6 +272,7 @@ impl Engine {
             errors: Quota::new(ERRORS_PER_SECOND),
             log_snap_length: LOG_SNAP_LENGTH,
             interfaces: BTreeMap::new(),
+            interfaces_since: now,
             debug: None,
             has_priorities: false,
             trace: None,
@@ -490,8 +488,8 @@ impl Engine {
     }
 
     /// `pfctl -k`. Returns how many states were killed.
-    pub fn kill_states(&mut self, filter: KillFilter) -> usize {
-        self.remove_states(|state| control::is_wanted(state, filter))
+    pub fn kill_states(&mut self, filter: &KillFilter) -> usize {
+        self.kill(filter)
     }
 
     /// `pfctl -F states`. Returns how many states were removed.
@@ -578,20 +576,13 @@ impl Engine {
         self.now = now;
         self.counters = Counters::default();
         self.interfaces.clear();
+        self.interfaces_since = now;
         self.syncookies.clear_counters();
         self.resets.clear();
         self.errors.clear();
         self.sources.searches = 0;
         self.sources.inserts = 0;
         self.sources.removals = 0;
-    }
-
-    /// What packets did at the interface of this name since [`Engine::clear_status`].
-    #[must_use]
-    pub fn interface_counters(&self, name: &str) -> InterfaceCounters {
-        let id = self.names.find(name);
-        let counters = id.and_then(|id| self.interfaces.get(&id));
-        counters.copied().unwrap_or_default()
     }
 
     /// `pfctl -x`.
@@ -603,6 +594,38 @@ impl Engine {
     #[must_use]
     pub fn debug(&self) -> DebugLevel {
         self.debug.unwrap_or(DebugLevel::default_of(self.dialect))
+    }
+
+    /// `pfctl -F Reset`: `set …` as in a fresh PF.
+    pub fn reset_options(&mut self) {
+        self.options = Options::default();
+        self.timeouts = Timeouts::default();
+        self.debug = None;
+        self.handle_interface_change();
+    }
+
+    /// `pfctl -F all` takes `set skip` off too.
+    pub fn clear_skip(&mut self) {
+        self.options.skip.clear();
+        self.handle_interface_change();
+    }
+
+    /// What packets did at the interface of that name (`pfctl -vvsI`).
+    #[must_use]
+    pub fn interface_counters(&self, name: &str) -> InterfaceCounters {
+        self.counters_of_interface(name)
+    }
+
+    /// `pfctl -i name -F info`: zeroes the counters of an interface.
+    pub fn clear_interface_counters(&mut self, now: Instant, name: &str) {
+        self.now = now;
+        self.clear_interface(now, name);
+    }
+
+    /// What refers to interfaces, by name. A walk over all states and rules.
+    #[must_use]
+    pub fn interface_references(&self) -> BTreeMap<String, InterfaceReferences> {
+        self.references_to_interfaces()
     }
 
     /// What `pfctl -si` prints.

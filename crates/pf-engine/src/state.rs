@@ -365,7 +365,8 @@ impl StateTable {
         Some(state)
     }
 
-    fn chain(&self, side: Direction, key: &StateKey) -> impl Iterator<Item = u32> {
+    /// The states that have `key` on a side: `In` is the wire's, `Out` the stack's.
+    pub(crate) fn chain(&self, side: Direction, key: &StateKey) -> impl Iterator<Item = u32> {
         let first = self.map(side).get(key).copied();
         std::iter::successors(first, move |slot| self.next(side, *slot))
     }

@@ -1,9 +1,13 @@
 //! Tables: sets of addresses and networks, looked up by the longest prefix (pf.conf(5), TABLES).
 
+mod prefixes;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use crate::addr::{Family, Prefix, mask_v4, mask_v6};
+use self::prefixes::PrefixMap;
+use crate::addr::Prefix;
 use crate::anchor::{AnchorPath, TableRef};
 use crate::counters::Traffic;
 use crate::engine::{ReplaceOutcome, TableError};
@@ -171,8 +175,17 @@ pub(crate) struct TableUse {
     /// `! <table>` in the rule.
     pub(crate) negated: bool,
     pub(crate) direction: Direction,
-    pub(crate) passed: bool,
+    pub(crate) verdict: Verdict,
     pub(crate) bytes: u64,
+}
+
+/// What the rule that names a table did with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    Blocked,
+    /// It is a `match` rule.
+    Matched,
 }
 
 /// One table.
@@ -204,6 +217,7 @@ pub(crate) struct Table {
     misses: u64,
     passed: Traffic,
     blocked: Traffic,
+    matched: Traffic,
     xpassed: Traffic,
 }
 
@@ -227,6 +241,7 @@ impl Table {
             misses: 0,
             passed: Traffic::default(),
             blocked: Traffic::default(),
+            matched: Traffic::default(),
             xpassed: Traffic::default(),
         }
     }
@@ -247,6 +262,10 @@ impl Table {
     /// Whether tables of anchors stand before it.
     pub(crate) const fn has_anchors(&self) -> bool {
         self.anchor_references > 0
+    }
+
+    pub(crate) const fn has_counters(&self) -> bool {
+        self.counters
     }
 
     /// What pf.conf would say of it.
@@ -274,14 +293,22 @@ impl Table {
         self.active = true;
     }
 
+    /// `pfctl -T kill`: only rules that name it know it from now on.
+    pub(crate) fn undefine(&mut self) {
+        self.flush();
+        self.active = false;
+        self.persist = false;
+        self.constant = false;
+    }
+
     /// Takes over what a pf.conf says. Contents stay unless it gives some.
-    pub(crate) fn define(&mut self, definition: &TableDefinition) {
+    pub(crate) fn define(&mut self, now: Instant, definition: &TableDefinition) {
         self.active = true;
         self.persist = definition.persist;
         self.constant = definition.constant;
         self.counters = definition.counters;
         if definition.has_contents {
-            self.replace(&definition.entries);
+            self.replace(now, &definition.entries);
         }
     }
 
@@ -299,11 +326,12 @@ impl Table {
             .is_some_and(|found| !found.negated)
     }
 
-    pub(crate) fn add(&mut self, entries: &[TableEntry]) -> usize {
+    pub(crate) fn add(&mut self, now: Instant, entries: &[TableEntry]) -> usize {
         self.ordered = None;
+        let since = seconds(now);
         entries
             .iter()
-            .filter(|entry| self.entries.insert(**entry))
+            .filter(|entry| self.entries.insert(**entry, since))
             .count()
     }
 
@@ -323,16 +351,17 @@ impl Table {
         std::mem::take(&mut self.entries).len()
     }
 
-    pub(crate) fn replace(&mut self, entries: &[TableEntry]) -> ReplaceOutcome {
+    pub(crate) fn replace(&mut self, now: Instant, entries: &[TableEntry]) -> ReplaceOutcome {
         let mut fresh = PrefixMap::default();
         let mut outcome = ReplaceOutcome::default();
         for entry in entries {
-            if !fresh.insert(*entry) {
+            let before = self.entries.exact(entry.prefix);
+            if !fresh.insert(*entry, before.map_or(seconds(now), |held| held.since)) {
                 continue;
             }
-            match self.entries.exact(entry.prefix) {
+            match before {
                 None => outcome.added += 1,
-                Some(negated) if negated != entry.negated => outcome.changed += 1,
+                Some(held) if held.negated != entry.negated => outcome.changed += 1,
                 Some(_) => {}
             }
         }
@@ -383,21 +412,70 @@ impl Table {
     pub(crate) fn count(&mut self, used: TableUse) {
         let found = self.entries.covering(Prefix::host(used.address));
         let still = found.is_some_and(|found| !found.negated) != used.negated;
-        let traffic = match (still, used.passed) {
+        let traffic = match (still, used.verdict) {
+            (_, Verdict::Matched) => &mut self.matched,
             (false, _) => &mut self.xpassed,
-            (true, true) => &mut self.passed,
-            (true, false) => &mut self.blocked,
+            (true, Verdict::Passed) => &mut self.passed,
+            (true, Verdict::Blocked) => &mut self.blocked,
         };
         traffic.count(used.direction, used.bytes);
         if let Some(entry) = found.filter(|_| self.counters && still) {
             let counters = self.counted.entry(entry.prefix).or_default();
-            let traffic = if used.passed {
-                &mut counters.passed
-            } else {
-                &mut counters.blocked
+            let traffic = match used.verdict {
+                Verdict::Passed => &mut counters.passed,
+                Verdict::Blocked => &mut counters.blocked,
+                Verdict::Matched => &mut counters.matched,
             };
             traffic.count(used.direction, used.bytes);
         }
+    }
+
+    /// `pfctl -T zero`: the counters of the table and of its addresses.
+    pub(crate) fn zero(&mut self, now: Instant) {
+        self.cleared = now;
+        (self.matches, self.misses) = (0, 0);
+        self.passed = Traffic::default();
+        self.blocked = Traffic::default();
+        self.matched = Traffic::default();
+        self.xpassed = Traffic::default();
+        self.counted.clear();
+        self.entries.mark_all(seconds(now));
+    }
+
+    /// `pfctl -T zero ADDRESS …`; returns how many of these are in the table.
+    pub(crate) fn zero_addresses(&mut self, now: Instant, entries: &[TableEntry]) -> usize {
+        let mut zeroed = 0;
+        for entry in entries {
+            self.counted.remove(&entry.prefix.masked());
+            zeroed += usize::from(self.entries.mark(entry.prefix, seconds(now)));
+        }
+        zeroed
+    }
+
+    /// `pfctl -T reset`: the counters of the addresses that have counted; returns how many.
+    pub(crate) fn reset(&mut self, now: Instant) -> usize {
+        let counted = std::mem::take(&mut self.counted);
+        for prefix in counted.keys() {
+            self.entries.mark(*prefix, seconds(now));
+        }
+        counted.len()
+    }
+
+    /// The addresses that were added, or whose counters were zeroed, more than `age` ago.
+    pub(crate) fn older_than(&self, now: Instant, age: Duration) -> Vec<TableEntry> {
+        let is_old = |since: u32| now.saturating_since(moment(since)) > age;
+        let held = self.entries.iter_held();
+        held.filter(|(_, since)| is_old(*since))
+            .map(|(entry, _)| entry)
+            .collect()
+    }
+
+    /// The addresses in order, each with the moment since which it counts.
+    pub(crate) fn since(&self) -> Vec<(TableEntry, Instant)> {
+        let held = self.entries.iter_held();
+        let mut all: Vec<_> = held.map(|(entry, since)| (entry, moment(since))).collect();
+        all.sort_unstable();
+        all
     }
 
     /// Counters of the addresses that packets have met, in order.
@@ -425,6 +503,7 @@ impl Table {
             misses: self.misses,
             passed: self.passed,
             blocked: self.blocked,
+            matched: self.matched,
             xpassed: self.xpassed,
             entries,
         }
@@ -440,134 +519,13 @@ impl Table {
     }
 }
 
-/// Prefixes with their negation, one ordered map for each length in use, longest first. Four to
-/// sixteen bytes an address; a look-up costs one search for each length in use.
-#[derive(Debug, Default)]
-struct PrefixMap {
-    v4: Vec<(u8, BTreeMap<u32, bool>)>,
-    v6: Vec<(u8, BTreeMap<u128, bool>)>,
-    len: usize,
+/// Whole seconds since the origin.
+fn seconds(at: Instant) -> u32 {
+    u32::try_from(at.since_origin().as_secs()).unwrap_or(u32::MAX)
 }
 
-impl PrefixMap {
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether the prefix is new. One that is there keeps its negation, as in PF.
-    fn insert(&mut self, entry: TableEntry) -> bool {
-        let prefix = entry.prefix.masked();
-        let len = prefix.prefix_len();
-        let new = match prefix.address() {
-            IpAddr::V4(a) => insert_new(of_length(&mut self.v4, len), a.to_bits(), entry.negated),
-            IpAddr::V6(a) => insert_new(of_length(&mut self.v6, len), a.to_bits(), entry.negated),
-        };
-        self.len += usize::from(new);
-        new
-    }
-
-    fn remove(&mut self, prefix: Prefix) -> bool {
-        let prefix = prefix.masked();
-        let len = prefix.prefix_len();
-        let found = match prefix.address() {
-            IpAddr::V4(a) => remove_of_length(&mut self.v4, len, &a.to_bits()),
-            IpAddr::V6(a) => remove_of_length(&mut self.v6, len, &a.to_bits()),
-        };
-        self.len -= usize::from(found);
-        found
-    }
-
-    /// Negation of exactly this prefix.
-    fn exact(&self, prefix: Prefix) -> Option<bool> {
-        let prefix = prefix.masked();
-        let len = prefix.prefix_len();
-        match prefix.address() {
-            IpAddr::V4(a) => self
-                .v4
-                .iter()
-                .find(|(l, _)| *l == len)?
-                .1
-                .get(&a.to_bits())
-                .copied(),
-            IpAddr::V6(a) => self
-                .v6
-                .iter()
-                .find(|(l, _)| *l == len)?
-                .1
-                .get(&a.to_bits())
-                .copied(),
-        }
-    }
-
-    /// The longest prefix that holds all of `prefix`.
-    fn covering(&self, prefix: Prefix) -> Option<TableEntry> {
-        let limit = prefix.prefix_len();
-        let fits = |len: u8| len <= limit;
-        match prefix.address() {
-            IpAddr::V4(a) => self
-                .v4
-                .iter()
-                .filter(|(len, _)| fits(*len))
-                .find_map(|(len, map)| {
-                    let bits = a.to_bits() & mask_v4(*len);
-                    entry(IpAddr::V4(bits.into()), *len, *map.get(&bits)?)
-                }),
-            IpAddr::V6(a) => self
-                .v6
-                .iter()
-                .filter(|(len, _)| fits(*len))
-                .find_map(|(len, map)| {
-                    let bits = a.to_bits() & mask_v6(*len);
-                    entry(IpAddr::V6(bits.into()), *len, *map.get(&bits)?)
-                }),
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = TableEntry> {
-        let v4 = self.v4.iter().flat_map(|(len, map)| {
-            map.iter()
-                .filter_map(|(bits, negated)| entry(IpAddr::V4((*bits).into()), *len, *negated))
-        });
-        let v6 = self.v6.iter().flat_map(|(len, map)| {
-            map.iter()
-                .filter_map(|(bits, negated)| entry(IpAddr::V6((*bits).into()), *len, *negated))
-        });
-        v4.chain(v6)
-    }
-}
-
-fn entry(address: IpAddr, len: u8, negated: bool) -> Option<TableEntry> {
-    debug_assert!(len <= Family::of(address).bits());
-    Some(TableEntry {
-        prefix: Prefix::new(address, len)?,
-        negated,
-    })
-}
-
-/// The map of the prefixes of one length, made if there is none. The list is kept longest first.
-fn of_length<K>(maps: &mut Vec<(u8, BTreeMap<K, bool>)>, len: u8) -> &mut BTreeMap<K, bool> {
-    let at = maps.partition_point(|(l, _)| *l > len);
-    if maps.get(at).is_none_or(|(l, _)| *l != len) {
-        maps.insert(at, (len, BTreeMap::new()));
-    }
-    &mut maps[at].1
-}
-
-fn insert_new<K: Ord>(map: &mut BTreeMap<K, bool>, key: K, negated: bool) -> bool {
-    let before = map.len();
-    map.entry(key).or_insert(negated);
-    map.len() > before
-}
-
-fn remove_of_length<K: Ord>(maps: &mut Vec<(u8, BTreeMap<K, bool>)>, len: u8, key: &K) -> bool {
-    let Some(at) = maps.iter().position(|(l, _)| *l == len) else {
-        return false;
-    };
-    let found = maps[at].1.remove(key).is_some();
-    if maps[at].1.is_empty() {
-        maps.remove(at);
-    }
-    found
+fn moment(seconds: u32) -> Instant {
+    Instant::from_secs(seconds.into())
 }
 
 #[cfg(test)]
@@ -590,7 +548,8 @@ mod tests {
 
     fn table(entries: &[&str]) -> Table {
         let mut table = Table::new(Instant::default(), &AnchorPath::main(), "t");
-        table.add(&entries.iter().map(|e| entry_of(e)).collect::<Vec<_>>());
+        let entries: Vec<_> = entries.iter().map(|e| entry_of(e)).collect();
+        table.add(Instant::default(), &entries);
         table
     }
 
@@ -633,7 +592,7 @@ mod tests {
     fn replace_reports_what_changed() {
         let mut t = table(&["10.0.0.1", "10.0.0.2", "!10.0.0.3"]);
         let new = ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.4"].map(entry_of);
-        let outcome = t.replace(&new);
+        let outcome = t.replace(Instant::from_secs(9), &new);
         assert_eq!(
             outcome,
             ReplaceOutcome {
@@ -652,7 +611,10 @@ mod tests {
             t.count_new(&["10.0.0.1", "10.0.0.2", "10.0.0.2"].map(entry_of)),
             1
         );
-        assert_eq!(t.add(&["10.0.0.1", "10.0.0.2"].map(entry_of)), 1);
+        assert_eq!(
+            t.add(Instant::default(), &["10.0.0.1", "10.0.0.2"].map(entry_of)),
+            1
+        );
         assert_eq!(t.delete(&["10.0.0.2", "10.0.0.9"].map(entry_of)), 1);
         assert_eq!(t.flush(), 1);
     }
@@ -664,7 +626,7 @@ mod tests {
             address: address.parse().unwrap(),
             negated,
             direction: Direction::In,
-            passed: true,
+            verdict: Verdict::Passed,
             bytes: 100,
         };
         t.count(used("10.0.0.1", false));
@@ -683,7 +645,7 @@ mod tests {
                 negated: false,
             })
             .collect();
-        assert_eq!(t.add(&all), 1_000_000);
+        assert_eq!(t.add(Instant::default(), &all), 1_000_000);
         assert!(t.holds(IpAddr::V4((0x0a00_0000u32 + 7 * 999_999).into())));
         assert!(!t.holds(IpAddr::V4((0x0a00_0000u32 + 7 * 999_999 + 1).into())));
     }

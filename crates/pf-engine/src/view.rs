@@ -209,6 +209,15 @@ pub struct SyncookieStatus {
     pub validated: u64,
 }
 
+/// What refers to an interface or group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceReferences {
+    /// States that are bound to it; floating ones are bound to `all`.
+    pub states: usize,
+    /// Places in rules that name it.
+    pub rules: usize,
+}
+
 /// What packets did with one address of a table that has `counters`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddressCounters {
@@ -216,25 +225,39 @@ pub struct AddressCounters {
     pub passed: Traffic,
     /// Packets that were blocked, by direction.
     pub blocked: Traffic,
+    /// Packets for which a `match` rule named the table, by direction.
+    pub matched: Traffic,
 }
 
-/// What packets did at one interface (`set loginterface`): every evaluation counts, in bytes of the
-/// IP packet as it came.
+/// What packets did at one interface: every evaluation counts, in bytes of the IP packet as it
+/// came. A datagram that came in fragments and was put together counts once, as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceCounters {
     /// IPv4.
     pub inet: AddressCounters,
     /// IPv6.
     pub inet6: AddressCounters,
+    /// Since when they count.
+    pub cleared: Instant,
 }
 
 impl InterfaceCounters {
-    /// The counters of both.
+    /// Nothing counted yet.
     #[must_use]
-    pub const fn plus(self, other: Self) -> Self {
+    pub fn since(cleared: Instant) -> Self {
+        Self {
+            cleared,
+            ..Self::default()
+        }
+    }
+
+    /// The counters of both, cleared when the one that was cleared last was.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             inet: self.inet.plus(other.inet),
             inet6: self.inet6.plus(other.inet6),
+            cleared: self.cleared.max(other.cleared),
         }
     }
 }
@@ -244,6 +267,7 @@ impl AddressCounters {
         Self {
             passed: self.passed.plus(other.passed),
             blocked: self.blocked.plus(other.blocked),
+            matched: self.matched.plus(other.matched),
         }
     }
 }
@@ -283,6 +307,8 @@ pub struct TableView<'a> {
     pub passed: Traffic,
     /// Packets that were blocked, by direction.
     pub blocked: Traffic,
+    /// Packets for which a `match` rule named the table, by direction.
+    pub matched: Traffic,
     /// Packets of states whose address has left the table since, by direction.
     pub xpassed: Traffic,
     /// Its addresses, in order.

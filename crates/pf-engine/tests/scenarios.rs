@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod scenarios {
     mod article;
+    mod control;
     mod criteria;
     mod fragments;
     mod harness;

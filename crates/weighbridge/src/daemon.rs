@@ -7,8 +7,9 @@ mod clock;
 pub(crate) mod env;
 mod event_loop;
 mod files;
-mod keep;
+pub(crate) mod keep;
 mod links;
+pub(crate) mod logging;
 mod notify;
 mod owner;
 mod packets;
@@ -109,7 +110,7 @@ fn prepare(arguments: &RunArguments) -> Result<Plan> {
     );
     let configuration = config::read(&arguments.config, arguments.rules.as_deref());
     let configuration = configuration.map_err(|problems| all_problems(&problems))?;
-    start_logging(level.unwrap_or(configuration.settings.log));
+    logging::start(level.unwrap_or(configuration.settings.log));
     let settings = &configuration.settings;
     Ok(Plan {
         managed: configuration.managed(),
@@ -136,23 +137,6 @@ fn first_path(choices: [&Option<PathBuf>; 2], default: &str) -> PathBuf {
 fn all_problems(problems: &[config::Problem]) -> anyhow::Error {
     let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
     anyhow!("the configuration has errors\n{}", lines.join("\n"))
-}
-
-fn start_logging(level: LogLevel) {
-    let level = match level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Trace => tracing::Level::TRACE,
-    };
-    // A second start in one process (tests) keeps the first one's logging.
-    let _ = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .try_init();
 }
 
 /// The order matters: what only looks, then privileges, then what changes the box. Hooks come

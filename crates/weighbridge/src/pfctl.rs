@@ -4,7 +4,9 @@ pub mod arguments;
 pub mod commands;
 pub mod help;
 pub mod hosts;
+pub mod kill;
 pub mod load;
+pub mod names;
 pub mod show;
 pub mod tables;
 
@@ -23,6 +25,8 @@ use crate::text::reason;
 pub enum Failure {
     /// With this message (without the program's name) and exit status 1.
     Message(String),
+    /// With this message and the usage, and exit status 1.
+    Usage(String),
     /// The reader of our output has seen enough.
     OutputClosed,
 }
@@ -77,6 +81,11 @@ fn obey(parsed: Result<Arguments, ArgumentError>, output: &mut Output<'_>) -> u8
     match done {
         Ok(status) => status,
         Err(Failure::OutputClosed) => 0,
+        Err(Failure::Usage(message)) => {
+            output.message(&format!("pfctl: {message}"));
+            output.message(help::USAGE);
+            1
+        }
         Err(Failure::Message(message)) => {
             output.message(&format!("pfctl: {message}"));
             1

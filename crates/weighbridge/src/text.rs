@@ -85,6 +85,16 @@ pub fn reason(error: &std::io::Error) -> String {
     text
 }
 
+/// The number of an IP protocol that [`protocol_name`] prints so, or that is written as a number.
+#[must_use]
+pub fn protocol_number(text: &str) -> Option<u8> {
+    let named = (0..=u8::MAX).find(|number| protocol_name(*number) == Some(text));
+    named.or_else(|| match text {
+        "icmp6" => Some(58),
+        number => number.parse().ok(),
+    })
+}
+
 /// The name of an IP protocol, as the system's protocols file has it, or nothing.
 #[must_use]
 pub const fn protocol_name(number: u8) -> Option<&'static str> {

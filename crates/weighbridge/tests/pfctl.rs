@@ -121,7 +121,11 @@ impl Drop for Daemon {
 fn pfctl(socket: &Path, words: &str) -> Ran {
     let own = format!("--socket {}", socket.display());
     let all = own.split_whitespace().chain(words.split_whitespace());
-    let arguments: Vec<OsString> = all.map(OsString::from).collect();
+    run(&all.collect::<Vec<_>>())
+}
+
+fn run(words: &[&str]) -> Ran {
+    let arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let status = execute(
         &arguments,
@@ -293,7 +297,7 @@ fn labels_print_nine_fields_and_four_in_the_articles_dialect() {
     }
     let articles = daemon.out("--dialect openbsd3 -vvsl");
     assert_eq!(articles, "web 80 3 1 40\nudp 3 2 186\n");
-    assert_eq!(daemon.says("-z"), "");
+    assert_eq!(daemon.says("-z"), "pf: rule counters cleared\n");
     assert_eq!(
         daemon.out("-sl"),
         "web 80 0 0 0 0 0 0 0 0\nudp 0 0 0 0 0 0 0 0\n"
@@ -443,7 +447,7 @@ fn a_large_table_is_listed_whole() {
 fn many_states_are_listed_in_pages_without_gap_or_repetition() {
     let mut engine = engine_with_rules(Dialect::FreeBsd);
     let mut env = FixedEnv::new(interfaces(), 7);
-    for port in 10_000..17_000 {
+    for port in 10_000..30_000 {
         let hook = Hook {
             interface: IfIndex(2),
             direction: Direction::In,
@@ -458,8 +462,8 @@ fn many_states_are_listed_in_pages_without_gap_or_repetition() {
     let daemon = Daemon::start(Dialect::FreeBsd, engine);
     let listed = daemon.out("-ss");
     let ports: std::collections::BTreeSet<_> = listed.lines().collect();
-    assert_eq!((listed.lines().count(), ports.len()), (7_000, 7_000));
-    assert_eq!(daemon.says("-Fs"), "7000 states cleared\n");
+    assert_eq!((listed.lines().count(), ports.len()), (20_000, 20_000));
+    assert_eq!(daemon.says("-Fs"), "20000 states cleared\n");
     assert_eq!(daemon.out("-ss"), "");
 }
 
@@ -489,8 +493,244 @@ fn states_are_killed_by_host() {
         daemon.says("-k 192.0.2.7"),
         "killed 2 states from 1 sources and 0 destinations\n"
     );
-    let refused = daemon.pfctl("-k label -k web");
-    assert_eq!(refused.err, "pfctl: -k label is not supported yet\n");
+}
+
+#[test]
+fn states_are_killed_by_label_also_when_the_rule_is_gone() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    assert_eq!(daemon.says("-k label -k nobody"), "killed 0 states\n");
+    assert_eq!(daemon.says("-F rules"), "rules cleared\n");
+    assert_eq!(daemon.says("-k label -k udp"), "killed 1 states\n");
+    assert!(!daemon.out("-ss").contains("udp"));
+    let lacking = daemon.pfctl("-k label");
+    assert_eq!(lacking.status, 1);
+    assert!(
+        lacking
+            .err
+            .starts_with("pfctl: no label specified\nusage: pfctl "),
+        "{}",
+        lacking.err
+    );
+}
+
+#[test]
+fn states_are_killed_by_id_key_and_address_behind_the_translation() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let strange = "-k id -k 0000000000000001/00000001";
+    assert_eq!(daemon.says(strange), "killed 0 states\n");
+    let known = "-k id -k 0000000000000001/58075cf3";
+    assert_eq!(daemon.says(known), "killed 1 states\n");
+    let by_key = |key: &str| {
+        let socket = daemon.socket().display().to_string();
+        run(&["--socket", &socket, "-k", "key", "-k", key]).err
+    };
+    let outbound = by_key("udp 198.51.100.10:53 -> 192.0.2.7:5000");
+    assert_eq!(outbound, "killed 0 states\n");
+    let inbound = by_key("udp 198.51.100.10:53 <- 192.0.2.7:5000");
+    assert_eq!(inbound, "killed 1 states\n");
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    assert_eq!(daemon.says("-k nat -k 192.0.2.8"), "killed 0 states\n");
+    assert_eq!(daemon.says("-k nat -k 192.0.2.7"), "killed 2 states\n");
+    assert_eq!(
+        daemon.says("-k gateway -k 192.0.2.0/24"),
+        "killed 0 states\n"
+    );
+}
+
+#[test]
+fn an_interface_narrows_states_down_floating_ones_too() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    assert_eq!(daemon.out("-i em0 -ss").lines().count(), 2);
+    assert_eq!(daemon.out("-i em1 -ss"), "");
+    assert_eq!(daemon.says("-i em1 -Fs"), "0 states cleared\n");
+    assert_eq!(
+        daemon.says("-i em1 -k 192.0.2.7"),
+        "killed 0 states from 1 sources and 0 destinations\n"
+    );
+    assert_eq!(daemon.says("-i em0 -Fs"), "2 states cleared\n");
+    let all = daemon.pfctl("-i em0 -Fa");
+    assert!(
+        all.err
+            .starts_with("pfctl: don't specify an interface with -Fall\n")
+    );
+}
+
+#[test]
+fn interfaces_show_what_crossed_them() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let expected = "em0\n\
+        \tCleared:     Sun Nov 23 08:03:20 2025\n\
+        \tReferences:  [ States:  0                  Rules: 3                  ]\n\
+        \tIn4/Pass:    [ Packets: 3                  Bytes: 226                ]\n\
+        \tIn4/Block:   [ Packets: 1                  Bytes: 40                 ]\n\
+        \tOut4/Pass:   [ Packets: 0                  Bytes: 0                  ]\n\
+        \tOut4/Block:  [ Packets: 0                  Bytes: 0                  ]\n\
+        \tIn6/Pass:    [ Packets: 0                  Bytes: 0                  ]\n\
+        \tIn6/Block:   [ Packets: 0                  Bytes: 0                  ]\n\
+        \tOut6/Pass:   [ Packets: 0                  Bytes: 0                  ]\n\
+        \tOut6/Block:  [ Packets: 0                  Bytes: 0                  ]\n";
+    assert_eq!(daemon.out("-i em0 -vvsI"), expected);
+    let all = daemon.out("-vvsI");
+    assert!(
+        all.starts_with("all\n\tCleared:") && all.contains("[ States:  2 "),
+        "{all}"
+    );
+    assert_eq!(
+        daemon.says("-i em0 -Fi"),
+        "pf: statistics cleared for interface em0\n"
+    );
+    let cleared = daemon.out("-i em0 -vvsI");
+    assert!(
+        cleared.contains("\tCleared:     Sun Nov 23 08:06:00 2025\n"),
+        "{cleared}"
+    );
+    assert!(
+        cleared.contains("\tIn4/Pass:    [ Packets: 0 "),
+        "{cleared}"
+    );
+    assert!(
+        daemon
+            .out("-si")
+            .contains("\n  match                                  3 ")
+    );
+}
+
+#[test]
+fn counters_of_tables_are_zeroed_and_addresses_age() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let shown = daemon.out("-t web -vvT show");
+    assert!(
+        shown.starts_with("   198.51.100.10\n\tCleared:     Sun Nov 23 08:04:00 2025\n"),
+        "since it was added: {shown}"
+    );
+    assert!(
+        shown.contains("\tIn/Pass:     [ Packets: 1                  Bytes: 40 "),
+        "{shown}"
+    );
+    assert_eq!(
+        daemon.says("-t web -T add 192.0.2.99"),
+        "1/1 addresses added.\n"
+    );
+    assert_eq!(
+        daemon.says("-t web -nT reset"),
+        "1/1 stats cleared (dummy).\n"
+    );
+    assert_eq!(daemon.says("-t web -T reset"), "1/1 stats cleared.\n");
+    assert_eq!(daemon.says("-t web -T reset"), "0/0 stats cleared.\n");
+    let shown = daemon.out("-t web -vvT show");
+    assert!(
+        shown.contains("\tCleared:     Sun Nov 23 08:06:00 2025\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("\tIn/Pass:     [ Packets: 0 "), "{shown}");
+    assert_eq!(
+        daemon.says("-t web -T zero 198.51.100.10 203.0.113.1"),
+        "1/2 addresses cleared.\n"
+    );
+    let table = daemon.out("-vvsT");
+    assert!(
+        table.contains("\tEvaluations: [ NoMatch: 0                  Match: 2 "),
+        "{table}"
+    );
+    assert_eq!(daemon.says("-t web -T zero"), "1 table/stats cleared.\n");
+    let table = daemon.out("-vvsT");
+    assert!(
+        table.contains("\tEvaluations: [ NoMatch: 0                  Match: 0 "),
+        "{table}"
+    );
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    assert_eq!(
+        daemon.says("-t web -T add 192.0.2.99"),
+        "1/1 addresses added.\n"
+    );
+    assert_eq!(
+        daemon.says("-t web -T expire 120"),
+        "0/0 addresses expired.\n"
+    );
+    assert_eq!(
+        daemon.says("-t web -T expire 119"),
+        "1/1 addresses expired.\n"
+    );
+    assert_eq!(daemon.out("-t web -T show"), "   192.0.2.99\n");
+    assert_eq!(daemon.pfctl("-t web -T expire soon").status, 1);
+    assert_eq!(daemon.says("-t web -T kill"), "1 table deleted.\n");
+    assert_eq!(daemon.out("-sT"), "quiet\n");
+    assert_eq!(
+        daemon.pfctl("-t web -T kill").err,
+        "pfctl: Table does not exist.\n"
+    );
+    assert_eq!(
+        daemon.says("-t web -T add 198.51.100.10"),
+        "1 table created.\n1/1 addresses added.\n"
+    );
+}
+
+#[test]
+fn states_are_stored_in_a_file_and_loaded_from_it() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let file = daemon.dir.path().join("saved").display().to_string();
+    let before = daemon.out("-vss");
+    let (tcp, _) = before.split_once("all udp").expect("both states");
+    assert_eq!(daemon.says(&format!("-S {file}")), "");
+    assert_eq!(daemon.says("-Fs"), "2 states cleared\n");
+    assert_eq!(
+        daemon.says(&format!("-L {file}")),
+        "1 states loaded\n1 states had expired\n"
+    );
+    assert_eq!(daemon.out("-vss"), tcp);
+    assert_eq!(
+        daemon.says(&format!("-L {file}")),
+        "0 states loaded\n1 states had expired\n1 states found no room\n"
+    );
+    let text = fs::read_to_string(&file).expect("saved");
+    fs::write(&file, text.replace("192.0.2.7", "192.0.2.8")).expect("write");
+    let refused = daemon.pfctl(&format!("-L {file}"));
+    assert_eq!(
+        (refused.status, refused.err.as_str()),
+        (
+            1,
+            "pfctl: states not loaded: the checksum is wrong: it was changed or cut off\n"
+        )
+    );
+    let missing = daemon.pfctl("-L /nonexistent/states");
+    assert_eq!(
+        missing.err,
+        "pfctl: /nonexistent/states: No such file or directory\n"
+    );
+}
+
+#[test]
+fn counters_of_the_filter_are_shown_and_cleared() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let searches = |daemon: &Daemon| {
+        let info = daemon.out("-si");
+        let line = info.lines().find(|line| line.starts_with("  searches"));
+        let word = line.and_then(|line| line.split_whitespace().nth(1));
+        word.and_then(|word| word.parse::<u64>().ok())
+    };
+    assert_eq!(searches(&daemon), Some(4));
+    assert_eq!(daemon.says("-Fi"), "pf: statistics cleared\n");
+    assert_eq!(searches(&daemon), Some(0));
+}
+
+#[test]
+fn debug_levels_devices_creators_and_rules_for_frames() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    assert_eq!(daemon.out("-s creatorids"), "Creator IDs:\n58075cf3\n");
+    assert_eq!(daemon.out("-s ether"), "");
+    assert_eq!(daemon.says("-x loud"), "debug level set to 'loud'\n");
+    assert!(daemon.out("-si").contains("Debug: Loud\n"));
+    assert_eq!(daemon.says("-F Reset"), "");
+    assert!(daemon.out("-si").contains("Debug: Urgent\n"));
+    let strange = daemon.pfctl("-x noisy");
+    assert!(
+        strange
+            .err
+            .starts_with("pfctl: Unknown debug level 'noisy'\nusage:")
+    );
+    let device = daemon.pfctl("-p /dev/pf -sr");
+    assert_eq!(device.status, 1);
+    assert!(device.err.contains("--socket PATH"), "{}", device.err);
 }
 
 #[test]
@@ -500,7 +740,8 @@ fn flushing_speaks_pfs_words() {
     assert_eq!(daemon.out("-sr"), "");
     assert_eq!(
         daemon.says("-Fa"),
-        "rules cleared\nnat cleared\n1 tables deleted.\n2 states cleared\npf: statistics cleared\n"
+        "rules cleared\nnat cleared\n1 tables deleted.\n2 states cleared\npf: statistics cleared\n\
+         pf: interface flags reset\n"
     );
     assert_eq!(daemon.out("-sT"), "");
 }

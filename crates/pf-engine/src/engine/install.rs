@@ -51,7 +51,7 @@ impl Engine {
         for (name, definition) in rules.tables.iter().filter(|_| parts.tables) {
             let id = self.tables.ensure(self.now, anchor, name);
             if let Some(table) = self.tables.get_mut(id) {
-                table.define(definition);
+                table.define(self.now, definition);
             }
         }
     }
@@ -176,7 +176,7 @@ impl Engine {
     }
 
     /// The rules of all rulesets.
-    fn all_lists(&self) -> impl Iterator<Item = &Lists> {
+    pub(super) fn all_lists(&self) -> impl Iterator<Item = &Lists> {
         let main = std::iter::once(&*self.lists);
         main.chain(self.anchors.iter().map(|anchor| &*anchor.lists))
     }

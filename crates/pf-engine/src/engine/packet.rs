@@ -511,6 +511,7 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Result<(Verdict, Basis), Refused> {
         if self.answer_with_cookie(work, env) {
+            self.count_refused(work.hook, work);
             return Err(DropReason::Synproxy.into());
         }
         let passed = self.pass_all(work, env);

@@ -204,8 +204,9 @@ impl Engine {
         if new == 0 || self.check_entries(total).is_err() {
             return;
         }
+        let now = self.now;
         if let Some(table) = self.table_or_new(table) {
-            table.add(&[entry]);
+            table.add(now, &[entry]);
             self.advance_epoch();
         }
     }

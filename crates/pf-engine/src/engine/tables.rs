@@ -1,9 +1,12 @@
 //! `pfctl -t … -T …`.
 
+use std::time::Duration;
+
 use crate::anchor::{AnchorPath, TableRef};
 use crate::engine::{Engine, ReplaceOutcome, TableError};
 use crate::ruleset::{Limit, TableEntry};
 use crate::table::{Table, TableId};
+use crate::time::Instant;
 
 impl Engine {
     pub(super) fn add_to_table(
@@ -20,9 +23,10 @@ impl Engine {
             None => entries.len(),
         };
         self.check_entries(self.tables.total_entries().saturating_add(new))?;
+        let now = self.now;
         let added = self
             .table_or_new(name)
-            .map_or(0, |table| table.add(entries));
+            .map_or(0, |table| table.add(now, entries));
         self.advance_epoch();
         Ok(added)
     }
@@ -42,7 +46,9 @@ impl Engine {
         };
         let others = self.tables.total_entries().saturating_sub(before);
         self.check_entries(others.saturating_add(entries.len()))?;
-        let outcome = self.table_or_new(name).map(|table| table.replace(entries));
+        let now = self.now;
+        let table = self.table_or_new(name);
+        let outcome = table.map(|table| table.replace(now, entries));
         self.advance_epoch();
         Ok(outcome.unwrap_or_default())
     }
@@ -80,6 +86,12 @@ impl Engine {
         Ok(table)
     }
 
+    /// A table whose counters may be zeroed: any.
+    fn any_table(&mut self, name: TableRef<'_>) -> Result<&mut Table, TableError> {
+        let id = self.tables.find(name).ok_or(TableError::NoSuchTable)?;
+        self.tables.get_mut(id).ok_or(TableError::NoSuchTable)
+    }
+
     pub(super) fn flush_all_tables(&mut self, anchor: &AnchorPath) -> usize {
         let removed = self.tables.remove_where(|table| table.anchor() == anchor);
         self.rules.forget_tables(&removed);
@@ -95,6 +107,96 @@ impl Engine {
         let removed = self.tables.remove_where(|table| !table.is_persistent());
         self.rules.forget_tables(&removed);
         removed
+    }
+}
+
+/// Commands for counters and age.
+impl Engine {
+    /// `pfctl -t name -T zero`: zeroes the counters of the table and of its addresses.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub fn table_zero<'a>(
+        &mut self,
+        now: Instant,
+        name: impl Into<TableRef<'a>>,
+    ) -> Result<(), TableError> {
+        self.any_table(name.into())?.zero(now);
+        Ok(())
+    }
+
+    /// `pfctl -t name -T zero ADDRESS …`: zeroes the counters of these addresses. Returns how many
+    /// of them are in the table.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub fn table_zero_addresses<'a>(
+        &mut self,
+        now: Instant,
+        name: impl Into<TableRef<'a>>,
+        entries: &[TableEntry],
+    ) -> Result<usize, TableError> {
+        let table = self.any_table(name.into())?;
+        Ok(table.zero_addresses(now, entries))
+    }
+
+    /// `pfctl -t name -T reset`: zeroes the counters of the addresses that have counted something.
+    /// Returns how many.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub fn table_reset<'a>(
+        &mut self,
+        now: Instant,
+        name: impl Into<TableRef<'a>>,
+    ) -> Result<usize, TableError> {
+        Ok(self.any_table(name.into())?.reset(now))
+    }
+
+    /// `pfctl -t name -T expire SECONDS`: the addresses that were added, or whose counters were
+    /// zeroed, more than `age` before `now`.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub fn table_older_than<'a>(
+        &self,
+        now: Instant,
+        name: impl Into<TableRef<'a>>,
+        age: Duration,
+    ) -> Result<Vec<TableEntry>, TableError> {
+        let id = self.tables.find(name.into());
+        let table = id.and_then(|id| self.tables.get(id));
+        Ok(table.ok_or(TableError::NoSuchTable)?.older_than(now, age))
+    }
+
+    /// The addresses of a table in order, each with the moment since which it counts; nothing
+    /// when there is no such table.
+    #[must_use]
+    pub fn table_ages<'a>(
+        &self,
+        name: impl Into<TableRef<'a>>,
+    ) -> Option<Vec<(TableEntry, Instant)>> {
+        let table = self.tables.get(self.tables.find(name.into())?)?;
+        Some(table.since())
+    }
+
+    /// Whether there is such a table and it has `counters`.
+    #[must_use]
+    pub fn table_has_counters<'a>(&self, name: impl Into<TableRef<'a>>) -> bool {
+        let id = self.tables.find(name.into());
+        let table = id.and_then(|id| self.tables.get(id));
+        table.is_some_and(Table::has_counters)
+    }
+
+    /// `pfctl -t name -T kill`: removes the table with its addresses; rules that name it find it
+    /// empty.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub fn table_kill<'a>(&mut self, name: impl Into<TableRef<'a>>) -> Result<(), TableError> {
+        self.any_table(name.into())?.undefine();
+        self.tidy();
+        Ok(())
     }
 }
 

@@ -22,9 +22,10 @@ use crate::names::NameId;
 use crate::rule::{Direction, Scrub, tcp_flags};
 use crate::sctp;
 use crate::state::State;
-use crate::table::TableUse;
+use crate::table::Verdict;
 use crate::tcp::{self, Segment};
 use crate::track::Kind;
+use crate::view::InterfaceCounters;
 use crate::wire::sctp::Chunks;
 use crate::wire::{Icmp, IcmpBody, Meta};
 
@@ -60,7 +61,8 @@ impl Engine {
         if place.name == NameId::UNKNOWN {
             return;
         }
-        let counters = self.interfaces.entry(place.name).or_default();
+        let fresh = InterfaceCounters::since(self.interfaces_since);
+        let counters = self.interfaces.entry(place.name).or_insert(fresh);
         let counters = match family {
             Family::Inet => &mut counters.inet,
             Family::Inet6 => &mut counters.inet6,
@@ -350,11 +352,18 @@ impl Engine {
             source: seen.source.address,
             destination: seen.destination.address,
         };
-        for rule in &state.match_rules {
-            self.rules.count_packet(*rule, direction, bytes);
-        }
         for key in &state.sources {
             self.sources.count(key, 1, bytes);
+        }
+        let match_rule = |engine: &Self, at: usize| {
+            let state = engine.states.get(slot)?;
+            state.match_rules.get(at).copied()
+        };
+        let mut at = 0;
+        while let Some(rule) = match_rule(self, at) {
+            self.rules.count_packet(rule, direction, bytes);
+            self.tally_tables(rule, direction, bytes, &tally, Verdict::Matched);
+            at += 1;
         }
         self.tally(direction, bytes, &tally);
     }
@@ -366,30 +375,17 @@ impl Engine {
         for rule in rules.chain(tally.match_rules.iter().copied()) {
             self.rules.count_packet(rule, direction, bytes);
         }
+        for rule in tally.match_rules {
+            self.tally_tables(*rule, direction, bytes, tally, Verdict::Matched);
+        }
         // As in PF, the tables of the filter rule, or of the translation rule if there is none.
-        let Some(entry) = tally
-            .rule
-            .or(tally.translation_rule)
-            .and_then(|r| self.rules.get(r))
-        else {
-            return;
-        };
-        let [source, destination] = entry.tables;
-        let used = [(source, tally.source), (destination, tally.destination)];
-        for (table, address) in used {
-            let Some((id, negated)) = table else {
-                continue;
+        if let Some(rule) = tally.rule.or(tally.translation_rule) {
+            let verdict = if tally.passed {
+                Verdict::Passed
+            } else {
+                Verdict::Blocked
             };
-            let meant = self.tables.meant(id);
-            if let Some(table) = meant.and_then(|id| self.tables.get_mut(id)) {
-                table.count(TableUse {
-                    address,
-                    negated,
-                    direction,
-                    passed: tally.passed,
-                    bytes,
-                });
-            }
+            self.tally_tables(rule, direction, bytes, tally, verdict);
         }
     }
 

@@ -12,7 +12,7 @@ use pf_engine::counters::Traffic;
 use pf_engine::decision::{
     Decision, DropReason, EtherAddresses, Exit, Hook, Packet, StateId, Verdict,
 };
-use pf_engine::engine::{Engine, EngineConfig, RuleList};
+use pf_engine::engine::{Engine, EngineConfig, KillStates, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex, Interface, InterfaceAddress};
 use pf_engine::limiter::LimiterCounters;
 use pf_engine::limits::LimitCounter;
@@ -177,6 +177,11 @@ impl RuleWords for Rule {
         change(&mut self);
         self
     }
+}
+
+/// `pfctl -k`, at all interfaces.
+pub(super) fn kill(lab: &mut Lab, states: KillStates) -> usize {
+    lab.engine.kill_states(&states.into())
 }
 
 pub(super) fn pool(address: &str) -> Pool {

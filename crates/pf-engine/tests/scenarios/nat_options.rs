@@ -1,6 +1,7 @@
 //! Options of NAT: which ports, for whom, and what happens when there are none left.
 
 use pf_engine::decision::DropReason;
+use pf_engine::engine::KillStates;
 use pf_engine::rule::{PoolKind, PoolPorts, PortSet, RouteKind, Rule};
 use pf_engine::ruleset::Ruleset;
 use pf_engine::wire::build;
@@ -129,10 +130,10 @@ fn all_ports_towards_one_server_can_be_taken_and_come_back() {
         port_of(&mut lab, 5000, SERVERS[1]).is_some(),
         "another server"
     );
-    let killed = lab.engine.kill_states(pf_engine::engine::KillFilter {
-        source: prefix("0.0.0.0/0"),
-        destination: Some(prefix(SERVERS[1].0)),
-    });
+    let killed = kill(
+        &mut lab,
+        KillStates::Hosts(prefix("0.0.0.0/0"), Some(prefix(SERVERS[1].0))),
+    );
     assert_eq!(killed, 1);
     assert_eq!(port_of(&mut lab, 5001, SERVERS[0]), None, "still full");
     lab.skip_time(61);

@@ -2,6 +2,7 @@
 
 use pf_engine::anchor::AnchorPath;
 use pf_engine::decision::DropReason;
+use pf_engine::engine::KillStates;
 use pf_engine::engine::{RuleList, TableError};
 use pf_engine::ruleset::{Limit, TableDefinition};
 
@@ -147,10 +148,7 @@ fn states_are_listed_by_number_from_any_on() {
             .passes();
     }
     assert_eq!(
-        lab.engine.kill_states(pf_engine::engine::KillFilter {
-            source: prefix("10.0.0.99"),
-            destination: None,
-        }),
+        kill(&mut lab, KillStates::Hosts(prefix("10.0.0.99"), None)),
         0
     );
     let ids: Vec<u64> = lab.states().iter().map(|s| s.id.0).collect();

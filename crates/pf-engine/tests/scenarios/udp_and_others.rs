@@ -2,6 +2,7 @@
 
 use pf_engine::addr::Protocol;
 use pf_engine::decision::{Basis, Consulted, DropReason, EtherAddresses, Exit, Verdict};
+use pf_engine::engine::KillStates;
 use pf_engine::norm;
 use pf_engine::rule::{Action, BlockReply, Rule, StatePolicy};
 use pf_engine::wire::Meta;
@@ -95,10 +96,10 @@ fn bound_states_of_two_interfaces_share_a_key() {
          searches 1",
         );
     assert_eq!(
-        lab.engine.kill_states(pf_engine::engine::KillFilter {
-            source: prefix("10.0.0.0/8"),
-            destination: Some(prefix("192.0.2.53")),
-        }),
+        kill(
+            &mut lab,
+            KillStates::Hosts(prefix("10.0.0.0/8"), Some(prefix("192.0.2.53")))
+        ),
         2
     );
     assert_eq!(lab.engine.state_count(), 0);

@@ -11,6 +11,7 @@ use pf_engine::addr::Prefix;
 use pf_engine::anchor::AnchorPath;
 use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
 use pf_engine::ruleset::{Dialect, Parts, TableEntry};
+use pf_engine::view::HostPort;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::pfctl::show::{Scope, Section, Style};
@@ -36,8 +37,16 @@ pub enum Request {
     Flush(FlushRequest),
     /// `-z`.
     ClearRuleCounters,
-    /// `-k`.
-    Kill(Vec<KillRequest>),
+    /// `-k`, and `-F states` with `-i`.
+    Kill(KillRequest),
+    /// `-F info` with `-i`: zero the counters of this interface.
+    ClearInterface(String),
+    /// `-x`: name of a level.
+    SetDebug(String),
+    /// `-S`: all states, as text.
+    SaveStates,
+    /// `-L`: states that `-S` has written.
+    LoadStates(FileBytes),
     /// `-t … -T …`.
     Table(TableRequest),
     /// `weighbridge log -f`: tell of logged packets until the connection ends.
@@ -91,6 +100,9 @@ pub struct ShowRequest {
     /// `-a`.
     #[serde(default)]
     pub scope: Scope,
+    /// `-i`.
+    #[serde(default)]
+    pub interface: Option<String>,
 }
 
 /// `-F`.
@@ -118,16 +130,43 @@ pub enum FlushTarget {
     Info,
     /// Tables.
     Tables,
+    /// `set …`: everything as in a fresh PF.
+    Options,
+    /// `set skip`.
+    InterfaceFlags,
 }
 
-/// States from `source`, to `destination` if there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Which states to kill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KillRequest {
-    /// First `-k`.
-    pub source: PrefixText,
-    /// Second `-k`.
-    pub destination: Option<PrefixText>,
+    /// Those that any of these means.
+    pub targets: Vec<KillTarget>,
+    /// `-i`.
+    pub interface: Option<String>,
+    /// `-M`.
+    pub matching: bool,
+}
+
+/// What `-k` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KillTarget {
+    /// All.
+    All,
+    /// `-k source -k destination`.
+    Hosts(PrefixText, Option<PrefixText>),
+    /// `-k nat -k source`.
+    Nat(PrefixText),
+    /// `-k label -k LABEL`.
+    Label(String),
+    /// `-k gateway -k ADDRESS`.
+    Gateway(PrefixText),
+    /// `-k id -k ID/CREATOR`.
+    Id(u64, Option<u32>),
+    /// `-k key -k KEY`: number of the protocol, the ends from left to right, whether the arrow
+    /// points to the left.
+    Key(u8, [HostPort; 2], bool),
 }
 
 /// A table command.
@@ -147,6 +186,9 @@ pub struct TableRequest {
     pub dry_run: bool,
     /// Number of `-v`.
     pub verbose: u8,
+    /// Seconds of `-T expire`.
+    #[serde(default)]
+    pub age: u64,
 }
 
 /// `-T`.
@@ -167,6 +209,14 @@ pub enum TableCommand {
     Test,
     /// Read the tables of a pf.conf: a load, not a command to a table.
     Load,
+    /// Remove the table.
+    Kill,
+    /// Zero the counters of these addresses; without any, those of the table and of all.
+    Zero,
+    /// Zero the counters of the addresses that have counted.
+    Reset,
+    /// Delete the addresses that are older than so many seconds.
+    Expire,
 }
 
 /// What the daemon answers.
@@ -199,6 +249,22 @@ pub enum Outcome {
     Count(usize),
     /// What a table command did.
     Table(TableOutcome),
+    /// What became of states that were loaded.
+    Loaded(LoadedStates),
+}
+
+/// What became of states that were loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadedStates {
+    /// Taken over.
+    pub states: usize,
+    /// Their time was over.
+    pub expired: usize,
+    /// An interface of theirs is not here.
+    pub without_interface: usize,
+    /// No room: the limit, or a state with the same key.
+    pub without_room: usize,
 }
 
 /// The daemon's view of the box.
@@ -231,6 +297,8 @@ pub struct TableOutcome {
     pub changed: usize,
     /// Addresses that match.
     pub matched: usize,
+    /// Addresses whose counters were zeroed.
+    pub zeroed: usize,
 }
 
 /// [`Dialect`] by name.
@@ -442,10 +510,25 @@ mod tests {
             anchor: AnchorPath::new("ftp-proxy/1.2").expect("a path"),
             parts: Parts::NONE,
         }));
-        survives(&Request::Kill(vec![KillRequest {
-            source: PrefixText(parse_prefix("192.0.2.0/24").expect("valid")),
-            destination: None,
-        }]));
+        let network = PrefixText(parse_prefix("192.0.2.0/24").expect("valid"));
+        let end = HostPort {
+            address: "192.0.2.1".parse().expect("address"),
+            port: 80,
+        };
+        survives(&Request::Kill(KillRequest {
+            targets: vec![
+                KillTarget::All,
+                KillTarget::Hosts(network, Some(network)),
+                KillTarget::Nat(network),
+                KillTarget::Label("a label".into()),
+                KillTarget::Gateway(network),
+                KillTarget::Id(u64::MAX, Some(7)),
+                KillTarget::Key(6, [end; 2], true),
+            ],
+            interface: Some("em0".into()),
+            matching: true,
+        }));
+        survives(&Request::LoadStates(FileBytes(b"{}".to_vec())));
         survives(&Request::Table(TableRequest {
             name: "localnet".into(),
             anchor: AnchorPath::main(),
@@ -455,6 +538,7 @@ mod tests {
             )],
             dry_run: false,
             verbose: 2,
+            age: 86_400,
         }));
     }
 

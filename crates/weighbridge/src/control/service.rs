@@ -1,23 +1,33 @@
 //! What requests do to the engine. Runs in the packet loop, so each piece of work is small.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use pf_conf::Feedback;
 use pf_engine::addr::Prefix;
+use pf_engine::addr::Protocol;
 use pf_engine::anchor::{AnchorPath, TableRef};
-use pf_engine::engine::{Engine, KillFilter, ReplaceOutcome, RuleList, TableError};
+use pf_engine::decision::StateId;
+use pf_engine::engine::{Engine, KillFilter, KillStates, ReplaceOutcome, RuleList, TableError};
 use pf_engine::env::Interface;
-use pf_engine::ruleset::{Dialect, Parts, Ruleset, TableEntry};
+use pf_engine::rule::Direction;
+use pf_engine::ruleset::{DebugLevel, Dialect, Parts, Ruleset, TableEntry};
 use pf_engine::time::Instant;
 use pf_engine::view::AddressCounters;
 use tracing::info;
 
 use super::protocol::{
-    Description, DialectName, FlushRequest, FlushTarget, KillRequest, Outcome, Request,
-    ShowRequest, TableCommand, TableOutcome, TableRequest,
+    Description, DialectName, FlushRequest, FlushTarget, KillRequest, KillTarget, LoadedStates,
+    Outcome, Request, ShowRequest, TableCommand, TableOutcome, TableRequest,
 };
+use crate::daemon::keep::file::{Contents, Draft};
+use crate::daemon::keep::load::take_over;
+use crate::daemon::logging;
 use crate::pfctl::show::tables::write_entry;
 use crate::pfctl::show::{Cursor, LoadedBy, Page, View, page};
+
+/// States that are written down before packets get their turn: a few milliseconds' worth.
+const STATES_PER_TURN: usize = 512;
 
 /// The part of the daemon that requests act on.
 #[derive(Debug)]
@@ -76,8 +86,12 @@ pub enum Work {
     Install(Box<Installation>, LoadedBy),
     /// A part of what `-s` shows.
     Page(ShowRequest, Cursor),
-    /// All addresses of a table of an anchor.
+    /// All addresses of a table of an anchor, with the moments since which they count.
     Entries(AnchorPath, String),
+    /// The next states for `-S`: nothing begins.
+    Export(Option<Box<Draft>>),
+    /// States for `-L`.
+    Import(Box<Contents>),
     /// Any other request.
     Request(Request),
 }
@@ -93,6 +107,8 @@ pub enum Answer {
     Page(Page),
     /// To [`Work::Entries`].
     Entries(TableContents),
+    /// To [`Work::Export`]: the text so far, and whether more comes.
+    Export(Box<Draft>, bool),
     /// To everything else: text for standard output, and the outcome.
     Outcome(String, Outcome),
     /// It was refused.
@@ -102,14 +118,14 @@ pub enum Answer {
 /// Addresses of a table.
 #[derive(Debug, Default)]
 pub struct TableContents {
-    /// The addresses, in order.
-    pub entries: Vec<TableEntry>,
+    /// The addresses, in order, each with the moment since which it counts.
+    pub entries: Vec<(TableEntry, Instant)>,
     /// With `counters`: of the addresses that packets have met.
     pub counters: Option<BTreeMap<Prefix, AddressCounters>>,
-    /// When the table's counters were last zeroed.
-    pub cleared: Instant,
     /// Seconds since 1970 at the engine's time origin.
     pub origin: u64,
+    /// Whose printing.
+    pub dialect: Dialect,
 }
 
 /// Does `work`.
@@ -123,6 +139,8 @@ pub fn handle(desk: &mut Desk<'_>, work: Work) -> Answer {
         }
         Work::Page(request, cursor) => Answer::Page(show(desk, &request, cursor)),
         Work::Entries(anchor, name) => entries(desk, table_ref(&anchor, &name)),
+        Work::Export(draft) => export(desk, draft),
+        Work::Import(contents) => import(desk, *contents),
         Work::Request(request) => perform(desk, request),
     }
 }
@@ -166,6 +184,7 @@ fn show(desk: &Desk<'_>, request: &ShowRequest, cursor: Cursor) -> Page {
         loaded_by: *desk.loaded_by,
         lost: desk.lost.saturating_sub(*desk.lost_before),
         interfaces: desk.interfaces,
+        interface: request.interface.as_deref(),
         dialect: request
             .dialect
             .map_or_else(|| desk.engine.dialect(), |name| name.0),
@@ -183,16 +202,44 @@ fn table_ref<'a>(anchor: &'a AnchorPath, name: &'a str) -> TableRef<'a> {
 }
 
 fn entries(desk: &Desk<'_>, name: TableRef<'_>) -> Answer {
-    match desk.engine.table(name) {
-        Some(table) => Answer::Entries(TableContents {
-            entries: table.entries,
-            counters: table
-                .counters
-                .then(|| desk.engine.table_address_counters(name).collect()),
-            cleared: table.cleared,
+    let engine = &desk.engine;
+    match (engine.table_ages(name), engine.table_has_counters(name)) {
+        (Some(entries), counts) => Answer::Entries(TableContents {
+            entries,
+            counters: counts.then(|| engine.table_address_counters(name).collect()),
             origin: desk.origin,
+            dialect: engine.dialect(),
         }),
-        None => Answer::Refused(TableError::NoSuchTable.to_string()),
+        (None, _) => Answer::Refused(TableError::NoSuchTable.to_string()),
+    }
+}
+
+/// Seconds since 1970.
+fn date(desk: &Desk<'_>) -> u64 {
+    let now = desk.now.since_origin().as_secs();
+    desk.origin.saturating_add(now)
+}
+
+fn export(desk: &Desk<'_>, draft: Option<Box<Draft>>) -> Answer {
+    let fresh = || Box::new(Draft::new(desk.engine.dialect(), date(desk)));
+    let mut draft = draft.unwrap_or_else(fresh);
+    let more = draft.add(desk.engine, desk.now, STATES_PER_TURN);
+    Answer::Export(draft, more)
+}
+
+fn import(desk: &mut Desk<'_>, contents: Contents) -> Answer {
+    let date = date(desk);
+    match take_over(contents, desk.engine, desk.now, date, desk.interfaces) {
+        Ok(imported) => {
+            info!(states = imported.states, "states loaded");
+            outcome(Outcome::Loaded(LoadedStates {
+                states: imported.states,
+                expired: imported.expired,
+                without_interface: imported.without_interface,
+                without_room: imported.without_room,
+            }))
+        }
+        Err(error) => Answer::Refused(format!("states not loaded: {error}")),
     }
 }
 
@@ -206,11 +253,18 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
             desk.engine.clear_rule_counters();
             outcome(Outcome::Ok)
         }
-        Request::Kill(filters) => outcome(Outcome::Count(kill(desk, &filters))),
-        Request::Table(request) => table(desk, &request),
-        Request::Load(_) | Request::Show(_) | Request::Watch(_) => {
-            Answer::Refused("request out of place".into())
+        Request::Kill(request) => outcome(Outcome::Count(kill(desk, &request))),
+        Request::ClearInterface(name) => {
+            desk.engine.clear_interface_counters(desk.now, &name);
+            outcome(Outcome::Ok)
         }
+        Request::SetDebug(name) => set_debug(desk, &name),
+        Request::Table(request) => table(desk, &request),
+        Request::Load(_)
+        | Request::Show(_)
+        | Request::Watch(_)
+        | Request::SaveStates
+        | Request::LoadStates(_) => Answer::Refused("request out of place".into()),
     }
 }
 
@@ -229,6 +283,15 @@ fn set_enabled(desk: &mut Desk<'_>, enabled: bool) -> Answer {
         info!("pf {}", if enabled { "enabled" } else { "disabled" });
     }
     outcome(Outcome::Changed(changed))
+}
+
+fn set_debug(desk: &mut Desk<'_>, name: &str) -> Answer {
+    let Some(level) = DebugLevel::named(name) else {
+        return Answer::Refused(format!("unknown debug level '{name}'"));
+    };
+    desk.engine.set_debug(level);
+    logging::follow(level);
+    outcome(Outcome::Ok)
 }
 
 /// `-F`. With `-a path/*` each anchor is named before it is emptied.
@@ -275,6 +338,8 @@ fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Answer {
             desk.engine.clear_status(desk.now);
             *desk.lost_before = desk.lost;
         }
+        FlushTarget::Options => desk.engine.reset_options(),
+        FlushTarget::InterfaceFlags => desk.engine.clear_skip(),
     }
     let counted = matches!(target, FlushTarget::Tables | FlushTarget::States);
     let outcome = if counted {
@@ -285,25 +350,51 @@ fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Answer {
     Answer::Outcome(text, outcome)
 }
 
-fn kill(desk: &mut Desk<'_>, requests: &[KillRequest]) -> usize {
-    let filter = |request: &KillRequest| KillFilter {
-        source: request.source.0,
-        destination: request.destination.map(|prefix| prefix.0),
-    };
-    requests
-        .iter()
-        .map(|request| desk.engine.kill_states(filter(request)))
-        .sum()
+fn kill(desk: &mut Desk<'_>, request: &KillRequest) -> usize {
+    let mut killed = 0;
+    for target in &request.targets {
+        killed += desk.engine.kill_states(&KillFilter {
+            states: states_of(target),
+            interface: request.interface.clone(),
+            matching: request.matching,
+        });
+    }
+    killed
+}
+
+fn states_of(target: &KillTarget) -> KillStates {
+    match target {
+        KillTarget::All => KillStates::All,
+        KillTarget::Hosts(source, destination) => {
+            KillStates::Hosts(source.0, destination.map(|prefix| prefix.0))
+        }
+        KillTarget::Nat(source) => KillStates::Nat(source.0, None),
+        KillTarget::Label(label) => KillStates::Label(label.clone()),
+        KillTarget::Gateway(gateway) => KillStates::Gateway(gateway.0),
+        KillTarget::Id(id, creator) => KillStates::Id(StateId(*id), *creator),
+        KillTarget::Key(protocol, ends, inbound) => {
+            let direction = if *inbound {
+                Direction::In
+            } else {
+                Direction::Out
+            };
+            KillStates::Key(Protocol(*protocol), *ends, direction)
+        }
+    }
 }
 
 /// Addresses of a table with their signs.
-type Contents = BTreeMap<Prefix, bool>;
+type Addresses = BTreeMap<Prefix, bool>;
 
 fn table(desk: &mut Desk<'_>, request: &TableRequest) -> Answer {
     // What is in the table is only worth a walk over it when somebody asks for the difference.
     let before = (request.dry_run || request.verbose > 0)
         .then(|| contents(desk, table_ref(&request.anchor, &request.name)));
-    let given: Vec<TableEntry> = request.entries.iter().map(|entry| entry.0).collect();
+    let given: Vec<TableEntry> = match chosen(desk, request) {
+        Ok(Some(chosen)) => chosen,
+        Ok(None) => request.entries.iter().map(|entry| entry.0).collect(),
+        Err(error) => return Answer::Refused(error.to_string()),
+    };
     let done = if request.command == TableCommand::Test {
         test(desk, request, &given)
     } else if request.dry_run {
@@ -313,7 +404,10 @@ fn table(desk: &mut Desk<'_>, request: &TableRequest) -> Answer {
     };
     match done {
         Ok(mut done) => {
-            done.requested = given.len();
+            done.requested = match request.command {
+                TableCommand::Reset => done.zeroed,
+                _ => given.len(),
+            };
             let text = feedback(desk, request, &given, before.as_ref());
             Answer::Outcome(text, Outcome::Table(done))
         }
@@ -321,7 +415,17 @@ fn table(desk: &mut Desk<'_>, request: &TableRequest) -> Answer {
     }
 }
 
-fn contents(desk: &Desk<'_>, name: TableRef<'_>) -> Contents {
+/// The addresses that the command finds itself.
+fn chosen(desk: &Desk<'_>, request: &TableRequest) -> Result<Option<Vec<TableEntry>>, TableError> {
+    if request.command != TableCommand::Expire {
+        return Ok(None);
+    }
+    let age = Duration::from_secs(request.age);
+    let name = table_ref(&request.anchor, &request.name);
+    desk.engine.table_older_than(desk.now, name, age).map(Some)
+}
+
+fn contents(desk: &Desk<'_>, name: TableRef<'_>) -> Addresses {
     let entries = desk.engine.table(name).map_or(Vec::new(), |t| t.entries);
     entries.iter().map(|e| (e.prefix, e.negated)).collect()
 }
@@ -350,6 +454,17 @@ fn change(
             } = desk.engine.table_replace(now, name, given)?;
             (done.added, done.deleted, done.changed) = (added, deleted, changed);
         }
+        TableCommand::Kill => {
+            desk.engine.table_kill(name)?;
+            done.deleted = 1;
+        }
+        TableCommand::Zero if given.is_empty() => {
+            desk.engine.table_zero(now, name)?;
+            done.zeroed = 1;
+        }
+        TableCommand::Zero => done.zeroed = desk.engine.table_zero_addresses(now, name, given)?,
+        TableCommand::Reset => done.zeroed = desk.engine.table_reset(now, name)?,
+        TableCommand::Expire => done.deleted = desk.engine.table_delete(name, given)?,
         TableCommand::Show | TableCommand::Test | TableCommand::Load => {}
     }
     Ok(done)
@@ -373,13 +488,18 @@ fn rehearse(
     desk: &Desk<'_>,
     request: &TableRequest,
     given: &[TableEntry],
-    before: Option<&Contents>,
+    before: Option<&Addresses>,
 ) -> Result<TableOutcome, TableError> {
     let table = desk.engine.table(table_ref(&request.anchor, &request.name));
     let creates = matches!(request.command, TableCommand::Add | TableCommand::Replace);
+    let changes = creates
+        || matches!(
+            request.command,
+            TableCommand::Delete | TableCommand::Flush | TableCommand::Expire
+        );
     match &table {
         None if !creates => return Err(TableError::NoSuchTable),
-        Some(table) if table.constant => return Err(TableError::Constant),
+        Some(table) if table.constant && changes => return Err(TableError::Constant),
         _ => {}
     }
     let before = before.cloned().unwrap_or_default();
@@ -391,37 +511,62 @@ fn rehearse(
     Ok(TableOutcome {
         created: creates && table.is_none(),
         added: count('A'),
-        deleted: count('D'),
+        deleted: count('D') + usize::from(request.command == TableCommand::Kill),
         changed: count('C'),
+        zeroed: would_zero(desk, request, given, &before),
         ..TableOutcome::default()
     })
+}
+
+fn would_zero(
+    desk: &Desk<'_>,
+    request: &TableRequest,
+    given: &[TableEntry],
+    before: &Addresses,
+) -> usize {
+    match request.command {
+        TableCommand::Zero if given.is_empty() => 1,
+        TableCommand::Zero => {
+            let known = |entry: &&TableEntry| before.contains_key(&entry.prefix);
+            given.iter().filter(known).count()
+        }
+        TableCommand::Reset => {
+            let name = table_ref(&request.anchor, &request.name);
+            desk.engine.table_address_counters(name).count()
+        }
+        _ => 0,
+    }
 }
 
 /// What a command does to each address: (mark, address), a blank for nothing.
 fn marks<'a>(
     command: TableCommand,
     given: &'a [TableEntry],
-    before: &'a Contents,
+    before: &'a Addresses,
 ) -> impl Iterator<Item = (char, TableEntry)> {
-    let mut seen: Contents = BTreeMap::new();
+    let mut seen: Addresses = BTreeMap::new();
     let own = given.iter().map(move |entry| {
         let mark = match (command, before.get(&entry.prefix)) {
             _ if seen.insert(entry.prefix, entry.negated).is_some() => ' ',
             (TableCommand::Add | TableCommand::Replace, None) => 'A',
             (TableCommand::Replace, Some(negated)) if *negated != entry.negated => 'C',
-            (TableCommand::Delete, Some(_)) => 'D',
+            (TableCommand::Delete | TableCommand::Expire, Some(_)) => 'D',
             _ => ' ',
         };
         (mark, *entry)
     });
-    let kept: Contents = match command {
+    let kept: Addresses = match command {
         TableCommand::Replace => given.iter().map(|e| (e.prefix, e.negated)).collect(),
-        TableCommand::Flush => Contents::new(),
+        TableCommand::Flush => Addresses::new(),
         TableCommand::Add
         | TableCommand::Delete
         | TableCommand::Show
         | TableCommand::Test
-        | TableCommand::Load => before.clone(),
+        | TableCommand::Load
+        | TableCommand::Kill
+        | TableCommand::Zero
+        | TableCommand::Reset
+        | TableCommand::Expire => before.clone(),
     };
     let gone = before
         .iter()
@@ -438,7 +583,7 @@ fn feedback(
     desk: &Desk<'_>,
     request: &TableRequest,
     given: &[TableEntry],
-    before: Option<&Contents>,
+    before: Option<&Addresses>,
 ) -> String {
     let mut text = String::new();
     let Some(before) = before.filter(|_| request.verbose > 0) else {

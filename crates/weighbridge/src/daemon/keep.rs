@@ -1,7 +1,7 @@
 //! States over a restart: snapshots into a file, and back from it at the next start.
 
-mod file;
-mod load;
+pub(crate) mod file;
+pub(crate) mod load;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use pf_conf::Optimization;
 use pf_engine::anchor::{AnchorPath, AnchorPathError};
-use pf_engine::ruleset::{Dialect, Parts};
+use pf_engine::ruleset::{DebugLevel, Dialect, Parts};
 
 use super::show::{Scope, Section};
 use crate::control::protocol::{FlushTarget, TableCommand};
@@ -63,6 +63,20 @@ pub struct Arguments {
     pub addresses: Vec<String>,
     /// `-k`, at most two.
     pub kill: Vec<String>,
+    /// `-x`.
+    pub debug_level: Option<&'static str>,
+    /// `-M`.
+    pub kill_matching: bool,
+    /// `-i`.
+    pub interface: Option<String>,
+    /// `-r`.
+    pub names: bool,
+    /// `-S`: store states there.
+    pub save_states: Option<String>,
+    /// `-L`: load states from there.
+    pub load_states: Option<String>,
+    /// Seconds of `-T expire`.
+    pub age: u64,
     /// `-D name=value`.
     pub defines: Vec<(String, String)>,
     /// `--dialect`.
@@ -140,7 +154,7 @@ type Modifier<T> = (&'static str, Option<T>);
 
 /// In PF's order: the first that begins with what was typed is meant.
 const SHOW: [Modifier<Show>; 17] = [
-    ("ether", None),
+    ("ether", Some(Show::Section(Section::Ether))),
     ("nat", Some(Show::Section(Section::Nat))),
     ("queue", None),
     ("rules", Some(Show::Section(Section::Rules))),
@@ -156,7 +170,7 @@ const SHOW: [Modifier<Show>; 17] = [
     ("osfp", None),
     ("Running", Some(Show::Running)),
     ("all", Some(Show::All)),
-    ("creatorids", None),
+    ("creatorids", Some(Show::Section(Section::CreatorIds))),
 ];
 
 const FLUSH: [Modifier<Flush>; 11] = [
@@ -168,13 +182,13 @@ const FLUSH: [Modifier<Flush>; 11] = [
     ("info", Some(Flush::Target(FlushTarget::Info))),
     ("Tables", Some(Flush::Target(FlushTarget::Tables))),
     ("osfp", None),
-    ("Reset", None),
+    ("Reset", Some(Flush::Target(FlushTarget::Options))),
     ("all", Some(Flush::All)),
     ("ethernet", None),
 ];
 
 const TABLE: [Modifier<TableCommand>; 11] = [
-    ("kill", None),
+    ("kill", Some(TableCommand::Kill)),
     ("flush", Some(TableCommand::Flush)),
     ("add", Some(TableCommand::Add)),
     ("delete", Some(TableCommand::Delete)),
@@ -182,9 +196,9 @@ const TABLE: [Modifier<TableCommand>; 11] = [
     ("replace", Some(TableCommand::Replace)),
     ("show", Some(TableCommand::Show)),
     ("test", Some(TableCommand::Test)),
-    ("zero", None),
-    ("expire", None),
-    ("reset", None),
+    ("zero", Some(TableCommand::Zero)),
+    ("expire", Some(TableCommand::Expire)),
+    ("reset", Some(TableCommand::Reset)),
 ];
 
 const OPTIMIZE: [Modifier<Optimization>; 3] = [
@@ -196,7 +210,7 @@ const OPTIMIZE: [Modifier<Optimization>; 3] = [
 /// Letters that take a value.
 const WITH_VALUE: &str = "DFfkostTaiKpxRSLIXV";
 /// Letters that PF knows and we do not.
-const NOT_YET: &str = "GIiKLMmprSVXx";
+const NOT_YET: &str = "GIKmVX";
 
 /// Reads the arguments after the program's name.
 ///
@@ -279,9 +293,11 @@ impl Reading {
             'e' => arguments.enable = true,
             'g' => arguments.debug = true,
             'h' => arguments.help = true,
+            'M' => arguments.kill_matching = true,
             'n' => arguments.dry_run = true,
             'P' => arguments.swap_service_names = true,
             'q' => arguments.quiet = true,
+            'r' => arguments.names = true,
             'v' => arguments.verbose = arguments.verbose.saturating_add(1),
             'z' => arguments.clear_counters = true,
             _ => return Err(unknown(letter)),
@@ -296,12 +312,23 @@ impl Reading {
             'D' => arguments.defines.push(definition(&value)?),
             'F' => arguments.flush = Some(modifier(&FLUSH, "flush modifier", &value)?),
             'f' => arguments.file = Some(value),
+            'i' => arguments.interface = Some(value),
             'k' if arguments.kill.len() == KILLS_MAX => {
                 return Err(usage("can only specify -k twice".into()));
             }
             'k' => arguments.kill.push(value),
+            'L' => arguments.load_states = Some(value),
+            'p' => {
+                return Err(ArgumentError::Refused(
+                    "-p device: there is no device on Linux; name the daemon's socket with \
+                     --socket PATH"
+                        .into(),
+                ));
+            }
+            'S' => arguments.save_states = Some(value),
             'o' => arguments.optimization = Some(modifier(&OPTIMIZE, "optimization", &value)?),
             's' => arguments.show = Some(modifier(&SHOW, "show modifier", &value)?),
+            'x' => arguments.debug_level = Some(debug_level(&value)?),
             'T' => self.table_command = Some(modifier(&TABLE, "table command", &value)?),
             't' if value.is_empty() || value.len() > TABLE_NAME_MAX => {
                 return Err(ArgumentError::Refused(format!(
@@ -369,9 +396,21 @@ impl Reading {
         }
         let given = !arguments.addresses.is_empty() || arguments.file.is_some();
         match &arguments.table {
-            Some((_, TableCommand::Flush | TableCommand::Show)) if given => {
-                Err(usage("this table command takes no addresses".into()))
-            }
+            Some((
+                _,
+                TableCommand::Flush | TableCommand::Show | TableCommand::Kill | TableCommand::Reset,
+            )) if given => Err(usage("this table command takes no addresses".into())),
+            Some((_, TableCommand::Expire)) => match &arguments.addresses[..] {
+                [seconds] if arguments.file.is_none() => {
+                    let seconds = seconds.parse();
+                    arguments.age = seconds.map_err(|_| {
+                        ArgumentError::Refused("expiry time is not a number of seconds".into())
+                    })?;
+                    arguments.addresses.clear();
+                    Ok(arguments)
+                }
+                _ => Err(usage("-T expire needs a number of seconds".into())),
+            },
             None if !arguments.addresses.is_empty() => Err(usage(format!(
                 "unknown command line argument: {} ...",
                 arguments.addresses[0]
@@ -422,6 +461,13 @@ fn modifier<T: Copy>(list: &[Modifier<T>], what: &str, typed: &str) -> Result<T,
         ))),
         None => Err(usage(format!("Unknown {what} '{typed}'"))),
     }
+}
+
+fn debug_level(typed: &str) -> Result<&'static str, ArgumentError> {
+    let mut names = DebugLevel::NAMES.into_iter();
+    names
+        .find(|name| name.starts_with(typed))
+        .ok_or_else(|| usage(format!("Unknown debug level '{typed}'")))
 }
 
 fn definition(text: &str) -> Result<(String, String), ArgumentError> {
@@ -545,9 +591,7 @@ mod tests {
             ("-s queue", "'queue'"),
             ("-s o", "'osfp'"),
             ("-F Sources", "'Sources'"),
-            ("-t x -T zero", "'zero'"),
             ("-a anchor -sr", "-a"),
-            ("-x loud", "-x"),
         ] {
             let Err(ArgumentError::Refused(message)) = read(words) else {
                 panic!("{words} was not refused");

@@ -1,26 +1,26 @@
 //! What pfctl does, in the order in which PF's own does it.
 
-use std::io;
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
-use pf_engine::addr::Prefix;
 use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
 
 use super::arguments::{Arguments, Flush, Show};
+use super::kill::Kill;
 use super::load::{Surroundings, own_surroundings, read_rules};
 use super::show::{Scope, Section, Style};
-use super::{Failure, hosts, tables};
-use crate::config::{self, DEFAULT_CONFIG_DIR, DEFAULT_SOCKET, SOCKET_VARIABLE};
-use crate::control::client::Client;
+use super::{Failure, names, tables};
+use crate::config::{self, DEFAULT_CONFIG_DIR, DEFAULT_SOCKET, SOCKET_VARIABLE, read_bytes};
+use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{
-    Description, DialectName, FlushRequest, FlushTarget, KillRequest, Outcome, PrefixText, Request,
-    ShowRequest, TableCommand,
+    Description, DialectName, FileBytes, FlushRequest, FlushTarget, KillRequest, KillTarget,
+    LoadedStates, Outcome, Request, ShowRequest, TableCommand,
 };
 use crate::output::Output;
-
-/// Words that PF takes for `-k` in place of a host.
-const KILL_WORDS: [&str; 6] = ["label", "id", "gateway", "nat", "source", "key"];
+use crate::text::reason;
 
 /// Does everything that `arguments` ask for. Returns the exit status.
 ///
@@ -41,6 +41,9 @@ pub fn perform(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, Fai
     }
     if arguments.clear_counters && !arguments.dry_run {
         session.call(&Request::ClearRuleCounters)?;
+        if arguments.show.is_none() {
+            session.say("pf: rule counters cleared");
+        }
     }
     if let Some(flush) = arguments.flush.filter(|_| !arguments.dry_run) {
         session.flush(flush)?;
@@ -48,10 +51,28 @@ pub fn perform(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, Fai
     if !arguments.kill.is_empty() {
         session.kill()?;
     }
+    if let Some(file) = arguments
+        .load_states
+        .as_ref()
+        .filter(|_| !arguments.dry_run)
+    {
+        session.load_states(file)?;
+    }
     match (&arguments.table, &arguments.file) {
         (Some((name, command)), _) => status = session.table(name, *command)?,
         (None, Some(file)) => session.load(file)?,
         (None, None) => {}
+    }
+    if let Some(file) = arguments
+        .save_states
+        .as_ref()
+        .filter(|_| !arguments.dry_run)
+    {
+        session.save_states(file)?;
+    }
+    if let Some(level) = arguments.debug_level.filter(|_| !arguments.dry_run) {
+        session.call(&Request::SetDebug(level.to_owned()))?;
+        session.say(&format!("debug level set to '{level}'"));
     }
     if arguments.enable && !arguments.dry_run {
         session.set_enabled(true)?;
@@ -67,14 +88,35 @@ struct Session<'a, 'b> {
 }
 
 impl Session<'_, '_> {
-    fn call(&mut self, request: &Request) -> Result<Outcome, Failure> {
-        let client = match &mut self.client {
+    fn client(&mut self) -> Result<&mut Client, Failure> {
+        Ok(match &mut self.client {
             Some(client) => client,
             none => none.insert(Client::connect(&socket(self.arguments))?),
+        })
+    }
+
+    fn call(&mut self, request: &Request) -> Result<Outcome, Failure> {
+        self.client()?;
+        let (Some(client), output) = (&mut self.client, &mut *self.output) else {
+            return Err(Failure::OutputClosed);
         };
-        let output = &mut *self.output;
         let mut out = |text: &str| -> io::Result<()> { output.text(text) };
         Ok(client.call(request, &mut out)?)
+    }
+
+    /// As [`Session::call`]; with `-r` addresses are printed by their names.
+    fn call_naming(&mut self, request: &Request) -> Result<Outcome, Failure> {
+        if !self.arguments.names {
+            return self.call(request);
+        }
+        let mut text = String::new();
+        let mut keep = |part: &str| -> io::Result<()> {
+            text.push_str(part);
+            Ok(())
+        };
+        let outcome = self.client()?.call(request, &mut keep)?;
+        self.output.text(&names::named(&text, &names::resolve))?;
+        Ok(outcome)
     }
 
     /// A message, unless `-q`.
@@ -112,8 +154,13 @@ impl Session<'_, '_> {
             },
             dialect: self.arguments.dialect.map(DialectName),
             scope: self.arguments.scope.clone(),
+            interface: self.arguments.interface.clone(),
         });
-        self.call(&request).map(|_| 0)
+        match show {
+            Show::Section(Section::States) => self.call_naming(&request),
+            Show::Section(_) | Show::Running | Show::All => self.call(&request),
+        }
+        .map(|_| 0)
     }
 
     /// Prints whether the filter is enabled; the exit status tells it too.
@@ -140,54 +187,102 @@ impl Session<'_, '_> {
             FlushTarget::Tables,
             FlushTarget::States,
             FlushTarget::Info,
+            FlushTarget::InterfaceFlags,
         ];
         let targets = match flush {
             Flush::Target(target) => vec![target],
             // An anchor has rules and tables of its own, and nothing else.
             Flush::All if self.arguments.scope != Scope::default() => all
                 .into_iter()
-                .filter(|target| !matches!(target, FlushTarget::States | FlushTarget::Info))
+                .filter(|target| {
+                    matches!(
+                        target,
+                        FlushTarget::Rules | FlushTarget::Nat | FlushTarget::Tables
+                    )
+                })
                 .collect(),
             Flush::All => all.to_vec(),
         };
+        if flush == Flush::All && self.arguments.interface.is_some() {
+            return Err(Failure::Usage(
+                "don't specify an interface with -Fall".into(),
+            ));
+        }
         for target in targets {
-            let scope = self.arguments.scope.clone();
-            let outcome = self.call(&Request::Flush(FlushRequest { target, scope }))?;
-            self.say(&flushed(target, &outcome));
+            let outcome = self.call(&flush_request(target, self.arguments))?;
+            if let Some(message) = flushed(target, &outcome) {
+                let of = self.arguments.interface.as_ref();
+                let of = of.filter(|_| target == FlushTarget::Info);
+                let of = of.map(|name| format!(" for interface {name}"));
+                self.say(&(message + &of.unwrap_or_default()));
+            }
         }
         Ok(())
     }
 
     fn kill(&mut self) -> Result<(), Failure> {
-        let Some(source) = self.arguments.kill.first() else {
-            return Ok(());
-        };
-        if KILL_WORDS.contains(&source.as_str()) {
-            return Err(Failure::Message(format!(
-                "-k {source} is not supported yet"
-            )));
-        }
-        let sources = hosts::resolve(source).map_err(Failure::Message)?;
-        let destinations = self.arguments.kill.get(1);
-        let destinations = destinations.map(|host| hosts::resolve(host)).transpose();
-        let destinations = destinations.map_err(Failure::Message)?;
-        let requests = kill_requests(&sources, destinations.as_deref());
+        let kill = Kill::read(&self.arguments.kill)?;
         if self.arguments.dry_run {
             return Ok(());
         }
-        let outcome = self.call(&Request::Kill(requests))?;
-        let killed = count(&outcome);
-        let (from, to) = (sources.len(), destinations.map_or(0, |all| all.len()));
-        self.say(&format!(
-            "killed {killed} states from {from} sources and {to} destinations"
-        ));
+        let outcome = self.call(&Request::Kill(KillRequest {
+            targets: kill.targets.clone(),
+            interface: self.arguments.interface.clone(),
+            matching: self.arguments.kill_matching,
+        }))?;
+        self.say(&kill.message(count(&outcome)));
+        Ok(())
+    }
+
+    /// `-S`. The file is the user's own; it may be read by nobody else.
+    fn save_states(&mut self, file: &str) -> Result<(), Failure> {
+        let mut options = OpenOptions::new();
+        let opened = options
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(file);
+        let failed = |error: &io::Error| Failure::Message(format!("{file}: {}", reason(error)));
+        let mut saved = opened.map_err(|error| failed(&error))?;
+        let mut write = |text: &str| saved.write_all(text.as_bytes());
+        match self.client()?.call(&Request::SaveStates, &mut write) {
+            Ok(_) => Ok(()),
+            Err(ClientError::Output(error)) => Err(failed(&error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// `-L`.
+    fn load_states(&mut self, file: &str) -> Result<(), Failure> {
+        let bytes = read_bytes(Path::new(file))
+            .map_err(|error| Failure::Message(format!("{file}: {}", reason(&error))))?;
+        let outcome = self.call(&Request::LoadStates(FileBytes(bytes)))?;
+        if let Outcome::Loaded(loaded) = outcome {
+            let LoadedStates {
+                states,
+                expired,
+                without_interface,
+                without_room,
+            } = loaded;
+            self.say(&format!("{states} states loaded"));
+            for (count, why) in [
+                (expired, "had expired"),
+                (without_interface, "have lost their interface"),
+                (without_room, "found no room"),
+            ] {
+                if count > 0 {
+                    self.say(&format!("{count} states {why}"));
+                }
+            }
+        }
         Ok(())
     }
 
     fn table(&mut self, name: &str, command: TableCommand) -> Result<u8, Failure> {
         let dialect = self.arguments.dialect.unwrap_or_default();
         let request = tables::request(self.arguments, name, command, dialect)?;
-        match self.call(&Request::Table(request)) {
+        match self.call_naming(&Request::Table(request)) {
             Ok(Outcome::Table(done)) => {
                 for message in tables::messages(command, &done, self.arguments.dry_run) {
                     self.say(&message);
@@ -245,58 +340,41 @@ fn count(outcome: &Outcome) -> usize {
     }
 }
 
-fn flushed(target: FlushTarget, outcome: &Outcome) -> String {
-    match target {
+/// The request; with `-i` for an interface alone, where that makes sense.
+fn flush_request(target: FlushTarget, arguments: &Arguments) -> Request {
+    match (target, &arguments.interface) {
+        (FlushTarget::States, Some(interface)) => Request::Kill(KillRequest {
+            targets: vec![KillTarget::All],
+            interface: Some(interface.clone()),
+            matching: false,
+        }),
+        (FlushTarget::Info, Some(interface)) => Request::ClearInterface(interface.clone()),
+        (target, _) => Request::Flush(FlushRequest {
+            target,
+            scope: arguments.scope.clone(),
+        }),
+    }
+}
+
+fn flushed(target: FlushTarget, outcome: &Outcome) -> Option<String> {
+    Some(match target {
         FlushTarget::Rules => "rules cleared".into(),
         FlushTarget::Nat => "nat cleared".into(),
         FlushTarget::States => format!("{} states cleared", count(outcome)),
         FlushTarget::Info => "pf: statistics cleared".into(),
         FlushTarget::Tables => format!("{} tables deleted.", count(outcome)),
-    }
-}
-
-/// Every pair of one family.
-fn kill_requests(sources: &[Prefix], destinations: Option<&[Prefix]>) -> Vec<KillRequest> {
-    let pair = |source: &Prefix, destination: Option<&Prefix>| KillRequest {
-        source: PrefixText(*source),
-        destination: destination.map(|prefix| PrefixText(*prefix)),
-    };
-    let mut requests = Vec::new();
-    for source in sources {
-        match destinations {
-            None => requests.push(pair(source, None)),
-            Some(all) => {
-                let same = all.iter().filter(|to| to.family() == source.family());
-                requests.extend(same.map(|to| pair(source, Some(to))));
-            }
-        }
-    }
-    requests
+        FlushTarget::InterfaceFlags => "pf: interface flags reset".into(),
+        FlushTarget::Options => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::parse_prefix;
-
-    #[test]
-    fn sources_and_destinations_are_paired_within_a_family() {
-        let all = |texts: &[&str]| -> Vec<Prefix> {
-            texts
-                .iter()
-                .map(|text| parse_prefix(text).expect("valid"))
-                .collect()
-        };
-        let sources = all(&["192.0.2.1", "2001:db8::1"]);
-        let requests = kill_requests(&sources, Some(&all(&["198.51.100.0/24"])));
-        assert_eq!(requests.len(), 1);
-        assert_eq!(requests[0].source.0.to_string(), "192.0.2.1");
-        assert_eq!(kill_requests(&sources, None).len(), 2);
-    }
 
     #[test]
     fn flush_messages_are_pfs() {
-        let say = |target| flushed(target, &Outcome::Count(7));
+        let say = |target| flushed(target, &Outcome::Count(7)).unwrap_or_default();
         assert_eq!(say(FlushTarget::States), "7 states cleared");
         assert_eq!(say(FlushTarget::Tables), "7 tables deleted.");
         assert_eq!(say(FlushTarget::Rules), "rules cleared");

@@ -49,6 +49,10 @@ pub enum Section {
     Tables,
     /// `-s Interfaces`.
     Interfaces,
+    /// `-s creatorids`: who made the states.
+    CreatorIds,
+    /// `-s ether`: rules for frames, of which there are none.
+    Ether,
 }
 
 impl Section {
@@ -78,6 +82,8 @@ impl Section {
             Self::Memory => "LIMITS:",
             Self::Tables => "TABLES:",
             Self::Interfaces => "INTERFACES:",
+            Self::CreatorIds => "CREATOR IDS:",
+            Self::Ether => "ETHER RULES:",
         }
     }
 
@@ -123,6 +129,8 @@ pub struct View<'a> {
     pub lost: u64,
     /// The interfaces of the box.
     pub interfaces: &'a [Interface],
+    /// `-i`: this interface alone.
+    pub interface: Option<&'a str>,
     /// Whose printing.
     pub dialect: Dialect,
     /// How.
@@ -210,6 +218,8 @@ fn section_page(view: &View<'_>, section: Section, position: u64) -> (String, Op
         Section::Memory => (memory::memory(view.engine), None),
         Section::Tables => (tables::tables(view), None),
         Section::Interfaces => (interfaces::interfaces(view), None),
+        Section::CreatorIds => (states::creator_ids(view), None),
+        Section::Ether => (String::new(), None),
     }
 }
 

@@ -35,6 +35,7 @@ pub fn request(
         entries: entries.into_iter().map(EntryText).collect(),
         dry_run: arguments.dry_run,
         verbose: arguments.verbose,
+        age: arguments.age,
     })
 }
 
@@ -58,6 +59,7 @@ pub fn messages(command: TableCommand, done: &TableOutcome, dry_run: bool) -> Ve
         deleted,
         changed,
         matched,
+        zeroed,
     } = *done;
     let mut messages = Vec::new();
     if created {
@@ -78,6 +80,13 @@ pub fn messages(command: TableCommand, done: &TableOutcome, dry_run: bool) -> Ve
             }
         }
         TableCommand::Test => messages.push(format!("{matched}/{requested} addresses match")),
+        TableCommand::Kill => messages.push(format!("{deleted} table deleted")),
+        TableCommand::Expire => messages.push(format!("{deleted}/{requested} addresses expired")),
+        TableCommand::Reset => messages.push(format!("{zeroed}/{requested} stats cleared")),
+        TableCommand::Zero if requested > 0 => {
+            messages.push(format!("{zeroed}/{requested} addresses cleared"));
+        }
+        TableCommand::Zero => messages.push(format!("{zeroed} table/stats cleared")),
         TableCommand::Show | TableCommand::Load => {}
     }
     let end = if dry_run { " (dummy)." } else { "." };
@@ -105,6 +114,7 @@ mod tests {
         deleted: 1,
         changed: 0,
         matched: 2,
+        zeroed: 1,
     };
 
     #[test]
@@ -114,6 +124,10 @@ mod tests {
         assert_eq!(say(TableCommand::Delete, false), ["1/3 addresses deleted."]);
         assert_eq!(say(TableCommand::Flush, false), ["1 addresses deleted."]);
         assert_eq!(say(TableCommand::Test, false), ["2/3 addresses match."]);
+        assert_eq!(say(TableCommand::Expire, false), ["1/3 addresses expired."]);
+        assert_eq!(say(TableCommand::Reset, false), ["1/3 stats cleared."]);
+        assert_eq!(say(TableCommand::Zero, false), ["1/3 addresses cleared."]);
+        assert_eq!(say(TableCommand::Kill, false), ["1 table deleted."]);
         assert_eq!(
             say(TableCommand::Add, true),
             ["2/3 addresses added (dummy)."]
@@ -121,6 +135,14 @@ mod tests {
         assert_eq!(
             say(TableCommand::Replace, false),
             ["2 addresses added.", "1 addresses deleted."]
+        );
+        let zeroed = TableOutcome {
+            zeroed: 1,
+            ..TableOutcome::default()
+        };
+        assert_eq!(
+            messages(TableCommand::Zero, &zeroed, false),
+            ["1 table/stats cleared."]
         );
         let same = TableOutcome::default();
         assert_eq!(

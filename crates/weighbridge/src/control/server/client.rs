@@ -12,10 +12,11 @@ use pf_engine::ruleset::{Dialect, Parts};
 
 use crate::accounts;
 use crate::control::protocol::{
-    LoadRequest, Outcome, REQUEST_BYTES_MAX, Request, Response, ShowRequest, TableCommand,
-    WatchRequest, decode, encode,
+    FileBytes, LoadRequest, Outcome, REQUEST_BYTES_MAX, Request, Response, ShowRequest,
+    TableCommand, WatchRequest, decode, encode,
 };
 use crate::control::service::{Answer, Installation, TableContents, Work};
+use crate::daemon::keep::file::{self, Draft};
 use crate::pfctl::show::tables::{entry_statistics, write_entry};
 use crate::pfctl::show::{Cursor, LoadedBy};
 use crate::pflog::record::Record;
@@ -78,6 +79,7 @@ enum Pending {
     Entries {
         verbose: u8,
     },
+    Export,
 }
 
 /// What is still to be said.
@@ -88,6 +90,8 @@ enum Rest {
     /// Nothing: hang up.
     Goodbye,
     Show(ShowRequest, Cursor),
+    /// More states.
+    Export(Box<Draft>),
     Entries {
         contents: TableContents,
         next: usize,
@@ -181,6 +185,7 @@ impl ClientState {
                     verbose,
                 });
             }
+            (Pending::Export, Answer::Export(draft, more)) => self.say_states(draft, more),
             (_, Answer::Outcome(text, outcome)) => {
                 let responses = [Response::Text(text), Response::Done(outcome)];
                 self.respond(&responses, Rest::Nothing);
@@ -190,7 +195,11 @@ impl ClientState {
             }
             (
                 _,
-                Answer::Interfaces(..) | Answer::Feedback(_) | Answer::Page(_) | Answer::Entries(_),
+                Answer::Interfaces(..)
+                | Answer::Feedback(_)
+                | Answer::Page(_)
+                | Answer::Entries(_)
+                | Answer::Export(..),
             ) => {
                 let message = "the daemon lost its place".to_owned();
                 self.respond(&[Response::Error(message)], Rest::Goodbye);
@@ -251,6 +260,7 @@ impl ClientState {
         let line = std::mem::replace(&mut self.input, rest);
         self.searched = 0;
         match decode::<Request>(&line) {
+            Ok(Request::LoadStates(states)) => self.start_import(&states),
             Ok(request) => Some(self.start(request)),
             Err(error) => {
                 let message = format!("request not understood: {error}");
@@ -276,11 +286,15 @@ impl ClientState {
                 let work = Work::Entries(table.anchor, table.name);
                 (Pending::Entries { verbose }, work)
             }
+            Request::SaveStates => (Pending::Export, Work::Export(None)),
             other @ (Request::Describe
             | Request::SetEnabled(_)
             | Request::Flush(_)
             | Request::ClearRuleCounters
             | Request::Kill(_)
+            | Request::ClearInterface(_)
+            | Request::SetDebug(_)
+            | Request::LoadStates(_)
             | Request::Table(_)) => (Pending::Outcome, Work::Request(other)),
         };
         self.phase = Phase::Waiting(pending);
@@ -374,6 +388,10 @@ impl ClientState {
                 self.phase = Phase::Waiting(Pending::Show(request));
                 Some(Step::Submit(work))
             }
+            Rest::Export(draft) => {
+                self.phase = Phase::Waiting(Pending::Export);
+                Some(Step::Submit(Work::Export(Some(draft))))
+            }
             Rest::Entries {
                 contents,
                 next,
@@ -385,15 +403,42 @@ impl ClientState {
         }
     }
 
+    /// The file of states is read here, beside the packet loop.
+    fn start_import(&mut self, states: &FileBytes) -> Option<Step> {
+        match file::read(&states.0[..]) {
+            Ok(contents) => {
+                self.phase = Phase::Waiting(Pending::Outcome);
+                Some(Step::Submit(Work::Import(Box::new(contents))))
+            }
+            Err(damage) => {
+                let message = format!("states not loaded: {damage}");
+                self.respond(&[Response::Error(message)], Rest::Nothing);
+                None
+            }
+        }
+    }
+
+    fn say_states(&mut self, mut draft: Box<Draft>, more: bool) {
+        let text = |bytes: Vec<u8>| Response::Text(String::from_utf8_lossy(&bytes).into_owned());
+        if more {
+            let text = text(draft.take());
+            self.respond(&[text], Rest::Export(draft));
+        } else {
+            let done = Response::Done(Outcome::Ok);
+            self.respond(&[text(draft.finish()), done], Rest::Nothing);
+        }
+    }
+
     fn say_entries(&mut self, contents: TableContents, from: usize, verbose: u8) {
         let next = (from + ENTRIES_PER_RESPONSE).min(contents.entries.len());
         let mut text = String::new();
-        for entry in &contents.entries[from..next] {
+        for (entry, since) in &contents.entries[from..next] {
             write_entry(&mut text, ' ', entry);
             if verbose > 1 {
                 let counters = contents.counters.as_ref();
                 let counters = counters.map(|c| c.get(&entry.prefix).copied().unwrap_or_default());
-                let statistics = entry_statistics(contents.cleared, contents.origin, counters);
+                let (origin, dialect) = (contents.origin, contents.dialect);
+                let statistics = entry_statistics(*since, origin, counters, dialect);
                 text.push_str(&statistics);
             }
         }

@@ -24,7 +24,7 @@ const VERSION: u32 = 1;
 /// Bytes of one line at most: a rule may be as long as pf.conf's lexer lets it be.
 const LINE_MAX: u64 = 1 << 20;
 /// Bytes of a file at most: more than a million states.
-pub(super) const FILE_MAX: u64 = 2 << 30;
+pub(crate) const FILE_MAX: u64 = 2 << 30;
 
 /// One line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,15 +50,15 @@ struct Header {
 /// A rule that states refer to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RuleLine {
+pub(crate) struct RuleLine {
     /// The ruleset that it is in, or was.
     #[serde(default, skip_serializing_if = "AnchorPath::is_main")]
-    pub(super) anchor: AnchorPath,
+    pub(crate) anchor: AnchorPath,
     list: ListName,
     /// Its number in the list when it was in force.
-    pub(super) number: Option<u32>,
+    pub(crate) number: Option<u32>,
     /// As it is printed.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ enum ListName {
 }
 
 impl RuleLine {
-    pub(super) const fn list(&self) -> RuleList {
+    pub(crate) const fn list(&self) -> RuleList {
         match self.list {
             ListName::Scrub => RuleList::Scrub,
             ListName::Nat => RuleList::Nat,
@@ -85,8 +85,11 @@ impl RuleLine {
 
 /// A file that is being written.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub struct Draft {
     bytes: Vec<u8>,
+    /// Of what was taken.
+    hash: Sha256,
+    taken: u64,
     dialect: Dialect,
     /// Numbers of the rules in the file.
     rules: BTreeMap<RuleLine, u32>,
@@ -102,9 +105,11 @@ pub(super) struct Draft {
 
 impl Draft {
     /// An empty file of this moment, in seconds since 1970.
-    pub(super) fn new(dialect: Dialect, written: u64) -> Self {
+    pub(crate) fn new(dialect: Dialect, written: u64) -> Self {
         let mut draft = Self {
             bytes: Vec::new(),
+            hash: Sha256::new(),
+            taken: 0,
             dialect,
             rules: BTreeMap::new(),
             known: BTreeMap::new(),
@@ -122,13 +127,20 @@ impl Draft {
         draft
     }
 
+    /// What has been written since this was asked last.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        self.hash.update(&self.bytes);
+        self.taken = self.taken.saturating_add(self.bytes.len() as u64);
+        std::mem::take(&mut self.bytes)
+    }
+
     /// States so far.
-    pub(super) const fn states(&self) -> usize {
+    pub(crate) const fn states(&self) -> usize {
         self.states
     }
 
     /// Adds the next states or source nodes, at most `max`; whether there are more.
-    pub(super) fn add(&mut self, engine: &Engine, now: Instant, max: usize) -> bool {
+    pub(crate) fn add(&mut self, engine: &Engine, now: Instant, max: usize) -> bool {
         if self.epoch != Some(engine.epoch()) {
             self.known.clear();
             self.epoch = Some(engine.epoch());
@@ -139,7 +151,8 @@ impl Draft {
             self.states_done = !self.add_states(engine, now, max);
             !self.states_done || engine.status().sources.entries > 0
         };
-        more && (self.bytes.len() as u64) < FILE_MAX
+        let written = self.taken.saturating_add(self.bytes.len() as u64);
+        more && written < FILE_MAX
     }
 
     fn add_sources(&mut self, engine: &Engine, now: Instant, max: usize) -> bool {
@@ -166,9 +179,11 @@ impl Draft {
         next.is_some()
     }
 
-    /// The whole file.
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        let sum = checksum(Sha256::new_with_prefix(&self.bytes));
+    /// The whole file, but for what was taken.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        let mut hash = self.hash.clone();
+        hash.update(&self.bytes);
+        let sum = checksum(hash);
         self.push(&Line::Sha256(sum));
         self.bytes
     }
@@ -262,19 +277,19 @@ fn checksum(hash: Sha256) -> String {
 
 /// A whole file, as it was written.
 #[derive(Debug)]
-pub(super) struct Contents {
+pub struct Contents {
     /// Seconds since 1970.
-    pub(super) written: u64,
-    pub(super) dialect: Dialect,
+    pub(crate) written: u64,
+    pub(crate) dialect: Dialect,
     /// By their number in the records.
-    pub(super) rules: Vec<RuleLine>,
-    pub(super) states: Vec<StateRecord>,
-    pub(super) sources: Vec<SourceRecord>,
+    pub(crate) rules: Vec<RuleLine>,
+    pub(crate) states: Vec<StateRecord>,
+    pub(crate) sources: Vec<SourceRecord>,
 }
 
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Damage {
+pub(crate) enum Damage {
     #[error("{0}")]
     System(#[from] io::Error),
     #[error("it is of version {0}; this weighbridge reads version {VERSION}")]
@@ -286,7 +301,7 @@ pub(super) enum Damage {
 }
 
 /// Reads a whole file.
-pub(super) fn read(mut input: impl BufRead) -> Result<Contents, Damage> {
+pub(crate) fn read(mut input: impl BufRead) -> Result<Contents, Damage> {
     let mut hash = Sha256::new();
     let mut contents: Option<Contents> = None;
     let mut number = 0;

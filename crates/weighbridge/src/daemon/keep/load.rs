@@ -24,7 +24,7 @@ const OTHERS_WRITE: u32 = 0o022;
 
 /// Why nothing is taken over.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoadError {
+pub(crate) enum LoadError {
     #[error(transparent)]
     Damage(#[from] Damage),
     #[error(transparent)]
@@ -35,7 +35,7 @@ pub(super) enum LoadError {
 
 /// Puts the states of the file into the engine; nothing without a file. `date` is now in seconds
 /// since 1970.
-pub(super) fn load(
+pub(crate) fn load(
     path: &Path,
     engine: &mut Engine,
     now: Instant,
@@ -45,6 +45,17 @@ pub(super) fn load(
     let Some(contents) = read(path)? else {
         return Ok(None);
     };
+    Ok(Some(take_over(contents, engine, now, date, interfaces)?))
+}
+
+/// Puts the states into the engine.
+pub(crate) fn take_over(
+    contents: Contents,
+    engine: &mut Engine,
+    now: Instant,
+    date: u64,
+    interfaces: &[Interface],
+) -> Result<Imported, RecordError> {
     let rules = bind(&contents, engine, interfaces);
     // While no daemon ran the states grew older.
     let away = Duration::from_secs(date.saturating_sub(contents.written));
@@ -59,7 +70,7 @@ pub(super) fn load(
         source.expires_in = source.expires_in.map(|left| left.saturating_sub(away));
     }
     let kept = Kept { states, sources };
-    Ok(Some(engine.import_states(now, kept, rules, interfaces)?))
+    engine.import_states(now, kept, rules, interfaces)
 }
 
 fn read(path: &Path) -> Result<Option<Contents>, LoadError> {

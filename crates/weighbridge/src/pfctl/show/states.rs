@@ -52,10 +52,31 @@ pub(super) fn page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
     let mut text = String::new();
     let mut states = view.engine.states_from(StateId(position), view.now);
     for state in states.by_ref().take(ITEMS_PER_PAGE) {
-        write_state(&mut text, &state, view.style.verbose);
+        if is_of(&state, view.interface) {
+            write_state(&mut text, &state, view.style.verbose);
+        }
     }
     let next = states.next().map(|state| state.id.0);
     (text, next)
+}
+
+/// `-s creatorids`.
+#[must_use]
+pub fn creator_ids(view: &View<'_>) -> String {
+    let made = view.engine.state_count() > 0;
+    let own = made.then(|| format!("{:08x}\n", view.engine.status().host_id));
+    format!("Creator IDs:\n{}", own.unwrap_or_default())
+}
+
+/// Whether `-i` means the state: by the interface it is bound to, or, when it floats, by the one
+/// that made it.
+fn is_of(state: &StateView<'_>, interface: Option<&str>) -> bool {
+    let own = if state.interface == "all" {
+        state.original_interface
+    } else {
+        state.interface
+    };
+    interface.is_none_or(|interface| interface == own || interface == state.interface)
 }
 
 fn write_state(text: &mut String, state: &StateView<'_>, verbose: u8) {

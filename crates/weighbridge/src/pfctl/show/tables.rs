@@ -74,18 +74,18 @@ fn write_statistics(text: &mut String, table: &TableView<'_>, view: &View<'_>) {
         "Match",
         table.matches,
     );
-    let (passed, blocked, xpassed) = (&table.passed, &table.blocked, &table.xpassed);
-    let zero = Traffic::default();
+    let openbsd = view.dialect == Dialect::OpenBsd;
+    let passed = &passed(&table.passed, &table.matched, view.dialect);
+    let (blocked, matched, xpassed) = (&table.blocked, &table.matched, &table.xpassed);
     let incoming = |traffic: &Traffic| (traffic.packets_in, traffic.bytes_in);
     let outgoing = |traffic: &Traffic| (traffic.packets_out, traffic.bytes_out);
-    let openbsd = view.dialect == Dialect::OpenBsd;
     for (name, (packets, bytes), shown) in [
         ("In/Block:", incoming(blocked), true),
-        ("In/Match:", incoming(&zero), openbsd),
+        ("In/Match:", incoming(matched), openbsd),
         ("In/Pass:", incoming(passed), true),
         ("In/XPass:", incoming(xpassed), true),
         ("Out/Block:", outgoing(blocked), true),
-        ("Out/Match:", outgoing(&zero), openbsd),
+        ("Out/Match:", outgoing(matched), openbsd),
         ("Out/Pass:", outgoing(passed), true),
         ("Out/XPass:", outgoing(xpassed), true),
     ] {
@@ -95,11 +95,20 @@ fn write_statistics(text: &mut String, table: &TableView<'_>, view: &View<'_>) {
     }
 }
 
-fn write_pair(text: &mut String, title: &str, left: &str, a: u64, right: &str, b: u64) {
+/// What passed. FreeBSD counts the packets of `match` rules there, OpenBSD apart.
+fn passed(passed: &Traffic, matched: &Traffic, dialect: Dialect) -> Traffic {
+    if dialect == Dialect::OpenBsd {
+        *passed
+    } else {
+        passed.plus(*matched)
+    }
+}
+
+pub(super) fn write_pair(text: &mut String, title: &str, left: &str, a: u64, right: &str, b: u64) {
     let _ = writeln!(text, "\t{title:<12} [ {left}: {a:<18} {right}: {b:<18} ]");
 }
 
-fn write_cleared(text: &mut String, cleared: Instant, origin: u64) {
+pub(super) fn write_cleared(text: &mut String, cleared: Instant, origin: u64) {
     let moment = origin.saturating_add(cleared.since_origin().as_secs());
     let _ = writeln!(text, "\tCleared:     {}", time::date(moment));
 }
@@ -117,19 +126,34 @@ pub fn entry_statistics(
     cleared: Instant,
     origin: u64,
     counters: Option<AddressCounters>,
+    dialect: Dialect,
 ) -> String {
     let mut text = String::new();
     write_cleared(&mut text, cleared, origin);
-    let Some(AddressCounters { passed, blocked }) = counters else {
+    let Some(counters) = counters else {
         return text;
     };
-    for (name, packets, bytes) in [
-        ("In/Block:", blocked.packets_in, blocked.bytes_in),
-        ("In/Pass:", passed.packets_in, passed.bytes_in),
-        ("Out/Block:", blocked.packets_out, blocked.bytes_out),
-        ("Out/Pass:", passed.packets_out, passed.bytes_out),
+    let AddressCounters {
+        blocked, matched, ..
+    } = counters;
+    let passed = passed(&counters.passed, &matched, dialect);
+    let openbsd = dialect == Dialect::OpenBsd;
+    for (name, packets, bytes, shown) in [
+        ("In/Block:", blocked.packets_in, blocked.bytes_in, true),
+        ("In/Match:", matched.packets_in, matched.bytes_in, openbsd),
+        ("In/Pass:", passed.packets_in, passed.bytes_in, true),
+        ("Out/Block:", blocked.packets_out, blocked.bytes_out, true),
+        (
+            "Out/Match:",
+            matched.packets_out,
+            matched.bytes_out,
+            openbsd,
+        ),
+        ("Out/Pass:", passed.packets_out, passed.bytes_out, true),
     ] {
-        write_pair(&mut text, name, "Packets", packets, "Bytes", bytes);
+        if shown {
+            write_pair(&mut text, name, "Packets", packets, "Bytes", bytes);
+        }
     }
     text
 }
@@ -153,7 +177,7 @@ mod tests {
             ..AddressCounters::default()
         };
         let lines = |counters| {
-            let text = entry_statistics(Instant::default(), 0, counters);
+            let text = entry_statistics(Instant::default(), 0, counters, Dialect::FreeBsd);
             text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(lines(None), [""; 0]);
@@ -190,6 +214,7 @@ mod tests {
             misses: 10,
             passed,
             blocked: Traffic::default(),
+            matched: Traffic::default(),
             xpassed: Traffic::default(),
             entries: Vec::new(),
         }
@@ -208,6 +233,7 @@ mod tests {
             loaded_by: LoadedBy::default(),
             lost: 0,
             interfaces: &[],
+            interface: None,
             dialect,
             scope: &Scope::default(),
             style: Style {

@@ -1,0 +1,102 @@
+//! What packets did at each interface, and in the tables that rules name.
+
+use std::collections::BTreeMap;
+
+use crate::engine::Engine;
+use crate::engine::packet::{Place, Work};
+use crate::engine::test::{Tally, length};
+use crate::installed::RuleId;
+use crate::rule::{Address, Direction, Rule};
+use crate::table::{TableUse, Verdict};
+use crate::time::Instant;
+use crate::view::{InterfaceCounters, InterfaceReferences};
+
+impl Engine {
+    /// A packet that is dropped at `place` before the rules are asked.
+    pub(super) fn count_refused(&mut self, place: Place, work: &Work<'_>) {
+        self.count_at(place, work.meta.family, length(&work.meta), false);
+    }
+
+    pub(super) fn counters_of_interface(&self, name: &str) -> InterfaceCounters {
+        let id = self.names.find(name);
+        let known = id.and_then(|id| self.interfaces.get(&id));
+        known
+            .copied()
+            .unwrap_or_else(|| InterfaceCounters::since(self.interfaces_since))
+    }
+
+    pub(super) fn clear_interface(&mut self, now: Instant, name: &str) {
+        if let Some(id) = self.names.find(name) {
+            self.interfaces.insert(id, InterfaceCounters::since(now));
+        }
+    }
+
+    /// Walks over all states and rules.
+    pub(super) fn references_to_interfaces(&self) -> BTreeMap<String, InterfaceReferences> {
+        let mut references: BTreeMap<String, InterfaceReferences> = BTreeMap::new();
+        for (_, state) in self.states.iter_from(crate::decision::StateId(0)) {
+            let name = state.bound.map_or("all", |bound| self.names.name(bound));
+            if let Some(known) = references.get_mut(name) {
+                known.states += 1;
+            } else {
+                references.entry(name.to_owned()).or_default().states = 1;
+            }
+        }
+        let rules = self.all_rules().flat_map(interfaces_of);
+        for name in rules {
+            references.entry(name.to_owned()).or_default().rules += 1;
+        }
+        references
+    }
+
+    /// The rules in force, of all rulesets.
+    fn all_rules(&self) -> impl Iterator<Item = &Rule> {
+        let ids = self.all_lists().flat_map(|lists| lists.iter());
+        ids.filter_map(|rule| Some(&self.rules.get(rule.id)?.rule))
+    }
+
+    /// Counts in the tables that the rule names.
+    pub(super) fn tally_tables(
+        &mut self,
+        rule: RuleId,
+        direction: Direction,
+        bytes: u64,
+        tally: &Tally<'_>,
+        verdict: Verdict,
+    ) {
+        let Some(entry) = self.rules.get(rule) else {
+            return;
+        };
+        let [source, destination] = entry.tables;
+        let used = [(source, tally.source), (destination, tally.destination)];
+        for (table, address) in used {
+            let Some((id, negated)) = table else {
+                continue;
+            };
+            let meant = self.tables.meant(id);
+            if let Some(table) = meant.and_then(|id| self.tables.get_mut(id)) {
+                table.count(TableUse {
+                    address,
+                    negated,
+                    direction,
+                    verdict,
+                    bytes,
+                });
+            }
+        }
+    }
+}
+
+/// The interfaces and groups that a rule names: after `on`, and in parentheses in `from` and `to`.
+fn interfaces_of(rule: &Rule) -> impl Iterator<Item = &str> {
+    let ends = [&rule.source.address, &rule.destination.address];
+    let dynamic = ends.into_iter().filter_map(|address| {
+        if let Address::Dynamic(dynamic) = address {
+            Some(dynamic.interface.as_str())
+        } else {
+            None
+        }
+    });
+    let on = rule.interface.iter().map(|on| on.name.as_str());
+    on.chain(dynamic)
+}
