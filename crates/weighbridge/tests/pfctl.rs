@@ -1033,7 +1033,7 @@ fn what_cannot_be_installed_is_printed_and_refused_unless_printing_was_all() {
     assert!(
         plain
             .err
-            .contains("pf.conf:2: not supported yet: divert-to\n"),
+            .contains("pf.conf:2: not supported: divert-to\n"),
         "{}",
         plain.err
     );
@@ -1042,7 +1042,7 @@ fn what_cannot_be_installed_is_printed_and_refused_unless_printing_was_all() {
     assert!(
         silent
             .err
-            .contains("pf.conf:1: not supported yet: set hostid\n"),
+            .contains("pf.conf:2: not supported: divert-to\n"),
         "{}",
         silent.err
     );
