@@ -308,6 +308,16 @@ int hook_out(struct __sk_buff *skb)
 	return hook(skb, OUT, MARK_OUT_DONE);
 }
 
+// On the ingress of a bridge that has no hooks: a bridge takes the socket off a packet that was
+// given one at its port.
+SEC("classifier")
+int divert_in(struct __sk_buff *skb)
+{
+	if (skb->mark & MARK_DIVERT)
+		assign(skb, skb->mark & MARK_DIVERT_ENTRY);
+	return TC_ACT_UNSPEC;
+}
+
 static __always_inline int to_neighbour(const struct reinjection *to)
 {
 	struct bpf_redir_neigh next_hop = { .nh_family = to->family };

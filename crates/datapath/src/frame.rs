@@ -133,8 +133,8 @@ pub(crate) struct Steering {
     /// Bits of the mark beside those that say that it was decided.
     pub(crate) mark: u32,
     pub(crate) priority: Option<u8>,
-    /// Where a frame goes that must not cross a bridge.
-    pub(crate) receiver: Option<[u8; 6]>,
+    /// The interface of the box, and its Ethernet address, that take what must not cross a bridge.
+    pub(crate) receiver: Option<(IfIndex, [u8; 6])>,
 }
 
 /// What the kernel does with a frame on its way down.
@@ -180,7 +180,10 @@ impl Target {
         self.priority = steering.priority;
         if self.action == TO_INGRESS {
             self.mark |= steering.mark;
-            self.ether.destination = steering.receiver.unwrap_or(self.ether.destination);
+            if let Some((interface, mac)) = steering.receiver {
+                self.interface = interface;
+                self.ether.destination = mac;
+            }
         }
     }
 
@@ -339,12 +342,13 @@ mod tests {
         let steering = Steering {
             mark: 0x0003_0000,
             priority: Some(6),
-            receiver: Some([2, 0, 0, 0, 0, 9]),
+            receiver: Some((IfIndex(8), [2, 0, 0, 0, 0, 9])),
         };
         let mut inward = target(Reinjection::Decided(HOOK, Exit::Continue));
         inward.steer(steering);
         assert_eq!(inward.mark, MARK_IN_DONE | 0x0003_0000);
         assert_eq!(inward.ether.destination, [2, 0, 0, 0, 0, 9]);
+        assert_eq!(inward.interface, IfIndex(8));
         assert_eq!(word(&inward.trailer(), 36), Some(7));
         let out = Hook {
             direction: Direction::Out,

@@ -381,12 +381,28 @@ impl Datapath {
             steering.mark = self
                 .steer
                 .divert(listener, &self.connection, &mut self.program)?;
-            let attached = self.attached.get(&hook.interface);
-            steering.receiver = attached.and_then(|attached| attached.mac);
+            steering.receiver = self.receiver(hook.interface)?;
         } else if let Some(table) = handling.routing_table {
             steering.mark = self.steer.table(table, &self.connection)?;
         }
         Ok(steering)
+    }
+
+    /// Who takes what was diverted at an interface: itself, or its bridge, which has to hand it to
+    /// the socket then.
+    fn receiver(&mut self, interface: IfIndex) -> Result<Option<(IfIndex, [u8; 6])>, Error> {
+        let Some(attached) = self.attached.get(&interface) else {
+            return Ok(None);
+        };
+        let (bridge, mac) = (attached.neighbours, attached.mac);
+        let has_hooks = bridge == interface || self.attached.contains_key(&bridge);
+        if !has_hooks && self.steer.is_new(bridge) {
+            let link = link::by_index(&self.connection, bridge.0)
+                .map_err(|source| no_such_interface(bridge, source))?;
+            self.program.attach_divert(&link.name)?;
+            self.steer.note(bridge);
+        }
+        Ok(mac.map(|mac| (bridge, mac)))
     }
 
     fn neighbours(&self, interface: IfIndex) -> IfIndex {

@@ -30,6 +30,7 @@ pub(crate) const TCX_KERNEL: KernelVersion = KernelVersion::new(6, 6, 0);
 pub(crate) const HOOK_IN: &str = "hook_in";
 pub(crate) const HOOK_OUT: &str = "hook_out";
 const REINJECT: &str = "reinject";
+const DIVERT_IN: &str = "divert_in";
 const COUNTERS: &str = "counters";
 const DIVERTS: &str = "diverts";
 
@@ -85,7 +86,7 @@ impl Program {
             .override_global("owner", &owner, true)
             .load(OBJECT)
             .map_err(|error| not_loaded(io::Error::other(error)))?;
-        for name in [HOOK_IN, HOOK_OUT, REINJECT] {
+        for name in [HOOK_IN, HOOK_OUT, REINJECT, DIVERT_IN] {
             program(&mut ebpf, name)?
                 .load()
                 .map_err(|error| not_loaded(io::Error::other(error)))?;
@@ -100,6 +101,12 @@ impl Program {
     /// Puts the reinjection on the TAP, for as long as the TAP lives.
     pub(crate) fn attach_reinjection(&mut self, tap: &str) -> Result<(), Error> {
         self.attach_held(REINJECT, tap, TcAttachType::Ingress)
+            .map(drop)
+    }
+
+    /// Hands what is diverted to its socket on a bridge, for as long as this process lives.
+    pub(crate) fn attach_divert(&mut self, bridge: &str) -> Result<(), Error> {
+        self.attach_held(DIVERT_IN, bridge, TcAttachType::Ingress)
             .map(drop)
     }
 

@@ -15,6 +15,8 @@ use netlink_packet_route::route::{
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use pf_engine::env::IfIndex;
+
 use crate::Error;
 use crate::netlink::connection::Connection;
 use crate::program::{DivertData, Program};
@@ -49,6 +51,8 @@ pub(crate) struct Steer {
     tables: BTreeSet<u8>,
     diverts: Vec<SocketAddr>,
     diverts_are_local: bool,
+    /// Bridges that hand what is diverted to its socket.
+    bridges: BTreeSet<IfIndex>,
 }
 
 impl Steer {
@@ -85,6 +89,16 @@ impl Steer {
         };
         let entry = u32::try_from(at + 1).unwrap_or_default();
         Ok(DIVERT | entry)
+    }
+
+    /// Whether the bridge does not yet hand what is diverted to its socket.
+    pub(crate) fn is_new(&self, bridge: IfIndex) -> bool {
+        !self.bridges.contains(&bridge)
+    }
+
+    /// It does from now on.
+    pub(crate) fn note(&mut self, bridge: IfIndex) {
+        self.bridges.insert(bridge);
     }
 
     fn tell(&mut self, listener: SocketAddr, program: &mut Program) -> io::Result<usize> {

@@ -136,7 +136,7 @@ pub struct Options {
 }
 
 /// `set debug`, `pfctl -x`: how much PF says. It is kept and shown; what this program says is told
-/// to its daemon (`RUST_LOG`).
+/// to its daemon (`--log`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DebugLevel(&'static str);
 

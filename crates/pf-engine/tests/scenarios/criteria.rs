@@ -537,3 +537,48 @@ fn set_skip_holds_for_interfaces_that_come_later_and_for_groups() {
     lab.load(filter(&[block()]));
     lab.packet(In, "wg0", syn()).drops(DropReason::Match);
 }
+
+#[test]
+fn match_pass_and_block_rules_count_each_packet() {
+    let rules = [
+        matching().proto(Protocol::TCP),
+        pass().proto(Protocol::TCP).keep(),
+        matching().proto(Protocol::UDP),
+        pass().proto(Protocol::UDP),
+        block().proto(Protocol::UDP).port(81),
+    ];
+    let mut lab = Lab::router(filter(&rules));
+    lab.packet(In, "em0", syn()).passes();
+    lab.packet(Out, "em0", tcp(SERVER, CLIENT, SA, 100, 2, 0))
+        .passes()
+        .counts(
+            "searches 1
+             filter 0 out 1/40
+             filter 1 out 1/40
+             state 1 reply 1/40",
+        );
+    lab.packet(In, "em0", udp(CLIENT, SERVER, 10))
+        .passes()
+        .counts(
+            "searches 1
+         reason match 1
+         filter 0 evaluations 1
+         filter 2 evaluations 1
+         filter 2 in 1/38
+         filter 3 evaluations 1
+         filter 3 in 1/38
+         filter 4 evaluations 1",
+        );
+    lab.packet(In, "em0", udp(CLIENT, ("192.0.2.80", 81), 10))
+        .drops(DropReason::Match)
+        .counts(
+            "searches 1
+             reason match 1
+             filter 0 evaluations 1
+             filter 2 evaluations 1
+             filter 2 in 1/38
+             filter 3 evaluations 1
+             filter 4 evaluations 1
+             filter 4 in 1/38",
+        );
+}
