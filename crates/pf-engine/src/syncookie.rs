@@ -24,7 +24,7 @@ const SECRET_LIFETIME: Duration = Duration::from_secs(15);
 /// Age at which a secret is good for nothing.
 const SECRET_END: Duration = Duration::from_secs(30);
 /// Segment sizes that a cookie can carry: the largest that does not exceed the client's is
-/// taken. Ethernet's with IPv4 and IPv6, with the headers of PPPoE and of tunnels, then the
+/// taken. Ethernet's with IPv4 and IPv6, with the headers of `PPPoE` and of tunnels, then the
 /// minima.
 const SIZES: [u16; 8] = [216, 536, 1220, 1360, 1400, 1440, 1452, 1460];
 /// The bits of a cookie that say something.
@@ -150,17 +150,11 @@ impl SynCookies {
     fn rotate(&mut self, now: Instant, random: &mut dyn FnMut() -> u32) -> [u64; 2] {
         let fresh = |secret: &Secret| now.saturating_since(secret.drawn) < SECRET_LIFETIME;
         let current = self.secrets.get(self.current).copied().flatten();
-        let mut secret = match current.filter(fresh) {
-            Some(secret) => secret,
-            None => {
-                self.current ^= 1;
-                let mut word = || u64::from(random()) << 32 | u64::from(random());
-                Secret {
-                    key: [word(), word()],
-                    drawn: now,
-                    in_flight: 0,
-                }
-            }
+        let mut secret = if let Some(secret) = current.filter(fresh) {
+            secret
+        } else {
+            self.current ^= 1;
+            Secret::draw(now, random)
         };
         secret.in_flight = secret.in_flight.saturating_add(1);
         if let Some(place) = self.secrets.get_mut(self.current) {
@@ -207,6 +201,15 @@ impl SynCookies {
 }
 
 impl Secret {
+    fn draw(now: Instant, random: &mut dyn FnMut() -> u32) -> Self {
+        let mut word = || u64::from(random()) << 32 | u64::from(random());
+        Self {
+            key: [word(), word()],
+            drawn: now,
+            in_flight: 0,
+        }
+    }
+
     fn is_good(&self, now: Instant) -> bool {
         now.saturating_since(self.drawn) < SECRET_END
     }

@@ -465,12 +465,13 @@ fn acknowledge_sloppily(source: &mut Peer, destination: &mut Peer) {
     }
 }
 
-/// Whether both ends have completed the handshake, and neither has given up.
+/// Whether both ends have completed the handshake, and neither has given up. A client that has
+/// completed it with the proxy counts: it is held to its limits before the server is called.
 pub(crate) const fn is_connected(source: &Peer, destination: &Peer) -> bool {
     const fn is_open(peer: &Peer) -> bool {
         matches!(peer.state, tcps::ESTABLISHED..=tcps::CLOSING)
     }
-    is_open(source) && is_open(destination)
+    source.state == tcps::PROXY_DST || (is_open(source) && is_open(destination))
 }
 
 /// The timeout of a connection whose ends are in these states (pf.conf(5), `set timeout`).

@@ -92,9 +92,11 @@ pub(crate) struct BadTimestamp;
 impl Look {
     pub(crate) fn at(meta: &Meta, bytes: &[u8]) -> Option<Self> {
         let tcp = meta.tcp()?;
-        let stamp = |option| match option {
-            TcpOption::Timestamps { value, echo, .. } => Some(Stamps::One { value, echo }),
-            _ => None,
+        let stamp = |option| {
+            let TcpOption::Timestamps { value, echo, .. } = option else {
+                return None;
+            };
+            Some(Stamps::One { value, echo })
         };
         let mut stamps = tcp.options(bytes).filter_map(stamp);
         let stamps = match (stamps.next(), stamps.next()) {

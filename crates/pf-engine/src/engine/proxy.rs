@@ -242,6 +242,10 @@ impl Engine {
             }
         };
         self.half_open_moved(was, is);
+        if let Err(refused) = self.count_connection(slot) {
+            work.onward.clear();
+            return Err(refused);
+        }
         work.replace(replacement.packet(&on))?;
         work.tag = tag.or(work.tag);
         work.of_proxy = true;

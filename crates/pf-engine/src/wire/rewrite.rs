@@ -482,9 +482,11 @@ impl Meta {
     ) -> Result<(), WireError> {
         let site = Site::of_packet(self);
         let tcp = self.tcp().ok_or(WireError::UNFIT)?;
-        let place = |option| match option {
-            TcpOption::Timestamps { offset, .. } => Some(offset),
-            _ => None,
+        let place = |option| {
+            let TcpOption::Timestamps { offset, .. } = option else {
+                return None;
+            };
+            Some(offset)
         };
         let Some(at) = tcp.options(packet).find_map(place) else {
             return Ok(());

@@ -5,7 +5,7 @@ use pf_engine::decision::{
     Basis, DropReason, EtherAddresses, Exit, GeneratedExit, LogAction, Verdict,
 };
 use pf_engine::env::Interface;
-use pf_engine::rule::{Log, RouteKind, Rule, tcp_flags};
+use pf_engine::rule::{Log, RouteKind, Rule, SourceTrack, tcp_flags};
 use pf_engine::wire::Tcp;
 
 use super::harness::*;
@@ -318,6 +318,26 @@ fn a_flood_makes_a_state_for_each_syn_up_to_the_limits() {
     lab.wait(131);
     assert_eq!(lab.engine.state_count(), 0);
     assert_eq!(lab.engine.status().syncookies.half_open, 0);
+}
+
+#[test]
+fn a_client_with_too_many_connections_is_refused_before_the_server_is_called() {
+    let rule = rule().change(|r| {
+        r.state_options.source.track = Some(SourceTrack::Rule);
+        r.state_options.source.max_connections = Some(1);
+    });
+    let mut lab = Lab::router(filter(&[rule]));
+    let _ = connect(&mut lab);
+    let second = (CLIENT.0, 1026);
+    let answer = lab.packet(In, "em0", tcp(second, SERVER, S, 100, 0, 0));
+    let ack = header(answer.answer()).0.seq.wrapping_add(1);
+    drop(answer);
+    let seen = lab
+        .packet(In, "em0", tcp(second, SERVER, A, 101, ack, 0))
+        .drops(DropReason::SrcLimit);
+    assert_eq!(seen.decision.generated, []);
+    drop(seen);
+    assert_eq!(lab.engine.state_count(), 1);
 }
 
 #[test]

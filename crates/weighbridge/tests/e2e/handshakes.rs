@@ -11,7 +11,7 @@ use lab::roles::{BOX_FXP0, SERVICES_V6};
 use lab::service::{HTTP, OTHER, sha256_of_bytes};
 use lab::{Capture, Configuration, Role};
 use pf_engine::rule::tcp_flags;
-use pf_engine::wire::build;
+use pf_engine::wire::{Meta, build};
 
 use crate::support::{Bench, UNSHAPED, with_daemon};
 
@@ -126,6 +126,44 @@ fn a_connection_to_the_box_itself_is_proxied() -> Result<()> {
         stream.read_to_string(&mut answer)?;
         assert_eq!(answer, "foo");
         server.join().ok().context("the server panicked")?
+    })
+}
+
+/// The timestamp of the first segment to `port`.
+fn first_timestamp(frames: &[Vec<u8>], port: u16) -> Result<u32> {
+    let of_syn = |frame: &Vec<u8>| {
+        let packet = frame.get(14..)?;
+        let tcp = *Meta::parse(packet).ok()?.tcp()?;
+        let wanted = tcp.destination_port == port && tcp.flags == tcp_flags::SYN;
+        let (value, _) = tcp.timestamps(packet).filter(|_| wanted)?;
+        Some(value)
+    };
+    frames
+        .iter()
+        .find_map(of_syn)
+        .context("no SYN with a timestamp")
+}
+
+#[test]
+fn timestamps_are_modulated_and_a_transfer_stays_intact() -> Result<()> {
+    let rules = "pass\nmatch in on em1 proto tcp scrub (reassemble tcp)\n";
+    let files = Configuration::modern(rules);
+    with_daemon("reassemble tcp", UNSHAPED, &files, |bench| {
+        let client = bench.lab.host(Role::H50);
+        let inside = Capture::headers(client.namespace(), "eth0")?;
+        let outside = Capture::headers(bench.lab.namespace(Role::Cisco), "lan")?;
+        let download = client.download(Bench::server(HTTP), BYTES)?;
+        assert_eq!(download.sha256, sha256_of_bytes(BYTES));
+        let upload = client.upload(Bench::server(HTTP), BYTES)?;
+        assert_eq!(upload.sha256, sha256_of_bytes(BYTES));
+        let (inside, outside) = (inside.finish(), outside.finish());
+        let (near, far) = (
+            first_timestamp(&inside, HTTP)?,
+            first_timestamp(&outside, HTTP)?,
+        );
+        assert_ne!(near, far);
+        assert_eq!(counter(bench, "bad-timestamp")?, 0);
+        Ok(())
     })
 }
 
