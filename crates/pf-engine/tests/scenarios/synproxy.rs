@@ -9,6 +9,7 @@ use pf_engine::rule::{Log, RouteKind, Rule, SourceTrack, tcp_flags};
 use pf_engine::wire::Tcp;
 
 use super::harness::*;
+use super::persist::restarted;
 
 const CLIENT: (&str, u16) = ("10.0.0.9", 1025);
 const SERVER: (&str, u16) = ("192.0.2.80", 80);
@@ -338,6 +339,23 @@ fn a_client_with_too_many_connections_is_refused_before_the_server_is_called() {
     assert_eq!(seen.decision.generated, []);
     drop(seen);
     assert_eq!(lab.engine.state_count(), 1);
+}
+
+#[test]
+fn both_handshakes_go_on_after_a_restart() {
+    let mut lab = proxying();
+    let answer = client(&mut lab, S, 100, 0, 0).answer().to_vec();
+    let ack = header(&answer).0.seq.wrapping_add(1);
+    let mut lab = restarted(&lab, filter(&[block(), rule()]));
+    assert_eq!(lab.engine.status().syncookies.half_open, 1);
+    let call = client(&mut lab, A, 101, ack, 0).passes().bytes.clone();
+    assert_eq!(header(&call).1, Some(536), "the segment size is kept");
+    let mut lab = restarted(&lab, filter(&[block(), rule()]));
+    let own = header(&call).0.seq.wrapping_add(1);
+    let joined = server(&mut lab, SA, 900, own, 0);
+    assert_eq!(joined.decision.verdict, Verdict::Pass(Exit::Continue));
+    drop(joined);
+    assert_eq!(peers(&lab), (4, 4, 86_400));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use pf_engine::rule::{Direction, Rule, Timeout};
 use pf_engine::wire::build::{self, Ip, Segment};
 
 use super::harness::*;
+use super::persist::restarted;
 
 const CLIENT: (&str, u16) = ("10.0.0.9", 1025);
 const SERVER: (&str, u16) = ("192.0.2.80", 80);
@@ -183,4 +184,14 @@ fn the_hop_limit_is_raised_to_the_highest_seen() {
     };
     let seen = send(&mut lab, In, low).passes();
     assert_eq!(meta(&seen.bytes).ttl, 64);
+}
+
+#[test]
+fn a_restart_goes_on_with_the_same_modulation() {
+    let mut lab = Lab::router(filter(&[rule()]));
+    let (client, server) = connect(&mut lab);
+    let mut lab = restarted(&lab, filter(&[rule()]));
+    let later = data(111, 9000, 5000u32.wrapping_add(server));
+    let seen = send(&mut lab, In, later).passes();
+    assert_eq!(stamps(&seen.bytes), (9000u32.wrapping_add(client), 5000));
 }

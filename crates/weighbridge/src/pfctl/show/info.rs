@@ -127,7 +127,7 @@ fn write_syncookies(text: &mut String, status: &SyncookieStatus, dialect: Dialec
         Syncookies::Always => ("always", SYNCOOKIE_MARKS),
         Syncookies::Adaptive { start, end } => ("adaptive", (start, end)),
     };
-    let states = |percent: u8| u64::from(limit) * u64::from(percent) / 100;
+    let share = |percent: u8| u64::from(limit) * u64::from(percent) / 100;
     let _ = match dialect {
         Dialect::FreeBsd => writeln!(
             text,
@@ -146,9 +146,9 @@ fn write_syncookies(text: &mut String, status: &SyncookieStatus, dialect: Dialec
             text,
             "Adaptive Syncookies Watermarks\n  {:<25} {:>14} states\n  {:<25} {:>14} states",
             "start",
-            states(marks.0),
+            share(marks.0),
             "end",
-            states(marks.1),
+            share(marks.1),
         ),
         Dialect::OpenBsd3 => return,
     };
