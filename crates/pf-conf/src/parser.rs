@@ -253,11 +253,8 @@ impl<'a> Parser<'a> {
 
     fn unknown_statement(&mut self, first: &Token) -> Bail {
         let block = matches!(first.text.as_ref(), "altq" | "queue" | "ether");
-        let feature = match first.text.as_ref() {
-            other => other.to_owned(),
-        };
         if keywords::STATEMENTS.contains(&first.text.as_ref()) {
-            let bail = self.unsupported(&feature, first.span);
+            let bail = self.unsupported(&first.text, first.span);
             if block {
                 self.skip_block();
             }

@@ -210,15 +210,25 @@ pub(crate) struct Limiters {
 }
 
 impl Limiters {
-    /// Puts the limiters of a new ruleset into force. Those that had the same number before keep
-    /// what they have counted.
-    pub(crate) fn install(&mut self, set: LimiterSet) {
-        for gate in self.states.values_mut() {
-            gate.definition = None;
+    /// Puts the limiters of new rulesets into force, in place of those before or beside them. Those
+    /// that had the same number before keep what they have counted.
+    pub(crate) fn install(&mut self, sets: Vec<LimiterSet>, replaces: bool) {
+        if replaces {
+            for gate in self.states.values_mut() {
+                gate.definition = None;
+            }
+            for gate in self.sources.values_mut() {
+                gate.definition = None;
+            }
         }
-        for gate in self.sources.values_mut() {
-            gate.definition = None;
+        for set in sets {
+            self.define(set);
         }
+        self.states.retain(|_, gate| gate.is_needed());
+        self.sources.retain(|_, gate| gate.is_needed());
+    }
+
+    fn define(&mut self, set: LimiterSet) {
         for definition in set.states {
             let gate = self.states.entry(definition.id).or_insert(StateGate {
                 definition: None,
@@ -236,8 +246,6 @@ impl Limiters {
             });
             gate.definition = Some(definition);
         }
-        self.states.retain(|_, gate| gate.is_needed());
-        self.sources.retain(|_, gate| gate.is_needed());
     }
 
     /// Whether `id` lets one more state be made.
@@ -494,7 +502,7 @@ mod tests {
 
     fn limiters(rate: Option<Rate>, table: Option<LimiterTable>) -> Limiters {
         let mut limiters = Limiters::default();
-        limiters.install(LimiterSet {
+        let set = LimiterSet {
             states: vec![StateLimiter {
                 name: "s".to_owned(),
                 id: 1,
@@ -511,7 +519,8 @@ mod tests {
                 inet6_mask: 64,
                 table,
             }],
-        });
+        };
+        limiters.install(vec![set], true);
         limiters
     }
 
@@ -625,7 +634,7 @@ mod tests {
         let mut limiters = limiters(None, None);
         let now = Instant::default();
         limiters.admit(LimiterRef::State(1), now);
-        limiters.install(LimiterSet::default());
+        limiters.install(Vec::new(), true);
         assert_eq!(limiters.states.len(), 1);
         assert_eq!(limiters.check_states(1, now), Ok(()));
         limiters.release(LimiterRef::State(1), now);

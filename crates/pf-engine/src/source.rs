@@ -273,11 +273,11 @@ mod tests {
         SourceKey::sticky(rule(), PoolUse::Route, IpAddr::from([192, 0, 2, 1]))
     }
 
-    fn choice(last: u8) -> Option<Choice> {
-        Some(Choice {
+    fn choice(last: u8) -> Choice {
+        Choice {
             address: Some(IpAddr::from([198, 51, 100, last])),
             interface: None,
-        })
+        }
     }
 
     fn now(seconds: u64) -> Instant {
@@ -287,10 +287,10 @@ mod tests {
     #[test]
     fn a_source_is_forgotten_with_its_last_state() {
         let mut sources = SourceNodes::default();
-        assert!(sources.refer(now(0), key(), choice(1), None));
-        assert!(!sources.refer(now(0), key(), choice(1), None));
+        assert!(sources.refer(now(0), key(), Some(choice(1)), None));
+        assert!(!sources.refer(now(0), key(), Some(choice(1)), None));
         assert!(!sources.release(now(0), key(), Duration::ZERO));
-        assert_eq!(sources.get(&key()).unwrap().choice, choice(1));
+        assert_eq!(sources.get(&key()).unwrap().choice, Some(choice(1)));
         assert!(sources.release(now(0), key(), Duration::ZERO));
         assert_eq!(sources.len(), 0);
         assert_eq!((sources.inserts, sources.removals), (1, 1));
@@ -300,11 +300,11 @@ mod tests {
     fn src_track_keeps_a_source_for_a_while() {
         let mut sources = SourceNodes::default();
         let keep = Duration::from_secs(10);
-        sources.refer(now(0), key(), choice(1), None);
+        sources.refer(now(0), key(), Some(choice(1)), None);
         sources.release(now(5), key(), keep);
         assert_eq!(sources.expire(now(14)), []);
-        assert_eq!(sources.get(&key()).unwrap().choice, choice(1));
-        sources.refer(now(14), key(), choice(1), None);
+        assert_eq!(sources.get(&key()).unwrap().choice, Some(choice(1)));
+        sources.refer(now(14), key(), Some(choice(1)), None);
         assert_eq!(sources.expire(now(100)), [], "it has a state again");
         sources.release(now(100), key(), keep);
         assert_eq!(sources.expire(now(110)), [key()]);
@@ -319,7 +319,7 @@ mod tests {
             kind: NodeKind::Limit,
             ..key()
         };
-        sources.refer(now(0), key(), choice(1), None);
+        sources.refer(now(0), key(), Some(choice(1)), None);
         assert_eq!(sources.tracked_by(rule()), 0);
         sources.refer(now(0), limit, None, None);
         assert_eq!(sources.tracked_by(rule()), 1);

@@ -9,6 +9,7 @@ mod scenarios {
     mod harness;
     mod icmp;
     mod ipv6;
+    mod limiters;
     mod limits;
     mod log;
     mod model;
@@ -22,6 +23,7 @@ mod scenarios {
     mod routes;
     mod scrub;
     mod sctp;
+    mod sources;
     mod syncookies;
     mod synproxy;
     mod tables;

@@ -1031,18 +1031,14 @@ fn what_cannot_be_installed_is_printed_and_refused_unless_printing_was_all() {
     let plain = with("-nvf");
     assert_eq!((plain.status, plain.out.as_str()), (1, rules));
     assert!(
-        plain
-            .err
-            .contains("pf.conf:2: not supported: divert-to\n"),
+        plain.err.contains("pf.conf:2: not supported: divert-to\n"),
         "{}",
         plain.err
     );
     let silent = with("-o none -nf");
     assert_eq!((silent.status, silent.out.as_str()), (1, ""));
     assert!(
-        silent
-            .err
-            .contains("pf.conf:2: not supported: divert-to\n"),
+        silent.err.contains("pf.conf:2: not supported: divert-to\n"),
         "{}",
         silent.err
     );

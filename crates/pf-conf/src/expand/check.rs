@@ -182,7 +182,15 @@ fn limiters(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
     let stateless = match rule.action {
         Action::Pass => rule.state == StateMode::None,
         Action::Block(_) => true,
-        _ => false,
+        Action::Match
+        | Action::Nat
+        | Action::NoNat
+        | Action::Rdr
+        | Action::NoRdr
+        | Action::Binat
+        | Action::NoBinat
+        | Action::Scrub
+        | Action::NoScrub => false,
     };
     (limited && stateless).then(|| {
         let message = "limiters can only be used by rules that keep state";

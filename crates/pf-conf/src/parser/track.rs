@@ -26,8 +26,9 @@ impl Parser<'_> {
         self.next();
         let known = match token.text.as_ref() {
             "source-track" => {
-                let track = self.source_track();
-                return Ok(self.respecify_track(state, track));
+                // What another option has implied may be said as well.
+                state.options.source.track = Some(self.source_track());
+                return Ok(std::mem::replace(&mut state.track_given, true));
             }
             "max-src-states" => {
                 let max = self.source_limit(token)?;
@@ -53,12 +54,6 @@ impl Parser<'_> {
         };
         state.options.source.track.get_or_insert(SourceTrack::Rule);
         Ok(known)
-    }
-
-    /// What another option has implied may be said as well.
-    fn respecify_track(&mut self, state: &mut State, track: SourceTrack) -> bool {
-        state.options.source.track = Some(track);
-        std::mem::replace(&mut state.track_given, true)
     }
 
     fn source_track(&mut self) -> SourceTrack {

@@ -22,7 +22,6 @@ impl Engine {
     ) -> Result<(), InstallError> {
         let has_options = path.is_main() && parts.options;
         let (dialect, options) = (ruleset.dialect, std::mem::take(&mut ruleset.options));
-        let limiters = std::mem::take(&mut ruleset.limiters);
         let mut rulesets = std::mem::take(&mut ruleset.anchors);
         rulesets.insert(path.clone(), ruleset);
         let limits = if has_options { &options } else { &self.options };
@@ -32,9 +31,14 @@ impl Engine {
             self.dialect = dialect;
             self.options = options;
             self.timeouts = lifetime::timeouts(&self.options);
-            self.limiters.install(limiters);
             self.debug = self.options.debug.or(self.debug);
             self.config.creator_id = self.options.host_id.unwrap_or(self.config.creator_id);
+        }
+        if parts.filter {
+            // Limiters have no anchor: a number is the same limiter everywhere.
+            let sets = rulesets.values_mut().map(|rules| &mut rules.limiters);
+            let limiters = sets.map(std::mem::take).collect();
+            self.limiters.install(limiters, path.is_main());
         }
         self.abandon(path, parts, &rulesets);
         for (anchor, rules) in &rulesets {

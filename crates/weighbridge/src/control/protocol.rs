@@ -47,6 +47,10 @@ pub enum Request {
     SaveStates,
     /// `-L`: states that `-S` has written.
     LoadStates(FileBytes),
+    /// `-K`: source nodes, by their source and by what was chosen for it.
+    KillSources(Vec<KillSourcesRequest>),
+    /// `-I id -k source`: sources of a source limiter.
+    KillLimited(KillLimitedRequest),
     /// `-t … -T …`.
     Table(TableRequest),
     /// `weighbridge log -f`: tell of logged packets until the connection ends.
@@ -126,6 +130,8 @@ pub enum FlushTarget {
     Nat,
     /// States.
     States,
+    /// Source nodes.
+    Sources,
     /// Counters that belong to no rule.
     Info,
     /// Tables.
@@ -167,6 +173,26 @@ pub enum KillTarget {
     /// `-k key -k KEY`: number of the protocol, the ends from left to right, whether the arrow
     /// points to the left.
     Key(u8, [HostPort; 2], bool),
+}
+
+/// Source nodes that `-K` removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KillSourcesRequest {
+    /// First `-K`: where the sources lie.
+    pub source: PrefixText,
+    /// Second `-K`: where what was chosen for them lies.
+    pub target: Option<PrefixText>,
+}
+
+/// Sources that a limiter forgets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KillLimitedRequest {
+    /// `-I`.
+    pub limiter: u8,
+    /// The second `-k`.
+    pub sources: Vec<PrefixText>,
 }
 
 /// A table command.

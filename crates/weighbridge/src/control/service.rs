@@ -8,7 +8,9 @@ use pf_engine::addr::Prefix;
 use pf_engine::addr::Protocol;
 use pf_engine::anchor::{AnchorPath, TableRef};
 use pf_engine::decision::StateId;
-use pf_engine::engine::{Engine, KillFilter, KillStates, ReplaceOutcome, RuleList, TableError};
+use pf_engine::engine::{
+    Engine, KillFilter, KillStates, ReplaceOutcome, RuleList, SourceFilter, TableError,
+};
 use pf_engine::env::Interface;
 use pf_engine::rule::Direction;
 use pf_engine::ruleset::{DebugLevel, Dialect, Parts, Ruleset, TableEntry};
@@ -17,8 +19,9 @@ use pf_engine::view::AddressCounters;
 use tracing::info;
 
 use super::protocol::{
-    Description, DialectName, FlushRequest, FlushTarget, KillRequest, KillTarget, LoadedStates,
-    Outcome, Request, ShowRequest, TableCommand, TableOutcome, TableRequest,
+    Description, DialectName, FlushRequest, FlushTarget, KillRequest, KillSourcesRequest,
+    KillTarget, LoadedStates, Outcome, PrefixText, Request, ShowRequest, TableCommand,
+    TableOutcome, TableRequest,
 };
 use crate::daemon::keep::file::{Contents, Draft};
 use crate::daemon::keep::load::take_over;
@@ -253,6 +256,13 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
             desk.engine.clear_rule_counters();
             outcome(Outcome::Ok)
         }
+        Request::KillSources(filters) => outcome(Outcome::Count(kill_sources(desk, &filters))),
+        Request::KillLimited(request) => {
+            let sources = request.sources.iter();
+            let kill =
+                |within: &PrefixText| desk.engine.kill_limited_sources(request.limiter, within.0);
+            outcome(Outcome::Count(sources.map(kill).sum()))
+        }
         Request::Kill(request) => outcome(Outcome::Count(kill(desk, &request))),
         Request::ClearInterface(name) => {
             desk.engine.clear_interface_counters(desk.now, &name);
@@ -334,6 +344,7 @@ fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Answer {
             }
         }
         FlushTarget::States => count = desk.engine.flush_states(),
+        FlushTarget::Sources => count = desk.engine.flush_sources(),
         FlushTarget::Info => {
             desk.engine.clear_status(desk.now);
             *desk.lost_before = desk.lost;
@@ -348,6 +359,17 @@ fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Answer {
         Outcome::Ok
     };
     Answer::Outcome(text, outcome)
+}
+
+fn kill_sources(desk: &mut Desk<'_>, requests: &[KillSourcesRequest]) -> usize {
+    let filter = |request: &KillSourcesRequest| SourceFilter {
+        source: request.source.0,
+        target: request.target.map(|prefix| prefix.0),
+    };
+    requests
+        .iter()
+        .map(|request| desk.engine.kill_sources(filter(request)))
+        .sum()
 }
 
 fn kill(desk: &mut Desk<'_>, request: &KillRequest) -> usize {

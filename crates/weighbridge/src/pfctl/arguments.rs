@@ -77,6 +77,10 @@ pub struct Arguments {
     pub load_states: Option<String>,
     /// Seconds of `-T expire`.
     pub age: u64,
+    /// `-K`, at most two.
+    pub kill_sources: Vec<String>,
+    /// `-I`: the number of a limiter.
+    pub limiter: Option<u8>,
     /// `-D name=value`.
     pub defines: Vec<(String, String)>,
     /// `--dialect`.
@@ -153,13 +157,13 @@ pub enum ArgumentError {
 type Modifier<T> = (&'static str, Option<T>);
 
 /// In PF's order: the first that begins with what was typed is meant.
-const SHOW: [Modifier<Show>; 17] = [
+const SHOW: [Modifier<Show>; 19] = [
     ("ether", Some(Show::Section(Section::Ether))),
     ("nat", Some(Show::Section(Section::Nat))),
     ("queue", None),
     ("rules", Some(Show::Section(Section::Rules))),
     ("Anchors", Some(Show::Section(Section::Anchors))),
-    ("Sources", None),
+    ("Sources", Some(Show::Section(Section::Sources))),
     ("states", Some(Show::Section(Section::States))),
     ("info", Some(Show::Section(Section::Info))),
     ("Interfaces", Some(Show::Section(Section::Interfaces))),
@@ -171,13 +175,15 @@ const SHOW: [Modifier<Show>; 17] = [
     ("Running", Some(Show::Running)),
     ("all", Some(Show::All)),
     ("creatorids", Some(Show::Section(Section::CreatorIds))),
+    ("LimiterStates", Some(Show::Section(Section::LimiterStates))),
+    ("LimiterSrcs", Some(Show::Section(Section::LimiterSources))),
 ];
 
 const FLUSH: [Modifier<Flush>; 11] = [
     ("nat", Some(Flush::Target(FlushTarget::Nat))),
     ("queue", None),
     ("rules", Some(Flush::Target(FlushTarget::Rules))),
-    ("Sources", None),
+    ("Sources", Some(Flush::Target(FlushTarget::Sources))),
     ("states", Some(Flush::Target(FlushTarget::States))),
     ("info", Some(Flush::Target(FlushTarget::Info))),
     ("Tables", Some(Flush::Target(FlushTarget::Tables))),
@@ -210,7 +216,7 @@ const OPTIMIZE: [Modifier<Optimization>; 3] = [
 /// Letters that take a value.
 const WITH_VALUE: &str = "DFfkostTaiKpxRSLIXV";
 /// Letters that PF knows and we do not.
-const NOT_YET: &str = "GIKmVX";
+const NOT_YET: &str = "GmVX";
 
 /// Reads the arguments after the program's name.
 ///
@@ -326,6 +332,11 @@ impl Reading {
                 ));
             }
             'S' => arguments.save_states = Some(value),
+            'K' if arguments.kill_sources.len() == KILLS_MAX => {
+                return Err(usage("can only specify -K twice".into()));
+            }
+            'K' => arguments.kill_sources.push(value),
+            'I' => arguments.limiter = Some(limiter_id(&value)?),
             'o' => arguments.optimization = Some(modifier(&OPTIMIZE, "optimization", &value)?),
             's' => arguments.show = Some(modifier(&SHOW, "show modifier", &value)?),
             'x' => arguments.debug_level = Some(debug_level(&value)?),
@@ -470,6 +481,12 @@ fn debug_level(typed: &str) -> Result<&'static str, ArgumentError> {
         .ok_or_else(|| usage(format!("Unknown debug level '{typed}'")))
 }
 
+fn limiter_id(text: &str) -> Result<u8, ArgumentError> {
+    text.parse().ok().filter(|id| *id > 0).ok_or_else(|| {
+        ArgumentError::Refused(format!("invalid limiter id '{text}': 1 to {}", u8::MAX))
+    })
+}
+
 fn definition(text: &str) -> Result<(String, String), ArgumentError> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -575,6 +592,7 @@ mod tests {
             ("-t a -T zap", "Unknown table command 'zap'"),
             ("-o best", "Unknown optimization 'best'"),
             ("-k a -k b -k c", "can only specify -k twice"),
+            ("-K a -K b -K c", "can only specify -K twice"),
         ] {
             assert_eq!(
                 read(words),
@@ -587,12 +605,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_yet_says_so() {
-        for (words, named) in [
-            ("-s queue", "'queue'"),
-            ("-s o", "'osfp'"),
-            ("-F Sources", "'Sources'"),
-            ("-a anchor -sr", "-a"),
-        ] {
+        for (words, named) in [("-s queue", "'queue'"), ("-s o", "'osfp'")] {
             let Err(ArgumentError::Refused(message)) = read(words) else {
                 panic!("{words} was not refused");
             };

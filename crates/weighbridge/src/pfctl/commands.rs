@@ -5,19 +5,21 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use pf_engine::addr::Prefix;
 use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
 
 use super::arguments::{Arguments, Flush, Show};
-use super::kill::Kill;
+use super::kill::{self, Kill};
 use super::load::{Surroundings, own_surroundings, read_rules};
 use super::show::{Scope, Section, Style};
-use super::{Failure, names, tables};
+use super::{Failure, hosts, names, tables};
 use crate::config::{self, DEFAULT_CONFIG_DIR, DEFAULT_SOCKET, SOCKET_VARIABLE, read_bytes};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{
-    Description, DialectName, FileBytes, FlushRequest, FlushTarget, KillRequest, KillTarget,
-    LoadedStates, Outcome, Request, ShowRequest, TableCommand,
+    Description, DialectName, FileBytes, FlushRequest, FlushTarget, KillLimitedRequest,
+    KillRequest, KillSourcesRequest, KillTarget, LoadedStates, Outcome, PrefixText, Request,
+    ShowRequest, TableCommand,
 };
 use crate::output::Output;
 use crate::text::reason;
@@ -50,6 +52,9 @@ pub fn perform(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, Fai
     }
     if !arguments.kill.is_empty() {
         session.kill()?;
+    }
+    if !arguments.kill_sources.is_empty() {
+        session.kill_sources()?;
     }
     if let Some(file) = arguments
         .load_states
@@ -186,6 +191,7 @@ impl Session<'_, '_> {
             FlushTarget::Nat,
             FlushTarget::Tables,
             FlushTarget::States,
+            FlushTarget::Sources,
             FlushTarget::Info,
             FlushTarget::InterfaceFlags,
         ];
@@ -221,6 +227,12 @@ impl Session<'_, '_> {
     }
 
     fn kill(&mut self) -> Result<(), Failure> {
+        if let (Some(limiter), Some("source")) = (
+            self.arguments.limiter,
+            self.arguments.kill.first().map(String::as_str),
+        ) {
+            return self.kill_limited(limiter);
+        }
         let kill = Kill::read(&self.arguments.kill)?;
         if self.arguments.dry_run {
             return Ok(());
@@ -276,6 +288,49 @@ impl Session<'_, '_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// `-I id -k source -k host`.
+    fn kill_limited(&mut self, limiter: u8) -> Result<(), Failure> {
+        let Some(host) = self.arguments.kill.get(1) else {
+            return Err(Failure::Message(
+                "-k source needs a second -k with the source".into(),
+            ));
+        };
+        let sources = hosts::resolve(host).map_err(Failure::Message)?;
+        if self.arguments.dry_run {
+            return Ok(());
+        }
+        let outcome = self.call(&Request::KillLimited(KillLimitedRequest {
+            limiter,
+            sources: sources.into_iter().map(PrefixText).collect(),
+        }))?;
+        self.say(&format!("killed {} sources", count(&outcome)));
+        Ok(())
+    }
+
+    /// `-K source [-K target]`.
+    fn kill_sources(&mut self) -> Result<(), Failure> {
+        let mut hosts = Vec::new();
+        for host in &self.arguments.kill_sources {
+            hosts.push(hosts::resolve(host).map_err(Failure::Message)?);
+        }
+        let sources = hosts.first().map_or(&[][..], Vec::as_slice);
+        let targets = hosts.get(1).map(Vec::as_slice);
+        let requests = kill::pairs(sources, targets, |source, target| KillSourcesRequest {
+            source,
+            target,
+        });
+        if self.arguments.dry_run {
+            return Ok(());
+        }
+        let outcome = self.call(&Request::KillSources(requests))?;
+        let (from, to) = (sources.len(), targets.map_or(0, <[Prefix]>::len));
+        self.say(&format!(
+            "killed {} src nodes from {from} sources and {to} destinations",
+            count(&outcome)
+        ));
         Ok(())
     }
 
@@ -361,6 +416,7 @@ fn flushed(target: FlushTarget, outcome: &Outcome) -> Option<String> {
         FlushTarget::Rules => "rules cleared".into(),
         FlushTarget::Nat => "nat cleared".into(),
         FlushTarget::States => format!("{} states cleared", count(outcome)),
+        FlushTarget::Sources => "source tracking entries cleared".into(),
         FlushTarget::Info => "pf: statistics cleared".into(),
         FlushTarget::Tables => format!("{} tables deleted.", count(outcome)),
         FlushTarget::InterfaceFlags => "pf: interface flags reset".into(),

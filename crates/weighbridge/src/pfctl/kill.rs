@@ -61,7 +61,7 @@ impl Kill {
         let destinations = destination.map(hosts::resolve).transpose();
         let destinations = destinations.map_err(Failure::Message)?;
         Ok(Self {
-            targets: pairs(&sources, destinations.as_deref()),
+            targets: pairs(&sources, destinations.as_deref(), KillTarget::Hosts),
             hosts: Some((sources.len(), destinations.map_or(0, |all| all.len()))),
         })
     }
@@ -79,9 +79,13 @@ impl Kill {
 }
 
 /// Every pair of one family.
-fn pairs(sources: &[Prefix], destinations: Option<&[Prefix]>) -> Vec<KillTarget> {
+pub(super) fn pairs<T>(
+    sources: &[Prefix],
+    destinations: Option<&[Prefix]>,
+    make: impl Fn(PrefixText, Option<PrefixText>) -> T,
+) -> Vec<T> {
     let pair = |source: &Prefix, destination: Option<&Prefix>| {
-        KillTarget::Hosts(
+        make(
             PrefixText(*source),
             destination.map(|prefix| PrefixText(*prefix)),
         )
@@ -167,13 +171,17 @@ mod tests {
     #[test]
     fn sources_and_destinations_are_paired_within_a_family() {
         let sources = all(&["192.0.2.1", "2001:db8::1"]);
-        let targets = pairs(&sources, Some(&all(&["198.51.100.0/24"])));
+        let targets = pairs(
+            &sources,
+            Some(&all(&["198.51.100.0/24"])),
+            KillTarget::Hosts,
+        );
         assert_eq!(targets.len(), 1);
         assert!(matches!(
             &targets[0],
             KillTarget::Hosts(source, Some(_)) if source.0.to_string() == "192.0.2.1"
         ));
-        assert_eq!(pairs(&sources, None).len(), 2);
+        assert_eq!(pairs(&sources, None, KillTarget::Hosts).len(), 2);
     }
 
     #[test]

@@ -7,8 +7,10 @@ pub mod anchors;
 pub mod info;
 pub mod interfaces;
 pub mod labels;
+mod limiters;
 pub mod memory;
 pub mod rules;
+mod sources;
 pub mod states;
 pub mod tables;
 pub mod time;
@@ -37,6 +39,8 @@ pub enum Section {
     Anchors,
     /// `-s states`.
     States,
+    /// `-s Sources`: source nodes.
+    Sources,
     /// `-s info`.
     Info,
     /// `-s labels`.
@@ -53,14 +57,19 @@ pub enum Section {
     CreatorIds,
     /// `-s ether`: rules for frames, of which there are none.
     Ether,
+    /// `-s LimiterStates`.
+    LimiterStates,
+    /// `-s LimiterSrcs`.
+    LimiterSources,
 }
 
 impl Section {
     /// `-s all`, in PF's order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Nat,
         Self::Rules,
         Self::States,
+        Self::Sources,
         Self::Info,
         Self::Labels,
         Self::Timeouts,
@@ -76,6 +85,7 @@ impl Section {
             Self::Rules => "FILTER RULES:",
             Self::Anchors => "ANCHORS:",
             Self::States => "STATES:",
+            Self::Sources => "SOURCE TRACKING NODES:",
             Self::Info => "INFO:",
             Self::Labels => "LABEL COUNTERS:",
             Self::Timeouts => "TIMEOUTS:",
@@ -84,6 +94,8 @@ impl Section {
             Self::Interfaces => "INTERFACES:",
             Self::CreatorIds => "CREATOR IDS:",
             Self::Ether => "ETHER RULES:",
+            Self::LimiterStates => "STATE LIMITERS:",
+            Self::LimiterSources => "SOURCE LIMITERS:",
         }
     }
 
@@ -212,6 +224,9 @@ fn section_page(view: &View<'_>, section: Section, position: u64) -> (String, Op
         Section::Rules => rules::filter_page(view, position),
         Section::Anchors => (anchors::anchors(view), None),
         Section::States => states::page(view, position),
+        Section::Sources => sources::page(view, position),
+        Section::LimiterStates => (limiters::states(view), None),
+        Section::LimiterSources => (limiters::sources(view), None),
         Section::Info => (info::info(view), None),
         Section::Labels => labels::page(view, position),
         Section::Timeouts => (timeouts::timeouts(view), None),

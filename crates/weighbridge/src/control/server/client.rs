@@ -295,6 +295,8 @@ impl ClientState {
             | Request::ClearInterface(_)
             | Request::SetDebug(_)
             | Request::LoadStates(_)
+            | Request::KillSources(_)
+            | Request::KillLimited(_)
             | Request::Table(_)) => (Pending::Outcome, Work::Request(other)),
         };
         self.phase = Phase::Waiting(pending);
