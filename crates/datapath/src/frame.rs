@@ -49,7 +49,7 @@ const UNRESOLVED: EtherAddresses = EtherAddresses {
 pub(crate) struct Received<'a> {
     pub(crate) hook: Hook,
     /// By which interface it came into the box.
-    pub(crate) received_on: Option<IfIndex>,
+    pub(crate) came_by: Option<IfIndex>,
     /// The priority in its frame's tag.
     pub(crate) priority: Option<u8>,
     pub(crate) ether: EtherAddresses,
@@ -70,14 +70,14 @@ pub(crate) fn parse(frame: &[u8]) -> Option<Received<'_>> {
         _ => return None,
     };
     let interface = IfIndex(word(header, 4)?);
-    let received_on = word(header, 12).filter(|index| *index != 0);
+    let came_by = word(header, 12).filter(|index| *index != 0);
     let priority = word(header, 16)?.checked_sub(1);
     Some(Received {
         hook: Hook {
             interface,
             direction,
         },
-        received_on: received_on.map(IfIndex),
+        came_by: came_by.map(IfIndex),
         priority: priority.and_then(|priority| u8::try_from(priority).ok()),
         ether: EtherAddresses {
             destination: ethernet.get(..6)?.try_into().ok()?,
@@ -303,7 +303,7 @@ mod tests {
         let received = parse(&frame).expect("valid");
         assert_eq!(received.hook, HOOK);
         assert_eq!(received.ether, ETHER);
-        assert_eq!(received.received_on, Some(IfIndex(3)));
+        assert_eq!(received.came_by, Some(IfIndex(3)));
         assert_eq!(received.priority, Some(5));
         assert_eq!(received.packet, [0x45, 0]);
     }

@@ -287,7 +287,7 @@ impl Datapath {
             };
             upcall.hook = received.hook;
             upcall.packet.ether = Some(received.ether);
-            upcall.packet.received_on = received.received_on;
+            upcall.packet.received_on = received.came_by;
             upcall.packet.priority = received.priority;
             upcall.packet.bytes.clear();
             upcall.packet.bytes.extend_from_slice(received.packet);

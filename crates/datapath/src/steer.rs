@@ -138,9 +138,9 @@ impl Steer {
                 forget(connection, RouteNetlinkMessage::DelRoute(route));
             }
         }
-        for (mark, mask, table) in told {
+        for (mark, bits, table) in told {
             for family in FAMILIES {
-                let rule = rule(family, mark, mask, table);
+                let rule = rule(family, mark, bits, table);
                 forget(connection, RouteNetlinkMessage::DelRule(rule));
             }
         }
@@ -154,9 +154,9 @@ fn forget(connection: &Connection, message: RouteNetlinkMessage) {
     }
 }
 
-fn add_rules(connection: &Connection, mark: u32, mask: u32, table: u32) -> io::Result<()> {
+fn add_rules(connection: &Connection, mark: u32, bits: u32, table: u32) -> io::Result<()> {
     for family in FAMILIES {
-        let message = RouteNetlinkMessage::NewRule(rule(family, mark, mask, table));
+        let message = RouteNetlinkMessage::NewRule(rule(family, mark, bits, table));
         match connection.act(message, NLM_F_CREATE | NLM_F_EXCL) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => result?,
@@ -165,7 +165,7 @@ fn add_rules(connection: &Connection, mark: u32, mask: u32, table: u32) -> io::R
     Ok(())
 }
 
-fn rule(family: AddressFamily, mark: u32, mask: u32, table: u32) -> RuleMessage {
+fn rule(family: AddressFamily, mark: u32, bits: u32, table: u32) -> RuleMessage {
     let mut rule = RuleMessage::default();
     rule.header.family = family;
     rule.header.action = RuleAction::ToTable;
@@ -173,7 +173,7 @@ fn rule(family: AddressFamily, mark: u32, mask: u32, table: u32) -> RuleMessage 
     rule.attributes = vec![
         RuleAttribute::Priority(RULE_PRIORITY),
         RuleAttribute::FwMark(mark),
-        RuleAttribute::FwMask(mask),
+        RuleAttribute::FwMask(bits),
         RuleAttribute::Table(table),
     ];
     rule

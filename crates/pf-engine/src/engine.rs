@@ -157,6 +157,7 @@ pub struct ReplaceOutcome {
 
 /// The packet filter.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Engine {
     config: EngineConfig,
     /// The latest moment it was told of.

@@ -113,9 +113,15 @@ pub(crate) struct Asked {
     pub(crate) probability: Option<Probability>,
 }
 
-/// The owner of the packet's socket, once it was looked up.
+/// The owner of the packet's socket.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct OwnerLookup(Option<Option<SocketOwner>>);
+pub(crate) enum OwnerLookup {
+    /// Nobody has asked for it.
+    #[default]
+    NotYet,
+    /// What came of it.
+    Done(Option<SocketOwner>),
+}
 
 impl OwnerLookup {
     /// Looks it up, once a packet.
@@ -125,18 +131,25 @@ impl OwnerLookup {
         direction: Direction,
         env: &dyn Env,
     ) -> Option<SocketOwner> {
-        *self.0.get_or_insert_with(|| {
-            let (local, remote) = match direction {
-                Direction::In => (tuple.destination, tuple.source),
-                Direction::Out => (tuple.source, tuple.destination),
-            };
-            let query = SocketQuery {
-                protocol: tuple.protocol,
-                local,
-                remote,
-            };
-            has_owner(tuple.protocol).then(|| env.socket_owner(&query))?
-        })
+        if let Self::Done(owner) = *self {
+            return owner;
+        }
+        let (local, remote) = match direction {
+            Direction::In => (tuple.destination, tuple.source),
+            Direction::Out => (tuple.source, tuple.destination),
+        };
+        let query = SocketQuery {
+            protocol: tuple.protocol,
+            local,
+            remote,
+        };
+        let owner = if has_owner(tuple.protocol) {
+            env.socket_owner(&query)
+        } else {
+            None
+        };
+        *self = Self::Done(owner);
+        owner
     }
 }
 

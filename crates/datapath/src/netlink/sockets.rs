@@ -1,4 +1,4 @@
-//! Sockets of this box and whose they are, through sock_diag(7).
+//! Sockets of this box and whose they are, through `sock_diag(7)`.
 
 use std::io;
 use std::net::IpAddr;
@@ -32,7 +32,7 @@ const WITHOUT_USER: [u8; 3] = [3, 12, 6];
 /// `-ENOENT`: there is no such socket.
 const NO_SUCH_SOCKET: i32 = -2;
 
-/// A connection to sock_diag(7) in the caller's network namespace.
+/// A connection to `sock_diag(7)` in the caller's network namespace.
 #[derive(Debug)]
 pub struct Sockets(Socket);
 

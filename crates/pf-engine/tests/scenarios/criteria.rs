@@ -342,7 +342,7 @@ fn a_copy_goes_to_the_next_hop_of_dup_to_and_the_packet_on_its_way() {
     let seen = lab.packet(In, "em0", syn());
     assert_eq!(seen.decision.verdict, Verdict::Pass(Exit::Continue));
     assert_eq!(seen.bytes, syn());
-    assert_eq!(seen.decision.generated, [wanted.clone()]);
+    assert_eq!(seen.decision.generated, [wanted]);
     seen.counts(
         "searches 1
          inserts 1

@@ -1,4 +1,4 @@
-//! Whose a socket is: asked of the kernel by sock_diag(7), one packet at a time.
+//! Whose a socket is: asked of the kernel by `sock_diag(7)`, one packet at a time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub(super) struct Owners {
 }
 
 impl Owners {
-    /// Where the kernel has no sock_diag every owner is unknown; that is told when one is asked
+    /// Where the kernel has no `sock_diag` every owner is unknown; that is told when one is asked
     /// for.
     pub(super) fn new() -> Self {
         Self {

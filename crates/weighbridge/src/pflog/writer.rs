@@ -137,11 +137,8 @@ impl Logger {
     /// Logs entries; never waits.
     pub fn log(&self, entries: Vec<LogEntry>, time: Duration, loaded_by: (u32, u32)) {
         for entry in entries {
-            let sent = self
-                .sender
-                .as_ref()
-                .map(|sender| sender.try_send((entry, time, loaded_by)));
-            if !matches!(sent, Some(Ok(()))) {
+            let sender = self.sender.as_ref();
+            if !sender.is_some_and(|sender| sender.try_send((entry, time, loaded_by)).is_ok()) {
                 self.shared.lost.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -9,6 +9,7 @@ use pf_engine::decision::DropReason;
 use pf_engine::engine::{Engine, RuleList};
 use pf_engine::env::Interface;
 use pf_engine::limits::LimitCounter;
+use pf_engine::rule::Direction;
 use pf_engine::ruleset::{DebugLevel, Dialect, Limit, Syncookies};
 use pf_engine::time::Instant;
 use pf_engine::view::{AddressCounters, InterfaceCounters, Status, SyncookieStatus};
@@ -210,11 +211,14 @@ fn write_interface(text: &mut String, name: &str, counters: &InterfaceCounters) 
     row("Bytes Out", &|c| {
         c.passed.bytes_out.wrapping_add(c.blocked.bytes_out)
     });
-    let packets: [(&str, fn(&Traffic) -> u64); 2] = [
-        ("Packets In", |traffic| traffic.packets_in),
-        ("Packets Out", |traffic| traffic.packets_out),
-    ];
-    for (title, of) in packets {
+    for (title, direction) in [
+        ("Packets In", Direction::In),
+        ("Packets Out", Direction::Out),
+    ] {
+        let of = |traffic: &Traffic| match direction {
+            Direction::In => traffic.packets_in,
+            Direction::Out => traffic.packets_out,
+        };
         let _ = writeln!(text, "  {title}");
         let (passed, blocked) = (of(&v4.passed), of(&v4.blocked));
         let _ = writeln!(
@@ -371,6 +375,41 @@ mod tests {
             "Status: Disabled", "Debug: Urgent"
         )));
         assert!(text.contains("  searches                        33019284               \n"));
+    }
+
+    #[test]
+    fn the_interface_of_loginterface_has_its_block_and_the_level_its_capital() {
+        let mut counters = InterfaceCounters::default();
+        counters.inet.passed.packets_in = 8_827_311;
+        counters.inet.passed.bytes_in = 9_182_736_000;
+        counters.inet.blocked.packets_in = 10_233;
+        counters.inet.blocked.bytes_in = 455;
+        counters.inet6.passed.packets_out = 870;
+        counters.inet6.passed.bytes_out = 55_021;
+        let extra = Extra {
+            debug: DebugLevel::named("loud").expect("a level"),
+            interface: Some(("em0".into(), counters)),
+            ..PLAIN
+        };
+        let text = format(&status(), now(), Dialect::FreeBsd, &extra);
+        let lines: Vec<_> = text.lines().take(12).collect();
+        assert_eq!(
+            lines,
+            [
+                "Status: Enabled for 12 days 03:14:07            Debug: Loud",
+                "",
+                "Interface Stats for em0               IPv4             IPv6",
+                "  Bytes In                      9182736455                0",
+                "  Bytes Out                              0            55021",
+                "  Packets In",
+                "    Passed                         8827311                0",
+                "    Blocked                          10233                0",
+                "  Packets Out",
+                "    Passed                               0              870",
+                "    Blocked                              0                0",
+                "",
+            ]
+        );
     }
 
     #[test]
