@@ -191,6 +191,16 @@ impl FixedEnv {
         self
     }
 
+    /// The interface whose attached network holds `address`.
+    fn attached_to(&self, address: IpAddr) -> Option<IfIndex> {
+        let holds = |own: &InterfaceAddress| {
+            Prefix::new(own.address, own.prefix_len).is_some_and(|net| net.contains(address))
+        };
+        let mut interfaces = self.interfaces.iter();
+        let found = interfaces.find(|interface| interface.addresses.iter().any(holds));
+        found.map(|interface| interface.index)
+    }
+
     /// A socket that is bound to `local`, whoever it talks to.
     pub fn add_socket(&mut self, protocol: Protocol, local: HostPort, owner: SocketOwner) {
         self.sockets.push((protocol, local, owner));
@@ -211,6 +221,16 @@ impl Env for FixedEnv {
         let leads_there = |(prefix, ..): &&(Prefix, IfIndex, IpAddr)| prefix.contains(destination);
         let (_, interface, hop) = self.routes.iter().find(leads_there)?;
         Some((*interface, *hop))
+    }
+
+    /// Unknown unless there are routes. Attached networks are reached without one.
+    fn route(&self, destination: IpAddr) -> RouteLookup {
+        if self.routes.is_empty() {
+            return RouteLookup::Unknown;
+        }
+        let by_route = || self.next_hop(destination).map(|(interface, _)| interface);
+        let interface = self.attached_to(destination).or_else(by_route);
+        interface.map_or(RouteLookup::Unreachable, RouteLookup::Via)
     }
 
     fn interface(&self, index: IfIndex) -> Option<&Interface> {
@@ -249,6 +269,23 @@ mod tests {
         assert_eq!(Interface::family_of("bridge12"), "bridge");
         assert_eq!(Interface::family_of("wlan"), "wlan");
         assert_eq!(Interface::family_of("42"), "42");
+    }
+
+    #[test]
+    fn with_routes_a_fixed_world_knows_what_cannot_be_reached() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("address");
+        let em0 = Interface {
+            addresses: vec![InterfaceAddress::new(address("192.0.2.1"), 24)],
+            ..Interface::new(IfIndex(1), "em0")
+        };
+        let env = FixedEnv::new(vec![em0, Interface::new(IfIndex(2), "em1")], 1);
+        assert_eq!(env.route(address("192.0.2.9")), RouteLookup::Unknown);
+        let net = Prefix::new(address("10.0.0.0"), 8).expect("prefix");
+        let env = env.with_route(net, IfIndex(2), address("10.0.0.254"));
+        let via = |index| RouteLookup::Via(IfIndex(index));
+        assert_eq!(env.route(address("192.0.2.9")), via(1));
+        assert_eq!(env.route(address("10.9.9.9")), via(2));
+        assert_eq!(env.route(address("203.0.113.1")), RouteLookup::Unreachable);
     }
 
     #[test]

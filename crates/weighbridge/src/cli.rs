@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::config::DEFAULT_CONFIG_DIR;
 use crate::output::with_process_output;
 use crate::pflog::command as log;
-use crate::tools::{check, explain, fmt};
+use crate::tools::{check, explain, fmt, replay};
 use crate::{daemon, pfctl, unhook};
 
 const ABOUT: &str = "PF, the BSD packet filter, for Linux bridges and routers";
@@ -74,6 +74,9 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Tell what the rules do with a packet, and why
     #[command(long_about = explain::LONG_ABOUT)]
     Explain(explain::ExplainArguments),
+    /// Send the packets of a capture through the rules
+    #[command(long_about = replay::LONG_ABOUT)]
+    Replay(Box<replay::ReplayArguments>),
     /// Print logged packets, as they come or from a file
     #[command(long_about = log::LONG_ABOUT)]
     Log(log::LogArguments),
@@ -144,6 +147,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Fmt(arguments) => fmt::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
         Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),

@@ -1,9 +1,11 @@
-//! Commands that look at a pf.conf and need no daemon: `fmt`, `check`, `explain`.
+//! Commands that look at a pf.conf and need no daemon: `fmt`, `check`, `explain`,
+//! `replay`.
 
 pub mod check;
 pub mod explain;
 pub mod fmt;
 mod interfaces;
+pub mod replay;
 
 use pf_engine::anchor::AnchorPath;
 use std::io::{self, Read};

@@ -233,25 +233,42 @@ impl Order {
     /// # Errors
     /// When it is not that of a pcap file of link type PFLOG.
     pub fn of(header: &[u8]) -> Result<Self, FormatError> {
-        let magic: [u8; 4] = field(header, 0).ok_or(FormatError::NoPcap)?;
-        let (little, nanoseconds) = match magic {
-            [0xd4, 0xc3, 0xb2, 0xa1] => (true, false),
-            [0xa1, 0xb2, 0xc3, 0xd4] => (false, false),
-            [0x4d, 0x3c, 0xb2, 0xa1] => (true, true),
-            [0xa1, 0xb2, 0x3c, 0x4d] => (false, true),
-            _ => return Err(FormatError::NoPcap),
-        };
-        let order = Self {
-            little,
-            nanoseconds,
-        };
+        let order = Self::of_magic(header).ok_or(FormatError::NoPcap)?;
         match order.number(header, 20).ok_or(FormatError::NoPcap)? {
             LINK_TYPE => Ok(order),
             other => Err(FormatError::LinkType(other)),
         }
     }
 
-    fn number(self, bytes: &[u8], at: usize) -> Option<u32> {
+    /// By the magic number at the beginning of a pcap file of any link type.
+    #[must_use]
+    pub fn of_magic(header: &[u8]) -> Option<Self> {
+        let (little, nanoseconds) = match field(header, 0)? {
+            [0xd4, 0xc3, 0xb2, 0xa1] => (true, false),
+            [0xa1, 0xb2, 0xc3, 0xd4] => (false, false),
+            [0x4d, 0x3c, 0xb2, 0xa1] => (true, true),
+            [0xa1, 0xb2, 0x3c, 0x4d] => (false, true),
+            _ => return None,
+        };
+        Some(Self {
+            little,
+            nanoseconds,
+        })
+    }
+
+    /// Time since 1970 in a record's header.
+    pub(crate) fn time(self, header: &[u8]) -> Option<Duration> {
+        let (seconds, fraction) = (self.number(header, 0)?, self.number(header, 4)?);
+        let nanos = if self.nanoseconds {
+            fraction
+        } else {
+            fraction.checked_mul(1_000)?
+        };
+        Some(Duration::new(u64::from(seconds), nanos.min(999_999_999)))
+    }
+
+    /// The number of 32 bits at `at`.
+    pub(crate) fn number(self, bytes: &[u8], at: usize) -> Option<u32> {
         let field = field(bytes, at)?;
         Some(if self.little {
             u32::from_le_bytes(field)
@@ -281,7 +298,6 @@ impl Order {
     }
 
     fn read(self, header: &[u8], body: &[u8]) -> Option<Record> {
-        let (seconds, fraction) = (self.number(header, 0)?, self.number(header, 4)?);
         let original = usize::try_from(self.number(header, 12)?).ok()?;
         let [length, family, action, reason] = field(body, 0)?;
         // As tcpdump: the announced length, rounded up to words.
@@ -295,13 +311,8 @@ impl Order {
             .then(|| (String::from_utf8_lossy(anchor).into_owned(), inner));
         let packet = body.get(end..).filter(|_| end >= PFLOG_HEADER)?;
         let big = |at| Some(u32::from_be_bytes(field(body, at)?));
-        let nanos = if self.nanoseconds {
-            fraction
-        } else {
-            fraction.checked_mul(1_000)?
-        };
         Some(Record {
-            time: Duration::new(u64::from(seconds), nanos.min(999_999_999)),
+            time: self.time(header)?,
             log: 0,
             rule: big(36).filter(|rule| *rule != NONE),
             anchor,

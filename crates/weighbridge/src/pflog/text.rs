@@ -1,6 +1,7 @@
 //! A logged packet in one line, as tcpdump prints it, or as JSON.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use pf_engine::rule::tcp_flags;
 use pf_engine::wire::{IcmpBody, Meta, Transport, icmp, icmp6};
@@ -23,7 +24,7 @@ const FLAGS: [(u8, char); 6] = [
 /// `time rule 0/0(match): block in on em0: 10.0.0.1.1234 > …`, without a newline. Times are UTC.
 #[must_use]
 pub fn line(record: &Record) -> String {
-    format!("{} {}", time_of_day(record), described(record))
+    format!("{} {}", time_of_day(record.time), described(record))
 }
 
 /// The line without its time.
@@ -94,14 +95,15 @@ pub fn json(record: &Record) -> Value {
     value
 }
 
-fn time_of_day(record: &Record) -> String {
-    let second = record.time.as_secs() % DAY;
+/// `hh:mm:ss.uuuuuu` of a time since 1970, UTC.
+pub(crate) fn time_of_day(time: Duration) -> String {
+    let second = time.as_secs() % DAY;
     format!(
         "{:02}:{:02}:{:02}.{:06}",
         second / 3600,
         second / 60 % 60,
         second % 60,
-        record.time.subsec_micros()
+        time.subsec_micros()
     )
 }
 

@@ -2,7 +2,7 @@
 
 pub mod packet;
 mod report;
-mod words;
+pub(in crate::tools) mod words;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,6 +18,8 @@ use pf_engine::time::Instant;
 
 use self::packet::Described;
 use self::report::Report;
+pub(super) use self::report::{packet_words, route_kind};
+use super::interfaces::{Route, add_routes, parse_routes};
 use super::{Complaint, Reading};
 use crate::output::{Output, with_process_output};
 
@@ -60,6 +62,9 @@ pub struct ExplainArguments {
     /// The explanation as JSON
     #[arg(long)]
     pub json: bool,
+    /// A route of the box, for af-to, no-route and urpf-failed; `default` is a destination too
+    #[arg(long, value_name = "DESTINATION/LENGTH=INTERFACE,GATEWAY")]
+    pub route: Vec<String>,
     /// How the rules are read.
     #[command(flatten)]
     pub reading: Reading,
@@ -82,9 +87,10 @@ pub fn execute(arguments: &ExplainArguments, output: &mut Output<'_>) -> u8 {
 fn explain(arguments: &ExplainArguments, output: &mut Output<'_>) -> Result<u8, Complaint> {
     let described = packet::parse(&arguments.packet);
     let described = described.map_err(|error| Complaint::Message(error.render()))?;
+    let routes = parse_routes(&arguments.route).map_err(Complaint::Message)?;
     let (main, options) = arguments.reading.open(&arguments.file, output)?;
     let loaded = main.load(&options, output)?;
-    let (env, notes) = surroundings(&loaded, &described, options.interfaces);
+    let (env, notes) = surroundings(&loaded, &described, &routes, options.interfaces);
     let text = judge(&loaded, &described, env, &notes, arguments.json)?;
     output.text(&text)?;
     Ok(0)
@@ -133,30 +139,17 @@ fn judge(
     })
 }
 
-/// The interfaces that are known, and those that the packet and the rules name besides: without
-/// them nothing could be routed.
+/// The box, and what was assumed about it.
 fn surroundings(
     loaded: &Loaded,
     described: &Described,
-    mut known: Vec<Interface>,
+    routes: &[Route],
+    known: Vec<Interface>,
 ) -> (FixedEnv, Vec<String>) {
-    let mut notes = Vec::new();
+    let routed = routes.iter().map(|route| route.interface.as_str());
+    let named = routed.chain([described.interface.as_str()]);
+    let (known, mut notes) = with_named(loaded, named, known);
     let rules = &loaded.ruleset;
-    let lists = [&rules.nat, &rules.rdr, &rules.binat, &rules.filter];
-    let routed = lists.into_iter().flatten().flat_map(named_interfaces);
-    let wanted: BTreeSet<&str> = routed.chain([described.interface.as_str()]).collect();
-    for name in wanted {
-        if known.iter().any(|interface| interface.name == name) {
-            continue;
-        }
-        let highest = known.iter().map(|interface| interface.index.0).max();
-        let index = IfIndex(highest.unwrap_or(0).saturating_add(1));
-        known.push(Interface::new(index, name));
-        notes.push(format!(
-            "{name} is unknown here, taken as an interface without addresses (--interface \
-             {name}=ADDRESS/LENGTH)"
-        ));
-    }
     let skipped = rules.options.skip.iter().any(|skip| {
         let mut on = known
             .iter()
@@ -169,7 +162,34 @@ fn surroundings(
             described.interface
         ));
     }
-    (FixedEnv::new(known, 1), notes)
+    (add_routes(FixedEnv::new(known, 1), routes), notes)
+}
+
+/// The interfaces that are known, and those that are `named` or named by the rules besides:
+/// without them nothing could be routed. And what is to be said about these.
+pub(super) fn with_named<'a>(
+    loaded: &'a Loaded,
+    named: impl Iterator<Item = &'a str>,
+    mut known: Vec<Interface>,
+) -> (Vec<Interface>, Vec<String>) {
+    let mut notes = Vec::new();
+    let rules = &loaded.ruleset;
+    let lists = [&rules.nat, &rules.rdr, &rules.binat, &rules.filter];
+    let routed = lists.into_iter().flatten().flat_map(named_interfaces);
+    let wanted: BTreeSet<&str> = routed.chain(named).collect();
+    for name in wanted {
+        if known.iter().any(|interface| interface.name == name) {
+            continue;
+        }
+        let highest = known.iter().map(|interface| interface.index.0).max();
+        let index = IfIndex(highest.unwrap_or(0).saturating_add(1));
+        known.push(Interface::new(index, name));
+        notes.push(format!(
+            "{name} is unknown here, taken as an interface without addresses (--interface \
+             {name}=ADDRESS/LENGTH)"
+        ));
+    }
+    (known, notes)
 }
 
 /// Interfaces that a rule sends packets to or takes an address of.

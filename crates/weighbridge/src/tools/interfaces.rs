@@ -1,9 +1,60 @@
-//! `--interface NAME=ADDRESS/LENGTH,…`.
+//! `--interface NAME=ADDRESS/LENGTH,…` and `--route DESTINATION=INTERFACE,GATEWAY`.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use pf_engine::addr::{Family, mask_v4};
-use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
+use pf_engine::addr::{Family, Prefix, mask_v4};
+use pf_engine::env::{Env, FixedEnv, IfIndex, Interface, InterfaceAddress};
+
+use crate::text::parse_prefix;
+
+/// A route of the box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    destination: Prefix,
+    /// The interface that it leads out of.
+    pub(super) interface: String,
+    gateway: IpAddr,
+}
+
+/// All described routes.
+///
+/// # Errors
+/// What is wrong with the first that cannot be read.
+pub(super) fn parse_routes(given: &[String]) -> Result<Vec<Route>, String> {
+    let one = |text: &String| {
+        parse_route(text).ok_or_else(|| {
+            format!("--route {text}: use DESTINATION/LENGTH=INTERFACE,GATEWAY, as 0.0.0.0/0=em0,192.0.2.254, or default=em0,192.0.2.254")
+        })
+    };
+    given.iter().map(one).collect()
+}
+
+fn parse_route(text: &str) -> Option<Route> {
+    let (destination, way) = text.split_once('=')?;
+    let (interface, gateway) = way.split_once(',')?;
+    let gateway: IpAddr = gateway.parse().ok()?;
+    let destination = match destination {
+        "default" => Prefix::new(Family::of(gateway).unspecified(), 0),
+        prefix => parse_prefix(prefix),
+    };
+    let is_name = !interface.is_empty() && !interface.contains(char::is_whitespace);
+    Some(Route {
+        destination: destination.filter(|_| is_name)?,
+        interface: interface.to_owned(),
+        gateway,
+    })
+}
+
+/// `env` with the routes whose interface it has.
+pub(super) fn add_routes(mut env: FixedEnv, routes: &[Route]) -> FixedEnv {
+    for route in routes {
+        let interface = env.interface_named(&route.interface).map(|i| i.index);
+        if let Some(interface) = interface {
+            env = env.with_route(route.destination, interface, route.gateway);
+        }
+    }
+    env
+}
 
 /// All described interfaces, numbered in their order.
 ///
@@ -91,6 +142,25 @@ mod tests {
             ("em1", IfIndex(2))
         );
         assert_eq!(parsed[1].groups, ["em"]);
+    }
+
+    #[test]
+    fn a_route_has_a_destination_an_interface_and_a_gateway() {
+        let given = [
+            "default=em0,192.0.2.254".to_owned(),
+            "64:ff9b::/96=em1,2001:db8::1".to_owned(),
+        ];
+        let routes = parse_routes(&given).expect("read");
+        assert_eq!(routes[0].destination.to_string(), "0.0.0.0/0");
+        assert_eq!(routes[1].destination.to_string(), "64:ff9b::/96");
+        let known = parse_all(&["em0".to_owned()]).expect("read");
+        let env = add_routes(FixedEnv::new(known, 1), &routes);
+        let hop = env.next_hop([203, 0, 113, 1].into()).expect("a route");
+        assert_eq!(hop, (IfIndex(1), [192, 0, 2, 254].into()));
+        for wrong in ["default=em0", "10/8=em0,192.0.2.1", "default=,192.0.2.1"] {
+            let error = parse_routes(&[wrong.to_owned()]).expect_err("refused");
+            assert!(error.contains("use DESTINATION/LENGTH="), "{error}");
+        }
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl Report<'_> {
     fn consequences(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.passes() {
-            lines.extend(leaving(self.bytes).map(|packet| format!("as {packet}")));
+            lines.extend(packet_words(self.bytes).map(|packet| format!("as {packet}")));
         }
         for generated in &self.decision.generated {
             let what = match generated.exit {
@@ -252,7 +252,7 @@ impl Report<'_> {
                 GeneratedExit::To(_) => "sends a copy",
                 GeneratedExit::Onward { .. } => "sends on",
             };
-            lines.extend(leaving(&generated.bytes).map(|packet| format!("{what} {packet}")));
+            lines.extend(packet_words(&generated.bytes).map(|packet| format!("{what} {packet}")));
         }
         lines.extend(
             self.states
@@ -290,13 +290,13 @@ impl Report<'_> {
             .decision
             .generated
             .iter()
-            .map(|g| leaving(&g.bytes))
+            .map(|g| packet_words(&g.bytes))
             .collect();
         json!({
             "notes": self.notes,
             "evaluations": evaluations,
             "verdict": self.verdict_json(),
-            "leaves_as": self.passes().then(|| leaving(self.bytes)).flatten(),
+            "leaves_as": self.passes().then(|| packet_words(self.bytes)).flatten(),
             "sends": generated,
             "states": self.states.iter().map(state_words).collect::<Vec<_>>(),
         })
@@ -455,7 +455,7 @@ fn range(first: u32, last: u32) -> String {
     }
 }
 
-const fn route_kind(kind: RouteKind) -> &'static str {
+pub(in crate::tools) const fn route_kind(kind: RouteKind) -> &'static str {
     match kind {
         RouteKind::RouteTo => "route-to",
         RouteKind::ReplyTo => "reply-to",
@@ -488,7 +488,7 @@ const fn drop_words(reason: DropReason) -> &'static str {
 }
 
 /// A packet from its bytes.
-fn leaving(bytes: &[u8]) -> Option<String> {
+pub(in crate::tools) fn packet_words(bytes: &[u8]) -> Option<String> {
     let meta = Meta::parse(bytes).ok()?;
     let (source_port, destination_port) = meta.ports().unwrap_or_default();
     Some(words::packet(&Seen {

@@ -30,7 +30,7 @@ pub(super) const fn list_name(list: RuleList) -> &'static str {
     }
 }
 
-pub(super) const fn direction(direction: Direction) -> &'static str {
+pub(in crate::tools) const fn direction(direction: Direction) -> &'static str {
     match direction {
         Direction::In => "in",
         Direction::Out => "out",
@@ -88,7 +88,7 @@ pub(super) fn host_port(host: HostPort, protocol: Protocol) -> String {
 }
 
 /// `tcp 10.0.0.1:1234 > 1.2.3.4:80 S`.
-pub(super) fn packet(seen: &Seen) -> String {
+pub(in crate::tools) fn packet(seen: &Seen) -> String {
     let mut text = format!(
         "{} {} > {}",
         protocol(seen.protocol),
