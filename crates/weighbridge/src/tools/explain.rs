@@ -146,8 +146,8 @@ fn surroundings(
     routes: &[Route],
     known: Vec<Interface>,
 ) -> (FixedEnv, Vec<String>) {
-    let routed = routes.iter().map(|route| route.interface.as_str());
-    let named = routed.chain([described.interface.as_str()]);
+    let ways = routes.iter().map(|route| route.interface.as_str());
+    let named = ways.chain([described.interface.as_str()]);
     let (known, mut notes) = with_named(loaded, named, known);
     let rules = &loaded.ruleset;
     let skipped = rules.options.skip.iter().any(|skip| {

@@ -143,8 +143,8 @@ fn replay(arguments: &ReplayArguments, output: &mut Output<'_>) -> Result<u8, Co
     let loaded = main.load(&options, output)?;
     let given = &options.interfaces;
     let chosen = Chosen::new(arguments, inside, given, &loaded)?;
-    let routed = routes.iter().map(|route| route.interface.as_str());
-    let named = routed.chain(chosen.names());
+    let ways = routes.iter().map(|route| route.interface.as_str());
+    let named = ways.chain(chosen.names());
     let (interfaces, notes) = with_named(&loaded, named, given.clone());
     for note in &notes {
         output.message(&format!("weighbridge: {note}"));

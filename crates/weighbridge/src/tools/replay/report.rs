@@ -44,7 +44,7 @@ pub(super) struct Meeting {
     interface: String,
     direction: Direction,
     packet: String,
-    verdict: String,
+    verdict: &'static str,
     reason: Option<&'static str>,
     rule: Option<u32>,
     anchor: AnchorPath,
@@ -62,7 +62,7 @@ impl Meeting {
             interface,
             direction,
             packet,
-            verdict: "pass".to_owned(),
+            verdict: "pass",
             reason: None,
             rule: None,
             anchor: AnchorPath::main(),
@@ -97,7 +97,7 @@ impl Meeting {
     }
 
     fn end(&mut self, decision: &Decision, came_as: &str, leaves_as: &str) {
-        self.verdict = verdict(&decision.verdict).to_owned();
+        self.verdict = verdict(&decision.verdict);
         match &decision.verdict {
             Verdict::Drop(reason) => {
                 self.reason = Some(reason.name());

@@ -41,6 +41,7 @@ const LOG_RECORD_MAX: usize = MAX_PACKET_LEN + PFLOG_HEADER + 8;
 
 /// How it is told.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "options of a command line")]
 pub(super) struct Options {
     pub(super) is_json: bool,
     pub(super) is_quiet: bool,
@@ -406,12 +407,12 @@ impl Replay {
     /// Totals, states and counters.
     fn summary(&mut self, output: &mut Output<'_>) -> Result<(), Complaint> {
         let states = self.engine.status().inserts;
-        if self.options.is_json {
-            self.text
-                .push_str(&format!("{}\n", self.totals.json(states)));
+        let told = if self.options.is_json {
+            self.totals.json(states).to_string() + "\n"
         } else {
-            self.text.push_str(&self.totals.text(states));
-        }
+            self.totals.text(states)
+        };
+        self.text.push_str(&told);
         self.put_out(output)?;
         if self.options.states {
             self.show("STATES", &[(Section::States, 2)], output)?;
