@@ -103,7 +103,7 @@ pub struct ReplayArguments {
     /// At the end the states, as `pfctl -vvss` prints them
     #[arg(long)]
     pub states: bool,
-    /// At the end rules and counters, as `pfctl -vvsn`, `-vvsr` and `-vsi` print them
+    /// At the end rules and counters, as `pfctl -vvsn`, `-vvsr` (of all anchors) and `-vsi` do
     #[arg(long)]
     pub counters: bool,
     /// No line for each packet

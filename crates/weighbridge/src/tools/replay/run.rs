@@ -25,6 +25,7 @@ use super::totals::Totals;
 use super::world::{LEARNED_MAX, World};
 use super::{Complaint, log_failed, told};
 use crate::output::Output;
+use crate::pfctl::show::anchors::Scope;
 use crate::pfctl::show::{Cursor, LoadedBy, Section, Style, View, page};
 use crate::pflog::record::{PFLOG_HEADER, Record, file_header};
 
@@ -433,6 +434,10 @@ impl Replay {
         if !self.options.is_json {
             output.text(&format!("\n{title}:\n"))?;
         }
+        let scope = Scope {
+            recurse: true,
+            ..Scope::default()
+        };
         for &(section, verbose) in sections {
             let style = Style {
                 verbose,
@@ -445,8 +450,10 @@ impl Replay {
                 loaded_by: LoadedBy::default(),
                 lost: 0,
                 interfaces: self.world.env.interfaces(),
+                interface: None,
                 dialect: self.engine.dialect(),
                 style,
+                scope: &scope,
             };
             let mut at = Some(Cursor::default());
             while let Some(cursor) = at {
