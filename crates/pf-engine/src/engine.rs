@@ -674,6 +674,15 @@ impl Engine {
         Some(table.view())
     }
 
+    /// The names of an anchor's tables, in order.
+    pub fn table_names<'a>(&'a self, anchor: &'a AnchorPath) -> impl Iterator<Item = &'a str> {
+        let tables = self
+            .tables
+            .iter()
+            .filter(move |table| table.anchor() == anchor);
+        tables.map(crate::table::Table::name)
+    }
+
     /// What pf.conf would say of a table: its flags and its addresses.
     #[must_use]
     pub fn table_definition<'a>(&self, name: impl Into<TableRef<'a>>) -> Option<TableDefinition> {

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod scenarios {
+    mod anchors;
     mod article;
     mod control;
     mod criteria;

@@ -1,5 +1,8 @@
 //! pfctl against an engine behind the real control socket, without a data path: no privileges.
 
+#[path = "pfctl/anchors.rs"]
+mod anchors;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use pf_engine::addr::{Family, Prefix, Protocol};
+use pf_engine::anchor::AnchorPath;
 use pf_engine::counters::Traffic;
 use pf_engine::decision::{
     Decision, DropReason, EtherAddresses, Exit, Hook, Packet, StateId, Verdict,
@@ -419,6 +420,11 @@ impl Lab {
         self.before = counters(&self.engine, self.now);
     }
 
+    /// Counts from here on.
+    pub(super) fn settle(&mut self) {
+        self.before = counters(&self.engine, self.now);
+    }
+
     /// Lets time go by with nothing done.
     pub(super) fn skip_time(&mut self, seconds: u64) {
         self.now = self.now.saturating_add(Duration::from_secs(seconds));
@@ -643,14 +649,18 @@ fn counters(engine: &Engine, now: Instant) -> BTreeMap<String, [u64; 2]> {
         ("rdr", RuleList::Rdr),
         ("binat", RuleList::Binat),
     ];
-    for (list, which) in lists {
-        for rule in engine.rules(which) {
-            let name = format!("{list} {}", rule.number);
+    let main = AnchorPath::main();
+    let rulesets = std::iter::once(&main).chain(engine.anchors());
+    let lists = rulesets.flat_map(|path| lists.map(|(list, which)| (path, list, which)));
+    for (path, list, which) in lists {
+        for rule in engine.rules_at(path, which) {
+            let name = format!("{path} {list} {}", rule.number);
+            let name = name.trim_start();
             let counters = rule.counters;
             all.insert(format!("{name} evaluations"), [counters.evaluations, 0]);
             all.insert(format!("{name} states"), [u64::from(counters.states), 0]);
             all.insert(format!("{name} created"), [counters.states_created, 0]);
-            traffic(&mut all, &name, "in", "out", counters.traffic);
+            traffic(&mut all, name, "in", "out", counters.traffic);
         }
     }
     for state in engine.states(now) {

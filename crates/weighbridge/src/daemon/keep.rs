@@ -1,5 +1,6 @@
 //! States over a restart: snapshots into a file, and back from it at the next start.
 
+mod anchors;
 pub(crate) mod file;
 pub(crate) mod load;
 
@@ -27,7 +28,10 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
 const SLICE: usize = 128;
 
 const STATES: &str = "states";
-const STATES_NEW: &str = "states.new";
+/// What pfctl has loaded into anchors.
+const ANCHORS: &str = "anchors";
+/// What is behind the name of a file that is being written.
+const NEW: &str = ".new";
 const LOCK: &str = "states.lock";
 
 /// Keeps states in a directory.
@@ -41,6 +45,9 @@ pub(super) struct Keeper {
     writing: Option<Receiver<io::Result<()>>>,
     /// The last snapshot had states.
     had_states: bool,
+    /// The file of anchors as it is on the disk, and the epoch of the rules then.
+    anchors: Vec<u8>,
+    anchors_epoch: Option<u64>,
     /// That it failed was told.
     told: bool,
 }
@@ -70,6 +77,8 @@ impl Keeper {
             next: Instant::default(),
             writing: None,
             had_states: false,
+            anchors: Vec::new(),
+            anchors_epoch: None,
             told: false,
         }
     }
@@ -81,6 +90,11 @@ impl Keeper {
         let Some(place) = &self.place else {
             return;
         };
+        let path = place.directory.join(ANCHORS);
+        match anchors::restore(&path, engine, now, interfaces) {
+            0 => {}
+            restored => info!("{restored} anchors are loaded again"),
+        }
         let path = place.directory.join(STATES);
         match load::load(&path, engine, now, clock.date(now), interfaces) {
             Ok(None) => {}
@@ -134,12 +148,17 @@ impl Keeper {
 
     /// The last snapshot, whole and at once.
     pub(super) fn finish(&mut self, engine: &Engine, clock: &Clock) {
-        let Some(place) = &self.place else {
+        if self.place.is_none() {
             return;
-        };
+        }
         if let Some(writing) = self.writing.take() {
             let _ = writing.recv();
         }
+        self.anchors_epoch = None;
+        self.keep_anchors(engine, true);
+        let Some(place) = &self.place else {
+            return;
+        };
         let now = clock.now();
         let mut draft = Draft::new(self.dialect, clock.date(now));
         while draft.add(engine, now, SLICE) {}
@@ -147,6 +166,25 @@ impl Keeper {
         match place.write(&draft.finish()) {
             Ok(()) => info!("{states} states are kept for the next start"),
             Err(error) => warn!("states cannot be kept: {error}"),
+        }
+    }
+
+    /// Writes the anchors down if they have changed.
+    fn keep_anchors(&mut self, engine: &Engine, whole: bool) {
+        let Some(place) = &self.place else {
+            return;
+        };
+        if self.anchors_epoch == Some(engine.epoch()) {
+            return;
+        }
+        self.anchors_epoch = Some(engine.epoch());
+        let bytes = anchors::draft(engine, self.dialect, whole);
+        if bytes == self.anchors {
+            return;
+        }
+        match write(&place.directory, ANCHORS, &bytes) {
+            Ok(()) => self.anchors = bytes,
+            Err(error) => warn!("anchors cannot be kept: {error}"),
         }
     }
 
@@ -177,7 +215,7 @@ impl Keeper {
         let directory = place.directory.clone();
         let thread = std::thread::Builder::new().name("states".into());
         let started = thread.spawn(move || {
-            let _ = sender.send(write(&directory, &bytes));
+            let _ = sender.send(write(&directory, STATES, &bytes));
         });
         match started {
             Ok(_) => self.writing = Some(receiver),
@@ -205,14 +243,14 @@ impl Place {
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        write(&self.directory, bytes)
+        write(&self.directory, STATES, bytes)
     }
 }
 
 /// The file is the old one or the new one, never half of one. (Not even that matters after a
 /// power failure: connections do not outlive one, so nothing waits for the disk.)
-fn write(directory: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = directory.join(STATES_NEW);
+fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = directory.join(name.to_owned() + NEW);
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -224,7 +262,7 @@ fn write(directory: &Path, bytes: &[u8]) -> io::Result<()> {
         .open(&new)?;
     file.write_all(bytes)?;
     drop(file);
-    fs::rename(&new, directory.join(STATES))
+    fs::rename(&new, directory.join(name))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! From a file of states to states in an engine.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -74,6 +74,26 @@ pub(crate) fn take_over(
 }
 
 fn read(path: &Path) -> Result<Option<Contents>, LoadError> {
+    let Some(file) = open_own(path)? else {
+        return Ok(None);
+    };
+    let bounded = BufReader::new(file.take(FILE_MAX.saturating_mul(2)));
+    Ok(Some(file::read(bounded)?))
+}
+
+/// The text of a file of ours, at most `max` bytes of it; nothing without a file.
+pub(super) fn read_own(path: &Path, max: u64) -> Result<Option<String>, LoadError> {
+    let Some(file) = open_own(path)? else {
+        return Ok(None);
+    };
+    let mut text = String::new();
+    let read = file.take(max).read_to_string(&mut text);
+    read.map_err(Damage::System)?;
+    Ok(Some(text))
+}
+
+/// Opens a file that nobody else can have written.
+fn open_own(path: &Path) -> Result<Option<File>, LoadError> {
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(
@@ -91,8 +111,7 @@ fn read(path: &Path) -> Result<Option<Contents>, LoadError> {
     if !own || !metadata.is_file() || metadata.mode() & OTHERS_WRITE != 0 {
         return Err(LoadError::Strange);
     }
-    let bounded = BufReader::new(file.take(FILE_MAX.saturating_mul(2)));
-    Ok(Some(file::read(bounded)?))
+    Ok(Some(file))
 }
 
 /// What the rules of the file are today: the rule in force that is printed the same, if there

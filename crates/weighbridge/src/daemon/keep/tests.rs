@@ -1,10 +1,12 @@
 use std::os::unix::fs::PermissionsExt;
 
 use pf_conf::{LoadOptions, MemoryFiles};
+use pf_engine::anchor::{AnchorPath, TableRef};
 use pf_engine::decision::{Hook, Packet, Verdict};
 use pf_engine::engine::{EngineConfig, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex};
 use pf_engine::rule::Direction;
+use pf_engine::ruleset::Parts;
 use pf_engine::wire::build::{self, Ip};
 
 use super::*;
@@ -101,13 +103,52 @@ fn a_rule_that_is_gone_goes_on_for_its_states_alone() {
 }
 
 #[test]
+fn anchors_that_were_loaded_by_hand_come_back_with_their_tables_and_states() {
+    const MAIN: &str = "anchor \"ftp-proxy/*\"\nanchor fixed {\n pass out\n}\n";
+    const SESSION: &str = "table <bad> persist { 203.0.113.7 }\n\
+        block in from <bad>\n\
+        anchor in {\n pass in quick proto udp to port 53 tag x\n}\n";
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let clock = Clock::start();
+    let mut old = engine(&clock, MAIN);
+    let path = AnchorPath::new("ftp-proxy/12.7").expect("a path");
+    let options = LoadOptions {
+        anchor: path.clone(),
+        ..LoadOptions::default()
+    };
+    let files = &mut MemoryFiles::default();
+    let loaded = pf_conf::load("-", SESSION.as_bytes(), files, &options).expect("no errors");
+    old.install_at(clock.now(), &path, Parts::ALL, loaded.ruleset)
+        .expect("installs");
+    ask(&mut old, &clock, 1024);
+    Keeper::open(dir.path(), Dialect::FreeBsd).finish(&old, &clock);
+    let new = restored(dir.path(), &clock, MAIN);
+    let all = |engine: &Engine| engine.anchors().cloned().collect::<Vec<_>>();
+    assert_eq!(all(&new), all(&old));
+    for path in &all(&old) {
+        let rules = |engine: &Engine| {
+            let rules = engine.rules_at(path, RuleList::Filter);
+            rules.map(|rule| rule.rule.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(rules(&new), rules(&old), "{path}");
+    }
+    let bad = TableRef {
+        anchor: path.as_str(),
+        name: "bad",
+    };
+    assert_eq!(new.table_len(bad), Some(1));
+    let state = new.states(clock.now()).next().expect("a state");
+    assert_eq!((state.anchor, state.rule), (Some(0), Some(0)));
+}
+
+#[test]
 fn the_file_is_of_its_owner_alone() {
     let (dir, _) = kept(1);
     let mode = fs::metadata(dir.path().join(STATES))
         .expect("there")
         .permissions();
     assert_eq!(mode.mode() & 0o777, 0o600);
-    assert!(!dir.path().join(STATES_NEW).exists());
+    assert!(!dir.path().join("states.new").exists());
 }
 
 #[test]

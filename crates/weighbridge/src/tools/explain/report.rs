@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use pf_conf::{Loaded, PrintOptions, print_rule};
+use pf_engine::anchor::AnchorPath;
 use pf_engine::decision::{Decision, DropReason, Exit, GeneratedExit, Verdict};
 use pf_engine::engine::RuleList;
 use pf_engine::env::{Env, FixedEnv, IfIndex};
@@ -13,6 +14,33 @@ use pf_engine::wire::Meta;
 use serde_json::{Value, json};
 
 use super::words::{self, Place};
+
+/// A rule by its place.
+#[derive(Clone, Copy)]
+struct RuleName<'a> {
+    anchor: &'a AnchorPath,
+    list: RuleList,
+    number: u32,
+}
+
+impl<'a> RuleName<'a> {
+    const fn new(anchor: &'a AnchorPath, list: RuleList, number: u32) -> Self {
+        Self {
+            anchor,
+            list,
+            number,
+        }
+    }
+}
+
+/// ` of anchor …`, nothing for the main ruleset.
+fn of_anchor(path: &AnchorPath) -> String {
+    if path.is_main() {
+        String::new()
+    } else {
+        format!(" of anchor {path}")
+    }
+}
 
 /// An explained packet and what it was explained with.
 pub(super) struct Report<'a> {
@@ -59,11 +87,11 @@ impl Report<'_> {
                 let _ = writeln!(text, "  state {} covers it: no rule is looked at", id.0);
             }
             Step::Tested {
+                anchor,
                 list,
                 number,
                 outcome,
-                ..
-            } => self.write_test(text, (*list, *number), *outcome, at),
+            } => self.write_test(text, RuleName::new(anchor, *list, *number), *outcome, at),
             Step::Skipped {
                 first,
                 last,
@@ -75,12 +103,12 @@ impl Report<'_> {
                 let _ = writeln!(text, "  {which:<5} passed over: the same {criterion}");
             }
             Step::Translated {
+                anchor,
                 list,
                 number,
                 packet,
-                ..
             } => {
-                let by = format!("{} @{number}", words::list_name(*list));
+                let by = format!("{} @{number}{}", words::list_name(*list), of_anchor(anchor));
                 let _ = writeln!(text, "  translated by {by}: {}", words::packet(packet));
             }
             Step::PassedByTranslation => {
@@ -89,8 +117,8 @@ impl Report<'_> {
                     "  passes by the translation rule, filter rules not asked"
                 );
             }
-            Step::Decided { number, .. } => {
-                let _ = writeln!(text, "  decides: {}", self.decisive(*number));
+            Step::Decided { anchor, number } => {
+                let _ = writeln!(text, "  decides: {}", self.decisive(anchor, *number));
             }
             Step::StateMade => {
                 let _ = writeln!(text, "  makes a state");
@@ -112,22 +140,28 @@ impl Report<'_> {
     fn write_test(
         &self,
         text: &mut String,
-        (list, number): (RuleList, u32),
+        name: RuleName<'_>,
         outcome: Outcome,
         at: &mut Position,
     ) {
-        if at.list != Some(list) {
-            at.list = Some(list);
-            let _ = writeln!(text, " {} rules", words::list_name(list));
+        let RuleName {
+            anchor,
+            list,
+            number,
+        } = name;
+        if at.list.as_ref() != Some(&(anchor.clone(), list)) {
+            at.list = Some((anchor.clone(), list));
+            let of = of_anchor(anchor);
+            let _ = writeln!(text, " {} rules{of}", words::list_name(list));
         }
         let number_text = format!("@{number}");
-        let line = self.place(list, number);
-        let printed = self.printed(list, number);
+        let line = self.place(name);
+        let printed = self.printed(name);
         let _ = writeln!(text, "  {number_text:<5} {line}{printed}");
         let result = match outcome {
             Outcome::Matched => "matches".to_owned(),
             Outcome::Failed(criterion) => {
-                let rule = self.rule(list, number);
+                let rule = self.rule(name);
                 let wanted = rule.map_or_else(String::new, |rule| {
                     words::wanted(rule, list, &at.place, criterion)
                 });
@@ -141,49 +175,59 @@ impl Report<'_> {
         let _ = writeln!(text, "          {result}");
     }
 
-    fn rule(&self, list: RuleList, number: u32) -> Option<&Rule> {
-        let list = self.loaded.ruleset.list(list);
-        list.get(usize::try_from(number).ok()?)
+    fn rule(&self, name: RuleName<'_>) -> Option<&Rule> {
+        let main = &self.loaded.ruleset;
+        let ruleset = if name.anchor.is_main() {
+            main
+        } else {
+            main.anchors.get(name.anchor)?
+        };
+        let rules = ruleset.list(name.list);
+        rules.get(usize::try_from(name.number).ok()?)
     }
 
-    fn printed(&self, list: RuleList, number: u32) -> String {
+    fn printed(&self, name: RuleName<'_>) -> String {
         let options = PrintOptions {
             dialect: self.loaded.ruleset.dialect,
             ..PrintOptions::default()
         };
-        let rule = self.rule(list, number);
+        let rule = self.rule(name);
         rule.map_or_else(String::new, |rule| print_rule(rule, options))
     }
 
     /// `file:line: `.
-    fn place(&self, list: RuleList, number: u32) -> String {
-        let number = usize::try_from(number).unwrap_or(usize::MAX);
-        let place = self.loaded.origins.place(list, number);
+    fn place(&self, name: RuleName<'_>) -> String {
+        let place = self.origin(name);
         place.map_or_else(String::new, |place| {
             format!("{}:{}: ", place.file, place.line)
         })
     }
 
-    fn decisive(&self, number: Option<u32>) -> String {
+    fn origin(&self, name: RuleName<'_>) -> Option<pf_conf::Place> {
+        let number = usize::try_from(name.number).ok()?;
+        self.loaded.origins.place_in(name.anchor, name.list, number)
+    }
+
+    fn decisive(&self, anchor: &AnchorPath, number: Option<u32>) -> String {
         let Some(number) = number else {
             return "no rule matches, so it passes".to_owned();
         };
         let quick = self
-            .rule(RuleList::Filter, number)
+            .rule(RuleName::new(anchor, RuleList::Filter, number))
             .is_some_and(|rule| rule.quick);
         let why = if quick {
             "quick"
         } else {
             "the last that matches"
         };
-        format!("@{number} ({why})")
+        format!("@{number}{} ({why})", of_anchor(anchor))
     }
 
-    /// The number of the filter rule that decided last.
-    fn last_decision(&self) -> Option<u32> {
+    /// The filter rule that decided last: its anchor and its number there.
+    fn last_decision(&self) -> Option<(&AnchorPath, u32)> {
         self.steps.iter().rev().find_map(|step| {
-            if let Step::Decided { number, .. } = step {
-                Some(*number)
+            if let Step::Decided { anchor, number } = step {
+                Some(number.map(|number| (anchor, number)))
             } else {
                 None
             }
@@ -200,7 +244,9 @@ impl Report<'_> {
             Verdict::Drop(DropReason::Match) => {
                 let number = self
                     .last_decision()
-                    .map_or_else(String::new, |n| format!(" by @{n}"));
+                    .map_or_else(String::new, |(anchor, number)| {
+                        format!(" by @{number}{}", of_anchor(anchor))
+                    });
                 format!("blocked{number}")
             }
             Verdict::Drop(reason) => {
@@ -306,11 +352,11 @@ impl Report<'_> {
         Some(match step {
             Step::StateFound { id } => json!({"step": "state", "id": id.0}),
             Step::Tested {
+                anchor,
                 list,
                 number,
                 outcome,
-                ..
-            } => self.test_json((*list, *number), *outcome, at),
+            } => self.test_json(RuleName::new(anchor, *list, *number), *outcome, at),
             Step::Skipped {
                 list,
                 first,
@@ -345,20 +391,21 @@ impl Report<'_> {
         })
     }
 
-    fn test_json(&self, (list, number): (RuleList, u32), outcome: Outcome, at: &Position) -> Value {
-        let place = self
-            .loaded
-            .origins
-            .place(list, usize::try_from(number).unwrap_or(usize::MAX));
+    fn test_json(&self, name: RuleName<'_>, outcome: Outcome, at: &Position) -> Value {
+        let (list, number) = (name.list, name.number);
+        let place = self.origin(name);
         let mut value = json!({
             "step": "rule", "list": words::list_name(list), "rule": number,
-            "text": self.printed(list, number),
+            "text": self.printed(name),
             "file": place.as_ref().map(|place| place.file.clone()),
             "line": place.as_ref().map(|place| place.line),
             "matched": outcome == Outcome::Matched,
         });
+        if !name.anchor.is_main() {
+            value["anchor"] = name.anchor.as_str().into();
+        }
         if let (Outcome::Failed(criterion), Some(rule), Some(packet)) =
-            (outcome, self.rule(list, number), &at.packet)
+            (outcome, self.rule(name), &at.packet)
         {
             value["failed"] = json!({
                 "criterion": words::criterion(criterion),
@@ -390,7 +437,7 @@ impl Report<'_> {
                 json!({"action": "pass", "exit": kind, "interface": interface, "next_hop": next_hop})
             }
             Verdict::Drop(DropReason::Match) => {
-                json!({"action": "block", "rule": self.last_decision()})
+                json!({"action": "block", "rule": self.last_decision().map(|(_, number)| number)})
             }
             Verdict::Drop(reason) => json!({"action": "drop", "reason": reason.name()}),
             Verdict::Held => json!({"action": "held"}),
@@ -404,7 +451,7 @@ struct Position {
     /// The packet as rules see it now.
     packet: Option<Seen>,
     /// The list whose heading was written last.
-    list: Option<RuleList>,
+    list: Option<(AnchorPath, RuleList)>,
 }
 
 impl Default for Position {
