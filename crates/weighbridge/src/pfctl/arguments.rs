@@ -214,7 +214,7 @@ const OPTIMIZE: [Modifier<Optimization>; 3] = [
 ];
 
 /// Letters that take a value.
-const WITH_VALUE: &str = "DFfkostTaiKpxRSLIXV";
+const WITH_VALUE: &str = "DFfkostTaiKpxSLIXV";
 /// Letters that PF knows and we do not.
 const NOT_YET: &str = "GmVX";
 
