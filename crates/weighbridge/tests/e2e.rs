@@ -3,6 +3,8 @@
 //! Every test builds its own lab of network namespaces; all of them need root, and say that they
 //! are skipped without it.
 
+#[path = "e2e/accounts.rs"]
+mod accounts;
 #[path = "e2e/article.rs"]
 mod article;
 #[path = "e2e/bad_input.rs"]

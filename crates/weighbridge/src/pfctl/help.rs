@@ -2,9 +2,10 @@
 
 /// After a command line that makes no sense.
 pub const USAGE: &str = "\
-usage: pfctl [-AdeghNnOPqRvz] [-a anchor] [-D macro=value] [-F modifier] [-f file]
-             [-k host | network [-k host | network]] [-o level] [-s modifier]
-             [-t table -T command [address ...]]
+usage: pfctl [-AdeghMNnOPqRrvz] [-a anchor] [-D macro=value] [-F modifier] [-f file]
+             [-i interface] [-k host | network | label | id | key | gateway | nat [-k value]]
+             [-L statefile] [-o level] [-S statefile] [-s modifier]
+             [-t table -T command [address ...]] [-x level]
              [--config dir] [--dialect name] [--plain] [--socket path]
        pfctl --help   explains them";
 
@@ -40,21 +41,28 @@ Show (any prefix of the word will do; clusters too: -vvsl is -v -v -s labels):
   pfctl -s info              status and counters (every dropped packet is in one of them)
   pfctl -s Tables            tables; -v: flags, -vv: counters
   pfctl -s Anchors           anchors; -v: those in them too
-  pfctl -s timeouts | memory | Interfaces | Running | all
+  pfctl -s Interfaces        interfaces and groups; -v: which are skipped, -vv: what crossed them
+  pfctl -s timeouts | memory | Running | creatorids | ether | all
+    -i NAME                  this interface alone (with -s states and -s Interfaces)
+    -r                       names of addresses (with -s states and -T show)
     -P                       service names the other way round (ports as numbers; in the
                              openbsd dialect as names)
     -g                       skip steps of each rule (with -sr)
     -z                       zero the counters of all rules (after showing them)
 
 Flush:
-  pfctl -F rules | nat | states | info | Tables | all
+  pfctl -F rules | nat | states | info | Tables | Reset | all
+    -i NAME                  states, or counters, of this interface alone
 
 Tables:
   pfctl -t NAME -T show                       (-v, -vv)
   pfctl -t NAME -T add 192.0.2.1 !192.0.2.0/24
   pfctl -t NAME -T delete | replace | test ADDRESS ...
   pfctl -t NAME -T replace -f FILE            one address a word, comments with #
-  pfctl -t NAME -T flush
+  pfctl -t NAME -T flush | kill
+  pfctl -t NAME -T zero [ADDRESS ...]         zero the counters of the table, or of addresses
+  pfctl -t NAME -T reset                      zero those of the addresses that have counted
+  pfctl -t NAME -T expire SECONDS             delete addresses that are older
 
 Anchors (rulesets that `anchor`, `nat-anchor`, ... of the rules call):
   pfctl -a PATH -f FILE | -s rules | -s nat | -s Tables | -s labels | -F rules | -t NAME -T ...
@@ -64,6 +72,17 @@ Anchors (rulesets that `anchor`, `nat-anchor`, ... of the rules call):
 Kill states:
   pfctl -k 192.0.2.1                          those from this host or network
   pfctl -k 0.0.0.0/0 -k 198.51.100.0/24       those from the first to the second
+  pfctl -k label -k LABEL                     those of the rules with this label
+  pfctl -k id -k ID[/CREATORID]               as -vvss prints it
+  pfctl -k key -k 'tcp 192.0.2.1:80 <- 198.51.100.1:4000'
+  pfctl -k gateway -k 192.0.2.254             those that are routed there
+  pfctl -k nat -k 10.0.0.9                    by the address behind the translation
+    -i NAME                  only of this interface (floating ones: that made there)
+    -M                       also those of the same connections at other hooks
+  pfctl -S FILE | -L FILE    store all states in a file, load them from it
+
+What it says:
+  pfctl -x none | urgent | misc | loud        also the levels of syslog
 
 Everywhere:
   -n   do nothing, say what would be done
