@@ -51,7 +51,7 @@ impl Engine {
 
     /// The rules in force, of all rulesets.
     fn all_rules(&self) -> impl Iterator<Item = &Rule> {
-        let ids = self.all_lists().flat_map(|lists| lists.iter());
+        let ids = self.all_lists().flat_map(crate::compile::Lists::iter);
         ids.filter_map(|rule| Some(&self.rules.get(rule.id)?.rule))
     }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use crate::addr::{Prefix, Protocol};
 use crate::decision::StateId;
 use crate::engine::Engine;
-use crate::names::NameId;
 use crate::rule::Direction;
 use crate::state::State;
 use crate::view::HostPort;
@@ -67,11 +66,10 @@ impl Engine {
     }
 
     pub(super) fn kill(&mut self, filter: &KillFilter) -> usize {
-        let interface = filter.interface.as_ref().map(|name| self.names.find(name));
-        let wanted = self
-            .states
-            .iter_from(StateId(0))
-            .filter(|(_, state)| is_of(state, interface) && self.is_wanted(state, &filter.states));
+        let interface = filter.interface.as_deref();
+        let wanted = self.states.iter_from(StateId(0)).filter(|(_, state)| {
+            self.is_of(state, interface) && self.is_wanted(state, &filter.states)
+        });
         let mut slots: BTreeSet<u32> = wanted.map(|(slot, _)| slot).collect();
         if filter.matching {
             let partners: Vec<u32> = slots.iter().flat_map(|slot| self.partners(*slot)).collect();
@@ -81,6 +79,12 @@ impl Engine {
             self.remove_state(*slot);
         }
         slots.len()
+    }
+
+    /// Whether the state is of that interface; a floating one is of the one that made it.
+    fn is_of(&self, state: &State, interface: Option<&str>) -> bool {
+        let own = state.bound.unwrap_or(state.origin);
+        interface.is_none_or(|interface| self.names.name(own) == interface)
     }
 
     fn is_wanted(&self, state: &State, wanted: &KillStates) -> bool {
@@ -134,11 +138,6 @@ impl Engine {
             .map(|(slot, _)| slot)
             .collect()
     }
-}
-
-fn is_of(state: &State, interface: Option<Option<NameId>>) -> bool {
-    let own = state.bound.unwrap_or(state.origin);
-    interface.is_none_or(|wanted| wanted == Some(own))
 }
 
 fn joins(tuple: &crate::key::Tuple, source: Prefix, destination: Option<Prefix>) -> bool {

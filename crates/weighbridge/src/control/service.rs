@@ -426,10 +426,10 @@ fn table(desk: &mut Desk<'_>, request: &TableRequest) -> Answer {
     };
     match done {
         Ok(mut done) => {
-            done.requested = match request.command {
-                TableCommand::Reset => done.zeroed,
-                _ => given.len(),
-            };
+            done.requested = given.len();
+            if request.command == TableCommand::Reset {
+                done.requested = done.zeroed;
+            }
             let text = feedback(desk, request, &given, before.as_ref());
             Answer::Outcome(text, Outcome::Table(done))
         }
@@ -465,7 +465,9 @@ fn change(
             done.created = !exists(desk);
             done.added = desk.engine.table_add(now, name, given)?;
         }
-        TableCommand::Delete => done.deleted = desk.engine.table_delete(name, given)?,
+        TableCommand::Delete | TableCommand::Expire => {
+            done.deleted = desk.engine.table_delete(name, given)?
+        }
         TableCommand::Flush => done.deleted = desk.engine.table_flush(name)?,
         TableCommand::Replace => {
             done.created = !exists(desk);
@@ -486,7 +488,6 @@ fn change(
         }
         TableCommand::Zero => done.zeroed = desk.engine.table_zero_addresses(now, name, given)?,
         TableCommand::Reset => done.zeroed = desk.engine.table_reset(now, name)?,
-        TableCommand::Expire => done.deleted = desk.engine.table_delete(name, given)?,
         TableCommand::Show | TableCommand::Test | TableCommand::Load => {}
     }
     Ok(done)
@@ -556,7 +557,15 @@ fn would_zero(
             let name = table_ref(&request.anchor, &request.name);
             desk.engine.table_address_counters(name).count()
         }
-        _ => 0,
+        TableCommand::Add
+        | TableCommand::Delete
+        | TableCommand::Flush
+        | TableCommand::Replace
+        | TableCommand::Show
+        | TableCommand::Test
+        | TableCommand::Load
+        | TableCommand::Kill
+        | TableCommand::Expire => 0,
     }
 }
 

@@ -21,15 +21,15 @@ pub fn named(text: &str, resolve: &dyn Fn(&[IpAddr]) -> BTreeMap<IpAddr, String>
     for batch in addresses.chunks(BATCH) {
         names.extend(resolve(batch));
     }
-    let mut named = String::new();
+    let mut out = String::new();
     for (between, word) in words(text) {
-        named.push_str(between);
+        out.push_str(between);
         match address(word).and_then(|address| names.get(&address)) {
-            Some(name) => named.push_str(name),
-            None => named.push_str(word),
+            Some(name) => out.push_str(name),
+            None => out.push_str(word),
         }
     }
-    named
+    out
 }
 
 /// The names that the system's name services have for addresses: `getent hosts`, because the
