@@ -41,6 +41,16 @@ pub enum Error {
         /// What to do about it.
         hint: &'static str,
     },
+    /// Queues that the kernel cannot do.
+    #[error("{place}: {what}\n  hint: {hint}")]
+    Queue {
+        /// Where they were written, as `file:line`.
+        place: String,
+        /// What is wrong with them.
+        what: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// The process may not do what the data path needs.
     #[error("not permitted: {missing} is missing\n  hint: run as root")]
     Privileges {

@@ -132,7 +132,8 @@ impl Envelope {
 pub(crate) struct Steering {
     /// Bits of the mark beside those that say that it was decided.
     pub(crate) mark: u32,
-    pub(crate) priority: Option<u8>,
+    /// What the frame has as `skb->priority`.
+    pub(crate) priority: Option<u32>,
     /// The interface of the box, and its Ethernet address, that take what must not cross a bridge.
     pub(crate) receiver: Option<(IfIndex, [u8; 6])>,
 }
@@ -144,7 +145,7 @@ struct Target {
     mark: u32,
     next_hop: Option<IpAddr>,
     ether: EtherAddresses,
-    priority: Option<u8>,
+    priority: Option<u32>,
 }
 
 impl Target {
@@ -237,7 +238,7 @@ impl Target {
             to.copy_from_slice(&field.to_ne_bytes());
         }
         trailer[20..36].copy_from_slice(&next_hop);
-        let priority = self.priority.map_or(0, |priority| 1 + u32::from(priority));
+        let priority = self.priority.map_or(0, |priority| priority.saturating_add(1));
         trailer[36..].copy_from_slice(&priority.to_ne_bytes());
         trailer
     }

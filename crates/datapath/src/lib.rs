@@ -12,6 +12,7 @@ mod frame;
 mod left;
 pub mod netlink;
 mod program;
+pub mod queues;
 mod steer;
 mod sys;
 mod tap;
@@ -22,11 +23,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use pf_engine::decision::{EtherAddresses, Exit, Handling, Hook, Packet};
 use pf_engine::env::IfIndex;
+use pf_engine::queue::{QueueNumbers, QueueTree};
+use pf_engine::rule::Direction;
 
 use crate::frame::{ETHERNET_LEN, Envelope, PACKET_MAX, Steering, UPCALL_LEN};
 use crate::netlink::connection::Connection;
 use crate::netlink::link::{self, Link};
 use crate::program::{Counter, Hooks, Program};
+use crate::queues::{QueueStatistics, Queues};
 use crate::steer::Steer;
 use crate::tap::Tap;
 
@@ -53,6 +57,7 @@ pub struct Datapath {
     tap: Tap,
     connection: Connection,
     steer: Steer,
+    queues: Queues,
     buffer: Vec<u8>,
     invalid: u64,
     oversized: u64,
@@ -175,6 +180,7 @@ impl Datapath {
             tap,
             connection,
             steer: Steer::default(),
+            queues: Queues::default(),
             buffer: vec![0; BUFFER_LEN],
             invalid: 0,
             oversized: 0,
@@ -246,11 +252,13 @@ impl Datapath {
             self.program.detach(attached.hooks);
         }
         self.steer.release(&self.connection);
+        self.queues.release(&self.connection);
     }
 
     /// The end of a start that failed: takes the hooks off where there were none before. What
     /// was blocked stays blocked; its interfaces are named.
     pub fn abandon(&mut self) -> Vec<String> {
+        self.queues.release(&self.connection);
         let mut blocked = Vec::new();
         for (_, attached) in std::mem::take(&mut self.attached) {
             if attached.was_blocked {
@@ -260,6 +268,27 @@ impl Datapath {
             }
         }
         blocked
+    }
+
+    /// Puts queues into force in place of those before. Interfaces whose queues are the same keep
+    /// them, with the packets that wait. On an error nothing has changed.
+    ///
+    /// # Errors
+    /// Where the kernel has no such qdisc, an interface is not there or has a queueing discipline
+    /// of somebody else, or what is wanted cannot be told the kernel.
+    pub fn set_queues(&mut self, trees: &[QueueTree], numbers: &QueueNumbers) -> Result<(), Error> {
+        self.queues.set(trees, numbers, &self.connection)
+    }
+
+    /// Gives interfaces that have vanished and come back their queues again.
+    pub fn restore_queues(&mut self) {
+        self.queues.restore(&self.connection);
+    }
+
+    /// What the kernel has counted of the queues.
+    #[must_use]
+    pub fn queue_statistics(&self, numbers: &QueueNumbers) -> QueueStatistics {
+        self.queues.statistics(numbers, &self.connection)
     }
 
     /// Takes the hooks off; harmless when the interface is gone.
@@ -374,7 +403,7 @@ impl Datapath {
 
     fn steering(&mut self, to: Reinjection, handling: Handling) -> Result<Steering, Error> {
         let mut steering = Steering {
-            priority: handling.priority,
+            priority: self.priority(to, handling),
             ..Steering::default()
         };
         if let Reinjection::Decided(hook, Exit::Socket(listener)) = to {
@@ -403,6 +432,30 @@ impl Datapath {
             self.steer.note(bridge);
         }
         Ok(mac.map(|mac| (bridge, mac)))
+    }
+
+    /// A frame has one number for its class and its priority. Where it leaves by an interface with
+    /// queues that is its queue, elsewhere its priority, if it has one.
+    fn priority(&self, to: Reinjection, handling: Handling) -> Option<u32> {
+        let class = handling.queue.map(queues::class_of);
+        let priority = handling.priority.map(u32::from);
+        let leaves_by = match to {
+            Reinjection::Decided(hook, Exit::Continue) if hook.direction == Direction::Out => {
+                Some(hook.interface)
+            }
+            Reinjection::Decided(
+                _,
+                Exit::Gateway { interface, .. } | Exit::Wire { interface, .. },
+            ) => Some(interface),
+            Reinjection::Decided(_, Exit::Continue | Exit::Socket(_))
+            | Reinjection::Generated(..)
+            | Reinjection::Back(_) => None,
+        };
+        match leaves_by {
+            Some(interface) if self.queues.has(interface) => class.or(priority),
+            Some(_) => priority,
+            None => priority.or(class),
+        }
     }
 
     fn neighbours(&self, interface: IfIndex) -> IfIndex {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use pf_engine::addr::{Family, Prefix, Protocol};
 use pf_engine::criteria::{OwnerMatch, Probability, Treatment};
 use pf_engine::limiter::{SourceLimiter, StateLimiter};
+use pf_engine::queue::{Altq, AltqQueue, FlowQueue, QueueChoice};
 use pf_engine::rule::{
     BlockReply, Direction, DynamicAddress, DynamicPart, FlagsMatch, FragmentMode, IcmpMatch,
     InterfaceMatch, LimiterUse, Log, PoolKind, PoolPorts, PortMatch, PortSet, Rate, Reassemble,
@@ -65,11 +66,40 @@ pub(crate) enum SetStatement {
     Reassemble(Reassemble),
     /// And how it is printed.
     Syncookies(Syncookies, String),
+    /// `altq`, `queue`: on one interface.
+    Queue(Box<QueueStatement>),
     /// One that is printed but not installed: its text.
     Printed(String),
     /// `set state-defaults`: options of rules that have none.
     StateDefaults(Box<State>),
     RequireOrder(bool),
+}
+
+/// Queues on an interface, or one of them.
+#[derive(Clone, Debug)]
+pub(crate) enum QueueStatement {
+    /// `altq on …`.
+    Interface {
+        interface: String,
+        altq: Altq,
+        span: Span,
+    },
+    /// `queue …` below it.
+    Altq {
+        interface: String,
+        name: Spanned<String>,
+        /// Whether the interface was named.
+        bound: bool,
+        options: AltqQueue,
+    },
+    /// `queue …` of OpenBSD; each comes behind its parent.
+    Flow {
+        interface: String,
+        name: Spanned<String>,
+        /// Whether its root stands on several interfaces.
+        bound: bool,
+        options: FlowQueue,
+    },
 }
 
 /// `[!] name`.
@@ -203,6 +233,7 @@ pub(crate) struct RuleStatement {
     pub(crate) probability: Option<Probability>,
     /// All but `divert`, which needs its address resolved.
     pub(crate) treatment: Treatment,
+    pub(crate) queue: Option<QueueChoice>,
     pub(crate) identifier: Option<u32>,
     pub(crate) extras: Extras,
     /// Of a rule that calls an anchor.
@@ -277,6 +308,7 @@ impl RuleStatement {
             priority: None,
             probability: None,
             treatment: Treatment::NONE,
+            queue: None,
             identifier: None,
             extras: Extras::NONE,
             anchor: None,

@@ -10,6 +10,7 @@ mod host;
 mod label;
 pub(crate) mod numbering;
 mod pool;
+mod queue;
 mod rule;
 mod set;
 mod table;
@@ -59,6 +60,8 @@ pub(crate) struct Expanded {
     pub(crate) anchors: BTreeMap<AnchorPath, Part>,
     /// Those of them that `load anchor` fills.
     pub(crate) loads: Vec<AnchorPath>,
+    /// Where the queues were written, tree by tree.
+    pub(crate) queue_spans: Vec<queue::TreeSpans>,
 }
 
 /// Printed rules, in the order of `pfctl -nv`.
@@ -137,6 +140,7 @@ pub(crate) fn expand(
         after: Vec::new(),
         state_policy: state_policy(statements),
         seed: options.hash_seed,
+        queue_spans: Vec::new(),
         automatic_tables: 0,
         print,
         numbered,
@@ -150,6 +154,7 @@ pub(crate) fn expand(
         }
     }
     let loads = expander.loads.keys().cloned().collect();
+    expander.check_queues();
     expander.anchors.append(&mut expander.loads);
     Expanded {
         ruleset: expander.ruleset,
@@ -162,6 +167,7 @@ pub(crate) fn expand(
         numbering: expander.numbering,
         anchors: expander.anchors,
         loads,
+        queue_spans: expander.queue_spans,
     }
 }
 
@@ -233,6 +239,7 @@ struct Expander<'a> {
     state_policy: StatePolicy,
     /// State of the generator of `source-hash` keys.
     seed: u64,
+    queue_spans: Vec<queue::TreeSpans>,
     /// Tables that were made for pools.
     automatic_tables: usize,
     /// Print rules instead of keeping them.

@@ -51,15 +51,12 @@ pub(crate) enum StateGroup {
 /// What a rule sets in packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SetOptions {
-    /// Its queue, and that of empty ACKs.
-    pub(crate) queue: Option<(String, Option<String>)>,
     /// Milliseconds.
     pub(crate) delay: Option<u32>,
 }
 
 impl SetOptions {
     const NONE: Self = Self {
-        queue: None,
         delay: None,
     };
 }

@@ -41,6 +41,7 @@ pub use crate::optimize::{Feedback, Optimization};
 pub use crate::origin::Origins;
 pub use crate::print::address::{print_address, print_port};
 pub use crate::print::criteria::print_criteria;
+pub use crate::print::queue::{print_queue, print_root_queue};
 pub use crate::print::tree::{print_list, print_source};
 pub use crate::print::{PrintOptions, print_rule, print_rule_with_entries};
 pub use crate::source::Place;
@@ -193,6 +194,9 @@ pub fn load(
     let mut ruleset = expanded.ruleset;
     let mut origins = BTreeMap::from([(base.clone(), expanded.origins)]);
     let mut numbering = BTreeMap::from([(base.clone(), expanded.numbering)]);
+    for (tree, spans) in ruleset.queues.iter_mut().zip(expanded.queue_spans) {
+        spans.name_places(tree, &parsed.sources);
+    }
     for (path, part) in expanded.anchors {
         ruleset.anchors.insert(path.clone(), part.ruleset);
         origins.insert(path.clone(), part.origins);

@@ -5,6 +5,7 @@ mod beyond;
 pub(crate) mod criteria;
 pub(crate) mod limits;
 pub(crate) mod pool;
+pub(crate) mod queue;
 mod scrub;
 pub(crate) mod tree;
 
@@ -343,7 +344,7 @@ fn tail(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>)
     if dialect == Dialect::OpenBsd {
         words.extend(once(rule));
     } else {
-        words.extend(beyond::queue(&extras.set));
+        words.extend(beyond::queue(rule));
     }
     if let Some(tag) = &rule.tag {
         words.push(format!("tag {}", name(tag)));

@@ -3,6 +3,7 @@
 use crate::addr::Family;
 use crate::anchor::AnchorPath;
 use crate::anchors::{Anchors, Call};
+use crate::criteria::Treatment;
 use crate::engine::RuleList;
 use crate::engine::prefix_len;
 use crate::evaluate::{
@@ -12,6 +13,7 @@ use crate::installed::Rules;
 use crate::names::Names;
 use crate::net::{DynamicId, Net};
 use crate::pool::{CompiledPool, Target, TargetAddress};
+use crate::queue::QueueNumbers;
 use crate::rule::{
     Action, Address, AfTo, Direction, Endpoint, Pool, PoolTarget, Rule, Scrub, StatePolicy,
 };
@@ -163,6 +165,7 @@ pub(crate) struct Compiler<'a> {
     /// The ruleset that the rules are of.
     pub(crate) anchor: AnchorPath,
     pub(crate) state_policy: StatePolicy,
+    pub(crate) queue_numbers: &'a mut QueueNumbers,
 }
 
 impl Compiler<'_> {
@@ -242,9 +245,25 @@ impl Compiler<'_> {
             call: rule.anchor.as_ref().and_then(|call| self.call(call)),
             once: rule.once,
             asked: self.asked(&rule),
-            treatment: rule.treatment,
+            treatment: self.treatment(&rule),
             skip: [0; SKIP_STEPS],
             id: self.rules.install(rule, (&self.anchor, number), tables),
+        }
+    }
+
+    /// With the numbers of its queues.
+    fn treatment(&mut self, rule: &Rule) -> Treatment {
+        let mut queue = None;
+        if let Some(choice) = &rule.queue
+            && let Some(normal) = self.queue_numbers.intern(&choice.normal)
+        {
+            let urgent = choice.urgent.as_deref();
+            let urgent = urgent.and_then(|name| self.queue_numbers.intern(name));
+            queue = Some((normal, urgent.unwrap_or(normal)));
+        }
+        Treatment {
+            queue,
+            ..rule.treatment
         }
     }
 

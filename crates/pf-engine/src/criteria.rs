@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::queue::QueueId;
 use crate::rule::{InterfaceMatch, tcp_flags};
 use crate::wire::Meta;
 
@@ -50,6 +51,9 @@ pub struct Treatment {
     pub routing_table: Option<u8>,
     /// `divert-to`, `divert-reply`.
     pub divert: Option<Divert>,
+    /// `queue`: of packets, and of those that should not wait. Kept over a restart by name.
+    #[serde(skip)]
+    pub queue: Option<(QueueId, QueueId)>,
 }
 
 impl Treatment {
@@ -58,6 +62,7 @@ impl Treatment {
         priority: None,
         routing_table: None,
         divert: None,
+        queue: None,
     };
 
     /// What a later rule says wins, as far as it says something.
@@ -67,6 +72,7 @@ impl Treatment {
             priority: later.priority.or(self.priority),
             routing_table: later.routing_table.or(self.routing_table),
             divert: later.divert.or(self.divert),
+            queue: later.queue.or(self.queue),
         }
     }
 
@@ -77,11 +83,24 @@ impl Treatment {
         Some(if is_urgent(meta) { urgent } else { normal })
     }
 
+    /// The queue of a packet (pf.conf(5), `queue`).
+    #[must_use]
+    pub fn queue_of(self, meta: &Meta) -> Option<QueueId> {
+        let (normal, urgent) = self.queue?;
+        Some(if is_urgent(meta) { urgent } else { normal })
+    }
+
     /// Whether packets of one flow are treated differently.
     #[must_use]
     pub fn tells_packets_apart(self) -> bool {
         self.priority
             .is_some_and(|(normal, urgent)| normal != urgent)
+            || self.queue.is_some_and(|(normal, urgent)| normal != urgent)
+    }
+
+    /// Whether something stays on the packet from `in` to `out`.
+    pub(crate) const fn is_carried(self) -> bool {
+        self.priority.is_some() || self.queue.is_some()
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::addr::Family;
 use crate::anchor::AnchorPath;
 use crate::env::IfIndex;
+use crate::queue::QueueId;
 use crate::rule::Direction;
 
 /// Where a packet meets the filter: an interface and the direction through it.
@@ -84,6 +85,9 @@ pub struct Decision {
 pub struct Handling {
     /// `set prio`: 0 to 7.
     pub priority: Option<u8>,
+    /// `queue`: by which it waits at the interface that it leaves by. Of an interface without
+    /// such a queue it takes the default one.
+    pub queue: Option<QueueId>,
     /// `rtable`: the number of the routing table by which a packet that came in goes on.
     pub routing_table: Option<u8>,
 }

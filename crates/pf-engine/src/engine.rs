@@ -43,6 +43,7 @@ use crate::nat::{FullRanges, Mappings, mapping};
 use crate::net::Net;
 use crate::norm::{Reassembler, ReassemblyOptions};
 use crate::pool::Loads;
+use crate::queue::{Queue, QueueNumbers, QueueTree};
 use crate::quota::{ERRORS_PER_SECOND, Quota, RESETS_PER_SECOND};
 use crate::record::{
     ExportedRule, Imported, Kept, RecordError, RuleBinding, SourceCursor, SourceRecord, StateRecord,
@@ -204,8 +205,11 @@ pub struct Engine {
     interfaces_since: Instant,
     /// `set debug` or `pfctl -x`, whichever came last.
     debug: Option<DebugLevel>,
-    /// A rule or state has, or once had, `set prio`: packets that leave may carry a priority.
-    has_priorities: bool,
+    /// A rule or state has, or once had, `set prio` or `queue`: packets that leave may carry them.
+    has_carried: bool,
+    queue_numbers: QueueNumbers,
+    /// Queues of the installed ruleset.
+    queues: Vec<QueueTree>,
     /// Steps of the packet that is being explained, if one is.
     trace: Option<Vec<Step>>,
 }
@@ -275,7 +279,9 @@ impl Engine {
             interfaces: BTreeMap::new(),
             interfaces_since: now,
             debug: None,
-            has_priorities: false,
+            has_carried: false,
+            queue_numbers: QueueNumbers::default(),
+            queues: Vec::new(),
             trace: None,
         }
     }
@@ -378,6 +384,32 @@ impl Engine {
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Queues of the installed ruleset.
+    #[must_use]
+    pub fn queues(&self) -> &[QueueTree] {
+        &self.queues
+    }
+
+    /// `pfctl -F queue`: from now on there are none.
+    pub fn flush_queues(&mut self) {
+        self.queues.clear();
+    }
+
+    /// The numbers of the names of queues ([`Handling::queue`](crate::decision::Handling)).
+    #[must_use]
+    pub const fn queue_numbers(&self) -> &QueueNumbers {
+        &self.queue_numbers
+    }
+
+    /// Numbers the queues of a ruleset that is about to be installed. Returns the first that
+    /// there is no number for, if they are used up ([`QUEUE_NAMES_MAX`]).
+    ///
+    /// [`QUEUE_NAMES_MAX`]: crate::queue::QUEUE_NAMES_MAX
+    pub fn number_queues<'a>(&mut self, trees: &'a [QueueTree]) -> Option<&'a Queue> {
+        let mut queues = trees.iter().flat_map(|tree| &tree.queues);
+        queues.find(|queue| self.queue_numbers.intern(&queue.name).is_none())
     }
 
     /// Dialect of the installed ruleset.

@@ -16,6 +16,7 @@ mod nat;
 mod nat64;
 mod net;
 mod pool;
+pub mod queue;
 mod quota;
 mod route;
 mod sctp;

@@ -95,6 +95,9 @@ pub struct StateRecord {
     /// `set prio`, `rtable`, `divert-to`.
     #[serde(default)]
     pub treatment: Treatment,
+    /// `queue`: of its packets, and of those that should not wait.
+    #[serde(default)]
+    pub queue: Option<(String, String)>,
     /// `log (user)`: the user that owns the local socket.
     #[serde(default)]
     pub owner: Option<u32>,
@@ -317,7 +320,8 @@ impl StateRecord {
     }
 
     fn names(&self) -> impl Iterator<Item = &String> {
-        self.interfaces().chain(&self.tag)
+        let queues = self.queue.iter().flat_map(|(normal, urgent)| [normal, urgent]);
+        self.interfaces().chain(&self.tag).chain(queues)
     }
 }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::addr::{Family, Prefix, Protocol};
 use crate::anchor::AnchorCall;
 use crate::criteria::{Criteria, Treatment};
+use crate::queue::QueueChoice;
 
 mod scrub;
 
@@ -542,6 +543,8 @@ pub struct Rule {
     pub criteria: Criteria,
     /// What it does to packets that it passes.
     pub treatment: Treatment,
+    /// `queue`, `set queue`.
+    pub queue: Option<QueueChoice>,
     /// `ridentifier`: a number of its own, for the log.
     pub identifier: Option<u32>,
 }
@@ -601,6 +604,7 @@ impl Rule {
             once: false,
             criteria: Criteria::NONE,
             treatment: Treatment::NONE,
+            queue: None,
             identifier: None,
         }
     }

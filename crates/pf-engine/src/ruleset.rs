@@ -8,6 +8,7 @@ use crate::addr::Prefix;
 use crate::anchor::AnchorPath;
 use crate::engine::RuleList;
 use crate::limiter::LimiterSet;
+use crate::queue::QueueTree;
 use crate::rule::{Reassemble, Rule, StatePolicy, Timeout};
 
 /// Whose meaning and printing a ruleset follows.
@@ -43,6 +44,8 @@ pub struct Ruleset {
     pub filter: Vec<Rule>,
     /// `state limiter`s and `source limiter`s.
     pub limiters: LimiterSet,
+    /// `altq`, `queue`: one tree for each interface. Only the main ruleset has any.
+    pub queues: Vec<QueueTree>,
     /// The rulesets that the same text has for anchors (in braces, or by `load anchor`), by their
     /// whole path. Their own `anchors`, `options` and `dialect` say nothing.
     pub anchors: BTreeMap<AnchorPath, Self>,

@@ -2,5 +2,6 @@
 
 pub mod client;
 pub mod protocol;
+pub mod queueing;
 pub mod server;
 pub mod service;

@@ -45,6 +45,7 @@ use crate::cli::RunArguments;
 use crate::config::{
     self, Configuration, DEFAULT_SOCKET, DEFAULT_STATE_DIR, LogLevel, RULES_FILE, RulesFile,
 };
+use crate::control::queueing;
 use crate::control::server::Control;
 use crate::control::server::socket::ControlSocket;
 use crate::output::with_process_output;
@@ -281,6 +282,7 @@ fn filter(
     keeper.attach(datapath, &interfaces)?;
     clean_up(datapath)?;
     let ruleset = load_rules(plan, interfaces.clone(), random.seed())?.ruleset;
+    queueing::put(&mut engine, datapath, &ruleset.queues).map_err(anyhow::Error::msg)?;
     let installed = engine.install(clock.now(), ruleset);
     installed.context("cannot install the rules")?;
     if plan.configuration.settings.enabled {

@@ -23,6 +23,7 @@ use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
 use weighbridge::control::server::Control;
 use weighbridge::control::server::socket::ControlSocket;
+use weighbridge::control::queueing;
 use weighbridge::control::service::{Desk, handle};
 use weighbridge::output::Output;
 use weighbridge::pfctl::execute;
@@ -155,6 +156,7 @@ fn serve(
 ) {
     let mut loaded_by = LoadedBy { uid: 0, pid: 4711 };
     let mut lost_before = 0;
+    let mut scheduler = Scheduler;
     let mut events = Events::with_capacity(4);
     while !stop.load(Ordering::SeqCst) {
         poll.poll(&mut events, None).expect("poll");
@@ -168,10 +170,37 @@ fn serve(
                 lost_before: &mut lost_before,
                 interfaces: &interfaces(),
                 dialect,
+                scheduler: &mut scheduler,
             };
             let answer = handle(&mut desk, job.work);
             control.answer(job.client, answer);
         }
+    }
+}
+
+/// Queues that nobody uses: every packet waits nowhere.
+#[derive(Debug)]
+struct Scheduler;
+
+impl queueing::Scheduler for Scheduler {
+    fn set(&mut self, trees: &[QueueTree], _: &QueueNumbers) -> Result<(), String> {
+        match trees.iter().find(|tree| tree.interface != "em0") {
+            Some(tree) => Err(format!("{}: no such interface", tree.place)),
+            None => Ok(()),
+        }
+    }
+
+    fn statistics(&self, numbers: &QueueNumbers) -> QueueStatistics {
+        assert!(numbers.get("std").is_some());
+        let counters = QueueCounters {
+            packets: 12,
+            bytes: 3456,
+            dropped: 7,
+            waiting: 3,
+            borrows: 2,
+            delays: 1,
+        };
+        QueueStatistics::from([(("em0".to_owned(), "std".to_owned()), counters)])
     }
 }
 

@@ -234,6 +234,7 @@ impl Expander<'_> {
             probability: statement.probability,
         };
         rule.treatment = statement.treatment;
+        rule.queue = statement.queue.clone();
         rule.identifier = statement.identifier;
         // What `ether` rules say of IP names no family.
         rule.family = family.filter(|_| statement.verb != Verb::Ether);

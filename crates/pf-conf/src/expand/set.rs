@@ -75,6 +75,12 @@ impl Expander<'_> {
                 let word = if *returns { "return" } else { "drop" };
                 format!("set fail-policy {word}")
             }
+            SetStatement::Queue(queue) => {
+                let Some(line) = self.queue(queue) else {
+                    return;
+                };
+                line
+            }
             SetStatement::Printed(echo) => echo.clone(),
             SetStatement::RequireOrder(_) | SetStatement::StateDefaults(_) => return,
             // As FreeBSD, which does not echo it.

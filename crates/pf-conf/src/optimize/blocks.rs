@@ -65,6 +65,7 @@ fn stands_alone(rule: &Rule, tables: &BTreeMap<String, TableDefinition>) -> bool
         criteria,
         identifier,
         treatment: _,
+        queue: _,
         nat_pass: _,
         direction: _,
         quick: _,

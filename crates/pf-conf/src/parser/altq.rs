@@ -1,143 +1,24 @@
 //! ALTQ: `altq on …` and the `queue` definitions that belong to it (pf.conf(5) of FreeBSD, of
-//! OpenBSD before 5.5), for a preview.
+//! OpenBSD before 5.5).
 
 use std::collections::BTreeMap;
 
-use super::bandwidth::Bandwidth;
+use pf_engine::queue::{Altq, AltqQueue, Bandwidth, Curve, Discipline, Scheduler};
+
 use super::{Bail, Parse, Parser};
-use crate::ast::{InterfaceName, SetStatement, Statement};
+use crate::ast::{InterfaceName, QueueStatement, SetStatement, Statement};
 use crate::diagnostic::Code;
 use crate::limits::MAX_QUEUES;
-use crate::print;
+use crate::print::queue::{altq_queue_line, flags_of};
 use crate::source::Span;
-use crate::token::Kind;
+use crate::token::{Kind, Token};
 
-/// Disciplines of ALTQ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Discipline {
-    Cbq,
-    Priq,
-    Hfsc,
-    Fairq,
-    Codel,
-}
-
-impl Discipline {
-    const ALL: [Self; 5] = [Self::Cbq, Self::Priq, Self::Hfsc, Self::Fairq, Self::Codel];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Cbq => "cbq",
-            Self::Priq => "priq",
-            Self::Hfsc => "hfsc",
-            Self::Fairq => "fairq",
-            Self::Codel => "codel",
-        }
-    }
-
-    /// Flags in the order of printing.
-    const fn flags(self) -> &'static [&'static str] {
-        match self {
-            Self::Cbq => &[
-                "red",
-                "ecn",
-                "rio",
-                "codel",
-                "cleardscp",
-                "flowvalve",
-                "borrow",
-                "wrr",
-                "efficient",
-                "root",
-                "control",
-                "default",
-            ],
-            Self::Priq | Self::Hfsc | Self::Fairq => {
-                &["red", "ecn", "rio", "codel", "cleardscp", "default"]
-            }
-            Self::Codel => &["ecn"],
-        }
-    }
-
-    /// Whether its queues share the bandwidth by their own.
-    const fn shares_bandwidth(self) -> bool {
-        matches!(self, Self::Cbq | Self::Hfsc | Self::Fairq)
-    }
-
-    /// Largest priority of a queue; HFSC has none.
-    const fn max_priority(self) -> u32 {
-        match self {
-            Self::Cbq => 7,
-            Self::Priq => 15,
-            Self::Fairq | Self::Hfsc | Self::Codel => 255,
-        }
-    }
-}
-
-/// `linkshare`, `realtime`, `upperlimit`: one rate, or one for the first milliseconds and another
-/// after them.
-struct Curve {
-    first: Option<(Bandwidth, u32)>,
-    rate: Bandwidth,
-}
-
-impl Curve {
-    /// Behind the name of the curve, as PF does: a blank before a rate, none before parentheses.
-    fn print(&self) -> String {
-        match &self.first {
-            None => format!(" {}", self.rate.altq()),
-            Some((first, time)) => format!("({} {time} {})", first.altq(), self.rate.altq()),
-        }
-    }
-}
-
-/// A discipline with what stands in its parentheses.
-struct Scheduler {
-    discipline: Discipline,
-    flags: Vec<&'static str>,
-    /// `target N`, `interval N`, `buckets N`, `hogs N`.
-    values: BTreeMap<&'static str, String>,
-    curves: BTreeMap<&'static str, Curve>,
-}
-
-/// Curves in the order of printing.
-const CURVES: [&str; 3] = ["realtime", "linkshare", "upperlimit"];
-/// Other values in the order of printing. PF prints no `buckets` and `hogs`.
-const VALUES: [&str; 4] = ["target", "interval", "buckets", "hogs"];
-
-impl Scheduler {
-    const fn new(discipline: Discipline) -> Self {
-        Self {
-            discipline,
-            flags: Vec::new(),
-            values: BTreeMap::new(),
-            curves: BTreeMap::new(),
-        }
-    }
-
-    /// The parentheses; nothing where they would be empty. A `linkshare` that is the bandwidth is
-    /// not worth a word.
-    fn print(&self, bandwidth: &Bandwidth) -> Option<String> {
-        let flags = self.discipline.flags().iter();
-        let mut words: Vec<String> = flags
-            .filter(|flag| self.flags.contains(flag))
-            .map(|flag| (*flag).to_owned())
-            .collect();
-        if self.discipline == Discipline::Codel {
-            let values = VALUES.iter().filter_map(|name| self.values.get(name));
-            words.splice(0..0, values.cloned());
-        }
-        for name in CURVES {
-            let Some(curve) = self.curves.get(name) else {
-                continue;
-            };
-            let implied = name == "linkshare" && curve.first.is_none() && curve.rate == *bandwidth;
-            if !implied {
-                words.push(format!("{name}{}", curve.print()));
-            }
-        }
-        let name = self.discipline.name();
-        (!words.is_empty()).then(|| format!("{name}( {} )", words.join(" ")))
+/// Largest priority of a queue; HFSC has none.
+const fn max_priority(discipline: Discipline) -> u32 {
+    match discipline {
+        Discipline::Cbq => 7,
+        Discipline::Priq => 15,
+        Discipline::Fairq | Discipline::Hfsc | Discipline::Codel => 255,
     }
 }
 
@@ -149,17 +30,6 @@ struct Options {
     qlimit: Option<u32>,
     tbrsize: Option<(u32, Span)>,
     scheduler: Option<(Scheduler, Span)>,
-}
-
-/// What `priority` and `qlimit` are when they are not printed (`DEFAULT_PRIORITY`,
-/// `DEFAULT_QLIMIT` of altq.h).
-const DEFAULT_PRIORITY: u32 = 1;
-const DEFAULT_QLIMIT: u32 = 50;
-
-impl Options {
-    fn qlimit(&self) -> Option<u32> {
-        self.qlimit.filter(|qlimit| *qlimit != DEFAULT_QLIMIT)
-    }
 }
 
 /// Queues that an `altq` or a `queue` named as its children: each with one entry for every
@@ -209,8 +79,17 @@ impl Parser<'_> {
             let Some(bandwidth) = options.bandwidth.and_then(Bandwidth::absolute) else {
                 return Err(self.unknown_speed(interface));
             };
-            let line = altq_line(&interface.name, scheduler, &options, bandwidth, &children);
-            self.echo(line);
+            self.define_queue(QueueStatement::Interface {
+                interface: interface.name.clone(),
+                altq: Altq {
+                    scheduler: scheduler.clone(),
+                    bandwidth,
+                    qlimit: options.qlimit,
+                    tbrsize: options.tbrsize.map(|(size, _)| size),
+                    children: children.clone(),
+                },
+                span: keyword.span,
+            });
             self.adopt(
                 &children,
                 scheduler.discipline,
@@ -232,6 +111,11 @@ impl Parser<'_> {
     pub(super) fn echo(&mut self, line: String) {
         self.statements
             .push(Statement::Set(SetStatement::Printed(line)));
+    }
+
+    fn define_queue(&mut self, queue: QueueStatement) {
+        self.statements
+            .push(Statement::Set(SetStatement::Queue(Box::new(queue))));
     }
 
     pub(super) fn queue_interfaces(&mut self) -> Parse<Vec<InterfaceName>> {
@@ -313,10 +197,17 @@ impl Parser<'_> {
             let message = format!("queue {} has no parent", name.node);
             return Err(self.error(Code::UnknownName, name.span, &message, String::new()));
         }
+        let queue = AltqQueue {
+            bandwidth: options.bandwidth,
+            priority: options.priority.map(|(priority, _)| priority),
+            qlimit: options.qlimit,
+            scheduler: options.scheduler.as_ref().map(|(s, _)| s.clone()),
+            children: children.clone(),
+        };
         for (discipline, interface) in parents {
             self.check_discipline(&options, discipline, &name.node)?;
-            let on = (!interfaces.is_empty()).then_some(interface.as_str());
-            let line = queue_line(&name.node, on, &options, discipline, &children);
+            let bound = !interfaces.is_empty();
+            let line = altq_queue_line(&name.node, bound.then_some(&interface), &queue, discipline);
             let key = (name.node.clone(), interface.clone());
             match self.queues.defined.get(&key) {
                 // What PF prints of several interfaces says the same again for each.
@@ -328,9 +219,14 @@ impl Parser<'_> {
                     );
                     return Err(self.error(Code::Conflict, name.span, &message, String::new()));
                 }
-                None => self.queues.defined.insert(key, line.clone()),
+                None => self.queues.defined.insert(key, line),
             };
-            self.echo(line);
+            self.define_queue(QueueStatement::Altq {
+                interface: interface.clone(),
+                name: name.clone(),
+                bound,
+                options: queue.clone(),
+            });
             self.adopt(&children, discipline, &interface, keyword.span)?;
         }
         Ok(())
@@ -352,7 +248,7 @@ impl Parser<'_> {
             );
             return Err(self.error(Code::Conflict, *span, &message, String::new()));
         }
-        let max = discipline.max_priority();
+        let max = max_priority(discipline);
         if let Some((priority, span)) = options.priority
             && priority > max
         {
@@ -427,6 +323,9 @@ impl Parser<'_> {
                 }
             }
         }
+        let given = std::mem::take(&mut scheduler.flags);
+        let flags = flags_of(discipline).iter().copied();
+        scheduler.flags = flags.filter(|flag| given.contains(flag)).collect();
         Ok(scheduler)
     }
 
@@ -437,34 +336,24 @@ impl Parser<'_> {
         }
         self.next();
         let discipline = scheduler.discipline;
-        let hfsc = discipline == Discipline::Hfsc;
-        let curve = CURVES.iter().find(|curve| token.is_word(curve));
-        if let Some(curve) =
-            curve.filter(|curve| hfsc || discipline == Discipline::Fairq && **curve == "linkshare")
-        {
-            let value = self.curve()?;
-            if scheduler.curves.insert(curve, value).is_some() {
-                let message = format!("{curve} already specified");
-                return Err(self.error(Code::Conflict, token.span, &message, String::new()));
+        if let Some(parsed) = self.scheduler_curve(scheduler, &token) {
+            return parsed;
+        }
+        let number = match (discipline, token.text.as_ref()) {
+            (Discipline::Codel, "target") => Some(&mut scheduler.target),
+            (Discipline::Codel, "interval") => Some(&mut scheduler.interval),
+            (Discipline::Fairq, "buckets") => Some(&mut scheduler.buckets),
+            (Discipline::Fairq, "hogs") => {
+                scheduler.hogs = Some(self.bandwidth()?);
+                return Ok(());
             }
-            return Ok(());
-        }
-        let wanted: &[&str] = match discipline {
-            Discipline::Codel => &["target", "interval"],
-            Discipline::Fairq => &["buckets", "hogs"],
-            Discipline::Cbq | Discipline::Priq | Discipline::Hfsc => &[],
+            _ => None,
         };
-        let value = VALUES.iter().find(|value| token.is_word(value));
-        if let Some(name) = value.filter(|value| wanted.contains(value)) {
-            let text = if *name == "hogs" {
-                self.bandwidth()?.altq()
-            } else {
-                self.number("a number")?.node.to_string()
-            };
-            scheduler.values.insert(name, format!("{name} {text}"));
+        if let Some(number) = number {
+            *number = Some(self.number("a number")?.node);
             return Ok(());
         }
-        let Some(flag) = discipline.flags().iter().find(|flag| token.is_word(flag)) else {
+        let Some(flag) = flags_of(discipline).iter().find(|flag| token.is_word(flag)) else {
             let message = format!("unknown {} flag \"{}\"", discipline.name(), token.text);
             return Err(self.error(Code::UnknownName, token.span, &message, String::new()));
         };
@@ -474,6 +363,30 @@ impl Parser<'_> {
         }
         scheduler.flags.push(flag);
         Ok(())
+    }
+
+    /// `None` when `token` names no curve of this discipline.
+    fn scheduler_curve(&mut self, scheduler: &mut Scheduler, token: &Token) -> Option<Parse<()>> {
+        let slot = match (scheduler.discipline, token.text.as_ref()) {
+            (Discipline::Hfsc, "realtime") => &mut scheduler.realtime,
+            (Discipline::Hfsc | Discipline::Fairq, "linkshare") => &mut scheduler.linkshare,
+            (Discipline::Hfsc, "upperlimit") => &mut scheduler.upperlimit,
+            _ => return None,
+        };
+        let curve = match self.curve() {
+            Ok(curve) => curve,
+            Err(bail) => return Some(Err(bail)),
+        };
+        if slot.replace(curve).is_some() {
+            let message = format!("{} already specified", token.text);
+            return Some(Err(self.error(
+                Code::Conflict,
+                token.span,
+                &message,
+                String::new(),
+            )));
+        }
+        Some(Ok(()))
     }
 
     /// `rate`, or `(rate milliseconds rate)`.
@@ -494,70 +407,4 @@ impl Parser<'_> {
         let first = (time > 0).then_some((first, time));
         Ok(Curve { first, rate })
     }
-}
-
-fn altq_line(
-    interface: &str,
-    scheduler: &Scheduler,
-    options: &Options,
-    bandwidth: Bandwidth,
-    children: &[String],
-) -> String {
-    let name = scheduler.discipline.name().to_owned();
-    let mut words = vec![format!("altq on {}", print::name(interface))];
-    words.push(scheduler.print(&bandwidth).unwrap_or(name));
-    words.push(format!("bandwidth {}", bandwidth.altq()));
-    if let Some(qlimit) = options.qlimit() {
-        words.push(format!("qlimit {qlimit}"));
-    }
-    let tbrsize = options
-        .tbrsize
-        .map_or_else(|| bandwidth.token_bucket(), |(size, _)| size);
-    words.push(format!("tbrsize {tbrsize}"));
-    if !children.is_empty() {
-        words.push(format!("queue {}", braces(children)));
-    }
-    trailing_blank(&words, children)
-}
-
-/// PF ends each word of these lines with a blank; braces come last.
-fn trailing_blank(words: &[String], children: &[String]) -> String {
-    let blank = if children.is_empty() { " " } else { "" };
-    words.join(" ") + blank
-}
-
-fn braces(children: &[String]) -> String {
-    let names: Vec<String> = children.iter().map(|child| print::name(child)).collect();
-    format!("{{ {} }}", names.join(" "))
-}
-
-fn queue_line(
-    name: &str,
-    interface: Option<&str>,
-    options: &Options,
-    discipline: Discipline,
-    children: &[String],
-) -> String {
-    let mut words = vec![format!("queue {}", print::name(name))];
-    if let Some(interface) = interface {
-        words.push(format!("on {}", print::name(interface)));
-    }
-    let whole = Bandwidth::WHOLE;
-    let bandwidth = options.bandwidth.unwrap_or(whole);
-    if discipline.shares_bandwidth() && bandwidth != whole {
-        words.push(format!("bandwidth {}", bandwidth.altq()));
-    }
-    let priority = options.priority.map(|(priority, _)| priority);
-    if let Some(priority) = priority.filter(|priority| *priority != DEFAULT_PRIORITY) {
-        words.push(format!("priority {priority}"));
-    }
-    if let Some(qlimit) = options.qlimit() {
-        words.push(format!("qlimit {qlimit}"));
-    }
-    let scheduler = options.scheduler.as_ref();
-    words.extend(scheduler.and_then(|(scheduler, _)| scheduler.print(&bandwidth)));
-    if !children.is_empty() {
-        words.push(braces(children));
-    }
-    trailing_blank(&words, children)
 }

@@ -1,5 +1,7 @@
 //! Options of rules that can be printed but not installed yet: see [`crate::extras`].
 
+use pf_engine::queue::QueueChoice;
+
 use super::{Parse, Parser};
 use crate::ast::{AfTo, RuleStatement, Spanned, State};
 use crate::extras::{Slot, StateSlot};
@@ -23,14 +25,15 @@ impl Parser<'_> {
         if let Some(parsed) = self.criterion(rule, token) {
             return Some(parsed);
         }
-        if matches!(token.text.as_ref(), "dnpipe" | "dnqueue") {
-            return Some(self.pipe(rule));
+        match token.text.as_ref() {
+            "dnpipe" | "dnqueue" => return Some(self.pipe(rule)),
+            "queue" => return Some(self.queue(rule)),
+            _ => {}
         }
         if !self.printing {
             return None;
         }
         Some(match token.text.as_ref() {
-            "queue" => self.queue(rule),
             "fastroute" => self.fastroute(rule),
             _ => return None,
         })
@@ -41,9 +44,6 @@ impl Parser<'_> {
         let word = token.text.as_ref();
         if !matches!(word, "tos" | "queue" | "delay") {
             return Err(self.unexpected("`prio`, `queue`, `tos` or `delay`"));
-        }
-        if !self.printing && word == "queue" {
-            return Err(self.unsupported(&format!("set {word}"), token.span));
         }
         let known = match word {
             "queue" => return self.queue(rule),
@@ -86,16 +86,16 @@ impl Parser<'_> {
     fn queue(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         let keyword = self.next();
         let several = self.eat_symbol("(");
-        let first = self.queue_name()?.node;
-        let mut acks = None;
+        let normal = self.queue_name()?.node;
+        let mut urgent = None;
         if several {
             self.eat_symbol(",");
             if !self.at_symbol(")") {
-                acks = Some(self.queue_name()?.node);
+                urgent = Some(self.queue_name()?.node);
             }
             self.expect_symbol(")")?;
         }
-        let known = rule.extras.set.queue.replace((first, acks)).is_some();
+        let known = rule.queue.replace(QueueChoice { normal, urgent }).is_some();
         self.once(known, &keyword)
     }
 

@@ -1,41 +1,12 @@
-//! Queues of OpenBSD since 5.5: `queue name on interface …`, `queue name parent other …`, for a
-//! preview.
+//! Queues of OpenBSD since 5.5: `queue name on interface …`, `queue name parent other …`.
 
-use super::bandwidth::Bandwidth;
+use pf_engine::queue::{Bandwidth, Curve, FlowQueue};
+
 use super::{Parse, Parser, queue_tree};
 use crate::ast::{InterfaceName, Spanned};
 use crate::diagnostic::Code;
 use crate::limits::MAX_QUEUES;
 use crate::token::{Kind, Token};
-
-/// A rate, and another one for the first milliseconds.
-struct Rate {
-    rate: Bandwidth,
-    burst: Option<(Bandwidth, u32)>,
-}
-
-impl Rate {
-    fn print(&self) -> String {
-        let burst = self.burst.as_ref().map(|(rate, time)| {
-            let rate = rate.queue();
-            format!(" burst {rate} for {time}ms")
-        });
-        self.rate.queue() + &burst.unwrap_or_default()
-    }
-}
-
-/// Options, each as it is printed.
-#[derive(Default)]
-struct Queue {
-    parent: Option<String>,
-    flows: Option<u32>,
-    quantum: Option<u32>,
-    bandwidth: Option<String>,
-    min: Option<String>,
-    max: Option<String>,
-    default: bool,
-    qlimit: Option<u32>,
-}
 
 impl Parser<'_> {
     /// A name of a queue, which may be one of PF's words (`default` often is).
@@ -62,7 +33,7 @@ impl Parser<'_> {
         } else {
             Vec::new()
         };
-        let mut queue = Queue::default();
+        let mut queue = FlowQueue::default();
         while !self.peek().ends_line() {
             self.new_queue_option(&mut queue, &name)?;
         }
@@ -81,7 +52,7 @@ impl Parser<'_> {
         &mut self,
         name: &Spanned<String>,
         interfaces: &[InterfaceName],
-        queue: &Queue,
+        queue: &FlowQueue,
     ) -> Parse<()> {
         let mut on: Vec<Option<String>> = interfaces
             .iter()
@@ -97,18 +68,14 @@ impl Parser<'_> {
         for interface in on {
             self.queue_tree.add(queue_tree::Spec {
                 name: name.clone(),
-                parent: queue.parent.clone(),
                 interface,
-                options: queue.print(),
-                bandwidth: queue.bandwidth.is_some(),
-                flows: queue.flows.is_some(),
-                default: queue.default,
+                options: queue.clone(),
             });
         }
         Ok(())
     }
 
-    fn new_queue_option(&mut self, queue: &mut Queue, name: &Spanned<String>) -> Parse<()> {
+    fn new_queue_option(&mut self, queue: &mut FlowQueue, name: &Spanned<String>) -> Parse<()> {
         let token = self.peek().clone();
         if self.at_symbol(",") {
             self.next();
@@ -176,16 +143,16 @@ impl Parser<'_> {
     }
 
     /// `bandwidth rate [burst rate for milliseconds]`, and `min` and `max` alike.
-    fn queue_rate(&mut self) -> Parse<String> {
+    fn queue_rate(&mut self) -> Parse<Curve> {
         self.next();
         let rate = self.absolute_bandwidth()?;
-        let mut burst = None;
+        let mut first = None;
         if self.eat_word("burst") {
-            let first = self.absolute_bandwidth()?;
+            let burst = self.absolute_bandwidth()?;
             self.expect_word("for")?;
-            burst = Some((first, self.milliseconds()?));
+            first = Some((burst, self.milliseconds()?));
         }
-        Ok(Rate { rate, burst }.print())
+        Ok(Curve { first, rate })
     }
 
     fn absolute_bandwidth(&mut self) -> Parse<Bandwidth> {
@@ -206,32 +173,5 @@ impl Parser<'_> {
         };
         self.next();
         Ok(number)
-    }
-}
-
-impl Queue {
-    fn print(&self) -> String {
-        let mut text = String::new();
-        if let Some(flows) = self.flows {
-            text = format!("{text} flows {flows}");
-        }
-        if let Some(quantum) = self.quantum {
-            text = format!("{text} quantum {quantum}");
-        }
-        if let Some(rate) = &self.bandwidth {
-            text = format!("{text} bandwidth {rate}");
-        }
-        for (word, rate) in [("min", &self.min), ("max", &self.max)] {
-            if let Some(rate) = rate {
-                text = format!("{text}, {word} {rate}");
-            }
-        }
-        if self.default {
-            text.push_str(" default");
-        }
-        if let Some(qlimit) = self.qlimit {
-            text = format!("{text} qlimit {qlimit}");
-        }
-        text
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::ast::{RuleStatement, SetStatement, Spanned, Statement};
+use pf_engine::queue::FlowQueue;
+
+use crate::ast::{QueueStatement, RuleStatement, SetStatement, Spanned, Statement};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::limits::MAX_QUEUES;
-use crate::print;
 
 /// Queues in each other.
 const MAX_DEPTH: usize = 64;
@@ -13,13 +14,8 @@ const MAX_DEPTH: usize = 64;
 /// One `queue`, on one interface.
 pub(super) struct Spec {
     pub(super) name: Spanned<String>,
-    pub(super) parent: Option<String>,
     pub(super) interface: Option<String>,
-    /// As they are printed.
-    pub(super) options: String,
-    pub(super) bandwidth: bool,
-    pub(super) flows: bool,
-    pub(super) default: bool,
+    pub(super) options: FlowQueue,
 }
 
 /// The queues of a text, in its order.
@@ -28,12 +24,12 @@ pub(super) struct QueueTree {
     specs: Vec<Spec>,
 }
 
-/// What came of the queues: their lines in PF's order, or what is wrong.
+/// What came of the queues: they in PF's order, or what is wrong.
 struct Walk<'a> {
     specs: &'a [Spec],
     children: BTreeMap<&'a str, Vec<usize>>,
     found: Vec<bool>,
-    lines: Vec<String>,
+    lines: Vec<QueueStatement>,
     /// The root stands on several interfaces: what is below it names the one that it is on.
     bound: bool,
 }
@@ -47,7 +43,7 @@ impl QueueTree {
         self.specs.push(spec);
     }
 
-    /// The lines that print the queues, each root with what is below it; as in PF they come after
+    /// The queues, each root with what is below it; as in PF they come after
     /// everything that is echoed while the text is read.
     ///
     /// # Errors
@@ -55,7 +51,7 @@ impl QueueTree {
     pub(super) fn finish(&self, statements: &[Statement]) -> Result<Vec<Statement>, Diagnostic> {
         let mut children: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, spec) in self.specs.iter().enumerate() {
-            if let Some(parent) = &spec.parent {
+            if let Some(parent) = &spec.options.parent {
                 children.entry(parent).or_default().push(at);
             }
         }
@@ -66,12 +62,12 @@ impl QueueTree {
             lines: Vec::new(),
             bound: false,
         };
-        let roots = || self.specs.iter().filter(|spec| spec.parent.is_none());
+        let roots = || self.specs.iter().filter(|spec| spec.options.parent.is_none());
         for root in roots() {
             let same_name = |other: &&Spec| other.name.node == root.name.node;
             walk.bound = roots().filter(same_name).count() > 1;
             let default = walk.below(root, root.interface.as_deref(), 0)?;
-            if root.bandwidth && !default {
+            if root.options.bandwidth.is_some() && !default {
                 let message = "no default queue specified".to_owned();
                 return Err(Diagnostic::new(Code::Conflict, root.name.span, message));
             }
@@ -80,7 +76,7 @@ impl QueueTree {
         walk.all_found()?;
         let lines = walk.lines.into_iter();
         Ok(lines
-            .map(|line| Statement::Set(SetStatement::Printed(line)))
+            .map(|queue| Statement::Set(SetStatement::Queue(Box::new(queue))))
             .collect())
     }
 }
@@ -98,16 +94,20 @@ impl Walk<'_> {
         if depth > MAX_DEPTH || self.lines.len() >= MAX_QUEUES {
             return Err(wrong(format!("queue {name} is its own parent")));
         }
-        let on = interface.filter(|_| self.bound);
-        self.lines.push(line(spec, on));
+        self.lines.push(QueueStatement::Flow {
+            interface: interface.unwrap_or_default().to_owned(),
+            name: spec.name.clone(),
+            bound: self.bound,
+            options: spec.options.clone(),
+        });
         let children = self.children_of(name, interface)?;
-        if !children.is_empty() && spec.default {
+        if !children.is_empty() && spec.options.default {
             return Err(wrong(format!("default queue {name} is not a leaf queue")));
         }
-        if !children.is_empty() && spec.flows {
+        if !children.is_empty() && spec.options.flows.is_some() {
             return Err(wrong(format!("flow queue {name} is not a leaf queue")));
         }
-        let mut default = spec.default;
+        let mut default = spec.options.default;
         for child in children {
             if let Some(spec) = self.specs.get(child) {
                 default |= self.below(spec, interface, depth + 1)?;
@@ -158,12 +158,12 @@ impl Walk<'_> {
 
     fn all_found(&self) -> Result<(), Diagnostic> {
         for (spec, found) in self.specs.iter().zip(&self.found) {
-            let Some(parent) = &spec.parent else { continue };
+            let Some(parent) = &spec.options.parent else { continue };
             let name = &spec.name.node;
             let (code, message) = if !found {
                 let message = format!("queue {name}: parent {parent} not found");
                 (Code::UnknownName, message)
-            } else if !spec.bandwidth {
+            } else if spec.options.bandwidth.is_none() {
                 let message = format!("queue {name}: no bandwidth was specified");
                 (Code::Conflict, message)
             } else {
@@ -187,10 +187,10 @@ impl Walk<'_> {
     }
 
     fn leaf_of(&self, rule: &RuleStatement) -> Result<(), Diagnostic> {
-        let Some((all, acks)) = &rule.extras.set.queue else {
+        let Some(choice) = &rule.queue else {
             return Ok(());
         };
-        let mut names = std::iter::once(all).chain(acks);
+        let mut names = std::iter::once(&choice.normal).chain(&choice.urgent);
         match names.find(|name| self.children.contains_key(name.as_str())) {
             Some(name) => {
                 let message = format!("queue {name}: packets must be assigned to leaf queues only");
@@ -204,17 +204,4 @@ impl Walk<'_> {
 fn respecified(spec: &Spec, place: &str) -> Diagnostic {
     let message = format!("queue {}{place} respecified", spec.name.node);
     Diagnostic::new(Code::Conflict, spec.name.span, message)
-}
-
-fn line(spec: &Spec, bound: Option<&str>) -> String {
-    let name = print::name(&spec.name.node);
-    let place = match (&spec.parent, &spec.interface) {
-        (Some(parent), _) => {
-            let on = bound.map_or_else(String::new, |on| format!(" on {}", print::name(on)));
-            format!("{on} parent {}", print::name(parent))
-        }
-        (None, Some(interface)) => format!(" on {}", print::name(interface)),
-        (None, None) => String::new(),
-    };
-    format!("queue {name}{place}{}", spec.options)
 }

@@ -29,17 +29,18 @@ fn set(rule: &Rule, options: &SetOptions, with_queue: bool) -> Option<String> {
         Some((all, acks)) if all == acks => list.push(format!("prio {all}")),
         Some((all, acks)) => list.push(format!("prio({all}, {acks})")),
     }
-    list.extend(queue(options).filter(|_| with_queue));
+    list.extend(queue(rule).filter(|_| with_queue));
     list.extend(rule.set_tos.map(|tos| format!("tos 0x{tos:02x}")));
     list.extend(options.delay.map(|delay| format!("delay {delay}")));
     (!list.is_empty()).then(|| list.join(", "))
 }
 
 /// `queue …`.
-pub(super) fn queue(options: &SetOptions) -> Option<String> {
-    let (all, acks) = options.queue.as_ref()?;
-    Some(match acks {
-        None => format!("queue {}", name(all)),
-        Some(acks) => format!("queue({}, {})", name(all), name(acks)),
+pub(super) fn queue(rule: &Rule) -> Option<String> {
+    let choice = rule.queue.as_ref()?;
+    let normal = name(&choice.normal);
+    Some(match &choice.urgent {
+        None => format!("queue {normal}"),
+        Some(urgent) => format!("queue({normal}, {})", name(urgent)),
     })
 }

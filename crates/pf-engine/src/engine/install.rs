@@ -40,6 +40,12 @@ impl Engine {
             let limiters = sets.map(std::mem::take).collect();
             self.limiters.install(limiters, path.is_main());
         }
+        if path.is_main()
+            && parts == Parts::ALL
+            && let Some(main) = rulesets.get_mut(path)
+        {
+            self.queues = std::mem::take(&mut main.queues);
+        }
         self.abandon(path, parts, &rulesets);
         for (anchor, rules) in &rulesets {
             self.define_tables(anchor, rules, parts);
@@ -90,12 +96,13 @@ impl Engine {
             anchors: &mut self.anchors,
             anchor: anchor.clone(),
             state_policy: self.options.state_policy,
+            queue_numbers: &mut self.queue_numbers,
         }
         .lists(rules, parts);
         if let Some(old) = self.lists_at(anchor) {
             lists.complete(parts, old);
         }
-        self.has_priorities |= lists.iter().any(|rule| rule.treatment.priority.is_some());
+        self.has_carried |= lists.iter().any(|rule| rule.treatment.is_carried());
         if self.options.keep_counters {
             self.keep_counters(anchor, &lists);
         }

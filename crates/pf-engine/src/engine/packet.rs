@@ -250,6 +250,8 @@ impl<'p> Work<'p> {
     pub(super) fn treat(&mut self, treatment: Treatment) {
         let priority = treatment.priority_of(&self.meta);
         self.handling.priority = priority.or(self.handling.priority);
+        let queue = treatment.queue_of(&self.meta);
+        self.handling.queue = queue.or(self.handling.queue);
         self.handling.routing_table = treatment.routing_table.or(self.handling.routing_table);
         self.is_unlike_its_flow |= treatment.tells_packets_apart();
     }
@@ -476,17 +478,21 @@ impl Engine {
         }
     }
 
-    /// A priority stays on the packet from `in` to `out`, as a tag does. Nothing is written on
-    /// packets between two hooks: it is that of the state by which the packet came in.
-    fn carry_priority(&self, identity: &Tuple, work: &mut Work<'_>) {
-        let may_carry = self.has_priorities && work.hook.direction == Direction::Out;
-        if !may_carry || work.handling.priority.is_some() {
+    /// Priority and queue stay on the packet from `in` to `out`, as a tag does. Nothing is written
+    /// on packets between two hooks: they are those of the state by which the packet came in.
+    fn carry_treatment(&self, identity: &Tuple, work: &mut Work<'_>) {
+        let may_carry = self.has_carried && work.hook.direction == Direction::Out;
+        let known = work.handling;
+        if !may_carry || known.priority.is_some() && known.queue.is_some() {
             return;
         }
-        let treatment = self
-            .state_of_entry(identity, |state| state.treatment.priority.is_some())
-            .map(|state| state.treatment);
-        work.handling.priority = treatment.and_then(|treatment| treatment.priority_of(&work.meta));
+        let state = self.state_of_entry(identity, |state| state.treatment.is_carried());
+        let Some(treatment) = state.map(|state| state.treatment) else {
+            return;
+        };
+        let handling = &mut work.handling;
+        handling.priority = known.priority.or(treatment.priority_of(&work.meta));
+        handling.queue = known.queue.or(treatment.queue_of(&work.meta));
     }
 
     /// What the frame tells of the packet's way. A frame to a group goes either way.
@@ -537,7 +543,7 @@ impl Engine {
             (Some(divert), None) => socket_exit(divert),
             (None, None) => self.wire_exit(hook, work, env)?.unwrap_or(Exit::Continue),
         };
-        self.carry_priority(&identity, work);
+        self.carry_treatment(&identity, work);
         let pieces = self.fit(exit, work, env)?;
         let pending = std::mem::take(&mut work.pending);
         let made = self.commit(pending)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::addr::{Family, Prefix};
 use crate::anchor::AnchorPath;
+use crate::criteria::Treatment;
 use crate::decision::StateId;
 use crate::engine::{Engine, RuleList};
 use crate::env::Interface;
@@ -101,6 +102,7 @@ impl Engine {
             endpoint_independent: state.endpoint_independent,
             scrub: state.scrub,
             treatment: state.treatment,
+            queue: self.queue_record(state.treatment),
             owner: state.owner,
             norm: state.norm.as_ref().map(|norm| norm.records()),
             sticky: self.sticky_records(state),
@@ -114,6 +116,12 @@ impl Engine {
                 .collect(),
             max_packet_size: state.max_packet_size,
         }
+    }
+
+    fn queue_record(&self, treatment: Treatment) -> Option<(String, String)> {
+        let (normal, urgent) = treatment.queue?;
+        let name = |id| self.queue_numbers.name(id).map(str::to_owned);
+        Some((name(normal)?, name(urgent)?))
     }
 
     fn sticky_records(&self, state: &State) -> Vec<StickyRecord> {
@@ -267,7 +275,7 @@ impl Engine {
     fn put_back(&mut self, mut state: State, nodes: Vec<(SourceKey, Option<Choice>)>) -> Outcome {
         self.next_state = self.next_state.wrapping_add(1);
         state.id = StateId(self.next_state);
-        self.has_priorities |= state.treatment.priority.is_some();
+        self.has_carried |= state.treatment.is_carried();
         let rules = state.rule.into_iter().chain(state.anchor);
         let rules = rules.chain(state.translation_rule);
         let rules: Vec<RuleId> = rules.chain(state.match_rules.iter().copied()).collect();
@@ -403,6 +411,15 @@ impl Engine {
         loads
     }
 
+    fn treatment_of(&mut self, record: &StateRecord) -> Treatment {
+        let mut number = |name: &String| self.queue_numbers.intern(name);
+        let queue = record.queue.as_ref();
+        Treatment {
+            queue: queue.and_then(|(normal, urgent)| Some((number(normal)?, number(urgent)?))),
+            ..record.treatment
+        }
+    }
+
     fn state_of(
         &mut self,
         record: &StateRecord,
@@ -415,6 +432,7 @@ impl Engine {
             ends,
             protocol: protocol_in(Family::of(ends[0].address), record.protocol),
         };
+        let treatment = self.treatment_of(record);
         let names = &mut self.names;
         let mut name = |name: &String| names.intern(name);
         let [packets, bytes, reply_packets, reply_bytes] = record.traffic;
@@ -457,7 +475,7 @@ impl Engine {
             tag: record.tag.as_ref().map(&mut name),
             endpoint_independent: record.endpoint_independent,
             scrub: record.scrub,
-            treatment: record.treatment,
+            treatment,
             owner: record.owner,
             norm: record.norm.map(|ends| Box::new(TcpNorm::of_records(ends))),
             sources: nodes.iter().map(|(key, _)| *key).collect(),

@@ -128,6 +128,8 @@ pub enum FlushTarget {
     Rules,
     /// Translation rules of the old grammar.
     Nat,
+    /// Queues.
+    Queues,
     /// States.
     States,
     /// Source nodes.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use datapath::queues::QueueStatistics;
 use pf_conf::Feedback;
 use pf_engine::addr::Prefix;
 use pf_engine::addr::Protocol;
@@ -18,6 +19,7 @@ use pf_engine::time::Instant;
 use pf_engine::view::AddressCounters;
 use tracing::info;
 
+use super::queueing::{self, Scheduler};
 use super::protocol::{
     Description, DialectName, FlushRequest, FlushTarget, KillRequest, KillSourcesRequest,
     KillTarget, LoadedStates, Outcome, PrefixText, Request, ShowRequest, TableCommand,
@@ -27,7 +29,7 @@ use crate::daemon::keep::file::{Contents, Draft};
 use crate::daemon::keep::load::take_over;
 use crate::daemon::logging;
 use crate::pfctl::show::tables::write_entry;
-use crate::pfctl::show::{Cursor, LoadedBy, Page, View, page};
+use crate::pfctl::show::{Section, Cursor, LoadedBy, Page, View, page};
 
 /// States that are written down before packets get their turn: a few milliseconds' worth.
 const STATES_PER_TURN: usize = 512;
@@ -51,6 +53,8 @@ pub struct Desk<'a> {
     pub interfaces: &'a [Interface],
     /// The dialect that the daemon was configured with.
     pub dialect: Dialect,
+    /// What queues packets.
+    pub scheduler: &'a mut dyn Scheduler,
 }
 
 /// What PF says of an anchor that is not there.
@@ -168,6 +172,12 @@ fn install(desk: &mut Desk<'_>, installation: Installation, by: LoadedBy) -> Ans
         parts,
     } = installation;
     let rules = ruleset.filter.len();
+    let whole = anchor.is_main() && parts == Parts::ALL;
+    if whole
+        && let Err(message) = queueing::put(desk.engine, desk.scheduler, &ruleset.queues)
+    {
+        return Answer::Refused(format!("{message}\nrules not loaded"));
+    }
     let installed = desk.engine.install_at(desk.now, &anchor, parts, ruleset);
     match installed {
         Ok(()) => {
@@ -175,12 +185,24 @@ fn install(desk: &mut Desk<'_>, installation: Installation, by: LoadedBy) -> Ans
             *desk.loaded_by = by;
             outcome(Outcome::Ok)
         }
-        Err(error) => Answer::Refused(format!("{error}: rules not loaded")),
+        Err(error) => {
+            if whole {
+                queueing::put_back(desk.engine, desk.scheduler);
+            }
+            Answer::Refused(format!("{error}: rules not loaded"))
+        }
     }
 }
 
 fn show(desk: &Desk<'_>, request: &ShowRequest, cursor: Cursor) -> Page {
+    let asked = request.sections.contains(&Section::Queue);
+    let statistics = if asked && request.style.verbose > 0 {
+        desk.scheduler.statistics(desk.engine.queue_numbers())
+    } else {
+        QueueStatistics::new()
+    };
     let view = View {
+        queues: &statistics,
         engine: desk.engine,
         now: desk.now,
         origin: desk.origin,
@@ -345,6 +367,10 @@ fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Answer {
         }
         FlushTarget::States => count = desk.engine.flush_states(),
         FlushTarget::Sources => count = desk.engine.flush_sources(),
+        FlushTarget::Queues => {
+            desk.engine.flush_queues();
+            queueing::put_back(desk.engine, desk.scheduler);
+        }
         FlushTarget::Info => {
             desk.engine.clear_status(desk.now);
             *desk.lost_before = desk.lost;

@@ -250,11 +250,12 @@ impl<'a> EventLoop<'a> {
     fn desk(&mut self, now: Instant) -> Desk<'_> {
         let parts = &mut self.parts;
         Desk {
+            lost: lost(&parts.datapath.statistics()),
+            scheduler: &mut parts.datapath,
             engine: &mut parts.engine,
             now,
             origin: parts.clock.origin(),
             loaded_by: &mut parts.loaded_by,
-            lost: lost(&parts.datapath.statistics()),
             lost_before: &mut self.lost_before,
             interfaces: parts.env.interfaces(),
             dialect: parts.dialect,
@@ -279,6 +280,7 @@ impl<'a> EventLoop<'a> {
     fn links_changed(&mut self) {
         match self.parts.keeper.refresh(&mut self.parts.datapath) {
             Ok(interfaces) => {
+                self.parts.datapath.restore_queues();
                 if self.parts.env.refresh(interfaces) {
                     self.parts.engine.handle_interface_change();
                 }

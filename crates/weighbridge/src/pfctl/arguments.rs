@@ -160,7 +160,7 @@ type Modifier<T> = (&'static str, Option<T>);
 const SHOW: [Modifier<Show>; 19] = [
     ("ether", Some(Show::Section(Section::Ether))),
     ("nat", Some(Show::Section(Section::Nat))),
-    ("queue", None),
+    ("queue", Some(Show::Section(Section::Queue))),
     ("rules", Some(Show::Section(Section::Rules))),
     ("Anchors", Some(Show::Section(Section::Anchors))),
     ("Sources", Some(Show::Section(Section::Sources))),
@@ -181,7 +181,7 @@ const SHOW: [Modifier<Show>; 19] = [
 
 const FLUSH: [Modifier<Flush>; 11] = [
     ("nat", Some(Flush::Target(FlushTarget::Nat))),
-    ("queue", None),
+    ("queue", Some(Flush::Target(FlushTarget::Queues))),
     ("rules", Some(Flush::Target(FlushTarget::Rules))),
     ("Sources", Some(Flush::Target(FlushTarget::Sources))),
     ("states", Some(Flush::Target(FlushTarget::States))),

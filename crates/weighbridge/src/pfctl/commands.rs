@@ -189,6 +189,7 @@ impl Session<'_, '_> {
         let all = [
             FlushTarget::Rules,
             FlushTarget::Nat,
+            FlushTarget::Queues,
             FlushTarget::Tables,
             FlushTarget::States,
             FlushTarget::Sources,
@@ -415,6 +416,7 @@ fn flushed(target: FlushTarget, outcome: &Outcome) -> Option<String> {
     Some(match target {
         FlushTarget::Rules => "rules cleared".into(),
         FlushTarget::Nat => "nat cleared".into(),
+        FlushTarget::Queues => "altq cleared".into(),
         FlushTarget::States => format!("{} states cleared", count(outcome)),
         FlushTarget::Sources => "source tracking entries cleared".into(),
         FlushTarget::Info => "pf: statistics cleared".into(),

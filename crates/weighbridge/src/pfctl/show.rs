@@ -9,6 +9,7 @@ pub mod interfaces;
 pub mod labels;
 mod limiters;
 pub mod memory;
+pub mod queues;
 pub mod rules;
 mod sources;
 pub mod states;
@@ -16,6 +17,7 @@ pub mod tables;
 pub mod time;
 pub mod timeouts;
 
+use datapath::queues::QueueStatistics;
 use pf_engine::engine::Engine;
 use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
@@ -37,6 +39,8 @@ pub enum Section {
     Rules,
     /// `-s Anchors`.
     Anchors,
+    /// `-s queue`.
+    Queue,
     /// `-s states`.
     States,
     /// `-s Sources`: source nodes.
@@ -68,6 +72,7 @@ impl Section {
     pub const ALL: [Self; 10] = [
         Self::Nat,
         Self::Rules,
+        Self::Queue,
         Self::States,
         Self::Sources,
         Self::Info,
@@ -84,6 +89,7 @@ impl Section {
             Self::Nat => "TRANSLATION RULES:",
             Self::Rules => "FILTER RULES:",
             Self::Anchors => "ANCHORS:",
+            Self::Queue => "ALTQ:",
             Self::States => "STATES:",
             Self::Sources => "SOURCE TRACKING NODES:",
             Self::Info => "INFO:",
@@ -131,6 +137,8 @@ pub struct LoadedBy {
 pub struct View<'a> {
     /// The engine.
     pub engine: &'a Engine,
+    /// What the kernel has counted of queues; empty where nobody asks.
+    pub queues: &'a QueueStatistics,
     /// The moment, for ages and rates.
     pub now: Instant,
     /// Seconds since 1970 at the engine's time origin.
@@ -223,6 +231,7 @@ fn section_page(view: &View<'_>, section: Section, position: u64) -> (String, Op
         Section::Nat => rules::nat_page(view, position),
         Section::Rules => rules::filter_page(view, position),
         Section::Anchors => (anchors::anchors(view), None),
+        Section::Queue => queues::page(view, position),
         Section::States => states::page(view, position),
         Section::Sources => sources::page(view, position),
         Section::LimiterStates => (limiters::states(view), None),

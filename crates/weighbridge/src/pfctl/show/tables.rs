@@ -160,6 +160,7 @@ pub fn entry_statistics(
 
 #[cfg(test)]
 mod tests {
+    use datapath::queues::QueueStatistics;
     use pf_engine::engine::{Engine, EngineConfig};
 
     use super::super::{LoadedBy, Scope, Style};
@@ -227,6 +228,7 @@ mod tests {
         };
         let engine = Engine::new(Instant::from_secs(0), config);
         let view = View {
+            queues: &QueueStatistics::new(),
             engine: &engine,
             now: Instant::from_secs(200),
             origin: 1_763_885_000,
