@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use datapath::queues::{QueueCounters, QueueStatistics};
 use etherparse::PacketBuilder;
 use mio::{Events, Poll, Token, Waker};
 use pf_conf::{LoadOptions, MemoryFiles};
 use pf_engine::decision::{Hook, Packet};
 use pf_engine::engine::{Engine, EngineConfig};
 use pf_engine::env::{FixedEnv, IfIndex, Interface, InterfaceAddress};
+use pf_engine::queue::{QueueNumbers, QueueTree};
 use pf_engine::rule::Direction;
 use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;

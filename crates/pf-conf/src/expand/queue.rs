@@ -179,21 +179,9 @@ impl Expander<'_> {
             return;
         }
         let wrong = |tree: &QueueTree| {
-            let altq = tree.altq.as_ref()?;
             let defaults = tree.queues.iter().filter(|queue| queue.default).count();
-            let has_queues = !tree.queues.is_empty();
-            (has_queues && defaults != 1)
-                .then(|| format!("should have one default queue on {}", tree.interface))
-                .or_else(|| {
-                    let children = altq.children.iter();
-                    let below = tree.queues.iter().flat_map(|queue| match &queue.options {
-                        QueueOptions::Altq(options) => options.children.as_slice(),
-                        QueueOptions::Flow(_) => &[],
-                    });
-                    let mut named = children.chain(below);
-                    let missing = named.find(|name| !tree.has(name))?;
-                    Some(format!("queue {missing} not found on {}", tree.interface))
-                })
+            let wrong = tree.altq.is_some() && !tree.queues.is_empty() && defaults != 1;
+            wrong.then(|| format!("should have one default queue on {}", tree.interface))
         };
         let trees = self.ruleset.queues.iter().zip(&self.queue_spans);
         let errors: Vec<(String, Span)> = trees

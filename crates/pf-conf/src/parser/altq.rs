@@ -108,11 +108,6 @@ impl Parser<'_> {
         self.error(Code::Conflict, interface.span, &message, String::new())
     }
 
-    pub(super) fn echo(&mut self, line: String) {
-        self.statements
-            .push(Statement::Set(SetStatement::Printed(line)));
-    }
-
     fn define_queue(&mut self, queue: QueueStatement) {
         self.statements
             .push(Statement::Set(SetStatement::Queue(Box::new(queue))));

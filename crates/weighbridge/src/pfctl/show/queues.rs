@@ -63,8 +63,8 @@ fn write_counters(
     );
     let limit = queue.map_or(DEFAULT_QLIMIT, Queue::qlimit);
     let _ = write!(text, "  [ qlength: {:3}/{limit:3}", counters.waiting);
-    let cbq = |tree: &QueueTree| Some(tree.altq.as_ref()?.scheduler.discipline) == Some(Discipline::Cbq);
-    if cbq(tree) {
+    let altq = tree.altq.as_ref();
+    if altq.is_some_and(|altq| altq.scheduler.discipline == Discipline::Cbq) {
         let _ = write!(
             text,
             "  borrows: {:6}  suspends: {:6}",
