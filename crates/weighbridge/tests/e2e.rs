@@ -31,6 +31,8 @@ mod nobody_home;
 mod normalization;
 #[path = "e2e/pflog.rs"]
 mod pflog;
+#[path = "e2e/queues.rs"]
+mod queues;
 #[path = "e2e/security.rs"]
 mod security;
 #[path = "e2e/support.rs"]

@@ -6,6 +6,7 @@ use pf_engine::decision::{
     Basis, DropReason, Exit, Generated, GeneratedExit, Handling, Packet, Verdict,
 };
 use pf_engine::env::SocketOwner;
+use pf_engine::queue::QueueChoice;
 use pf_engine::rule::{Action, InterfaceMatch, Log, RouteKind, Rule, StatePolicy};
 use pf_engine::view::HostPort;
 
@@ -287,6 +288,7 @@ fn match_rules_set_what_later_rules_do_not() {
     let mut lab = Lab::router(filter(&rules));
     let handling = |priority| Handling {
         priority: Some(priority),
+        queue: None,
         routing_table: Some(3),
     };
     let seen = lab.packet(In, "em0", syn()).passes();
@@ -581,4 +583,71 @@ fn match_pass_and_block_rules_count_each_packet() {
              filter 4 evaluations 1
              filter 4 in 1/38",
         );
+
+fn queued(rule: Rule, normal: &str, urgent: Option<&str>) -> Rule {
+    rule.change(|rule| {
+        rule.queue = Some(QueueChoice {
+            normal: normal.to_owned(),
+            urgent: urgent.map(str::to_owned),
+        });
+    })
+}
+
+/// The name of the queue that a packet got.
+fn queue_of(handling: Handling, engine: &pf_engine::engine::Engine) -> Option<&str> {
+    engine.queue_numbers().name(handling.queue?)
+}
+
+#[test]
+fn packets_of_a_state_wait_in_its_rules_queue_and_empty_acks_in_the_second() {
+    let rules = [
+        queued(matching(), "from match", None),
+        queued(pass().port(80).keep(), "bulk", Some("acks")),
+        pass().proto(Protocol::UDP).keep(),
+    ];
+    let mut lab = Lab::router(filter(&rules));
+    let mut queue = |direction, name, packet| {
+        let handling = lab.packet(direction, name, packet).passes().decision.handling;
+        queue_of(handling, &lab.engine).map(str::to_owned)
+    };
+    let bulk = Some("bulk".to_owned());
+    assert_eq!(queue(Out, "em1", syn()), bulk);
+    let answer = tcp(SERVER, CLIENT, SA, 100, 2, 0);
+    assert_eq!(queue(In, "em1", answer), Some("acks".to_owned()));
+    let ack = tcp(CLIENT, SERVER, A, 2, 101, 0);
+    assert_eq!(queue(Out, "em1", ack), Some("acks".to_owned()));
+    assert_eq!(queue(Out, "em1", tcp(CLIENT, SERVER, A, 2, 101, 9)), bulk);
+    let other = queue(Out, "em1", udp(CLIENT, ("192.0.2.80", 53), 1));
+    assert_eq!(other, Some("from match".to_owned()));
+}
+
+#[test]
+fn a_queue_goes_along_from_in_to_out_unless_a_rule_there_has_one() {
+    let rules = [
+        queued(pass().inbound().on("em0").keep(), "in", None),
+        pass().outbound().on("em1").keep(),
+        queued(pass().outbound().on("em1").port(81).keep(), "out", None),
+    ];
+    let mut lab = Lab::router(filter(&rules).if_bound());
+    for (port, wanted) in [(80, "in"), (81, "out")] {
+        let packet = tcp(CLIENT, (SERVER.0, port), S, 1, 0, 0);
+        lab.packet(In, "em0", packet.clone()).passes();
+        let handling = lab.packet(Out, "em1", packet).passes().decision.handling;
+        assert_eq!(queue_of(handling, &lab.engine), Some(wanted));
+    }
+}
+
+#[test]
+fn a_state_finds_its_queue_by_name_after_a_reload_and_a_restart() {
+    let rules = |queue: &str| filter(&[queued(pass().keep(), queue, None)]);
+    let mut lab = Lab::router(rules("first"));
+    lab.packet(Out, "em1", syn()).passes();
+    lab.load(rules("second"));
+    let again = lab.packet(Out, "em1", syn()).passes().decision.handling;
+    assert_eq!(queue_of(again, &lab.engine), Some("first"));
+    let (records, _) = lab
+        .engine
+        .export_states(lab.now, pf_engine::decision::StateId(0), 9);
+    let kept = Some(("first".to_owned(), "first".to_owned()));
+    assert_eq!(records.first().map(|record| record.queue.clone()), Some(kept));
 }

@@ -1,0 +1,192 @@
+//! Queues: what the kernel lets through of real traffic, and what it has counted.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::service::HTTP;
+use lab::{Configuration, Role};
+
+use crate::support::{Bench, UNSHAPED, with_daemon};
+
+/// A tree that leaves one class 4 Mbit/s, and another the most of 40.
+const LIMITED: &str = "\
+queue top on em1 bandwidth 40M max 40M
+queue slow parent top bandwidth 1M max 4M qlimit 100
+queue fast parent top bandwidth 30M default qlimit 200
+pass
+pass in on em1 proto tcp from 216.28.123.99 to any port 80 set queue slow
+";
+
+const SLOW: f64 = 4e6;
+
+/// Packets, bytes and dropped packets of a queue, as pfctl shows them.
+fn shown(bench: &Bench, queue: &str) -> Result<(u64, u64, u64)> {
+    let text = bench.daemon.pfctl_ok(&["-v", "-sq"])?;
+    let mut lines = text.lines();
+    let head = format!("queue {queue} ");
+    lines
+        .find(|line| line.replace("  ", " ").starts_with(&head))
+        .with_context(|| format!("no {queue} in\n{text}"))?;
+    let counters = lines.next().context("no counters")?;
+    let numbers: Vec<u64> = counters
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    match numbers.as_slice() {
+        [packets, bytes, dropped, _] => Ok((*packets, *bytes, *dropped)),
+        _ => anyhow::bail!("not understood: {counters}"),
+    }
+}
+
+/// The same, of a class of the kernel.
+fn counted(bench: &Bench, class: &str) -> Result<(u64, u64, u64)> {
+    let text = bench
+        .lab
+        .namespace(Role::Box)
+        .tc("-s class show dev em1")?;
+    let mut lines = text.lines();
+    let head = format!("class htb {class} ");
+    lines
+        .find(|line| line.starts_with(&head))
+        .with_context(|| format!("no {class} in\n{text}"))?;
+    let sent = lines.next().context("no counters")?;
+    let words: Vec<&str> = sent.split_whitespace().collect();
+    // Sent N bytes N pkt (dropped N, overlimits …
+    let number = |at: usize| -> Result<u64> {
+        let word = words.get(at).context("too short")?;
+        Ok(word.trim_end_matches(',').parse()?)
+    };
+    Ok((number(3)?, number(1)?, number(6)?))
+}
+
+#[test]
+fn a_queue_gets_its_rate_another_the_rest_and_the_counters_are_the_kernels() -> Result<()> {
+    let files = Configuration::modern(LIMITED);
+    with_daemon("queues", UNSHAPED, &files, |bench| {
+        let server = Bench::server(HTTP);
+        let limited = bench
+            .lab
+            .host(Role::H99)
+            .download_in_background(server, 1_000_000);
+        std::thread::sleep(Duration::from_millis(300));
+        let other = bench.lab.host(Role::H50).download(server, 4_000_000)?;
+        let limited = limited.join().map_err(|_| anyhow::anyhow!("panicked"))??;
+        let share = limited.rate() / SLOW;
+        ensure!((0.85..1.15).contains(&share), "{share} of its rate");
+        ensure!(other.rate() > 4.0 * SLOW, "the other had {}", other.rate());
+
+        let (packets, bytes, _) = shown(bench, "slow")?;
+        ensure!(bytes > 1_000_000 && packets > 600, "{packets}, {bytes}");
+        assert_eq!(shown(bench, "slow")?, counted(bench, "5742:2")?);
+
+        // The same tree stays: its counters go on.
+        bench.daemon.load(LIMITED)?;
+        let (again, _, _) = shown(bench, "slow")?;
+        ensure!(again >= packets, "{again} after {packets}");
+        // Another one takes its place.
+        bench.daemon.load(&LIMITED.replace("max 4M", "max 8M"))?;
+        let classes = bench.lab.namespace(Role::Box).tc("class show dev em1")?;
+        ensure!(classes.contains("ceil 8Mbit"), "{classes}");
+        bench.daemon.pfctl_ok(&["-F", "queue"])?;
+        assert_eq!(bench.daemon.pfctl_ok(&["-sq"])?, "");
+        let qdiscs = bench.lab.namespace(Role::Box).tc("qdisc show dev em1")?;
+        ensure!(!qdiscs.contains("htb"), "{qdiscs}");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_the_kernel_cannot_do_is_refused_by_name_and_the_rules_in_force_stay() -> Result<()> {
+    let files = Configuration::modern(LIMITED);
+    with_daemon("missing qdisc", UNSHAPED, &files, |bench| {
+        let before = bench.daemon.pfctl_ok(&["-sr"])?;
+        let rules = bench.daemon.config().join("other.conf");
+        let refused = |text: &str, wanted: &str| -> Result<()> {
+            std::fs::write(&rules, text)?;
+            let output = bench.daemon.pfctl(&["-f", &rules.to_string_lossy()])?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            ensure!(!output.status.success() && said.contains(wanted), "{said}");
+            assert_eq!(bench.daemon.pfctl_ok(&["-sr"])?, before);
+            let classes = bench.lab.namespace(Role::Box).tc("class show dev em1")?;
+            ensure!(classes.contains("ceil 4Mbit"), "{classes}");
+            Ok(())
+        };
+        // A kernel that has these runs them: then there is nothing to refuse.
+        let has = |kind: &str| {
+            let netns = bench.lab.namespace(Role::Box);
+            let tried = netns.tc(&format!("qdisc add dev em0 root {kind}"));
+            let has = tried.is_ok();
+            if has {
+                let _ = netns.tc("qdisc del dev em0 root");
+            }
+            has
+        };
+        if !has("fq_codel") {
+            let text = "block all\nqueue top on em1 flows 1024 bandwidth 5M default\n";
+            refused(
+                text,
+                "other.conf:2: queue top: the kernel has no `fq_codel` qdisc",
+            )?;
+        }
+        if !has("codel") {
+            let text = "altq on em1 codel bandwidth 10Mb\nblock all\n";
+            refused(text, "the kernel has no `codel` qdisc")?;
+        }
+        if !has("hfsc") {
+            let text = "queue top on em1 bandwidth 5M burst 9M for 10ms default\n";
+            refused(text, "the kernel has no `hfsc` qdisc")?;
+        }
+        refused(
+            "queue top on em7 bandwidth 5M default\n",
+            "queues on em7: no such interface",
+        )?;
+        // Somebody else's is left alone.
+        let netns = bench.lab.namespace(Role::Box);
+        netns.tc("qdisc add dev em0 root tbf rate 50mbit burst 32k limit 64k")?;
+        refused(
+            &format!("{LIMITED}queue o on em0 bandwidth 5M default\n"),
+            "em0 has a queueing discipline already (tbf ",
+        )?;
+        Ok(())
+    })
+}
+
+const OLD: &str = "\
+altq on em1 cbq bandwidth 20Mb queue { std, web, bulk }
+queue std bandwidth 10% priority 3 cbq(default)
+queue web bandwidth 50% priority 7 cbq(borrow) { deep }
+queue deep bandwidth 100% priority 7 qlimit 80 cbq(borrow)
+queue bulk bandwidth 3Mb priority 0
+pass
+pass in on em1 proto tcp to any port 80 keep state queue (bulk, deep)
+";
+
+#[test]
+fn altq_cbq_limits_what_may_not_borrow_and_empty_acks_take_their_own_queue() -> Result<()> {
+    let files = Configuration::modern(OLD);
+    with_daemon("altq", UNSHAPED, &files, |bench| {
+        let server = Bench::server(HTTP);
+        let download = bench.lab.host(Role::H99).download(server, 700_000)?;
+        let share = download.rate() / 3e6;
+        ensure!((0.8..1.2).contains(&share), "{share} of its rate");
+        let text = bench.daemon.pfctl_ok(&["-v", "-sq"])?;
+        let heads: Vec<&str> = text.lines().filter(|l| l.starts_with("queue")).collect();
+        assert_eq!(
+            heads,
+            [
+                "queue root_em1 on em1 bandwidth 20Mb priority 0 cbq( wrr root ) {std, web, bulk}",
+                "queue  std on em1 bandwidth 2Mb priority 3 cbq( default ) ",
+                "queue  web on em1 bandwidth 10Mb priority 7 cbq( borrow ) {deep}",
+                "queue   deep on em1 bandwidth 10Mb priority 7 qlimit 80 cbq( borrow ) ",
+                "queue  bulk on em1 bandwidth 3Mb priority 0 ",
+            ]
+        );
+        ensure!(text.contains("borrows:") && text.contains("suspends:"));
+        ensure!(shown(bench, "bulk")?.1 > 700_000);
+        // An upload is answered with empty ACKs.
+        let before = shown(bench, " deep")?.0;
+        bench.lab.host(Role::H99).upload(server, 300_000)?;
+        ensure!(shown(bench, " deep")?.0 > before + 20, "{text}");
+        Ok(())
+    })
+}
