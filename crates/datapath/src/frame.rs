@@ -238,7 +238,9 @@ impl Target {
             to.copy_from_slice(&field.to_ne_bytes());
         }
         trailer[20..36].copy_from_slice(&next_hop);
-        let priority = self.priority.map_or(0, |priority| priority.saturating_add(1));
+        let priority = self
+            .priority
+            .map_or(0, |priority| priority.saturating_add(1));
         trailer[36..].copy_from_slice(&priority.to_ne_bytes());
         trailer
     }

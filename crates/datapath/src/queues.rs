@@ -19,8 +19,8 @@ use crate::netlink::connection::Connection;
 use crate::netlink::link;
 use crate::tap::Tap;
 
-pub use self::plan::{TcObject, plan};
 use self::plan::{CLASSES, FLAT};
+pub use self::plan::{TcObject, plan};
 
 /// Attribute of a qdisc or class that holds its options (`TCA_OPTIONS`).
 const TCA_OPTIONS: u16 = 2;
@@ -91,7 +91,11 @@ impl Queues {
             };
             if let Err(error) = put_on(new, connection) {
                 // The rehearsal went well, so this is an interface that vanished or no memory.
-                for undone in wanted.iter().take(at + 1).filter(|new| !is_among(new, &before)) {
+                for undone in wanted
+                    .iter()
+                    .take(at + 1)
+                    .filter(|new| !is_among(new, &before))
+                {
                     take_off(undone, connection);
                 }
                 for old in before.iter().filter(|old| !is_among(old, &wanted)) {
@@ -143,7 +147,9 @@ impl Queues {
     /// Tells interfaces that have come back what they were told before.
     pub(crate) fn restore(&mut self, connection: &Connection) {
         for told in &mut self.told {
-            let index = link::by_name(connection, &told.interface).ok().map(|l| l.index);
+            let index = link::by_name(connection, &told.interface)
+                .ok()
+                .map(|l| l.index);
             if index == told.index {
                 continue;
             }
@@ -256,10 +262,13 @@ fn root_qdisc(index: u32, connection: &Connection) -> Option<(u32, String)> {
         };
         let here = u32::try_from(found.header.index) == Ok(index);
         let root = u32::from(found.header.parent) == TcObject::ROOT;
-        let kind = found.attributes.iter().find_map(|attribute| match attribute {
-            TcAttribute::Kind(kind) => Some(kind.clone()),
-            _ => None,
-        });
+        let kind = found
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                TcAttribute::Kind(kind) => Some(kind.clone()),
+                _ => None,
+            });
         (here && root).then(|| (u32::from(found.header.handle), kind.unwrap_or_default()))
     })
 }

@@ -56,9 +56,7 @@ pub(crate) struct SetOptions {
 }
 
 impl SetOptions {
-    const NONE: Self = Self {
-        delay: None,
-    };
+    const NONE: Self = Self { delay: None };
 }
 
 /// Texts for the slots.

@@ -68,9 +68,9 @@ impl QueueTree {
         };
         let bandwidth = match &queue.options {
             QueueOptions::Altq(options) => options.bandwidth.unwrap_or(Bandwidth::WHOLE),
-            QueueOptions::Flow(options) => {
-                options.bandwidth.map_or(Bandwidth::WHOLE, |curve| curve.rate)
-            }
+            QueueOptions::Flow(options) => options
+                .bandwidth
+                .map_or(Bandwidth::WHOLE, |curve| curve.rate),
         };
         match bandwidth {
             Bandwidth::Bits(bits) => bits,
@@ -112,13 +112,7 @@ pub enum Discipline {
 
 impl Discipline {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Cbq,
-        Self::Priq,
-        Self::Hfsc,
-        Self::Fairq,
-        Self::Codel,
-    ];
+    pub const ALL: [Self; 5] = [Self::Cbq, Self::Priq, Self::Hfsc, Self::Fairq, Self::Codel];
 
     /// As pf.conf has it.
     #[must_use]

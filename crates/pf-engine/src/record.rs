@@ -320,7 +320,10 @@ impl StateRecord {
     }
 
     fn names(&self) -> impl Iterator<Item = &String> {
-        let queues = self.queue.iter().flat_map(|(normal, urgent)| [normal, urgent]);
+        let queues = self
+            .queue
+            .iter()
+            .flat_map(|(normal, urgent)| [normal, urgent]);
         self.interfaces().chain(&self.tag).chain(queues)
     }
 }

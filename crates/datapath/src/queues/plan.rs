@@ -239,7 +239,9 @@ impl Plan<'_> {
         }
         let parent = self.tree.parent_rate(at);
         let curves = self.curves(at);
-        let own = curves.linkshare.map_or(self.tree.rate(at), |curve| curve.rate.of(parent));
+        let own = curves
+            .linkshare
+            .map_or(self.tree.rate(at), |curve| curve.rate.of(parent));
         let sure = curves.realtime.map_or(0, |curve| curve.rate.of(parent));
         bytes(own.max(sure))
     }
@@ -271,7 +273,11 @@ impl Plan<'_> {
         let Some(QueueOptions::Altq(options)) = self.options(at) else {
             return;
         };
-        let scheduler = options.scheduler.as_ref().unwrap_or(&altq.scheduler).clone();
+        let scheduler = options
+            .scheduler
+            .as_ref()
+            .unwrap_or(&altq.scheduler)
+            .clone();
         let limit = options.qlimit;
         self.scheduler_leaf(self.minor(at), &scheduler, limit, self.of(at));
     }
@@ -440,7 +446,11 @@ impl Plan<'_> {
         if self.tree.altq.is_none() && self.parent(at).is_none() {
             curves.upperlimit = curves.upperlimit.or(Some(own));
         }
-        let above = if self.tree.altq.is_some() { ROOT_CLASS } else { 0 };
+        let above = if self.tree.altq.is_some() {
+            ROOT_CLASS
+        } else {
+            0
+        };
         let parent = self.parent(at).unwrap_or(above);
         let options = hfsc_class(curves, self.tree.parent_rate(at));
         self.hfsc_object(self.minor(at), parent, options, self.of(at));
@@ -464,14 +474,20 @@ impl Plan<'_> {
     fn curves(&self, at: usize) -> Curves {
         match self.options(at) {
             Some(QueueOptions::Altq(options)) => {
-                options.scheduler.as_ref().map_or(Curves::default(), |s| Curves {
-                    realtime: s.realtime,
-                    linkshare: s.linkshare,
-                    upperlimit: s.upperlimit,
-                })
+                options
+                    .scheduler
+                    .as_ref()
+                    .map_or(Curves::default(), |s| Curves {
+                        realtime: s.realtime,
+                        linkshare: s.linkshare,
+                        upperlimit: s.upperlimit,
+                    })
             }
             Some(QueueOptions::Flow(FlowQueue {
-                bandwidth, min, max, ..
+                bandwidth,
+                min,
+                max,
+                ..
             })) => Curves {
                 realtime: *min,
                 linkshare: *bandwidth,

@@ -62,7 +62,11 @@ impl QueueTree {
             lines: Vec::new(),
             bound: false,
         };
-        let roots = || self.specs.iter().filter(|spec| spec.options.parent.is_none());
+        let roots = || {
+            self.specs
+                .iter()
+                .filter(|spec| spec.options.parent.is_none())
+        };
         for root in roots() {
             let same_name = |other: &&Spec| other.name.node == root.name.node;
             walk.bound = roots().filter(same_name).count() > 1;
@@ -158,7 +162,9 @@ impl Walk<'_> {
 
     fn all_found(&self) -> Result<(), Diagnostic> {
         for (spec, found) in self.specs.iter().zip(&self.found) {
-            let Some(parent) = &spec.options.parent else { continue };
+            let Some(parent) = &spec.options.parent else {
+                continue;
+            };
             let name = &spec.name.node;
             let (code, message) = if !found {
                 let message = format!("queue {name}: parent {parent} not found");

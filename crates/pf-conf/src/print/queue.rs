@@ -65,11 +65,7 @@ pub fn print_queue(tree: &QueueTree, at: usize) -> Option<String> {
                 &own,
                 altq.scheduler.discipline,
             );
-            let line = line.replacen(
-                "queue ",
-                &format!("queue {}", " ".repeat(level)),
-                1,
-            );
+            let line = line.replacen("queue ", &format!("queue {}", " ".repeat(level)), 1);
             Some(with_children(line, &children))
         }
     }

@@ -583,6 +583,7 @@ fn match_pass_and_block_rules_count_each_packet() {
              filter 4 evaluations 1
              filter 4 in 1/38",
         );
+}
 
 fn queued(rule: Rule, normal: &str, urgent: Option<&str>) -> Rule {
     rule.change(|rule| {
@@ -607,7 +608,11 @@ fn packets_of_a_state_wait_in_its_rules_queue_and_empty_acks_in_the_second() {
     ];
     let mut lab = Lab::router(filter(&rules));
     let mut queue = |direction, name, packet| {
-        let handling = lab.packet(direction, name, packet).passes().decision.handling;
+        let handling = lab
+            .packet(direction, name, packet)
+            .passes()
+            .decision
+            .handling;
         queue_of(handling, &lab.engine).map(str::to_owned)
     };
     let bulk = Some("bulk".to_owned());
@@ -649,5 +654,8 @@ fn a_state_finds_its_queue_by_name_after_a_reload_and_a_restart() {
         .engine
         .export_states(lab.now, pf_engine::decision::StateId(0), 9);
     let kept = Some(("first".to_owned(), "first".to_owned()));
-    assert_eq!(records.first().map(|record| record.queue.clone()), Some(kept));
+    assert_eq!(
+        records.first().map(|record| record.queue.clone()),
+        Some(kept)
+    );
 }

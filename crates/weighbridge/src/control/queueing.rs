@@ -21,7 +21,8 @@ pub trait Scheduler: fmt::Debug {
 
 impl Scheduler for Datapath {
     fn set(&mut self, trees: &[QueueTree], numbers: &QueueNumbers) -> Result<(), String> {
-        self.set_queues(trees, numbers).map_err(|error| error.to_string())
+        self.set_queues(trees, numbers)
+            .map_err(|error| error.to_string())
     }
 
     fn statistics(&self, numbers: &QueueNumbers) -> QueueStatistics {

@@ -19,17 +19,17 @@ use pf_engine::time::Instant;
 use pf_engine::view::AddressCounters;
 use tracing::info;
 
-use super::queueing::{self, Scheduler};
 use super::protocol::{
     Description, DialectName, FlushRequest, FlushTarget, KillRequest, KillSourcesRequest,
     KillTarget, LoadedStates, Outcome, PrefixText, Request, ShowRequest, TableCommand,
     TableOutcome, TableRequest,
 };
+use super::queueing::{self, Scheduler};
 use crate::daemon::keep::file::{Contents, Draft};
 use crate::daemon::keep::load::take_over;
 use crate::daemon::logging;
 use crate::pfctl::show::tables::write_entry;
-use crate::pfctl::show::{Section, Cursor, LoadedBy, Page, View, page};
+use crate::pfctl::show::{Cursor, LoadedBy, Page, Section, View, page};
 
 /// States that are written down before packets get their turn: a few milliseconds' worth.
 const STATES_PER_TURN: usize = 512;
@@ -173,9 +173,7 @@ fn install(desk: &mut Desk<'_>, installation: Installation, by: LoadedBy) -> Ans
     } = installation;
     let rules = ruleset.filter.len();
     let whole = anchor.is_main() && parts == Parts::ALL;
-    if whole
-        && let Err(message) = queueing::put(desk.engine, desk.scheduler, &ruleset.queues)
-    {
+    if whole && let Err(message) = queueing::put(desk.engine, desk.scheduler, &ruleset.queues) {
         return Answer::Refused(format!("{message}\nrules not loaded"));
     }
     let installed = desk.engine.install_at(desk.now, &anchor, parts, ruleset);

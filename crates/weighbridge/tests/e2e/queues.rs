@@ -40,10 +40,7 @@ fn shown(bench: &Bench, queue: &str) -> Result<(u64, u64, u64)> {
 
 /// The same, of a class of the kernel.
 fn counted(bench: &Bench, class: &str) -> Result<(u64, u64, u64)> {
-    let text = bench
-        .lab
-        .namespace(Role::Box)
-        .tc("-s class show dev em1")?;
+    let text = bench.lab.namespace(Role::Box).tc("-s class show dev em1")?;
     let mut lines = text.lines();
     let head = format!("class htb {class} ");
     lines
