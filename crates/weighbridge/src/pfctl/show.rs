@@ -69,7 +69,7 @@ pub enum Section {
 
 impl Section {
     /// `-s all`, in PF's order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Nat,
         Self::Rules,
         Self::Queue,

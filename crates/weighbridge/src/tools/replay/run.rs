@@ -1,5 +1,6 @@
 //! The replay itself: packets through the engine, one after the other.
 
+use datapath::queues::QueueStatistics;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -444,6 +445,7 @@ impl Replay {
                 ..Style::default()
             };
             let view = View {
+                queues: &QueueStatistics::new(),
                 engine: &self.engine,
                 now: self.now,
                 origin: 0,
