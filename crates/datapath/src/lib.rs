@@ -44,7 +44,7 @@ const BUFFER_LEN: usize = UPCALL_LEN + ETHERNET_LEN + PACKET_MAX + 1;
 /// Largest MTU of an interface with hooks. The kernel's limit for a packet that a BPF program
 /// lengthens (`BPF_SKB_MAX_LEN` of net/core/filter.c: four pages of 4096 bytes without their
 /// management, 16064) less the headers. Super-packets are not subject to it.
-const MTU_MAX: u32 = 16_034;
+const MTU_MAX: u32 = 16_026;
 
 /// The hooks, the TAP and the maps of one running daemon. Dropping it removes all of them, but
 /// with [`FailPolicy::Block`] the hooks: without the TAP they drop every IP packet, until
@@ -192,7 +192,7 @@ impl Datapath {
     /// them, only what is known of it is refreshed: to be called again when its bridge changes.
     ///
     /// # Errors
-    /// When the interface has no Ethernet header or an MTU of more than 16034 bytes (as `lo`
+    /// When the interface has no Ethernet header or an MTU of more than 16026 bytes (as `lo`
     /// has), or the kernel refuses.
     pub fn attach(&mut self, interface: IfIndex) -> Result<(), Error> {
         let link = link::by_index(&self.connection, interface.0)

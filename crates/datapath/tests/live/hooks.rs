@@ -138,10 +138,10 @@ fn the_largest_mtu_works_and_a_larger_one_is_refused() {
         ("box", "em1"),
         ("box", "fxp0"),
     ] {
-        lab.ip(host, &format!("link set dev {device} mtu 16034"));
+        lab.ip(host, &format!("link set dev {device} mtu 16026"));
     }
     let daemon = lab.daemon(&["em1", "fxp0"], pass);
-    lab.run("a", "ping -c 2 -i 0.1 -W 2 -M do -s 16006 10.0.0.2");
+    lab.run("a", "ping -c 2 -i 0.1 -W 2 -M do -s 15998 10.0.0.2");
     assert_eq!(daemon.stop().upcall_failed, 0);
     lab.within("box", || {
         let mut datapath = open(None).expect("opens");
