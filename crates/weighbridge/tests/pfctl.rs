@@ -774,7 +774,8 @@ fn flushing_speaks_pfs_words() {
     assert_eq!(daemon.out("-sr"), "");
     assert_eq!(
         daemon.says("-Fa"),
-        "rules cleared\nnat cleared\n1 tables deleted.\n2 states cleared\npf: statistics cleared\n\
+        "rules cleared\nnat cleared\n1 tables deleted.\n2 states cleared\n\
+         source tracking entries cleared\npf: statistics cleared\n\
          pf: interface flags reset\n"
     );
     assert_eq!(daemon.out("-sT"), "");

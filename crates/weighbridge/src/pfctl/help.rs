@@ -3,7 +3,8 @@
 /// After a command line that makes no sense.
 pub const USAGE: &str = "\
 usage: pfctl [-AdeghMNnOPqRrvz] [-a anchor] [-D macro=value] [-F modifier] [-f file]
-             [-i interface] [-k host | network | label | id | key | gateway | nat [-k value]]
+             [-I id] [-i interface] [-K host | network [-K host | network]]
+             [-k host | network | label | id | key | gateway | nat | source [-k value]]
              [-L statefile] [-o level] [-S statefile] [-s modifier]
              [-t table -T command [address ...]] [-x level]
              [--config dir] [--dialect name] [--plain] [--socket path]
