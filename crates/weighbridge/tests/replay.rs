@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use weighbridge::output::Output;
 use weighbridge::pflog::command::{LogArguments, execute as log};
+use weighbridge::tools::explain::{ExplainArguments, execute as explain};
 use weighbridge::tools::replay::{ReplayArguments, execute};
 
 const ETHERNET: u32 = 1;
@@ -430,6 +431,32 @@ fn routes_tell_what_has_no_route() {
     let lines: Vec<&str> = told.lines().collect();
     assert!(lines[0].ends_with(": pass"), "{told}");
     assert!(lines[1].ends_with(": block @0"), "{told}");
+}
+
+#[test]
+fn explain_knows_the_routes_that_af_to_needs() {
+    let case = Case::new(
+        "pass in on em1 inet6 proto udp to 64:ff9b::/96 af-to inet from 192.0.2.1\n",
+        b"",
+    );
+    let packet = "in on em1 udp [2001:db8::9]:53 > [64:ff9b::203.0.113.1]:53";
+    let explained = |routes: &[&str]| {
+        let rules = case.path("pf.conf");
+        let given = ["weighbridge", &rules, "--packet", packet];
+        let command = ExplainArguments::augment_args(clap::Command::new("weighbridge"));
+        let given = given.iter().chain(&BOX).chain(routes).map(OsString::from);
+        let matches = command.try_get_matches_from(given).expect("arguments");
+        let arguments = ExplainArguments::from_arg_matches(&matches).expect("arguments");
+        captured(|output| explain(&arguments, output)).out
+    };
+    let with = explained(&["--route=default=em0,192.0.2.254"]);
+    assert!(
+        with.contains("\npasses, out of em0 to the neighbour 192.0.2.254\n"),
+        "{with}"
+    );
+    assert!(with.contains("as udp 192.0.2.1:"), "{with}");
+    let without = explained(&[]);
+    assert!(without.contains("\ndropped (no-route)"), "{without}");
 }
 
 /// The real SYNs that the project's reference data holds.

@@ -49,9 +49,9 @@ fn interface(options: &[u8]) -> Vec<u8> {
     block(1, &[&fields, options].concat())
 }
 
-fn packet(high: u32, low: u32, bytes: &[u8; 4], options: &[u8]) -> Vec<u8> {
+fn packet(high: u32, low: u32, bytes: [u8; 4], options: &[u8]) -> Vec<u8> {
     let fields = [0, high, low, 4, 9].map(u32::to_le_bytes).concat();
-    block(6, &[fields.as_slice(), bytes, options].concat())
+    block(6, &[fields.as_slice(), &bytes, options].concat())
 }
 
 fn all(file: &[u8]) -> Result<Vec<Frame>, CaptureError> {
@@ -120,11 +120,11 @@ fn pcapng_files_tell_time_and_direction_and_hide_other_blocks() {
         section(),
         interface(&nanoseconds),
         block(5, &[7; 40]),
-        packet(1, 5, b"abcd", &outgoing),
+        packet(1, 5, *b"abcd", &outgoing),
         block(3, &[&4_u32.to_le_bytes(), &b"wxyz"[..]].concat()),
         section(),
         interface(&[]),
-        packet(0, 1_500_000, b"efgh", &[]),
+        packet(0, 1_500_000, *b"efgh", &[]),
     ]
     .concat();
     let frames = all(&file).expect("read");
@@ -139,13 +139,13 @@ fn pcapng_files_tell_time_and_direction_and_hide_other_blocks() {
 
 #[test]
 fn broken_blocks_are_told_and_nothing_panics_wherever_a_file_ends() {
-    let whole = [section(), interface(&[]), packet(0, 1, b"abcd", &[])].concat();
+    let whole = [section(), interface(&[]), packet(0, 1, *b"abcd", &[])].concat();
     for end in section().len() + 1..whole.len() {
         let error = all(&whole[..end]);
         let between = end == section().len() + interface(&[]).len();
         assert_eq!(error.is_ok(), between, "at {end}");
     }
-    let nobody = [section(), packet(0, 1, b"abcd", &[])].concat();
+    let nobody = [section(), packet(0, 1, *b"abcd", &[])].concat();
     assert_eq!(refused(&nobody), "broken at packet 1: its block");
     let mut odd = whole.clone();
     odd[section().len() + 4] = 13;
@@ -160,10 +160,9 @@ fn broken_blocks_are_told_and_nothing_panics_wherever_a_file_ends() {
 
 #[test]
 fn any_bytes_are_read_to_an_end() {
-    use proptest_free::bytes;
     for seed in 0..500 {
-        let mut file = [section(), interface(&[]), packet(0, 1, b"abcd", &[])].concat();
-        for (at, value) in bytes(seed, file.len()) {
+        let mut file = [section(), interface(&[]), packet(0, 1, *b"abcd", &[])].concat();
+        for (at, value) in changes(seed, file.len()) {
             file[at] = value;
         }
         let _ = all(&file);
@@ -171,20 +170,17 @@ fn any_bytes_are_read_to_an_end() {
 }
 
 /// A few bytes to change, by a seed.
-mod proptest_free {
-    pub(super) fn bytes(seed: u64, len: usize) -> Vec<(usize, u8)> {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut draw = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
-        (0..4)
-            .map(|_| {
-                let at = usize::try_from(draw() % len as u64).unwrap_or(0);
-                (at, draw().to_le_bytes()[0])
-            })
-            .collect()
-    }
+fn changes(seed: u64, len: usize) -> Vec<(usize, u8)> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut draw = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut change = |_| {
+        let at = usize::try_from(draw() % len as u64).unwrap_or(0);
+        (at, draw().to_le_bytes()[0])
+    };
+    (0..4).map(&mut change).collect()
 }
