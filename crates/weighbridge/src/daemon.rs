@@ -8,6 +8,7 @@ pub(crate) mod env;
 mod event_loop;
 mod files;
 pub(crate) mod keep;
+mod limits;
 mod links;
 pub(crate) mod logging;
 mod notify;

@@ -35,6 +35,8 @@ mod pflog;
 mod queues;
 #[path = "e2e/security.rs"]
 mod security;
+#[path = "e2e/sources.rs"]
+mod sources;
 #[path = "e2e/support.rs"]
 mod support;
 #[path = "e2e/translation.rs"]

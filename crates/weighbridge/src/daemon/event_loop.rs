@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use super::clock::Clock;
 use super::env::LiveEnv;
 use super::keep::Keeper;
+use super::limits::LimitWatch;
 use super::links::LinkKeeper;
 use super::packets;
 use super::reload::Reloader;
@@ -80,6 +81,7 @@ pub(super) struct EventLoop<'a> {
     jobs_left: bool,
     /// Lost packets when the counters were last zeroed.
     lost_before: u64,
+    limits: LimitWatch,
     ending: Option<Ending>,
 }
 
@@ -113,6 +115,7 @@ impl<'a> EventLoop<'a> {
             packets_left: true,
             jobs_left: true,
             lost_before: 0,
+            limits: LimitWatch::default(),
             ending: None,
         })
     }
@@ -275,6 +278,7 @@ impl<'a> EventLoop<'a> {
         }
         let parts = &mut self.parts;
         parts.states.work(&parts.engine, &parts.clock, now);
+        self.limits.check(&parts.engine, now);
     }
 
     fn links_changed(&mut self) {
