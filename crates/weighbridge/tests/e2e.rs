@@ -5,6 +5,8 @@
 
 #[path = "e2e/accounts.rs"]
 mod accounts;
+#[path = "e2e/anchors.rs"]
+mod anchors;
 #[path = "e2e/article.rs"]
 mod article;
 #[path = "e2e/bad_input.rs"]

@@ -181,10 +181,6 @@ impl Parser<'_> {
     pub(super) fn translation_anchor(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         self.translation_match(rule)?;
         if self.at_word("rtable") {
-            if !self.printing {
-                let span = self.peek().span;
-                return Err(self.unsupported("rtable", span));
-            }
             self.rtable(rule)?;
         }
         let ports = &rule.destination.ports;
