@@ -7,6 +7,7 @@ mod errors;
 mod expire;
 mod explain;
 mod families;
+mod gateways;
 mod install;
 mod leave;
 mod log;
@@ -34,6 +35,7 @@ use crate::compile::Lists;
 use crate::decision::{Decision, DropReason, Hook, LOG_SNAP_LENGTH, Packet, StateId};
 use crate::env::{Env, Interface};
 use crate::explain::Step;
+use crate::hops::{DeadHops, Uplinks};
 use crate::installed::Rules;
 use crate::lifetime::Lifetimes;
 use crate::limiter::{Limiters, SourceLimiterView, StateLimiterView};
@@ -63,6 +65,9 @@ use crate::view::{
 };
 
 pub use control::{KillFilter, KillStates};
+
+pub use self::gateways::{NEXT_HOPS_MAX, Reset, Vacated};
+pub use crate::hops::{OnFailure, Uplink};
 
 /// What distinguishes one engine from another.
 #[derive(Clone, Copy, Debug)]
@@ -184,6 +189,8 @@ pub struct Engine {
     states: StateTable,
     next_state: u64,
     sources: SourceNodes,
+    dead_hops: DeadHops,
+    uplinks: Uplinks,
     mappings: Mappings,
     full: FullRanges,
     limiters: Limiters,
@@ -263,6 +270,8 @@ impl Engine {
             states: StateTable::new(config.hash_key),
             next_state: 0,
             sources: SourceNodes::default(),
+            dead_hops: DeadHops::default(),
+            uplinks: Uplinks::default(),
             mappings: Mappings::default(),
             full: FullRanges::default(),
             limiters: Limiters::default(),

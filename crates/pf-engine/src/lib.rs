@@ -8,6 +8,7 @@
 mod anchors;
 mod compile;
 mod evaluate;
+mod hops;
 mod installed;
 mod key;
 mod lifetime;

@@ -168,6 +168,12 @@ impl Net {
         })
     }
 
+    /// Whether `address` is the broadcast address of an attached network (RFC 922).
+    pub(crate) fn is_broadcast(&self, address: IpAddr) -> bool {
+        let mut own = self.interfaces.iter().flat_map(|i| &i.addresses);
+        own.any(|own| own.broadcast == Some(address) || is_last_of_network(own, address))
+    }
+
     pub(crate) fn dynamic(&self, id: DynamicId) -> &[DynamicEntry] {
         self.resolved.get(id.0 as usize).map_or(&[], Vec::as_slice)
     }
@@ -244,6 +250,17 @@ fn part_of(dynamic: &DynamicAddress, address: &InterfaceAddress) -> Option<Prefi
         len.and_then(|len| Prefix::new(host, len))
             .map_or(Prefix::host(host), |p| p.masked()),
     )
+}
+
+/// Networks of one or two addresses have none for all (RFC 3021).
+fn is_last_of_network(own: &InterfaceAddress, address: IpAddr) -> bool {
+    let (IpAddr::V4(_), IpAddr::V4(last)) = (own.address, address) else {
+        return false;
+    };
+    let host_mask = !crate::addr::mask_v4(own.prefix_len);
+    own.prefix_len < 31
+        && last.to_bits() & host_mask == host_mask
+        && Prefix::new(own.address, own.prefix_len).is_some_and(|net| net.contains(address))
 }
 
 /// IPv6 link-local, `fe80::/10` (RFC 4291, section 2.5.6).

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use siphasher::sip::SipHasher13;
 
 use crate::addr::{Family, Prefix};
+use crate::hops::DeadHops;
 use crate::installed::{PoolUse, RuleId};
 use crate::names::NameId;
 use crate::net::{DynamicId, Net, is_link_local};
@@ -17,6 +18,10 @@ use crate::table::{TableId, Tables};
 
 /// Addresses that `least-states` compares for one state at most; a pool may be a /8.
 const LEAST_STATES_ADDRESSES: usize = 4096;
+
+/// How often a pool is asked again when it chose a next hop that does not work, before the first
+/// that works is taken.
+const REDRAWS: u8 = 64;
 
 /// A pool with its names looked up.
 #[derive(Clone, Debug)]
@@ -133,6 +138,8 @@ pub(crate) struct Chooser<'a> {
     pub(crate) pool: &'a CompiledPool,
     pub(crate) tables: &'a Tables,
     pub(crate) net: &'a Net,
+    /// Next hops that are not to be chosen while there are others.
+    pub(crate) dead: &'a DeadHops,
     pub(crate) loads: &'a Loads,
     /// Whose pool it is.
     pub(crate) owner: (RuleId, PoolUse),
@@ -224,18 +231,54 @@ impl Block {
 }
 
 impl Chooser<'_> {
-    /// Takes an address. Nothing when the pool has none of the family.
+    /// Takes an address, one that works if there is one. Nothing when the pool has none of the
+    /// family.
     pub(crate) fn choose(
         &self,
         cursor: &mut Cursor,
         random: &mut dyn FnMut() -> u32,
+    ) -> Option<Choice> {
+        let first = self.draw(cursor, random, 0)?;
+        if self.is_usable(&first) {
+            return Some(first);
+        }
+        let Some(last_resort) = self.first_usable() else {
+            return Some(first);
+        };
+        let again = (1..=REDRAWS).find_map(|attempt| {
+            let choice = self.draw(cursor, random, attempt)?;
+            self.is_usable(&choice).then_some(choice)
+        });
+        Some(again.unwrap_or(last_resort))
+    }
+
+    /// Whether it is not known not to work.
+    pub(crate) fn is_usable(&self, choice: &Choice) -> bool {
+        !self.dead.holds(choice)
+    }
+
+    /// A block has more addresses than are dead, or each is looked at.
+    fn first_usable(&self) -> Option<Choice> {
+        let dead = u128::try_from(self.dead.len()).unwrap_or(u128::MAX);
+        self.blocks().find_map(|block| {
+            let mut choices = (0..=dead.min(block.last)).map(|offset| block.choice(offset));
+            choices.find(|choice| self.is_usable(choice))
+        })
+    }
+
+    /// Takes an address by the pool's kind. Each `attempt` is another draw.
+    fn draw(
+        &self,
+        cursor: &mut Cursor,
+        random: &mut dyn FnMut() -> u32,
+        attempt: u8,
     ) -> Option<Choice> {
         match self.pool.kind {
             PoolKind::Single | PoolKind::RoundRobin => self.round_robin(cursor),
             PoolKind::LeastStates => self.least_states(cursor),
             PoolKind::Bitmask => self.bitmask(),
             PoolKind::Random => self.random(random),
-            PoolKind::SourceHash { key } => self.source_hash(key),
+            PoolKind::SourceHash { key } => self.source_hash(key, attempt),
         }
     }
 
@@ -276,6 +319,9 @@ impl Chooser<'_> {
                 break;
             }
             first = first.or(Some(choice));
+            if !self.is_usable(&choice) {
+                continue;
+            }
             let states = self.loads.states(&LoadKey { rule, pool, choice });
             let is_better = best.is_none_or(|(_, fewest, weight, _)| {
                 let (own, other) = (u64::from(block.weight), u64::from(weight));
@@ -288,7 +334,9 @@ impl Chooser<'_> {
                 break;
             }
         }
-        let (choice, _, _, next) = best?;
+        let Some((choice, _, _, next)) = best else {
+            return self.round_robin(cursor);
+        };
         *cursor = next;
         Some(choice)
     }
@@ -329,13 +377,15 @@ impl Chooser<'_> {
     }
 
     /// By a keyed hash of the source address: the same source gets the same address as long as
-    /// the pool stays the same.
-    fn source_hash(&self, key: [u32; 4]) -> Option<Choice> {
+    /// the pool stays the same. Sources whose address does not work get another; the others keep
+    /// theirs.
+    fn source_hash(&self, key: [u32; 4], attempt: u8) -> Option<Choice> {
+        let salts = attempt.wrapping_mul(3);
         let [a, b, c, d] = key.map(u64::from);
         let hash = |salt: u8| {
             let mut hasher =
                 SipHasher13::new_with_keys(a.wrapping_shl(32) | b, c.wrapping_shl(32) | d);
-            hasher.write_u8(salt);
+            hasher.write_u8(salts.wrapping_add(salt));
             hasher.write_u128(to_bits(self.source));
             u128::from(hasher.finish())
         };
@@ -393,6 +443,35 @@ impl Chooser<'_> {
             .chain(table)
             .map(move |p| Block::of_prefix(interface, p));
         single.into_iter().chain(prefixes)
+    }
+}
+
+impl CompiledPool {
+    /// The next hops that it names one by one with their interface.
+    pub(crate) fn single_hops(&self, tables: &Tables) -> impl Iterator<Item = (NameId, IpAddr)> {
+        let hosts = |target: &Target| {
+            let of_table = match target.address {
+                TargetAddress::Table(id) => tables.meant(id).and_then(|id| tables.get(id)),
+                TargetAddress::Absent | TargetAddress::Range(..) | TargetAddress::Dynamic(_) => {
+                    None
+                }
+            };
+            let of_table = of_table.into_iter().flat_map(|table| table.prefixes());
+            let of_table = of_table.map(|prefix| Block::of_prefix(None, *prefix));
+            let own = match target.address {
+                TargetAddress::Range(first, last) => Some(Block::of_range(None, first, last)),
+                TargetAddress::Absent | TargetAddress::Dynamic(_) | TargetAddress::Table(_) => None,
+            };
+            let blocks = own.into_iter().chain(of_table);
+            let hosts = blocks.filter(|block| block.last == 0);
+            hosts.map(|block| block.at(0)).collect::<Vec<_>>()
+        };
+        let targets = self.targets.iter();
+        targets.flat_map(move |target| {
+            let hosts = target.interface.map(|name| (name, hosts(target)));
+            let hosts = hosts.into_iter();
+            hosts.flat_map(|(name, hosts)| hosts.into_iter().map(move |host| (name, host)))
+        })
     }
 }
 
@@ -476,6 +555,7 @@ mod tests {
             pool,
             tables: &Tables::default(),
             net: &Net::default(),
+            dead: &crate::hops::NO_DEAD_HOPS,
             loads,
             owner: owner(),
             family: Family::of(source),

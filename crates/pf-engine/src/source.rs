@@ -203,6 +203,13 @@ impl SourceNodes {
         }
     }
 
+    /// The source's next choice, that of the states it has included.
+    pub(crate) fn rechoose(&mut self, key: &SourceKey, choice: Choice) {
+        if let Some(node) = self.nodes.get_mut(key) {
+            node.choice = Some(choice);
+        }
+    }
+
     /// One state less. Without states the node lives on for `keep` (`src.track`). Returns whether
     /// the node is gone.
     pub(crate) fn release(&mut self, now: Instant, key: SourceKey, keep: Duration) -> bool {

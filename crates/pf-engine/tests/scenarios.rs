@@ -7,6 +7,7 @@ mod scenarios {
     mod control;
     mod criteria;
     mod fragments;
+    mod gateways;
     mod harness;
     mod icmp;
     mod ipv6;

@@ -53,7 +53,7 @@ impl Engine {
                 passed = self.test(out, work, env)?;
                 continue;
             };
-            if !is_routable(work.meta.destination) || is_neighbor_discovery(&work.meta) {
+            if !self.may_be_routed(&work.meta) {
                 return Ok(exit);
             }
             let (out, gateway) = self.gateway(hop, work)?;
@@ -122,6 +122,13 @@ impl Engine {
             return Err(DropReason::TooBig);
         }
         fragment(&bytes, &meta, mtu, env.random()).map_err(|e| e.reason)
+    }
+
+    /// Broadcast, multicast and what is about its own link stay there.
+    fn may_be_routed(&self, meta: &Meta) -> bool {
+        is_routable(meta.destination)
+            && !self.net.is_broadcast(meta.destination)
+            && !is_neighbor_discovery(meta)
     }
 
     fn gateway(&self, hop: NextHop, work: &Work<'_>) -> Result<(Place, Exit), Refused> {

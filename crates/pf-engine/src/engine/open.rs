@@ -113,6 +113,10 @@ impl Engine {
             Some(rule) => self.choose_route(rule, &mut course, env)?,
             None => None,
         };
+        let route = route.or_else(|| {
+            let way = work.way_at(course.place);
+            self.automatic_reply(course.place, course.identity.source.address, way)
+        });
         let keeps = rule.is_some_and(|rule| rule.keep.mode != StateMode::None);
         work.tag = course.tag;
         if let Some(rule) = rule {
@@ -159,21 +163,7 @@ impl Engine {
             .take(rule.id, PoolUse::Route, pool, source, source, env)
             .ok_or(DropReason::NoRoute)?;
         course.remember(&taken);
-        let choice = taken.choice;
-        let attached = || {
-            choice
-                .address
-                .and_then(|a| self.net.attached_to(a))
-                .map(|i| i.name)
-        };
-        let interface = choice
-            .interface
-            .or_else(attached)
-            .ok_or(DropReason::NoRoute)?;
-        let hop = NextHop {
-            interface,
-            address: choice.address,
-        };
+        let hop = self.hop_of(&taken.choice).ok_or(DropReason::NoRoute)?;
         Ok(Some((*kind, hop)))
     }
 

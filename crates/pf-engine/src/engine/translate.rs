@@ -17,6 +17,7 @@ use crate::engine::walk::Walk;
 use crate::engine::{Engine, RuleList};
 use crate::env::{Env, IfIndex};
 use crate::evaluate::{CompiledRule, Content, OwnerLookup, Verb, socket_side};
+use crate::hops::NO_DEAD_HOPS;
 use crate::installed::{PoolUse, RuleId};
 use crate::key::{Tuple, request_of};
 use crate::limiter::LimiterRef;
@@ -109,9 +110,9 @@ pub(super) struct Course {
 pub(super) struct Taken {
     pub(super) choice: Choice,
     /// Where a sticky pool remembers it.
-    sticky: Option<SourceKey>,
+    pub(super) sticky: Option<SourceKey>,
     /// Where a `least-states` pool counts it.
-    load: Option<LoadKey>,
+    pub(super) load: Option<LoadKey>,
 }
 
 impl Course {
@@ -333,6 +334,7 @@ impl Engine {
             pool,
             tables: &self.tables,
             net: &self.net,
+            dead: &NO_DEAD_HOPS,
             loads: &self.loads,
             owner,
             family: Family::of(source),
@@ -480,6 +482,18 @@ impl Engine {
         }
     }
 
+    /// Puts the addresses of a pool's tables in order, where they have changed.
+    pub(super) fn prepare_tables(&mut self, pool: &CompiledPool) {
+        for target in &pool.targets {
+            if let TargetAddress::Table(id) = target.address
+                && let Some(id) = self.tables.meant(id)
+                && let Some(table) = self.tables.get_mut(id)
+            {
+                table.prepare_prefixes();
+            }
+        }
+    }
+
     /// Takes an address of the source's family from a pool.
     pub(super) fn take(
         &mut self,
@@ -526,18 +540,16 @@ impl Engine {
         wanted: Wanted,
         env: &mut dyn Env,
     ) -> Option<Taken> {
-        for target in &pool.targets {
-            if let TargetAddress::Table(id) = target.address
-                && let Some(id) = self.tables.meant(id)
-                && let Some(table) = self.tables.get_mut(id)
-            {
-                table.prepare_prefixes();
-            }
-        }
+        self.prepare_tables(pool);
+        let dead = match pool_use {
+            PoolUse::Route => &self.dead_hops,
+            PoolUse::Nat | PoolUse::Rdr => &NO_DEAD_HOPS,
+        };
         let chooser = Chooser {
             pool,
             tables: &self.tables,
             net: &self.net,
+            dead,
             loads: &self.loads,
             owner: (rule, pool_use),
             family: wanted.family,
@@ -558,12 +570,15 @@ impl Engine {
             }),
         };
         let known = key.and_then(|key| self.sources.search(&key)?.choice);
-        if let Some(choice) = known.filter(|choice| chooser.offers(choice)) {
+        let known = known.filter(|choice| chooser.offers(choice));
+        if let Some(choice) = known.filter(|choice| chooser.is_usable(choice)) {
             return Some(taken(choice));
         }
         let cursor = self.rules.get_mut(rule)?.cursor(pool_use);
         let choice = chooser.choose(cursor, &mut || env.random())?;
-        Some(taken(choice))
+        // Where no next hop works, moving to another is for nothing.
+        let moves = chooser.is_usable(&choice);
+        Some(taken(known.filter(|_| !moves).unwrap_or(choice)))
     }
 }
 

@@ -1,0 +1,376 @@
+//! Next hops that fail and return: which ones pools choose from, and what becomes of states.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::addr::{Family, Prefix};
+use crate::decision::{EtherAddresses, Hook, StateId};
+use crate::engine::Engine;
+use crate::engine::packet::Place;
+use crate::env::Env;
+use crate::evaluate::CompiledRule;
+use crate::hops::{OnFailure, Uplink, Uplinks};
+use crate::installed::{PoolUse, RuleId};
+use crate::names::NameId;
+use crate::pool::{Choice, CompiledPool, LoadKey};
+use crate::route::NextHop;
+use crate::rule::{Direction, RouteKind, tcp_flags};
+use crate::state::{State, Way};
+use crate::wire::build::{self, Ip, Segment};
+
+/// Next hops that [`Engine::next_hops`] names at most: each is one that somebody may want to
+/// probe, and a table may hold a million.
+pub const NEXT_HOPS_MAX: usize = 256;
+
+/// What became of the states of a next hop that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vacated {
+    /// States that are routed elsewhere now.
+    pub moved: usize,
+    /// States that were removed.
+    pub killed: usize,
+    /// States that stay as they were: their rule offers no next hop that works, or is not in
+    /// force any more.
+    pub kept: usize,
+    /// For those who opened the TCP connections that were removed.
+    pub resets: Vec<Reset>,
+}
+
+/// An RST for one end of a connection whose state was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// The packet, IP header first.
+    pub bytes: Vec<u8>,
+    /// Where packets of its receiver meet the filter. It goes back the way that they come.
+    pub hook: Hook,
+    /// The frame addresses that these packets have.
+    pub ether: EtherAddresses,
+}
+
+/// What is to be done with one state.
+enum Fate {
+    /// With where a `least-states` pool counts it.
+    Moves(NextHop, Option<LoadKey>),
+    Dies,
+    Stays,
+}
+
+impl Engine {
+    /// Tells whether a next hop of `route-to`, `reply-to` or `dup-to` works. One that does not is
+    /// in no pool until it is said to work again, except where a pool has no other. Returns
+    /// whether that was news.
+    pub fn set_next_hop_usable(&mut self, interface: &str, address: IpAddr, usable: bool) -> bool {
+        let name = self.names.intern(interface);
+        let news = self.dead_hops.set(name, address, !usable);
+        if news {
+            self.advance_epoch();
+        }
+        news
+    }
+
+    /// The uplinks: connections that come in by one of their interfaces are answered by it, as if
+    /// the rule had `reply-to`, unless it says where to or the peer is on the uplink's own network.
+    pub fn set_uplinks(&mut self, uplinks: &[Uplink]) {
+        let known = uplinks
+            .iter()
+            .map(|uplink| (self.names.intern(&uplink.interface), uplink.address));
+        self.uplinks = Uplinks::new(known.collect());
+        // Names were given numbers that the interfaces may not have yet.
+        self.handle_interface_change();
+    }
+
+    /// `pfctl -k gateway`: removes the states that `route-to`, `reply-to` or `dup-to` sends to a
+    /// next hop in `gateway`. Returns how many.
+    pub fn kill_states_by_gateway(&mut self, gateway: Prefix) -> usize {
+        let address = |state: &State| state.route.and_then(|(_, hop)| hop.address);
+        self.remove_states(|state| address(state).is_some_and(|a| gateway.contains(a)))
+    }
+
+    /// The single next hops that rules in force name together with their interface, in order:
+    /// [`NEXT_HOPS_MAX`] of them at most.
+    #[must_use]
+    pub fn next_hops(&mut self) -> Vec<(String, IpAddr)> {
+        let pools = self.route_pools();
+        let mut hops = BTreeSet::new();
+        for pool in pools.values() {
+            self.prepare_tables(pool);
+            for (interface, address) in pool.single_hops(&self.tables) {
+                if hops.len() < NEXT_HOPS_MAX {
+                    hops.insert((self.names.name(interface).to_owned(), address));
+                }
+            }
+        }
+        hops.into_iter().collect()
+    }
+
+    /// Does with the states of a next hop what `policy` says. To be called after
+    /// [`Engine::set_next_hop_usable`]: a state is only touched when its rule has another next hop
+    /// that works, so nothing is lost while there is no better way.
+    pub fn vacate_next_hop(
+        &mut self,
+        interface: &str,
+        address: IpAddr,
+        policy: OnFailure,
+        env: &mut dyn Env,
+    ) -> Vacated {
+        let gone = NextHop {
+            interface: self.names.intern(interface),
+            address: Some(address),
+        };
+        let mut vacated = Vacated::default();
+        let pools = self.route_pools();
+        for (id, slot) in self.routed_to(gone) {
+            // A state may have gone with another one.
+            if self.states.get(slot).is_none_or(|state| state.id != id) {
+                continue;
+            }
+            match self.fate(slot, gone, policy, &pools, env) {
+                Fate::Moves(hop, load) => {
+                    self.move_state(slot, gone, hop);
+                    self.move_load(slot, load);
+                    vacated.moved = vacated.moved.saturating_add(1);
+                }
+                Fate::Dies => {
+                    vacated.resets.extend(self.reset_of(slot));
+                    self.kill_with_companion(slot, gone);
+                    vacated.killed = vacated.killed.saturating_add(1);
+                }
+                Fate::Stays => vacated.kept = vacated.kept.saturating_add(1),
+            }
+        }
+        vacated
+    }
+
+    /// `reply-to` that no rule says: back by the uplink that the packet came in by.
+    pub(super) fn automatic_reply(
+        &self,
+        place: Place,
+        source: IpAddr,
+        way: Option<Way>,
+    ) -> Option<(RouteKind, NextHop)> {
+        // A frame that is bridged is answered in a frame to whoever sent it.
+        if place.direction != Direction::In || way == Some(Way::Bridge) {
+            return None;
+        }
+        let hop = self.uplinks.way_back(place.name, source)?;
+        let interface = self.net.interface(place.index)?;
+        let is_neighbour = interface.addresses.iter().any(|own| {
+            Prefix::new(own.address, own.prefix_len).is_some_and(|net| net.contains(source))
+        });
+        (!is_neighbour).then_some((RouteKind::ReplyTo, hop))
+    }
+
+    /// Where a choice of a `route-to` pool leads.
+    pub(super) fn hop_of(&self, choice: &Choice) -> Option<NextHop> {
+        let attached = || {
+            let interface = choice.address.and_then(|a| self.net.attached_to(a));
+            interface.map(|interface| interface.name)
+        };
+        Some(NextHop {
+            interface: choice.interface.or_else(attached)?,
+            address: choice.address,
+        })
+    }
+
+    fn route_pools(&self) -> BTreeMap<RuleId, CompiledPool> {
+        let rules = self.all_lists().flat_map(|lists| &lists.filter);
+        let pool = |rule: &CompiledRule| Some((rule.id, rule.route.as_ref()?.1.clone()));
+        rules.filter_map(pool).collect()
+    }
+
+    fn routed_to(&self, hop: NextHop) -> Vec<(StateId, u32)> {
+        let lifetimes = self.lifetimes();
+        let states = self.states.iter_from(StateId(0));
+        let routed = states.filter(|(_, state)| {
+            state.route.is_some_and(|(_, to)| to == hop) && !lifetimes.is_over(state)
+        });
+        routed.map(|(slot, state)| (state.id, slot)).collect()
+    }
+
+    fn fate(
+        &mut self,
+        slot: u32,
+        gone: NextHop,
+        policy: OnFailure,
+        pools: &BTreeMap<RuleId, CompiledPool>,
+        env: &mut dyn Env,
+    ) -> Fate {
+        if policy == OnFailure::Keep {
+            return Fate::Stays;
+        }
+        let Some((kind, hop, load)) = self.other_way(slot, gone, pools, env) else {
+            return Fate::Stays;
+        };
+        // A copy that goes elsewhere breaks nothing.
+        if kind == RouteKind::DupTo {
+            return Fate::Moves(hop, load);
+        }
+        if policy == OnFailure::Kill || self.is_tied(slot, kind, gone, hop) {
+            return Fate::Dies;
+        }
+        Fate::Moves(hop, load)
+    }
+
+    /// Another next hop for a state, of its rule's pool.
+    fn other_way(
+        &mut self,
+        slot: u32,
+        gone: NextHop,
+        pools: &BTreeMap<RuleId, CompiledPool>,
+        env: &mut dyn Env,
+    ) -> Option<(RouteKind, NextHop, Option<LoadKey>)> {
+        let state = self.states.get(slot)?;
+        let (kind, _) = state.route?;
+        let rule = state.rule?;
+        let source = state.outcome().source.address;
+        let pool = pools.get(&rule)?;
+        let taken = self.take(rule, PoolUse::Route, pool, source, source, env)?;
+        let hop = self.hop_of(&taken.choice)?;
+        if hop == gone || self.dead_hops.holds(&taken.choice) {
+            return None;
+        }
+        if let Some(key) = taken.sticky {
+            self.sources.rechoose(&key, taken.choice);
+        }
+        Some((kind, hop, taken.load))
+    }
+
+    /// Whether the connection would not live on by the other next hop: its address is one of the
+    /// line that failed, or would become one of the other line.
+    fn is_tied(&self, slot: u32, kind: RouteKind, gone: NextHop, hop: NextHop) -> bool {
+        if hop.interface == gone.interface {
+            return false;
+        }
+        let Some(state) = self.states.get(slot) else {
+            return false;
+        };
+        // The peer knows the address of this line, not one of the other.
+        if kind == RouteKind::ReplyTo {
+            return true;
+        }
+        let translated = |state: &State| {
+            state.direction == Direction::Out
+                && state.origin_tuple().source != state.outcome().source
+        };
+        let companion = self
+            .companion(state, gone)
+            .and_then(|slot| self.states.get(slot));
+        translated(state)
+            || companion.is_some_and(translated)
+            || self.translates_out_of(hop.interface, state)
+    }
+
+    /// The state that the packets of `state` have where they leave.
+    fn companion(&self, state: &State, hop: NextHop) -> Option<u32> {
+        let key = state.outcome().key(Direction::Out);
+        self.states.find(Direction::Out, &key, |other| {
+            other.direction == Direction::Out
+                && other.origin == hop.interface
+                && other.id != state.id
+        })
+    }
+
+    /// Whether there is a rule that may translate the source of such packets there.
+    fn translates_out_of(&self, interface: NameId, state: &State) -> bool {
+        let tuple = state.outcome();
+        let net = self.net.named(interface);
+        let applies = |rule: &CompiledRule| {
+            let is_here = rule.interface.is_none_or(|(name, negated)| {
+                net.is_some_and(|interface| interface.is_in(name)) != negated
+            });
+            is_here
+                && rule.nat.is_some()
+                && rule.direction != Some(Direction::In)
+                && rule.family.is_none_or(|family| family == tuple.family())
+                && rule
+                    .protocol
+                    .is_none_or(|protocol| protocol == tuple.protocol)
+        };
+        self.all_lists().any(|lists| {
+            let rules = lists.nat.iter().chain(&lists.binat_out);
+            rules.chain(&lists.filter).any(applies)
+        })
+    }
+
+    fn move_state(&mut self, slot: u32, from: NextHop, to: NextHop) {
+        let companion = self
+            .states
+            .get(slot)
+            .and_then(|state| self.companion(state, from));
+        if let Some(state) = self.states.get_mut(slot) {
+            state.route = state.route.map(|(kind, _)| (kind, to));
+            if state.bound == Some(from.interface) && state.direction == Direction::Out {
+                state.bound = Some(to.interface);
+            }
+        }
+        if let Some(state) = companion.and_then(|slot| self.states.get_mut(slot)) {
+            state.origin = to.interface;
+            if state.bound == Some(from.interface) {
+                state.bound = Some(to.interface);
+            }
+        }
+    }
+
+    /// The state counts for its new next hop from now on.
+    fn move_load(&mut self, slot: u32, load: Option<LoadKey>) {
+        let Some(state) = self.states.get_mut(slot) else {
+            return;
+        };
+        for old in state.loads.iter_mut().filter(|old| old.pool == PoolUse::Route) {
+            self.loads.release(old);
+            if let Some(new) = load {
+                *old = new;
+                self.loads.refer(new);
+            }
+        }
+    }
+
+    fn kill_with_companion(&mut self, slot: u32, gone: NextHop) {
+        let companion = self
+            .states
+            .get(slot)
+            .and_then(|state| self.companion(state, gone));
+        for slot in companion.into_iter().chain([slot]) {
+            self.remove_state(slot);
+        }
+    }
+
+    /// An RST for who opened the connection, in the name of the other end. Nothing where the
+    /// opener is behind the line that failed.
+    fn reset_of(&self, slot: u32) -> Option<Reset> {
+        let state = self.states.get(slot)?;
+        let (kind, _) = state.route?;
+        let is_tcp = state.protocol() == crate::addr::Protocol::TCP;
+        if !is_tcp || kind == RouteKind::ReplyTo {
+            return None;
+        }
+        let hook = Hook {
+            interface: self.net.named(state.origin)?.index,
+            direction: state.direction,
+        };
+        Some(Reset {
+            bytes: reset(state),
+            hook,
+            ether: state.ether?,
+        })
+    }
+}
+
+/// Numbers as the opener knows them: what the other end would send next, and what it has seen.
+fn reset(state: &State) -> Vec<u8> {
+    let tuple = state.origin_tuple();
+    let (from, to) = (tuple.destination, tuple.source);
+    let mut segment = Segment::new(from.port, to.port, tcp_flags::RST | tcp_flags::ACK);
+    let peer = &state.destination;
+    let is_answered = peer.state != crate::tcp::tcps::CLOSED;
+    if is_answered {
+        segment.seq = peer.seq_lo.wrapping_add(peer.seq_diff);
+    }
+    // A SYN that nobody has answered counts one.
+    let syn = u32::from(!is_answered);
+    segment.ack = state.source.seq_lo.wrapping_add(syn);
+    segment.window = 0;
+    let mut ip = Ip::new(from.address, to.address);
+    ip.dont_fragment = Family::of(from.address) == Family::Inet;
+    build::tcp(&ip, &segment, &[])
+}
