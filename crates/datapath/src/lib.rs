@@ -19,6 +19,7 @@ mod tap;
 mod unhook;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use pf_engine::decision::{EtherAddresses, Exit, Handling, Hook, Packet};
@@ -395,6 +396,31 @@ impl Datapath {
         }
     }
 
+    /// Has the kernel ask a neighbour of an interface for its link-layer address (ARP, neighbor
+    /// discovery), although it may know it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn ask_neighbor(&self, interface: IfIndex, address: IpAddr) -> Result<(), Error> {
+        let at = self.neighbours(interface);
+        netlink::neighbor::ask(&self.connection, at.0, address)
+            .map_err(|source| no_neighbor(address, source))
+    }
+
+    /// Whether a neighbour has answered since [`Datapath::ask_neighbor`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn neighbor_has_answered(
+        &self,
+        interface: IfIndex,
+        address: IpAddr,
+    ) -> Result<bool, Error> {
+        let at = self.neighbours(interface);
+        netlink::neighbor::has_answered(&self.connection, at.0, address)
+            .map_err(|source| no_neighbor(address, source))
+    }
+
     /// Number of the TAP device, which is nobody's interface to filter on.
     #[must_use]
     pub fn tap(&self) -> IfIndex {
@@ -488,6 +514,14 @@ fn mtu_too_large(link: &Link) -> Error {
         ),
         hint: "lower it with `ip link set dev INTERFACE mtu 9000`, or leave the interface out",
     }
+}
+
+fn no_neighbor(address: IpAddr, source: std::io::Error) -> Error {
+    Error::kernel(
+        format!("cannot ask for neighbour {address}"),
+        source,
+        "its interface must be up and have an address",
+    )
 }
 
 fn tap_gone(source: std::io::Error) -> Error {

@@ -7,6 +7,7 @@ pub(crate) mod connection;
 mod interfaces;
 pub(crate) mod link;
 mod monitor;
+pub(crate) mod neighbor;
 pub(crate) mod route;
 mod sockets;
 mod undo;

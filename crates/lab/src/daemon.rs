@@ -82,7 +82,10 @@ impl Configuration {
         if text.contains("log-directory") {
             return self.clone();
         }
-        let text = format!("{text}\nlog-directory = \"{}\"\n", directory.display());
+        // Behind the header of a table it would be one of the table's keys.
+        let (keys, tables) = text.split_at(text.find("\n[").unwrap_or(text.len()));
+        let key = format!("log-directory = \"{}\"\n", directory.display());
+        let text = format!("{keys}\n{key}{tables}");
         self.clone().with("weighbridge.toml", &text)
     }
 

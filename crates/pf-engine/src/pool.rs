@@ -456,7 +456,7 @@ impl CompiledPool {
                     None
                 }
             };
-            let of_table = of_table.into_iter().flat_map(|table| table.prefixes());
+            let of_table = of_table.into_iter().flat_map(crate::table::Table::prefixes);
             let of_table = of_table.map(|prefix| Block::of_prefix(None, *prefix));
             let own = match target.address {
                 TargetAddress::Range(first, last) => Some(Block::of_range(None, first, last)),

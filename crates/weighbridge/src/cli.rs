@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::DEFAULT_CONFIG_DIR;
+use crate::gateway::command as gateways;
 use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
@@ -80,6 +81,9 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Print logged packets, as they come or from a file
     #[command(long_about = log::LONG_ABOUT)]
     Log(log::LogArguments),
+    /// Show the gateways that are probed
+    #[command(long_about = gateways::LONG_ABOUT)]
+    Gateways(gateways::GatewaysArguments),
     /// Let packets pass again where a daemon has died
     #[command(long_about = unhook::LONG_ABOUT)]
     Unhook(unhook::UnhookArguments),
@@ -149,6 +153,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
+        Command::Gateways(arguments) => gateways::run(&arguments),
         Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell } => print(&completions(shell)),

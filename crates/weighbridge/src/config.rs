@@ -13,7 +13,9 @@ use datapath::FailPolicy;
 use links::WantedLinks;
 use pf_engine::ruleset::Dialect;
 use serde::{Deserialize, Deserializer};
+use toml::Spanned;
 
+use crate::gateway::settings::{DefaultKeys, GatewayKeys, GatewaySettings, gateways};
 use crate::pflog::writer::LogSettings;
 use crate::text::{parse_dialect, reason};
 
@@ -163,6 +165,13 @@ pub struct Settings {
     /// Bytes of each logged packet with the 64 of pflog's header.
     #[serde(deserialize_with = "log_snap_length")]
     pub log_snap_length: u32,
+    /// How gateways are probed that say nothing else.
+    pub gateway_defaults: DefaultKeys,
+    #[serde(rename = "gateway")]
+    gateway_keys: Vec<Spanned<GatewayKeys>>,
+    /// Gateways that are probed.
+    #[serde(skip)]
+    pub gateways: Vec<GatewaySettings>,
 }
 
 impl Default for Settings {
@@ -180,6 +189,9 @@ impl Default for Settings {
             log_file_size: LogSettings::default().file_size,
             log_files: LogSettings::default().files,
             log_snap_length: LogSettings::default().snap_length,
+            gateway_defaults: DefaultKeys::default(),
+            gateway_keys: Vec::new(),
+            gateways: Vec::new(),
         }
     }
 }
@@ -331,6 +343,7 @@ pub fn read(dir: &Path, rules: Option<&Path>) -> Result<Configuration, Vec<Probl
         rules,
     };
     check_managed(dir, &configuration, &mut problems);
+    check_gateways(dir, &configuration, &mut problems);
     if problems.is_empty() {
         Ok(configuration)
     } else {
@@ -346,6 +359,25 @@ fn check_managed(dir: &Path, configuration: &Configuration, problems: &mut Vec<P
                  weighbridge.toml",
             ),
         );
+    }
+}
+
+/// Answers to probes are seen where packets are filtered.
+fn check_gateways(dir: &Path, configuration: &Configuration, problems: &mut Vec<Problem>) {
+    if !problems.is_empty() {
+        return;
+    }
+    let managed = configuration.managed();
+    let place = dir.join(SETTINGS_FILE).display().to_string();
+    for gateway in &configuration.settings.gateways {
+        let (interface, address) = (&gateway.interface, gateway.address);
+        if !managed.contains(interface) {
+            let message = format!("gateway {address}: interface \"{interface}\" is not filtered");
+            problems.push(Problem::new(&place, message).hint(format!(
+                "filtered are {}; add it to interfaces, or correct the name",
+                managed.join(", ")
+            )));
+        }
     }
 }
 
@@ -393,15 +425,22 @@ pub fn read_settings(dir: &Path) -> Result<Settings, Problem> {
 /// # Errors
 /// The first problem in it.
 pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
-    toml::from_str(text).map_err(|error| {
-        let (line, column) = place_of(text, error.span().map_or(0, |span| span.start));
+    let place = |offset| {
+        let (line, column) = place_of(text, offset);
+        format!("{name}:{line}:{column}")
+    };
+    let mut settings: Settings = toml::from_str(text).map_err(|error| {
         let message = error.message().trim_end();
-        Problem::new(format!("{name}:{line}:{column}"), message).hint(
+        let place = place(error.span().map_or(0, |span| span.start));
+        Problem::new(place, message).hint(
             "known keys: dialect, interfaces, tap, socket, state-dir, fail-policy, log, enabled, \
-             log-directory, log-file-size, log-files, log-snap-length; for example \
-             dialect = \"openbsd3\"",
+             log-directory, log-file-size, log-files, log-snap-length, [gateway-defaults], \
+             [[gateway]]; for example dialect = \"openbsd3\"",
         )
-    })
+    })?;
+    settings.gateways = gateways(&settings.gateway_defaults, &settings.gateway_keys)
+        .map_err(|problem| Problem::new(place(problem.offset), problem.message))?;
+    Ok(settings)
 }
 
 /// Line and column, from 1, of the byte at `offset`.
@@ -597,6 +636,102 @@ mod tests {
             assert!(problem.message.contains(expected), "{text}: {problem}");
             assert!(problem.place.starts_with("w.toml:1:"), "{problem}");
         }
+    }
+
+    #[test]
+    fn gateways_take_what_they_do_not_say_from_the_defaults() {
+        let text = "[gateway-defaults]\ninterval = \"250ms\"\nloss = 40\non-failure = \"kill\"\n\
+             [[gateway]]\ninterface = \"em0\"\naddress = \"192.0.2.254\"\n\
+             targets = [\"198.51.100.1:443\", \"203.0.113.1:80\"]\nkind = \"tcp\"\nquorum = 2\n\
+             [[gateway]]\ninterface = \"em1\"\naddress = \"2001:db8::1\"\n\
+             interval = \"2s\"\nlatency = \"300ms\"\nauto-reply-to = false\non-failure = \"keep\"\n";
+        let settings = parse_settings("w.toml", text).expect("no problem");
+        let [one, two] = &settings.gateways[..] else {
+            panic!("{settings:?}");
+        };
+        let milliseconds = std::time::Duration::from_millis;
+        assert_eq!(
+            (one.quorum, one.targets.len(), one.auto_reply_to),
+            (2, 2, true)
+        );
+        assert_eq!(one.targets[0].port, Some(443));
+        assert_eq!(one.probing.interval, milliseconds(250));
+        assert_eq!(one.probing.thresholds.loss, Some(40));
+        assert_eq!(one.probing.on_failure, pf_engine::engine::OnFailure::Kill);
+        assert_eq!((two.quorum, two.auto_reply_to), (1, false));
+        assert_eq!(two.targets[0].address, two.address);
+        assert_eq!(two.probing.interval, milliseconds(2000));
+        assert_eq!(two.probing.thresholds.latency, Some(milliseconds(300)));
+        assert_eq!(two.probing.thresholds.loss, Some(40));
+        assert_eq!(two.probing.on_failure, pf_engine::engine::OnFailure::Keep);
+    }
+
+    #[test]
+    fn wrong_gateways_are_refused_with_their_place() {
+        let head = "tap = \"w0\"\n[[gateway]]\ninterface = \"em0\"\naddress = \"192.0.2.254\"\n";
+        for (text, place, expected) in [
+            ("quorum = 2", "2:1", "quorum is 2, but there are 1 targets"),
+            ("kind = \"tcp\"", "2:1", "needs targets with a port"),
+            (
+                "targets = [\"198.51.100.1:443\"]",
+                "2:1",
+                "did you mean kind = \"tcp\"?",
+            ),
+            (
+                "targets = [\"2001:db8::1\"]",
+                "2:1",
+                "not of the gateway's address family",
+            ),
+            ("targets = []", "2:1", "1 to 16 targets"),
+            (
+                "targets = [\"198.51.100.1\", \"198.51.100.1\"]",
+                "2:1",
+                "named twice",
+            ),
+            (
+                "kind = \"neighbor\"\ntargets = [\"192.0.2.254\"]",
+                "2:1",
+                "it has no targets",
+            ),
+            (
+                "interval = \"5ms\"",
+                "5:12",
+                "no time from \"100ms\" to \"60s\"",
+            ),
+            ("loss = 100", "5:8", "100 is not between 1 and 99"),
+            (
+                "targets = [\"nowhere\"]",
+                "5:11",
+                "\"nowhere\" is no target",
+            ),
+            ("on-failure = \"panic\"", "5:14", "use move, kill or keep"),
+            ("kind = \"http\"", "5:8", "unknown variant `http`"),
+            ("frequency = 3", "5:1", "frequency"),
+            (
+                "[[gateway]]\ninterface = \"em0\"\naddress = \"192.0.2.254\"",
+                "5:1",
+                "is there twice",
+            ),
+        ] {
+            let problem = parse_settings("w.toml", &format!("{head}{text}\n")).unwrap_err();
+            assert!(problem.message.contains(expected), "{text}: {problem}");
+            assert_eq!(
+                problem.place,
+                format!("w.toml:{place}"),
+                "{text}: {problem}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_gateway_on_an_interface_that_is_not_filtered_is_refused() {
+        let dir = directory(&ARTICLE);
+        let text = "[[gateway]]\ninterface = \"em7\"\naddress = \"192.0.2.254\"\n";
+        fs::write(dir.path().join(SETTINGS_FILE), text).expect("write");
+        let problems = read(dir.path(), None).unwrap_err();
+        let text = problems[0].to_string();
+        assert!(text.contains("interface \"em7\" is not filtered"), "{text}");
+        assert!(text.contains("filtered are em0, em1, fxp0"), "{text}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod clock;
 pub(crate) mod env;
 mod event_loop;
 mod files;
+mod gateways;
 pub(crate) mod keep;
 mod limits;
 mod links;
@@ -37,6 +38,7 @@ use self::clock::Clock;
 use self::env::LiveEnv;
 use self::event_loop::{EventLoop, Parts};
 use self::files::DiskFiles;
+use self::gateways::Gateways;
 use self::keep::Keeper;
 use self::links::LinkKeeper;
 use self::reload::Reloader;
@@ -295,6 +297,7 @@ fn filter(
     engine.set_log_snap_length(kept.unwrap_or(usize::MAX));
     let mut states = Keeper::open(&plan.state_dir, plan.dialect);
     states.restore(&mut engine, &clock, &interfaces);
+    let gateways = Gateways::start(&plan.configuration.settings, &mut engine, clock.now());
     // Threads started from here on have no more rights than this one.
     datapath::drop_capabilities()?;
     let poll = Poll::new().context("cannot wait for events")?;
@@ -313,6 +316,7 @@ fn filter(
         states,
         loaded_by: own_identity(),
         dialect: plan.dialect,
+        gateways,
         clock,
         engine,
         monitor,

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod gateway;
 pub mod output;
 pub mod pfctl;
 pub mod pflog;

@@ -27,6 +27,7 @@ use weighbridge::control::queueing;
 use weighbridge::control::server::Control;
 use weighbridge::control::server::socket::ControlSocket;
 use weighbridge::control::service::{Desk, handle};
+use weighbridge::gateway::monitor::Monitor;
 use weighbridge::output::Output;
 use weighbridge::pfctl::execute;
 use weighbridge::pfctl::show::LoadedBy;
@@ -173,6 +174,7 @@ fn serve(
                 interfaces: &interfaces(),
                 dialect,
                 scheduler: &mut scheduler,
+                gateways: &Monitor::default(),
             };
             let answer = handle(&mut desk, job.work);
             control.answer(job.client, answer);

@@ -79,13 +79,6 @@ impl Engine {
         self.handle_interface_change();
     }
 
-    /// `pfctl -k gateway`: removes the states that `route-to`, `reply-to` or `dup-to` sends to a
-    /// next hop in `gateway`. Returns how many.
-    pub fn kill_states_by_gateway(&mut self, gateway: Prefix) -> usize {
-        let address = |state: &State| state.route.and_then(|(_, hop)| hop.address);
-        self.remove_states(|state| address(state).is_some_and(|a| gateway.contains(a)))
-    }
-
     /// The single next hops that rules in force name together with their interface, in order:
     /// [`NEXT_HOPS_MAX`] of them at most.
     #[must_use]
@@ -316,7 +309,11 @@ impl Engine {
         let Some(state) = self.states.get_mut(slot) else {
             return;
         };
-        for old in state.loads.iter_mut().filter(|old| old.pool == PoolUse::Route) {
+        for old in state
+            .loads
+            .iter_mut()
+            .filter(|old| old.pool == PoolUse::Route)
+        {
             self.loads.release(old);
             if let Some(new) = load {
                 *old = new;

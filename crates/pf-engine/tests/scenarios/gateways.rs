@@ -1,7 +1,7 @@
 //! Next hops that fail and return, uplinks, and the rows of `route_to.sh` that are about pools.
 
 use pf_engine::decision::{DropReason, Exit, Verdict};
-use pf_engine::engine::{OnFailure, Reset, Uplink, Vacated};
+use pf_engine::engine::{KillStates, OnFailure, Reset, Uplink, Vacated};
 use pf_engine::rule::{Action, PoolKind, RouteKind, Rule, StatePolicy};
 use pf_engine::ruleset::Ruleset;
 
@@ -279,9 +279,13 @@ fn states_are_killed_by_their_gateway() {
     let _ = hop(&mut lab, client(1));
     let _ = lab.packet(In, "em2", udp(SERVER, ("10.2.0.1", 53), 1));
     let _ = lab.packet(In, "em1", udp(SERVER, ("192.0.2.1", 53), 1));
-    assert_eq!(lab.engine.kill_states_by_gateway(prefix(SERVER.0)), 0);
-    assert_eq!(lab.engine.kill_states_by_gateway(prefix(TWO.1)), 2);
-    assert_eq!(lab.engine.kill_states_by_gateway(prefix("192.0.2.0/24")), 1);
+    let kill = |lab: &mut Lab, gateway: &str| {
+        let filter = KillStates::Gateway(prefix(gateway)).into();
+        lab.engine.kill_states(&filter)
+    };
+    assert_eq!(kill(&mut lab, SERVER.0), 0);
+    assert_eq!(kill(&mut lab, TWO.1), 2);
+    assert_eq!(kill(&mut lab, "192.0.2.0/24"), 1);
     assert_eq!(lab.engine.state_count(), 1);
 }
 

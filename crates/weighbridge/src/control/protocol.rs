@@ -14,6 +14,7 @@ use pf_engine::ruleset::{Dialect, Parts, TableEntry};
 use pf_engine::view::HostPort;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::gateway::monitor::GatewayView;
 use crate::pfctl::show::{Scope, Section, Style};
 use crate::pflog::record::Record;
 use crate::text::{dialect_name, parse_dialect, parse_prefix, parse_table_entry, table_entry_text};
@@ -53,6 +54,8 @@ pub enum Request {
     KillLimited(KillLimitedRequest),
     /// `-t … -T …`.
     Table(TableRequest),
+    /// `weighbridge gateways`.
+    Gateways,
     /// `weighbridge log -f`: tell of logged packets until the connection ends.
     Watch(WatchRequest),
 }
@@ -248,7 +251,7 @@ pub enum TableCommand {
 }
 
 /// What the daemon answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {
     /// Text for standard output; more follows.
@@ -264,7 +267,7 @@ pub enum Response {
 }
 
 /// Result of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Nothing to say.
@@ -279,6 +282,8 @@ pub enum Outcome {
     Table(TableOutcome),
     /// What became of states that were loaded.
     Loaded(LoadedStates),
+    /// Answer to [`Request::Gateways`].
+    Gateways(Vec<GatewayView>),
 }
 
 /// What became of states that were loaded.

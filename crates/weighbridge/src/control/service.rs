@@ -28,6 +28,7 @@ use super::queueing::{self, Scheduler};
 use crate::daemon::keep::file::{Contents, Draft};
 use crate::daemon::keep::load::take_over;
 use crate::daemon::logging;
+use crate::gateway::monitor::Monitor;
 use crate::pfctl::show::tables::write_entry;
 use crate::pfctl::show::{Cursor, LoadedBy, Page, Section, View, page};
 
@@ -55,6 +56,8 @@ pub struct Desk<'a> {
     pub dialect: Dialect,
     /// What queues packets.
     pub scheduler: &'a mut dyn Scheduler,
+    /// The gateways that are probed.
+    pub gateways: &'a Monitor,
 }
 
 /// What PF says of an anchor that is not there.
@@ -283,6 +286,7 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
                 |within: &PrefixText| desk.engine.kill_limited_sources(request.limiter, within.0);
             outcome(Outcome::Count(sources.map(kill).sum()))
         }
+        Request::Gateways => outcome(Outcome::Gateways(desk.gateways.views(desk.now))),
         Request::Kill(request) => outcome(Outcome::Count(kill(desk, &request))),
         Request::ClearInterface(name) => {
             desk.engine.clear_interface_counters(desk.now, &name);

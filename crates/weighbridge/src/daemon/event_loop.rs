@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use super::clock::Clock;
 use super::env::LiveEnv;
+use super::gateways::{Around, Gateways};
 use super::keep::Keeper;
 use super::limits::LimitWatch;
 use super::links::LinkKeeper;
@@ -35,6 +36,8 @@ use crate::pflog::writer::Logger;
 const PACKETS_PER_TURN: usize = 256;
 /// Pieces of work for pfctl that are done before packets get their turn again.
 const JOBS_PER_TURN: usize = 4;
+/// How long a flood of packets may put off the judgement of gateways.
+const ANSWERS_WAIT: Duration = Duration::from_secs(1);
 /// Events that are taken from the kernel at a time; there are fewer sources.
 const EVENTS_MAX: usize = 16;
 
@@ -67,6 +70,7 @@ pub(super) struct Parts<'a> {
     pub(super) states: Keeper,
     pub(super) loaded_by: LoadedBy,
     pub(super) dialect: Dialect,
+    pub(super) gateways: Gateways,
 }
 
 /// The loop.
@@ -178,7 +182,8 @@ impl<'a> EventLoop<'a> {
         }
         let now = self.parts.clock.now();
         let engine = self.parts.engine.poll_timeout();
-        let deadlines = [engine, self.parts.states.deadline()];
+        let gateways = self.parts.gateways.deadline();
+        let deadlines = [engine, self.parts.states.deadline(), gateways];
         let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.saturating_since(now))
     }
@@ -207,6 +212,19 @@ impl<'a> EventLoop<'a> {
             if !parts.datapath.receive(&mut self.upcall)? {
                 self.packets_left = false;
                 return Ok(());
+            }
+            let around = Around {
+                engine: &mut parts.engine,
+                env: &mut parts.env,
+                datapath: &mut parts.datapath,
+                now,
+            };
+            let upcall = &self.upcall;
+            if parts
+                .gateways
+                .take_answer(upcall.hook, &upcall.packet.bytes, around)
+            {
+                continue;
             }
             let logged = packets::handle(
                 &mut parts.engine,
@@ -262,6 +280,7 @@ impl<'a> EventLoop<'a> {
             lost_before: &mut self.lost_before,
             interfaces: parts.env.interfaces(),
             dialect: parts.dialect,
+            gateways: parts.gateways.monitor(),
         }
     }
 
@@ -279,6 +298,25 @@ impl<'a> EventLoop<'a> {
         let parts = &mut self.parts;
         parts.states.work(&parts.engine, &parts.clock, now);
         self.limits.check(&parts.engine, now);
+        self.gateways(now);
+    }
+
+    fn gateways(&mut self, now: Instant) {
+        let parts = &mut self.parts;
+        let late = parts
+            .gateways
+            .deadline()
+            .map(|due| now.saturating_since(due));
+        // Answers may be among the packets that wait.
+        if self.packets_left && late.is_some_and(|late| late < ANSWERS_WAIT) {
+            return;
+        }
+        parts.gateways.work(Around {
+            engine: &mut parts.engine,
+            env: &mut parts.env,
+            datapath: &mut parts.datapath,
+            now,
+        });
     }
 
     fn links_changed(&mut self) {

@@ -297,6 +297,7 @@ impl ClientState {
             | Request::LoadStates(_)
             | Request::KillSources(_)
             | Request::KillLimited(_)
+            | Request::Gateways
             | Request::Table(_)) => (Pending::Outcome, Work::Request(other)),
         };
         self.phase = Phase::Waiting(pending);
