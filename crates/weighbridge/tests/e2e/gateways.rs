@@ -1,7 +1,7 @@
 //! Gateways that die silently and come back, and replies that leave by the line of the question.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,6 +20,9 @@ const DETECTED_WITHIN: Duration = Duration::from_secs(3);
 const LOADED: Duration = Duration::from_secs(3);
 /// Five answers, half a second apart, and the modem's neighbours that have to be found again.
 const RETURNS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The box's address on the second line.
+const BOX_EM3: Ipv4Addr = Ipv4Addr::new(172, 16, 1, 64);
 
 const TWO_LINES: LabConfig = LabConfig {
     dsl_lines: 2,
@@ -96,10 +99,13 @@ fn connect(bench: &Bench) -> Result<LineClient> {
     Ok(connection)
 }
 
-/// Modems that route: a connection lives on when it changes the line. Answers come by the T1.
+/// Modems that route: a connection lives on when it changes the line. Answers come by the T1,
+/// those to the box by the line that it asked by.
 fn route_without_nat(bench: &Bench) -> Result<()> {
-    for modem in [Role::Modem1, Role::Modem2] {
-        bench.lab.namespace(modem).nft("flush ruleset\n")?;
+    let internet = bench.lab.namespace(Role::Internet);
+    for (line, own) in bench.lab.dsl_lines().iter().zip([BOX_EM0, BOX_EM3]) {
+        bench.lab.namespace(line.modem).nft("flush ruleset\n")?;
+        internet.ip(&format!("route add {own} via {}", line.outside_v4))?;
     }
     Ok(())
 }
@@ -216,8 +222,6 @@ fn connections_that_come_in_by_an_uplink_are_answered_by_it() -> Result<()> {
         let files = files("").with("weighbridge.toml", &settings);
         with_daemon("automatic reply-to", TWO_LINES, &files, |bench| {
             route_without_nat(bench)?;
-            let internet = bench.lab.namespace(Role::Internet);
-            internet.ip(&format!("route add {BOX_EM0} via {}", bench.dsl(1)))?;
             let listener = bench
                 .lab
                 .host(Role::Box)
