@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use lab::clock::{now, wait_until};
 use lab::counters::FlowCounter;
 use lab::roles::{BOX_EM0, SERVICES_V4};
@@ -119,11 +119,14 @@ fn connections_move_off_a_gateway_that_falls_silent_and_new_ones_return_to_it() 
         assert_eq!(routed(bench)?, [1, 1]);
 
         let died = dies(bench, Role::Modem1)?;
-        one.exchange("through the failure")?;
-        let stalled = died.elapsed();
         let silent =
             "gateway 192.168.0.1 on em0 does not work: 3 probes in a row without an answer";
-        let detected = logged(bench, died, 1, silent)?;
+        let (detected, stalled) = std::thread::scope(|scope| {
+            let exchange = || one.exchange("through the failure").map(|()| died.elapsed());
+            let stalled = scope.spawn(exchange);
+            (logged(bench, died, 1, silent), stalled.join())
+        });
+        let (detected, stalled) = (detected?, stalled.map_err(|_| anyhow!("panicked"))??);
         ensure!(
             bench
                 .daemon
