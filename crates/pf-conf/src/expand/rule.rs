@@ -234,7 +234,7 @@ impl Expander<'_> {
             probability: statement.probability,
         };
         rule.treatment = statement.treatment;
-        rule.queue = statement.queue.clone();
+        rule.queue.clone_from(&statement.queue);
         rule.identifier = statement.identifier;
         // What `ether` rules say of IP names no family.
         rule.family = family.filter(|_| statement.verb != Verb::Ether);

@@ -1,5 +1,7 @@
 //! Rulesets with what stands in the braces of their anchors.
 
+use std::fmt::Write as _;
+
 use pf_engine::engine::RuleList;
 use pf_engine::rule::Rule;
 use pf_engine::ruleset::Ruleset;
@@ -60,7 +62,8 @@ impl Tree<'_> {
         for (number, rule) in list.iter().enumerate() {
             self.indent(text, depth);
             if self.numbered {
-                text.push_str(&format!("@{number} "));
+                // Writing to a string cannot fail.
+                let _ = write!(text, "@{number} ");
             }
             text.push_str(&print_rule(rule, self.options));
             let call = rule.anchor.as_ref().filter(|call| call.inline);
