@@ -13,11 +13,11 @@ fn ping(host: &str, id: u16) -> Vec<u8> {
     echo(host, "192.0.2.80", id)
 }
 
-const fn used(when_limited: WhenLimited) -> Option<LimiterUse> {
-    Some(LimiterUse {
+const fn used(when_limited: WhenLimited) -> LimiterUse {
+    LimiterUse {
         id: 1,
         when_limited,
-    })
+    }
 }
 
 fn by_state(rules: &[Rule], limit: u32, rate: Option<Rate>) -> Ruleset {
@@ -51,11 +51,11 @@ fn pings() -> Rule {
 }
 
 fn limited(when: WhenLimited) -> Rule {
-    pings().change(|rule| rule.state_limiter = used(when))
+    pings().change(|rule| rule.state_limiter = Some(used(when)))
 }
 
 fn limited_by_source() -> Rule {
-    pings().change(|rule| rule.source_limiter = used(WhenLimited::NoMatch))
+    pings().change(|rule| rule.source_limiter = Some(used(WhenLimited::NoMatch)))
 }
 
 fn counters(lab: &Lab) -> LimiterCounters {
@@ -267,7 +267,7 @@ fn a_limit_of_zero_is_no_limit() {
 fn a_rules_max_is_counted_as_such_and_the_limit_of_states_by_its_name() {
     let rule = pass().inbound().keep();
     let rule = rule.change(|rule| rule.state_options.max = Some(3));
-    let mut lab = Lab::router(filter(&[rule.clone()]));
+    let mut lab = Lab::router(filter(&[rule]));
     for id in 1..=3 {
         let _ = lab.packet(In, "em0", ping("10.0.0.9", id)).passes();
     }

@@ -8,7 +8,7 @@ use pf_engine::time::Instant;
 use tracing::warn;
 
 /// From one warning about a limit to the next.
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_mins(1);
 
 /// What was told.
 #[derive(Debug, Default)]
