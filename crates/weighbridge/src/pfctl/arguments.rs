@@ -605,7 +605,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_yet_says_so() {
-        for (words, named) in [("-s queue", "'queue'"), ("-s o", "'osfp'")] {
+        for (words, named) in [("-s osfp", "'osfp'"), ("-s o", "'osfp'")] {
             let Err(ArgumentError::Refused(message)) = read(words) else {
                 panic!("{words} was not refused");
             };
