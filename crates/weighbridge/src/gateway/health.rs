@@ -8,7 +8,7 @@ use pf_engine::time::Instant;
 
 /// A target that fails again within this time of its return is flapping: each time it then has to
 /// answer twice as many probes before it counts again.
-pub const FLAP_PERIOD: Duration = Duration::from_secs(60);
+pub const FLAP_PERIOD: Duration = Duration::from_mins(1);
 /// How often the number of probes is doubled at most: to 160 with the default of 5.
 pub const FLAP_DOUBLINGS_MAX: u32 = 5;
 
