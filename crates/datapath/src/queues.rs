@@ -138,7 +138,7 @@ impl Queues {
             let name = format!("wbq{}", std::process::id());
             let stage = Tap::create(&name, connection)?;
             for object in &new.objects {
-                create(stage.index, object, connection).map_err(|e| not_taken(object, e))?;
+                create(stage.index, object, connection).map_err(|e| not_taken(object, &e))?;
             }
         }
         Ok(())
@@ -253,6 +253,10 @@ fn check_free(tree: &QueueTree, index: u32, connection: &Connection) -> Result<(
 }
 
 /// Number and kind of an interface's own qdisc.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kernel tells far more than we need"
+)]
 fn root_qdisc(index: u32, connection: &Connection) -> Option<(u32, String)> {
     let wanted = RouteNetlinkMessage::GetQueueDiscipline(message(index, 0, 0));
     let found = connection.dump(&wanted).ok()?;
@@ -280,7 +284,7 @@ fn put_on(told: &Told, connection: &Connection) -> Result<(), Error> {
     for object in &told.objects {
         if let Err(error) = create(index, object, connection) {
             take_off(told, connection);
-            return Err(not_taken(object, error));
+            return Err(not_taken(object, &error));
         }
     }
     Ok(())
@@ -324,7 +328,7 @@ fn message(index: u32, handle: u32, parent: u32) -> TcMessage {
     message
 }
 
-fn not_taken(object: &TcObject, source: io::Error) -> Error {
+fn not_taken(object: &TcObject, source: &io::Error) -> Error {
     let (place, what) = object.origin.clone();
     if source.raw_os_error() == Some(UNKNOWN_KIND) && !object.class {
         return Error::Queue {
@@ -358,6 +362,10 @@ fn hint_of(kind: &str) -> &'static str {
 }
 
 /// The classes of an interface, and its qdisc.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kernel tells far more than we need"
+)]
 fn dump(index: u32, connection: &Connection) -> Vec<TcMessage> {
     let classes = RouteNetlinkMessage::GetTrafficClass(message(index, 0, 0));
     let qdiscs = RouteNetlinkMessage::GetQueueDiscipline(message(index, 0, 0));
@@ -374,6 +382,10 @@ fn dump(index: u32, connection: &Connection) -> Vec<TcMessage> {
     all
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kernel tells far more than we need"
+)]
 fn counters(message: &TcMessage) -> QueueCounters {
     let mut counters = QueueCounters::default();
     for attribute in &message.attributes {

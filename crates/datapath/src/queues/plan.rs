@@ -17,7 +17,7 @@ pub(crate) const FLAT: u32 = 0x5743;
 /// The class above all queues of an `altq`.
 const ROOT_CLASS: u16 = 0xffff;
 
-/// Classes below each other (`TC_HTB_MAXDEPTH` of linux/pkt_sched.h).
+/// Classes below each other (`TC_HTB_MAXDEPTH` of `linux/pkt_sched.h`).
 const DEPTH_MAX: usize = 8;
 
 /// Levels of `prio` that HTB knows (`TC_HTB_NUMPRIO`).
@@ -42,7 +42,7 @@ const TICK: u64 = 64;
 /// Average bytes of a packet that lengths of RED are reckoned in.
 const RED_PACKET: u32 = 1_000;
 
-/// Thresholds of RED in packets, and its weight as a power of two (altq_red.c: `TH_MIN`, `TH_MAX`,
+/// Thresholds of RED in packets, and its weight as a power of two (`altq_red.c`: `TH_MIN`, `TH_MAX`,
 /// `W_WEIGHT_1`).
 const RED_THRESHOLDS: (u32, u32) = (5, 15);
 const RED_WEIGHT: u8 = 9;
@@ -84,7 +84,7 @@ pub fn plan(tree: &QueueTree, numbers: &QueueNumbers) -> Result<Vec<TcObject>, E
     plan.check()?;
     match &tree.altq {
         Some(altq) => plan.altq(altq),
-        None => plan.flow(),
+        None => Ok(plan.flow()),
     }
 }
 
@@ -135,21 +135,10 @@ impl Plan<'_> {
             if let QueueOptions::Altq(options) = &queue.options
                 && let Some(scheduler) = &options.scheduler
             {
-                self.check_flags(queue, scheduler)?;
+                check_flags(queue, scheduler)?;
             }
         }
         Ok(())
-    }
-
-    fn check_flags(&self, queue: &Queue, scheduler: &Scheduler) -> Result<(), Error> {
-        let impossible = ["rio", "flowvalve", "cleardscp", "control", "root"];
-        match impossible.into_iter().find(|flag| scheduler.has(flag)) {
-            Some(flag) => {
-                let what = format!("queue {}: `{flag}` has no equivalent in Linux", queue.name);
-                Err(refused(queue, what, "leave it out"))
-            }
-            None => Ok(()),
-        }
     }
 
     fn altq(mut self, altq: &Altq) -> Result<Vec<TcObject>, Error> {
@@ -163,9 +152,10 @@ impl Plan<'_> {
             return Ok(self.objects);
         }
         let ranks = self.ranks(discipline)?;
-        let default = match self.tree.queues.is_empty() {
-            true => ROOT_CLASS,
-            false => self.default(),
+        let default = if self.tree.queues.is_empty() {
+            ROOT_CLASS
+        } else {
+            self.default()
         };
         self.htb_root(default);
         let whole = bytes(altq.bandwidth);
@@ -183,7 +173,7 @@ impl Plan<'_> {
                 rate: self.altq_rate(at, discipline),
                 ceil: self.altq_ceil(at, altq),
             };
-            let priority = self.htb_priority(options, discipline, &ranks);
+            let priority = htb_priority(options, discipline, &ranks);
             let parent = self.parent(at).or(Some(ROOT_CLASS));
             self.htb_class(self.minor(at), parent, rates, priority, None, self.of(at));
             self.altq_leaf(at, altq);
@@ -217,20 +207,6 @@ impl Plan<'_> {
             });
         }
         Ok(used)
-    }
-
-    /// A large priority is good in PF, a small one in HTB.
-    fn htb_priority(&self, options: &AltqQueue, discipline: Discipline, ranks: &[u32]) -> u32 {
-        let priority = options.priority.unwrap_or(DEFAULT_PRIORITY);
-        let rank = match discipline {
-            Discipline::Cbq => 7u32.saturating_sub(priority),
-            Discipline::Priq | Discipline::Fairq => {
-                let rank = ranks.iter().position(|known| *known == priority);
-                rank.and_then(|rank| u32::try_from(rank).ok()).unwrap_or(7)
-            }
-            Discipline::Hfsc | Discipline::Codel => 0,
-        };
-        rank.min(7)
     }
 
     fn altq_rate(&self, at: usize, discipline: Discipline) -> u64 {
@@ -316,7 +292,7 @@ impl Plan<'_> {
         });
     }
 
-    fn flow(mut self) -> Result<Vec<TcObject>, Error> {
+    fn flow(mut self) -> Vec<TcObject> {
         let all = 0..self.tree.queues.len();
         if let [only] = self.tree.queues.as_slice()
             && let QueueOptions::Flow(options) = &only.options
@@ -330,12 +306,12 @@ impl Plan<'_> {
                 options: fq_codel(options.flows, options.quantum, only.qlimit()),
                 origin: self.of(0),
             });
-            return Ok(self.objects);
+            return self.objects;
         }
         if all.clone().any(|at| self.curves(at).bends()) {
             self.hfsc_root(None);
             all.for_each(|at| self.hfsc_class(at));
-            return Ok(self.objects);
+            return self.objects;
         }
         self.htb_root(self.default());
         for at in all {
@@ -347,7 +323,7 @@ impl Plan<'_> {
             self.htb_class(self.minor(at), parent, rates, 0, None, self.of(at));
             self.flow_leaf(at);
         }
-        Ok(self.objects)
+        self.objects
     }
 
     fn flow_rate(&self, at: usize) -> u64 {
@@ -531,6 +507,31 @@ impl Plan<'_> {
     }
 }
 
+fn check_flags(queue: &Queue, scheduler: &Scheduler) -> Result<(), Error> {
+    let impossible = ["rio", "flowvalve", "cleardscp", "control", "root"];
+    match impossible.into_iter().find(|flag| scheduler.has(flag)) {
+        Some(flag) => {
+            let what = format!("queue {}: `{flag}` has no equivalent in Linux", queue.name);
+            Err(refused(queue, what, "leave it out"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A large priority is good in PF, a small one in HTB.
+fn htb_priority(options: &AltqQueue, discipline: Discipline, ranks: &[u32]) -> u32 {
+    let priority = options.priority.unwrap_or(DEFAULT_PRIORITY);
+    let rank = match discipline {
+        Discipline::Cbq => 7u32.saturating_sub(priority),
+        Discipline::Priq | Discipline::Fairq => {
+            let rank = ranks.iter().position(|known| *known == priority);
+            rank.and_then(|rank| u32::try_from(rank).ok()).unwrap_or(7)
+        }
+        Discipline::Hfsc | Discipline::Codel => 0,
+    };
+    rank.min(7)
+}
+
 fn refused(queue: &Queue, what: String, hint: &'static str) -> Error {
     Error::Queue {
         place: queue.place.clone(),
@@ -653,3 +654,6 @@ fn nested(attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests;
