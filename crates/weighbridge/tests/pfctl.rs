@@ -776,7 +776,7 @@ fn flushing_speaks_pfs_words() {
     assert_eq!(daemon.out("-sr"), "");
     assert_eq!(
         daemon.says("-Fa"),
-        "rules cleared\nnat cleared\n1 tables deleted.\n2 states cleared\n\
+        "rules cleared\nnat cleared\n1 tables deleted.\naltq cleared\n2 states cleared\n\
          source tracking entries cleared\npf: statistics cleared\n\
          pf: interface flags reset\n"
     );
@@ -1170,4 +1170,39 @@ fn a_request_without_end_is_refused() {
     let refused_at = (0..200).find(|_| endless.write_all(&block).is_err());
     assert!(refused_at.is_some_and(|mib| mib >= 96), "{refused_at:?}");
     assert_eq!(daemon.out("-s Running"), "Enabled\n");
+}
+
+const QUEUES: &str = "\
+altq on em0 cbq bandwidth 10Mb queue { std }
+queue std bandwidth 50% qlimit 60 cbq(default borrow)
+pass in on em0 queue std
+";
+
+#[test]
+fn queues_are_shown_with_the_kernels_counters_and_one_that_is_refused_leaves_the_rules() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    let dir = daemon.dir.path();
+    let good = dir.join("queues.conf");
+    fs::write(&good, QUEUES).expect("written");
+    assert_eq!(daemon.pfctl(&format!("-f {}", good.display())).status, 0);
+    let root = "queue root_em0 on em0 bandwidth 10Mb priority 0 cbq( wrr root ) {std}\n";
+    let std = "queue  std on em0 bandwidth 5Mb qlimit 60 cbq( borrow default ) \n";
+    assert_eq!(daemon.out("-sq"), format!("{root}{std}"));
+    let zero = "  [ pkts:          0  bytes:          0  dropped pkts:      0 bytes:      0 ]\n  \
+                [ qlength:   0/ 50  borrows:      0  suspends:      0 ]\n";
+    let counted = "  [ pkts:         12  bytes:       3456  dropped pkts:      7 bytes:      0 ]\n  \
+                   [ qlength:   3/ 60  borrows:      2  suspends:      1 ]\n";
+    assert_eq!(daemon.out("-vsq"), format!("{root}{zero}{std}{counted}"));
+    let bad = dir.join("refused.conf");
+    fs::write(&bad, QUEUES.replace("em0", "em9")).expect("written");
+    let refused = daemon.pfctl(&format!("-f {}", bad.display()));
+    assert_eq!(refused.status, 1);
+    assert!(
+        refused.err.contains("refused.conf:1: no such interface"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(daemon.out("-sq"), format!("{root}{std}"));
+    assert_eq!(daemon.says("-F queue"), "altq cleared\n");
+    assert_eq!(daemon.out("-sq"), "");
 }

@@ -189,8 +189,8 @@ impl Session<'_, '_> {
         let all = [
             FlushTarget::Rules,
             FlushTarget::Nat,
-            FlushTarget::Queues,
             FlushTarget::Tables,
+            FlushTarget::Queues,
             FlushTarget::States,
             FlushTarget::Sources,
             FlushTarget::Info,
