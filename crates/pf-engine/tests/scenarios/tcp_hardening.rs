@@ -112,7 +112,7 @@ fn blind_resets_all_around_the_exact_number_are_dropped() {
     assert_eq!(peers(&lab), (10, 10));
 }
 
-/// OpenBSD's posack_fin, negack_fin and lessseq_fin: a FIN with numbers that are nearly right.
+/// OpenBSD's `posack_fin`, `negack_fin` and `lessseq_fin`: a FIN with numbers that are nearly right.
 #[test]
 fn a_fin_with_odd_numbers_does_not_take_the_connection_away() {
     for (seq, ack) in [(100_001, 911), (100_001, 891), (99_991, 901)] {

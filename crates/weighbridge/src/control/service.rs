@@ -494,7 +494,7 @@ fn change(
             done.added = desk.engine.table_add(now, name, given)?;
         }
         TableCommand::Delete | TableCommand::Expire => {
-            done.deleted = desk.engine.table_delete(name, given)?
+            done.deleted = desk.engine.table_delete(name, given)?;
         }
         TableCommand::Flush => done.deleted = desk.engine.table_flush(name)?,
         TableCommand::Replace => {

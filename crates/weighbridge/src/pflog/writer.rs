@@ -137,8 +137,11 @@ impl Logger {
     /// Logs entries; never waits.
     pub fn log(&self, entries: Vec<LogEntry>, time: Duration, loaded_by: (u32, u32)) {
         for entry in entries {
-            let sender = self.sender.as_ref();
-            if !sender.is_some_and(|sender| sender.try_send((entry, time, loaded_by)).is_ok()) {
+            let sent = match &self.sender {
+                Some(sender) => sender.try_send((entry, time, loaded_by)).is_ok(),
+                None => false,
+            };
+            if !sent {
                 self.shared.lost.fetch_add(1, Ordering::Relaxed);
             }
         }
