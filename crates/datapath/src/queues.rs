@@ -116,7 +116,7 @@ impl Queues {
         connection: &Connection,
     ) -> Result<Told, Error> {
         let link = link::by_name(connection, &tree.interface).map_err(|_| Error::Queue {
-            place: tree.place.clone(),
+            place: tree.place.0.clone(),
             what: format!("queues on {}: no such interface", tree.interface),
             hint: "`ip link` lists the interfaces of this machine",
         })?;
@@ -242,7 +242,7 @@ fn check_free(tree: &QueueTree, index: u32, connection: &Connection) -> Result<(
             Ok(())
         }
         major => Err(Error::Queue {
-            place: tree.place.clone(),
+            place: tree.place.0.clone(),
             what: format!(
                 "{} has a queueing discipline already ({kind} {major:x}:)",
                 tree.interface

@@ -3,6 +3,25 @@
 
 use std::collections::BTreeMap;
 
+/// Where something was written, as `file:line`. No part of what it means: all are equal, so that
+/// a comment above a queue does not make it another.
+#[derive(Clone, Debug, Default)]
+pub struct Written(pub String);
+
+impl PartialEq for Written {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Written {}
+
+impl std::fmt::Display for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The queues that leave by one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueTree {
@@ -12,8 +31,8 @@ pub struct QueueTree {
     pub altq: Option<Altq>,
     /// The queues, each behind its parent.
     pub queues: Vec<Queue>,
-    /// Where it was written, as `file:line`.
-    pub place: String,
+    /// Where it was written.
+    pub place: Written,
 }
 
 impl QueueTree {
@@ -250,8 +269,8 @@ pub struct Queue {
     pub bound: bool,
     /// Its options.
     pub options: QueueOptions,
-    /// Where it was written, as `file:line`.
-    pub place: String,
+    /// Where it was written.
+    pub place: Written,
 }
 
 /// The options of a queue.

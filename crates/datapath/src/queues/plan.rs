@@ -198,7 +198,7 @@ impl Plan<'_> {
         let ranked = matches!(discipline, Discipline::Priq | Discipline::Fairq);
         if ranked && used.len() > HTB_PRIORITIES {
             return Err(Error::Queue {
-                place: self.tree.place.clone(),
+                place: self.tree.place.0.clone(),
                 what: format!(
                     "altq on {}: more than 8 different priorities",
                     self.tree.interface
@@ -497,13 +497,13 @@ impl Plan<'_> {
         let queue = self.tree.queues.get(at);
         queue.map_or_else(
             || self.of_tree(),
-            |queue| (queue.place.clone(), format!("queue {}", queue.name)),
+            |queue| (queue.place.0.clone(), format!("queue {}", queue.name)),
         )
     }
 
     fn of_tree(&self) -> (String, String) {
         let what = format!("queues on {}", self.tree.interface);
-        (self.tree.place.clone(), what)
+        (self.tree.place.0.clone(), what)
     }
 }
 
@@ -534,7 +534,7 @@ fn htb_priority(options: &AltqQueue, discipline: Discipline, ranks: &[u32]) -> u
 
 fn refused(queue: &Queue, what: String, hint: &'static str) -> Error {
     Error::Queue {
-        place: queue.place.clone(),
+        place: queue.place.0.clone(),
         what,
         hint,
     }

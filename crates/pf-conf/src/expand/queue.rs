@@ -1,6 +1,6 @@
 //! Queues of a pf.conf, put together to trees.
 
-use pf_engine::queue::{Altq, AltqQueue, FlowQueue, Queue, QueueOptions, QueueTree};
+use pf_engine::queue::{Altq, AltqQueue, FlowQueue, Queue, QueueOptions, QueueTree, Written};
 
 use super::{Expand, Expander};
 use crate::ast::{QueueStatement, Spanned};
@@ -23,7 +23,7 @@ impl TreeSpans {
     pub(crate) fn name_places(&self, tree: &mut QueueTree, sources: &Sources) {
         let text = |span: Span| {
             let place = sources.place(span);
-            format!("{}:{}", place.file, place.line)
+            Written(format!("{}:{}", place.file, place.line))
         };
         tree.place = text(self.tree);
         for (queue, span) in tree.queues.iter_mut().zip(&self.queues) {
@@ -85,7 +85,7 @@ impl Expander<'_> {
             default: scheduler.is_some_and(|scheduler| scheduler.has("default")),
             bound,
             options: QueueOptions::Altq(options.clone()),
-            place: String::new(),
+            place: Written::default(),
         };
         let line = self.ruleset.queues.get(at).and_then(|tree| {
             let discipline = tree.altq.as_ref()?.scheduler.discipline;
@@ -116,7 +116,7 @@ impl Expander<'_> {
             default: options.default,
             bound,
             options: QueueOptions::Flow(options.clone()),
-            place: String::new(),
+            place: Written::default(),
         };
         self.put_queue(at, queue, name.span)?;
         Ok(line)
@@ -140,7 +140,7 @@ impl Expander<'_> {
             interface: interface.to_owned(),
             altq,
             queues: Vec::new(),
-            place: String::new(),
+            place: Written::default(),
         });
         self.queue_spans.push(TreeSpans {
             tree: span,

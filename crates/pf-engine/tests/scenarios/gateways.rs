@@ -443,9 +443,9 @@ fn a_packet_too_big_for_the_exit_is_answered_without_the_exits_translation() {
         .packet(In, "em0", dont_fragment(udp(client(0), SERVER, 600)))
         .drops(DropReason::TooBig);
     let answer = seen.answer();
-    let answer_meta = meta(&answer);
+    let answer_meta = meta(answer);
     assert_eq!(answer_meta.destination, ip("10.0.0.9"));
-    let quoted = pf_engine::wire::Quoted::parse(&answer, &answer_meta).unwrap();
+    let quoted = pf_engine::wire::Quoted::parse(answer, &answer_meta).unwrap();
     assert_eq!(
         (quoted.source, quoted.destination),
         (ip("10.0.0.9"), ip(SERVER.0))

@@ -111,7 +111,6 @@ fn route_without_nat(bench: &Bench) -> Result<()> {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "figures for people")]
 fn connections_move_off_a_gateway_that_falls_silent_and_new_ones_return_to_it() -> Result<()> {
     with_daemon("gateway failure", TWO_LINES, &files(""), |bench| {
         route_without_nat(bench)?;

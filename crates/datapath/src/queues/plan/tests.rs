@@ -1,5 +1,7 @@
 //! What kernels are told, also those with qdiscs that this one may not have.
 
+use pf_engine::queue::Written;
+
 use super::*;
 
 fn numbers() -> QueueNumbers {
@@ -17,7 +19,7 @@ fn flow(name: &str, parent: Option<usize>, options: FlowQueue) -> Queue {
         default: options.default,
         bound: false,
         options: QueueOptions::Flow(options),
-        place: "pf.conf:1".to_owned(),
+        place: Written("pf.conf:1".to_owned()),
     }
 }
 
@@ -26,7 +28,7 @@ fn tree(queues: Vec<Queue>) -> QueueTree {
         interface: "em0".to_owned(),
         altq: None,
         queues,
-        place: "pf.conf:1".to_owned(),
+        place: Written("pf.conf:1".to_owned()),
     }
 }
 
@@ -152,7 +154,7 @@ fn altq(discipline: Discipline, queues: &[(&str, u32, &[&'static str])]) -> Queu
                 bandwidth: Some(Bandwidth::Percent(50)),
                 ..AltqQueue::default()
             }),
-            place: "pf.conf:2".to_owned(),
+            place: Written("pf.conf:2".to_owned()),
         }
     };
     QueueTree {

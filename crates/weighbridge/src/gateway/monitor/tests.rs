@@ -146,7 +146,12 @@ fn answer(packet: &[u8]) -> Option<Vec<u8>> {
             segment.ack = tcp.seq.wrapping_add(1);
             Some(build::tcp(&ip, &segment, &[]))
         }
-        _ => None,
+        Transport::Tcp(_)
+        | Transport::Udp(_)
+        | Transport::Icmp6(_)
+        | Transport::Sctp(_)
+        | Transport::Other
+        | Transport::Fragment => None,
     }
 }
 
@@ -256,7 +261,7 @@ fn gateways_that_stay_keep_what_is_known_of_them() {
 #[test]
 fn what_is_under_way_is_bounded_when_nobody_looks() {
     let mut net = Net::new(settings(ProbeKind::Icmp, &[GATEWAY], 1));
-    let later = net.now.saturating_add(Duration::from_secs(3600));
+    let later = net.now.saturating_add(Duration::from_hours(1));
     let (probes, _) = net.monitor.handle_timeout(later, &mut Own(7));
     assert_eq!(probes.len(), 1);
     assert!(net.monitor.poll_timeout().is_some_and(|due| due > later));
