@@ -39,8 +39,6 @@ use crate::source::{Sources, Span};
 use crate::token::{Kind, Token};
 use crate::{LoadOptions, SourceReader};
 
-pub(crate) use option::FLAG_LETTERS;
-
 /// An error was recorded; the statement is given up.
 #[derive(Debug)]
 pub(crate) struct Bail;

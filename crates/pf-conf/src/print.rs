@@ -13,6 +13,7 @@ use pf_engine::addr::{Family, Protocol};
 use pf_engine::anchor::AnchorCall;
 use pf_engine::rule::{
     Action, Address, BlockReply, Direction, IcmpMatch, Log, Rule, StateMode, StatePolicy, Timeout,
+    tcp_flags,
 };
 use pf_engine::ruleset::{Dialect, TableDefinition};
 
@@ -20,7 +21,6 @@ use crate::extras::{Extras, Slot, StateGroup};
 use crate::lexer::is_plain_word;
 use crate::names::keywords::is_reserved;
 use crate::names::{icmp, protocols};
-use crate::parser::FLAG_LETTERS;
 
 /// How the name of what stands for a routing domain begins.
 pub(crate) const RDOMAIN: &str = "rdomain ";
@@ -245,7 +245,7 @@ fn protocol_name(protocol: Protocol) -> String {
 }
 
 fn flag_letters(flags: u8) -> String {
-    FLAG_LETTERS
+    tcp_flags::LETTERS
         .iter()
         .filter(|(_, bit)| flags & bit != 0)
         .map(|(letter, _)| *letter)

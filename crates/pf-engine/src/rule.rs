@@ -226,6 +226,18 @@ pub mod tcp_flags {
     pub const ECE: u8 = 0x40;
     /// CWR (`W`).
     pub const CWR: u8 = 0x80;
+
+    /// The letters of pf.conf(5) in the order that PF prints them, and their bits.
+    pub const LETTERS: [(char, u8); 8] = [
+        ('F', FIN),
+        ('S', SYN),
+        ('R', RST),
+        ('P', PSH),
+        ('A', ACK),
+        ('U', URG),
+        ('E', ECE),
+        ('W', CWR),
+    ];
 }
 
 /// `flags set/mask`: of the flags in `mask`, exactly those in `set`.

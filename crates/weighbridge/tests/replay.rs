@@ -1,18 +1,20 @@
 //! `weighbridge replay`: captures that the test makes itself, and one of real SYNs.
 
-use std::ffi::OsString;
+#[path = "common/command.rs"]
+mod command;
+
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, FromArgMatches};
 use pf_engine::wire::build::{Ip, Segment, echo_request, tcp, udp};
 use serde_json::Value;
 use tempfile::TempDir;
-use weighbridge::output::Output;
 use weighbridge::pflog::command::{LogArguments, execute as log};
-use weighbridge::tools::explain::{ExplainArguments, execute as explain};
-use weighbridge::tools::replay::{ReplayArguments, execute};
+use weighbridge::tools::explain::execute as explain;
+use weighbridge::tools::replay::execute;
+
+use command::{Ran, parsed, ran};
 
 const ETHERNET: u32 = 1;
 const RAW: u32 = 101;
@@ -29,36 +31,6 @@ const BOX: [&str; 4] = [
     "--config=/nonexistent",
     "--plain",
 ];
-
-/// What a run came to.
-struct Ran {
-    status: u8,
-    out: String,
-    err: String,
-}
-
-fn arguments(given: &[&str]) -> ReplayArguments {
-    let command = ReplayArguments::augment_args(clap::Command::new("weighbridge"));
-    let given = ["weighbridge"].iter().chain(given).map(OsString::from);
-    let matches = command.try_get_matches_from(given);
-    let matches = matches.unwrap_or_else(|error| panic!("{error}"));
-    ReplayArguments::from_arg_matches(&matches).expect("arguments")
-}
-
-fn captured(command: impl FnOnce(&mut Output<'_>) -> u8) -> Ran {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let status = command(&mut Output {
-        out: &mut out,
-        err: &mut err,
-        rich_errors: false,
-    });
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Ran {
-        status,
-        out: text(out),
-        err: text(err),
-    }
-}
 
 /// A directory with rules and a capture.
 struct Case {
@@ -81,7 +53,7 @@ impl Case {
         let (rules, file) = (self.path("pf.conf"), self.path("capture.pcap"));
         let own = [file.as_str(), "--rules", rules.as_str()];
         let all: Vec<&str> = own.iter().chain(options).copied().collect();
-        captured(|output| execute(&arguments(&all), output))
+        ran(|output| execute(&parsed(&all), output))
     }
 
     /// Output of a run without errors, with the two interfaces of [`BOX`].
@@ -265,7 +237,7 @@ fn what_a_box_has_logged_is_tried_with_other_rules() {
         told.ends_with("0 packets sent by the filter, 1 logged\n"),
         "{told}"
     );
-    let printed = captured(|output| {
+    let printed = ran(|output| {
         let arguments = LogArguments {
             file: Some(PathBuf::from(&file)),
             follow: false,
@@ -442,12 +414,10 @@ fn explain_knows_the_routes_that_af_to_needs() {
     let packet = "in on em1 udp [2001:db8::9]:53 > [64:ff9b::203.0.113.1]:53";
     let explained = |routes: &[&str]| {
         let rules = case.path("pf.conf");
-        let given = ["weighbridge", &rules, "--packet", packet];
-        let command = ExplainArguments::augment_args(clap::Command::new("weighbridge"));
-        let given = given.iter().chain(&BOX).chain(routes).map(OsString::from);
-        let matches = command.try_get_matches_from(given).expect("arguments");
-        let arguments = ExplainArguments::from_arg_matches(&matches).expect("arguments");
-        captured(|output| explain(&arguments, output)).out
+        let given = [rules.as_str(), "--packet", packet];
+        let given: Vec<&str> = given.iter().chain(&BOX).chain(routes).copied().collect();
+        let arguments = parsed(&given);
+        ran(|output| explain(&arguments, output)).out
     };
     let with = explained(&["--route=default=em0,192.0.2.254"]);
     assert!(

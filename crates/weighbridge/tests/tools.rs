@@ -1,46 +1,17 @@
 //! `fmt`, `check` and `explain` as commands. What they say is compared with `tools/NAME.out`;
 //! `UPDATE_GOLDEN=1` writes what was found.
 
-use std::ffi::OsString;
+#[path = "common/command.rs"]
+mod command;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, FromArgMatches};
 use serde_json::Value;
-use weighbridge::output::Output;
 use weighbridge::tools::{check, explain, fmt};
 
-/// What a run came to.
-#[derive(Debug, PartialEq, Eq)]
-struct Ran {
-    status: u8,
-    out: String,
-    err: String,
-}
-
-fn parsed<A: Args + FromArgMatches>(arguments: &[&str]) -> A {
-    let command = A::augment_args(clap::Command::new("weighbridge"));
-    let arguments = ["weighbridge"].iter().chain(arguments).map(OsString::from);
-    let matches = command.try_get_matches_from(arguments);
-    let matches = matches.unwrap_or_else(|error| panic!("{error}"));
-    A::from_arg_matches(&matches).expect("arguments")
-}
-
-fn ran(command: impl FnOnce(&mut Output<'_>) -> u8) -> Ran {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let status = command(&mut Output {
-        out: &mut out,
-        err: &mut err,
-        rich_errors: false,
-    });
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Ran {
-        status,
-        out: text(out),
-        err: text(err),
-    }
-}
+use command::{Ran, parsed, ran};
 
 fn fmt(arguments: &[&str]) -> Ran {
     ran(|output| fmt::execute(&parsed(arguments), output))

@@ -11,18 +11,6 @@ use crate::names::{did_you_mean, icmp, keywords};
 use crate::source::Span;
 use crate::token::{Kind, Token};
 
-/// Letters of TCP flags in the order that PF prints them, and their bits.
-pub(crate) const FLAG_LETTERS: [(char, u8); 8] = [
-    ('F', tcp_flags::FIN),
-    ('S', tcp_flags::SYN),
-    ('R', tcp_flags::RST),
-    ('P', tcp_flags::PSH),
-    ('A', tcp_flags::ACK),
-    ('U', tcp_flags::URG),
-    ('E', tcp_flags::ECE),
-    ('W', tcp_flags::CWR),
-];
-
 /// Names of `tos` values (pf.conf(5); RFC 2474, RFC 2597, RFC 3246).
 const TOS_NAMES: &[(&str, u8)] = &[
     ("lowdelay", 0x10),
@@ -193,7 +181,9 @@ impl Parser<'_> {
             return Err(self.unexpected("TCP flags (FSRPAUEW)"));
         }
         let bits = token.text.chars().try_fold(0, |bits, letter| {
-            let known = FLAG_LETTERS.iter().find(|(known, _)| *known == letter);
+            let known = tcp_flags::LETTERS
+                .iter()
+                .find(|(known, _)| *known == letter);
             known.map(|(_, bit)| bits | bit)
         });
         let Some(bits) = bits else {

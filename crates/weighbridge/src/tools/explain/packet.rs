@@ -17,18 +17,6 @@ const MOST_PAYLOAD: u16 = 65_000;
 /// Identifier of an echo request that names none.
 const ECHO_ID: u16 = 1;
 
-/// The letters of TCP flags, in PF's order.
-pub(super) const FLAG_LETTERS: [(char, u8); 8] = [
-    ('F', tcp_flags::FIN),
-    ('S', tcp_flags::SYN),
-    ('R', tcp_flags::RST),
-    ('P', tcp_flags::PSH),
-    ('A', tcp_flags::ACK),
-    ('U', tcp_flags::URG),
-    ('E', tcp_flags::ECE),
-    ('W', tcp_flags::CWR),
-];
-
 /// ICMP messages by name: for IPv4 and for IPv6.
 const ICMP_NAMES: [(&str, u8, u8); 6] = [
     ("echoreq", 8, 128),
@@ -363,7 +351,9 @@ impl<'a> Reader<'a> {
             return Ok(flags);
         }
         for (at, letter) in word.chars().enumerate() {
-            let known = FLAG_LETTERS.iter().find(|(known, _)| *known == letter);
+            let known = tcp_flags::LETTERS
+                .iter()
+                .find(|(known, _)| *known == letter);
             let Some((_, bit)) = known else {
                 let start = self.words.get(self.at - 1).map_or(0, |(byte, _)| *byte);
                 let message = format!(

@@ -7,10 +7,9 @@ use pf_conf::{print_address, print_port};
 use pf_engine::addr::Protocol;
 use pf_engine::engine::RuleList;
 use pf_engine::explain::{Criterion, Seen};
-use pf_engine::rule::{Direction, Endpoint, LimiterUse, PortMatch, Rule};
+use pf_engine::rule::{Direction, Endpoint, LimiterUse, PortMatch, Rule, tcp_flags};
 use pf_engine::view::HostPort;
 
-use super::packet::FLAG_LETTERS;
 use crate::text::protocol_name;
 
 /// Where a packet is.
@@ -75,7 +74,9 @@ pub(super) fn flags(flags: u8) -> String {
     if flags == 0 {
         return "none".to_owned();
     }
-    let set = FLAG_LETTERS.iter().filter(|(_, bit)| flags & bit != 0);
+    let set = tcp_flags::LETTERS
+        .iter()
+        .filter(|(_, bit)| flags & bit != 0);
     set.map(|(letter, _)| *letter).collect()
 }
 
