@@ -5,8 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+mod fingerprint;
 mod wire;
 
+pub use self::fingerprint::features;
 pub use self::wire::wire;
 
 use std::sync::LazyLock;

@@ -49,6 +49,11 @@ fn every_packet_of_the_wire_corpus_is_survived() {
 }
 
 #[test]
+fn every_packet_of_the_features_corpus_is_read_or_refused() {
+    replay("features", weighbridge_fuzz::features);
+}
+
+#[test]
 fn the_hostile_ruleset_is_accepted() {
     weighbridge_fuzz::packet(&[]);
 }

@@ -44,6 +44,7 @@ pub mod generate;
 pub mod limiter;
 pub mod limits;
 pub mod norm;
+pub mod osfp;
 pub mod record;
 pub mod rule;
 pub mod ruleset;

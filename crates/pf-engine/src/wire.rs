@@ -24,11 +24,13 @@ pub(crate) mod sctp;
 mod tcp;
 mod transport;
 
-pub(crate) use self::bytes::{be16, byte, put};
+pub(crate) use self::bytes::{be16, be32, byte, put};
+pub(crate) use self::ip::IpHeader;
 pub use self::ip::MAX_EXTENSION_HEADERS;
 pub use self::meta::{Fragment, Meta};
 pub use self::quoted::{Quoted, QuotedIcmp, QuotedTcp, QuotedTransport};
 pub use self::rewrite::Rewrite;
+pub(crate) use self::tcp::kind as option_kind;
 pub use self::tcp::{TcpOption, TcpOptions};
 pub use self::transport::{Icmp, IcmpBody, Sctp, Tcp, Transport, Udp, icmp, icmp6};
 
