@@ -67,7 +67,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             place: place.into(),
             message: message.into(),
@@ -75,7 +75,7 @@ impl Problem {
         }
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -425,22 +425,28 @@ pub fn read_settings(dir: &Path) -> Result<Settings, Problem> {
 /// # Errors
 /// The first problem in it.
 pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
-    let place = |offset| {
-        let (line, column) = place_of(text, offset);
-        format!("{name}:{line}:{column}")
-    };
     let mut settings: Settings = toml::from_str(text).map_err(|error| {
-        let message = error.message().trim_end();
-        let place = place(error.span().map_or(0, |span| span.start));
-        Problem::new(place, message).hint(
+        toml_problem(name, text, &error).hint(
             "known keys: dialect, interfaces, tap, socket, state-dir, fail-policy, log, enabled, \
              log-directory, log-file-size, log-files, log-snap-length, [gateway-defaults], \
              [[gateway]]; for example dialect = \"openbsd3\"",
         )
     })?;
     settings.gateways = gateways(&settings.gateway_defaults, &settings.gateway_keys)
-        .map_err(|problem| Problem::new(place(problem.offset), problem.message))?;
+        .map_err(|problem| Problem::new(place(name, text, problem.offset), problem.message))?;
     Ok(settings)
+}
+
+/// What the TOML reader found wrong in `text`, with its place in the file called `name`.
+pub(crate) fn toml_problem(name: &str, text: &str, error: &toml::de::Error) -> Problem {
+    let offset = error.span().map_or(0, |span| span.start);
+    Problem::new(place(name, text, offset), error.message().trim_end())
+}
+
+/// `name:line:column` of the byte at `offset`.
+fn place(name: &str, text: &str, offset: usize) -> String {
+    let (line, column) = place_of(text, offset);
+    format!("{name}:{line}:{column}")
 }
 
 /// Line and column, from 1, of the byte at `offset`.
@@ -518,14 +524,14 @@ fn read_rules(dir: &Path, other: Option<&Path>) -> Result<Option<RulesFile>, Pro
     }
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Problem {
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Problem {
     Problem::new(
         path.display().to_string(),
         format!("cannot read it: {}", reason(error)),
     )
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(read_bytes(path)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not text (UTF-8)"))
 }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod gateway;
+pub mod mail;
 pub mod output;
 pub mod pfctl;
 pub mod pflog;

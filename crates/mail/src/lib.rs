@@ -1,0 +1,14 @@
+//! What mail servers ask about their clients and what they tell: pure, without I/O and clock.
+//!
+//! Observations of TCP handshakes are kept in a bounded store; each look-up protocol is a codec
+//! that turns the bytes of a client into questions to that store ([`answer::LookUp`]) and reports
+//! of what became of a message ([`outcome::OutcomeSink`]). Sockets, files and threads are in the
+//! `weighbridge` crate.
+
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod connection;
+pub mod outcome;
+pub mod session;
+pub mod time;

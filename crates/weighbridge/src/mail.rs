@@ -1,0 +1,9 @@
+//! The mail side: a process of its own, so that nothing that a mail server or its clients do can
+//! touch the data path. The codecs, the store and the arithmetic are in the `mail` crate; here
+//! are their sockets, files and the one clock.
+
+pub mod clock;
+pub mod listen;
+pub mod settings;
+pub mod shared;
+pub mod stream;
