@@ -4,6 +4,7 @@
 mod scenarios {
     mod anchors;
     mod article;
+    mod behaviours;
     mod control;
     mod criteria;
     mod fragments;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pf_engine::addr::Protocol;
 use pf_engine::anchor::{AnchorCall, AnchorPath, TableRef};
 use pf_engine::decision::DropReason;
 use pf_engine::engine::{InstallError, RuleList};
@@ -428,4 +429,22 @@ fn the_log_names_the_way_to_a_rule_in_an_anchor() {
     let entry = &seen.decision.logged[0];
     assert_eq!(entry.rule, Some(1));
     assert_eq!(entry.in_anchor, Some((path("foo/bar"), Some(1))));
+}
+
+/// FreeBSD's PR 196314, `nested_inline` of `pass_block.sh`.
+#[test]
+fn a_rule_of_an_anchor_inside_an_anchor_passes_what_main_blocks() {
+    let inner = [quick(pass().inbound().proto(Protocol::ICMP))];
+    let outer = [
+        quick(pass().inbound().proto(Protocol::TCP).port(37)),
+        call_in("an1", "an2"),
+    ];
+    let mut lab = Lab::router(tree(
+        &[block().inbound(), call("an1")],
+        &[("an1", &outer), ("an1/an2", &inner)],
+    ));
+    let _ = lab.packet(In, "em0", request()).passes();
+    let _ = lab
+        .packet(In, "em0", udp(("10.0.0.5", 9), ("198.51.100.7", 9), 1))
+        .drops(DropReason::Match);
 }
