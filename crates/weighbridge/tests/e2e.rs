@@ -15,6 +15,8 @@ mod bad_input;
 mod criteria;
 #[path = "e2e/data_path.rs"]
 mod data_path;
+#[path = "e2e/drops.rs"]
+mod drops;
 #[path = "e2e/gateways.rs"]
 mod gateways;
 #[path = "e2e/handshakes.rs"]
