@@ -1,46 +1,108 @@
 //! Held to account: what pfctl says was counted, against what the kernel of the host that sent
 //! and received it has counted.
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::counters::{Count, named};
+use lab::roles::{SERVICES_V4, SERVICES_V6};
 use lab::service::OTHER;
 use lab::{Configuration, Role, clock};
 
-use crate::support::{Bench, UNSHAPED, with_daemon};
+use crate::support::{Bench, UNSHAPED, at_rest, with_daemon};
 
 /// Nobody listens there, and the rules let nothing there.
 const DISCARD: u16 = 9;
 const PATIENCE: Duration = Duration::from_secs(5);
 const PING_BYTES: usize = 400;
-/// The ping and the connection. More pings might have other identifiers.
-const STATES: u64 = 2;
+/// Bytes of an Ethernet header, which a kernel counts on the way out.
+const ETHERNET: u64 = 14;
 
-const RULES: &str = "\
+/// What is accounted for: the traffic of one family.
+struct Case {
+    /// nft's word.
+    family: &'static str,
+    /// The server that is spoken to.
+    server: IpAddr,
+    /// What of the host's traffic the rule with the label `inside` is about. Of IPv6 that is TCP:
+    /// hosts look for their neighbours whenever they like.
+    passed: &'static str,
+    rules: &'static str,
+    /// The states that this traffic makes.
+    states: u64,
+    /// Headers of a datagram.
+    headers: u64,
+}
+
+const IPV4: Case = Case {
+    family: "ip",
+    server: IpAddr::V4(SERVICES_V4[0]),
+    passed: "",
+    rules: "\
 set loginterface em1
 table <inside> counters { 216.28.123.0/24 }
-pass in on em1 inet from <inside> to any keep state label \"inside\"
+pass in on em1 inet from <inside> to any keep state (source-track rule) label \"inside\"
 block drop in quick on em1 inet proto udp from any to any port 9 label \"refused\"
-";
+",
+    // The ping and the connection. More pings might have other identifiers.
+    states: 2,
+    headers: 28,
+};
 
-/// IPv4 at the host, counted by its packet filter before the local stack takes and after it has
-/// made each packet.
-const COUNTERS: &str = "\
-table ip accounts {
-    counter received { }
-    counter sent { }
-    counter refused { }
-    chain inward {
+const IPV6: Case = Case {
+    family: "ip6",
+    server: IpAddr::V6(SERVICES_V6[0]),
+    passed: "meta l4proto tcp",
+    rules: "\
+set loginterface em1
+table <inside> counters { 2001:db8:28:123::/64 }
+pass in on em1 inet6 proto tcp from <inside> to any keep state (source-track rule) label \"inside\"
+block drop in quick on em1 inet6 proto udp from any to any port 9 label \"refused\"
+",
+    states: 1,
+    headers: 48,
+};
+
+impl Case {
+    /// The family's packets at the host, counted by its packet filter before the local stack
+    /// takes and after it has made each packet.
+    fn counters(&self) -> String {
+        let (family, passed) = (self.family, self.passed);
+        format!(
+            "table {family} accounts {{
+    counter received {{ }}
+    counter sent {{ }}
+    counter refused {{ }}
+    chain inward {{
         type filter hook prerouting priority -300;
-        iifname \"eth0\" counter name received
-    }
-    chain outward {
+        iifname \"eth0\" {passed} counter name received
+    }}
+    chain outward {{
         type filter hook postrouting priority 300;
         oifname \"eth0\" udp dport 9 counter name refused accept
-        oifname \"eth0\" counter name sent
+        oifname \"eth0\" {passed} counter name sent
+    }}
+}}
+"
+        )
     }
+}
+
+/// Everything that crosses the switch's way to the box, by family.
+const LINE: &str = "table netdev line {
+ counter in_ip { }
+ counter out_ip { }
+ counter in_ip6 { }
+ counter out_ip6 { }
+ chain out { type filter hook egress device \"uplink\" priority 0;
+  ether type ip counter name in_ip
+  ether type ip6 counter name in_ip6
+ }
+ chain in { type filter hook ingress device \"uplink\" priority 0;
+  ether type ip counter name out_ip
+  ether type ip6 counter name out_ip6
+ }
 }
 ";
 
@@ -53,9 +115,10 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn of(bench: &Bench) -> Result<Self> {
+    fn of(bench: &Bench, case: &Case) -> Result<Self> {
         let host = bench.lab.namespace(Role::H99);
-        let read = |name| named(host, "ip accounts", name);
+        let table = format!("{} accounts", case.family);
+        let read = |name| named(host, &table, name);
         Ok(Self {
             sent: read("sent")?,
             received: read("received")?,
@@ -65,9 +128,9 @@ impl Kernel {
 }
 
 /// A ping, lines over TCP, and datagrams that are not let through.
-fn traffic(bench: &Bench) -> Result<()> {
+fn traffic(bench: &Bench, case: &Case) -> Result<()> {
     let host = bench.lab.host(Role::H99);
-    let server = Bench::server(OTHER);
+    let server = SocketAddr::new(case.server, OTHER);
     host.ping(server.ip(), PING_BYTES)?;
     let mut session = host.line_client(server)?;
     for line in ["one", "two", "a longer line that says nothing"] {
@@ -75,7 +138,8 @@ fn traffic(bench: &Bench) -> Result<()> {
     }
     drop(session);
     host.namespace().run(|| -> Result<()> {
-        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+        let any = if server.is_ipv4() { "0.0.0.0" } else { "::" };
+        let socket = UdpSocket::bind((any, 0))?;
         for len in [1, 100, 1000] {
             socket.send_to(&vec![0; len], (server.ip(), DISCARD))?;
         }
@@ -136,7 +200,7 @@ fn label(bench: &Bench, name: &str) -> Result<Vec<u64>> {
     Ok(words.map(str::parse).collect::<Result<_, _>>()?)
 }
 
-fn assert_rules_and_labels(bench: &Bench, kernel: &Kernel) -> Result<()> {
+fn assert_rules_and_labels(bench: &Bench, case: &Case, kernel: &Kernel) -> Result<()> {
     let both = Count {
         packets: kernel.sent.packets + kernel.received.packets,
         bytes: kernel.sent.bytes + kernel.received.bytes,
@@ -150,7 +214,7 @@ fn assert_rules_and_labels(bench: &Bench, kernel: &Kernel) -> Result<()> {
     );
     assert_eq!(
         number(&rules, "label \"inside\"", "State Creations:")?,
-        STATES
+        case.states
     );
     let inside = label(bench, "inside ")?;
     let (sent, received) = (kernel.sent, kernel.received);
@@ -163,7 +227,7 @@ fn assert_rules_and_labels(bench: &Bench, kernel: &Kernel) -> Result<()> {
             sent.bytes,
             received.packets,
             received.bytes,
-            STATES,
+            case.states,
         ]
     );
     let refused = kernel.refused;
@@ -192,6 +256,96 @@ fn assert_tables(bench: &Bench, kernel: &Kernel) -> Result<()> {
         assert_eq!(pair(&text, "In/Block:")?, Count::default(), "{text}");
     }
     Ok(())
+}
+
+/// The host as a source that is tracked.
+fn assert_sources(bench: &Bench, case: &Case, kernel: &Kernel) -> Result<()> {
+    let text = bench.daemon.pfctl_ok(&["-vvsS"])?;
+    let both = kernel.sent.packets + kernel.received.packets;
+    let bytes = kernel.sent.bytes + kernel.received.bytes;
+    let counted = format!(", {both} pkts, {bytes} bytes, filter rule 0");
+    ensure!(text.contains(&counted), "{counted} in {text}");
+    let states = format!("( states {}, connections ", case.states);
+    ensure!(text.contains(&states), "{states} in {text}");
+    let info = bench.daemon.pfctl_ok(&["-vsi"])?;
+    let table = "Source Tracking Table";
+    assert_eq!(number(&info, table, "current entries")?, 1, "{info}");
+    assert_eq!(number(&info, table, "inserts")?, 1, "{info}");
+    assert_eq!(number(&info, table, "removals")?, 0, "{info}");
+    // Each state is counted for its source when it is made, and its packets after that.
+    ensure!(number(&info, table, "searches")? >= case.states, "{info}");
+    Ok(())
+}
+
+/// Numbers of `pfctl -si` and `-vvsI` about em1, in one order: bytes in and out, packets passed
+/// and blocked in, the same out.
+type Interface = [u64; 6];
+
+/// A column of "Interface Stats": 0 for IPv4, 1 for IPv6.
+fn interface_stats(bench: &Bench, column: usize) -> Result<Interface> {
+    let text = bench.daemon.pfctl_ok(&["-si"])?;
+    let lines = text
+        .lines()
+        .skip_while(|line| !line.starts_with("Interface Stats for em1"));
+    let numbers = lines.skip(1).take_while(|line| !line.is_empty());
+    let numbers = numbers.filter_map(|line| {
+        let words: Vec<u64> = line.split_whitespace().flat_map(str::parse).collect();
+        words.get(column).copied()
+    });
+    let numbers: Vec<u64> = numbers.collect();
+    numbers
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("six numbers in {text}"))
+}
+
+/// The same of `-vvsI`.
+fn interface_list(bench: &Bench, digit: char) -> Result<Interface> {
+    let text = bench.daemon.pfctl_ok(&["-i", "em1", "-vvsI"])?;
+    let read = |name: &str| pair(&text, &name.replace('N', &digit.to_string()));
+    let (passed_in, blocked_in) = (read("InN/Pass:")?, read("InN/Block:")?);
+    let (passed_out, blocked_out) = (read("OutN/Pass:")?, read("OutN/Block:")?);
+    Ok([
+        passed_in.bytes + blocked_in.bytes,
+        passed_out.bytes + blocked_out.bytes,
+        passed_in.packets,
+        blocked_in.packets,
+        passed_out.packets,
+        blocked_out.packets,
+    ])
+}
+
+/// What the switch's kernel has counted of a family on the line: in to the box, and out of it.
+fn line(bench: &Bench, family: &str) -> Result<[Count; 2]> {
+    let switch = bench.lab.namespace(Role::Switch);
+    let read = |way: &str| named(switch, "netdev line", &format!("{way}_{family}"));
+    let (mut incoming, outgoing) = (read("in")?, read("out")?);
+    incoming.bytes -= ETHERNET * incoming.packets;
+    Ok([incoming, outgoing])
+}
+
+/// Whatever crosses the interface, also of hosts that nobody asked, is in its counters.
+fn assert_line(
+    case: &Case,
+    kernel: &Kernel,
+    before: &(Interface, [Count; 2]),
+    after: &(Interface, [Count; 2]),
+) {
+    let counted: Vec<u64> = after.0.iter().zip(before.0).map(|(a, b)| a - b).collect();
+    let crossed = |way: usize| Count {
+        packets: after.1[way].packets - before.1[way].packets,
+        bytes: after.1[way].bytes - before.1[way].bytes,
+    };
+    let (incoming, outgoing) = (crossed(0), crossed(1));
+    let refused = kernel.refused.packets;
+    let wanted = [
+        incoming.bytes,
+        outgoing.bytes,
+        incoming.packets - refused,
+        refused,
+        outgoing.packets,
+        0,
+    ];
+    assert_eq!(counted, wanted, "{}", case.family);
 }
 
 fn assert_interface(bench: &Bench, kernel: &Kernel) -> Result<()> {
@@ -233,38 +387,67 @@ fn assert_info(bench: &Bench, kernel: &Kernel) -> Result<()> {
     Ok(())
 }
 
+/// Waits for the last segments of the connection, which are on their way.
+fn settle(bench: &Bench, case: &Case) -> Result<Kernel> {
+    let settled = clock::wait_until(PATIENCE, || {
+        let states = bench.daemon.pfctl_ok(&["-i", "em1", "-vss"]);
+        let counted = states.as_ref().ok().and_then(|text| of_states(text).ok());
+        let states = states.unwrap_or_default();
+        let closed =
+            states.contains("TIME_WAIT:TIME_WAIT") || states.contains("FIN_WAIT_2:FIN_WAIT_2");
+        let kernel = Kernel::of(bench, case).ok();
+        closed && counted == kernel.map(|kernel| [kernel.sent, kernel.received])
+    });
+    let states = bench.daemon.pfctl_ok(&["-i", "em1", "-vss"])?;
+    let kernel = Kernel::of(bench, case)?;
+    ensure!(settled, "{states}\n{kernel:?}");
+    Ok(kernel)
+}
+
+fn accounts_of(case: &Case, bench: &Bench) -> Result<()> {
+    bench.lab.namespace(Role::H99).nft(&case.counters())?;
+    bench.lab.namespace(Role::Switch).nft(LINE)?;
+    let (column, digit) = if case.family == "ip" {
+        (0, '4')
+    } else {
+        (1, '6')
+    };
+    let interface = || -> Result<(Interface, [Count; 2])> {
+        let stats = interface_stats(bench, column)?;
+        ensure!(stats == interface_list(bench, digit)?, "both say the same");
+        Ok((stats, line(bench, case.family)?))
+    };
+    let before = at_rest(interface)?;
+    traffic(bench, case)?;
+    let kernel = settle(bench, case)?;
+    let refused = Count {
+        packets: 3,
+        bytes: 1101 + 3 * case.headers,
+    };
+    assert_eq!(kernel.refused, refused);
+    // The handshake and three lines each way.
+    assert!(kernel.sent.packets.min(kernel.received.packets) > 4);
+    assert_line(case, &kernel, &before, &at_rest(interface)?);
+    assert_rules_and_labels(bench, case, &kernel)?;
+    assert_tables(bench, &kernel)?;
+    assert_sources(bench, case, &kernel)
+}
+
 #[test]
 fn what_pfctl_counts_is_what_the_hosts_kernel_counts() -> Result<()> {
-    let files = Configuration::modern(RULES);
+    let files = Configuration::modern(IPV4.rules);
     with_daemon("accounts", UNSHAPED, &files, |bench| {
-        bench.lab.namespace(Role::H99).nft(COUNTERS)?;
-        traffic(bench)?;
-        // The last segments of the connection are on their way.
-        let settled = clock::wait_until(PATIENCE, || {
-            let shown = bench.daemon.pfctl_ok(&["-i", "em1", "-vvsI"]);
-            let shown = shown.and_then(|text| pair(&text, "Out4/Pass:"));
-            let states = bench.daemon.pfctl_ok(&["-ss"]).unwrap_or_default();
-            let closed =
-                states.contains("TIME_WAIT:TIME_WAIT") || states.contains("FIN_WAIT_2:FIN_WAIT_2");
-            closed && shown.ok() == Kernel::of(bench).ok().map(|kernel| kernel.received)
-        });
-        ensure!(settled, "{}", bench.daemon.pfctl_ok(&["-vss"])?);
-        let kernel = Kernel::of(bench)?;
-        assert_eq!(
-            kernel.refused,
-            Count {
-                packets: 3,
-                bytes: 1101 + 3 * 28
-            }
-        );
-        // The ping, its answer, the handshake and three lines each way.
-        assert!(kernel.sent.packets.min(kernel.received.packets) > 4);
-        let states = bench.daemon.pfctl_ok(&["-i", "em1", "-vss"])?;
-        let [sent, received] = of_states(&states)?;
-        assert_eq!((sent, received), (kernel.sent, kernel.received), "{states}");
-        assert_rules_and_labels(bench, &kernel)?;
-        assert_tables(bench, &kernel)?;
+        accounts_of(&IPV4, bench)?;
+        let kernel = Kernel::of(bench, &IPV4)?;
         assert_interface(bench, &kernel)?;
         assert_info(bench, &kernel)
+    })
+}
+
+#[test]
+fn what_pfctl_counts_of_ipv6_is_what_the_hosts_kernel_counts() -> Result<()> {
+    let files = Configuration::modern(IPV6.rules);
+    with_daemon("accounts of IPv6", UNSHAPED, &files, |bench| {
+        accounts_of(&IPV6, bench)
     })
 }

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use lab::roles::SERVICES_V4;
-use lab::{Configuration, Lab, LabConfig, Role, Weighbridge, requirements};
+use lab::{Configuration, Lab, LabConfig, Role, Weighbridge, clock, requirements};
 use rustix::fs::{FlockOperation, flock};
 
 /// The binary under test.
@@ -15,6 +15,10 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
 
 /// Who has not answered after this long will not: a SYN has been repeated in it.
 pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
+
+/// How often, and after which time, something is read again that should be at rest.
+const READINGS: usize = 100;
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// One DSL line, every line as fast as the machine.
 pub(crate) const UNSHAPED: LabConfig = LabConfig {
@@ -60,6 +64,22 @@ impl Bench {
             .server_saw()
             .ip())
     }
+}
+
+/// What is read at a moment when nothing of it changes: hosts chatter, and two counters are not
+/// read at once.
+pub(crate) fn at_rest<T: PartialEq>(read: impl Fn() -> Result<T>) -> Result<T> {
+    for _ in 0..READINGS {
+        let first = read();
+        clock::pause(MOMENT);
+        if let (Ok(first), Ok(second)) = (first, read())
+            && first == second
+        {
+            return Ok(second);
+        }
+    }
+    read()?;
+    bail!("the network has no rest")
 }
 
 /// Runs a test with a daemon in a lab. The daemon's log is told with a failure; a daemon that has
