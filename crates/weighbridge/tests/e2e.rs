@@ -13,6 +13,8 @@ mod article;
 mod bad_input;
 #[path = "e2e/criteria.rs"]
 mod criteria;
+#[path = "e2e/criteria_v6.rs"]
+mod criteria_v6;
 #[path = "e2e/data_path.rs"]
 mod data_path;
 #[path = "e2e/drops.rs"]
@@ -25,6 +27,8 @@ mod handshakes;
 mod interfaces;
 #[path = "e2e/ipv6.rs"]
 mod ipv6;
+#[path = "e2e/limiters.rs"]
+mod limiters;
 #[path = "e2e/lines.rs"]
 mod lines;
 #[path = "e2e/modulation.rs"]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use lab::counters::Count;
 use lab::namespace::Namespace;
 use lab::roles::SERVICES_V4;
-use lab::{Capture, Configuration, Role, Weighbridge};
+use lab::{Capture, Configuration, Host, Role, Weighbridge};
 
 use crate::support::{BINARY, Bench, SILENCE, UNSHAPED, with_daemon, with_lab};
 
@@ -106,14 +106,41 @@ const TRANSPARENT_LISTENER: &str = "use Socket; $| = 1; \
         my ($port, $address) = unpack_sockaddr_in(getsockname($c)); \
         syswrite($c, 'wanted ' . inet_ntoa($address) . \":$port\\n\"); close($c); }";
 
-struct Listener(Child);
+/// The same over IPv6: `IPV6_TRANSPARENT` is 75 at level 41 (linux/in6.h).
+const TRANSPARENT_LISTENER_V6: &str = "use Socket qw(:all); $| = 1; \
+    socket(my $s, PF_INET6, SOCK_STREAM, 0) or die; \
+    setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1); \
+    setsockopt($s, 41, 75, pack('i', 1)) or die \"transparent: $!\"; \
+    bind($s, pack_sockaddr_in6(8022, inet_pton(AF_INET6, '::1'))) or die; listen($s, 5) or die; \
+    print \"ready\\n\"; \
+    while (accept(my $c, $s)) { \
+        my ($port, $address) = unpack_sockaddr_in6(getsockname($c)); \
+        syswrite($c, 'wanted [' . inet_ntop(AF_INET6, $address) . \"]:$port\\n\"); close($c); }";
+
+/// A transparent listener in the box.
+pub(crate) struct Listener(Child);
 
 impl Listener {
     fn start(namespace: &Namespace) -> Result<Self> {
+        Self::run(namespace, TRANSPARENT_LISTENER)
+    }
+
+    pub(crate) fn start_v6(namespace: &Namespace) -> Result<Self> {
+        Self::run(namespace, TRANSPARENT_LISTENER_V6)
+    }
+
+    /// What it says to a host that wants to go elsewhere.
+    pub(crate) fn asked(host: &Host, to: SocketAddr) -> Result<String> {
+        let stream = host.tcp_connect(to)?;
+        stream.set_read_timeout(Some(SILENCE))?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        Ok(line)
+    }
+
+    fn run(namespace: &Namespace, script: &str) -> Result<Self> {
         let mut command = Command::new("perl");
-        command
-            .args(["-e", TRANSPARENT_LISTENER])
-            .stdout(Stdio::piped());
+        command.args(["-e", script]).stdout(Stdio::piped());
         let mut listener = Self(namespace.start(&mut command).context("perl")?);
         let mut ready = String::new();
         let output = listener.0.stdout.as_mut().context("its output")?;
@@ -142,10 +169,7 @@ fn a_connection_across_the_bridge_is_diverted_to_a_socket_of_the_box() -> Result
         let _listener = Listener::start(inside)?;
         let to = Bench::server(22);
         for _ in 0..2 {
-            let stream = lab.host(Role::H99).tcp_connect(to)?;
-            stream.set_read_timeout(Some(SILENCE))?;
-            let mut line = String::new();
-            BufReader::new(stream).read_line(&mut line)?;
+            let line = Listener::asked(&lab.host(Role::H99), to)?;
             ensure!(
                 line == format!("wanted {to}\n"),
                 "the listener said {line:?}"

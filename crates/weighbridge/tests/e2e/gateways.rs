@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use lab::clock::{now, wait_until};
 use lab::counters::FlowCounter;
-use lab::roles::{BOX_EM0, SERVICES_V4};
+use lab::roles::{BOX_EM0, SERVICES_V4, SERVICES_V6};
 use lab::service::{OTHER, SEED};
 use lab::{Configuration, LabConfig, LineClient, Role};
 
@@ -265,4 +265,62 @@ fn a_neighbor_that_does_not_answer_is_down() -> Result<()> {
         logged(bench, back, 1, "gateway 172.16.0.1 on em3 works again").map(drop)
     })
     .with_context(|| format!("{}", Path::new(BINARY).display()))
+}
+
+/// One is asked by ICMP, the other by neighbor discovery.
+const SETTINGS_V6: &str = "\n[[gateway]]\n\
+    interface = \"em0\"\n\
+    address = \"2001:db8:d1::1\"\n\
+    [[gateway]]\n\
+    interface = \"em3\"\n\
+    address = \"2001:db8:d2::1\"\n\
+    kind = \"neighbor\"\n";
+
+#[test]
+fn gateways_of_ipv6_are_probed_and_left_when_they_do_not_answer() -> Result<()> {
+    let rules = format!(
+        "pass in quick on em1 route-to {{ (em0 2001:db8:d1::1), (em3 2001:db8:d2::1) }} \
+         round-robin inet6 proto tcp from 2001:db8:28:123::99 to any port {OTHER}\npass\n"
+    );
+    let files = Configuration::modern(&rules)
+        .with("weighbridge.toml", SETTINGS_V6)
+        .with(
+            "hostname.em0",
+            "inet 192.168.1.64 255.255.0.0 NONE\ninet6 2001:db8:d1::64 64\n",
+        )
+        .with(
+            "hostname.em3",
+            "inet 172.16.1.64 255.255.0.0 NONE\ninet6 2001:db8:d2::64 64\n",
+        );
+    with_daemon("IPv6 gateways", TWO_LINES, &files, |bench| {
+        let up = wait_until(RETURNS_WITHIN, || {
+            gateways(bench, &[]).is_ok_and(|table| table.matches(" 0%").count() == 2)
+        });
+        ensure!(up, "{}", gateways(bench, &[])?);
+        let host = bench.lab.host(Role::H99);
+        let server = SocketAddr::from((SERVICES_V6[0], OTHER));
+        let routed = |gateway: &str| -> Result<usize> {
+            let states = bench.daemon.pfctl_ok(&["-vvss"])?;
+            Ok(states.matches(&format!("route-to: {gateway}")).count())
+        };
+        for (modem, dead, other) in [
+            (Role::Modem1, "2001:db8:d1::1@em0", "2001:db8:d2::1@em3"),
+            (Role::Modem2, "2001:db8:d2::1@em3", "2001:db8:d1::1@em0"),
+        ] {
+            let died = dies(bench, modem)?;
+            let dead = dead.replace('@', " on ");
+            logged(bench, died, 1, &format!("gateway {dead} does not work"))?;
+            bench.daemon.pfctl_ok(&["-F", "states"])?;
+            let mut open = Vec::new();
+            for _ in 0..2 {
+                let mut connection = host.line_client(server)?;
+                connection.exchange("by the other line")?;
+                open.push(connection);
+            }
+            assert_eq!(routed(other)?, 2);
+            let back = returns(bench, modem)?;
+            logged(bench, back, 1, &format!("gateway {dead} works again"))?;
+        }
+        Ok(())
+    })
 }
