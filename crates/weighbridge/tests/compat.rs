@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const SECTION: &str = "## Behaviours, one by one";
+/// The table of counters, with the same columns.
+const COUNTERS: &str = "## What pfctl counts";
 /// What a row may say first.
 const VERDICTS: [&str; 3] = ["done", "deviates", "does not apply"];
 
@@ -54,28 +56,40 @@ impl Row {
     }
 }
 
-/// The section's rows, each with the heading above it.
-fn rows() -> Vec<Row> {
+/// What stands under a heading, up to the next of its rank.
+fn section(title: &str) -> String {
     let text = std::fs::read_to_string(root().join("docs/compat.md")).unwrap();
-    let (_, section) = text.split_once(SECTION).expect("the section");
-    let mut file = String::new();
+    let (_, rest) = text.split_once(title).expect("the section");
+    let (section, _) = rest.split_once("\n## ").unwrap_or((rest, ""));
+    section.to_owned()
+}
+
+/// The rows of a section, each with the heading above it.
+fn rows_of(title: &str) -> Vec<Row> {
+    let mut file = title.to_owned();
     let mut rows = Vec::new();
-    for line in section.lines() {
+    for line in section(title).lines() {
         if let Some(heading) = line.strip_prefix("### ") {
             heading.clone_into(&mut file);
         }
-        let is_head = line.starts_with("| ---") || line.starts_with("| behaviour |");
-        if line.starts_with('|') && !is_head && !file.is_empty() {
+        let heads = ["| ---", "| behaviour |", "| counter |"];
+        if line.starts_with('|') && !heads.iter().any(|head| line.starts_with(head)) {
             rows.push(Row::of(&file, line));
         }
     }
-    assert!(rows.len() > 200, "{} rows", rows.len());
     rows
 }
 
+fn rows() -> Vec<Row> {
+    let behaviours = rows_of(SECTION);
+    let counters = rows_of(COUNTERS);
+    assert!(behaviours.len() > 200, "{} rows", behaviours.len());
+    assert!(counters.len() > 20, "{} rows", counters.len());
+    behaviours.into_iter().chain(counters).collect()
+}
+
 fn headings() -> Vec<String> {
-    let text = std::fs::read_to_string(root().join("docs/compat.md")).unwrap();
-    let (_, section) = text.split_once(SECTION).expect("the section");
+    let section = section(SECTION);
     let headings = section.lines().filter_map(|line| line.strip_prefix("### "));
     headings.map(str::to_owned).collect()
 }
@@ -199,11 +213,10 @@ fn no_file_and_no_case_stands_twice() {
 
 #[test]
 fn the_table_of_contents_has_every_file_once() {
-    let text = std::fs::read_to_string(root().join("docs/compat.md")).unwrap();
-    let (_, section) = text.split_once(SECTION).expect("the section");
+    let section = section(SECTION);
     let (contents, _) = section.split_once("### ").expect("a file");
     for heading in headings() {
-        let link = format!("[{}]", heading);
+        let link = format!("[{heading}]");
         assert_eq!(contents.matches(&link).count(), 1, "{link} in the contents");
     }
 }

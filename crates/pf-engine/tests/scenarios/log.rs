@@ -307,3 +307,20 @@ fn an_entry_holds_the_beginning_of_the_packet_and_its_length() {
     let seen = lab.packet(In, "em0", whole.clone()).passes();
     assert_eq!(seen.decision.logged[0].bytes, whole);
 }
+
+#[test]
+fn packets_from_the_unspecified_address_are_logged_as_any_other() {
+    let mut lab = Lab::router(filter(&[log(block().inbound()), log(pass().outbound())]));
+    for (source, server) in [("0.0.0.0", "192.0.2.80"), ("::", "2001:db8:b::80")] {
+        let packet = udp((source, 68), (server, 67), 9);
+        let seen = lab.packet(In, "em0", packet.clone());
+        let seen = seen.drops(DropReason::Match);
+        let wanted =
+            format!("pflog0 rule 0/match: Block(Drop) in on em0: {source}:68 > {server}:67");
+        assert_eq!(lines(&seen), [wanted]);
+        drop(seen);
+        let seen = lab.packet(Out, "em1", packet).passes();
+        let wanted = format!("pflog0 rule 1/match: Pass out on em1: {source}:68 > {server}:67");
+        assert_eq!(lines(&seen), [wanted]);
+    }
+}

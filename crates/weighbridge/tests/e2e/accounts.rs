@@ -33,6 +33,9 @@ struct Case {
     states: u64,
     /// Headers of a datagram.
     headers: u64,
+    /// How often the host is looked for in the table: once for each state, and by each rule that
+    /// a datagram that is refused could match.
+    lookups: u64,
 }
 
 const IPV4: Case = Case {
@@ -43,11 +46,12 @@ const IPV4: Case = Case {
 set loginterface em1
 table <inside> counters { 216.28.123.0/24 }
 pass in on em1 inet from <inside> to any keep state (source-track rule) label \"inside\"
-block drop in quick on em1 inet proto udp from any to any port 9 label \"refused\"
+block drop in quick on em1 inet proto udp from <inside> to any port 9 label \"refused\"
 ",
     // The ping and the connection. More pings might have other identifiers.
     states: 2,
     headers: 28,
+    lookups: 2 + 2 * 3,
 };
 
 const IPV6: Case = Case {
@@ -58,10 +62,11 @@ const IPV6: Case = Case {
 set loginterface em1
 table <inside> counters { 2001:db8:28:123::/64 }
 pass in on em1 inet6 proto tcp from <inside> to any keep state (source-track rule) label \"inside\"
-block drop in quick on em1 inet6 proto udp from any to any port 9 label \"refused\"
+block drop in quick on em1 inet6 proto udp from <inside> to any port 9 label \"refused\"
 ",
     states: 1,
     headers: 48,
+    lookups: 1 + 3,
 };
 
 impl Case {
@@ -246,15 +251,23 @@ fn assert_rules_and_labels(bench: &Bench, case: &Case, kernel: &Kernel) -> Resul
     Ok(())
 }
 
-fn assert_tables(bench: &Bench, kernel: &Kernel) -> Result<()> {
+fn assert_tables(bench: &Bench, case: &Case, kernel: &Kernel) -> Result<()> {
     for text in [
         bench.daemon.pfctl_ok(&["-vvsT"])?,
         bench.daemon.pfctl_ok(&["-t", "inside", "-vvT", "show"])?,
     ] {
         assert_eq!(pair(&text, "In/Pass:")?, kernel.sent, "{text}");
         assert_eq!(pair(&text, "Out/Pass:")?, kernel.received, "{text}");
-        assert_eq!(pair(&text, "In/Block:")?, Count::default(), "{text}");
+        assert_eq!(pair(&text, "In/Block:")?, kernel.refused, "{text}");
+        assert_eq!(pair(&text, "Out/Block:")?, Count::default(), "{text}");
     }
+    let text = bench.daemon.pfctl_ok(&["-vvsT"])?;
+    assert_eq!(
+        number(&text, "Evaluations:", " Match:")?,
+        case.lookups,
+        "{text}"
+    );
+    assert_eq!(number(&text, "References:", "Rules:")?, 2, "{text}");
     Ok(())
 }
 
@@ -404,6 +417,32 @@ fn settle(bench: &Bench, case: &Case) -> Result<Kernel> {
     Ok(kernel)
 }
 
+/// What a state goes on with when its address has left the table.
+fn assert_xpass(bench: &Bench, case: &Case) -> Result<()> {
+    let mut session = bench
+        .lab
+        .host(Role::H99)
+        .line_client(SocketAddr::new(case.server, OTHER))?;
+    session.exchange("in the table")?;
+    let before = at_rest(|| Kernel::of(bench, case))?;
+    bench.daemon.pfctl_ok(&["-t", "inside", "-T", "flush"])?;
+    session.exchange("out of it")?;
+    let xpassed = || -> Result<(Count, Count)> {
+        let text = bench.daemon.pfctl_ok(&["-vvsT"])?;
+        Ok((pair(&text, "In/XPass:")?, pair(&text, "Out/XPass:")?))
+    };
+    let (after, found) = at_rest(|| Ok((Kernel::of(bench, case)?, xpassed()?)))?;
+    let less = |a: Count, b: Count| Count {
+        packets: a.packets - b.packets,
+        bytes: a.bytes - b.bytes,
+    };
+    let sent = less(after.sent, before.sent);
+    let received = less(after.received, before.received);
+    assert!(sent.packets > 0 && received.packets > 0);
+    assert_eq!(found, (sent, received));
+    Ok(())
+}
+
 fn accounts_of(case: &Case, bench: &Bench) -> Result<()> {
     bench.lab.namespace(Role::H99).nft(&case.counters())?;
     bench.lab.namespace(Role::Switch).nft(LINE)?;
@@ -429,7 +468,7 @@ fn accounts_of(case: &Case, bench: &Bench) -> Result<()> {
     assert!(kernel.sent.packets.min(kernel.received.packets) > 4);
     assert_line(case, &kernel, &before, &at_rest(interface)?);
     assert_rules_and_labels(bench, case, &kernel)?;
-    assert_tables(bench, &kernel)?;
+    assert_tables(bench, case, &kernel)?;
     assert_sources(bench, case, &kernel)
 }
 
@@ -440,7 +479,8 @@ fn what_pfctl_counts_is_what_the_hosts_kernel_counts() -> Result<()> {
         accounts_of(&IPV4, bench)?;
         let kernel = Kernel::of(bench, &IPV4)?;
         assert_interface(bench, &kernel)?;
-        assert_info(bench, &kernel)
+        assert_info(bench, &kernel)?;
+        assert_xpass(bench, &IPV4)
     })
 }
 
@@ -448,6 +488,7 @@ fn what_pfctl_counts_is_what_the_hosts_kernel_counts() -> Result<()> {
 fn what_pfctl_counts_of_ipv6_is_what_the_hosts_kernel_counts() -> Result<()> {
     let files = Configuration::modern(IPV6.rules);
     with_daemon("accounts of IPv6", UNSHAPED, &files, |bench| {
-        accounts_of(&IPV6, bench)
+        accounts_of(&IPV6, bench)?;
+        assert_xpass(bench, &IPV6)
     })
 }

@@ -114,8 +114,25 @@ fn frame(to: [u8; 6], from: [u8; 6], packet: &[u8]) -> Vec<u8> {
     [&to[..], &from, &kind, packet].concat()
 }
 
-/// A counter of `pfctl -vsi`.
+/// What stands before a label to ask how often its rule was looked at.
+const EVALUATIONS: &str = "evaluations of ";
+/// The same before the heading of a table in `pfctl -vsi`.
+const ENTRIES: &str = "current entries of ";
+
+/// A counter of `pfctl -vsi` or `pfctl -sl`.
 fn counter(bench: &Bench, name: &str) -> Result<u64> {
+    if let Some(label) = name.strip_prefix(EVALUATIONS) {
+        let labels = bench.daemon.pfctl_ok(&["-sl"])?;
+        let line = labels.lines().find_map(|line| line.strip_prefix(label));
+        let word = line.and_then(|line| line.split_whitespace().next());
+        return Ok(word.context("the label")?.parse()?);
+    }
+    if let Some(heading) = name.strip_prefix(ENTRIES) {
+        let info = bench.daemon.pfctl_ok(&["-vsi"])?;
+        let mut lines = info.lines().skip_while(|line| !line.starts_with(heading));
+        let word = lines.nth(1).and_then(|line| line.split_whitespace().nth(2));
+        return Ok(word.context("its first line")?.parse()?);
+    }
     let info = bench.daemon.pfctl_ok(&["-vsi"])?;
     let line = info.lines().find_map(|line| {
         let rest = line.strip_prefix("  ")?.strip_prefix(name)?;
@@ -254,19 +271,31 @@ fn packets_that_are_refused_as_they_are_count_by_their_reason() -> Result<()> {
         let senders = Senders::of(bench)?;
         let plain = "pass no state\n";
         // Each packet that rules decide counts, passed or blocked, of the hosts' chatter too.
-        let blocks = "set skip on { fxp0 em0 bridge0 }\npass no state\n\
+        let blocks = "set skip on { fxp0 em0 bridge0 }\npass no state label \"first\"\n\
                       block drop in on em1 proto udp to port 9\n";
         let decided = |wire: Wire| wire.crossed;
         let act = || {
             senders.clients(datagrams(3, DISCARD))?;
             senders.clients(datagrams(2, SERVICE))
         };
-        let wire = account(bench, blocks, act, &[("match", &decided)])?;
+        let counters: [(&str, &dyn Fn(Wire) -> u64); 3] = [
+            ("match", &decided),
+            ("searches", &decided),
+            ("evaluations of first", &decided),
+        ];
+        let wire = account(bench, blocks, act, &counters)?;
         ensure!((wire.sent, wire.arrived) == (10, 4), "{wire:?}");
 
         let whole = "set reassemble yes\npass no state\n";
         let beyond = || senders.clients(fragment(65_528, false, 16));
         account(bench, whole, beyond, &[("bad-offset", &lost)])?;
+        let first = || senders.clients(fragment(0, true, 16));
+        account(
+            bench,
+            whole,
+            first,
+            &[("current entries of Fragments", &lost)],
+        )?;
         let uneven = || senders.clients(fragment(0, true, 13));
         account(bench, whole, uneven, &[("fragment", &lost)])?;
         let cut = || {
