@@ -16,6 +16,8 @@ use crate::support::{Bench, UNSHAPED, at_rest, with_daemon};
 const DISCARD: u16 = 9;
 const PATIENCE: Duration = Duration::from_secs(5);
 const PING_BYTES: usize = 400;
+/// What TCP on Linux lets an acknowledgment wait at most (`TCP_DELACK_MAX`).
+const DELAYED_ACK: Duration = Duration::from_millis(200);
 /// Bytes of an Ethernet header, which a kernel counts on the way out.
 const ETHERNET: u64 = 14;
 
@@ -424,6 +426,7 @@ fn assert_xpass(bench: &Bench, case: &Case) -> Result<()> {
         .host(Role::H99)
         .line_client(SocketAddr::new(case.server, OTHER))?;
     session.exchange("in the table")?;
+    clock::pause(DELAYED_ACK);
     let before = at_rest(|| Kernel::of(bench, case))?;
     bench.daemon.pfctl_ok(&["-t", "inside", "-T", "flush"])?;
     session.exchange("out of it")?;
