@@ -18,22 +18,15 @@ pub(crate) enum Slot {
 /// Where in the parentheses behind `keep state` something is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum StateSlot {
-    NoSync,
     GroupBound,
     Pflow,
-    AllowRelated,
 }
 
 impl StateSlot {
-    const AFTER_SLOPPY: [Self; 2] = [Self::Pflow, Self::AllowRelated];
-
-    fn group(self) -> StateGroup {
-        if Self::AFTER_SLOPPY.contains(&self) {
-            StateGroup::AfterSloppy
-        } else if self == Self::NoSync {
-            StateGroup::AfterMax
-        } else {
-            StateGroup::BeforePolicy
+    const fn group(self) -> StateGroup {
+        match self {
+            Self::Pflow => StateGroup::AfterSloppy,
+            Self::GroupBound => StateGroup::BeforePolicy,
         }
     }
 }
@@ -41,8 +34,6 @@ impl StateSlot {
 /// Where state options of a kind are printed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StateGroup {
-    /// Between `max` and `source-track`.
-    AfterMax,
     /// Between `overload` and `if-bound`.
     BeforePolicy,
     AfterSloppy,

@@ -307,7 +307,9 @@ fn state_options(rule: &Rule, extras: &Extras) -> Vec<String> {
     if let Some(max) = options.max {
         list.push(format!("max {max}"));
     }
-    list.extend(extras.state_words(StateGroup::AfterMax).cloned());
+    if options.no_sync {
+        list.push("no-sync".to_owned());
+    }
     limits::source(&options.source, &mut list);
     list.extend(extras.state_words(StateGroup::BeforePolicy).cloned());
     match options.policy {
@@ -319,6 +321,9 @@ fn state_options(rule: &Rule, extras: &Extras) -> Vec<String> {
         list.push("sloppy".to_owned());
     }
     list.extend(extras.state_words(StateGroup::AfterSloppy).cloned());
+    if options.allow_related {
+        list.push("allow-related".to_owned());
+    }
     let timeout = |(timeout, value): &(Timeout, u32)| format!("{} {value}", timeout.name());
     list.extend(options.timeouts.iter().map(timeout));
     list

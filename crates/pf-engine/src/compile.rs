@@ -338,20 +338,9 @@ impl Compiler<'_> {
     }
 
     fn pool(&mut self, pool: &Pool) -> CompiledPool {
-        CompiledPool {
-            targets: pool
-                .targets
-                .iter()
-                .filter_map(|target| self.target(target))
-                .collect(),
-            kind: pool.kind,
-            sticky: pool.sticky,
-            static_port: pool.static_port,
-            endpoint_independent: pool.endpoint_independent,
-            port_set: pool.port_set,
-            prefer_ipv6_nexthop: pool.prefer_ipv6_nexthop,
-            ports: pool.ports,
-        }
+        let targets = pool.targets.iter();
+        let targets = targets.filter_map(|target| self.target(target)).collect();
+        CompiledPool::new(pool, targets)
     }
 
     fn af_to(&mut self, af_to: &AfTo, rule: &Rule) -> CompiledAfTo {

@@ -2,12 +2,14 @@
 
 mod accounts;
 mod answer;
+mod associations;
 mod control;
 mod errors;
 mod expire;
 mod explain;
 mod families;
 mod gateways;
+mod imagine;
 mod install;
 mod leave;
 mod log;
@@ -29,16 +31,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::addr::Prefix;
-use crate::anchor::{AnchorPath, TableRef};
+use crate::anchor::AnchorPath;
 use crate::anchors::Anchors;
+use crate::association::Associations;
 use crate::compile::Lists;
-use crate::decision::{Decision, DropReason, Hook, LOG_SNAP_LENGTH, Packet, StateId};
-use crate::env::{Env, Interface};
+use crate::decision::{Decision, DropReason, Hook, LOG_SNAP_LENGTH, Packet};
+use crate::env::Env;
 use crate::explain::Step;
 use crate::hops::{DeadHops, Uplinks};
 use crate::installed::Rules;
 use crate::lifetime::Lifetimes;
-use crate::limiter::{Limiters, SourceLimiterView, StateLimiterView};
+use crate::limiter::Limiters;
 use crate::limits::LimitCounter;
 use crate::names::{NameId, Names};
 use crate::nat::{FullRanges, Mappings, mapping};
@@ -47,22 +50,14 @@ use crate::norm::{Reassembler, ReassemblyOptions};
 use crate::pool::Loads;
 use crate::queue::{Queue, QueueNumbers, QueueTree};
 use crate::quota::{ERRORS_PER_SECOND, Quota, RESETS_PER_SECOND};
-use crate::record::{
-    ExportedRule, Imported, Kept, RecordError, RuleBinding, SourceCursor, SourceRecord, StateRecord,
-};
 use crate::rule::{Action, Timeout, Timeouts};
-use crate::ruleset::{
-    DebugLevel, Dialect, Limit, Options, Parts, Ruleset, TableDefinition, TableEntry,
-};
+use crate::ruleset::{DebugLevel, Dialect, Limit, Options, Parts, Ruleset};
 use crate::source::SourceNodes;
 use crate::state::{State, StateTable};
 use crate::syncookie::SynCookies;
 use crate::table::Tables;
 use crate::time::Instant;
-use crate::view::{
-    AddressCounters, InstalledRule, InterfaceCounters, InterfaceReferences, SourceView, StateView,
-    Status, TableView,
-};
+use crate::view::{InterfaceCounters, Status};
 
 pub use control::{KillFilter, KillStates};
 
@@ -195,6 +190,7 @@ pub struct Engine {
     full: FullRanges,
     limiters: Limiters,
     loads: Loads,
+    associations: Associations,
     /// How often each of [`Limit::ALL`] was hit.
     limit_hits: [u64; Limit::ALL.len()],
     fragments: Reassembler,
@@ -276,6 +272,7 @@ impl Engine {
             full: FullRanges::default(),
             limiters: Limiters::default(),
             loads: Loads::default(),
+            associations: Associations::default(),
             limit_hits: [0; Limit::ALL.len()],
             fragments: Reassembler::new(),
             counters: Counters::default(),
@@ -427,147 +424,9 @@ impl Engine {
         self.dialect
     }
 
-    /// The installed rules of one list, in order, with their counters.
-    pub fn rules(&self, list: RuleList) -> impl Iterator<Item = InstalledRule<'_>> {
-        self.rule_views(&AnchorPath::main(), list)
-    }
-
-    /// As [`Engine::rules`], of the ruleset at `anchor`.
-    pub fn rules_at<'a>(
-        &'a self,
-        anchor: &AnchorPath,
-        list: RuleList,
-    ) -> impl Iterator<Item = InstalledRule<'a>> + use<'a> {
-        self.rule_views(anchor, list)
-    }
-
-    /// The anchors that there are, in the order of their paths.
-    pub fn anchors(&self) -> impl Iterator<Item = &AnchorPath> {
-        self.anchors.iter().map(|anchor| &anchor.path)
-    }
-
-    /// Whether there is such an anchor. The main ruleset is always there.
-    #[must_use]
-    pub fn has_anchor(&self, path: &AnchorPath) -> bool {
-        path.is_main() || self.anchors.find(path).is_some()
-    }
-
-    /// The path of the text that filled an anchor, if one did: its own or that of a ruleset
-    /// around it.
-    #[must_use]
-    pub fn filled_by(&self, path: &AnchorPath) -> Option<&AnchorPath> {
-        self.anchors.at(path)?.filled_by.as_ref()
-    }
-
     /// `pfctl -z`: zeroes the counters of all rules.
     pub fn clear_rule_counters(&mut self) {
         self.rules.clear_counters();
-    }
-
-    /// All states, in the order of their numbers. `now` tells age and expiry.
-    pub fn states(&self, now: Instant) -> impl Iterator<Item = StateView<'_>> {
-        self.state_views(StateId(0), now)
-    }
-
-    /// The states whose number is `from` or above, in order: a long listing made in pieces.
-    /// Getting to the first of them does not cost a walk over those before it.
-    pub fn states_from(&self, from: StateId, now: Instant) -> impl Iterator<Item = StateView<'_>> {
-        self.state_views(from, now)
-    }
-
-    /// At most `max` states whose number is `from` or above, as they can be kept over a restart,
-    /// and where to go on; nothing when those were the last.
-    #[must_use]
-    pub fn export_states(
-        &self,
-        now: Instant,
-        from: StateId,
-        max: usize,
-    ) -> (Vec<StateRecord>, Option<StateId>) {
-        self.state_records(now, from, max)
-    }
-
-    /// At most `max` source nodes after `from`, and where to go on if there may be more.
-    #[must_use]
-    pub fn export_sources(
-        &self,
-        now: Instant,
-        from: Option<SourceCursor>,
-        max: usize,
-    ) -> (Vec<SourceRecord>, Option<SourceCursor>) {
-        self.source_records(now, from, max)
-    }
-
-    /// The rule that a record calls `number`. Only good until the next change of the rules
-    /// ([`Engine::epoch`]).
-    #[must_use]
-    pub fn exported_rule(&self, number: u32) -> Option<ExportedRule<'_>> {
-        self.rule_of_record(number)
-    }
-
-    /// Takes over states and source nodes of before a restart, all of them or, on an error, none. `rules` tells for
-    /// each number in the records what it stands for; `interfaces` are those that there are.
-    /// States that are over, that have lost their interface or for which there is no room are
-    /// left out and counted.
-    ///
-    /// # Errors
-    /// When a record contradicts itself.
-    pub fn import_states(
-        &mut self,
-        now: Instant,
-        kept: Kept,
-        rules: BTreeMap<u32, RuleBinding>,
-        interfaces: &[Interface],
-    ) -> Result<Imported, RecordError> {
-        self.now = now;
-        self.take_over(kept, rules, interfaces)
-    }
-
-    /// Number of states.
-    #[must_use]
-    pub fn state_count(&self) -> usize {
-        self.states.len()
-    }
-
-    /// `pfctl -k`. Returns how many states were killed.
-    pub fn kill_states(&mut self, filter: &KillFilter) -> usize {
-        self.kill(filter)
-    }
-
-    /// `pfctl -F states`. Returns how many states were removed.
-    pub fn flush_states(&mut self) -> usize {
-        self.remove_states(|_| true)
-    }
-
-    /// All source nodes from number `skip` on, in the order of their rules and addresses.
-    pub fn sources(&self, skip: usize, now: Instant) -> impl Iterator<Item = SourceView> {
-        self.source_views(skip, now)
-    }
-
-    /// `pfctl -K`: removes source nodes; states stay. Returns how many.
-    pub fn kill_sources(&mut self, filter: SourceFilter) -> usize {
-        self.remove_sources(Some(filter))
-    }
-
-    /// `pfctl -F Sources`: removes all source nodes; states stay. Returns how many.
-    pub fn flush_sources(&mut self) -> usize {
-        self.remove_sources(None)
-    }
-
-    /// The state limiters in force, by number.
-    pub fn state_limiters(&self) -> impl Iterator<Item = StateLimiterView<'_>> {
-        self.limiters.state_views()
-    }
-
-    /// The source limiters in force, by number.
-    pub fn source_limiters(&self) -> impl Iterator<Item = SourceLimiterView<'_>> {
-        self.limiters.source_views()
-    }
-
-    /// `pfctl -I id -k source -k host`: a source limiter forgets the sources within a network;
-    /// their states stay and no longer count. Returns how many sources.
-    pub fn kill_limited_sources(&mut self, id: u8, within: Prefix) -> usize {
-        self.forget_limited(id, within)
     }
 
     /// How often each of [`Limit::ALL`] was hit since the start: packets that were dropped or
@@ -622,6 +481,7 @@ impl Engine {
         self.syncookies.clear_counters();
         self.resets.clear();
         self.errors.clear();
+        self.associations.refused = 0;
         self.sources.searches = 0;
         self.sources.inserts = 0;
         self.sources.removals = 0;
@@ -652,24 +512,6 @@ impl Engine {
         self.handle_interface_change();
     }
 
-    /// What packets did at the interface of that name (`pfctl -vvsI`).
-    #[must_use]
-    pub fn interface_counters(&self, name: &str) -> InterfaceCounters {
-        self.counters_of_interface(name)
-    }
-
-    /// `pfctl -i name -F info`: zeroes the counters of an interface.
-    pub fn clear_interface_counters(&mut self, now: Instant, name: &str) {
-        self.now = now;
-        self.clear_interface(now, name);
-    }
-
-    /// What refers to interfaces, by name. A walk over all states and rules.
-    #[must_use]
-    pub fn interface_references(&self) -> BTreeMap<String, InterfaceReferences> {
-        self.references_to_interfaces()
-    }
-
     /// What `pfctl -si` prints.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -685,6 +527,7 @@ impl Engine {
             syncookies: self.syncookie_status(),
             resets_refused: self.resets.refused(),
             errors_refused: self.errors.refused(),
+            addresses_refused: self.associations.refused,
             reasons: self.counters.reasons,
             sources: self.source_status(),
             limits: self.counters.limits,
@@ -701,139 +544,6 @@ impl Engine {
     #[must_use]
     pub fn limit(&self, limit: Limit) -> u32 {
         self.options.limit(limit)
-    }
-
-    /// All tables, by their anchors, in the order of their names.
-    pub fn tables(&self) -> impl Iterator<Item = TableView<'_>> {
-        self.tables.iter().map(crate::table::Table::view)
-    }
-
-    /// One table.
-    #[must_use]
-    pub fn table<'a>(&self, name: impl Into<TableRef<'a>>) -> Option<TableView<'_>> {
-        let table = self.tables.get(self.tables.find(name.into())?)?;
-        Some(table.view())
-    }
-
-    /// The names of an anchor's tables, in order.
-    pub fn table_names<'a>(&'a self, anchor: &'a AnchorPath) -> impl Iterator<Item = &'a str> {
-        let tables = self
-            .tables
-            .iter()
-            .filter(move |table| table.anchor() == anchor);
-        tables.map(crate::table::Table::name)
-    }
-
-    /// What pf.conf would say of a table: its flags and its addresses.
-    #[must_use]
-    pub fn table_definition<'a>(&self, name: impl Into<TableRef<'a>>) -> Option<TableDefinition> {
-        let table = self.tables.get(self.tables.find(name.into())?)?;
-        Some(table.definition())
-    }
-
-    /// Whether there is a table of this name; cheaper than [`Engine::table`], which copies its
-    /// addresses.
-    #[must_use]
-    pub fn has_table<'a>(&self, name: impl Into<TableRef<'a>>) -> bool {
-        self.tables.find(name.into()).is_some()
-    }
-
-    /// Number of addresses in the table that rules of the anchor mean by the name: its own, or
-    /// else the main ruleset's.
-    #[must_use]
-    pub fn table_len<'a>(&self, name: impl Into<TableRef<'a>>) -> Option<usize> {
-        self.found_table(name.into()).map(crate::table::Table::len)
-    }
-
-    /// Counters of the addresses of a table that has `counters`, in order; those that no packet
-    /// has met since they were added are left out.
-    pub fn table_address_counters<'a>(
-        &self,
-        name: impl Into<TableRef<'a>>,
-    ) -> impl Iterator<Item = (Prefix, AddressCounters)> {
-        let table = self
-            .tables
-            .find(name.into())
-            .and_then(|id| self.tables.get(id));
-        table
-            .into_iter()
-            .flat_map(crate::table::Table::address_counters)
-    }
-
-    /// `pfctl -t name -T add`. Creates the table (persistent) when there is none, as pfctl does.
-    /// Returns how many addresses were not in it before.
-    ///
-    /// # Errors
-    /// When the table is constant or full; then nothing has changed.
-    pub fn table_add<'a>(
-        &mut self,
-        now: Instant,
-        name: impl Into<TableRef<'a>>,
-        entries: &[TableEntry],
-    ) -> Result<usize, TableError> {
-        self.now = now;
-        self.add_to_table(name.into(), entries)
-    }
-
-    /// `pfctl -t name -T delete`. Returns how many addresses were in it.
-    ///
-    /// # Errors
-    /// When there is no such table or it is constant.
-    pub fn table_delete<'a>(
-        &mut self,
-        name: impl Into<TableRef<'a>>,
-        entries: &[TableEntry],
-    ) -> Result<usize, TableError> {
-        let deleted = self.changeable_table(name.into())?.delete(entries);
-        self.advance_epoch();
-        Ok(deleted)
-    }
-
-    /// `pfctl -t name -T replace`.
-    ///
-    /// # Errors
-    /// When the table is constant or full; then nothing has changed.
-    pub fn table_replace<'a>(
-        &mut self,
-        now: Instant,
-        name: impl Into<TableRef<'a>>,
-        entries: &[TableEntry],
-    ) -> Result<ReplaceOutcome, TableError> {
-        self.now = now;
-        self.replace_table(name.into(), entries)
-    }
-
-    /// `pfctl -t name -T flush`. Returns how many addresses it had.
-    ///
-    /// # Errors
-    /// When there is no such table or it is constant.
-    pub fn table_flush<'a>(&mut self, name: impl Into<TableRef<'a>>) -> Result<usize, TableError> {
-        let flushed = self.changeable_table(name.into())?.flush();
-        self.advance_epoch();
-        Ok(flushed)
-    }
-
-    /// `pfctl -t name -T test`: whether the table holds `address`, negation applied.
-    ///
-    /// # Errors
-    /// When there is no such table.
-    pub fn table_test<'a>(
-        &self,
-        name: impl Into<TableRef<'a>>,
-        address: Prefix,
-    ) -> Result<bool, TableError> {
-        let id = self
-            .tables
-            .find(name.into())
-            .ok_or(TableError::NoSuchTable)?;
-        let table = self.tables.get(id).ok_or(TableError::NoSuchTable)?;
-        Ok(table.holds_prefix(address))
-    }
-
-    /// `pfctl -F Tables`: empties the tables of a ruleset, and removes those that no rule refers
-    /// to. Returns how many were removed.
-    pub fn flush_tables(&mut self, anchor: &AnchorPath) -> usize {
-        self.flush_all_tables(anchor)
     }
 
     fn advance_epoch(&mut self) {
@@ -872,6 +582,7 @@ impl Engine {
             self.mappings.release(mapping(&state).0);
         }
         self.half_open_moved(state.is_half_open(), false);
+        self.leave_association(&state);
         self.release_references(state);
     }
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod anchors;
+mod association;
 mod compile;
 mod evaluate;
 mod hops;

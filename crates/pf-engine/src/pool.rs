@@ -13,7 +13,7 @@ use crate::hops::DeadHops;
 use crate::installed::{PoolUse, RuleId};
 use crate::names::NameId;
 use crate::net::{DynamicId, Net, is_link_local};
-use crate::rule::{PoolKind, PoolPorts, PortSet};
+use crate::rule::{Pool, PoolKind, PoolPorts, PortSet};
 use crate::table::{TableId, Tables};
 
 /// Addresses that `least-states` compares for one state at most; a pool may be a /8.
@@ -38,6 +38,22 @@ pub(crate) struct CompiledPool {
     pub(crate) port_set: Option<PortSet>,
     pub(crate) prefer_ipv6_nexthop: bool,
     pub(crate) ports: Option<PoolPorts>,
+}
+
+impl CompiledPool {
+    /// `pool`, whose addresses are `targets`.
+    pub(crate) const fn new(pool: &Pool, targets: Vec<Target>) -> Self {
+        Self {
+            targets,
+            kind: pool.kind,
+            sticky: pool.sticky,
+            static_port: pool.static_port,
+            endpoint_independent: pool.endpoint_independent,
+            port_set: pool.port_set,
+            prefer_ipv6_nexthop: pool.prefer_ipv6_nexthop,
+            ports: pool.ports,
+        }
+    }
 }
 
 /// One address of a pool.

@@ -299,6 +299,11 @@ pub struct StateOptions {
     pub policy: Option<StatePolicy>,
     /// `sloppy`: no sequence number checks.
     pub sloppy: bool,
+    /// `no-sync`: the state is not told to other firewalls. None is: there is no pfsync(4).
+    pub no_sync: bool,
+    /// `allow-related`: an SCTP association's other addresses are let in by this rule, whatever
+    /// the others say.
+    pub allow_related: bool,
     /// `source-track` and its kin.
     pub source: SourceOptions,
     /// Timeouts over the ruleset's.
@@ -599,6 +604,8 @@ impl Rule {
                 max: None,
                 policy: None,
                 sloppy: false,
+                no_sync: false,
+                allow_related: false,
                 source: SourceOptions::NONE,
                 timeouts: Vec::new(),
             },

@@ -67,10 +67,7 @@ pub(crate) fn track(
         }
         Act::Confirm => Ok(confirm(source)),
         Act::Shutdown => Ok(shut_down(source)),
-        Act::Close { .. } => {
-            source.state = CLOSED;
-            Ok(Some(Timeout::SctpClosed))
-        }
+        Act::Close { .. } => Ok(Some(close(source))),
         Act::Carry => Ok(None),
     }
 }
@@ -130,7 +127,14 @@ fn confirm(source: &mut Peer) -> Option<Timeout> {
     Some(Timeout::SctpEstablished)
 }
 
-fn shut_down(source: &mut Peer) -> Option<Timeout> {
+/// Its end of the association is over.
+pub(crate) const fn close(source: &mut Peer) -> Timeout {
+    source.state = CLOSED;
+    Timeout::SctpClosed
+}
+
+/// It will send no more.
+pub(crate) const fn shut_down(source: &mut Peer) -> Option<Timeout> {
     if source.state >= SHUTDOWN_PENDING {
         return None;
     }
@@ -147,7 +151,8 @@ mod tests {
             tag,
             act,
             is_final: false,
-            addresses: Vec::new(),
+            changes: Vec::new(),
+            left_out: 0,
         }
     }
 

@@ -2,14 +2,16 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
+use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Protocol;
+use crate::association::Membership;
 use crate::criteria::{Divert, Treatment};
 use crate::decision::{EtherAddresses, StateId};
 use crate::installed::RuleId;
@@ -85,6 +87,8 @@ pub(crate) struct State {
     pub(crate) loads: Vec<LoadKey>,
     /// `max-pkt-size`.
     pub(crate) max_packet_size: Option<u16>,
+    /// Of SCTP: the association, if its ends have told each other more addresses.
+    pub(crate) membership: Option<Membership>,
 }
 
 /// How a packet crosses the box.
@@ -124,6 +128,11 @@ impl State {
     /// The same as they come.
     pub(crate) const fn origin_tuple(&self) -> Tuple {
         self.side(self.direction).tuple(self.direction)
+    }
+
+    /// The opener's address on the wire and on the stack.
+    fn sources_of_opener(&self) -> [IpAddr; 2] {
+        [&self.wire, &self.stack].map(|key| key.tuple(self.direction).source.address)
     }
 
     /// Counts a packet: index 0 goes in the direction of the opener.
@@ -250,6 +259,8 @@ pub(crate) struct StateTable {
     /// The first state with a wire key, and with a stack key.
     first: [HashMap<StateKey, u32, Keyed>; 2],
     by_id: BTreeMap<StateId, u32>,
+    /// Slots by the address of the opener, before and behind translation.
+    by_source: BTreeSet<(IpAddr, u32)>,
 }
 
 /// Why a state cannot be inserted.
@@ -263,6 +274,7 @@ impl StateTable {
             nodes: Slab::default(),
             first: [HashMap::with_hasher(keyed), HashMap::with_hasher(keyed)],
             by_id: BTreeMap::new(),
+            by_source: BTreeSet::new(),
         }
     }
 
@@ -283,6 +295,11 @@ impl StateTable {
         self.nodes.get_mut(slot).map(|node| &mut node.state)
     }
 
+    /// The slot of a state.
+    pub(crate) fn slot(&self, id: StateId) -> Option<u32> {
+        self.by_id.get(&id).copied()
+    }
+
     /// Changes each state. Keys and numbers must stay as they are.
     pub(crate) fn for_each_mut(&mut self, mut change: impl FnMut(&mut State)) {
         for slot in self.by_id.values() {
@@ -297,6 +314,15 @@ impl StateTable {
         self.by_id
             .range(from..)
             .filter_map(|(_, slot)| Some((*slot, self.get(*slot)?)))
+    }
+
+    /// The states whose opener has this address, before translation or behind it. Costs what
+    /// there is of them.
+    pub(crate) fn from_source(&self, address: IpAddr) -> impl Iterator<Item = (u32, &State)> {
+        let slots = self
+            .by_source
+            .range((address, u32::MIN)..=(address, u32::MAX));
+        slots.filter_map(|(_, slot)| Some((*slot, self.get(*slot)?)))
     }
 
     /// The first state that packets with `key` going in `direction` meet and that `wanted` wants.
@@ -344,6 +370,7 @@ impl StateTable {
         let keys = [state.wire, state.stack];
         let floating = state.bound.is_none();
         let id = state.id;
+        let sources = state.sources_of_opener();
         let node = Node {
             state,
             next: [None; 2],
@@ -353,6 +380,7 @@ impl StateTable {
             self.link(side, key, slot, floating);
         }
         self.by_id.insert(id, slot);
+        self.by_source.extend(sources.map(|source| (source, slot)));
         Some(slot)
     }
 
@@ -362,6 +390,9 @@ impl StateTable {
         }
         let state = self.nodes.remove(slot)?.state;
         self.by_id.remove(&state.id);
+        for source in state.sources_of_opener() {
+            self.by_source.remove(&(source, slot));
+        }
         Some(state)
     }
 

@@ -184,6 +184,8 @@ pub struct Status {
     pub resets_refused: u64,
     /// ICMP errors that were not sent because there were too many.
     pub errors_refused: u64,
+    /// Addresses of SCTP associations that were not followed because there were too many.
+    pub addresses_refused: u64,
     /// One counter for each of [`DropReason::ALL`].
     pub reasons: [u64; DropReason::ALL.len()],
     /// Source tracking.

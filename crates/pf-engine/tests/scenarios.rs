@@ -26,6 +26,7 @@ mod scenarios {
     mod routes;
     mod scrub;
     mod sctp;
+    mod sctp_multihome;
     mod sources;
     mod syncookies;
     mod synproxy;

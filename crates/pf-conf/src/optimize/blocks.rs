@@ -92,6 +92,8 @@ fn stands_alone(rule: &Rule, tables: &BTreeMap<String, TableDefinition>) -> bool
         max,
         policy: _,
         sloppy: _,
+        no_sync: _,
+        allow_related: _,
         source: tracking,
         timeouts: _,
     } = state_options;

@@ -8,6 +8,15 @@ use crate::extras::{Slot, StateSlot};
 use crate::print;
 use crate::token::{Kind, Token};
 
+/// Why there is no `group-bound`: PF gave it up with OpenBSD 4.
+pub(super) const NO_GROUP_BOUND: &str =
+    "states are bound to one interface (`if-bound`) or to none (`floating`)";
+
+const NO_PFLOW: &str = "there is no pflow(4): a flow exporter can watch the interfaces";
+
+const NO_FASTROUTE: &str =
+    "what is routed goes by the kernel's look-up: leave the word out, or use `route-to`";
+
 /// Where to go for what dummynet(4) does.
 const NO_DUMMYNET: &str = "dummynet is FreeBSD's; `tc qdisc add dev INTERFACE root netem` delays \
                            and limits what leaves by an interface";
@@ -26,17 +35,11 @@ impl Parser<'_> {
             return Some(parsed);
         }
         match token.text.as_ref() {
-            "dnpipe" | "dnqueue" => return Some(self.pipe(rule)),
-            "queue" => return Some(self.queue(rule)),
-            _ => {}
+            "dnpipe" | "dnqueue" => Some(self.pipe(rule)),
+            "queue" => Some(self.queue(rule)),
+            "fastroute" => Some(self.fastroute(rule)),
+            _ => None,
         }
-        if !self.printing {
-            return None;
-        }
-        Some(match token.text.as_ref() {
-            "fastroute" => self.fastroute(rule),
-            _ => return None,
-        })
     }
 
     /// What `set` sets beside a priority.
@@ -102,6 +105,7 @@ impl Parser<'_> {
     /// PF's of before 2009: past the route lookup.
     pub(super) fn fastroute(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         let keyword = self.next();
+        self.impossible("fastroute", keyword.span, NO_FASTROUTE)?;
         let known = !rule.extras.words(Slot::Fastroute).is_empty() || rule.route.is_some();
         self.once(known, &keyword)?;
         rule.extras.push(Slot::Fastroute, "fastroute".to_owned());
@@ -160,15 +164,15 @@ impl Parser<'_> {
     /// A state option that is not in [`pf_engine::rule::StateOptions`]. Gives whether it was
     /// there before.
     pub(super) fn beyond_state_option(&mut self, state: &mut State, token: &Token) -> Parse<bool> {
-        if !self.printing {
-            return Err(self.unsupported(&token.text, token.span));
-        }
+        let hint = match token.text.as_ref() {
+            "pflow" => NO_PFLOW,
+            _ => NO_GROUP_BOUND,
+        };
+        self.impossible(&token.text, token.span, hint)?;
         self.next();
         let (slot, text) = match token.text.as_ref() {
-            "no-sync" => (StateSlot::NoSync, "no-sync".to_owned()),
             "pflow" => (StateSlot::Pflow, "pflow".to_owned()),
             "group-bound" => (StateSlot::GroupBound, "group-bound".to_owned()),
-            "allow-related" => (StateSlot::AllowRelated, "allow-related".to_owned()),
             other => return Err(self.unsupported(other, token.span)),
         };
         Ok(state.extras.set_state(slot, text))

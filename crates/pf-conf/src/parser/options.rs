@@ -131,9 +131,7 @@ impl Parser<'_> {
             StatePolicy::Floating
         } else if self.at_word("group-bound") {
             let span = self.next().span;
-            if !self.printing {
-                return Err(self.unsupported("group-bound", span));
-            }
+            self.impossible("group-bound", span, super::beyond::NO_GROUP_BOUND)?;
             let echo = "set state-policy group-bound".to_owned();
             self.push_set(SetStatement::Printed(echo));
             return Ok(());

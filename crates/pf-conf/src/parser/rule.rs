@@ -214,7 +214,7 @@ impl Parser<'_> {
             self.route_option(rule)?;
         } else if self.at_word("dup-to") {
             self.dup_to(rule)?;
-        } else if self.printing && self.at_word("fastroute") {
+        } else if self.at_word("fastroute") {
             self.fastroute(rule)?;
         }
         self.family(rule);

@@ -92,10 +92,7 @@ impl Parser<'_> {
             }
             "fragment" => rule.fragments = self.fragment_mode()?,
             "tagged" => rule.tagged = Some((false, self.tag_name()?)),
-            _ if !self.printing => return Err(self.unsupported("rtable", token.span)),
-            _ => {
-                rule.treatment.routing_table = Some(self.routing_table()?);
-            }
+            _ => rule.treatment.routing_table = Some(self.routing_table()?),
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::source::Span;
 use crate::token::{Kind, Token};
 
 /// State options of one PF or another that are not in this program.
-const UNSUPPORTED: &[&str] = &["no-sync", "pflow", "group-bound", "allow-related"];
+const UNSUPPORTED: &[&str] = &["pflow", "group-bound"];
 
 impl Parser<'_> {
     /// `keep state`, `modulate state`, `synproxy state`, `no state`, with options.
@@ -99,6 +99,14 @@ impl Parser<'_> {
             "sloppy" => {
                 self.next();
                 std::mem::replace(&mut state.options.sloppy, true)
+            }
+            "no-sync" => {
+                self.next();
+                std::mem::replace(&mut state.options.no_sync, true)
+            }
+            "allow-related" => {
+                self.next();
+                std::mem::replace(&mut state.options.allow_related, true)
             }
             "if-bound" => self.state_policy(state, StatePolicy::IfBound),
             "floating" => self.state_policy(state, StatePolicy::Floating),

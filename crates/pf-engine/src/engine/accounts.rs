@@ -12,12 +12,17 @@ use crate::time::Instant;
 use crate::view::{InterfaceCounters, InterfaceReferences};
 
 impl Engine {
-    /// A packet that is dropped at `place` before the rules are asked.
-    pub(super) fn count_refused(&mut self, place: Place, work: &Work<'_>) {
-        self.count_at(place, work.meta.family, length(&work.meta), false);
+    /// `pfctl -i name -F info`: zeroes the counters of an interface.
+    pub fn clear_interface_counters(&mut self, now: Instant, name: &str) {
+        self.now = now;
+        if let Some(id) = self.names.find(name) {
+            self.interfaces.insert(id, InterfaceCounters::since(now));
+        }
     }
 
-    pub(super) fn counters_of_interface(&self, name: &str) -> InterfaceCounters {
+    /// What packets did at the interface of that name (`pfctl -vvsI`).
+    #[must_use]
+    pub fn interface_counters(&self, name: &str) -> InterfaceCounters {
         let id = self.names.find(name);
         let known = id.and_then(|id| self.interfaces.get(&id));
         known
@@ -25,14 +30,9 @@ impl Engine {
             .unwrap_or_else(|| InterfaceCounters::since(self.interfaces_since))
     }
 
-    pub(super) fn clear_interface(&mut self, now: Instant, name: &str) {
-        if let Some(id) = self.names.find(name) {
-            self.interfaces.insert(id, InterfaceCounters::since(now));
-        }
-    }
-
-    /// Walks over all states and rules.
-    pub(super) fn references_to_interfaces(&self) -> BTreeMap<String, InterfaceReferences> {
+    /// What refers to interfaces, by name. A walk over all states and rules.
+    #[must_use]
+    pub fn interface_references(&self) -> BTreeMap<String, InterfaceReferences> {
         let mut references: BTreeMap<String, InterfaceReferences> = BTreeMap::new();
         for (_, state) in self.states.iter_from(crate::decision::StateId(0)) {
             let name = state.bound.map_or("all", |bound| self.names.name(bound));
@@ -47,6 +47,11 @@ impl Engine {
             references.entry(name.to_owned()).or_default().rules += 1;
         }
         references
+    }
+
+    /// A packet that is dropped at `place` before the rules are asked.
+    pub(super) fn count_refused(&mut self, place: Place, work: &Work<'_>) {
+        self.count_at(place, work.meta.family, length(&work.meta), false);
     }
 
     /// The rules in force, of all rulesets.

@@ -51,21 +51,13 @@ impl From<KillStates> for KillFilter {
 }
 
 impl Engine {
-    /// Removes the states that are wanted; returns how many.
-    pub(super) fn remove_states(&mut self, is_wanted: impl Fn(&State) -> bool) -> usize {
-        let slots: Vec<u32> = self
-            .states
-            .iter_from(StateId(0))
-            .filter(|(_, state)| is_wanted(state))
-            .map(|(slot, _)| slot)
-            .collect();
-        for slot in &slots {
-            self.remove_state(*slot);
-        }
-        slots.len()
+    /// `pfctl -F states`. Returns how many states were removed.
+    pub fn flush_states(&mut self) -> usize {
+        self.remove_states(|_| true)
     }
 
-    pub(super) fn kill(&mut self, filter: &KillFilter) -> usize {
+    /// `pfctl -k`. Returns how many states were killed.
+    pub fn kill_states(&mut self, filter: &KillFilter) -> usize {
         let interface = filter.interface.as_deref();
         let wanted = self.states.iter_from(StateId(0)).filter(|(_, state)| {
             self.is_of(state, interface) && self.is_wanted(state, &filter.states)
@@ -75,6 +67,20 @@ impl Engine {
             let partners: Vec<u32> = slots.iter().flat_map(|slot| self.partners(*slot)).collect();
             slots.extend(partners);
         }
+        for slot in &slots {
+            self.remove_state(*slot);
+        }
+        slots.len()
+    }
+
+    /// Removes the states that are wanted; returns how many.
+    pub(super) fn remove_states(&mut self, is_wanted: impl Fn(&State) -> bool) -> usize {
+        let slots: Vec<u32> = self
+            .states
+            .iter_from(StateId(0))
+            .filter(|(_, state)| is_wanted(state))
+            .map(|(slot, _)| slot)
+            .collect();
         for slot in &slots {
             self.remove_state(*slot);
         }

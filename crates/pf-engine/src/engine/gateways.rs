@@ -4,18 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::addr::{Family, Prefix};
-use crate::decision::{EtherAddresses, Hook, StateId};
+use crate::anchor::TableRef;
+use crate::decision::{DropReason, EtherAddresses, Hook, StateId};
 use crate::engine::Engine;
-use crate::engine::packet::Place;
+use crate::engine::imagine::opener;
+use crate::engine::packet::{Place, Work};
 use crate::env::Env;
 use crate::evaluate::CompiledRule;
 use crate::hops::{OnFailure, Uplink, Uplinks};
 use crate::installed::{PoolUse, RuleId};
 use crate::names::NameId;
-use crate::pool::{Choice, CompiledPool, LoadKey};
+use crate::pool::{Choice, CompiledPool, LoadKey, Target, TargetAddress};
 use crate::route::NextHop;
-use crate::rule::{Direction, RouteKind, tcp_flags};
+use crate::rule::{Address, Direction, RouteKind, tcp_flags};
 use crate::state::{State, Way};
+use crate::wire::Meta;
 use crate::wire::build::{self, Ip, Segment};
 
 /// Next hops that [`Engine::next_hops`] names at most: each is one that somebody may want to
@@ -29,8 +32,7 @@ pub struct Vacated {
     pub moved: usize,
     /// States that were removed.
     pub killed: usize,
-    /// States that stay as they were: their rule offers no next hop that works, or is not in
-    /// force any more.
+    /// States that stay as they were: their rule offers no next hop that works.
     pub kept: usize,
     /// For those who opened the TCP connections that were removed.
     pub resets: Vec<Reset>,
@@ -111,13 +113,13 @@ impl Engine {
             address: Some(address),
         };
         let mut vacated = Vacated::default();
-        let pools = self.route_pools();
+        let mut pools = self.route_pools();
         for (id, slot) in self.routed_to(gone) {
             // A state may have gone with another one.
             if self.states.get(slot).is_none_or(|state| state.id != id) {
                 continue;
             }
-            match self.fate(slot, gone, policy, &pools, env) {
+            match self.fate(slot, gone, policy, &mut pools, env) {
                 Fate::Moves(hop, load) => {
                     self.move_state(slot, gone, hop);
                     self.move_load(slot, load);
@@ -185,7 +187,7 @@ impl Engine {
         slot: u32,
         gone: NextHop,
         policy: OnFailure,
-        pools: &BTreeMap<RuleId, CompiledPool>,
+        pools: &mut BTreeMap<RuleId, CompiledPool>,
         env: &mut dyn Env,
     ) -> Fate {
         if policy == OnFailure::Keep {
@@ -198,7 +200,8 @@ impl Engine {
         if kind == RouteKind::DupTo {
             return Fate::Moves(hop, load);
         }
-        if policy == OnFailure::Kill || self.is_tied(slot, kind, gone, hop) {
+        let is_bound_to_die = policy == OnFailure::Kill || self.is_tied(slot, kind, gone, hop);
+        if is_bound_to_die || !self.may_leave_by(slot, gone, hop, env) {
             return Fate::Dies;
         }
         Fate::Moves(hop, load)
@@ -209,13 +212,16 @@ impl Engine {
         &mut self,
         slot: u32,
         gone: NextHop,
-        pools: &BTreeMap<RuleId, CompiledPool>,
+        pools: &mut BTreeMap<RuleId, CompiledPool>,
         env: &mut dyn Env,
     ) -> Option<(RouteKind, NextHop, Option<LoadKey>)> {
         let state = self.states.get(slot)?;
         let (kind, _) = state.route?;
         let rule = state.rule?;
         let source = state.outcome().source.address;
+        if !pools.contains_key(&rule) {
+            pools.insert(rule, self.retired_pool(rule)?);
+        }
         let pool = pools.get(&rule)?;
         let taken = self.take(rule, PoolUse::Route, pool, source, source, env)?;
         let hop = self.hop_of(&taken.choice)?;
@@ -226,6 +232,61 @@ impl Engine {
             self.sources.rechoose(&key, taken.choice);
         }
         Some((kind, hop, taken.load))
+    }
+
+    /// The pool of a rule that is not in force any more: what it named is there, or is left out.
+    fn retired_pool(&mut self, rule: RuleId) -> Option<CompiledPool> {
+        let entry = self.rules.get(rule)?;
+        let pool = &entry.rule.route.as_ref()?.pool;
+        let anchor = entry.anchor.as_str();
+        let mut targets = Vec::with_capacity(pool.targets.len());
+        for target in &pool.targets {
+            let address = match &target.address {
+                Address::Any => Some(TargetAddress::Absent),
+                Address::Prefix(prefix) => Some(TargetAddress::prefix(*prefix)),
+                Address::Range(first, last) => Some(TargetAddress::Range(*first, *last)),
+                Address::Table(name) => {
+                    let table = self.meant_table(TableRef { anchor, name });
+                    table.map(TargetAddress::Table)
+                }
+                Address::Dynamic(_) | Address::NoRoute | Address::UrpfFailed => None,
+            };
+            let interface = target.interface.as_ref();
+            targets.extend(address.map(|address| Target {
+                interface: interface.map(|name| self.names.intern(name)),
+                address,
+                weight: target.weight.unwrap_or(1).max(1),
+            }));
+        }
+        Some(CompiledPool::new(pool, targets))
+    }
+
+    /// Whether the rules in force let the opener of a state leave by another interface: its
+    /// packets are not asked about there in mid-stream.
+    fn may_leave_by(&mut self, slot: u32, gone: NextHop, hop: NextHop, env: &mut dyn Env) -> bool {
+        let Some(state) = self.states.get(slot) else {
+            return false;
+        };
+        let (outcome, tag, origin) = (state.outcome(), state.tag, state.origin);
+        let index = self.net.named(hop.interface).map(|named| named.index);
+        let mut bytes = opener(&outcome, 0);
+        let (Some(index), Ok(meta)) = (index, Meta::parse(&bytes)) else {
+            return true;
+        };
+        if hop.interface == gone.interface {
+            return true;
+        }
+        let place = Place {
+            index,
+            name: hop.interface,
+            direction: Direction::Out,
+        };
+        let mut work = Work::new(&mut bytes, meta, None, None, place);
+        work.tag = tag;
+        work.received_on = self.net.named(origin).map(|named| named.index);
+        // What else may stand in the way of a new state does not in that of an old one.
+        let asked = self.imagine(&mut work, env);
+        asked.map_or_else(|refused| refused.reason != DropReason::Match, |()| true)
     }
 
     /// Whether the connection would not live on by the other next hop: its address is one of the

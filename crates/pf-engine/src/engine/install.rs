@@ -10,6 +10,7 @@ use crate::installed::RuleId;
 use crate::lifetime;
 use crate::rule::{Address, Rule};
 use crate::ruleset::{Limit, Parts, Ruleset};
+use crate::table::TableId;
 use crate::view::RuleCounters;
 
 impl Engine {
@@ -259,9 +260,13 @@ impl Engine {
 
     /// The table of that name, as rules of the anchor find it.
     pub(super) fn found_table(&self, table: TableRef<'_>) -> Option<&crate::table::Table> {
+        self.tables.get(self.meant_table(table)?)
+    }
+
+    /// The anchor's own table, or else the main ruleset's.
+    pub(super) fn meant_table(&self, table: TableRef<'_>) -> Option<TableId> {
         let own = self.tables.find(table);
-        let id = own.or_else(|| self.tables.find(table.name.into()))?;
-        self.tables.get(id)
+        own.or_else(|| self.tables.find(table.name.into()))
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Normalization {
     /// Options that the packet gets if it passes.
     pub(super) scrub: Scrub,
     pub(super) fragments: Fragments,
+    /// `rtable`: the routing table that the packet goes by, unless filter rules say another.
+    pub(super) routing_table: Option<u8>,
     /// The `scrub` rule that matched.
     pub(super) rule: Option<(RuleId, Option<Log>)>,
 }
@@ -58,6 +60,7 @@ impl Normalization {
     const NONE: Self = Self {
         scrub: Scrub::NONE,
         fragments: Fragments::Untouched,
+        routing_table: None,
         rule: None,
     };
 
@@ -65,6 +68,7 @@ impl Normalization {
         Self {
             scrub: rule.scrub,
             fragments: Fragments::put_together(rule.fragments.reassembles()),
+            routing_table: rule.treatment.routing_table,
             rule: Some((rule.id, rule.log)),
         }
     }
@@ -89,6 +93,7 @@ impl Engine {
                     ..Scrub::NONE
                 },
                 fragments: Fragments::put_together(set.enabled),
+                routing_table: None,
                 rule: None,
             };
         }

@@ -32,7 +32,7 @@ use crate::wire::sctp::Chunks;
 
 /// A state that is not in the table yet.
 pub(super) struct Pending {
-    state: State,
+    pub(super) state: State,
     nodes: Vec<(SourceKey, Option<Choice>)>,
 }
 
@@ -199,7 +199,9 @@ impl Engine {
                 work.crossed = Some(Crossed::by(&state, state.direction));
             }
             self.normalize_first(&mut state, work, env)?;
-            state.count(course.place.direction, course.bytes);
+            if !course.is_imagined {
+                state.count(course.place.direction, course.bytes);
+            }
         }
         course.applied = course.translated;
         work.logs_each |= state.logged;
@@ -328,6 +330,7 @@ impl Engine {
             limiters: self.limiters_for(rule, course),
             loads: course.loads.clone(),
             max_packet_size: course.max_packet_size,
+            membership: None,
         }
     }
 

@@ -7,10 +7,12 @@ use crate::decision::{
     Handling, Hook, LogEntry, Packet, Verdict,
 };
 use crate::engine::Engine;
+use crate::engine::associations::Told;
 use crate::engine::families::Crossed;
 use crate::engine::normalize::Normalization;
 use crate::engine::open::Pending;
 use crate::engine::proxy::Completed;
+use crate::engine::walk::Found;
 use crate::env::{Env, IfIndex};
 use crate::generate::MAX_QUOTE_LEN;
 use crate::installed::RuleId;
@@ -46,7 +48,7 @@ pub(super) struct Work<'p> {
     pub(super) hook: Place,
     pub(super) tag: Option<NameId>,
     /// The interface by which it came into the box, if the kernel told.
-    received_on: Option<IfIndex>,
+    pub(super) received_on: Option<IfIndex>,
     /// The priority of its frame.
     pub(super) priority: u8,
     pub(super) handling: Handling,
@@ -79,6 +81,12 @@ pub(super) struct Work<'p> {
     pub(super) scrub: Scrub,
     /// It was normalised in a way that its state and the flow's key do not tell.
     pub(super) is_unlike_its_flow: bool,
+    /// Where it tells of an SCTP association's addresses.
+    pub(super) told: Vec<Told>,
+    /// There is no such packet: it stands for those that an association may send.
+    pub(super) is_imagined: bool,
+    /// `allow-related`: the rule that decides about it whatever the others say.
+    pub(super) related_rule: Option<Found>,
 }
 
 /// A packet as it came, as far as an ICMP error would quote it: to be told to its sender even
@@ -186,6 +194,9 @@ impl<'p> Work<'p> {
             normalization: None,
             scrub: Scrub::NONE,
             is_unlike_its_flow: false,
+            told: Vec::new(),
+            is_imagined: false,
+            related_rule: None,
         }
     }
 
@@ -547,6 +558,7 @@ impl Engine {
         let pieces = self.fit(exit, work, env)?;
         let pending = std::mem::take(&mut work.pending);
         let made = self.commit(pending)?;
+        self.follow_addresses(&made, work, env);
         let basis = match state {
             StateRef::Existing(slot) => self.states.get(slot).map(|state| state.id),
             StateRef::Pending(at) => made.get(at).copied(),

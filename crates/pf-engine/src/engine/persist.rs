@@ -44,7 +44,55 @@ enum Outcome {
 type Bindings = BTreeMap<u32, RuleId>;
 
 impl Engine {
-    pub(super) fn state_records(
+    /// Takes over states and source nodes of before a restart, all of them or, on an error, none.
+    /// `rules` tells for each number in the records what it stands for; `interfaces` are those
+    /// that there are.
+    /// States that are over, that have lost their interface or for which there is no room are
+    /// left out and counted.
+    ///
+    /// # Errors
+    /// When a record contradicts itself.
+    pub fn import_states(
+        &mut self,
+        now: Instant,
+        kept: Kept,
+        rules: BTreeMap<u32, RuleBinding>,
+        interfaces: &[Interface],
+    ) -> Result<Imported, RecordError> {
+        self.now = now;
+        let faults = kept.states.iter().map(StateRecord::fault);
+        let faults = faults.chain(kept.sources.iter().map(SourceRecord::fault));
+        for (number, fault) in faults.enumerate() {
+            if let Some(what) = fault {
+                return Err(RecordError { number, what });
+            }
+        }
+        let (bindings, retired) = self.bind(rules);
+        let present: BTreeSet<&str> = interfaces.iter().map(|i| i.name.as_str()).collect();
+        let mut imported = Imported::default();
+        for record in kept.states {
+            let counter = match self.take_over_one(&record, &bindings, &present) {
+                Outcome::Lives => &mut imported.states,
+                Outcome::Expired => &mut imported.expired,
+                Outcome::WithoutInterface => &mut imported.without_interface,
+                Outcome::WithoutRoom => &mut imported.without_room,
+            };
+            *counter = counter.saturating_add(1);
+        }
+        for record in kept.sources {
+            self.restore_source(&record, &bindings, &present);
+        }
+        for rule in retired {
+            self.rules.retire(rule);
+        }
+        self.net.invalidate();
+        Ok(imported)
+    }
+
+    /// At most `max` states whose number is `from` or above, as they can be kept over a restart,
+    /// and where to go on; nothing when those were the last.
+    #[must_use]
+    pub fn export_states(
         &self,
         now: Instant,
         from: StateId,
@@ -59,7 +107,31 @@ impl Engine {
         (records, states.next().map(|state| state.id))
     }
 
-    pub(super) fn rule_of_record(&self, number: u32) -> Option<ExportedRule<'_>> {
+    /// At most `max` source nodes after `from`, and where to go on if there may be more.
+    #[must_use]
+    pub fn export_sources(
+        &self,
+        now: Instant,
+        from: Option<SourceCursor>,
+        max: usize,
+    ) -> (Vec<SourceRecord>, Option<SourceCursor>) {
+        let mut last = None;
+        let nodes = self.sources.iter_after(from.map(|cursor| cursor.0));
+        let records: Vec<SourceRecord> = nodes
+            .take(max)
+            .map(|(key, node)| {
+                last = Some(SourceCursor(*key));
+                self.source_record(now, key, node)
+            })
+            .collect();
+        let more = records.len() == max;
+        (records, last.filter(|_| more))
+    }
+
+    /// The rule that a record calls `number`. Only good until the next change of the rules
+    /// ([`Engine::epoch`]).
+    #[must_use]
+    pub fn exported_rule(&self, number: u32) -> Option<ExportedRule<'_>> {
         let id = RuleId::from_number(number);
         let entry = self.rules.get(id)?;
         Some(ExportedRule {
@@ -78,7 +150,7 @@ impl Engine {
             stack: state.stack.ends,
             protocol: state.protocol(),
             direction: state.direction,
-            bound: state.bound.map(name),
+            bound: state.bound_for_keeps().map(name),
             origin: name(state.origin),
             rule: state.rule.map(RuleId::number),
             anchor: state.anchor.map(RuleId::number),
@@ -151,25 +223,6 @@ impl Engine {
         }
     }
 
-    pub(super) fn source_records(
-        &self,
-        now: Instant,
-        from: Option<SourceCursor>,
-        max: usize,
-    ) -> (Vec<SourceRecord>, Option<SourceCursor>) {
-        let mut last = None;
-        let nodes = self.sources.iter_after(from.map(|cursor| cursor.0));
-        let records: Vec<SourceRecord> = nodes
-            .take(max)
-            .map(|(key, node)| {
-                last = Some(SourceCursor(*key));
-                self.source_record(now, key, node)
-            })
-            .collect();
-        let more = records.len() == max;
-        (records, last.filter(|_| more))
-    }
-
     fn source_record(&self, now: Instant, key: &SourceKey, node: &SourceNode) -> SourceRecord {
         let interface = node.choice.and_then(|choice| choice.interface);
         SourceRecord {
@@ -184,41 +237,6 @@ impl Engine {
             rate: node.rate.as_ref().map_or(0, |rate| rate.count(now)),
             expires_in: (node.states == 0).then(|| node.expires.saturating_since(now)),
         }
-    }
-
-    pub(super) fn take_over(
-        &mut self,
-        kept: Kept,
-        rules: BTreeMap<u32, RuleBinding>,
-        interfaces: &[Interface],
-    ) -> Result<Imported, RecordError> {
-        let faults = kept.states.iter().map(StateRecord::fault);
-        let faults = faults.chain(kept.sources.iter().map(SourceRecord::fault));
-        for (number, fault) in faults.enumerate() {
-            if let Some(what) = fault {
-                return Err(RecordError { number, what });
-            }
-        }
-        let (bindings, retired) = self.bind(rules);
-        let present: BTreeSet<&str> = interfaces.iter().map(|i| i.name.as_str()).collect();
-        let mut imported = Imported::default();
-        for record in kept.states {
-            let counter = match self.take_over_one(&record, &bindings, &present) {
-                Outcome::Lives => &mut imported.states,
-                Outcome::Expired => &mut imported.expired,
-                Outcome::WithoutInterface => &mut imported.without_interface,
-                Outcome::WithoutRoom => &mut imported.without_room,
-            };
-            *counter = counter.saturating_add(1);
-        }
-        for record in kept.sources {
-            self.restore_source(&record, &bindings, &present);
-        }
-        for rule in retired {
-            self.rules.retire(rule);
-        }
-        self.net.invalidate();
-        Ok(imported)
     }
 
     /// The rules by their numbers in the records, and those of them that are not in force.
@@ -483,6 +501,7 @@ impl Engine {
             limiters: record.limiters.iter().filter_map(limiter_ref).collect(),
             loads,
             max_packet_size: record.max_packet_size,
+            membership: None,
         }
     }
 }

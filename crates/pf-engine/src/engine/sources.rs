@@ -13,7 +13,7 @@ use crate::engine::translate::Course;
 use crate::engine::{Engine, RuleList, SourceFilter};
 use crate::evaluate::CompiledRule;
 use crate::installed::RuleId;
-use crate::limiter::{LimiterRef, Listing};
+use crate::limiter::{LimiterRef, Listing, SourceLimiterView, StateLimiterView};
 use crate::limits::LimitCounter;
 use crate::pool::Choice;
 use crate::rule::{Flush, Overload, Rate, SourceOptions, SourceTrack, StateMode, Timeout};
@@ -25,6 +25,67 @@ use crate::time::Instant;
 use crate::view::{SourceStatus, SourceView};
 
 impl Engine {
+    /// `pfctl -K`: removes source nodes; states stay. Returns how many.
+    pub fn kill_sources(&mut self, filter: SourceFilter) -> usize {
+        self.remove_sources(Some(filter))
+    }
+
+    /// `pfctl -F Sources`: removes all source nodes; states stay. Returns how many.
+    pub fn flush_sources(&mut self) -> usize {
+        self.remove_sources(None)
+    }
+
+    /// The state limiters in force, by number.
+    pub fn state_limiters(&self) -> impl Iterator<Item = StateLimiterView<'_>> {
+        self.limiters.state_views()
+    }
+
+    /// The source limiters in force, by number.
+    pub fn source_limiters(&self) -> impl Iterator<Item = SourceLimiterView<'_>> {
+        self.limiters.source_views()
+    }
+
+    /// All source nodes from number `skip` on, in the order of their rules and addresses.
+    pub fn sources(&self, skip: usize, now: Instant) -> impl Iterator<Item = SourceView> {
+        let nodes = self.sources.iter_after(None).skip(skip);
+        nodes.map(move |(key, node)| {
+            let entry = key.rule.and_then(|rule| self.rules.get(rule));
+            let number = entry.and_then(|entry| entry.number);
+            let list = entry.map(|entry| RuleList::of(&entry.rule.action));
+            let rate = node.rate.as_ref();
+            SourceView {
+                address: key.address,
+                target: node.choice.and_then(|choice| choice.address),
+                kind: key.kind,
+                rule: list.zip(number),
+                states: node.states,
+                connections: node.connections,
+                rate: rate.map_or(0, |rate| rate.count(now)),
+                rate_seconds: rate.map_or(0, |rate| rate.rate().seconds),
+                age: now.saturating_since(node.created),
+                expires_in: (node.states == 0).then(|| node.expires.saturating_since(now)),
+                packets: node.packets,
+                bytes: node.bytes,
+            }
+        })
+    }
+
+    /// `pfctl -I id -k source -k host`: a source limiter forgets the sources within a network;
+    /// their states stay and no longer count. Returns how many sources.
+    pub fn kill_limited_sources(&mut self, id: u8, within: Prefix) -> usize {
+        let forgotten = self.limiters.forget(id, within);
+        let gone: BTreeSet<Prefix> = forgotten.iter().map(|(prefix, _)| *prefix).collect();
+        self.states.for_each_mut(|state| {
+            state.limiters.retain(
+                |used| !matches!(used, LimiterRef::Source(of, prefix) if *of == id && gone.contains(prefix)),
+            );
+        });
+        for (_, listing) in forgotten {
+            self.list_source(listing);
+        }
+        gone.len()
+    }
+
     /// `max-src-nodes` and `max-src-states`. The source's node is noted for the state to come.
     pub(super) fn check_source(
         &mut self,
@@ -174,12 +235,12 @@ impl Engine {
             return;
         };
         self.counters.count_limit(LimitCounter::OverloadFlush);
-        self.remove_states(|state| {
-            let comes_from =
-                |key: &crate::key::StateKey| key.tuple(state.direction).source.address == address;
-            (flush == Flush::Global || state.rule == rule)
-                && (comes_from(&state.wire) || comes_from(&state.stack))
-        });
+        let of_source = self.states.from_source(address);
+        let flushed = of_source.filter(|(_, state)| flush == Flush::Global || state.rule == rule);
+        let flushed: Vec<u32> = flushed.map(|(slot, _)| slot).collect();
+        for slot in flushed {
+            self.remove_state(slot);
+        }
     }
 
     /// As far as `set limit table-entries` lets it. A table that is `const` is no obstacle: PF's
@@ -274,21 +335,6 @@ impl Engine {
         doomed.len()
     }
 
-    /// `pfctl -I id -k source -k host`.
-    pub(super) fn forget_limited(&mut self, id: u8, within: Prefix) -> usize {
-        let forgotten = self.limiters.forget(id, within);
-        let gone: BTreeSet<Prefix> = forgotten.iter().map(|(prefix, _)| *prefix).collect();
-        self.states.for_each_mut(|state| {
-            state.limiters.retain(
-                |used| !matches!(used, LimiterRef::Source(of, prefix) if *of == id && gone.contains(prefix)),
-            );
-        });
-        for (_, listing) in forgotten {
-            self.list_source(listing);
-        }
-        gone.len()
-    }
-
     pub(super) fn source_status(&self) -> SourceStatus {
         SourceStatus {
             entries: self.sources.len(),
@@ -296,35 +342,6 @@ impl Engine {
             inserts: self.sources.inserts,
             removals: self.sources.removals,
         }
-    }
-
-    /// The nodes from number `skip` on, in order.
-    pub(super) fn source_views(
-        &self,
-        skip: usize,
-        now: Instant,
-    ) -> impl Iterator<Item = SourceView> {
-        let nodes = self.sources.iter_after(None).skip(skip);
-        nodes.map(move |(key, node)| {
-            let entry = key.rule.and_then(|rule| self.rules.get(rule));
-            let number = entry.and_then(|entry| entry.number);
-            let list = entry.map(|entry| RuleList::of(&entry.rule.action));
-            let rate = node.rate.as_ref();
-            SourceView {
-                address: key.address,
-                target: node.choice.and_then(|choice| choice.address),
-                kind: key.kind,
-                rule: list.zip(number),
-                states: node.states,
-                connections: node.connections,
-                rate: rate.map_or(0, |rate| rate.count(now)),
-                rate_seconds: rate.map_or(0, |rate| rate.rate().seconds),
-                age: now.saturating_since(node.created),
-                expires_in: (node.states == 0).then(|| node.expires.saturating_since(now)),
-                packets: node.packets,
-                bytes: node.bytes,
-            }
-        })
     }
 }
 

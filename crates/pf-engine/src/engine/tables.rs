@@ -2,18 +2,83 @@
 
 use std::time::Duration;
 
+use crate::addr::Prefix;
 use crate::anchor::{AnchorPath, TableRef};
 use crate::engine::{Engine, ReplaceOutcome, TableError};
-use crate::ruleset::{Limit, TableEntry};
+use crate::ruleset::{Limit, TableDefinition, TableEntry};
 use crate::table::{Table, TableId};
 use crate::time::Instant;
+use crate::view::{AddressCounters, TableView};
 
 impl Engine {
-    pub(super) fn add_to_table(
+    /// All tables, by their anchors, in the order of their names.
+    pub fn tables(&self) -> impl Iterator<Item = TableView<'_>> {
+        self.tables.iter().map(Table::view)
+    }
+
+    /// One table.
+    #[must_use]
+    pub fn table<'a>(&self, name: impl Into<TableRef<'a>>) -> Option<TableView<'_>> {
+        let table = self.tables.get(self.tables.find(name.into())?)?;
+        Some(table.view())
+    }
+
+    /// The names of an anchor's tables, in order.
+    pub fn table_names<'a>(&'a self, anchor: &'a AnchorPath) -> impl Iterator<Item = &'a str> {
+        let tables = self
+            .tables
+            .iter()
+            .filter(move |table| table.anchor() == anchor);
+        tables.map(Table::name)
+    }
+
+    /// What pf.conf would say of a table: its flags and its addresses.
+    #[must_use]
+    pub fn table_definition<'a>(&self, name: impl Into<TableRef<'a>>) -> Option<TableDefinition> {
+        let table = self.tables.get(self.tables.find(name.into())?)?;
+        Some(table.definition())
+    }
+
+    /// Whether there is a table of this name; cheaper than [`Engine::table`], which copies its
+    /// addresses.
+    #[must_use]
+    pub fn has_table<'a>(&self, name: impl Into<TableRef<'a>>) -> bool {
+        self.tables.find(name.into()).is_some()
+    }
+
+    /// Number of addresses in the table that rules of the anchor mean by the name: its own, or
+    /// else the main ruleset's.
+    #[must_use]
+    pub fn table_len<'a>(&self, name: impl Into<TableRef<'a>>) -> Option<usize> {
+        self.found_table(name.into()).map(Table::len)
+    }
+
+    /// Counters of the addresses of a table that has `counters`, in order; those that no packet
+    /// has met since they were added are left out.
+    pub fn table_address_counters<'a>(
+        &self,
+        name: impl Into<TableRef<'a>>,
+    ) -> impl Iterator<Item = (Prefix, AddressCounters)> {
+        let table = self
+            .tables
+            .find(name.into())
+            .and_then(|id| self.tables.get(id));
+        table.into_iter().flat_map(Table::address_counters)
+    }
+
+    /// `pfctl -t name -T add`. Creates the table (persistent) when there is none, as pfctl does.
+    /// Returns how many addresses were not in it before.
+    ///
+    /// # Errors
+    /// When the table is constant or full; then nothing has changed.
+    pub fn table_add<'a>(
         &mut self,
-        name: TableRef<'_>,
+        now: Instant,
+        name: impl Into<TableRef<'a>>,
         entries: &[TableEntry],
     ) -> Result<usize, TableError> {
+        self.now = now;
+        let name = name.into();
         let known = self.tables.find(name).and_then(|id| self.tables.get(id));
         let new = match known {
             Some(table) => {
@@ -23,7 +88,6 @@ impl Engine {
             None => entries.len(),
         };
         self.check_entries(self.tables.total_entries().saturating_add(new))?;
-        let now = self.now;
         let added = self
             .table_or_new(name)
             .map_or(0, |table| table.add(now, entries));
@@ -31,11 +95,32 @@ impl Engine {
         Ok(added)
     }
 
-    pub(super) fn replace_table(
+    /// `pfctl -t name -T delete`. Returns how many addresses were in it.
+    ///
+    /// # Errors
+    /// When there is no such table or it is constant.
+    pub fn table_delete<'a>(
         &mut self,
-        name: TableRef<'_>,
+        name: impl Into<TableRef<'a>>,
+        entries: &[TableEntry],
+    ) -> Result<usize, TableError> {
+        let deleted = self.changeable_table(name.into())?.delete(entries);
+        self.advance_epoch();
+        Ok(deleted)
+    }
+
+    /// `pfctl -t name -T replace`.
+    ///
+    /// # Errors
+    /// When the table is constant or full; then nothing has changed.
+    pub fn table_replace<'a>(
+        &mut self,
+        now: Instant,
+        name: impl Into<TableRef<'a>>,
         entries: &[TableEntry],
     ) -> Result<ReplaceOutcome, TableError> {
+        self.now = now;
+        let name = name.into();
         let known = self.tables.find(name).and_then(|id| self.tables.get(id));
         let before = match known {
             Some(table) => {
@@ -46,11 +131,49 @@ impl Engine {
         };
         let others = self.tables.total_entries().saturating_sub(before);
         self.check_entries(others.saturating_add(entries.len()))?;
-        let now = self.now;
         let table = self.table_or_new(name);
         let outcome = table.map(|table| table.replace(now, entries));
         self.advance_epoch();
         Ok(outcome.unwrap_or_default())
+    }
+
+    /// `pfctl -t name -T flush`. Returns how many addresses it had.
+    ///
+    /// # Errors
+    /// When there is no such table or it is constant.
+    pub fn table_flush<'a>(&mut self, name: impl Into<TableRef<'a>>) -> Result<usize, TableError> {
+        let flushed = self.changeable_table(name.into())?.flush();
+        self.advance_epoch();
+        Ok(flushed)
+    }
+
+    /// `pfctl -t name -T test`: whether the table holds `address`, negation applied.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub fn table_test<'a>(
+        &self,
+        name: impl Into<TableRef<'a>>,
+        address: Prefix,
+    ) -> Result<bool, TableError> {
+        let id = self
+            .tables
+            .find(name.into())
+            .ok_or(TableError::NoSuchTable)?;
+        let table = self.tables.get(id).ok_or(TableError::NoSuchTable)?;
+        Ok(table.holds_prefix(address))
+    }
+
+    /// `pfctl -F Tables`: empties the tables of a ruleset, and removes those that no rule refers
+    /// to. Returns how many were removed.
+    pub fn flush_tables(&mut self, anchor: &AnchorPath) -> usize {
+        let removed = self.tables.remove_where(|table| table.anchor() == anchor);
+        self.rules.forget_tables(&removed);
+        for table in self.tables.of_mut(anchor) {
+            table.flush();
+        }
+        self.tidy();
+        removed.len()
     }
 
     /// pfctl makes a table that is not there, and makes it persistent.
@@ -90,16 +213,6 @@ impl Engine {
     fn any_table(&mut self, name: TableRef<'_>) -> Result<&mut Table, TableError> {
         let id = self.tables.find(name).ok_or(TableError::NoSuchTable)?;
         self.tables.get_mut(id).ok_or(TableError::NoSuchTable)
-    }
-
-    pub(super) fn flush_all_tables(&mut self, anchor: &AnchorPath) -> usize {
-        let removed = self.tables.remove_where(|table| table.anchor() == anchor);
-        self.rules.forget_tables(&removed);
-        for table in self.tables.of_mut(anchor) {
-            table.flush();
-        }
-        self.tidy();
-        removed.len()
     }
 
     /// Tables that no rule refers to vanish unless they are persistent.

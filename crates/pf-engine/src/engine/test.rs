@@ -26,7 +26,7 @@ use crate::table::Verdict;
 use crate::tcp::{self, Segment};
 use crate::track::Kind;
 use crate::view::InterfaceCounters;
-use crate::wire::sctp::Chunks;
+use crate::wire::sctp::{Act, Chunks};
 use crate::wire::{Icmp, IcmpBody, Meta};
 
 /// Whose counters a packet moves.
@@ -53,6 +53,9 @@ impl Engine {
         let (family, bytes) = (work.meta.family, length(&work.meta));
         let tested = self.test_whole(place, work, env);
         self.count_at(place, family, bytes, tested.is_ok());
+        if let Ok(passed) = &tested {
+            self.note_addresses(place, passed.state, work);
+        }
         tested
     }
 
@@ -88,7 +91,9 @@ impl Engine {
             None => self.normalization(place, content, work, env),
         };
         work.scrub = normal.scrub;
+        work.handling.routing_table = normal.routing_table.or(work.handling.routing_table);
         work.is_unlike_its_flow |= normal.rule.is_some() && normal.scrub != Scrub::NONE;
+        work.is_unlike_its_flow |= normal.routing_table.is_some();
         let passed = self.filter_one(place, content, work, env)?;
         work.is_unlike_its_flow |= work.scrub.random_id || content == Content::Fragment;
         normalize(work, env)?;
@@ -218,6 +223,10 @@ impl Engine {
                 .map_err(|sctp::Mismatch| DropReason::StateMismatch)?;
             state.timeout = timeout.unwrap_or(state.timeout);
             state.refreshed = self.now;
+            state.settle(place.name);
+            if matches!(chunks.act, Act::Close { .. }) {
+                self.close_association(slot, flow);
+            }
         } else {
             let (source, destination) = state.peers(flow);
             state.timeout = Kind::of(tuple.protocol).track(source, destination);
@@ -390,7 +399,7 @@ impl Engine {
     }
 
     /// By the rules: translation, then filter.
-    fn test_rules(
+    pub(super) fn test_rules(
         &mut self,
         place: Place,
         work: &mut Work<'_>,
@@ -409,10 +418,10 @@ impl Engine {
             self.note_owner(course.translation_rule, &mut course, work, env);
             self.log_translation(&course, work);
         }
-        let decided = if course.nat_pass {
-            None
-        } else {
-            self.filter(&mut course, work, env)?
+        let decided = match work.related_rule.take() {
+            Some(found) => Some(found),
+            None if course.nat_pass => None,
+            None => self.filter(&mut course, work, env)?,
         };
         self.counters.count(DropReason::Match);
         course.anchor = decided.as_ref().and_then(|found| found.anchor);
@@ -580,6 +589,9 @@ impl Engine {
     }
 
     pub(super) fn tally_course(&mut self, course: &Course, rule: Option<RuleId>, passed: bool) {
+        if course.is_imagined {
+            return;
+        }
         let tally = Tally {
             rule,
             anchor: course.anchor,

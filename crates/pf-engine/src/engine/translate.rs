@@ -102,6 +102,8 @@ pub(super) struct Course {
     pub(super) log_all: bool,
     /// N of each `pflogN` of `match` rules with `log (matches)` that matched.
     pub(super) log_matches: Vec<u8>,
+    /// There is no such packet: it is about the state that it would make.
+    pub(super) is_imagined: bool,
     is_echo_request: bool,
     is_translatable: bool,
 }
@@ -163,6 +165,7 @@ impl Course {
             matched_source: meta.source,
             log_all: false,
             log_matches: Vec::new(),
+            is_imagined: work.is_imagined,
             is_echo_request: icmp.is_some_and(|icmp| is_request(meta.family, icmp)),
             // What is no query has no identifier, and neighbor discovery stays on its link.
             // Nor has a fragment ports.

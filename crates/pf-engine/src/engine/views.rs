@@ -11,7 +11,13 @@ use crate::time::Instant;
 use crate::view::{InstalledRule, PeerView, StateView};
 
 impl Engine {
-    pub(super) fn rule_views<'a>(
+    /// The installed rules of one list, in order, with their counters.
+    pub fn rules(&self, list: RuleList) -> impl Iterator<Item = InstalledRule<'_>> {
+        self.rules_at(&AnchorPath::main(), list)
+    }
+
+    /// As [`Engine::rules`], of the ruleset at `anchor`.
+    pub fn rules_at<'a>(
         &'a self,
         anchor: &AnchorPath,
         list: RuleList,
@@ -21,6 +27,43 @@ impl Engine {
         rules
             .iter()
             .filter_map(|rule| self.rule_view(rule, rules.len()))
+    }
+
+    /// The anchors that there are, in the order of their paths.
+    pub fn anchors(&self) -> impl Iterator<Item = &AnchorPath> {
+        self.anchors.iter().map(|anchor| &anchor.path)
+    }
+
+    /// Whether there is such an anchor. The main ruleset is always there.
+    #[must_use]
+    pub fn has_anchor(&self, path: &AnchorPath) -> bool {
+        path.is_main() || self.anchors.find(path).is_some()
+    }
+
+    /// The path of the text that filled an anchor, if one did: its own or that of a ruleset
+    /// around it.
+    #[must_use]
+    pub fn filled_by(&self, path: &AnchorPath) -> Option<&AnchorPath> {
+        self.anchors.at(path)?.filled_by.as_ref()
+    }
+
+    /// All states, in the order of their numbers. `now` tells age and expiry.
+    pub fn states(&self, now: Instant) -> impl Iterator<Item = StateView<'_>> {
+        self.states_from(StateId(0), now)
+    }
+
+    /// The states whose number is `from` or above, in order: a long listing made in pieces.
+    /// Getting to the first of them does not cost a walk over those before it.
+    pub fn states_from(&self, from: StateId, now: Instant) -> impl Iterator<Item = StateView<'_>> {
+        self.states
+            .iter_from(from)
+            .map(move |(_, state)| self.state_view(state, now))
+    }
+
+    /// Number of states.
+    #[must_use]
+    pub fn state_count(&self) -> usize {
+        self.states.len()
     }
 
     /// A rule of a list with `len` rules.
@@ -34,16 +77,6 @@ impl Engine {
             skip_steps: rule.skip.map(number),
             expired: entry.expired,
         })
-    }
-
-    pub(super) fn state_views(
-        &self,
-        from: StateId,
-        now: Instant,
-    ) -> impl Iterator<Item = StateView<'_>> {
-        self.states
-            .iter_from(from)
-            .map(move |(_, state)| self.state_view(state, now))
     }
 
     fn state_view<'a>(&'a self, state: &State, now: Instant) -> StateView<'a> {

@@ -6,9 +6,9 @@ use crate::anchor::ANCHOR_STACK_MAX;
 use crate::anchors::{AnchorId, Call};
 use crate::compile::{ListKind, Lists};
 use crate::decision::DropReason;
-use crate::engine::Engine;
 use crate::engine::packet::Refused;
 use crate::engine::translate::Course;
+use crate::engine::{Engine, RuleList};
 use crate::env::Env;
 use crate::evaluate::CompiledRule;
 use crate::installed::RuleId;
@@ -51,6 +51,16 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// A filter rule of `lists`.
+    pub(super) const fn filter(lists: Arc<Lists>, at: usize, anchor: Option<RuleId>) -> Self {
+        Self {
+            kind: ListKind::Read(RuleList::Filter),
+            lists,
+            at,
+            anchor,
+        }
+    }
+
     pub(super) fn rule(&self) -> Option<&CompiledRule> {
         self.lists.of(self.kind).get(self.at)
     }

@@ -5,7 +5,7 @@ use crate::view::HostPort;
 
 fn key(source: u16, destination: u16) -> StateKey {
     let end = |port| HostPort {
-        address: std::net::IpAddr::from([192, 0, 2, 1]),
+        address: IpAddr::from([192, 0, 2, 1]),
         port,
     };
     StateKey {
@@ -49,6 +49,7 @@ fn state(id: u64, direction: Direction, bound: Option<NameId>) -> State {
         limiters: Vec::new(),
         loads: Vec::new(),
         max_packet_size: None,
+        membership: None,
     }
 }
 
@@ -116,4 +117,32 @@ fn states_are_walked_by_number_whatever_their_slots() {
     };
     assert_eq!(ids(0), [2, 3]);
     assert_eq!(ids(3), [3]);
+}
+
+#[test]
+fn the_states_of_a_source_are_found_without_those_of_others() {
+    let mut table = StateTable::new([1, 2]);
+    let address = |last| IpAddr::from([10, 0, 0, last]);
+    let mut slots = Vec::new();
+    for (number, last) in (0u16..).zip([7, 8, 7]) {
+        let mut state = state(u64::from(number), Direction::In, None);
+        state.wire.ends[0] = HostPort {
+            address: address(last),
+            port: number,
+        };
+        slots.push(table.insert(state).unwrap());
+    }
+    let of = |table: &StateTable, source| -> Vec<u64> {
+        let states = table.from_source(source);
+        states.map(|(_, state)| state.id.0).collect()
+    };
+    assert_eq!(of(&table, address(7)), [0, 2]);
+    assert_eq!(of(&table, address(9)), []);
+    let behind = IpAddr::from([192, 0, 2, 1]);
+    assert_eq!(of(&table, behind), [0, 1, 2], "behind translation");
+    table.remove(slots[0]);
+    assert_eq!(
+        (of(&table, address(7)), of(&table, behind)),
+        (vec![2], vec![1, 2])
+    );
 }

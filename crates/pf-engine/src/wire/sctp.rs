@@ -4,10 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::bytes::{array, be16, be32, byte};
 use super::{Meta, SCTP_HEADER_LEN, Transport, WireError};
-use crate::addr::Family;
 use crate::decision::DropReason;
 
-/// Addresses of one end that are looked at: PF follows as many (`PF_SCTP_MAX_ENDPOINTS`).
+/// Addresses that one packet may tell of. What it says of more is counted and not followed.
 pub(crate) const MAX_ADDRESSES: usize = 8;
 
 /// Length of a chunk's or parameter's header.
@@ -28,11 +27,64 @@ mod kind {
     pub(super) const COOKIE_ECHO: u8 = 10;
     pub(super) const COOKIE_ACK: u8 = 11;
     pub(super) const SHUTDOWN_COMPLETE: u8 = 14;
+    /// RFC 5061, section 4.1.1.
+    pub(super) const ASCONF: u8 = 193;
 }
 
 /// Parameters of INIT and INIT ACK (RFC 9260, section 3.3.2.1).
 const IPV4_ADDRESS: u16 = 5;
 const IPV6_ADDRESS: u16 = 6;
+/// Parameters of ASCONF (RFC 5061, sections 4.2.1 and 4.2.2).
+const ADD_ADDRESS: u16 = 0xc001;
+const DELETE_ADDRESS: u16 = 0xc002;
+
+/// Length of what stands in ASCONF before its parameters: the header and a serial number.
+const ASCONF_LEN: usize = 8;
+/// Length of what stands in a parameter of ASCONF before the address: the header and the number
+/// by which it is answered.
+const REQUEST_LEN: usize = 8;
+
+/// What follows the ports of a packet that opens an association: no tag, no checksum yet, and an
+/// INIT for one stream each way.
+pub(crate) const BARE_INIT: [u8; 28] = [
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0, //
+    kind::INIT,
+    0,
+    0,
+    20,
+    0,
+    0,
+    0,
+    1,
+    0,
+    0,
+    0,
+    0,
+    0,
+    1,
+    0,
+    1,
+    0,
+    0,
+    0,
+    0,
+];
+
+/// What becomes of an address of the sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It is one of the association's: INIT, INIT ACK, ADD IP.
+    Add(IpAddr),
+    /// It is not any more: DEL IP. The unspecified address stands for all but the packet's own.
+    Delete(IpAddr),
+}
 
 /// What a packet does to its association.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,8 +114,11 @@ pub(crate) struct Chunks {
     pub(crate) act: Act,
     /// It has an ABORT or COOKIE ACK or ends an association: no answer is due to it.
     pub(crate) is_final: bool,
-    /// Other addresses of the sender, of the packet's family (RFC 9260, section 5.1.2).
-    pub(crate) addresses: Vec<IpAddr>,
+    /// What it tells of the sender's other addresses, of either family (RFC 9260, section 5.1.2;
+    /// RFC 5061): [`MAX_ADDRESSES`] at most.
+    pub(crate) changes: Vec<Change>,
+    /// Addresses that it told beyond these.
+    pub(crate) left_out: u32,
 }
 
 impl Chunks {
@@ -71,7 +126,8 @@ impl Chunks {
     ///
     /// # Errors
     /// `short` for chunks that do not fit; `normalize` for an INIT or INIT ACK that is not alone,
-    /// without a tag, and for an INIT that has a verification tag (RFC 9260, sections 3.3.2, 8.5.1).
+    /// without a tag or with what only ASCONF may have, and for an INIT that has a verification
+    /// tag (RFC 9260, sections 3.3.2, 8.5.1).
     pub(crate) fn parse(packet: &[u8], meta: &Meta) -> Result<Option<Self>, WireError> {
         let Transport::Sctp(header) = meta.transport else {
             return Ok(None);
@@ -80,7 +136,8 @@ impl Chunks {
             tag: header.verification_tag,
             act: Act::Carry,
             is_final: false,
-            addresses: Vec::new(),
+            changes: Vec::new(),
+            left_out: 0,
         };
         let all = packet.get(..meta.total_len).ok_or(WireError::SHORT)?;
         let first = meta.l4_offset.saturating_add(SCTP_HEADER_LEN);
@@ -92,16 +149,16 @@ impl Chunks {
                 .filter(|_| len >= HEADER_LEN)
                 .ok_or(WireError::SHORT)?;
             let next = at.saturating_add(len.next_multiple_of(4));
-            chunks.take(chunk, at == first && next >= all.len(), meta.family)?;
+            chunks.take(chunk, at == first && next >= all.len())?;
             at = next;
         }
         Ok(Some(chunks))
     }
 
-    fn take(&mut self, chunk: &[u8], alone: bool, family: Family) -> Result<(), WireError> {
+    fn take(&mut self, chunk: &[u8], alone: bool) -> Result<(), WireError> {
         let flags = byte(chunk, 1)?;
         let act = match byte(chunk, 0)? {
-            kind @ (kind::INIT | kind::INIT_ACK) => self.init(kind, chunk, alone, family)?,
+            kind @ (kind::INIT | kind::INIT_ACK) => self.init(kind, chunk, alone)?,
             kind::COOKIE_ECHO | kind::HEARTBEAT_ACK => Act::Confirm,
             kind::COOKIE_ACK => {
                 self.is_final = true;
@@ -114,6 +171,10 @@ impl Chunks {
                     reflected: flags & 1 != 0,
                 }
             }
+            kind::ASCONF => {
+                self.asconf(chunk.get(ASCONF_LEN..).ok_or(WireError::SHORT)?)?;
+                Act::Carry
+            }
             _ => Act::Carry,
         };
         // What ends an association outweighs what confirms it.
@@ -121,21 +182,21 @@ impl Chunks {
         Ok(())
     }
 
-    fn init(
-        &mut self,
-        kind: u8,
-        chunk: &[u8],
-        alone: bool,
-        family: Family,
-    ) -> Result<Act, WireError> {
+    fn init(&mut self, kind: u8, chunk: &[u8], alone: bool) -> Result<Act, WireError> {
         let tag = be32(chunk, HEADER_LEN)?;
         let opens = kind == kind::INIT;
         if !alone || tag == 0 || (opens && self.tag != 0) {
-            return Err(WireError {
-                reason: DropReason::Normalize,
-            });
+            return Err(MISPLACED);
         }
-        self.parameters(chunk.get(INIT_LEN..).ok_or(WireError::SHORT)?, family)?;
+        let mut rest = chunk.get(INIT_LEN..).ok_or(WireError::SHORT)?;
+        while let Some((parameter, kind)) = next_parameter(&mut rest)? {
+            if matches!(kind, ADD_ADDRESS | DELETE_ADDRESS) {
+                return Err(MISPLACED);
+            }
+            if let Some(address) = address(parameter, kind)? {
+                self.tell(Change::Add(address));
+            }
+        }
         Ok(if opens {
             Act::Init(tag)
         } else {
@@ -143,28 +204,57 @@ impl Chunks {
         })
     }
 
-    fn parameters(&mut self, mut rest: &[u8], family: Family) -> Result<(), WireError> {
-        while !rest.is_empty() {
-            let len = usize::from(be16(rest, 2)?);
-            if len < HEADER_LEN || len > rest.len() {
-                return Err(WireError::SHORT);
-            }
-            let address = match (be16(rest, 0)?, family) {
-                (IPV4_ADDRESS, Family::Inet) => {
-                    Some(IpAddr::V4(Ipv4Addr::from(array::<4>(rest, HEADER_LEN)?)))
-                }
-                (IPV6_ADDRESS, Family::Inet6) => {
-                    Some(IpAddr::V6(Ipv6Addr::from(array::<16>(rest, HEADER_LEN)?)))
-                }
-                _ => None,
+    fn asconf(&mut self, mut rest: &[u8]) -> Result<(), WireError> {
+        while let Some((parameter, kind)) = next_parameter(&mut rest)? {
+            let change = match kind {
+                ADD_ADDRESS => Change::Add,
+                DELETE_ADDRESS => Change::Delete,
+                // The address that the association is looked up by, and others.
+                _ => continue,
             };
-            if self.addresses.len() < MAX_ADDRESSES {
-                self.addresses.extend(address);
-            }
-            rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+            let mut inner = parameter.get(REQUEST_LEN..).ok_or(WireError::SHORT)?;
+            let (parameter, kind) = next_parameter(&mut inner)?.ok_or(WireError::SHORT)?;
+            let address = address(parameter, kind)?.ok_or(MISPLACED)?;
+            self.tell(change(address));
         }
         Ok(())
     }
+
+    fn tell(&mut self, change: Change) {
+        if self.changes.len() < MAX_ADDRESSES {
+            self.changes.push(change);
+        } else {
+            self.left_out = self.left_out.saturating_add(1);
+        }
+    }
+}
+
+/// Something stands where it may not.
+const MISPLACED: WireError = WireError {
+    reason: DropReason::Normalize,
+};
+
+/// The first parameter of `rest` with its header, and its type; `rest` goes on behind it.
+fn next_parameter<'a>(rest: &mut &'a [u8]) -> Result<Option<(&'a [u8], u16)>, WireError> {
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let len = usize::from(be16(rest, 2)?);
+    let parameter = rest
+        .get(..len)
+        .filter(|_| len >= HEADER_LEN)
+        .ok_or(WireError::SHORT)?;
+    *rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+    Ok(Some((parameter, be16(parameter, 0)?)))
+}
+
+/// The address that a parameter names.
+fn address(parameter: &[u8], kind: u16) -> Result<Option<IpAddr>, WireError> {
+    Ok(match kind {
+        IPV4_ADDRESS => Some(Ipv4Addr::from(array::<4>(parameter, HEADER_LEN)?).into()),
+        IPV6_ADDRESS => Some(Ipv6Addr::from(array::<16>(parameter, HEADER_LEN)?).into()),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -194,8 +284,11 @@ mod tests {
         let parameters = [&parameters[..], &[0; 16], &[0, 5, 0, 8, 192, 0, 2, 4]].concat();
         let chunks = parse(0, &init(&parameters)).unwrap().unwrap();
         assert_eq!(chunks.act, Act::Init(9));
-        let wanted: [IpAddr; 2] = ["192.0.2.3".parse().unwrap(), "192.0.2.4".parse().unwrap()];
-        assert_eq!(chunks.addresses, wanted);
+        let wanted = ["192.0.2.3", "::", "192.0.2.4"];
+        assert_eq!(
+            chunks.changes,
+            wanted.map(|a| Change::Add(a.parse().unwrap()))
+        );
     }
 
     #[test]
@@ -216,7 +309,8 @@ mod tests {
             assert_eq!(parse(0, chunks), Err(WireError::SHORT));
         }
         let many = [0, 5, 0, 8, 192, 0, 2, 3].repeat(100);
-        assert_eq!(parse(0, &init(&many)).unwrap().unwrap().addresses.len(), 8);
+        let chunks = parse(0, &init(&many)).unwrap().unwrap();
+        assert_eq!((chunks.changes.len(), chunks.left_out), (8, 92));
         assert_eq!(parse(0, &init(&[0, 5, 0, 0])), Err(WireError::SHORT));
     }
 
@@ -226,5 +320,33 @@ mod tests {
         let chunks = parse(5, &chunks).unwrap().unwrap();
         assert_eq!(chunks.act, Act::Close { reflected: true });
         assert!(chunks.is_final);
+    }
+
+    #[test]
+    fn asconf_adds_and_deletes_addresses() {
+        let parameters = [
+            &[0, 5, 0, 8, 192, 0, 2, 1][..],
+            &[0xc0, 1, 0, 16, 0, 0, 0, 1, 0, 5, 0, 8, 192, 0, 2, 9],
+            &[0xc0, 2, 0, 16, 0, 0, 0, 2, 0, 5, 0, 8, 0, 0, 0, 0],
+        ];
+        let chunk = [&[193, 0, 0, 48, 0, 0, 0, 7][..], &parameters.concat()].concat();
+        let chunks = parse(5, &chunk).unwrap().unwrap();
+        let address = |text: &str| text.parse().unwrap();
+        let wanted = [
+            Change::Add(address("192.0.2.9")),
+            Change::Delete(address("0.0.0.0")),
+        ];
+        assert_eq!((chunks.changes, chunks.act), (wanted.to_vec(), Act::Carry));
+    }
+
+    #[test]
+    fn an_init_that_adds_addresses_and_requests_inside_of_requests_are_refused() {
+        let nested = [0xc0, 1, 0, 16, 0, 0, 0, 1, 0xc0, 1, 0, 8, 0, 0, 0, 2];
+        let asconf = [&[193, 0, 0, 24, 0, 0, 0, 7][..], &nested].concat();
+        for refused in [parse(0, &init(&nested)), parse(5, &asconf)] {
+            assert_eq!(refused, Err(MISPLACED));
+        }
+        let empty = [193, 0, 0, 16, 0, 0, 0, 7, 0xc0, 1, 0, 8, 0, 0, 0, 2];
+        assert_eq!(parse(5, &empty), Err(WireError::SHORT));
     }
 }

@@ -178,13 +178,18 @@ fn states_move_when_their_rule_has_another_next_hop_and_keep_what_is_known_of_th
         assert_eq!(lab.engine.state_count(), 2);
         lab.dies(ONE);
         assert_eq!(lab.vacate(ONE, OnFailure::Move), vacated(1, 0, 0));
-        // In mid-stream, out of an interface where only a SYN would be let pass.
+        // In mid-stream, out of an interface where only a SYN would be let pass: the rules there
+        // were asked about one when the state moved.
         let _ = lab
             .packet(In, "em0", tcp(to, SERVER, PA, 101, 901, 10))
             .leaves_by(TWO.0, TWO.1)
             .counts(
-                "filter 1 in 1/50
+                "filter 0 evaluations 1
+                 filter 1 evaluations 1
+                 filter 1 in 1/50
+                 filter 2 evaluations 1
                  filter 2 out 1/50
+                 reason match 1
                  state 1 forward 1/50
                  state 2 forward 1/50
                  searches 2",
@@ -259,9 +264,63 @@ fn what_policy_and_rules_leave_alone_stays() {
     let _ = hop(&mut lab, client(0));
     lab.dies(ONE);
     assert_eq!(lab.vacate(ONE, OnFailure::Keep), vacated(0, 0, 1));
-    // The rule is gone: nobody knows where else the state might go.
     lab.load(filter(&[pass()]));
-    assert_eq!(lab.vacate(ONE, OnFailure::Kill), vacated(0, 0, 1));
+    assert_eq!(lab.vacate(ONE, OnFailure::Keep), vacated(0, 0, 1));
+}
+
+#[test]
+fn a_state_whose_rule_is_gone_moves_within_the_pool_that_the_rule_had() {
+    let mut ruleset = filter(&[
+        balanced(PoolKind::RoundRobin, false, &[ONE, TWO]),
+        balanced(PoolKind::RoundRobin, false, &[("em1", "<lines>"), THREE]).port(53),
+    ]);
+    ruleset
+        .tables
+        .insert("lines".to_owned(), table(true, &[ONE.1]));
+    let mut lab = lab(ruleset);
+    let dns = udp(client(9), (SERVER.0, 53), 1);
+    let _ = lab.packet(In, "em0", dns.clone()).leaves_by(ONE.0, ONE.1);
+    assert_eq!(hop(&mut lab, client(0)), ONE.1);
+    lab.load(filter(&[pass()]));
+    lab.dies(ONE);
+    assert_eq!(lab.vacate(ONE, OnFailure::Move), vacated(2, 0, 0));
+    assert_eq!(hop(&mut lab, client(0)), TWO.1);
+    let _ = lab.packet(In, "em0", dns).leaves_by(THREE.0, THREE.1);
+    lab.dies(TWO);
+    assert_eq!(
+        lab.vacate(TWO, OnFailure::Move),
+        vacated(0, 0, 1),
+        "no other is left"
+    );
+}
+
+#[test]
+fn a_state_dies_instead_of_moving_to_where_the_rules_let_nothing_of_it_out() {
+    let rules = |blocked: Rule| {
+        filter(&[
+            balanced(PoolKind::RoundRobin, false, &[ONE, TWO]),
+            pass().outbound().flags_s_sa().keep(),
+            blocked.outbound().on("em2"),
+        ])
+    };
+    let tcp_only = |rule: Rule| rule.proto(pf_engine::addr::Protocol::TCP);
+    let open = |lab: &mut Lab| {
+        let _ = lab
+            .packet(In, "em0", tcp(client(0), SERVER, S, 100, 0, 0))
+            .leaves_by(ONE.0, ONE.1);
+        lab.dies(ONE);
+        lab.vacate(ONE, OnFailure::Move)
+    };
+    let mut blocked = lab(rules(tcp_only(block())));
+    let before = blocked.engine.status();
+    assert_eq!(open(&mut blocked), vacated(0, 1, 0));
+    assert_eq!(blocked.engine.state_count(), 0);
+    let after = blocked.engine.status();
+    assert_eq!(after.inserts - before.inserts, 2, "the question makes none");
+
+    let other = block().proto(pf_engine::addr::Protocol::UDP);
+    let mut open_line = lab(rules(other));
+    assert_eq!(open(&mut open_line), vacated(1, 0, 0));
 }
 
 #[test]

@@ -625,6 +625,7 @@ fn counters(engine: &Engine, now: Instant) -> BTreeMap<String, [u64; 2]> {
         ("syncookies validated", cookies.validated),
         ("resets refused", status.resets_refused),
         ("errors refused", status.errors_refused),
+        ("addresses refused", status.addresses_refused),
     ] {
         all.insert(name.to_owned(), [count, 0]);
     }

@@ -419,3 +419,19 @@ fn a_scrub_rule_says_whether_fragments_are_put_together() {
     assert!(!held(&[no_scrub(), scrub(|_| {})]));
     assert!(!held(&[scrub(|_| {}).on("em1")]));
 }
+
+#[test]
+fn rtable_of_a_scrub_rule_is_that_of_its_packets_unless_the_rule_that_passes_has_one() {
+    let mut rule = scrub(|_| {}).inbound();
+    rule.treatment.routing_table = Some(3);
+    let mut own = pass().inbound().port(53).keep();
+    own.treatment.routing_table = Some(4);
+    let mut lab = Lab::router(normalising(&[rule], &[pass().inbound().keep(), own]));
+    for (port, table) in [(80, 3), (53, 4)] {
+        for _ in 0..2 {
+            let packet = udp(("10.0.0.9", 1025), ("192.0.2.80", port), 1);
+            let seen = lab.packet(In, "em0", packet).passes();
+            assert_eq!(seen.decision.handling.routing_table, Some(table));
+        }
+    }
+}

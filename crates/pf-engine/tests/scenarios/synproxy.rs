@@ -5,7 +5,7 @@ use pf_engine::decision::{
     Basis, DropReason, EtherAddresses, Exit, GeneratedExit, LogAction, Verdict,
 };
 use pf_engine::env::Interface;
-use pf_engine::rule::{Log, RouteKind, Rule, SourceTrack, tcp_flags};
+use pf_engine::rule::{Flush, Log, Overload, Rate, RouteKind, Rule, SourceTrack, tcp_flags};
 use pf_engine::wire::Tcp;
 
 use super::harness::*;
@@ -339,6 +339,51 @@ fn a_client_with_too_many_connections_is_refused_before_the_server_is_called() {
     assert_eq!(seen.decision.generated, []);
     drop(seen);
     assert_eq!(lab.engine.state_count(), 1);
+}
+
+#[test]
+fn a_client_that_connects_too_fast_is_listed_and_flushed_before_the_server_is_called() {
+    let rule = rule().change(|r| {
+        let source = &mut r.state_options.source;
+        source.track = Some(SourceTrack::Rule);
+        source.max_connections = Some(5);
+        source.max_connection_rate = Some(Rate {
+            count: 1,
+            seconds: 30,
+        });
+        source.overload = Some(Overload {
+            table: "bad".to_owned(),
+            flush: Some(Flush::Rule),
+        });
+    });
+    let mut rules = filter(&[rule]);
+    rules.tables.insert("bad".to_owned(), table(true, &[]));
+    let mut lab = Lab::router(rules);
+    let _ = connect(&mut lab);
+    let other = ("10.0.0.8", 1025);
+    let _ = lab
+        .packet(In, "em0", tcp(other, SERVER, S, 1, 0, 0))
+        .drops(DropReason::Synproxy);
+    let second = (CLIENT.0, 1026);
+    let answer = lab.packet(In, "em0", tcp(second, SERVER, S, 100, 0, 0));
+    let ack = header(answer.answer()).0.seq.wrapping_add(1);
+    drop(answer);
+    let _ = lab
+        .packet(In, "em0", tcp(second, SERVER, A, 101, ack, 0))
+        .drops(DropReason::SrcLimit)
+        .counts(
+            "filter 0 states -2
+             limit max-src-conn-rate 1
+             limit overload flush states 1
+             limit overload table insertion 1
+             nodes removals 1
+             reason src-limit 1
+             removals 2
+             searches 1",
+        );
+    let listed = lab.engine.table("bad").expect("the table").entries;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(lab.engine.state_count(), 1, "the other client's");
 }
 
 #[test]

@@ -116,6 +116,7 @@ fn write_limits(text: &mut String, status: &Status, runtime: Duration) {
         ("syncookies validated", status.syncookies.validated),
         ("resets not sent", status.resets_refused),
         ("icmp errors not sent", status.errors_refused),
+        ("sctp addresses left out", status.addresses_refused),
     ] {
         write_rate(text, name, value, runtime);
     }
@@ -317,6 +318,7 @@ mod tests {
             },
             resets_refused: 3,
             errors_refused: 0,
+            addresses_refused: 0,
             reasons,
             sources: SourceStatus {
                 entries: 2,
@@ -454,6 +456,7 @@ Limit Counters
   syncookies validated                   0            0.0/s
   resets not sent                        3            0.0/s
   icmp errors not sent                   0            0.0/s
+  sctp addresses left out                0            0.0/s
 Syncookies
   mode                      never
   active                    inactive
