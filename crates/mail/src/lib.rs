@@ -7,8 +7,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod amavis;
 pub mod answer;
 pub mod connection;
+pub mod json;
+pub mod line;
+pub mod milter;
+pub mod opensmtpd;
 pub mod outcome;
+pub mod p0f_api;
+pub mod policy;
 pub mod session;
+pub mod text;
 pub mod time;
+
+#[cfg(test)]
+mod testing;
