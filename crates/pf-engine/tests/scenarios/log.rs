@@ -315,8 +315,7 @@ fn packets_from_the_unspecified_address_are_logged_as_any_other() {
         let packet = udp((source, 68), (server, 67), 9);
         let seen = lab.packet(In, "em0", packet.clone());
         let seen = seen.drops(DropReason::Match);
-        let wanted =
-            format!("pflog0 rule 0/match: Block(Drop) in on em0: {source}:68 > {server}:67");
+        let wanted = format!("pflog0 rule 0/match: Block in on em0: {source}:68 > {server}:67");
         assert_eq!(lines(&seen), [wanted]);
         drop(seen);
         let seen = lab.packet(Out, "em1", packet).passes();
