@@ -98,6 +98,12 @@ impl Quirks {
         Self(self.0 & !other.0)
     }
 
+    /// These and those of `other`; as `|`, in constants.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Itself if `condition` holds, else none.
     #[must_use]
     pub(super) const fn when(self, condition: bool) -> Self {
@@ -109,7 +115,7 @@ impl BitOr for Quirks {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        self.union(other)
     }
 }
 
