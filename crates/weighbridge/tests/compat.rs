@@ -58,7 +58,7 @@ impl Row {
 
 /// What stands under a heading, up to the next of its rank.
 fn section(title: &str) -> String {
-    let text = std::fs::read_to_string(root().join("docs/compat.md")).unwrap();
+    let text = std::fs::read_to_string(root().join("docs/compat.md")).expect("the table");
     let (_, rest) = text.split_once(title).expect("the section");
     let (section, _) = rest.split_once("\n## ").unwrap_or((rest, ""));
     section.to_owned()
@@ -95,8 +95,8 @@ fn headings() -> Vec<String> {
 }
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() && path.file_name().is_none_or(|name| name != "target") {
             sources(&path, found);
         } else if path.extension().is_some_and(|it| it == "rs") {
@@ -121,7 +121,7 @@ fn all_tests() -> BTreeMap<String, Vec<Vec<String>>> {
     }
     let mut tests = BTreeMap::<String, Vec<Vec<String>>>::new();
     for file in files {
-        let text = std::fs::read_to_string(&file).unwrap();
+        let text = std::fs::read_to_string(&file).expect("a source file");
         let mut modules: Vec<String> = file
             .with_extension("")
             .iter()

@@ -153,10 +153,11 @@ fn a_dead_next_hop_gets_nothing_of_least_states_although_it_has_the_fewest() {
     let mut lab = lab(filter(&[rule]));
     let hop = |lab: &mut Lab, port| {
         let packet = udp(("10.0.0.9", port), ("198.51.100.80", 80), 1);
-        match lab.packet(In, "em0", packet).decision.verdict {
-            Verdict::Pass(Exit::Gateway { next_hop, .. }) => next_hop.to_string(),
-            ref other => panic!("{other:?}"),
-        }
+        let seen = lab.packet(In, "em0", packet);
+        let Verdict::Pass(Exit::Gateway { next_hop, .. }) = seen.decision.verdict else {
+            panic!("{:?}", seen.decision);
+        };
+        next_hop.to_string()
     };
     let dead = |lab: &mut Lab, usable| {
         let (interface, address) = targets[1];
