@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod p0f_api;
 pub mod policy;
 pub mod session;
+pub mod statistics;
 pub mod text;
 pub mod time;
 
