@@ -10,6 +10,7 @@
 pub mod amavis;
 pub mod answer;
 pub mod connection;
+pub mod dnsbl;
 pub mod json;
 pub mod line;
 pub mod milter;
@@ -20,6 +21,7 @@ pub mod policy;
 pub mod session;
 pub mod statistics;
 pub mod text;
+pub mod throttle;
 pub mod time;
 
 #[cfg(test)]
