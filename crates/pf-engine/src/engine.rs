@@ -506,12 +506,6 @@ impl Engine {
         self.handle_interface_change();
     }
 
-    /// `pfctl -F all` takes `set skip` off too.
-    pub fn clear_skip(&mut self) {
-        self.options.skip.clear();
-        self.handle_interface_change();
-    }
-
     /// What `pfctl -si` prints.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -714,6 +714,12 @@ impl Timeout {
         Self::SrcTrack,
     ];
 
+    /// Whether it is `adaptive.start` or `adaptive.end`.
+    #[must_use]
+    pub const fn is_adaptive(self) -> bool {
+        matches!(self, Self::AdaptiveStart | Self::AdaptiveEnd)
+    }
+
     /// The name in `set timeout` and in `pfctl -st`.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,6 +1,6 @@
 //! What a pf.conf amounts to once it has been checked: the only thing that can be installed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,9 @@ pub struct Parts {
     pub translation: bool,
     /// Filter rules (`-R`).
     pub filter: bool,
+    /// `altq`, `queue` (`-A`). Only the main ruleset has any.
+    #[serde(default)]
+    pub queues: bool,
 }
 
 impl Default for Parts {
@@ -82,6 +85,7 @@ impl Parts {
         tables: true,
         translation: true,
         filter: true,
+        queues: true,
     };
     /// Nothing.
     pub const NONE: Self = Self {
@@ -89,6 +93,7 @@ impl Parts {
         tables: false,
         translation: false,
         filter: false,
+        queues: false,
     };
 }
 
@@ -136,6 +141,76 @@ pub struct Options {
     pub keep_counters: bool,
     /// `set fail-policy return`: whom a pass rule fails to pass is told.
     pub fail_return: bool,
+    /// Those of the file whose value does not tell that they were written.
+    pub named: BTreeSet<OptionName>,
+}
+
+/// An option whose value in [`Options`] does not tell whether the file names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OptionName {
+    /// `set fail-policy`.
+    FailPolicy,
+    /// `set loginterface`.
+    LogInterface,
+    /// `set reassemble`.
+    Reassemble,
+    /// `set skip on none`: what was skipped before is filtered again.
+    SkipNone,
+    /// `set state-policy`.
+    StatePolicy,
+    /// `set syncookies`.
+    Syncookies,
+}
+
+impl Options {
+    /// `pfctl -m`: takes over what the file of `newer` names and leaves the rest as it is.
+    pub fn merge(&mut self, newer: Self) {
+        let names = |name| newer.named.contains(&name);
+        if names(OptionName::SkipNone) {
+            self.skip.clear();
+        }
+        for interface in newer.skip {
+            if !self.skip.contains(&interface) {
+                self.skip.push(interface);
+            }
+        }
+        if names(OptionName::StatePolicy) {
+            self.state_policy = newer.state_policy;
+        }
+        if names(OptionName::Reassemble) {
+            self.reassemble = newer.reassemble;
+        }
+        if names(OptionName::Syncookies) {
+            self.syncookies = newer.syncookies;
+        }
+        if names(OptionName::LogInterface) {
+            self.log_interface = newer.log_interface;
+        }
+        if names(OptionName::FailPolicy) {
+            self.fail_return = newer.fail_return;
+        }
+        // As in PF: a limit of states brings adaptive timeouts that suit it.
+        let adaptive = |(timeout, _): &(Timeout, u32)| timeout.is_adaptive();
+        let limited = newer
+            .limits
+            .iter()
+            .any(|(limit, _)| *limit == Limit::States);
+        if limited && !newer.timeouts.iter().any(adaptive) {
+            self.timeouts.retain(|timeout| !adaptive(timeout));
+        }
+        put_all(&mut self.limits, newer.limits);
+        put_all(&mut self.timeouts, newer.timeouts);
+        self.host_id = newer.host_id.or(self.host_id);
+        self.debug = newer.debug.or(self.debug);
+        self.keep_counters |= newer.keep_counters;
+        self.named.extend(newer.named);
+    }
+}
+
+/// Puts each value of `newer` in place of that of the same key.
+fn put_all<K: PartialEq>(list: &mut Vec<(K, u32)>, newer: Vec<(K, u32)>) {
+    list.retain(|(key, _)| !newer.iter().any(|(named, _)| named == key));
+    list.extend(newer);
 }
 
 /// `set debug`, `pfctl -x`: how much PF says. It is kept and shown; what this program says is told

@@ -92,10 +92,14 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Print a completion script for a shell
     #[command(long_about = "\
 Print a completion script for a shell. For bash, for example:
-  weighbridge completions bash > /etc/bash_completion.d/weighbridge")]
+  weighbridge completions bash > /etc/bash_completion.d/weighbridge
+  weighbridge completions bash --pfctl > /etc/bash_completion.d/pfctl")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+        /// For the command pfctl
+        #[arg(long)]
+        pfctl: bool,
     },
 }
 
@@ -156,13 +160,22 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Gateways(arguments) => gateways::run(&arguments),
         Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
-        Command::Completions { shell } => print(&completions(shell)),
+        Command::Completions { shell, pfctl } => print(&completions(shell, pfctl)),
     }
 }
 
-fn completions(shell: clap_complete::Shell) -> String {
+fn completions(shell: clap_complete::Shell, pfctl: bool) -> String {
+    let (mut command, name) = if pfctl {
+        (pfctl::options::command("pfctl"), "pfctl")
+    } else {
+        let own = pfctl::options::command("pfctl");
+        (
+            Cli::command().mut_subcommand("pfctl", |_| own),
+            "weighbridge",
+        )
+    };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "weighbridge", &mut script);
+    clap_complete::generate(shell, &mut command, name, &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }
 
@@ -176,6 +189,8 @@ fn print(text: &str) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use clap_complete::Shell;
+
     use super::*;
 
     #[test]
@@ -202,7 +217,22 @@ mod tests {
 
     #[test]
     fn completions_name_the_subcommands() {
-        let script = completions(clap_complete::Shell::Bash);
+        let script = completions(Shell::Bash, false);
         assert!(script.contains("completions") && script.contains("pfctl"));
+    }
+
+    #[test]
+    fn completions_know_pfctls_options_and_the_words_behind_them() {
+        for (pfctl, function) in [(true, "_pfctl()"), (false, "_weighbridge()")] {
+            let script = completions(Shell::Bash, pfctl);
+            assert!(script.contains(function));
+            for words in ["-A -a -D -d -e -F", "--no-dns", "creatorids", "replace"] {
+                assert!(script.contains(words), "{pfctl}: {words}");
+            }
+        }
+        for shell in [Shell::Elvish, Shell::Fish, Shell::PowerShell, Shell::Zsh] {
+            // Not all of them are told the words.
+            assert!(completions(shell, true).contains("no-dns"), "{shell}");
+        }
     }
 }

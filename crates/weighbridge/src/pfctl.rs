@@ -7,6 +7,7 @@ pub mod hosts;
 pub mod kill;
 pub mod load;
 pub mod names;
+pub mod options;
 pub mod show;
 pub mod tables;
 
@@ -41,6 +42,15 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<ArgumentError> for Failure {
+    fn from(error: ArgumentError) -> Self {
+        match error {
+            ArgumentError::Refused(message) => Self::Message(message),
+            ArgumentError::Usage(message) => Self::Usage(message.unwrap_or_default()),
+        }
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         if let ClientError::Output(error) = error {
@@ -68,7 +78,7 @@ fn obey(parsed: Result<Arguments, ArgumentError>, output: &mut Output<'_>) -> u8
         Ok(arguments) if arguments.help => {
             output.text(help::HELP).map(|()| 0).map_err(Failure::from)
         }
-        Ok(arguments) => commands::perform(&arguments, output),
+        Ok(arguments) => commands::perform(arguments, output),
         Err(ArgumentError::Refused(message)) => Err(Failure::Message(message)),
         Err(ArgumentError::Usage(message)) => {
             if let Some(message) = message {

@@ -2,6 +2,8 @@
 
 #[path = "pfctl/anchors.rs"]
 mod anchors;
+#[path = "pfctl/options.rs"]
+mod options;
 
 use std::ffi::OsString;
 use std::fs;
@@ -756,7 +758,7 @@ fn debug_levels_devices_creators_and_rules_for_frames() {
     assert_eq!(daemon.out("-s ether"), "");
     assert_eq!(daemon.says("-x loud"), "debug level set to 'loud'\n");
     assert!(daemon.out("-si").contains("Debug: Loud\n"));
-    assert_eq!(daemon.says("-F Reset"), "");
+    assert_eq!(daemon.says("-F Reset"), "pf: interface flags reset\n");
     assert!(daemon.out("-si").contains("Debug: Urgent\n"));
     let strange = daemon.pfctl("-x noisy");
     assert!(

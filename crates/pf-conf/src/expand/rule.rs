@@ -546,9 +546,7 @@ fn state_options(mode: StateMode, mut options: StateOptions, policy: StatePolicy
     }
     // A rule's own limit scales its timeouts as the global one does (pf.conf(5), `max`); PF
     // divides first, and zero stands for none.
-    let adaptive = |(timeout, _): &(Timeout, u32)| {
-        matches!(timeout, Timeout::AdaptiveStart | Timeout::AdaptiveEnd)
-    };
+    let adaptive = |(timeout, _): &(Timeout, u32)| timeout.is_adaptive();
     if let Some(max) = options.max
         && !options.timeouts.iter().any(adaptive)
     {

@@ -1,6 +1,7 @@
 //! `set …`.
 
 use pf_engine::rule::{Reassemble, StatePolicy, Timeout};
+use pf_engine::ruleset::OptionName;
 
 use super::Expander;
 use crate::ast::{InterfaceName, SetStatement};
@@ -19,6 +20,7 @@ const OPTIMIZED: [Timeout; 7] = [
 
 impl Expander<'_> {
     pub(super) fn set(&mut self, set: &SetStatement) {
+        self.ruleset.options.named.extend(option_name(set));
         let echo = match set {
             SetStatement::Skip(interfaces) => self.set_skip(interfaces),
             SetStatement::BlockPolicy { returns } => {
@@ -104,9 +106,7 @@ impl Expander<'_> {
     }
 
     fn set_skip(&mut self, interfaces: &[InterfaceName]) -> String {
-        if let [only] = interfaces
-            && only.name == "none"
-        {
+        if is_none(interfaces) {
             self.ruleset.options.skip.clear();
             return "set skip on none".to_owned();
         }
@@ -121,6 +121,36 @@ impl Expander<'_> {
         echo.push_str(" }");
         echo
     }
+}
+
+/// The option that `set` names, where its value alone would not tell.
+fn option_name(set: &SetStatement) -> Option<OptionName> {
+    Some(match set {
+        SetStatement::Skip(interfaces) if is_none(interfaces) => OptionName::SkipNone,
+        SetStatement::StatePolicy(_) => OptionName::StatePolicy,
+        SetStatement::Reassemble(_) => OptionName::Reassemble,
+        SetStatement::Syncookies(..) => OptionName::Syncookies,
+        SetStatement::LogInterface(_) => OptionName::LogInterface,
+        SetStatement::FailPolicy { .. } => OptionName::FailPolicy,
+        SetStatement::Skip(_)
+        | SetStatement::BlockPolicy { .. }
+        | SetStatement::Limit(..)
+        | SetStatement::Timeout(..)
+        | SetStatement::Optimization(_)
+        | SetStatement::RulesetOptimization(_)
+        | SetStatement::HostId(_)
+        | SetStatement::Debug(_)
+        | SetStatement::Queue(_)
+        | SetStatement::Printed(_)
+        | SetStatement::RequireOrder(_)
+        | SetStatement::StateDefaults(_)
+        | SetStatement::KeepCounters => return None,
+    })
+}
+
+/// `set skip on none`.
+fn is_none(interfaces: &[InterfaceName]) -> bool {
+    matches!(interfaces, [only] if only.name == "none")
 }
 
 /// Seconds for [`OPTIMIZED`].

@@ -42,7 +42,7 @@ impl Engine {
             self.limiters.install(limiters, path.is_main());
         }
         if path.is_main()
-            && parts == Parts::ALL
+            && parts.queues
             && let Some(main) = rulesets.get_mut(path)
         {
             self.queues = std::mem::take(&mut main.queues);

@@ -246,7 +246,7 @@ fn options_are_reset_and_interfaces_filtered_again() {
     let mut lab = Lab::router(ruleset.clone());
     let packet = || udp((CLIENT, 5), (SERVER, 53), 1);
     let _ = lab.packet(In, "em0", packet()).passes();
-    lab.engine.clear_skip();
+    lab.engine.reset_options();
     let _ = lab.packet(In, "em0", packet()).drops(DropReason::Match);
     let parts = Parts {
         options: true,

@@ -90,6 +90,9 @@ pub struct LoadRequest {
     /// `-A`, `-N`, `-O`, `-R`, `-T load`: only these.
     #[serde(default)]
     pub parts: Parts,
+    /// `-m`: options that the file does not name stay.
+    #[serde(default)]
+    pub merge: bool,
 }
 
 /// `-s` with its options.
@@ -143,8 +146,6 @@ pub enum FlushTarget {
     Tables,
     /// `set …`: everything as in a fresh PF.
     Options,
-    /// `set skip`.
-    InterfaceFlags,
 }
 
 /// Which states to kill.
@@ -542,6 +543,7 @@ mod tests {
             optimization: Some(OptimizationName(Optimization::Profile)),
             anchor: AnchorPath::new("ftp-proxy/1.2").expect("a path"),
             parts: Parts::NONE,
+            merge: true,
         }));
         let network = PrefixText(parse_prefix("192.0.2.0/24").expect("valid"));
         let end = HostPort {

@@ -72,6 +72,8 @@ pub struct Installation {
     pub anchor: AnchorPath,
     /// What of it is wanted.
     pub parts: Parts,
+    /// `pfctl -m`: options that it does not name stay.
+    pub merge: bool,
 }
 
 impl From<Ruleset> for Installation {
@@ -81,6 +83,7 @@ impl From<Ruleset> for Installation {
             ruleset,
             anchor: AnchorPath::main(),
             parts: Parts::ALL,
+            merge: false,
         }
     }
 }
@@ -170,13 +173,19 @@ fn outcome(outcome: Outcome) -> Answer {
 
 fn install(desk: &mut Desk<'_>, installation: Installation, by: LoadedBy) -> Answer {
     let Installation {
-        ruleset,
+        mut ruleset,
         anchor,
         parts,
+        merge,
     } = installation;
+    if merge {
+        let mut options = desk.engine.options().clone();
+        options.merge(std::mem::take(&mut ruleset.options));
+        ruleset.options = options;
+    }
     let rules = ruleset.filter.len();
-    let whole = anchor.is_main() && parts == Parts::ALL;
-    if whole && let Err(message) = queueing::put(desk.engine, desk.scheduler, &ruleset.queues) {
+    let queues = anchor.is_main() && parts.queues;
+    if queues && let Err(message) = queueing::put(desk.engine, desk.scheduler, &ruleset.queues) {
         return Answer::Refused(format!("{message}\nrules not loaded"));
     }
     let installed = desk.engine.install_at(desk.now, &anchor, parts, ruleset);
@@ -187,7 +196,7 @@ fn install(desk: &mut Desk<'_>, installation: Installation, by: LoadedBy) -> Ans
             outcome(Outcome::Ok)
         }
         Err(error) => {
-            if whole {
+            if queues {
                 queueing::put_back(desk.engine, desk.scheduler);
             }
             Answer::Refused(format!("{error}: rules not loaded"))
@@ -378,7 +387,6 @@ fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Answer {
             *desk.lost_before = desk.lost;
         }
         FlushTarget::Options => desk.engine.reset_options(),
-        FlushTarget::InterfaceFlags => desk.engine.clear_skip(),
     }
     let counted = matches!(target, FlushTarget::Tables | FlushTarget::States);
     let outcome = if counted {

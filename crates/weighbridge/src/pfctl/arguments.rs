@@ -8,6 +8,8 @@ use pf_conf::Optimization;
 use pf_engine::anchor::{AnchorPath, AnchorPathError};
 use pf_engine::ruleset::{DebugLevel, Dialect, Parts};
 
+use super::hosts::Lookup;
+use super::options::{long_takes_value, takes_value};
 use super::show::{Scope, Section};
 use crate::control::protocol::{FlushTarget, TableCommand};
 use crate::text::parse_dialect;
@@ -67,6 +69,10 @@ pub struct Arguments {
     pub debug_level: Option<&'static str>,
     /// `-M`.
     pub kill_matching: bool,
+    /// `-m`.
+    pub merge: bool,
+    /// `--no-dns`; in the openbsd dialect `-N` too.
+    pub no_dns: bool,
     /// `-i`.
     pub interface: Option<String>,
     /// `-r`.
@@ -104,6 +110,7 @@ impl Arguments {
             tables: self.only_tables,
             translation: self.only_translation,
             filter: self.only_filter,
+            queues: self.only_queues,
         };
         let all = !(self.only_queues
             || self.only_options
@@ -113,14 +120,26 @@ impl Arguments {
         if all { Parts::ALL } else { parts }
     }
 
-    /// Whether anything is to be changed.
+    /// How hosts are read.
+    #[must_use]
+    pub const fn lookup(&self) -> Lookup {
+        if self.no_dns {
+            Lookup::AddressesOnly
+        } else {
+            Lookup::Names
+        }
+    }
+
+    /// Whether the filter is to be changed, but for its tables.
     const fn changes(&self) -> bool {
-        let commands = self.file.is_some() || self.flush.is_some();
-        let table = match &self.table {
-            Some((_, command)) => !matches!(command, TableCommand::Show | TableCommand::Test),
-            None => false,
-        };
-        (commands || table) && !self.dry_run
+        self.file.is_some()
+            || self.flush.is_some()
+            || self.enable
+            || self.disable
+            || self.clear_counters
+            || self.debug_level.is_some()
+            || !self.kill.is_empty()
+            || !self.kill_sources.is_empty()
     }
 }
 
@@ -213,10 +232,22 @@ const OPTIMIZE: [Modifier<Optimization>; 3] = [
     ("profile", Some(Optimization::Profile)),
 ];
 
-/// Letters that take a value.
-const WITH_VALUE: &str = "DFfkostTaiKpxSLIXV";
-/// Letters that PF knows and we do not.
-const NOT_YET: &str = "GmVX";
+/// The words that may follow an option of that letter, where these are few.
+#[must_use]
+pub fn words(letter: char) -> Option<Vec<&'static str>> {
+    fn supported<T>(list: &[Modifier<T>]) -> Vec<&'static str> {
+        let known = list.iter().filter(|(_, meaning)| meaning.is_some());
+        known.map(|(name, _)| *name).collect()
+    }
+    Some(match letter {
+        'F' => supported(&FLUSH),
+        'o' => supported(&OPTIMIZE),
+        's' => supported(&SHOW),
+        'T' => supported(&TABLE),
+        'x' => DebugLevel::NAMES.to_vec(),
+        _ => return None,
+    })
+}
 
 /// Reads the arguments after the program's name.
 ///
@@ -271,7 +302,7 @@ impl Reading {
         words: &mut impl Iterator<Item = &'a String>,
     ) -> Result<(), ArgumentError> {
         for (at, letter) in cluster.char_indices() {
-            if !WITH_VALUE.contains(letter) {
+            if takes_value(letter) != Some(true) {
                 self.flag(letter)?;
                 continue;
             }
@@ -300,6 +331,7 @@ impl Reading {
             'g' => arguments.debug = true,
             'h' => arguments.help = true,
             'M' => arguments.kill_matching = true,
+            'm' => arguments.merge = true,
             'n' => arguments.dry_run = true,
             'P' => arguments.swap_service_names = true,
             'q' => arguments.quiet = true,
@@ -347,6 +379,7 @@ impl Reading {
                 )));
             }
             't' => self.table_name = Some(value),
+            'V' => routing_domain(&value)?,
             _ => return Err(unknown(letter)),
         }
         Ok(())
@@ -361,24 +394,34 @@ impl Reading {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (option, None),
         };
-        let arguments = &mut self.arguments;
-        match (name, &attached) {
-            ("help", None) => arguments.help = true,
-            ("plain", None) => arguments.plain = true,
-            ("config" | "dialect" | "socket", _) => {
+        match (long_takes_value(name), attached) {
+            (Some(true), attached) => {
                 let value = attached
                     .or_else(|| words.next().cloned())
                     .ok_or_else(|| usage(format!("option requires an argument -- {name}")))?;
-                match name {
-                    "config" => arguments.config = Some(value.into()),
-                    "socket" => arguments.socket = Some(value.into()),
-                    _ => {
-                        let dialect = parse_dialect(&value).map_err(ArgumentError::Refused)?;
-                        arguments.dialect = Some(dialect);
-                    }
-                }
+                self.long_value(name, value)
             }
-            _ => return Err(usage(format!("illegal option -- {option}"))),
+            (Some(false), None) => {
+                match name {
+                    "help" => self.arguments.help = true,
+                    "no-dns" => self.arguments.no_dns = true,
+                    _ => self.arguments.plain = true,
+                }
+                Ok(())
+            }
+            _ => Err(usage(format!("illegal option -- {option}"))),
+        }
+    }
+
+    fn long_value(&mut self, name: &str, value: String) -> Result<(), ArgumentError> {
+        let arguments = &mut self.arguments;
+        match name {
+            "config" => arguments.config = Some(value.into()),
+            "socket" => arguments.socket = Some(value.into()),
+            _ => {
+                let dialect = parse_dialect(&value).map_err(ArgumentError::Refused)?;
+                arguments.dialect = Some(dialect);
+            }
         }
         Ok(())
     }
@@ -399,8 +442,16 @@ impl Reading {
             (Some(_), None) => return Err(usage("-t TABLE needs -T COMMAND".into())),
             (None, Some(_)) => return Err(usage("-T COMMAND needs -t TABLE".into())),
         };
+        let asks = arguments.show.is_some() || arguments.table.is_some();
+        if arguments.scope != Scope::default() && !asks && !arguments.changes() {
+            return Err(usage("anchors apply to -f, -F, -s, and -T only".into()));
+        }
+        if arguments.no_dns && arguments.names {
+            return Err(both_dns());
+        }
         let path = arguments.scope.anchor.as_str();
-        if (path.starts_with('_') || path.contains("/_")) && arguments.changes() {
+        let tables_alone = arguments.table.is_some();
+        if !tables_alone && (path.starts_with('_') || path.contains("/_")) && arguments.changes() {
             let message =
                 "anchor names beginning with '_' cannot be modified from the command line";
             return Err(ArgumentError::Refused(message.into()));
@@ -452,16 +503,30 @@ fn scope(text: &str) -> Result<Scope, ArgumentError> {
     }
 }
 
+/// Two options that ask for the opposite.
+#[must_use]
+pub fn both_dns() -> ArgumentError {
+    ArgumentError::Refused("-N and -r are mutually exclusive".into())
+}
+
+/// `-V`: every state is in routing domain 0.
+fn routing_domain(text: &str) -> Result<(), ArgumentError> {
+    match text.parse::<u8>() {
+        Ok(0) => Ok(()),
+        Ok(number) => Err(ArgumentError::Refused(format!(
+            "-V {number}: there is no routing domain but 0; on Linux they are VRF devices: \
+             name one with -i"
+        ))),
+        Err(_) => Err(usage(format!("Invalid rdomain: '{text}'"))),
+    }
+}
+
 fn usage(message: String) -> ArgumentError {
     ArgumentError::Usage(Some(message))
 }
 
 fn unknown(letter: char) -> ArgumentError {
-    if NOT_YET.contains(letter) {
-        ArgumentError::Refused(format!("option -{letter} is not supported yet"))
-    } else {
-        usage(format!("illegal option -- {letter}"))
-    }
+    usage(format!("illegal option -- {letter}"))
 }
 
 fn modifier<T: Copy>(list: &[Modifier<T>], what: &str, typed: &str) -> Result<T, ArgumentError> {
@@ -497,141 +562,4 @@ fn definition(text: &str) -> Result<(String, String), ArgumentError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(words: &str) -> Result<Arguments, ArgumentError> {
-        let words: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
-        parse(&words)
-    }
-
-    fn good(words: &str) -> Arguments {
-        read(words).unwrap_or_else(|error| panic!("{words}: {error:?}"))
-    }
-
-    #[test]
-    fn clusters_mean_what_their_letters_mean_apart() {
-        let labels = Some(Show::Section(Section::Labels));
-        for words in ["-vvsl", "-v -v -s labels", "-vv -sla", "-s l -vv"] {
-            let arguments = good(words);
-            assert_eq!((arguments.show, arguments.verbose), (labels, 2), "{words}");
-        }
-        let arguments = good("-nvf /etc/pf.conf");
-        assert!(arguments.dry_run);
-        assert_eq!(arguments.verbose, 1);
-        assert_eq!(arguments.file.as_deref(), Some("/etc/pf.conf"));
-        assert_eq!(good("-nf-").file.as_deref(), Some("-"));
-        assert_eq!(good("-nf -").file.as_deref(), Some("-"));
-        assert_eq!(good("-o none -nv -f x").file.as_deref(), Some("x"));
-        let level = |words| good(words).optimization;
-        assert_eq!(level("-o none -nv -f x"), Some(Optimization::None));
-        assert_eq!(level("-ob -nf x"), Some(Optimization::Basic));
-        assert_eq!(level("-oprofile -f x"), Some(Optimization::Profile));
-        assert_eq!(level("-nf x"), None);
-        assert!(good("-gvvsr").debug && !good("-vvsr").debug);
-    }
-
-    #[test]
-    fn modifiers_are_found_by_prefix_in_pfs_order() {
-        for (typed, expected) in [
-            ("r", Show::Section(Section::Rules)),
-            ("R", Show::Running),
-            ("s", Show::Section(Section::States)),
-            ("i", Show::Section(Section::Info)),
-            ("I", Show::Section(Section::Interfaces)),
-            ("t", Show::Section(Section::Timeouts)),
-            ("T", Show::Section(Section::Tables)),
-            ("Tab", Show::Section(Section::Tables)),
-            ("m", Show::Section(Section::Memory)),
-            ("n", Show::Section(Section::Nat)),
-            ("a", Show::All),
-        ] {
-            assert_eq!(good(&format!("-s {typed}")).show, Some(expected), "{typed}");
-        }
-        assert_eq!(good("-Fa").flush, Some(Flush::All));
-        let rules = Flush::Target(FlushTarget::Rules);
-        assert_eq!(good("-F rul").flush, Some(rules));
-    }
-
-    #[test]
-    fn table_commands_take_addresses_or_a_file() {
-        let arguments = good("-t bad -T add 192.0.2.1 !192.0.2.2");
-        assert_eq!(arguments.table, Some(("bad".into(), TableCommand::Add)));
-        assert_eq!(arguments.addresses, ["192.0.2.1", "!192.0.2.2"]);
-        let arguments = good("-vTr -tbad -f list");
-        assert_eq!(arguments.table, Some(("bad".into(), TableCommand::Replace)));
-        assert_eq!(arguments.file.as_deref(), Some("list"));
-        assert!(matches!(read("-t bad"), Err(ArgumentError::Usage(_))));
-        assert!(matches!(read("-T show"), Err(ArgumentError::Usage(_))));
-        assert!(matches!(
-            read("-t bad -Tf 192.0.2.1"),
-            Err(ArgumentError::Usage(_))
-        ));
-    }
-
-    #[test]
-    fn words_after_the_first_plain_one_are_no_options() {
-        assert_eq!(
-            good("-t b -T add 192.0.2.1 -v").addresses,
-            ["192.0.2.1", "-v"]
-        );
-        assert_eq!(good("-t b -T add -- -v").addresses, ["-v"]);
-        let error = read("-e extra").unwrap_err();
-        let expected = "unknown command line argument: extra ...";
-        assert_eq!(error, ArgumentError::Usage(Some(expected.into())));
-    }
-
-    #[test]
-    fn nonsense_gets_the_usage() {
-        for (words, message) in [
-            ("-y", "illegal option -- y"),
-            ("--frob", "illegal option -- frob"),
-            ("-f", "option requires an argument -- f"),
-            ("-s x", "Unknown show modifier 'x'"),
-            ("-F zzz", "Unknown flush modifier 'zzz'"),
-            ("-t a -T zap", "Unknown table command 'zap'"),
-            ("-o best", "Unknown optimization 'best'"),
-            ("-k a -k b -k c", "can only specify -k twice"),
-            ("-K a -K b -K c", "can only specify -K twice"),
-        ] {
-            assert_eq!(
-                read(words),
-                Err(ArgumentError::Usage(Some(message.into()))),
-                "{words}"
-            );
-        }
-        assert_eq!(parse(&[]), Err(ArgumentError::Usage(None)));
-    }
-
-    #[test]
-    fn what_is_not_supported_yet_says_so() {
-        for (words, named) in [("-s osfp", "'osfp'"), ("-s o", "'osfp'")] {
-            let Err(ArgumentError::Refused(message)) = read(words) else {
-                panic!("{words} was not refused");
-            };
-            assert!(
-                message.contains("not supported yet") && message.contains(named),
-                "{message}"
-            );
-        }
-    }
-
-    #[test]
-    fn definitions_and_long_options_are_read() {
-        let arguments = good("-D ext=em0 -Dempty= --dialect openbsd3 --socket=/s --plain -nf x");
-        let define = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(
-            arguments.defines,
-            [define("ext", "em0"), define("empty", "")]
-        );
-        assert_eq!(arguments.dialect, Some(Dialect::OpenBsd3));
-        assert_eq!(arguments.socket, Some("/s".into()));
-        assert!(arguments.plain);
-        assert!(matches!(read("-D novalue"), Err(ArgumentError::Refused(_))));
-        assert!(matches!(
-            read("--dialect x"),
-            Err(ArgumentError::Refused(_))
-        ));
-        assert!(good("-vh").help && good("--help").help);
-    }
-}
+mod tests;

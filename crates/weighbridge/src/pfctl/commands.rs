@@ -9,7 +9,7 @@ use pf_engine::addr::Prefix;
 use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
 
-use super::arguments::{Arguments, Flush, Show};
+use super::arguments::{Arguments, Flush, Show, both_dns};
 use super::kill::{self, Kill};
 use super::load::{Surroundings, own_surroundings, read_rules};
 use super::show::{Scope, Section, Style};
@@ -21,6 +21,7 @@ use crate::control::protocol::{
     KillRequest, KillSourcesRequest, KillTarget, LoadedStates, Outcome, PrefixText, Request,
     ShowRequest, TableCommand,
 };
+use crate::daemon::keep::file::read as read_states;
 use crate::output::Output;
 use crate::text::reason;
 
@@ -28,39 +29,26 @@ use crate::text::reason;
 ///
 /// # Errors
 /// At the first thing that does not work.
-pub fn perform(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, Failure> {
+pub fn perform(mut arguments: Arguments, output: &mut Output<'_>) -> Result<u8, Failure> {
+    if arguments.only_translation && own_dialect(&arguments) == Dialect::OpenBsd {
+        (arguments.only_translation, arguments.no_dns) = (false, true);
+        if arguments.names {
+            return Err(both_dns().into());
+        }
+    }
     let mut session = Session {
-        arguments,
+        arguments: &arguments,
         output,
         client: None,
     };
-    let mut status = 0;
-    if arguments.disable && !arguments.dry_run {
-        session.set_enabled(false)?;
-    }
-    if let Some(show) = arguments.show {
-        status = session.show(show)?;
-    }
-    if arguments.clear_counters && !arguments.dry_run {
-        session.call(&Request::ClearRuleCounters)?;
-        if arguments.show.is_none() {
-            session.say("pf: rule counters cleared");
-        }
-    }
-    if let Some(flush) = arguments.flush.filter(|_| !arguments.dry_run) {
-        session.flush(flush)?;
-    }
+    let mut status = session.before_kills()?;
     if !arguments.kill.is_empty() {
         session.kill()?;
     }
     if !arguments.kill_sources.is_empty() {
         session.kill_sources()?;
     }
-    if let Some(file) = arguments
-        .load_states
-        .as_ref()
-        .filter(|_| !arguments.dry_run)
-    {
+    if let Some(file) = &arguments.load_states {
         session.load_states(file)?;
     }
     match (&arguments.table, &arguments.file) {
@@ -68,20 +56,10 @@ pub fn perform(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, Fai
         (None, Some(file)) => session.load(file)?,
         (None, None) => {}
     }
-    if let Some(file) = arguments
-        .save_states
-        .as_ref()
-        .filter(|_| !arguments.dry_run)
-    {
+    if let Some(file) = &arguments.save_states {
         session.save_states(file)?;
     }
-    if let Some(level) = arguments.debug_level.filter(|_| !arguments.dry_run) {
-        session.call(&Request::SetDebug(level.to_owned()))?;
-        session.say(&format!("debug level set to '{level}'"));
-    }
-    if arguments.enable && !arguments.dry_run {
-        session.set_enabled(true)?;
-    }
+    session.after_loads()?;
     Ok(status)
 }
 
@@ -93,6 +71,47 @@ struct Session<'a, 'b> {
 }
 
 impl Session<'_, '_> {
+    /// `-d`, `-s`, `-z` and `-F`. With `-n` PF does none of them, without a word.
+    fn before_kills(&mut self) -> Result<u8, Failure> {
+        let arguments = self.arguments;
+        let mut status = 0;
+        if arguments.dry_run {
+            return Ok(status);
+        }
+        if arguments.disable {
+            self.set_enabled(false)?;
+        }
+        if let Some(show) = arguments.show {
+            status = self.show(show)?;
+        }
+        if arguments.clear_counters {
+            self.call(&Request::ClearRuleCounters)?;
+            if arguments.show.is_none() {
+                self.say("pf: rule counters cleared");
+            }
+        }
+        if let Some(flush) = arguments.flush {
+            self.flush(flush)?;
+        }
+        Ok(status)
+    }
+
+    /// `-e` and `-x`; with `-n` neither.
+    fn after_loads(&mut self) -> Result<(), Failure> {
+        let arguments = self.arguments;
+        if arguments.dry_run {
+            return Ok(());
+        }
+        if arguments.enable {
+            self.set_enabled(true)?;
+        }
+        if let Some(level) = arguments.debug_level {
+            self.call(&Request::SetDebug(level.to_owned()))?;
+            self.say(&format!("debug level set to '{level}'"));
+        }
+        Ok(())
+    }
+
     fn client(&mut self) -> Result<&mut Client, Failure> {
         Ok(match &mut self.client {
             Some(client) => client,
@@ -194,7 +213,7 @@ impl Session<'_, '_> {
             FlushTarget::States,
             FlushTarget::Sources,
             FlushTarget::Info,
-            FlushTarget::InterfaceFlags,
+            FlushTarget::Options,
         ];
         let targets = match flush {
             Flush::Target(target) => vec![target],
@@ -217,12 +236,10 @@ impl Session<'_, '_> {
         }
         for target in targets {
             let outcome = self.call(&flush_request(target, self.arguments))?;
-            if let Some(message) = flushed(target, &outcome) {
-                let of = self.arguments.interface.as_ref();
-                let of = of.filter(|_| target == FlushTarget::Info);
-                let of = of.map(|name| format!(" for interface {name}"));
-                self.say(&(message + &of.unwrap_or_default()));
-            }
+            let of = self.arguments.interface.as_ref();
+            let of = of.filter(|_| target == FlushTarget::Info);
+            let of = of.map(|name| format!(" for interface {name}"));
+            self.say(&(flushed(target, &outcome) + &of.unwrap_or_default()));
         }
         Ok(())
     }
@@ -234,7 +251,7 @@ impl Session<'_, '_> {
         ) {
             return self.kill_limited(limiter);
         }
-        let kill = Kill::read(&self.arguments.kill)?;
+        let kill = Kill::read(&self.arguments.kill, self.arguments.lookup())?;
         if self.arguments.dry_run {
             return Ok(());
         }
@@ -247,8 +264,14 @@ impl Session<'_, '_> {
         Ok(())
     }
 
-    /// `-S`. The file is the user's own; it may be read by nobody else.
+    /// `-S`. The file is the user's own; it may be read by nobody else. With `-n` the states are
+    /// read and no file is written.
     fn save_states(&mut self, file: &str) -> Result<(), Failure> {
+        if self.arguments.dry_run {
+            let mut unwritten = |_: &str| Ok(());
+            self.client()?.call(&Request::SaveStates, &mut unwritten)?;
+            return Ok(());
+        }
         let mut options = OpenOptions::new();
         let opened = options
             .create(true)
@@ -266,10 +289,16 @@ impl Session<'_, '_> {
         }
     }
 
-    /// `-L`.
+    /// `-L`. With `-n` the file is only checked.
     fn load_states(&mut self, file: &str) -> Result<(), Failure> {
         let bytes = read_bytes(Path::new(file))
             .map_err(|error| Failure::Message(format!("{file}: {}", reason(&error))))?;
+        if self.arguments.dry_run {
+            return match read_states(&bytes[..]) {
+                Ok(_) => Ok(()),
+                Err(damage) => Err(Failure::Message(format!("states not loaded: {damage}"))),
+            };
+        }
         let outcome = self.call(&Request::LoadStates(FileBytes(bytes)))?;
         if let Outcome::Loaded(loaded) = outcome {
             let LoadedStates {
@@ -299,7 +328,7 @@ impl Session<'_, '_> {
                 "-k source needs a second -k with the source".into(),
             ));
         };
-        let sources = hosts::resolve(host).map_err(Failure::Message)?;
+        let sources = hosts::resolve(host, self.arguments.lookup()).map_err(Failure::Message)?;
         if self.arguments.dry_run {
             return Ok(());
         }
@@ -315,7 +344,7 @@ impl Session<'_, '_> {
     fn kill_sources(&mut self) -> Result<(), Failure> {
         let mut hosts = Vec::new();
         for host in &self.arguments.kill_sources {
-            hosts.push(hosts::resolve(host).map_err(Failure::Message)?);
+            hosts.push(hosts::resolve(host, self.arguments.lookup()).map_err(Failure::Message)?);
         }
         let sources = hosts.first().map_or(&[][..], Vec::as_slice);
         let targets = hosts.get(1).map(Vec::as_slice);
@@ -377,6 +406,14 @@ impl Session<'_, '_> {
     }
 }
 
+/// `--dialect`, else that of weighbridge.toml.
+fn own_dialect(arguments: &Arguments) -> Dialect {
+    let dir = arguments.config.as_deref();
+    let dir = dir.unwrap_or(Path::new(DEFAULT_CONFIG_DIR));
+    let configured = || config::read_settings(dir).unwrap_or_default().dialect;
+    arguments.dialect.unwrap_or_else(configured)
+}
+
 /// Where the daemon listens: `--socket`, the environment, weighbridge.toml, the usual place.
 fn socket(arguments: &Arguments) -> PathBuf {
     let dir = arguments.config.clone();
@@ -402,7 +439,7 @@ fn flush_request(target: FlushTarget, arguments: &Arguments) -> Request {
         (FlushTarget::States, Some(interface)) => Request::Kill(KillRequest {
             targets: vec![KillTarget::All],
             interface: Some(interface.clone()),
-            matching: false,
+            matching: arguments.kill_matching,
         }),
         (FlushTarget::Info, Some(interface)) => Request::ClearInterface(interface.clone()),
         (target, _) => Request::Flush(FlushRequest {
@@ -412,8 +449,8 @@ fn flush_request(target: FlushTarget, arguments: &Arguments) -> Request {
     }
 }
 
-fn flushed(target: FlushTarget, outcome: &Outcome) -> Option<String> {
-    Some(match target {
+fn flushed(target: FlushTarget, outcome: &Outcome) -> String {
+    match target {
         FlushTarget::Rules => "rules cleared".into(),
         FlushTarget::Nat => "nat cleared".into(),
         FlushTarget::Queues => "altq cleared".into(),
@@ -421,9 +458,8 @@ fn flushed(target: FlushTarget, outcome: &Outcome) -> Option<String> {
         FlushTarget::Sources => "source tracking entries cleared".into(),
         FlushTarget::Info => "pf: statistics cleared".into(),
         FlushTarget::Tables => format!("{} tables deleted.", count(outcome)),
-        FlushTarget::InterfaceFlags => "pf: interface flags reset".into(),
-        FlushTarget::Options => return None,
-    })
+        FlushTarget::Options => "pf: interface flags reset".into(),
+    }
 }
 
 #[cfg(test)]
@@ -432,7 +468,7 @@ mod tests {
 
     #[test]
     fn flush_messages_are_pfs() {
-        let say = |target| flushed(target, &Outcome::Count(7)).unwrap_or_default();
+        let say = |target| flushed(target, &Outcome::Count(7));
         assert_eq!(say(FlushTarget::States), "7 states cleared");
         assert_eq!(say(FlushTarget::Tables), "7 tables deleted.");
         assert_eq!(say(FlushTarget::Rules), "rules cleared");

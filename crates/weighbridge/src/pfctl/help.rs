@@ -2,12 +2,12 @@
 
 /// After a command line that makes no sense.
 pub const USAGE: &str = "\
-usage: pfctl [-AdeghMNnOPqRrvz] [-a anchor] [-D macro=value] [-F modifier] [-f file]
+usage: pfctl [-AdeghMmNnOPqRrvz] [-a anchor] [-D macro=value] [-F modifier] [-f file]
              [-I id] [-i interface] [-K host | network [-K host | network]]
              [-k host | network | label | id | key | gateway | nat | source [-k value]]
              [-L statefile] [-o level] [-S statefile] [-s modifier]
-             [-t table -T command [address ...]] [-x level]
-             [--config dir] [--dialect name] [--plain] [--socket path]
+             [-t table -T command [address ...]] [-V rdomain] [-x level]
+             [--config dir] [--dialect name] [--no-dns] [--plain] [--socket path]
        pfctl --help   explains them";
 
 /// `pfctl --help`.
@@ -23,6 +23,9 @@ Load and check rules:
     -a PATH                  the rules of an anchor; those of the others stay
     -N | -R | -O | -A        only its translation rules, filter rules, options, queues
     -T load                  only its tables
+    -m                       leave options alone that the file does not name; and, if it has
+                             nothing but options, rules, tables and queues:
+                             echo 'set loginterface em0' | pfctl -mf -
     -D name=value            define a macro; wins over the file's own
     -o none|basic|profile    how much to optimize, over the file's `set ruleset-optimization`:
                              nothing; leave out what matches nothing of its own, make tables,
@@ -80,19 +83,24 @@ Kill states:
   pfctl -k nat -k 10.0.0.9                    by the address behind the translation
     -i NAME                  only of this interface (floating ones: that made there)
     -M                       also those of the same connections at other hooks
+    -V 0                     the routing domain; on Linux there is no other
+  pfctl -K 192.0.2.1 [-K HOST]                source nodes, like -k
+  pfctl -I ID -k source -k HOST               a source of this source limiter
   pfctl -S FILE | -L FILE    store all states in a file, load them from it
 
 What it says:
   pfctl -x none | urgent | misc | loud        also the levels of syslog
 
 Everywhere:
-  -n   do nothing, say what would be done
+  -n   change nothing: check rules, hosts and files, say what -T would do; -d, -e, -F, -s, -x
+       and -z do nothing then, as in PF
   -q   no messages but errors
   --dialect freebsd|openbsd|openbsd3   whose meaning and printing (default: the daemon's; with
        -n that of weighbridge.toml in the configuration directory, else freebsd)
   --config DIR    configuration directory [/etc/weighbridge]
   --socket PATH   the daemon's control socket [$WEIGHBRIDGE_SOCKET, that of weighbridge.toml,
                   /run/weighbridge/control.sock]
+  --no-dns        names stand for no addresses (-N in the openbsd dialect, -S in FreeBSD's pfctl)
   --plain         one line for each error even on a terminal
 
 Exit status: 0; 1 after an error; 2 from -T test when an address does not match.

@@ -7,11 +7,20 @@ use pf_engine::ruleset::{Dialect, TableEntry};
 
 use crate::text::parse_prefix;
 
+/// Whether names are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// By the system's name services.
+    Names,
+    /// They are not: only addresses stand for addresses.
+    AddressesOnly,
+}
+
 /// The addresses that `text` stands for: itself, or those of a name, in the resolver's order.
 ///
 /// # Errors
 /// When it is neither, in PF's words.
-pub fn resolve(text: &str) -> Result<Vec<Prefix>, String> {
+pub fn resolve(text: &str, lookup: Lookup) -> Result<Vec<Prefix>, String> {
     if let Some(prefix) = parse_prefix(text) {
         return Ok(vec![prefix]);
     }
@@ -20,7 +29,11 @@ pub fn resolve(text: &str) -> Result<Vec<Prefix>, String> {
         None => (text, None),
     };
     let mut found = Vec::new();
-    for address in addresses_of(name) {
+    let addresses = match lookup {
+        Lookup::Names => addresses_of(name),
+        Lookup::AddressesOnly => Vec::new(),
+    };
+    for address in addresses {
         let prefix = match len {
             Some(len) => parse_prefix(&format!("{address}/{len}")),
             None => Some(Prefix::host(address)),
@@ -47,7 +60,10 @@ fn addresses_of(name: &str) -> Vec<IpAddr> {
 ///
 /// # Errors
 /// The first word that stands for nothing.
-pub fn entries<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<TableEntry>, String> {
+pub fn entries<'a>(
+    words: impl IntoIterator<Item = &'a str>,
+    lookup: Lookup,
+) -> Result<Vec<TableEntry>, String> {
     let mut entries = Vec::new();
     let mut negated = false;
     for word in words {
@@ -56,7 +72,7 @@ pub fn entries<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vec<Table
         if host.is_empty() {
             continue;
         }
-        let prefixes = resolve(host)?;
+        let prefixes = resolve(host, lookup)?;
         entries.extend(
             prefixes
                 .into_iter()
@@ -85,7 +101,8 @@ mod tests {
     use crate::text::table_entry_text;
 
     fn read(text: &str) -> Result<Vec<String>, String> {
-        entries(words(text, Dialect::FreeBsd)).map(|all| all.iter().map(table_entry_text).collect())
+        entries(words(text, Dialect::FreeBsd), Lookup::Names)
+            .map(|all| all.iter().map(table_entry_text).collect())
     }
 
     #[test]
@@ -109,7 +126,7 @@ mod tests {
     #[test]
     fn what_is_no_host_is_named() {
         for text in ["192.0.2.1/33", "a host!", "$(reboot)", "192.0.2.0/"] {
-            let error = resolve(text).unwrap_err();
+            let error = resolve(text, Lookup::Names).unwrap_err();
             assert_eq!(error, format!("no IP address found for {text}"));
         }
     }

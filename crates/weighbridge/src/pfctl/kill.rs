@@ -3,7 +3,8 @@
 use pf_engine::addr::Prefix;
 use pf_engine::view::HostPort;
 
-use super::{Failure, hosts};
+use super::Failure;
+use super::hosts::{self, Lookup};
 use crate::control::protocol::{KillTarget, PrefixText};
 use crate::text::protocol_number;
 
@@ -21,7 +22,7 @@ impl Kill {
     ///
     /// # Errors
     /// When a host stands for nothing, or a word lacks what should follow.
-    pub fn read(words: &[String]) -> Result<Self, Failure> {
+    pub fn read(words: &[String], lookup: Lookup) -> Result<Self, Failure> {
         let (first, second) = match words {
             [] => return Err(Failure::Message("nothing to kill".into())),
             [first] => (first.as_str(), None),
@@ -32,9 +33,9 @@ impl Kill {
             "label" => Ok(Self::one(KillTarget::Label(of("label")?.to_owned()))),
             "id" => Ok(Self::one(id(of("id")?)?)),
             "key" => Ok(Self::one(key(of("key")?)?)),
-            "gateway" => Self::of_networks(of("gateway")?, KillTarget::Gateway),
-            "nat" => Self::of_networks(of("nat IP")?, KillTarget::Nat),
-            host => Self::of_hosts(host, second),
+            "gateway" => Self::of_networks(of("gateway")?, KillTarget::Gateway, lookup),
+            "nat" => Self::of_networks(of("nat IP")?, KillTarget::Nat, lookup),
+            host => Self::of_hosts(host, second, lookup),
         }
     }
 
@@ -45,8 +46,12 @@ impl Kill {
         }
     }
 
-    fn of_networks(text: &str, target: fn(PrefixText) -> KillTarget) -> Result<Self, Failure> {
-        let networks = hosts::resolve(text).map_err(Failure::Message)?;
+    fn of_networks(
+        text: &str,
+        target: fn(PrefixText) -> KillTarget,
+        lookup: Lookup,
+    ) -> Result<Self, Failure> {
+        let networks = hosts::resolve(text, lookup).map_err(Failure::Message)?;
         let targets = networks
             .into_iter()
             .map(|network| target(PrefixText(network)));
@@ -56,9 +61,11 @@ impl Kill {
         })
     }
 
-    fn of_hosts(source: &str, destination: Option<&str>) -> Result<Self, Failure> {
-        let sources = hosts::resolve(source).map_err(Failure::Message)?;
-        let destinations = destination.map(hosts::resolve).transpose();
+    fn of_hosts(source: &str, destination: Option<&str>, lookup: Lookup) -> Result<Self, Failure> {
+        let sources = hosts::resolve(source, lookup).map_err(Failure::Message)?;
+        let destinations = destination
+            .map(|host| hosts::resolve(host, lookup))
+            .transpose();
         let destinations = destinations.map_err(Failure::Message)?;
         Ok(Self {
             targets: pairs(&sources, destinations.as_deref(), KillTarget::Hosts),
@@ -165,7 +172,7 @@ mod tests {
 
     fn read(words: &[&str]) -> Result<Kill, Failure> {
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        Kill::read(&words)
+        Kill::read(&words, Lookup::Names)
     }
 
     #[test]

@@ -162,6 +162,7 @@ fn request(
         optimization: arguments.optimization.map(OptimizationName),
         anchor: arguments.scope.anchor.clone(),
         parts: arguments.parts(),
+        merge: arguments.merge,
     }
 }
 

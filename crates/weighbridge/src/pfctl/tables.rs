@@ -22,11 +22,12 @@ pub fn request(
     dialect: Dialect,
 ) -> Result<TableRequest, Failure> {
     let given = arguments.addresses.iter().map(String::as_str);
-    let mut entries = hosts::entries(given).map_err(Failure::Message)?;
+    let lookup = arguments.lookup();
+    let mut entries = hosts::entries(given, lookup).map_err(Failure::Message)?;
     if let Some(file) = &arguments.file {
         let text = read_file(file)?;
         let words = hosts::words(&text, dialect);
-        entries.extend(hosts::entries(words).map_err(Failure::Message)?);
+        entries.extend(hosts::entries(words, lookup).map_err(Failure::Message)?);
     }
     Ok(TableRequest {
         name: name.to_owned(),

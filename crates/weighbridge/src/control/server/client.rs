@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use mio::net::UnixStream;
 use pf_conf::{Feedback, LoadOptions, Loaded, MemoryFiles, Optimization};
 use pf_engine::env::Interface;
-use pf_engine::ruleset::{Dialect, Parts};
+use pf_engine::ruleset::{Dialect, Parts, Ruleset};
 
 use crate::accounts;
 use crate::control::protocol::{
@@ -68,13 +68,40 @@ enum Phase {
     Watching(WatchRequest),
 }
 
+/// What of a file is to be loaded, and how.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    parts: Parts,
+    /// `-m`.
+    merge: bool,
+}
+
+impl Wanted {
+    /// Merged in, a file that says nothing but `set …` is no reason to take the rules away.
+    fn parts_of(self, ruleset: &Ruleset) -> Parts {
+        let bare = Ruleset {
+            dialect: ruleset.dialect,
+            options: ruleset.options.clone(),
+            ..Ruleset::default()
+        };
+        if self.merge && *ruleset == bare {
+            let options = self.parts.options;
+            return Parts {
+                options,
+                ..Parts::NONE
+            };
+        }
+        self.parts
+    }
+}
+
 /// What an answer is wanted for.
 #[derive(Debug)]
 enum Pending {
     Outcome,
     Load(LoadRequest),
     /// The packets that the rules in force have seen, for rules that have been read.
-    Profile(Box<Loaded>, Parts),
+    Profile(Box<Loaded>, Wanted),
     Show(ShowRequest),
     Entries {
         verbose: u8,
@@ -154,21 +181,24 @@ impl ClientState {
         match (pending, answer) {
             (Pending::Load(request), Answer::Interfaces(interfaces, dialect)) => {
                 let asked = request.optimization.map(|name| name.0);
-                let parts = request.parts;
+                let wanted = Wanted {
+                    parts: request.parts,
+                    merge: request.merge,
+                };
                 match check(request, interfaces, dialect) {
                     Ok(loaded) if loaded.level(asked) == Optimization::Profile => {
-                        self.phase = Phase::Waiting(Pending::Profile(Box::new(loaded), parts));
+                        self.phase = Phase::Waiting(Pending::Profile(Box::new(loaded), wanted));
                         return Step::Submit(Work::Feedback);
                     }
                     Ok(loaded) => {
                         let level = loaded.level(asked);
-                        return self.install(loaded, parts, level, &[]);
+                        return self.install(loaded, wanted, level, &[]);
                     }
                     Err(message) => self.respond(&[Response::Error(message)], Rest::Nothing),
                 }
             }
-            (Pending::Profile(loaded, parts), Answer::Feedback(feedback)) => {
-                return self.install(*loaded, parts, Optimization::Profile, &feedback);
+            (Pending::Profile(loaded, wanted), Answer::Feedback(feedback)) => {
+                return self.install(*loaded, wanted, Optimization::Profile, &feedback);
             }
             (Pending::Show(request), Answer::Page(page)) => {
                 let text = Response::Text(page.text);
@@ -212,16 +242,18 @@ impl ClientState {
     fn install(
         &mut self,
         mut loaded: Loaded,
-        parts: Parts,
+        wanted: Wanted,
         level: Optimization,
         feedback: &[Feedback],
     ) -> Step {
         loaded.optimize(level, feedback);
+        let parts = wanted.parts_of(&loaded.ruleset);
         self.phase = Phase::Waiting(Pending::Outcome);
         let installation = Installation {
             ruleset: loaded.ruleset,
             anchor: loaded.anchor,
             parts,
+            merge: wanted.merge,
         };
         Step::Submit(Work::Install(Box::new(installation), self.peer))
     }
