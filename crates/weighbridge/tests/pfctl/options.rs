@@ -6,7 +6,7 @@ use super::{Daemon, QUEUES};
 
 /// A file with options and one rule.
 const OPTIONS: &str = "set limit states 500\nset timeout tcp.first 33\nset loginterface em0\n\
-                       set skip on lo\nset reassemble yes\npass\n";
+                       set skip on em0\nset reassemble yes\npass\n";
 
 fn timeout(daemon: &Daemon, name: &str) -> String {
     let shown = daemon.out("-st");
@@ -32,7 +32,7 @@ fn merged_options_leave_the_others_and_the_rules_alone() {
             .starts_with("states        hard limit      500\n")
     );
     assert!(daemon.out("-si").contains("Interface Stats for em0"));
-    assert!(daemon.out("-vsI").contains("lo (skip)\n"));
+    assert!(daemon.out("-vsI").contains("em0 (skip)\n"));
     assert_eq!((daemon.out("-sr"), daemon.out("-sT")), (rules, tables));
     // A new limit of states brings its own adaptive timeouts.
     let limit = daemon.file("limit.conf", "set limit states 1000\nset skip on none\n");
