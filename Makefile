@@ -17,7 +17,7 @@ help:
 	@echo 'make bench              how long reading rules takes, and nft beside it'
 	@echo 'make lint               formatting, clippy and documentation, warnings denied'
 	@echo 'make build              release build: target/release/weighbridge'
-	@echo 'make fuzz               grow the fuzz corpora for FUZZ_SECONDS each (cargo-fuzz, nightly)'
+	@echo 'make fuzz               look for inputs that break something, FUZZ_SECONDS each target'
 	@echo 'make install            install weighbridge and pfctl below PREFIX ($(PREFIX))'
 	@echo 'make clean              remove what was built, and labs left by killed runs'
 
@@ -52,10 +52,26 @@ lint: setup
 fmt:
 	@$(CARGO) fmt --all
 
+# What libFuzzer needs of the compiler is in the stable one. What is found new is kept in
+# target/fuzz/corpus, what breaks something in target/fuzz.
+FUZZ_TARGETS = packet wire features language startup capture pflog settings control states
+FUZZ_HOST = $(shell rustc --print host-tuple)
+FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Clink-dead-code -Cdebug-assertions=yes \
+    -Coverflow-checks=yes -Ccodegen-units=1 --cfg fuzzing
+
 fuzz: setup
-	@for target in packet wire language startup; do \
+	@echo '==> building the fuzz targets'
+	@RUSTFLAGS='$(FUZZ_FLAGS)' CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_PANIC=unwind \
+	    $(CARGO) build --release --locked -p weighbridge-fuzz --features libfuzzer \
+	    --target $(FUZZ_HOST) --target-dir target/fuzz
+	@for target in $(FUZZ_TARGETS); do \
 	    echo "==> fuzzing $$target for $(FUZZ_SECONDS) s"; \
-	    $(CARGO) +nightly fuzz run --features libfuzzer $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 || exit 1; \
+	    mkdir -p target/fuzz/corpus/$$target; \
+	    target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) \
+	        -rss_limit_mb=4096 -artifact_prefix=target/fuzz/$$target- \
+	        target/fuzz/corpus/$$target fuzz/corpus/$$target || exit 1; \
 	done
 
 install: build

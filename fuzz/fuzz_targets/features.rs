@@ -1,4 +1,4 @@
-//! libFuzzer entry of [`weighbridge_fuzz::features`]: `cargo +nightly fuzz run --features libfuzzer features`.
+//! libFuzzer entry of [`weighbridge_fuzz::features`]: `make fuzz`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer entry of [`weighbridge_fuzz::language`]: `cargo +nightly fuzz run --features libfuzzer language`.
+//! libFuzzer entry of [`weighbridge_fuzz::language`]: `make fuzz`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer entry of [`weighbridge_fuzz::packet`]: `cargo +nightly fuzz run --features libfuzzer packet`.
+//! libFuzzer entry of [`weighbridge_fuzz::packet`]: `make fuzz`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer entry of [`weighbridge_fuzz::startup`]: `cargo +nightly fuzz run --features libfuzzer startup`.
+//! libFuzzer entry of [`weighbridge_fuzz::startup`]: `make fuzz`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer entry of [`weighbridge_fuzz::wire`]: `cargo +nightly fuzz run --features libfuzzer wire`.
+//! libFuzzer entry of [`weighbridge_fuzz::wire`]: `make fuzz`.
 
 #![no_main]
 

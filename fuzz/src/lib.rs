@@ -5,9 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+mod capture;
+mod daemon;
 mod fingerprint;
 mod wire;
 
+pub use self::capture::{capture, pflog};
+pub use self::daemon::{control, settings, states};
 pub use self::fingerprint::features;
 pub use self::wire::wire;
 

@@ -54,6 +54,31 @@ fn every_packet_of_the_features_corpus_is_read_or_refused() {
 }
 
 #[test]
+fn every_capture_of_the_corpus_is_read_or_refused() {
+    replay("capture", weighbridge_fuzz::capture);
+}
+
+#[test]
+fn every_log_of_the_corpus_is_printed_or_refused() {
+    replay("pflog", weighbridge_fuzz::pflog);
+}
+
+#[test]
+fn every_settings_file_of_the_corpus_is_read_or_refused() {
+    replay("settings", weighbridge_fuzz::settings);
+}
+
+#[test]
+fn every_conversation_of_the_control_corpus_ends() {
+    replay("control", weighbridge_fuzz::control);
+}
+
+#[test]
+fn every_file_of_states_of_the_corpus_is_taken_over_or_refused() {
+    replay("states", weighbridge_fuzz::states);
+}
+
+#[test]
 fn the_hostile_ruleset_is_accepted() {
     weighbridge_fuzz::packet(&[]);
 }

@@ -131,6 +131,17 @@ pub fn execute(arguments: &ReplayArguments, output: &mut Output<'_>) -> u8 {
     status(done, output)
 }
 
+/// The IP packets of a capture, up to where it cannot be read further.
+pub(crate) fn packets(input: impl Read) -> impl Iterator<Item = Vec<u8>> {
+    let mut capture = Capture::open(input).ok();
+    let mut frame = capture::Frame::default();
+    let frames = std::iter::from_fn(move || {
+        let more = capture.as_mut()?.next(&mut frame).unwrap_or(false);
+        more.then(|| link::unwrap(&frame))
+    });
+    frames.filter_map(|carried| Some(carried.ok()?.bytes))
+}
+
 fn replay(arguments: &ReplayArguments, output: &mut Output<'_>) -> Result<u8, Complaint> {
     let stdin = Path::new("-");
     if arguments.file == stdin && arguments.rules == stdin {

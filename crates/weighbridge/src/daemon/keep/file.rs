@@ -127,6 +127,13 @@ impl Draft {
         draft
     }
 
+    /// A whole file out of its inner lines, right or wrong.
+    pub(crate) fn around(lines: &[u8], dialect: Dialect, written: u64) -> Vec<u8> {
+        let mut draft = Self::new(dialect, written);
+        draft.bytes.extend_from_slice(lines);
+        draft.finish()
+    }
+
     /// What has been written since this was asked last.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.hash.update(&self.bytes);
