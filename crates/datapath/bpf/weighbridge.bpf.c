@@ -18,7 +18,9 @@
 
 #define MAGIC 0x57424447u /* in the CPU's byte order, as all fields below */
 
-// A packet with the mark of a hook was decided for it: it passes once, the mark is consumed.
+// A packet with the mark of a hook was decided for it: it passes once, the mark is consumed. That
+// holds only beside the daemon's token in skb->tc_index, which no socket can set: SO_MARK is
+// nobody's way around the filter. Between the hooks the mark's other bits are everybody's.
 #define MARK_IN_DONE 0x10000000u
 #define MARK_OUT_DONE 0x20000000u
 // A packet that the engine made is looked at by no hook: the mark stays.
@@ -68,6 +70,7 @@ struct {
 const volatile struct {
 	__u32 tap; /* number of the TAP device */
 	char tap_name[16];
+	__u32 token; /* random, 16 bits, not 0 */
 } owner;
 
 // Where sockets listen that packets are diverted to; src/steer.rs writes it.
@@ -285,8 +288,10 @@ static __always_inline int hook(struct __sk_buff *skb, enum direction direction,
 		count(NOT_IP, 1);
 		return TC_ACT_UNSPEC;
 	}
-	if (skb->mark & (done | MARK_GENERATED)) {
+	if (skb->tc_index == owner.token && skb->mark & (done | MARK_GENERATED)) {
 		skb->mark &= ~done;
+		if (!(skb->mark & MARK_GENERATED))
+			skb->tc_index = 0;
 		if (direction == IN && skb->mark & MARK_DIVERT)
 			assign(skb, skb->mark & MARK_DIVERT_ENTRY);
 		count(DECIDED, 1);
@@ -339,6 +344,7 @@ int reinject(struct __sk_buff *skb)
 		goto refused;
 
 	skb->mark = to.mark;
+	skb->tc_index = owner.token;
 	skb->priority = to.priority ? to.priority - 1 : 0;
 	switch (to.action) {
 	case TO_INGRESS:

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroU16;
 use std::os::fd::AsFd;
 
 use aya::maps::{Array, Map, MapData, MapInfo};
@@ -19,8 +20,11 @@ use crate::netlink::link;
 use crate::program::{HOOK_IN, HOOK_OUT, TCX_KERNEL, io_error, tcx_point};
 use crate::sys;
 
-/// Bytes of `owner` in the BPF program: the TAP's number, then its name.
-const OWNER_LEN: usize = 20;
+/// Bytes of `owner` in the BPF program: the TAP's number, its name, the token.
+const OWNER_LEN: usize = 24;
+
+/// Where the token stands in it.
+const TOKEN_AT: usize = 20;
 
 /// `owner` as it lies in memory.
 pub(crate) type OwnerData = [u8; OWNER_LEN];
@@ -61,12 +65,17 @@ enum Place {
     Filter(TcHeader),
 }
 
-/// What the loader writes into `owner`.
-pub(crate) fn owner_data(tap: u32, tap_name: &str) -> OwnerData {
+/// What the loader writes into `owner`. The token is what packets that come from the daemon are
+/// told by: random, and new with each daemon.
+pub(crate) fn owner_data(tap: u32, tap_name: &str, token: NonZeroU16) -> OwnerData {
     let mut data = [0; OWNER_LEN];
     let name = tap_name.bytes().take(sys::NAME_MAX);
     let bytes = tap.to_ne_bytes().into_iter().chain(name);
     for (to, from) in data.iter_mut().zip(bytes) {
+        *to = from;
+    }
+    let token = u32::from(token.get()).to_ne_bytes();
+    for (to, from) in data.iter_mut().skip(TOKEN_AT).zip(token) {
         *to = from;
     }
     data
@@ -75,7 +84,8 @@ pub(crate) fn owner_data(tap: u32, tap_name: &str) -> OwnerData {
 impl Owner {
     fn of_data(data: OwnerData) -> Self {
         let [a, b, c, d, name @ ..] = data;
-        let name: Vec<u8> = name.into_iter().take_while(|byte| *byte != 0).collect();
+        let name = name.into_iter().take(TOKEN_AT - 4);
+        let name: Vec<u8> = name.take_while(|byte| *byte != 0).collect();
         Self {
             tap: u32::from_ne_bytes([a, b, c, d]),
             tap_name: String::from_utf8_lossy(&name).into_owned(),
@@ -220,7 +230,9 @@ mod tests {
 
     #[test]
     fn an_owner_is_read_back_as_it_was_written() {
-        let owner = Owner::of_data(owner_data(7, "weighbridge0"));
+        let data = owner_data(7, "weighbridge0", NonZeroU16::MAX);
+        assert_eq!(data[TOKEN_AT..], 0xffff_u32.to_ne_bytes());
+        let owner = Owner::of_data(data);
         assert_eq!(
             owner,
             Owner {
@@ -229,7 +241,7 @@ mod tests {
             }
         );
         assert_eq!(
-            Owner::of_data(owner_data(1, "fifteen_letters")).tap_name,
+            Owner::of_data(owner_data(1, "fifteen_letters", NonZeroU16::MAX)).tap_name,
             "fifteen_letters"
         );
     }

@@ -1,6 +1,7 @@
 //! The BPF program: loading, attaching, counters.
 
 use std::io;
+use std::num::NonZeroU16;
 use std::os::fd::AsFd;
 
 use aya::maps::{Array, PerCpuArray};
@@ -10,7 +11,9 @@ use aya::programs::tc::{
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::left::OwnerData;
 use crate::sys::{self, TcxPoint};
@@ -62,6 +65,21 @@ pub(crate) struct Hooks {
     egress: Hook,
 }
 
+/// A number that nobody can guess.
+fn token() -> io::Result<NonZeroU16> {
+    loop {
+        let mut bytes = [0; size_of::<u16>()];
+        match getrandom(&mut bytes, GetRandomFlags::empty()) {
+            Ok(len) if len == bytes.len() => {}
+            Ok(_) | Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(token) = NonZeroU16::new(u16::from_ne_bytes(bytes)) {
+            return Ok(token);
+        }
+    }
+}
+
 /// How a hook is held.
 #[derive(Debug)]
 enum Hook {
@@ -81,7 +99,8 @@ impl Program {
         policy: FailPolicy,
     ) -> Result<Self, Error> {
         lift_memory_limit();
-        let owner: OwnerData = crate::left::owner_data(tap.index, &tap.name);
+        let token = token().map_err(not_loaded)?;
+        let owner: OwnerData = crate::left::owner_data(tap.index, &tap.name, token);
         let mut ebpf = EbpfLoader::new()
             .override_global("owner", &owner, true)
             .load(OBJECT)

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::thread;
 
 use datapath::{Attachment, Reinjection};
@@ -428,4 +429,43 @@ fn pattern() -> Vec<u8> {
         (x >> 24).to_le_bytes()[0]
     };
     (0..TRANSFER).map(|_| next()).collect()
+}
+
+#[test]
+fn a_mark_that_a_program_of_the_box_sets_is_no_way_around_the_daemon() {
+    let Some(mut lab) = Lab::new("mark") else {
+        return;
+    };
+    lab.routed();
+    let wire = lab.raw("c", "eth0");
+    // One bit of each hook, that of what the daemon makes itself, a diverted packet's, and all.
+    let marks = [
+        0,
+        0x1000_0000,
+        0x2000_0000,
+        0x4000_0000,
+        0x8000_0000_u32,
+        u32::MAX,
+    ];
+    let ping = |mark: u32| {
+        let mark = mark.to_string();
+        let arguments = ["-c", "1", "-W", "0.2", "-m", &mark, "192.168.0.1"];
+        lab.within("box", || {
+            let ping = Command::new("ping").args(arguments).output();
+            ping.expect("there is ping").status.success()
+        })
+    };
+    let daemon = lab.daemon(&["em0"], |_| None);
+    for mark in marks {
+        assert!(!ping(mark), "{mark:#x}");
+    }
+    assert!(wire.is_quiet(|frame| frame[12..14] == ETH_P_IP.to_be_bytes()));
+    let statistics = daemon.stop();
+    assert_eq!((statistics.upcalls, statistics.decided), (6, 0));
+
+    let daemon = lab.daemon(&["em0"], pass);
+    for mark in marks {
+        assert!(ping(mark), "{mark:#x}: the daemon lets it pass");
+    }
+    assert_eq!(daemon.stop().decided, 12);
 }
