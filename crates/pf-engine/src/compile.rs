@@ -371,26 +371,23 @@ impl Compiler<'_> {
         })
     }
 
-    /// A `binat` rule for inbound packets.
+    /// A `binat` rule for inbound packets: `from` and `to` change places. `no binat` asks for
+    /// source and destination as they are (`pf_match_translation`).
     fn turned_round(rule: &CompiledRule) -> Option<CompiledRule> {
         let mut turned = rule.clone();
-        turned.source = rule.destination;
         if rule.call.is_some() {
-            turned.destination = rule.source;
+            (turned.source, turned.destination) = (rule.destination, rule.source);
             return Some(turned);
         }
-        turned.destination = CompiledEndpoint {
-            negated: false,
-            address: match rule.verb {
-                Verb::Translate { .. } => external(rule.nat.as_ref()?.targets.first()?),
-                // `no binat` names the inside address only.
-                Verb::DoNotTranslate | Verb::Pass | Verb::Block(_) | Verb::Match => {
-                    rule.source.address
-                }
-            },
-            port: None,
-        };
-        turned.direction = rule.direction.map(Direction::reverse);
+        if let Verb::Translate { .. } = rule.verb {
+            turned.source = rule.destination;
+            turned.destination = CompiledEndpoint {
+                negated: false,
+                address: external(rule.nat.as_ref()?.targets.first()?),
+                port: None,
+            };
+            turned.direction = rule.direction.map(Direction::reverse);
+        }
         Some(turned)
     }
 }

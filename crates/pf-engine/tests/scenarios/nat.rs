@@ -302,6 +302,40 @@ fn binat_translates_both_ways() {
 }
 
 #[test]
+fn no_binat_asks_for_source_and_destination_as_they_are() {
+    let no = |from: &str, to: &str| Rule::new(Action::NoBinat).on("em1").from(from).to(to);
+    let mut binat = Rule::new(Action::Binat).on("em1").from("10.0.0.9");
+    binat.nat = Some(pool("192.0.2.9"));
+    let ruleset = Ruleset {
+        binat: vec![
+            no("192.0.2.9", "any"),
+            no("203.0.113.7", "any"),
+            no("10.0.0.9", "203.0.113.8"),
+            binat,
+        ],
+        ..Ruleset::default()
+    };
+    let mut lab = Lab::router(ruleset);
+    let outside = ("192.0.2.9", 53);
+    let from = |host, to| udp((host, 9), to, 5);
+    // The first rule does not stand for what comes in to its address.
+    let _ = lab
+        .packet(In, "em1", from("198.51.100.80", outside))
+        .passes()
+        .becomes("198.51.100.80:9 > 10.0.0.9:53");
+    let _ = lab
+        .packet(In, "em1", from("203.0.113.7", outside))
+        .passes_unchanged();
+    let _ = lab
+        .packet(Out, "em1", from("10.0.0.9", ("203.0.113.8", 53)))
+        .passes_unchanged();
+    let _ = lab
+        .packet(In, "em1", from("203.0.113.8", outside))
+        .passes()
+        .becomes("203.0.113.8:9 > 10.0.0.9:53");
+}
+
+#[test]
 fn nat_to_and_rdr_to_of_filter_rules_translate_too() {
     let mut lab = Lab::router(filter(&[
         pass().outbound().on("em1").nat_to("(em1)").keep(),
