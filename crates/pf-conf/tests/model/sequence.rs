@@ -266,12 +266,13 @@ impl Model {
             return self.by_state(filter, (at, forward), packet, (0, 0, data));
         };
         let end = usize::from(!forward);
-        let Some(made) = make(&tcp, end, segment, data) else {
+        let sloppy = self.states[at].sloppy();
+        let Some(made) = make(&tcp, end, segment, (data, sloppy)) else {
             return Ok(());
         };
         packet.flags = made.flags;
         let numbers = (made.seq, made.ack, made.data);
-        if made.fits || self.states[at].sloppy() {
+        if made.fits || sloppy {
             if let Connection::Tcp(tcp) = &mut self.states[at].connection {
                 *tcp = made.after;
             }
@@ -626,7 +627,7 @@ struct Made {
 }
 
 /// The segment that an end (0: the opener) would send, if it could send such a one now.
-fn make(tcp: &Tcp, end: usize, segment: Segment, data: usize) -> Option<Made> {
+fn make(tcp: &Tcp, end: usize, segment: Segment, (data, sloppy): (usize, bool)) -> Option<Made> {
     if tcp.loose || tcp.is_closed() {
         return None;
     }
@@ -689,10 +690,14 @@ fn make(tcp: &Tcp, end: usize, segment: Segment, data: usize) -> Option<Made> {
         }
     }
     if made.flags & ACK != 0 {
+        // PF may see but one half of a sloppy connection: who goes on after its FIN has seen the
+        // other's.
+        let half = sloppy && made.after.stages[end] == Stage::FinSent;
         let peer = &mut made.after.stages[1 - end];
         *peer = match *peer {
             Stage::SynSent => Stage::Open,
             Stage::FinSent => Stage::Done,
+            Stage::Open if half => Stage::FinSent,
             stage => stage,
         };
     }
