@@ -127,7 +127,23 @@ impl Index {
     }
 }
 
+/// The signatures that the program brings along.
+const OWN: &str = include_str!("../../../../../data/weighbridge.fp");
+
 impl Database {
+    /// The program's own signatures.
+    ///
+    /// # Panics
+    /// Never: a test reads them.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "the text is a constant that a test reads"
+    )]
+    pub fn own() -> Self {
+        Self::parse(OWN).expect("the program's own signatures have no errors")
+    }
+
     /// Reads `text`. Signatures are tried in the order in which they stand.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! One signature: `ver:ittl:olen:mss:wsize,scale:olayout:quirks:pclass`.
 
 use crate::addr::Family;
-use crate::osfp::features::{MAX_OPTIONS, OptionLayout, Quirks};
+use crate::osfp::features::{Features, Kind, MAX_OPTIONS, OptionLayout, Quirks};
 
+use super::window::TIMESTAMPS;
 use super::{MAX_DISTANCE, Mode, Observed};
 
 /// Largest factor of `mss*n` and `mtu*n`.
@@ -76,6 +77,8 @@ pub enum Window {
     Modulus(u16),
     /// `mss*n`.
     TimesMss(u16),
+    /// `mss*max`, an extension: the largest multiple of the MSS in 16 bits.
+    LargestOfMss,
     /// `mtu*n`.
     TimesMtu(u16),
 }
@@ -202,9 +205,20 @@ impl Signature {
             Window::Bytes(bytes) => bytes == window,
             Window::Modulus(modulus) => window.checked_rem(modulus) == Some(0),
             Window::TimesMss(wanted) => times(wanted, false),
+            Window::LargestOfMss => largest_of_mss(observed.features) == Some(window),
             Window::TimesMtu(wanted) => times(wanted, true),
         }
     }
+}
+
+/// What Linux since 4.19 and Windows since 10 begin with: as many whole segments as fit. A
+/// SYN+ACK knows that its segments will have timestamps.
+fn largest_of_mss(features: &Features) -> Option<u16> {
+    let stamped = features.kind == Kind::SynAck && features.timestamp.is_some();
+    let mss = features
+        .mss?
+        .checked_sub(if stamped { TIMESTAMPS } else { 0 })?;
+    u16::MAX.checked_div(mss)?.checked_mul(mss)
 }
 
 /// Reads the part of a line behind `sig =`. The error says what is wrong.
@@ -280,6 +294,9 @@ fn parse_window(text: &str) -> Result<Window, String> {
     }
     if let Some(modulus) = text.strip_prefix('%') {
         return Ok(Window::Modulus(number(modulus, "a modulus", 2..=65_535)?));
+    }
+    if text == "mss*max" {
+        return Ok(Window::LargestOfMss);
     }
     if let Some(times) = text.strip_prefix("mss*") {
         return Ok(Window::TimesMss(number(times, "a factor", 1..=FACTOR_MAX)?));

@@ -265,3 +265,43 @@ fn a_file_with_errors_changes_nothing_and_a_second_one_comes_behind() {
     database.extend(own).expect("it reads");
     assert_eq!(database.signatures().len(), before + 1);
 }
+
+#[test]
+fn the_programs_own_signatures_read_and_name_todays_systems() {
+    let database = Database::own();
+    assert!(database.signatures().len() > 150);
+    let label = |features: &Features| {
+        let verdict = database.look_up(features, None, Mode::Better);
+        let found = verdict.found.expect("it is known");
+        let label = database.label_of(found.signature).expect("it has a label");
+        (label.to_string(), found.quality)
+    };
+    for (mss, window) in [
+        (1460, 64_240),
+        (1452, 65_340),
+        (1380, 64_860),
+        (8960, 62_720),
+    ] {
+        let today = linux_as(|features| {
+            features.mss = Some(mss);
+            features.window = window;
+        });
+        assert_eq!(
+            label(&today),
+            ("Linux 4.19 to 6.15".to_owned(), Quality::Exact)
+        );
+    }
+    let windows = linux_as(|features| {
+        features.ttl = 119;
+        features.window = 64_240;
+        features.mss = Some(1460);
+        features.window_scale = Some(8);
+        features.layout = OptionLayout::new(&[2, 1, 3, 1, 1, 4], 0).expect("it fits");
+    });
+    assert_eq!(label(&windows).0, "Windows 10, 11, Server 2016 and newer");
+    let phone = linux_as(|features| {
+        features.window = 65_535;
+        features.window_scale = Some(9);
+    });
+    assert_eq!(label(&phone).0, "Android 5 and newer");
+}

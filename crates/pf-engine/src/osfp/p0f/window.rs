@@ -10,7 +10,7 @@ use super::{HEADERS_V4, HEADERS_V6};
 /// An MSS below it says nothing about a window, in bytes.
 const LEAST_MSS: u16 = 100;
 /// Bytes of the timestamp option with its padding, which some systems take off the MSS.
-const TIMESTAMPS: u16 = 12;
+pub(super) const TIMESTAMPS: u16 = 12;
 /// Ethernet's MTU, in bytes: some systems take the wrong interface's.
 const ETHERNET: u16 = 1500;
 
