@@ -298,6 +298,7 @@ impl Model {
         numbers: (u32, u32, usize),
     ) -> Result<(), String> {
         let sent = filter.send(&packet, numbers);
+        let carried = self.entries(&packet).find_map(|state| state.prio);
         let (end, now) = (usize::from(!forward), self.now);
         let state = &mut self.states[at];
         state.take(now, end, sent.length);
@@ -324,7 +325,7 @@ impl Model {
             source,
             destination,
             tos: state.tos.unwrap_or(0),
-            prio: state.prio,
+            prio: state.prio.or(carried),
             moved,
         };
         let state = state.clone();
@@ -393,7 +394,7 @@ impl Model {
             Outcome::default()
         } else {
             let mut apply = |to, packet: &mut Packet| translation::apply_to(to, packet);
-            let tag = self.carried_tag(&packet);
+            let tag = self.entries(&packet).find_map(|state| state.tag);
             let rules = &self.rules;
             rules.evaluate(&mut seen, tag, &self.ruleset.tables, &mut apply)
         };
@@ -410,6 +411,7 @@ impl Model {
             .as_ref()
             .is_some_and(|rule| rule.verb == Verb::Block);
         let keeps = !blocks && (keep.is_some() || translates);
+        let carried = self.entries(&packet).find_map(|state| state.prio);
         let random = seen.source.1 == SOME_PORT;
         let clashes = |state: &State| {
             let alike =
@@ -456,7 +458,7 @@ impl Model {
             source: draft.after[0],
             destination: draft.after[1],
             tos: draft.tos.unwrap_or(0),
-            prio: draft.prio,
+            prio: draft.prio.or(carried),
             moved,
         };
         if keeps {
@@ -474,17 +476,16 @@ impl Model {
         check(&sent, &wanted)
     }
 
-    /// A packet that goes out has the tag of the state by which it came in.
-    fn carried_tag(&self, packet: &Packet) -> Option<&'static str> {
-        if packet.direction == Direction::In {
-            return None;
-        }
-        let ends = [packet.source, packet.destination];
-        let mut entries = self.states.iter().filter(|state| {
-            let same = state.protocol == packet.protocol && state.after == ends;
-            state.direction == Direction::In && same
-        });
-        entries.find_map(|state| state.tag)
+    /// The states by which a packet that goes out may have come in: it has the tag and the
+    /// priority of that.
+    fn entries(&self, packet: &Packet) -> impl Iterator<Item = &State> {
+        let packet = *packet;
+        self.states.iter().filter(move |state| {
+            packet.direction == Direction::Out
+                && state.direction == Direction::In
+                && state.protocol == packet.protocol
+                && state.after == [packet.source, packet.destination]
+        })
     }
 
     fn translates(&self, outcome: &Outcome, decided: Option<&Rule>) -> bool {
@@ -682,7 +683,11 @@ fn make(tcp: &Tcp, end: usize, segment: Segment, (data, sloppy): (usize, bool)) 
             made.flags = RST | ACK;
             made.after.reset = true;
         }
-        Segment::FarSeq => (made.seq, made.data, made.fits) = (seq.wrapping_add(FAR), data, false),
+        // Without data the number hardly matters.
+        Segment::FarSeq => {
+            (made.seq, made.data) = (seq.wrapping_add(FAR), data.max(1));
+            made.fits = false;
+        }
         Segment::FarAck => (made.ack, made.fits) = (ack.wrapping_add(FAR), false),
         Segment::BlindRst => {
             (made.flags, made.seq, made.ack) = (RST, seq.wrapping_add(NEAR), 0);
@@ -690,9 +695,9 @@ fn make(tcp: &Tcp, end: usize, segment: Segment, (data, sloppy): (usize, bool)) 
         }
     }
     if made.flags & ACK != 0 {
-        // PF may see but one half of a sloppy connection: who goes on after its FIN has seen the
-        // other's.
-        let half = sloppy && made.after.stages[end] == Stage::FinSent;
+        // PF may see but the opener's half of a sloppy connection: if that goes on after its FIN
+        // it has seen the other's.
+        let half = sloppy && end == 0 && made.after.stages[end] == Stage::FinSent;
         let peer = &mut made.after.stages[1 - end];
         *peer = match *peer {
             Stage::SynSent => Stage::Open,
