@@ -22,6 +22,7 @@ use pf_conf::{LoadOptions, MemoryFiles, PrintOptions};
 use pf_engine::decision::{EtherAddresses, Hook, Packet, Verdict};
 use pf_engine::engine::{Engine, EngineConfig, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex, Interface, InterfaceAddress};
+use pf_engine::ether::Frame;
 use pf_engine::rule::Direction;
 use pf_engine::ruleset::{Dialect, Limit, Ruleset};
 use pf_engine::time::Instant;
@@ -86,12 +87,45 @@ fn one_packet(engine: &mut Engine, env: &mut FixedEnv, now: Instant, control: u8
         Verdict::PassFragments(_, pieces) => assert!(!pieces.is_empty()),
         Verdict::Drop(_) | Verdict::Held => {}
     }
+    other_frame(engine, env, (now, hook), ether, bytes);
     for generated in decision.generated {
         assert!(generated.bytes.len() >= 20 && generated.bytes.len() <= MAX_PACKET_LEN);
         assert!(wire::is_sound(&generated.bytes));
     }
     if control & 0xf8 == 0xf8 {
         engine.handle_timeout(now);
+    }
+}
+
+/// The same bytes as a frame without IP, and as a packet that leaves by a hook.
+fn other_frame(
+    engine: &mut Engine,
+    env: &mut FixedEnv,
+    (now, hook): (Instant, Hook),
+    ether: EtherAddresses,
+    bytes: &[u8],
+) {
+    let ether_type = bytes.first_chunk().copied().map(u16::from_be_bytes);
+    let frame = Frame {
+        ether,
+        ether_type: ether_type.unwrap_or_default(),
+        len: bytes.len() + 12,
+        received_on: None,
+    };
+    let packet = Packet {
+        bytes: bytes.to_vec(),
+        ether: Some(ether),
+        ..Packet::default()
+    };
+    for decision in [
+        engine.handle_frame(now, hook, &frame, env),
+        engine.handle_departure(now, hook, &packet, env),
+    ] {
+        assert!(decision.generated.is_empty());
+        assert!(matches!(
+            decision.verdict,
+            Verdict::Pass(_) | Verdict::Drop(_)
+        ));
     }
 }
 

@@ -31,9 +31,20 @@
 #define MARK_DIVERT_ENTRY 0x0000ffffu
 // Bits 16 to 23 are the routing table that the packet goes by (`rtable`): src/steer.rs.
 
+// A packet that was decided when it came in and goes to a neighbour whose address nobody knew then:
+// the rules for frames are asked when it leaves.
+#define MARK_FRAME_DUE 0x01000000u
+
 enum direction { IN = 0, OUT = 1 };
 
-// In front of a frame on its way up.
+// Beside the direction: what goes up is a frame without an untagged IP packet, it has a tag that
+// is not in it, the packet in it is decided and the frame is not.
+#define IS_FRAME 2u
+#define IS_TAGGED 4u
+#define DEPARTS 8u
+
+// In front of a frame on its way up. The TAP writes a tag that is not in the frame behind its
+// first twelve bytes, which is in here then: behind `direction`.
 struct upcall {
 	__u32 magic;
 	__u32 interface;
@@ -89,6 +100,22 @@ struct {
 	__type(key, __u32);
 	__type(value, struct divert);
 } diverts SEC(".maps");
+
+// Whether there are rules for frames; the daemon writes it.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} frames SEC(".maps");
+
+static __always_inline int filters_frames(void)
+{
+	__u32 first = 0;
+	__u32 *value = bpf_map_lookup_elem(&frames, &first);
+
+	return value && *value;
+}
 
 static __always_inline void count(__u32 counter, __u64 by)
 {
@@ -152,12 +179,13 @@ static __always_inline int take_priority_tags_off(struct __sk_buff *skb)
 	return has_priority_tag(skb) && may_hide_ip(skb);
 }
 
-static __always_inline int send_up(struct __sk_buff *skb, enum direction direction, __u32 priority)
+static __always_inline int send_up(struct __sk_buff *skb, enum direction direction, __u32 flags,
+				   __u32 priority)
 {
 	struct upcall header = {
 		.magic = MAGIC,
 		.interface = skb->ifindex,
-		.direction = direction,
+		.direction = direction | flags,
 		.received_on = direction == OUT ? skb->ingress_ifindex : 0,
 		.priority = priority,
 	};
@@ -279,14 +307,23 @@ static __always_inline void assign(struct __sk_buff *skb, __u32 entry)
 static __always_inline int hook(struct __sk_buff *skb, enum direction direction, __u32 done)
 {
 	__u32 priority = tag_priority(skb);
+	__u32 flags = 0;
 
 	if (take_priority_tags_off(skb)) {
 		count(UPCALL_FAILED, 1);
 		return TC_ACT_SHOT;
 	}
 	if (!is_untagged_ip(skb)) {
-		count(NOT_IP, 1);
-		return TC_ACT_UNSPEC;
+		if (!filters_frames()) {
+			skb->mark &= ~done;
+			count(NOT_IP, 1);
+			return TC_ACT_UNSPEC;
+		}
+		flags = skb->vlan_present ? IS_FRAME | IS_TAGGED : IS_FRAME;
+	}
+	if (direction == OUT && skb->mark & MARK_FRAME_DUE && !(skb->mark & MARK_GENERATED)) {
+		skb->mark &= ~(done | MARK_FRAME_DUE);
+		return send_up(skb, direction, flags | DEPARTS, priority);
 	}
 	if (skb->tc_index == owner.token && skb->mark & (done | MARK_GENERATED)) {
 		skb->mark &= ~done;
@@ -298,7 +335,7 @@ static __always_inline int hook(struct __sk_buff *skb, enum direction direction,
 		return TC_ACT_UNSPEC;
 	}
 	// The flow cache's look-up (`flow_lookup`) belongs here: a hit acts, a miss goes on.
-	return send_up(skb, direction, priority);
+	return send_up(skb, direction, flags, priority);
 }
 
 SEC("classifier")

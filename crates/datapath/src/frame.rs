@@ -7,7 +7,7 @@ use pf_engine::decision::{EtherAddresses, Exit, Hook};
 use pf_engine::env::IfIndex;
 use pf_engine::rule::Direction;
 
-use crate::{Error, Reinjection};
+use crate::{Content, Error, Reinjection};
 
 /// Bytes of the header in front of a frame on its way up.
 pub(crate) const UPCALL_LEN: usize = 24;
@@ -27,6 +27,19 @@ const MAGIC: u32 = 0x5742_4447;
 const MARK_IN_DONE: u32 = 0x1000_0000;
 const MARK_OUT_DONE: u32 = 0x2000_0000;
 const MARK_GENERATED: u32 = 0x4000_0000;
+const MARK_FRAME_DUE: u32 = 0x0100_0000;
+
+const OUT: u32 = 1;
+const IS_FRAME: u32 = 2;
+const IS_TAGGED: u32 = 4;
+const DEPARTS: u32 = 8;
+
+/// Where the TAP writes a tag that is not in the frame.
+const TAG_AT: usize = 12;
+/// Bytes of a tag: what it is and its value.
+pub(crate) const TAG_LEN: usize = 4;
+/// Bytes of the addresses of a frame.
+const ADDRESSES_LEN: usize = 12;
 
 const TO_INGRESS: u32 = 1;
 const TO_EGRESS: u32 = 2;
@@ -53,25 +66,39 @@ pub(crate) struct Received<'a> {
     /// The priority in its frame's tag.
     pub(crate) priority: Option<u8>,
     pub(crate) ether: EtherAddresses,
-    /// IP header first.
+    pub(crate) content: Content,
+    /// The tag that was not in the frame.
+    pub(crate) tag: Option<[u8; TAG_LEN]>,
+    /// IP header first; of a frame without IP all that follows its addresses and that tag.
     pub(crate) packet: &'a [u8],
 }
 
 /// Takes a frame from the TAP apart; nothing if it is no upcall.
 pub(crate) fn parse(frame: &[u8]) -> Option<Received<'_>> {
-    let (header, frame) = frame.split_at_checked(UPCALL_LEN)?;
-    let (ethernet, packet) = frame.split_at_checked(ETHERNET_LEN)?;
+    let (header, rest) = frame.split_at_checked(TAG_AT)?;
     if word(header, 0)? != MAGIC {
         return None;
     }
-    let direction = match word(header, 8)? {
-        0 => Direction::In,
-        1 => Direction::Out,
-        _ => return None,
+    let kind = word(header, 8)?;
+    let (tag, rest) = if kind & IS_TAGGED == 0 {
+        (None, rest)
+    } else {
+        let (tag, rest) = rest.split_first_chunk()?;
+        (Some(*tag), rest)
     };
+    let (more, frame) = rest.split_at_checked(UPCALL_LEN - TAG_AT)?;
+    let (direction, content) = kind_of(kind)?;
+    let header_len = if content == Content::Frame {
+        ADDRESSES_LEN
+    } else {
+        ETHERNET_LEN
+    };
+    // Every frame has a type, or the length in its place.
+    frame.get(..ETHERNET_LEN)?;
+    let (ethernet, packet) = frame.split_at_checked(header_len)?;
     let interface = IfIndex(word(header, 4)?);
-    let came_by = word(header, 12).filter(|index| *index != 0);
-    let priority = word(header, 16)?.checked_sub(1);
+    let came_by = word(more, 0).filter(|index| *index != 0);
+    let priority = word(more, 4)?.checked_sub(1);
     Some(Received {
         hook: Hook {
             interface,
@@ -83,8 +110,27 @@ pub(crate) fn parse(frame: &[u8]) -> Option<Received<'_>> {
             destination: ethernet.get(..6)?.try_into().ok()?,
             source: ethernet.get(6..12)?.try_into().ok()?,
         },
+        content,
+        tag,
         packet,
     })
+}
+
+fn kind_of(kind: u32) -> Option<(Direction, Content)> {
+    let direction = if kind & OUT == 0 {
+        Direction::In
+    } else {
+        Direction::Out
+    };
+    let content = match kind & !OUT {
+        0 => Content::Packet,
+        DEPARTS => Content::Departure,
+        frame if frame & IS_FRAME != 0 && frame & !(IS_FRAME | IS_TAGGED | DEPARTS) == 0 => {
+            Content::Frame
+        }
+        _ => return None,
+    };
+    Some((direction, content))
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -96,6 +142,8 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 #[derive(Debug)]
 pub(crate) struct Envelope {
     ethernet: [u8; ETHERNET_LEN],
+    /// How much of that stands in front.
+    header_len: usize,
     trailer: [u8; REINJECTION_LEN],
 }
 
@@ -104,6 +152,7 @@ impl Envelope {
     /// `neighbours` tells where the neighbours of an interface are known: itself, or its bridge.
     pub(crate) fn new(
         packet: &[u8],
+        content: Content,
         ether: Option<EtherAddresses>,
         to: Reinjection,
         steering: Steering,
@@ -111,8 +160,19 @@ impl Envelope {
     ) -> Result<Self, Error> {
         let mut target = Target::new(ether, to, neighbours).ok_or(Error::NoFrameAddresses)?;
         target.steer(steering);
+        let departs = matches!(
+            to,
+            Reinjection::Decided(_, Exit::Gateway { .. } | Exit::Wire { .. })
+        );
+        if departs && steering.frame_due {
+            target.mark |= MARK_FRAME_DUE;
+        }
         Ok(Self {
             ethernet: ethernet(target.ether, packet),
+            header_len: match content {
+                Content::Frame => ADDRESSES_LEN,
+                Content::Packet | Content::Departure => ETHERNET_LEN,
+            },
             trailer: target.trailer(),
         })
     }
@@ -120,7 +180,7 @@ impl Envelope {
     /// The frame, in pieces.
     pub(crate) fn around<'a>(&'a self, packet: &'a [u8]) -> [IoSlice<'a>; 3] {
         [
-            IoSlice::new(&self.ethernet),
+            IoSlice::new(self.ethernet.get(..self.header_len).unwrap_or_default()),
             IoSlice::new(packet),
             IoSlice::new(&self.trailer),
         ]
@@ -134,6 +194,8 @@ pub(crate) struct Steering {
     pub(crate) mark: u32,
     /// What the frame has as `skb->priority`.
     pub(crate) priority: Option<u32>,
+    /// There are rules for frames, which are asked of a frame whose addresses are not known yet.
+    pub(crate) frame_due: bool,
     /// The interface of the box, and its Ethernet address, that take what must not cross a bridge.
     pub(crate) receiver: Option<(IfIndex, [u8; 6])>,
 }
@@ -170,6 +232,7 @@ impl Target {
                 next_hop: Some(next_hop),
                 ..Self::out_of(neighbours(interface), UNRESOLVED)
             },
+            Exit::Bridge { interface } => Self::out_of(interface, ether?),
             Exit::Wire { interface, ether } => Self::out_of(interface, ether),
         };
         target.mark |= generated;
@@ -309,12 +372,61 @@ mod tests {
         assert_eq!(received.came_by, Some(IfIndex(3)));
         assert_eq!(received.priority, Some(5));
         assert_eq!(received.packet, [0x45, 0]);
+        assert_eq!((received.content, received.tag), (Content::Packet, None));
+    }
+
+    #[test]
+    fn a_frame_without_ip_is_all_that_follows_its_addresses() {
+        let frame = upcall(MAGIC, IS_FRAME | OUT);
+        let received = parse(&frame).expect("valid");
+        assert_eq!(received.hook.direction, Direction::Out);
+        assert_eq!(received.content, Content::Frame);
+        assert_eq!(received.packet, [8, 0, 0x45, 0]);
+        let mut tagged = upcall(MAGIC, IS_FRAME | IS_TAGGED);
+        tagged.splice(TAG_AT..TAG_AT, [0x81, 0, 0, 7]);
+        let received = parse(&tagged).expect("valid");
+        assert_eq!(received.tag, Some([0x81, 0, 0, 7]));
+        assert_eq!(received.came_by, Some(IfIndex(3)));
+        assert_eq!(received.ether, ETHER);
+        assert_eq!(received.packet, [8, 0, 0x45, 0]);
+        let departure = upcall(MAGIC, DEPARTS | OUT);
+        let received = parse(&departure).expect("valid");
+        assert_eq!(received.content, Content::Departure);
+    }
+
+    #[test]
+    fn the_frame_to_a_neighbour_is_due_where_frames_are_filtered() {
+        let exit = Exit::Gateway {
+            interface: IfIndex(3),
+            next_hop: "192.168.0.1".parse().expect("an address"),
+        };
+        let steering = Steering {
+            frame_due: true,
+            ..Steering::default()
+        };
+        let mark = |to| {
+            let content = Content::Packet;
+            let envelope = Envelope::new(&[0x45], content, Some(ETHER), to, steering, |at| at);
+            word(&envelope.expect("an envelope").trailer, 12)
+        };
+        let due = MARK_OUT_DONE | MARK_FRAME_DUE;
+        assert_eq!(mark(Reinjection::Decided(HOOK, exit)), Some(due));
+        let bridged = Exit::Bridge {
+            interface: IfIndex(3),
+        };
+        assert_eq!(
+            mark(Reinjection::Decided(HOOK, bridged)),
+            Some(MARK_OUT_DONE)
+        );
+        let own = MARK_OUT_DONE | MARK_GENERATED;
+        assert_eq!(mark(Reinjection::Generated(HOOK, exit)), Some(own));
     }
 
     #[test]
     fn what_is_no_upcall_is_refused() {
         assert_eq!(parse(&upcall(MAGIC + 1, 0)), None);
-        assert_eq!(parse(&upcall(MAGIC, 2)), None);
+        assert_eq!(parse(&upcall(MAGIC, 16)), None);
+        assert_eq!(parse(&upcall(MAGIC, IS_TAGGED)), None);
         assert_eq!(parse(&upcall(MAGIC, 0)[..37]), None);
         assert_eq!(parse(&[]), None);
     }
@@ -345,6 +457,7 @@ mod tests {
         let steering = Steering {
             mark: 0x0003_0000,
             priority: Some(6),
+            frame_due: false,
             receiver: Some((IfIndex(8), [2, 0, 0, 0, 0, 9])),
         };
         let mut inward = target(Reinjection::Decided(HOOK, Exit::Continue));

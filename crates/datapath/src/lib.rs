@@ -27,7 +27,7 @@ use pf_engine::env::IfIndex;
 use pf_engine::queue::{QueueNumbers, QueueTree};
 use pf_engine::rule::Direction;
 
-use crate::frame::{ETHERNET_LEN, Envelope, PACKET_MAX, Steering, UPCALL_LEN};
+use crate::frame::{ETHERNET_LEN, Envelope, PACKET_MAX, Steering, TAG_LEN, UPCALL_LEN};
 use crate::netlink::connection::Connection;
 use crate::netlink::link::{self, Link};
 use crate::program::{Counter, Hooks, Program};
@@ -40,7 +40,7 @@ pub use crate::error::Error;
 pub use crate::unhook::{Unhooked, unhook};
 
 /// Room for the largest frame from the TAP, and a byte more to notice what is larger.
-const BUFFER_LEN: usize = UPCALL_LEN + ETHERNET_LEN + PACKET_MAX + 1;
+const BUFFER_LEN: usize = UPCALL_LEN + TAG_LEN + ETHERNET_LEN + PACKET_MAX + 1;
 
 /// Largest MTU of an interface with hooks. The kernel's limit for a packet that a BPF program
 /// lengthens (`BPF_SKB_MAX_LEN` of net/core/filter.c: four pages of 4096 bytes without their
@@ -59,6 +59,7 @@ pub struct Datapath {
     connection: Connection,
     steer: Steer,
     queues: Queues,
+    filters_frames: bool,
     buffer: Vec<u8>,
     invalid: u64,
     oversized: u64,
@@ -99,8 +100,23 @@ pub enum Attachment {
 pub struct Upcall {
     /// Where it met the filter.
     pub hook: Hook,
-    /// The packet, IP header first, checksums complete, with its frame's addresses.
+    /// What came up.
+    pub content: Content,
+    /// The packet, IP header first, checksums complete, with its frame's addresses. Of a frame
+    /// without IP the bytes are all that follows the addresses: tags, type, and what is in it.
     pub packet: Packet,
+}
+
+/// What is on its way up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Content {
+    /// An IP packet.
+    #[default]
+    Packet,
+    /// An IP packet that was decided when it came in, in the frame in which it leaves.
+    Departure,
+    /// A frame that carries no IP packet, or has a VLAN tag.
+    Frame,
 }
 
 /// Where a packet is put back.
@@ -124,7 +140,8 @@ pub struct DatapathStatistics {
     pub upcalls: u64,
     /// Packets that were decided and went on.
     pub reinjected: u64,
-    /// Frames that are not IP (or carry a VLAN tag) and passed untouched.
+    /// Frames that are not IP (or carry a VLAN tag) and passed untouched: none where there are
+    /// rules for frames.
     pub not_ip: u64,
     /// Packets that could not be sent up (no headroom, no memory).
     pub upcall_failed: u64,
@@ -182,6 +199,7 @@ impl Datapath {
             connection,
             steer: Steer::default(),
             queues: Queues::default(),
+            filters_frames: false,
             buffer: vec![0; BUFFER_LEN],
             invalid: 0,
             oversized: 0,
@@ -319,7 +337,12 @@ impl Datapath {
             upcall.packet.ether = Some(received.ether);
             upcall.packet.received_on = received.came_by;
             upcall.packet.priority = received.priority;
+            upcall.content = received.content;
             upcall.packet.bytes.clear();
+            upcall
+                .packet
+                .bytes
+                .extend(received.tag.into_iter().flatten());
             upcall.packet.bytes.extend_from_slice(received.packet);
             return Ok(true);
         }
@@ -351,10 +374,55 @@ impl Datapath {
         to: Reinjection,
         handling: Handling,
     ) -> Result<(), Error> {
+        self.put(packet, Content::Packet, ether, to, handling)
+    }
+
+    /// As [`Datapath::send_with`], for a frame without IP: `frame` is all that follows its
+    /// addresses.
+    ///
+    /// # Errors
+    /// As [`Datapath::send`].
+    pub fn send_frame(
+        &mut self,
+        frame: &[u8],
+        ether: Option<EtherAddresses>,
+        to: Reinjection,
+        handling: Handling,
+    ) -> Result<(), Error> {
+        self.put(frame, Content::Frame, ether, to, handling)
+    }
+
+    /// Whether frames without IP are sent up ([`Content::Frame`]), as long as there are rules for
+    /// them. Without, they pass untouched.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_filters_frames(&mut self, filters: bool) -> Result<(), Error> {
+        if self.filters_frames != filters {
+            self.program.set_filters_frames(filters).map_err(|source| {
+                Error::kernel(
+                    "cannot tell the BPF program of rules for frames",
+                    source,
+                    "start weighbridge again",
+                )
+            })?;
+            self.filters_frames = filters;
+        }
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        packet: &[u8],
+        content: Content,
+        ether: Option<EtherAddresses>,
+        to: Reinjection,
+        handling: Handling,
+    ) -> Result<(), Error> {
         let sent = self
             .steering(to, handling)
             .and_then(|steering| {
-                Envelope::new(packet, ether, to, steering, |interface| {
+                Envelope::new(packet, content, ether, to, steering, |interface| {
                     self.neighbours(interface)
                 })
             })
@@ -430,6 +498,7 @@ impl Datapath {
     fn steering(&mut self, to: Reinjection, handling: Handling) -> Result<Steering, Error> {
         let mut steering = Steering {
             priority: self.priority(to, handling),
+            frame_due: self.filters_frames,
             ..Steering::default()
         };
         if let Reinjection::Decided(hook, Exit::Socket(listener)) = to {
@@ -471,7 +540,9 @@ impl Datapath {
             }
             Reinjection::Decided(
                 _,
-                Exit::Gateway { interface, .. } | Exit::Wire { interface, .. },
+                Exit::Bridge { interface }
+                | Exit::Gateway { interface, .. }
+                | Exit::Wire { interface, .. },
             ) => Some(interface),
             Reinjection::Decided(_, Exit::Continue | Exit::Socket(_))
             | Reinjection::Generated(..)

@@ -36,6 +36,7 @@ const REINJECT: &str = "reinject";
 const DIVERT_IN: &str = "divert_in";
 const COUNTERS: &str = "counters";
 const DIVERTS: &str = "diverts";
+const FRAMES: &str = "frames";
 
 /// An entry of the map `diverts`, as the program reads it: address, family, port.
 pub(crate) type DivertData = [u8; 24];
@@ -153,6 +154,14 @@ impl Program {
         let map = map.ok_or(io::ErrorKind::NotFound)?;
         let mut map: Array<_, DivertData> = map.try_into().map_err(io::Error::other)?;
         map.set(at, entry, 0).map_err(io_error)
+    }
+
+    /// Tells the program whether frames without IP are to be sent up.
+    pub(crate) fn set_filters_frames(&mut self, filters: bool) -> io::Result<()> {
+        let map = self.ebpf.map_mut(FRAMES);
+        let map = map.ok_or(io::ErrorKind::NotFound)?;
+        let mut map: Array<_, u32> = map.try_into().map_err(io::Error::other)?;
+        map.set(0, u32::from(filters), 0).map_err(io_error)
     }
 
     /// The sum of a counter over all CPUs.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use pf_engine::addr::{Family, Prefix, Protocol};
 use pf_engine::criteria::{OwnerMatch, Probability, Treatment};
+use pf_engine::ether::{EtherAction, MacMatch};
 use pf_engine::limiter::{SourceLimiter, StateLimiter};
 use pf_engine::queue::{Altq, AltqQueue, FlowQueue, QueueChoice};
 use pf_engine::rule::{
@@ -35,6 +36,7 @@ pub(crate) enum Statement {
     Table(Box<TableStatement>),
     Antispoof(Box<AntispoofStatement>),
     Rule(Box<RuleStatement>),
+    Ether(Box<EtherStatement>),
     StateLimiter(StateLimiter),
     SourceLimiter(Box<SourceLimiter>),
     /// `load anchor`: its name and what the file says.
@@ -151,8 +153,6 @@ pub(crate) enum Verb {
     Scrub {
         no: bool,
     },
-    /// Only in a preview.
-    Ether,
     Nat {
         no: bool,
     },
@@ -248,6 +248,32 @@ pub(crate) struct RuleStatement {
     /// `set tos`.
     pub(crate) set_tos: Option<u8>,
     pub(crate) divert: Option<Spanned<Divert>>,
+}
+
+/// `ether …`.
+#[derive(Clone, Debug)]
+pub(crate) struct EtherStatement {
+    /// What it shares with other rules; its addresses are those behind `l3`.
+    pub(crate) rule: RuleStatement,
+    pub(crate) action: EtherAction,
+    pub(crate) bridge_to: Option<String>,
+    pub(crate) types: Vec<u16>,
+    pub(crate) sources: Vec<MacMatch>,
+    pub(crate) destinations: Vec<MacMatch>,
+}
+
+impl EtherStatement {
+    /// `ether pass`, with what it shares with other rules.
+    pub(crate) const fn new(rule: RuleStatement) -> Self {
+        Self {
+            rule,
+            action: EtherAction::Pass,
+            bridge_to: None,
+            types: Vec::new(),
+            sources: Vec::new(),
+            destinations: Vec::new(),
+        }
+    }
 }
 
 /// What a rule calls.

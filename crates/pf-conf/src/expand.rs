@@ -6,6 +6,7 @@ mod antispoof;
 mod beyond;
 mod check;
 mod consistent;
+mod ether;
 mod host;
 mod label;
 pub(crate) mod numbering;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 
 use pf_engine::anchor::AnchorPath;
 use pf_engine::env::Interface;
+use pf_engine::ether::EtherRule;
 use pf_engine::rule::{Reassemble, StatePolicy};
 use pf_engine::ruleset::{Dialect, Options, Ruleset};
 
@@ -130,6 +132,7 @@ pub(crate) fn expand(
         numbering: BTreeMap::new(),
         anchor: options.anchor.clone(),
         anchors: BTreeMap::new(),
+        ether_anchors: BTreeMap::new(),
         loads: BTreeMap::new(),
         rules: 0,
         body: String::new(),
@@ -155,6 +158,7 @@ pub(crate) fn expand(
     }
     let loads = expander.loads.keys().cloned().collect();
     expander.check_queues();
+    expander.join_ether();
     expander.anchors.append(&mut expander.loads);
     Expanded {
         ruleset: expander.ruleset,
@@ -193,6 +197,7 @@ fn state_policy(statements: &[Statement]) -> StatePolicy {
             | Statement::Table(_)
             | Statement::Antispoof(_)
             | Statement::Rule(_)
+            | Statement::Ether(_)
             | Statement::StateLimiter(_)
             | Statement::SourceLimiter(_)
             | Statement::LoadAnchor { .. } => None,
@@ -204,6 +209,7 @@ fn state_policy(statements: &[Statement]) -> StatePolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Section {
     Options,
+    Ether,
     Normalization,
     Translation,
     Filter,
@@ -221,6 +227,8 @@ struct Expander<'a> {
     anchor: AnchorPath,
     /// The others that are filled.
     anchors: BTreeMap<AnchorPath, Part>,
+    /// Rules for frames in braces.
+    ether_anchors: BTreeMap<AnchorPath, Vec<EtherRule>>,
     /// What `load anchor` fills.
     loads: BTreeMap<AnchorPath, Part>,
     /// Rules in all of them.
@@ -290,15 +298,14 @@ impl Expander<'_> {
                 self.enter(Section::Filter, antispoof.span)?;
                 self.antispoof(antispoof)
             }
+            Statement::Ether(ether) => self.ether(ether),
             Statement::Rule(rule) => {
                 let section = match rule.verb {
                     Verb::Scrub { .. } => Section::Normalization,
                     Verb::Nat { .. } | Verb::Rdr { .. } | Verb::Binat { .. } => {
                         Section::Translation
                     }
-                    Verb::Pass | Verb::Block(_) | Verb::Match | Verb::Anchor | Verb::Ether => {
-                        Section::Filter
-                    }
+                    Verb::Pass | Verb::Block(_) | Verb::Match | Verb::Anchor => Section::Filter,
                 };
                 self.enter(section, rule.span)?;
                 self.rule(rule)

@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 /// Where in a rule something is printed (the order of FreeBSD's `pfctl -sr`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Slot {
-    /// In the place of the action.
-    Action,
     Os,
     /// In the place of `route-to`.
     Fastroute,

@@ -41,8 +41,9 @@ pub use crate::optimize::{Feedback, Optimization};
 pub use crate::origin::Origins;
 pub use crate::print::address::{print_address, print_port};
 pub use crate::print::criteria::print_criteria;
+pub use crate::print::ether::print_ether_rule;
 pub use crate::print::queue::{print_queue, print_root_queue};
-pub use crate::print::tree::{print_list, print_source};
+pub use crate::print::tree::{print_ether_list, print_list, print_source};
 pub use crate::print::{PrintOptions, print_rule, print_rule_with_entries};
 pub use crate::source::Place;
 

@@ -119,6 +119,15 @@ fn read(
     }
 }
 
+/// Rules of which kind stand in braces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Braces {
+    /// `ether` rules.
+    Frames,
+    /// All others.
+    Packets,
+}
+
 struct Parser<'a> {
     lexer: Lexer,
     files: &'a mut dyn SourceReader,
@@ -131,6 +140,8 @@ struct Parser<'a> {
     list_depth: usize,
     /// Anchors that are open.
     anchor_depth: usize,
+    /// In the braces of which kind of anchor it is.
+    in_braces: Option<Braces>,
     /// Anchors with braces so far: those without a name are called by their number.
     anchors: usize,
     /// Bytes of all files so far.
@@ -159,6 +170,7 @@ impl<'a> Parser<'a> {
             braces: 0,
             list_depth: 0,
             anchor_depth: 0,
+            in_braces: None,
             anchors: 0,
             total_bytes: 0,
             printing: false,
@@ -226,6 +238,9 @@ impl<'a> Parser<'a> {
         if first.kind != Kind::Word {
             return Err(self.unexpected("a rule, an option, a table or a macro"));
         }
+        if self.in_braces == Some(Braces::Frames) && !first.is_word("ether") {
+            return Err(self.unexpected("`ether` or `}`"));
+        }
         match first.text.as_ref() {
             "set" => self.set_statement()?,
             "table" => self.table_statement()?,
@@ -237,7 +252,8 @@ impl<'a> Parser<'a> {
             "antispoof" => self.antispoof()?,
             "anchor" | "nat-anchor" | "rdr-anchor" | "binat-anchor" => self.anchor()?,
             "scrub" => self.scrub_rule()?,
-            "ether" if self.printing => self.ether()?,
+            "ether" if self.in_braces != Some(Braces::Packets) => self.ether()?,
+            "ether" => return Err(self.unexpected("a rule for packets")),
             "altq" => self.altq()?,
             "queue" => self.queue_statement()?,
             "oldqueue" => self.altq_queue()?,
@@ -250,7 +266,7 @@ impl<'a> Parser<'a> {
     }
 
     fn unknown_statement(&mut self, first: &Token) -> Bail {
-        let block = matches!(first.text.as_ref(), "altq" | "queue" | "ether");
+        let block = matches!(first.text.as_ref(), "altq" | "queue");
         if keywords::STATEMENTS.contains(&first.text.as_ref()) {
             let bail = self.unsupported(&first.text, first.span);
             if block {

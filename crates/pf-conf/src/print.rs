@@ -3,6 +3,7 @@
 pub(crate) mod address;
 mod beyond;
 pub(crate) mod criteria;
+pub(crate) mod ether;
 pub(crate) mod limits;
 pub(crate) mod pool;
 pub(crate) mod queue;
@@ -12,8 +13,8 @@ pub(crate) mod tree;
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::anchor::AnchorCall;
 use pf_engine::rule::{
-    Action, Address, BlockReply, Direction, IcmpMatch, Log, Rule, StateMode, StatePolicy, Timeout,
-    tcp_flags,
+    Action, Address, BlockReply, Direction, IcmpMatch, InterfaceMatch, Log, Rule, StateMode,
+    StatePolicy, Timeout, tcp_flags,
 };
 use pf_engine::ruleset::{Dialect, TableDefinition};
 
@@ -79,7 +80,7 @@ pub fn print_rule_with_entries(
 /// A rule with what the engine cannot do yet.
 pub(crate) fn with_extras(rule: &Rule, extras: &Extras, options: PrintOptions) -> String {
     let mut words = Vec::new();
-    head(rule, extras, &mut words);
+    head(rule, &mut words);
     let route_first = options.dialect != Dialect::OpenBsd;
     if let Some(route) = rule.route.as_ref().filter(|_| route_first) {
         words.push(pool::route(route));
@@ -100,11 +101,8 @@ pub(crate) fn with_extras(rule: &Rule, extras: &Extras, options: PrintOptions) -
 }
 
 /// Action, direction, log, quick, interface.
-fn head(rule: &Rule, extras: &Extras, words: &mut Vec<String>) {
-    match extras.words(Slot::Action) {
-        [] => words.push(action(rule)),
-        other => words.extend_from_slice(other),
-    }
+fn head(rule: &Rule, words: &mut Vec<String>) {
+    words.push(action(rule));
     if rule.nat_pass {
         words.push("pass".to_owned());
     }
@@ -119,13 +117,16 @@ fn head(rule: &Rule, extras: &Extras, words: &mut Vec<String>) {
     if rule.quick {
         words.push("quick".to_owned());
     }
-    if let Some(interface) = &rule.interface {
-        let not = if interface.negated { "! " } else { "" };
-        words.push(match interface.name.as_str() {
-            "any" => format!("on {not}any"),
-            rdomain if rdomain.starts_with(RDOMAIN) => format!("on {not}{rdomain}"),
-            other => format!("on {not}{}", name(other)),
-        });
+    words.extend(rule.interface.as_ref().map(on));
+}
+
+/// `on [!] interface`.
+fn on(interface: &InterfaceMatch) -> String {
+    let not = if interface.negated { "! " } else { "" };
+    match interface.name.as_str() {
+        "any" => format!("on {not}any"),
+        rdomain if rdomain.starts_with(RDOMAIN) => format!("on {not}{rdomain}"),
+        other => format!("on {not}{}", name(other)),
     }
 }
 

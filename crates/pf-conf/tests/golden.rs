@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use pf_conf::{
-    Code, Diagnostics, LoadOptions, Loaded, PrintOptions, SourceReader, load, preview, print_list,
+    Code, Diagnostics, LoadOptions, Loaded, PrintOptions, SourceReader, load, preview,
+    print_ether_list, print_list,
 };
 use pf_engine::engine::RuleList;
 use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
@@ -108,11 +109,12 @@ fn printed(loaded: &Loaded) -> String {
         ..PrintOptions::default()
     };
     let ruleset = &loaded.ruleset;
+    let ether = print_ether_list(ruleset, &ruleset.ether, false);
     let lists = RuleList::ALL.into_iter();
     let rules = lists.map(|list| print_list(ruleset, ruleset.list(list), options, false));
     let lines = loaded.echo.iter().cloned();
     let lines = lines.map(|line| line + "\n");
-    lines.chain(rules).collect()
+    lines.chain([ether]).chain(rules).collect()
 }
 
 /// Without the part of the names of automatic tables that a preview does not have.

@@ -1,21 +1,26 @@
 //! From a checked ruleset to rules with their names looked up.
 
+mod ether;
+
 use crate::addr::Family;
 use crate::anchor::AnchorPath;
 use crate::anchors::{Anchors, Call};
 use crate::criteria::Treatment;
 use crate::engine::RuleList;
 use crate::engine::prefix_len;
+use crate::evaluate::ether::CompiledEtherRule;
 use crate::evaluate::{
     Asked, CompiledAddress, CompiledEndpoint, CompiledRule, Keep, SKIP_STEPS, Verb, set_skip_steps,
 };
 use crate::installed::Rules;
+use crate::installed::ether::EtherRules;
 use crate::names::Names;
 use crate::net::{DynamicId, Net};
 use crate::pool::{CompiledPool, Target, TargetAddress};
 use crate::queue::QueueNumbers;
 use crate::rule::{
-    Action, Address, AfTo, Direction, Endpoint, Pool, PoolTarget, Rule, Scrub, StatePolicy,
+    Action, Address, AfTo, Direction, Endpoint, InterfaceMatch, Pool, PoolTarget, Rule, Scrub,
+    StatePolicy,
 };
 use crate::ruleset::{Parts, Ruleset};
 use crate::table::{TableId, Tables};
@@ -38,11 +43,15 @@ pub(crate) enum ListKind {
     Read(RuleList),
     /// `binat` for inbound packets.
     BinatIn,
+    /// Rules for frames, which are no [`CompiledRule`]s: see [`Lists::ether`].
+    Ether,
 }
 
 /// The rules in force of one ruleset, list by list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lists {
+    /// Rules for frames.
+    pub(crate) ether: Vec<CompiledEtherRule>,
     pub(crate) scrub: Vec<CompiledRule>,
     pub(crate) nat: Vec<CompiledRule>,
     pub(crate) rdr: Vec<CompiledRule>,
@@ -76,15 +85,19 @@ impl Lists {
         match kind {
             ListKind::Read(list) => self.list(list),
             ListKind::BinatIn => &self.binat_in,
+            ListKind::Ether => &[],
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        self.iter().next().is_none() && self.ether.is_empty()
     }
 
     /// Takes the lists that are not among `parts` from `old`, where they are in force.
     pub(crate) fn complete(&mut self, parts: Parts, old: &Self) {
+        if !parts.ether {
+            self.ether.clone_from(&old.ether);
+        }
         if !parts.translation {
             self.nat.clone_from(&old.nat);
             self.rdr.clone_from(&old.rdr);
@@ -126,16 +139,8 @@ impl CompiledRule {
 
     /// The addresses of interfaces that the rule refers to.
     pub(crate) fn dynamics(&self) -> impl Iterator<Item = DynamicId> {
-        let ends = [self.source.address, self.destination.address];
-        let ends = ends.into_iter().filter_map(|address| match address {
-            CompiledAddress::Dynamic(id) => Some(id),
-            CompiledAddress::Any
-            | CompiledAddress::Prefix(_)
-            | CompiledAddress::Range(..)
-            | CompiledAddress::Table(_)
-            | CompiledAddress::NoRoute
-            | CompiledAddress::UrpfFailed => None,
-        });
+        let ends = [self.source, self.destination];
+        let ends = ends.into_iter().filter_map(|end| end.dynamic());
         let targets = self.pools().flat_map(|pool| &pool.targets);
         ends.chain(targets.filter_map(|target| match target.address {
             TargetAddress::Dynamic(id) => Some(id),
@@ -144,9 +149,25 @@ impl CompiledRule {
     }
 }
 
+impl CompiledEtherRule {
+    /// The addresses of interfaces that the rule refers to.
+    pub(crate) fn dynamics(&self) -> impl Iterator<Item = DynamicId> {
+        let ends = [self.ip_source, self.ip_destination];
+        ends.into_iter().filter_map(|end| end.dynamic())
+    }
+}
+
 impl CompiledEndpoint {
-    const fn table(&self) -> Option<TableId> {
+    pub(crate) const fn table(&self) -> Option<TableId> {
         if let CompiledAddress::Table(id) = self.address {
+            Some(id)
+        } else {
+            None
+        }
+    }
+
+    const fn dynamic(&self) -> Option<DynamicId> {
+        if let CompiledAddress::Dynamic(id) = self.address {
             Some(id)
         } else {
             None
@@ -161,6 +182,7 @@ pub(crate) struct Compiler<'a> {
     pub(crate) net: &'a mut Net,
     pub(crate) tables: &'a mut Tables,
     pub(crate) rules: &'a mut Rules,
+    pub(crate) ether_rules: &'a mut EtherRules,
     pub(crate) anchors: &'a mut Anchors,
     /// The ruleset that the rules are of.
     pub(crate) anchor: AnchorPath,
@@ -180,11 +202,15 @@ impl Compiler<'_> {
             ruleset.scrub.clear();
             ruleset.filter.clear();
         }
+        if !parts.ether {
+            ruleset.ether.clear();
+        }
         let binat_out = self.list(ruleset.binat);
         let mut binat_in: Vec<CompiledRule> =
             binat_out.iter().filter_map(Self::turned_round).collect();
         set_skip_steps(&mut binat_in);
         Lists {
+            ether: self.ether_list(ruleset.ether),
             scrub: self.list(ruleset.scrub),
             nat: self.list(ruleset.nat),
             rdr: self.list(ruleset.rdr),
@@ -210,7 +236,7 @@ impl Compiler<'_> {
             .map(|endpoint| endpoint.table().map(|id| (id, endpoint.negated)));
         CompiledRule {
             verb: verb(&rule),
-            interface: self.interface(&rule),
+            interface: self.interface(rule.interface.as_ref()),
             direction: rule.direction,
             family: rule.family,
             protocol: rule.protocol,
@@ -273,8 +299,11 @@ impl Compiler<'_> {
     }
 
     /// `on any` asks for nothing.
-    fn interface(&mut self, rule: &Rule) -> Option<(crate::names::NameId, bool)> {
-        let interface = rule.interface.as_ref()?;
+    fn interface(
+        &mut self,
+        interface: Option<&InterfaceMatch>,
+    ) -> Option<(crate::names::NameId, bool)> {
+        let interface = interface?;
         let is_any = interface.name == "any" && !interface.negated;
         (!is_any).then(|| (self.names.intern(&interface.name), interface.negated))
     }

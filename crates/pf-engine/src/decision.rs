@@ -21,7 +21,9 @@ pub struct Hook {
 }
 
 /// Ethernet addresses of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct EtherAddresses {
     /// Sender.
     pub source: [u8; 6],
@@ -175,6 +177,12 @@ pub enum Exit {
     /// To a socket of this box (`divert-to`, `divert-reply`), whatever its destination: to the
     /// connection that it belongs to, else to the socket that listens at the address.
     Socket(Option<SocketAddr>),
+    /// Out of `interface` in the frame that it came in, as it is (`bridge-to`). No rule is asked
+    /// there.
+    Bridge {
+        /// The interface it leaves by.
+        interface: IfIndex,
+    },
     /// Out of `interface` in a frame with these addresses. The engine has made the decision for
     /// leaving by that interface too.
     Wire {

@@ -5,6 +5,7 @@ mod answer;
 mod associations;
 mod control;
 mod errors;
+mod ether;
 mod expire;
 mod explain;
 mod families;
@@ -40,6 +41,7 @@ use crate::env::Env;
 use crate::explain::Step;
 use crate::hops::{DeadHops, Uplinks};
 use crate::installed::Rules;
+use crate::installed::ether::EtherRules;
 use crate::lifetime::Lifetimes;
 use crate::limiter::Limiters;
 use crate::limits::LimitCounter;
@@ -137,6 +139,12 @@ pub enum InstallError {
     /// Its tables do not fit.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// `set limit eth-anchors` would be exceeded.
+    #[error("eth-anchors limit of {limit} would be exceeded")]
+    TooManyEtherAnchors {
+        /// The limit.
+        limit: u32,
+    },
     /// `set limit anchors` would be exceeded.
     #[error("anchors limit of {limit} would be exceeded")]
     TooManyAnchors {
@@ -178,6 +186,9 @@ pub struct Engine {
     asks_for_tags: bool,
     asks_for_interface: bool,
     rules: Rules,
+    ether_rules: EtherRules,
+    /// What rules for frames have written on the frame of the packet at hand.
+    frame: ether::FrameMarks,
     tables: Tables,
     names: Names,
     net: Net,
@@ -260,6 +271,8 @@ impl Engine {
             asks_for_tags: false,
             asks_for_interface: false,
             rules: Rules::default(),
+            ether_rules: EtherRules::default(),
+            frame: ether::FrameMarks::default(),
             tables: Tables::default(),
             names: Names::default(),
             net: Net::default(),
@@ -427,6 +440,7 @@ impl Engine {
     /// `pfctl -z`: zeroes the counters of all rules.
     pub fn clear_rule_counters(&mut self) {
         self.rules.clear_counters();
+        self.ether_rules.clear_counters();
     }
 
     /// How often each of [`Limit::ALL`] was hit since the start: packets that were dropped or
@@ -458,6 +472,7 @@ impl Engine {
             *lists = Lists {
                 scrub: std::mem::take(&mut lists.scrub),
                 filter: std::mem::take(&mut lists.filter),
+                ether: std::mem::take(&mut lists.ether),
                 ..Lists::default()
             };
         });

@@ -3,6 +3,8 @@
 //! Rules are compared in PF's order of criteria; a criterion that fails skips all following
 //! rules that ask for the same (PF's skip steps), which shows in the evaluation counters.
 
+pub(crate) mod ether;
+
 use std::net::IpAddr;
 
 use crate::addr::{Family, Prefix, Protocol};
@@ -327,16 +329,27 @@ pub(crate) fn next_match(
 
 /// Sets the skip steps of a whole list.
 pub(crate) fn set_skip_steps(rules: &mut [CompiledRule]) {
-    for at in (0..rules.len()).rev() {
-        let skip = match (&rules[at], rules.get(at + 1)) {
-            (rule, Some(next)) => {
-                let same = same_criteria(rule, next);
-                std::array::from_fn(|step| if same[step] { next.skip[step] } else { at + 1 })
-            }
-            (_, None) => [at + 1; SKIP_STEPS],
-        };
-        rules[at].skip = skip;
+    let steps = skip_steps(rules, same_criteria);
+    for (rule, steps) in rules.iter_mut().zip(steps) {
+        rule.skip = steps;
     }
+}
+
+/// For each rule of a list and each criterion: the next rule that does not ask for the same.
+pub(crate) fn skip_steps<T, const N: usize>(
+    rules: &[T],
+    same: impl Fn(&T, &T) -> [bool; N],
+) -> Vec<[usize; N]> {
+    let mut steps = vec![[rules.len(); N]; rules.len()];
+    for (at, pair) in rules.windows(2).enumerate().rev() {
+        let [rule, next] = pair else {
+            continue;
+        };
+        let same = same(rule, next);
+        let behind = steps[at + 1];
+        steps[at] = std::array::from_fn(|step| if same[step] { behind[step] } else { at + 1 });
+    }
+    steps
 }
 
 /// Criteria that two rules share, in the order of [`Failed`].
@@ -359,15 +372,11 @@ fn same_criteria(a: &CompiledRule, b: &CompiledRule) -> [bool; SKIP_STEPS] {
 fn test(rule: &CompiledRule, subject: &Subject<'_>, ground: &mut Ground<'_>) -> Result<(), Failed> {
     test_place(rule, subject)?;
     let tuple = &subject.tuple;
-    if !address_matches(&rule.source, tuple.source.address, subject, ground) {
+    let at = subject.interface;
+    if !address_matches(&rule.source, tuple.source.address, at, ground) {
         return Err(Failed::SourceAddress);
     }
-    if !address_matches(
-        &rule.destination,
-        tuple.destination.address,
-        subject,
-        ground,
-    ) {
+    if !address_matches(&rule.destination, tuple.destination.address, at, ground) {
         return Err(Failed::DestinationAddress);
     }
     if !port_matches(rule.source.port, subject, tuple.source.port) {
@@ -382,12 +391,7 @@ fn test(rule: &CompiledRule, subject: &Subject<'_>, ground: &mut Ground<'_>) -> 
 }
 
 fn test_place(rule: &CompiledRule, subject: &Subject<'_>) -> Result<(), Failed> {
-    if let Some((name, negated)) = rule.interface
-        && subject
-            .interface
-            .is_some_and(|interface| interface.is_in(name))
-            == negated
-    {
+    if !interface_matches(rule.interface, subject.interface) {
         return Err(Failed::Interface);
     }
     if rule
@@ -409,6 +413,11 @@ fn test_place(rule: &CompiledRule, subject: &Subject<'_>) -> Result<(), Failed> 
         return Err(Failed::Protocol);
     }
     Ok(())
+}
+
+/// `on [!] name`.
+fn interface_matches(wanted: Option<(NameId, bool)>, at: Option<&NetInterface>) -> bool {
+    wanted.is_none_or(|(name, negated)| at.is_some_and(|at| at.is_in(name)) != negated)
 }
 
 /// The criteria that are not skipped by.
@@ -579,7 +588,7 @@ fn port_matches(wanted: Option<PortMatch>, subject: &Subject<'_>, port: u16) -> 
 fn address_matches(
     endpoint: &CompiledEndpoint,
     address: IpAddr,
-    subject: &Subject<'_>,
+    interface: Option<&NetInterface>,
     ground: &mut Ground<'_>,
 ) -> bool {
     let found = match endpoint.address {
@@ -602,7 +611,7 @@ fn address_matches(
         }
         CompiledAddress::UrpfFailed => {
             ground.consulted.interface_addresses = true;
-            arrives_elsewhere(ground.env.route(address), subject.interface)
+            arrives_elsewhere(ground.env.route(address), interface)
         }
     };
     found != endpoint.negated

@@ -73,6 +73,15 @@ pub enum Step {
         /// The one that decides; nothing if none matched, which passes the packet.
         number: Option<u32>,
     },
+    /// A rule for frames has decided about the frame.
+    FrameDecided {
+        /// The ruleset that it is in.
+        anchor: AnchorPath,
+        /// Its number there.
+        number: u32,
+        /// Whether it lets the frame pass.
+        passed: bool,
+    },
     /// A state is made, if all evaluations let the packet pass.
     StateMade,
     /// `route-to`, `dup-to`, `reply-to` of a rule or state.

@@ -1,5 +1,7 @@
 //! Rules in force and rules that only states still refer to, with their counters.
 
+pub(crate) mod ether;
+
 use serde::{Deserialize, Serialize};
 
 use crate::anchor::AnchorPath;

@@ -40,6 +40,7 @@ pub mod criteria;
 pub mod decision;
 pub mod engine;
 pub mod env;
+pub mod ether;
 pub mod explain;
 pub mod generate;
 pub mod limiter;

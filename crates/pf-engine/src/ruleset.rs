@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::addr::Prefix;
 use crate::anchor::AnchorPath;
 use crate::engine::RuleList;
+use crate::ether::EtherRule;
 use crate::limiter::LimiterSet;
 use crate::queue::QueueTree;
 use crate::rule::{Reassemble, Rule, StatePolicy, Timeout};
@@ -32,6 +33,8 @@ pub struct Ruleset {
     pub options: Options,
     /// `table …`, by name.
     pub tables: BTreeMap<String, TableDefinition>,
+    /// Rules for frames. The last match decides, unless `quick`.
+    pub ether: Vec<EtherRule>,
     /// `scrub`, `no scrub` of the old grammar. First match decides.
     pub scrub: Vec<Rule>,
     /// `nat`, `no nat` of the old grammar. First match decides.
@@ -70,6 +73,8 @@ pub struct Parts {
     /// `altq`, `queue` (`-A`). Only the main ruleset has any.
     #[serde(default)]
     pub queues: bool,
+    /// Rules for frames. No option asks for them alone.
+    pub ether: bool,
 }
 
 impl Default for Parts {
@@ -86,6 +91,7 @@ impl Parts {
         translation: true,
         filter: true,
         queues: true,
+        ether: true,
     };
     /// Nothing.
     pub const NONE: Self = Self {
@@ -94,6 +100,7 @@ impl Parts {
         translation: false,
         filter: false,
         queues: false,
+        ether: false,
     };
 }
 
@@ -288,16 +295,19 @@ pub enum Limit {
     TableEntries,
     /// `anchors`: rulesets beside the main one.
     Anchors,
+    /// `eth-anchors`: those of them that rules for frames stand in or call.
+    EtherAnchors,
 }
 
 impl Limit {
     /// All of them, in the order of `pfctl -sm`.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::States,
         Self::SrcNodes,
         Self::Frags,
         Self::TableEntries,
         Self::Anchors,
+        Self::EtherAnchors,
     ];
 
     /// The name in `set limit` and `pfctl -sm`.
@@ -309,6 +319,7 @@ impl Limit {
             Self::Frags => "frags",
             Self::TableEntries => "table-entries",
             Self::Anchors => "anchors",
+            Self::EtherAnchors => "eth-anchors",
         }
     }
 
@@ -320,7 +331,7 @@ impl Limit {
             Self::SrcNodes => 10_000,
             Self::Frags => 5_000,
             Self::TableEntries => 200_000,
-            Self::Anchors => 512,
+            Self::Anchors | Self::EtherAnchors => 512,
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::addr::{Family, Protocol};
 use crate::counters::Traffic;
 use crate::decision::{DropReason, EtherAddresses, StateId};
 use crate::engine::RuleList;
+use crate::ether::EtherRule;
 use crate::limits::LimitCounter;
 use crate::rule::{Direction, RouteKind, Rule, Scrub};
 use crate::ruleset::{Syncookies, TableEntry};
@@ -46,6 +47,28 @@ pub struct RuleCounters {
     pub states: u32,
     /// States it has made.
     pub states_created: u64,
+}
+
+/// A rule for frames in force.
+#[derive(Clone, Copy, Debug)]
+pub struct InstalledEtherRule<'a> {
+    /// Number in its ruleset, from 0.
+    pub number: u32,
+    /// The rule.
+    pub rule: &'a EtherRule,
+    /// Its counters.
+    pub counters: EtherCounters,
+}
+
+/// Counters of a rule for frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EtherCounters {
+    /// Times the rule was looked at.
+    pub evaluations: u64,
+    /// Frames that it has decided about, with their headers.
+    pub traffic: Traffic,
+    /// When it last did.
+    pub last_active: Option<Instant>,
 }
 
 /// One end of a state's key.

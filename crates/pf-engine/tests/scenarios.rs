@@ -7,6 +7,7 @@ mod scenarios {
     mod behaviours;
     mod control;
     mod criteria;
+    mod ether;
     mod fragments;
     mod gateways;
     mod harness;

@@ -19,6 +19,8 @@ mod criteria_v6;
 mod data_path;
 #[path = "e2e/drops.rs"]
 mod drops;
+#[path = "e2e/ether.rs"]
+mod ether;
 #[path = "e2e/gateways.rs"]
 mod gateways;
 #[path = "e2e/handshakes.rs"]

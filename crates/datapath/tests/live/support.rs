@@ -327,6 +327,7 @@ pub(crate) fn empty_upcall() -> Upcall {
             interface: IfIndex(0),
             direction: Direction::In,
         },
+        content: datapath::Content::default(),
         packet: Packet::default(),
     }
 }

@@ -35,24 +35,23 @@ impl Expander<'_> {
     /// anchor. Gives what is printed of it: ` {`, the rules, each two blanks further in unless
     /// rules are numbered, and `}`.
     pub(super) fn anchor_body(&mut self, statement: &RuleStatement) -> Expand<String> {
-        let Some(body) = &statement.body else {
+        let (Some(body), Some(name)) = (&statement.body, &statement.anchor) else {
             return Ok(String::new());
         };
-        let path = match &statement.anchor {
-            Some(name) => self.anchor_call(name, statement.span)?.path,
-            // Those of `ether` rules are only printed.
-            None => self.anchor.clone(),
-        };
+        let path = self.anchor_call(name, statement.span)?.path;
         let (part, lines) = self.inside(&path, body);
-        if statement.anchor.is_some() {
-            self.fill(path, part, statement.span)?;
-        }
+        self.fill(path, part, statement.span)?;
+        Ok(self.braces(&lines))
+    }
+
+    /// ` {`, the lines, `}`.
+    pub(super) fn braces(&self, lines: &[String]) -> String {
         let mut text = String::from(" {\n");
         let indent = if self.numbered { "" } else { "  " };
         for line in lines {
             text = text + indent + &line.replace('\n', &format!("\n{indent}")) + "\n";
         }
-        Ok(text + "}")
+        text + "}"
     }
 
     /// An anchor has braces once; where a list has multiplied its rule, they are printed with
@@ -92,7 +91,7 @@ impl Expander<'_> {
     }
 
     /// Expands the rules of another ruleset: numbered from 0, with tables of its own.
-    fn inside(&mut self, path: &AnchorPath, body: &[Statement]) -> (Part, Vec<String>) {
+    pub(super) fn inside(&mut self, path: &AnchorPath, body: &[Statement]) -> (Part, Vec<String>) {
         let inner = Ruleset {
             dialect: self.ruleset.dialect,
             ..Ruleset::default()

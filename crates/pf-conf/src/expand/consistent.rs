@@ -15,11 +15,9 @@ pub(super) fn conflict(rule: &Rule, statement: &RuleStatement, dialect: Dialect)
     match statement.verb {
         Verb::Pass | Verb::Block(_) | Verb::Match => {}
         Verb::Anchor => return flags(statement),
-        Verb::Scrub { .. }
-        | Verb::Ether
-        | Verb::Nat { .. }
-        | Verb::Rdr { .. }
-        | Verb::Binat { .. } => return None,
+        Verb::Scrub { .. } | Verb::Nat { .. } | Verb::Rdr { .. } | Verb::Binat { .. } => {
+            return None;
+        }
     }
     routing(rule, statement)
         .or_else(|| flags(statement))

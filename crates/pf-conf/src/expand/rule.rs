@@ -17,7 +17,7 @@ use crate::ast::{AfTo, Divert, Flags, InterfaceName, RuleStatement, Spanned, Ver
 use crate::diagnostic::Code;
 use crate::extras::Extras;
 use crate::limits::{MAX_LABEL_BYTES, MAX_RULES, MAX_RULES_PER_RULE, MAX_TAG_BYTES};
-use crate::print::{PrintOptions, with_extras};
+use crate::print::with_extras;
 
 /// The lists of a statement, each with at least one member.
 struct Lists {
@@ -236,8 +236,7 @@ impl Expander<'_> {
         rule.treatment = statement.treatment;
         rule.queue.clone_from(&statement.queue);
         rule.identifier = statement.identifier;
-        // What `ether` rules say of IP names no family.
-        rule.family = family.filter(|_| statement.verb != Verb::Ether);
+        rule.family = family;
         rule
     }
 
@@ -253,7 +252,7 @@ impl Expander<'_> {
     const fn action(&self, verb: Verb) -> Action {
         match verb {
             Verb::Pass => Action::Pass,
-            Verb::Match | Verb::Anchor | Verb::Ether => Action::Match,
+            Verb::Match | Verb::Anchor => Action::Match,
             Verb::Scrub { no: false } => Action::Scrub,
             Verb::Scrub { no: true } => Action::NoScrub,
             Verb::Block(Some(reply)) => Action::Block(reply),
@@ -452,16 +451,8 @@ impl Expander<'_> {
         let number = self.ruleset.filter.len();
         self.names_part(&mut rule, statement, number)?;
         if let Some(print) = self.print {
-            // Only FreeBSD has `ether` rules.
-            let dialect = if statement.verb == Verb::Ether {
-                Dialect::FreeBsd
-            } else {
-                print.dialect
-            };
-            let print = PrintOptions { dialect, ..print };
             let line = with_extras(&rule, extras, print) + &self.body;
             match rule.action {
-                Action::Match if statement.verb == Verb::Ether => self.lines.ether.push(line),
                 Action::Scrub | Action::NoScrub => self.lines.scrub.push(line),
                 Action::Pass | Action::Block(_) | Action::Match => self.lines.filter.push(line),
                 Action::Nat | Action::NoNat => self.lines.nat.push(line),
@@ -561,7 +552,7 @@ fn state_options(mode: StateMode, mut options: StateOptions, policy: StatePolicy
     options
 }
 
-fn or_none<T>(items: impl Iterator<Item = T>) -> Vec<Option<T>> {
+pub(super) fn or_none<T>(items: impl Iterator<Item = T>) -> Vec<Option<T>> {
     let list: Vec<Option<T>> = items.map(Some).collect();
     if list.is_empty() { vec![None] } else { list }
 }
@@ -647,7 +638,7 @@ fn common_family<'a>(
     Some((common, scope))
 }
 
-fn interface_match(
+pub(super) fn interface_match(
     interface: Option<&InterfaceName>,
     scope: Option<&str>,
 ) -> Option<InterfaceMatch> {
@@ -664,7 +655,7 @@ fn interface_match(
     }
 }
 
-fn endpoint(host: &Resolved, port: Option<PortMatch>) -> Endpoint {
+pub(super) fn endpoint(host: &Resolved, port: Option<PortMatch>) -> Endpoint {
     Endpoint {
         negated: host.negated,
         address: host.address.clone(),

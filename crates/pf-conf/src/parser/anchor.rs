@@ -3,7 +3,7 @@
 
 use pf_engine::rule::{PortMatch, StateMode};
 
-use super::{Parse, Parser};
+use super::{Braces, Parse, Parser};
 use crate::ast::{AnchorName, RuleStatement, Spanned, Statement, Verb};
 use crate::diagnostic::Code;
 use crate::limits::{MAX_ANCHOR_DEPTH, MAX_ERRORS};
@@ -28,7 +28,7 @@ impl Parser<'_> {
             self.check_anchor(&rule)?;
             let number = self.anchors + usize::from(self.at_symbol("{"));
             self.anchors = number;
-            rule.body = self.inline_body(name.as_ref(), keyword.span)?;
+            rule.body = self.inline_body(name.as_ref(), keyword.span, Braces::Packets)?;
             let inline = rule.body.is_some();
             let name = name.map_or_else(|| format!("_{number}"), |name| name.node);
             rule.anchor = Some(AnchorName { name, inline });
@@ -74,6 +74,7 @@ impl Parser<'_> {
         &mut self,
         name: Option<&Spanned<String>>,
         keyword: Span,
+        kind: Braces,
     ) -> Parse<Option<Vec<Statement>>> {
         let inline = self.at_symbol("{");
         let conflict = match name {
@@ -85,7 +86,7 @@ impl Parser<'_> {
                 "anchors without explicit rules must specify a name",
                 keyword,
             ),
-            Some(_) | None if inline => return self.anchor_body().map(Some),
+            Some(_) | None if inline => return self.anchor_body(kind).map(Some),
             Some(_) | None => return Ok(None),
         };
         let (message, span) = conflict;
@@ -94,7 +95,7 @@ impl Parser<'_> {
         Err(bail)
     }
 
-    pub(super) fn anchor_body(&mut self) -> Parse<Vec<Statement>> {
+    fn anchor_body(&mut self, kind: Braces) -> Parse<Vec<Statement>> {
         let open = self.next();
         if self.anchor_depth == MAX_ANCHOR_DEPTH {
             let message = format!("anchors are nested more than {MAX_ANCHOR_DEPTH} deep");
@@ -102,7 +103,9 @@ impl Parser<'_> {
         }
         self.anchor_depth += 1;
         let outer = std::mem::take(&mut self.statements);
+        let around = self.in_braces.replace(kind);
         let closed = self.anchor_statements(open.span);
+        self.in_braces = around;
         self.anchor_depth -= 1;
         let body = std::mem::replace(&mut self.statements, outer);
         closed.map(|()| body)
@@ -207,7 +210,6 @@ impl Parser<'_> {
             | Verb::Match
             | Verb::Anchor
             | Verb::Scrub { .. }
-            | Verb::Ether
             | Verb::Nat { .. } => None,
         };
         match conflict {

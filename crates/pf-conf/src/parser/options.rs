@@ -35,7 +35,7 @@ const OPTIONS: &[&str] = &[
 const UNSUPPORTED: &[&str] = &["fingerprints"];
 
 /// Limits of one PF or another that are not [`Limit`]s.
-const UNSUPPORTED_LIMITS: &[&str] = &["eth-anchors", "tables", "pktdelay-pkts"];
+const UNSUPPORTED_LIMITS: &[&str] = &["tables", "pktdelay-pkts"];
 
 const OPTIMIZATIONS: &[&str] = &[
     "normal",

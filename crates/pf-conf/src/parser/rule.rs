@@ -163,7 +163,6 @@ impl Parser<'_> {
                 | Verb::Match
                 | Verb::Anchor
                 | Verb::Scrub { .. }
-                | Verb::Ether
                 | Verb::Nat { .. } => "nat",
             };
             if self.peek().ends_line() {
@@ -182,7 +181,6 @@ impl Parser<'_> {
             | Verb::Match
             | Verb::Anchor
             | Verb::Scrub { .. }
-            | Verb::Ether
             | Verb::Nat { .. } => rule.nat = Some(pool),
         }
         Ok(())
@@ -278,7 +276,7 @@ impl Parser<'_> {
         })
     }
 
-    fn on(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+    pub(super) fn on(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         if !self.eat_word("on") {
             return Ok(());
         }

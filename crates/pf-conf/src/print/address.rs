@@ -19,6 +19,15 @@ pub(super) fn from_to(rule: &Rule, extras: &Extras, names: bool) -> String {
     format!("from {} to {destination}", source.join(" "))
 }
 
+/// As [`from_to`], of a rule that has nothing but hosts.
+pub(super) fn hosts(source: &Endpoint, destination: &Endpoint) -> String {
+    if *source == Endpoint::ANY && *destination == Endpoint::ANY {
+        return "all".to_owned();
+    }
+    let host = |end| endpoint(end, None, false);
+    format!("from {} to {}", host(source), host(destination))
+}
+
 fn endpoint(endpoint: &Endpoint, protocol: Option<Protocol>, names: bool) -> String {
     let not = if endpoint.negated { "! " } else { "" };
     let address = print_address(&endpoint.address);

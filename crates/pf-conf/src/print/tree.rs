@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
+use pf_engine::anchor::AnchorCall;
 use pf_engine::engine::RuleList;
+use pf_engine::ether::EtherRule;
 use pf_engine::rule::Rule;
 use pf_engine::ruleset::Ruleset;
 
+use super::ether::print_ether_rule;
 use super::{PrintOptions, print_rule, table_line};
 
 /// The rules of one list as `pfctl -nv` prints them, each line with its newline; those in braces
@@ -24,6 +27,20 @@ pub fn print_list(root: &Ruleset, list: &[Rule], options: PrintOptions, numbered
     text
 }
 
+/// As [`print_list`], of rules for frames.
+#[must_use]
+pub fn print_ether_list(root: &Ruleset, list: &[EtherRule], numbered: bool) -> String {
+    let tree = Tree {
+        root,
+        options: PrintOptions::default(),
+        numbered,
+        tables: false,
+    };
+    let mut text = String::new();
+    tree.ether(&mut text, list, 0);
+    text
+}
+
 /// A pf.conf that says what the ruleset says but for its options: tables with their addresses,
 /// then rules.
 #[must_use]
@@ -35,6 +52,7 @@ pub fn print_source(ruleset: &Ruleset, options: PrintOptions) -> String {
         tables: true,
     };
     let mut text = String::new();
+    tree.ether(&mut text, &ruleset.ether, 0);
     tree.ruleset(&mut text, ruleset, 0);
     text
 }
@@ -58,23 +76,50 @@ impl Tree<'_> {
         }
     }
 
+    fn ether(&self, text: &mut String, list: &[EtherRule], depth: usize) {
+        for (number, rule) in list.iter().enumerate() {
+            self.begin(text, number, depth);
+            text.push_str(&print_ether_rule(rule));
+            self.braces(text, rule.anchor.as_ref(), depth, &|text, inner| {
+                self.ether(text, &inner.ether, depth + 1);
+            });
+            text.push('\n');
+        }
+    }
+
     fn list(&self, text: &mut String, list: &[Rule], depth: usize) {
         for (number, rule) in list.iter().enumerate() {
-            self.indent(text, depth);
-            if self.numbered {
-                // Writing to a string cannot fail.
-                let _ = write!(text, "@{number} ");
-            }
+            self.begin(text, number, depth);
             text.push_str(&print_rule(rule, self.options));
-            let call = rule.anchor.as_ref().filter(|call| call.inline);
-            if let Some(inner) = call.and_then(|call| self.root.anchors.get(&call.path)) {
-                // What stands in braces is further down in the tree each time.
-                text.push_str(" {\n");
+            self.braces(text, rule.anchor.as_ref(), depth, &|text, inner| {
                 self.ruleset(text, inner, depth + 1);
-                self.indent(text, depth);
-                text.push('}');
-            }
+            });
             text.push('\n');
+        }
+    }
+
+    fn begin(&self, text: &mut String, number: usize, depth: usize) {
+        self.indent(text, depth);
+        if self.numbered {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "@{number} ");
+        }
+    }
+
+    /// What stands in braces behind a rule, which is further down in the tree each time.
+    fn braces(
+        &self,
+        text: &mut String,
+        call: Option<&AnchorCall>,
+        depth: usize,
+        print: &dyn Fn(&mut String, &Ruleset),
+    ) {
+        let call = call.filter(|call| call.inline);
+        if let Some(inner) = call.and_then(|call| self.root.anchors.get(&call.path)) {
+            text.push_str(" {\n");
+            print(text, inner);
+            self.indent(text, depth);
+            text.push('}');
         }
     }
 

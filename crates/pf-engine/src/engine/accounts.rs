@@ -43,7 +43,13 @@ impl Engine {
             }
         }
         let rules = self.all_rules().flat_map(interfaces_of);
-        for name in rules {
+        let ether = self.all_lists().flat_map(|lists| &lists.ether);
+        let ether = ether.filter_map(|rule| self.ether_rules.get(rule.id));
+        let ether = ether.flat_map(|entry| {
+            let on = entry.rule.interface.as_ref().map(|on| on.name.as_str());
+            on.into_iter().chain(entry.rule.bridge_to.as_deref())
+        });
+        for name in rules.chain(ether) {
             references.entry(name.to_owned()).or_default().rules += 1;
         }
         references

@@ -69,7 +69,7 @@ impl Engine {
     /// The packet does not fit the exit (RFC 1191, RFC 4443 section 3.2).
     pub(super) fn too_big(&mut self, exit: Exit, mtu: usize, work: &mut Work<'_>) -> Refused {
         let interface = match exit {
-            Exit::Continue | Exit::Socket(_) => None,
+            Exit::Continue | Exit::Bridge { .. } | Exit::Socket(_) => None,
             Exit::Gateway { interface, .. } | Exit::Wire { interface, .. } => Some(interface),
         };
         let mut mtu = u32::try_from(mtu).unwrap_or(u32::MAX);

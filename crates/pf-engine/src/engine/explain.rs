@@ -116,7 +116,7 @@ impl Engine {
         }
     }
 
-    fn step(&mut self, step: Step) {
+    pub(super) fn step(&mut self, step: Step) {
         if let Some(trace) = &mut self.trace {
             trace.push(step);
         }

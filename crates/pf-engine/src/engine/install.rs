@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::anchor::{AnchorPath, TableRef};
 use crate::compile::{Compiler, Lists};
 use crate::engine::{Engine, InstallError, tables};
+use crate::ether::EtherRule;
 use crate::installed::RuleId;
 use crate::lifetime;
 use crate::rule::{Address, Rule};
@@ -28,6 +29,7 @@ impl Engine {
         let limits = if has_options { &options } else { &self.options };
         self.check_table_entries(&rulesets, parts, limits.limit(Limit::TableEntries))?;
         self.check_anchors(&rulesets, limits.limit(Limit::Anchors))?;
+        self.check_ether_anchors(&rulesets, limits.limit(Limit::EtherAnchors))?;
         if has_options {
             self.dialect = dialect;
             self.options = options;
@@ -94,6 +96,7 @@ impl Engine {
             net: &mut self.net,
             tables: &mut self.tables,
             rules: &mut self.rules,
+            ether_rules: &mut self.ether_rules,
             anchors: &mut self.anchors,
             anchor: anchor.clone(),
             state_policy: self.options.state_policy,
@@ -150,6 +153,7 @@ impl Engine {
     /// lists stay as they are; the others are taken out of force and release what they refer to.
     pub(super) fn put(&mut self, path: &AnchorPath, lists: Lists) {
         let kept: BTreeSet<RuleId> = lists.iter().map(|rule| rule.id).collect();
+        let kept_ether: BTreeSet<RuleId> = lists.ether.iter().map(|rule| rule.id).collect();
         let known = self
             .anchors
             .ensure(path)
@@ -168,6 +172,16 @@ impl Engine {
             }
             self.rules.retire(rule.id);
         }
+        let ether = before.ether.iter();
+        for rule in ether.filter(|rule| !kept_ether.contains(&rule.id)) {
+            for table in rule.tables() {
+                self.tables.release(table);
+            }
+            if let Some(call) = rule.call {
+                self.anchors.release(call);
+            }
+            self.ether_rules.remove(rule.id);
+        }
     }
 
     /// Removes what nothing refers to any more.
@@ -180,6 +194,10 @@ impl Engine {
             used.extend(rule.dynamics());
             asks |= rule.tagged.is_some();
             asks_for_interface |= rule.asked.received_on.is_some();
+        }
+        for rule in self.all_lists().flat_map(|lists| &lists.ether) {
+            used.extend(rule.dynamics());
+            asks |= rule.tagged.is_some();
         }
         self.asks_for_tags = asks;
         self.asks_for_interface = asks_for_interface;
@@ -220,6 +238,34 @@ impl Engine {
             Ok(())
         } else {
             Err(InstallError::TooManyAnchors { limit })
+        }
+    }
+
+    /// `set limit eth-anchors`, against what there will be; 0 is no limit.
+    fn check_ether_anchors(
+        &self,
+        rulesets: &BTreeMap<AnchorPath, Ruleset>,
+        limit: u32,
+    ) -> Result<(), InstallError> {
+        let main = AnchorPath::main();
+        let there = self.anchors.iter().map(|anchor| &anchor.path);
+        let there = there.chain(std::iter::once(&main));
+        let kept = there.filter(|path| !rulesets.contains_key(*path));
+        let kept = kept.flat_map(|path| {
+            let rules = self.ether_rules_at(path);
+            rules.flat_map(move |installed| ether_anchors(path, installed.rule))
+        });
+        let new = rulesets.iter().flat_map(|(path, rules)| {
+            let rules = rules.ether.iter();
+            rules.flat_map(move |rule| ether_anchors(path, rule))
+        });
+        let new: BTreeSet<&AnchorPath> = new.filter(|path| !path.is_main()).collect();
+        let kept: BTreeSet<&AnchorPath> = kept.filter(|path| !path.is_main()).collect();
+        let total = u32::try_from(kept.union(&new).count());
+        if new.is_empty() || limit == 0 || total.is_ok_and(|total| total <= limit) {
+            Ok(())
+        } else {
+            Err(InstallError::TooManyEtherAnchors { limit })
         }
     }
 
@@ -274,9 +320,12 @@ impl Engine {
 fn referenced_tables(ruleset: &Ruleset) -> BTreeSet<String> {
     let limiters = ruleset.limiters.sources.iter();
     let listed = limiters.filter_map(|limiter| Some(&limiter.table.as_ref()?.name));
+    let ends = ruleset.ether.iter();
+    let ends = ends.flat_map(|rule| [&rule.ip_source.address, &rule.ip_destination.address]);
     ruleset
         .rules()
         .flat_map(tables_of)
+        .chain(ends.filter_map(table_of))
         .chain(listed)
         .cloned()
         .collect()
@@ -288,12 +337,23 @@ fn tables_of(rule: &Rule) -> impl Iterator<Item = &String> {
     let targets = rule.pools().flat_map(|pool| &pool.targets);
     ends.into_iter()
         .chain(targets.map(|target| &target.address))
-        .filter_map(|address| {
-            if let Address::Table(name) = address {
-                Some(name)
-            } else {
-                None
-            }
-        })
+        .filter_map(table_of)
         .chain(overload.map(|overload| &overload.table))
+}
+
+const fn table_of(address: &Address) -> Option<&String> {
+    if let Address::Table(name) = address {
+        Some(name)
+    } else {
+        None
+    }
+}
+
+/// The anchor that a rule for frames stands in and the one that it calls.
+fn ether_anchors<'a>(
+    path: &'a AnchorPath,
+    rule: &'a EtherRule,
+) -> impl Iterator<Item = &'a AnchorPath> {
+    let call = rule.anchor.as_ref().map(|call| &call.path);
+    std::iter::once(path).chain(call)
 }

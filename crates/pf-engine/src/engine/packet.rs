@@ -8,6 +8,7 @@ use crate::decision::{
 };
 use crate::engine::Engine;
 use crate::engine::associations::Told;
+use crate::engine::ether::FrameMarks;
 use crate::engine::families::Crossed;
 use crate::engine::normalize::Normalization;
 use crate::engine::open::Pending;
@@ -287,20 +288,15 @@ impl Engine {
         packet: &mut Packet,
         env: &mut dyn Env,
     ) -> Decision {
-        if !self.enabled {
+        let Some(place) = self.enter(hook, env) else {
             return self.unfiltered();
-        }
-        self.net
-            .refresh(&mut self.names, &self.options.skip, env, hook.interface);
-        let interface = self.net.interface(hook.interface);
-        if interface.is_some_and(|interface| interface.skipped) {
-            return self.unfiltered();
-        }
-        let place = Place {
-            index: hook.interface,
-            name: interface.map_or(NameId::UNKNOWN, |interface| interface.name),
-            direction: hook.direction,
         };
+        self.frame = FrameMarks::default();
+        if hook.direction == Direction::In
+            && let Some(decision) = self.frame_enters(place, packet, env)
+        {
+            return decision;
+        }
         match Meta::parse(&packet.bytes) {
             Ok(meta) if meta.is_fragment() => self.decide_fragment(place, meta, packet, env),
             Ok(meta) if meta.is_stray_group_message() => {
@@ -311,8 +307,26 @@ impl Engine {
         }
     }
 
+    /// Where a packet or frame is that meets the filter; nothing where that is off.
+    pub(super) fn enter(&mut self, hook: Hook, env: &mut dyn Env) -> Option<Place> {
+        if !self.enabled {
+            return None;
+        }
+        self.net
+            .refresh(&mut self.names, &self.options.skip, env, hook.interface);
+        let interface = self.net.interface(hook.interface);
+        if interface.is_some_and(|interface| interface.skipped) {
+            return None;
+        }
+        Some(Place {
+            index: hook.interface,
+            name: interface.map_or(NameId::UNKNOWN, |interface| interface.name),
+            direction: hook.direction,
+        })
+    }
+
     /// Filtering is off, altogether or here.
-    fn unfiltered(&self) -> Decision {
+    pub(super) fn unfiltered(&self) -> Decision {
         Decision {
             verdict: Verdict::Pass(Exit::Continue),
             generated: Vec::new(),
@@ -340,7 +354,7 @@ impl Engine {
         self.dropped(reason.into(), Vec::new(), logged)
     }
 
-    fn dropped(
+    pub(super) fn dropped(
         &mut self,
         refused: Refused,
         generated: Vec<Generated>,
@@ -447,6 +461,8 @@ impl Engine {
         work.pieces = pieces;
         work.received_on = received_on;
         work.priority = priority;
+        work.tag = self.frame.tag;
+        work.handling.queue = self.frame.queue;
         work
     }
 
@@ -556,6 +572,7 @@ impl Engine {
         };
         self.carry_treatment(&identity, work);
         let pieces = self.fit(exit, work, env)?;
+        let exit = self.frame_leaves((hook, exit), pieces.as_deref(), work, env)?;
         let pending = std::mem::take(&mut work.pending);
         let made = self.commit(pending)?;
         self.follow_addresses(&made, work, env);
@@ -600,7 +617,7 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Result<Option<Vec<Vec<u8>>>, Refused> {
         let mtu = match exit {
-            Exit::Continue | Exit::Socket(_) => usize::MAX,
+            Exit::Continue | Exit::Bridge { .. } | Exit::Socket(_) => usize::MAX,
             Exit::Gateway { interface, .. } | Exit::Wire { interface, .. } => {
                 let mtu = self.net.interface(interface).map_or(u32::MAX, |i| i.mtu);
                 usize::try_from(mtu).unwrap_or(usize::MAX)

@@ -492,6 +492,14 @@ impl Engine {
         self.states.get(slot)
     }
 
+    /// The state of a packet that has been through all evaluations and leaves, if it has a tag.
+    pub(super) fn state_of_departure(&self, identity: &Tuple) -> Option<&State> {
+        let key = identity.key(Direction::Out);
+        let tagged = |state: &State| state.tag.is_some();
+        self.states
+            .get(self.states.find(Direction::In, &key, tagged)?)
+    }
+
     /// The filter rule that decides: the last that matches, or the first `quick` one.
     fn filter(
         &mut self,

@@ -20,9 +20,9 @@ const ANCHORS_ENTERED_MAX: usize = 65_536;
 /// Where an evaluation stands.
 pub(super) struct Walk {
     kind: ListKind,
-    lists: Arc<Lists>,
+    pub(super) lists: Arc<Lists>,
     /// The rule that is looked at next.
-    at: usize,
+    pub(super) at: usize,
     frames: Vec<Frame>,
     entered: usize,
 }
@@ -118,13 +118,18 @@ impl Engine {
                 }));
             };
             course.tag = rule.tag.or(course.tag);
-            self.step_into(walk, rule, call)?;
+            self.step_into(walk, (rule.id, rule.quick), call)?;
         }
     }
 
-    /// Steps into what `rule` calls. Too deep is a drop: whatever the rules there would say, they
+    /// Steps into what a rule calls. Too deep is a drop: whatever the rules there would say, they
     /// are not asked.
-    fn step_into(&self, walk: &mut Walk, rule: &CompiledRule, call: Call) -> Result<(), Refused> {
+    pub(super) fn step_into(
+        &self,
+        walk: &mut Walk,
+        (caller, quick): (RuleId, bool),
+        call: Call,
+    ) -> Result<(), Refused> {
         if walk.frames.len() >= ANCHOR_STACK_MAX || walk.entered >= ANCHORS_ENTERED_MAX {
             return Err(DropReason::Memory.into());
         }
@@ -132,8 +137,8 @@ impl Engine {
         let frame = Frame {
             lists: Arc::clone(&walk.lists),
             next: walk.at,
-            caller: rule.id,
-            quick: rule.quick,
+            caller,
+            quick,
             matched: false,
             children: call.wildcard.then_some((call.anchor, 0)),
         };
@@ -153,7 +158,7 @@ impl Engine {
 
     /// From the end of an anchor to the next one of its wildcard, or behind its call. Whether the
     /// evaluation goes on.
-    fn step_out(&self, walk: &mut Walk) -> bool {
+    pub(super) fn step_out(&self, walk: &mut Walk) -> bool {
         let Some(frame) = walk.frames.last_mut() else {
             return false;
         };

@@ -292,3 +292,21 @@ impl Walk {
         Ok(())
     }
 }
+
+/// Source and destination of a packet, whatever else is wrong with it; nothing if it is shorter
+/// than the fixed header of its family.
+pub(crate) fn addresses(bytes: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    match bytes.first()? >> 4 {
+        4 => {
+            let header = bytes.get(..IPV4_HEADER_LEN)?;
+            let address = |at| Some(Ipv4Addr::from(array::<4>(header, at).ok()?));
+            Some((address(12)?.into(), address(16)?.into()))
+        }
+        6 => {
+            let header = bytes.get(..IPV6_HEADER_LEN)?;
+            let address = |at| Some(Ipv6Addr::from(array::<16>(header, at).ok()?));
+            Some((address(8)?.into(), address(24)?.into()))
+        }
+        _ => None,
+    }
+}

@@ -15,6 +15,7 @@ use pf_engine::decision::{
 };
 use pf_engine::engine::{Engine, EngineConfig, KillStates, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex, Interface, InterfaceAddress};
+use pf_engine::ether::Frame;
 use pf_engine::limiter::LimiterCounters;
 use pf_engine::limits::LimitCounter;
 use pf_engine::rule::{
@@ -456,10 +457,7 @@ impl Lab {
         name: &str,
         mut packet: Packet,
     ) -> Seen<'_> {
-        let hook = Hook {
-            interface: self.index(name),
-            direction,
-        };
+        let hook = self.hook(direction, name);
         let bytes = packet.bytes.clone();
         let decision = self
             .engine
@@ -469,6 +467,62 @@ impl Lab {
             decision,
             bytes: packet.bytes,
             sent: bytes,
+        }
+    }
+
+    /// A frame without IP.
+    pub(super) fn other_frame(
+        &mut self,
+        direction: Direction,
+        name: &str,
+        ether_type: u16,
+        ether: EtherAddresses,
+    ) -> Seen<'_> {
+        let frame = Frame {
+            ether,
+            ether_type,
+            len: 60,
+            received_on: None,
+        };
+        let hook = self.hook(direction, name);
+        let decision = self
+            .engine
+            .handle_frame(self.now, hook, &frame, &mut self.env);
+        self.saw(decision)
+    }
+
+    /// A packet whose frame was not known when it was decided.
+    pub(super) fn departure(
+        &mut self,
+        name: &str,
+        bytes: Vec<u8>,
+        ether: EtherAddresses,
+    ) -> Seen<'_> {
+        let packet = Packet {
+            bytes,
+            ether: Some(ether),
+            ..Packet::default()
+        };
+        let hook = self.hook(Out, name);
+        let decision = self
+            .engine
+            .handle_departure(self.now, hook, &packet, &mut self.env);
+        self.saw(decision)
+    }
+
+    fn hook(&self, direction: Direction, name: &str) -> Hook {
+        Hook {
+            interface: self.index(name),
+            direction,
+        }
+    }
+
+    fn saw(&mut self, decision: Decision) -> Seen<'_> {
+        Seen {
+            lab: self,
+            decision,
+            bytes: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
@@ -518,6 +572,15 @@ impl Seen<'_> {
             next_hop: ip(next_hop),
         };
         assert_eq!(self.decision.verdict, Verdict::Pass(exit));
+        self
+    }
+
+    pub(super) fn is_bridged_to(self, name: &str) -> Self {
+        let interface = self.lab.index(name);
+        assert_eq!(
+            self.decision.verdict,
+            Verdict::Pass(Exit::Bridge { interface })
+        );
         self
     }
 
@@ -662,6 +725,15 @@ fn counters(engine: &Engine, now: Instant) -> BTreeMap<String, [u64; 2]> {
             all.insert(format!("{name} states"), [u64::from(counters.states), 0]);
             all.insert(format!("{name} created"), [counters.states_created, 0]);
             traffic(&mut all, name, "in", "out", counters.traffic);
+        }
+    }
+    for path in std::iter::once(&main).chain(engine.anchors()) {
+        for rule in engine.ether_rules_at(path) {
+            let name = format!("{path} ether {}", rule.number);
+            let name = name.trim_start();
+            let evaluations = rule.counters.evaluations;
+            all.insert(format!("{name} evaluations"), [evaluations, 0]);
+            traffic(&mut all, name, "in", "out", rule.counters.traffic);
         }
     }
     for state in engine.states(now) {

@@ -132,6 +132,8 @@ pub struct FlushRequest {
 pub enum FlushTarget {
     /// Filter rules.
     Rules,
+    /// Rules for frames.
+    Ether,
     /// Translation rules of the old grammar.
     Nat,
     /// Queues.

@@ -366,6 +366,11 @@ fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Answer {
                 desk.engine.flush_rules(anchor);
             }
         }
+        FlushTarget::Ether => {
+            for anchor in &anchors {
+                desk.engine.flush_ether(anchor);
+            }
+        }
         FlushTarget::Nat => {
             for anchor in &anchors {
                 desk.engine.flush_nat(anchor);

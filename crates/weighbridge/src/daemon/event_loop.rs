@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use datapath::netlink::Monitor;
-use datapath::{Datapath, DatapathStatistics, Upcall};
+use datapath::{Content, Datapath, DatapathStatistics, Upcall};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use pf_engine::decision::{Hook, Packet};
@@ -150,6 +150,7 @@ impl<'a> EventLoop<'a> {
 
     fn turns(&mut self) -> Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
+        self.show_frames();
         // Interfaces may have changed between the snapshot and now.
         self.links_changed();
         while self.ending.is_none() {
@@ -160,9 +161,18 @@ impl<'a> EventLoop<'a> {
             let now = self.parts.clock.now();
             self.packets(now)?;
             self.jobs(now);
+            self.show_frames();
             self.time(now);
         }
         Ok(())
+    }
+
+    /// Frames without IP come up as long as there are rules for them.
+    fn show_frames(&mut self) {
+        let wanted = self.parts.engine.filters_frames();
+        if let Err(error) = self.parts.datapath.set_filters_frames(wanted) {
+            warn!("{error}");
+        }
     }
 
     fn wait(&mut self, events: &mut Events) -> Result<()> {
@@ -220,9 +230,10 @@ impl<'a> EventLoop<'a> {
                 now,
             };
             let upcall = &self.upcall;
-            if parts
-                .gateways
-                .take_answer(upcall.hook, &upcall.packet.bytes, around)
+            if upcall.content == Content::Packet
+                && parts
+                    .gateways
+                    .take_answer(upcall.hook, &upcall.packet.bytes, around)
             {
                 continue;
             }
@@ -351,6 +362,7 @@ fn empty_upcall() -> Upcall {
             interface: IfIndex(0),
             direction: Direction::In,
         },
+        content: Content::default(),
         packet: Packet::default(),
     }
 }

@@ -1,11 +1,15 @@
 //! One packet: from the data path to the engine and back.
 
-use datapath::{Datapath, Error, Reinjection, Upcall};
+use datapath::{Content, Datapath, Error, Reinjection, Upcall};
 use pf_engine::decision::{Decision, Exit, Generated, GeneratedExit, Handling, LogEntry, Verdict};
 use pf_engine::engine::Engine;
 use pf_engine::env::Env;
+use pf_engine::ether::Frame;
 use pf_engine::time::Instant;
 use tracing::trace;
+
+/// Bytes of the addresses of a frame.
+const ADDRESSES_LEN: usize = 12;
 
 /// Has the engine decide about `upcall` and does what it decided; returns what is to be logged.
 pub(super) fn handle(
@@ -15,10 +19,26 @@ pub(super) fn handle(
     now: Instant,
     upcall: &mut Upcall,
 ) -> Vec<LogEntry> {
-    let mut decision = engine.handle_packet(now, upcall.hook, &mut upcall.packet, env);
+    let mut decision = match upcall.content {
+        Content::Packet => engine.handle_packet(now, upcall.hook, &mut upcall.packet, env),
+        Content::Departure => engine.handle_departure(now, upcall.hook, &upcall.packet, env),
+        Content::Frame => engine.handle_frame(now, upcall.hook, &frame_of(upcall), env),
+    };
     trace!(hook = ?upcall.hook, bytes = upcall.packet.bytes.len(), ?decision.verdict, "packet");
     carry_out(datapath, upcall, &decision);
     std::mem::take(&mut decision.logged)
+}
+
+/// What rules see of a frame without IP.
+fn frame_of(upcall: &Upcall) -> Frame {
+    let packet = &upcall.packet;
+    let ether_type = packet.bytes.first_chunk().copied().map(u16::from_be_bytes);
+    Frame {
+        ether: packet.ether.unwrap_or_default(),
+        ether_type: ether_type.unwrap_or_default(),
+        len: packet.bytes.len().saturating_add(ADDRESSES_LEN),
+        received_on: packet.received_on,
+    }
 }
 
 fn carry_out(datapath: &mut Datapath, upcall: &Upcall, decision: &Decision) {
@@ -50,7 +70,11 @@ fn put_back(
     handling: Handling,
 ) {
     let to = Reinjection::Decided(upcall.hook, exit);
-    note(&datapath.send_with(bytes, upcall.packet.ether, to, handling));
+    let ether = upcall.packet.ether;
+    note(&match upcall.content {
+        Content::Frame => datapath.send_frame(bytes, ether, to, handling),
+        Content::Packet | Content::Departure => datapath.send_with(bytes, ether, to, handling),
+    });
 }
 
 fn send_generated(datapath: &mut Datapath, upcall: &Upcall, generated: &Generated) {

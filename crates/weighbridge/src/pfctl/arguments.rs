@@ -111,6 +111,7 @@ impl Arguments {
             translation: self.only_translation,
             filter: self.only_filter,
             queues: self.only_queues,
+            ether: false,
         };
         let all = !(self.only_queues
             || self.only_options
@@ -209,7 +210,7 @@ const FLUSH: [Modifier<Flush>; 11] = [
     ("osfp", None),
     ("Reset", Some(Flush::Target(FlushTarget::Options))),
     ("all", Some(Flush::All)),
-    ("ethernet", None),
+    ("ethernet", Some(Flush::Target(FlushTarget::Ether))),
 ];
 
 const TABLE: [Modifier<TableCommand>; 11] = [

@@ -206,6 +206,7 @@ impl Session<'_, '_> {
 
     fn flush(&mut self, flush: Flush) -> Result<(), Failure> {
         let all = [
+            FlushTarget::Ether,
             FlushTarget::Rules,
             FlushTarget::Nat,
             FlushTarget::Tables,
@@ -223,7 +224,10 @@ impl Session<'_, '_> {
                 .filter(|target| {
                     matches!(
                         target,
-                        FlushTarget::Rules | FlushTarget::Nat | FlushTarget::Tables
+                        FlushTarget::Ether
+                            | FlushTarget::Rules
+                            | FlushTarget::Nat
+                            | FlushTarget::Tables
                     )
                 })
                 .collect(),
@@ -452,6 +456,7 @@ fn flush_request(target: FlushTarget, arguments: &Arguments) -> Request {
 fn flushed(target: FlushTarget, outcome: &Outcome) -> String {
     match target {
         FlushTarget::Rules => "rules cleared".into(),
+        FlushTarget::Ether => "Ethernet rules cleared".into(),
         FlushTarget::Nat => "nat cleared".into(),
         FlushTarget::Queues => "altq cleared".into(),
         FlushTarget::States => format!("{} states cleared", count(outcome)),

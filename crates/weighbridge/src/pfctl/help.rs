@@ -55,7 +55,7 @@ Show (any prefix of the word will do; clusters too: -vvsl is -v -v -s labels):
     -z                       zero the counters of all rules (after showing them)
 
 Flush:
-  pfctl -F rules | nat | states | info | Tables | Reset | all
+  pfctl -F rules | nat | ethernet | states | info | Tables | Reset | all
     -i NAME                  states, or counters, of this interface alone
 
 Tables:

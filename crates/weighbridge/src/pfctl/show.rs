@@ -4,6 +4,7 @@
 //! with a million states.
 
 pub mod anchors;
+pub mod ether;
 pub mod info;
 pub mod interfaces;
 pub mod labels;
@@ -59,7 +60,7 @@ pub enum Section {
     Interfaces,
     /// `-s creatorids`: who made the states.
     CreatorIds,
-    /// `-s ether`: rules for frames, of which there are none.
+    /// `-s ether`: rules for frames.
     Ether,
     /// `-s LimiterStates`.
     LimiterStates,
@@ -69,7 +70,8 @@ pub enum Section {
 
 impl Section {
     /// `-s all`, in PF's order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
+        Self::Ether,
         Self::Nat,
         Self::Rules,
         Self::Queue,
@@ -99,7 +101,7 @@ impl Section {
             Self::Tables => "TABLES:",
             Self::Interfaces => "INTERFACES:",
             Self::CreatorIds => "CREATOR IDS:",
-            Self::Ether => "ETHER RULES:",
+            Self::Ether => "ETH RULES:",
             Self::LimiterStates => "STATE LIMITERS:",
             Self::LimiterSources => "SOURCE LIMITERS:",
         }
@@ -243,7 +245,7 @@ fn section_page(view: &View<'_>, section: Section, position: u64) -> (String, Op
         Section::Tables => (tables::tables(view), None),
         Section::Interfaces => (interfaces::interfaces(view), None),
         Section::CreatorIds => (states::creator_ids(view), None),
-        Section::Ether => (String::new(), None),
+        Section::Ether => ether::page(view, position),
     }
 }
 

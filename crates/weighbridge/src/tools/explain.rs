@@ -162,6 +162,11 @@ fn surroundings(
             described.interface
         ));
     }
+    if !rules.ether.is_empty() {
+        notes.push(
+            "ether rules are not asked: what is described is a packet, not a frame".to_owned(),
+        );
+    }
     (add_routes(FixedEnv::new(known, 1), routes), notes)
 }
 

@@ -76,10 +76,13 @@ fn is_inline(engine: &Engine, path: &AnchorPath) -> bool {
     let Some(parent) = path.parent() else {
         return false;
     };
-    engine.rules_at(&parent, RuleList::Filter).any(|rule| {
-        let call = rule.rule.anchor.as_ref();
-        call.is_some_and(|call| call.inline && call.path == *path)
-    })
+    let rules = engine.rules_at(&parent, RuleList::Filter);
+    let calls = rules.filter_map(|rule| rule.rule.anchor.as_ref());
+    let ether = engine.ether_rules_at(&parent);
+    let ether = ether.filter_map(|rule| rule.rule.anchor.as_ref());
+    calls
+        .chain(ether)
+        .any(|call| call.inline && call.path == *path)
 }
 
 /// The anchor with those in its braces.
@@ -103,6 +106,10 @@ fn own(engine: &Engine, anchor: &AnchorPath, room: &mut usize) -> Ruleset {
     };
     let mut ruleset = Ruleset {
         dialect: engine.dialect(),
+        ether: engine
+            .ether_rules_at(anchor)
+            .map(|rule| rule.rule.clone())
+            .collect(),
         scrub: rules(RuleList::Scrub),
         nat: rules(RuleList::Nat),
         rdr: rules(RuleList::Rdr),

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use pf_engine::anchor::{ANCHOR_STACK_MAX, AnchorPath};
+use pf_engine::anchor::{ANCHOR_STACK_MAX, AnchorCall, AnchorPath};
 use pf_engine::engine::{Engine, RuleList};
-use pf_engine::view::InstalledRule;
+use pf_engine::view::{InstalledEtherRule, InstalledRule};
 use serde::{Deserialize, Serialize};
 
 use super::View;
@@ -46,55 +46,89 @@ pub fn anchors(view: &View<'_>) -> String {
 }
 
 /// A line of a listing of rules.
-pub(super) enum Line<'a> {
+pub(super) enum Line<R> {
     /// A rule of the ruleset at this path, so far in, and whether a brace opens behind it.
-    Rule(usize, AnchorPath, InstalledRule<'a>, bool),
+    Rule(usize, AnchorPath, R, bool),
     /// Of a wildcard: an anchor that it means, and its brace.
-    Anchor(usize, RuleList, AnchorPath),
+    Anchor(usize, AnchorPath),
     /// The brace closes.
     Close(usize),
 }
 
-enum Level<'a> {
-    Rules(AnchorPath, Box<dyn Iterator<Item = InstalledRule<'a>> + 'a>),
+/// A rule of any kind.
+pub(super) trait Listed {
+    /// The anchor that it calls.
+    fn call(&self) -> Option<&AnchorCall>;
+}
+
+impl Listed for InstalledRule<'_> {
+    fn call(&self) -> Option<&AnchorCall> {
+        self.rule.anchor.as_ref()
+    }
+}
+
+impl Listed for InstalledEtherRule<'_> {
+    fn call(&self) -> Option<&AnchorCall> {
+        self.rule.anchor.as_ref()
+    }
+}
+
+type Rules<'a, R> = Box<dyn Iterator<Item = R> + 'a>;
+
+enum Level<'a, R> {
+    Rules(AnchorPath, Rules<'a, R>),
     Wildcard(std::vec::IntoIter<AnchorPath>),
 }
 
 /// The rules of a list, with those in anchors that are to be shown.
-pub(super) struct Lines<'a> {
+pub(super) struct Lines<'a, R> {
     engine: &'a Engine,
-    list: RuleList,
+    rules_at: Box<dyn Fn(&AnchorPath) -> Rules<'a, R> + 'a>,
     recurse: bool,
-    levels: Vec<Level<'a>>,
+    levels: Vec<Level<'a, R>>,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> Lines<'a, InstalledRule<'a>> {
     pub(super) fn new(view: &View<'a>, list: RuleList) -> Self {
+        let engine = view.engine;
+        Self::of(view, move |path| Box::new(engine.rules_at(path, list)))
+    }
+}
+
+impl<'a> Lines<'a, InstalledEtherRule<'a>> {
+    pub(super) fn ether(view: &View<'a>) -> Self {
+        let engine = view.engine;
+        Self::of(view, move |path| Box::new(engine.ether_rules_at(path)))
+    }
+}
+
+impl<'a, R: Listed> Lines<'a, R> {
+    fn of(view: &View<'a>, rules_at: impl Fn(&AnchorPath) -> Rules<'a, R> + 'a) -> Self {
         let path = view.scope.anchor.clone();
-        let rules = view.engine.rules_at(&path, list);
+        let rules = rules_at(&path);
         Self {
             engine: view.engine,
-            list,
+            rules_at: Box::new(rules_at),
             recurse: view.scope.recurse,
-            levels: vec![Level::Rules(path, Box::new(rules))],
+            levels: vec![Level::Rules(path, rules)],
         }
     }
 
     /// As in PF, what stands in the braces of an anchor without a name is shown always, the rest
     /// when it is asked for. An anchor that calls itself is not shown inside of itself.
-    fn opens(&self, rule: &InstalledRule<'_>) -> bool {
-        let Some(call) = rule.rule.anchor.as_ref() else {
+    fn opens(&self, rule: &R) -> bool {
+        let Some(call) = rule.call() else {
             return false;
         };
         let is_open =
-            |level: &Level<'_>| matches!(level, Level::Rules(path, _) if *path == call.path);
+            |level: &Level<'_, R>| matches!(level, Level::Rules(path, _) if *path == call.path);
         (self.recurse || call.is_unnamed())
             && self.levels.len() < ANCHOR_STACK_MAX
             && (call.wildcard || !self.levels.iter().any(is_open))
     }
 
-    fn open(&mut self, rule: &InstalledRule<'_>) {
-        let Some(call) = rule.rule.anchor.as_ref() else {
+    fn open(&mut self, rule: &R) {
+        let Some(call) = rule.call() else {
             return;
         };
         if call.wildcard {
@@ -108,13 +142,13 @@ impl<'a> Lines<'a> {
     }
 
     fn enter(&mut self, path: AnchorPath) {
-        let rules = self.engine.rules_at(&path, self.list);
-        self.levels.push(Level::Rules(path, Box::new(rules)));
+        let rules = (self.rules_at)(&path);
+        self.levels.push(Level::Rules(path, rules));
     }
 }
 
-impl<'a> Iterator for Lines<'a> {
-    type Item = Line<'a>;
+impl<R: Listed> Iterator for Lines<'_, R> {
+    type Item = Line<R>;
 
     fn next(&mut self) -> Option<Line<'a>> {
         let depth = self.levels.len().checked_sub(1)?;
@@ -132,7 +166,7 @@ impl<'a> Iterator for Lines<'a> {
             Level::Wildcard(children) => {
                 if let Some(child) = children.next() {
                     self.enter(child.clone());
-                    return Some(Line::Anchor(depth, self.list, child));
+                    return Some(Line::Anchor(depth, child));
                 }
             }
         }

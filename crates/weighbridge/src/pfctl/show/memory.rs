@@ -10,8 +10,13 @@ use pf_engine::ruleset::{Dialect, Limit};
 pub fn memory(engine: &Engine) -> String {
     let mut text = String::new();
     let old = engine.dialect() == Dialect::OpenBsd3;
-    // Before OpenBSD 4.1 anchors had no limit.
-    let shown = |limit: &Limit| !(old && *limit == Limit::Anchors);
+    // Before OpenBSD 4.1 anchors had no limit, and frames have rules on FreeBSD alone.
+    let free = engine.dialect() == Dialect::FreeBsd;
+    let shown = |limit: &Limit| match limit {
+        Limit::Anchors => !old,
+        Limit::EtherAnchors => free,
+        _ => true,
+    };
     for limit in Limit::ALL.into_iter().filter(shown) {
         write_limit(&mut text, limit, engine.limit(limit));
     }
@@ -38,7 +43,8 @@ mod tests {
              src-nodes     hard limit    10000\n\
              frags         hard limit     5000\n\
              table-entries hard limit   200000\n\
-             anchors       hard limit      512\n"
+             anchors       hard limit      512\n\
+             eth-anchors   hard limit      512\n"
         );
     }
 }

@@ -36,11 +36,15 @@ pub(super) fn nat_page(view: &View<'_>, position: u64) -> (String, Option<u64>) 
 }
 
 fn lines_page(view: &View<'_>, lists: &[RuleList], position: u64) -> (String, Option<u64>) {
-    let lines = lists.iter().flat_map(|list| Lines::new(view, *list));
-    paged(lines, position, |text, line| write_line(text, view, &line))
+    let lines = lists
+        .iter()
+        .flat_map(|list| Lines::new(view, *list).map(move |line| (*list, line)));
+    paged(lines, position, |text, (list, line)| {
+        write_line(text, view, list, &line);
+    })
 }
 
-fn write_line(text: &mut String, view: &View<'_>, line: &Line<'_>) {
+fn write_line(text: &mut String, view: &View<'_>, list: RuleList, line: &Line<InstalledRule<'_>>) {
     match line {
         // What has expired is of interest only to those who look closely.
         Line::Rule(_, _, rule, _)
@@ -49,7 +53,7 @@ fn write_line(text: &mut String, view: &View<'_>, line: &Line<'_>) {
             indent(text, view, *depth);
             write_rule(text, view, path, rule, *opens);
         }
-        Line::Anchor(depth, list, path) => {
+        Line::Anchor(depth, path) => {
             let word = match list {
                 RuleList::Nat => "nat-anchor",
                 RuleList::Rdr => "rdr-anchor",
@@ -67,7 +71,7 @@ fn write_line(text: &mut String, view: &View<'_>, line: &Line<'_>) {
 }
 
 /// As in PF, only where there are no counters between the rules.
-fn indent(text: &mut String, view: &View<'_>, depth: usize) {
+pub(super) fn indent(text: &mut String, view: &View<'_>, depth: usize) {
     if view.style.verbose == 0 {
         text.push_str(&"  ".repeat(depth));
     }

@@ -120,6 +120,18 @@ impl Report<'_> {
             Step::Decided { anchor, number } => {
                 let _ = writeln!(text, "  decides: {}", self.decisive(anchor, *number));
             }
+            Step::FrameDecided {
+                anchor,
+                number,
+                passed,
+            } => {
+                let what = if *passed { "pass" } else { "block" };
+                let of = of_anchor(anchor);
+                let _ = writeln!(
+                    text,
+                    "  ether @{number}{of} decides about the frame: {what}"
+                );
+            }
             Step::StateMade => {
                 let _ = writeln!(text, "  makes a state");
             }
@@ -267,6 +279,9 @@ impl Report<'_> {
             ),
             Exit::Socket(Some(address)) => format!("to the socket that listens at {address}"),
             Exit::Socket(None) => "to the socket of the box that it answers".to_owned(),
+            Exit::Bridge { interface } => {
+                format!("out of {} as it is", self.name(interface))
+            }
             Exit::Wire { interface, .. } => {
                 format!("onto the wire of its client at {}", self.name(interface))
             }
@@ -378,6 +393,9 @@ impl Report<'_> {
             }),
             Step::PassedByTranslation => json!({"step": "passed-by-translation"}),
             Step::Decided { number, .. } => json!({"step": "decided", "rule": number}),
+            Step::FrameDecided { number, passed, .. } => {
+                json!({"step": "frame-decided", "ether": number, "passed": passed})
+            }
             Step::StateMade => json!({"step": "state-made"}),
             Step::Routed {
                 kind,
@@ -432,6 +450,7 @@ impl Report<'_> {
                     Exit::Socket(address) => {
                         ("socket", None, address.map(|address| address.to_string()))
                     }
+                    Exit::Bridge { interface } => ("bridge", Some(self.name(interface)), None),
                     Exit::Wire { interface, .. } => ("wire", Some(self.name(interface)), None),
                 };
                 json!({"action": "pass", "exit": kind, "interface": interface, "next_hop": next_hop})
@@ -488,6 +507,7 @@ impl Position {
             | Step::Skipped { .. }
             | Step::PassedByTranslation
             | Step::Decided { .. }
+            | Step::FrameDecided { .. }
             | Step::StateMade
             | Step::Routed { .. } => {}
         }

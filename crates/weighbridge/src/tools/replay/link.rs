@@ -1,6 +1,7 @@
 //! What a captured frame carries: the IP packet, and what the frame tells of its way.
 
 use pf_engine::decision::EtherAddresses;
+use pf_engine::ether::Frame as EtherFrame;
 use pf_engine::wire::MAX_PACKET_LEN;
 
 use super::capture::Frame;
@@ -72,6 +73,22 @@ pub(super) fn unwrap(frame: &Frame) -> Result<Carried, NoPacket> {
     carried.outgoing = carried.outgoing.or(frame.outgoing);
     complete(&mut carried, frame.length.saturating_sub(bytes.len()));
     Ok(carried)
+}
+
+/// What rules for frames see of an Ethernet frame.
+pub(super) fn other_frame(frame: &Frame) -> Option<EtherFrame> {
+    let bytes = frame.bytes.as_slice();
+    let address = |at: usize| bytes.get(at..)?.first_chunk().copied();
+    let (ether_type, _) = typed(bytes.get(12..)?).ok()?;
+    (frame.link_type == ETHERNET).then_some(EtherFrame {
+        ether: EtherAddresses {
+            source: address(6)?,
+            destination: address(0)?,
+        },
+        ether_type,
+        len: frame.length.max(bytes.len()),
+        received_on: None,
+    })
 }
 
 /// Puts zeros in the place of what was cut off.

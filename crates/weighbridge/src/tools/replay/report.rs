@@ -51,6 +51,8 @@ pub(super) struct Meeting {
     state: Option<StateId>,
     makes_state: bool,
     by_translation: bool,
+    /// The rule for frames that blocks.
+    frame: Option<(AnchorPath, u32)>,
     route: Option<String>,
     /// As what it goes on, if that is something else.
     goes_on_as: Option<String>,
@@ -69,6 +71,7 @@ impl Meeting {
             state: None,
             makes_state: false,
             by_translation: false,
+            frame: None,
             route: None,
             goes_on_as: None,
         }
@@ -92,6 +95,13 @@ impl Meeting {
                 interface,
                 next_hop,
             } => self.route = Some(format!("{} {interface} {next_hop}", route_kind(*kind))),
+            Step::FrameDecided {
+                anchor,
+                number,
+                passed,
+            } => {
+                self.frame = (!passed).then(|| (anchor.clone(), *number));
+            }
             Step::Entered { .. } | Step::Tested { .. } | Step::Skipped { .. } => {}
         }
     }
@@ -125,8 +135,14 @@ impl Meeting {
         if let Some(reason) = self.reason.filter(|_| self.verdict == "drop") {
             let _ = write!(text, " ({reason})");
         }
-        if let (Some(rule), None) = (self.rule, self.state) {
+        if let (Some(rule), None, None) = (self.rule, self.state, &self.frame) {
             let _ = write!(text, " @{rule}");
+        }
+        if let Some((anchor, number)) = &self.frame {
+            let _ = write!(text, " by ether @{number}");
+            if !anchor.is_main() {
+                let _ = write!(text, " of anchor {anchor}");
+            }
         }
         if !self.anchor.is_main() {
             let _ = write!(text, " of anchor {}", self.anchor);
@@ -164,6 +180,7 @@ impl Meeting {
             "rule": self.rule,
             "anchor": (!self.anchor.is_main()).then(|| self.anchor.to_string()),
             "state": self.state.map(|state| state.0),
+            "ether": self.frame.as_ref().map(|(_, number)| number),
             "makes_state": self.makes_state,
             "by_translation": self.by_translation,
             "route": self.route,
@@ -186,7 +203,7 @@ const fn verdict(verdict: &Verdict) -> &'static str {
 pub(super) fn meetings(
     steps: &[Step],
     decision: &Decision,
-    came: Meeting,
+    mut came: Meeting,
     leaves_as: &str,
     rule_of: impl Fn(StateId) -> Option<u32>,
 ) -> Vec<Meeting> {
@@ -203,6 +220,8 @@ pub(super) fn meetings(
             meetings.push(Meeting::new(interface.clone(), *direction, packet));
         } else if let Some(meeting) = meetings.last_mut() {
             meeting.follow(step, &rule_of);
+        } else {
+            came.follow(step, &rule_of);
         }
     }
     if meetings.is_empty() {

@@ -212,9 +212,10 @@ impl Replay {
             }
             Err(NoPacket::Other(what)) => {
                 self.totals.not_ip += 1;
+                let judged = self.other_frame(which, frame, &what);
                 if !self.options.is_quiet {
-                    let line = report::other(which, &what, self.options.is_json);
-                    self.text.push_str(&line);
+                    let other = || report::other(which, &what, self.options.is_json);
+                    self.text.push_str(&judged.unwrap_or_else(other));
                 }
                 Ok(())
             }
@@ -227,6 +228,27 @@ impl Replay {
                 Err(Complaint::Message(message))
             }
         }
+    }
+
+    /// A frame without IP, if there are rules for such.
+    fn other_frame(&mut self, which: Which, frame: &Frame, what: &str) -> Option<String> {
+        let other = link::other_frame(frame).filter(|_| self.engine.filters_frames())?;
+        let carried = Carried {
+            ether: Some(other.ether),
+            outgoing: frame.outgoing,
+            ..Carried::default()
+        };
+        let hook = self.sides.first(&carried, &self.world.env);
+        let env = &mut self.world.env;
+        let decision = self.engine.handle_frame(self.now, hook, &other, env);
+        let interface = self.world.name(hook.interface);
+        let came = Meeting::new(interface, hook.direction, what.to_owned());
+        let met = report::meetings(&[], &decision, came, what, |_| None);
+        Some(if self.options.is_json {
+            report::json(which, other.len, &met, &[])
+        } else {
+            report::text(which, &met, &[])
+        })
     }
 
     /// Lets the time go by that has passed. The first packet switches the filter on.
