@@ -778,7 +778,7 @@ fn flushing_speaks_pfs_words() {
     assert_eq!(daemon.out("-sr"), "");
     assert_eq!(
         daemon.says("-Fa"),
-        "rules cleared\nnat cleared\n1 tables deleted.\naltq cleared\n2 states cleared\n\
+        "Ethernet rules cleared\nrules cleared\nnat cleared\n1 tables deleted.\naltq cleared\n2 states cleared\n\
          source tracking entries cleared\npf: statistics cleared\n\
          pf: interface flags reset\n"
     );

@@ -150,7 +150,7 @@ impl<'a, R: Listed> Lines<'a, R> {
 impl<R: Listed> Iterator for Lines<'_, R> {
     type Item = Line<R>;
 
-    fn next(&mut self) -> Option<Line<'a>> {
+    fn next(&mut self) -> Option<Self::Item> {
         let depth = self.levels.len().checked_sub(1)?;
         match self.levels.last_mut()? {
             Level::Rules(path, rules) => {
