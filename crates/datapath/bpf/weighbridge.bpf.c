@@ -321,8 +321,10 @@ static __always_inline int hook(struct __sk_buff *skb, enum direction direction,
 		}
 		flags = skb->vlan_present ? IS_FRAME | IS_TAGGED : IS_FRAME;
 	}
-	if (direction == OUT && skb->mark & MARK_FRAME_DUE && !(skb->mark & MARK_GENERATED)) {
+	if (direction == OUT && skb->tc_index == owner.token && skb->mark & done &&
+	    skb->mark & MARK_FRAME_DUE && !(skb->mark & MARK_GENERATED)) {
 		skb->mark &= ~(done | MARK_FRAME_DUE);
+		skb->tc_index = 0;
 		return send_up(skb, direction, flags | DEPARTS, priority);
 	}
 	if (skb->tc_index == owner.token && skb->mark & (done | MARK_GENERATED)) {
