@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::DEFAULT_CONFIG_DIR;
 use crate::gateway::command as gateways;
+use crate::mail::report;
 use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
@@ -84,6 +85,9 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Show the gateways that are probed
     #[command(long_about = gateways::LONG_ABOUT)]
     Gateways(gateways::GatewaysArguments),
+    /// Show accepted and rejected mail by operating system
+    #[command(long_about = report::LONG_ABOUT)]
+    Report(report::ReportArguments),
     /// Let packets pass again where a daemon has died
     #[command(long_about = unhook::LONG_ABOUT)]
     Unhook(unhook::UnhookArguments),
@@ -158,6 +162,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
         Command::Gateways(arguments) => gateways::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell, pfctl } => print(&completions(shell, pfctl)),

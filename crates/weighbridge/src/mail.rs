@@ -4,6 +4,8 @@
 
 pub mod clock;
 pub mod listen;
+pub mod report;
 pub mod settings;
 pub mod shared;
+pub mod storage;
 pub mod stream;
