@@ -197,11 +197,12 @@ impl Storage {
 
     fn migrate(&mut self) -> Result<(), StorageError> {
         let done = self.version()?;
+        let form = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
         self.transaction(|transaction| {
             for step in MIGRATIONS.iter().skip(done) {
                 transaction.execute_batch(step)?;
             }
-            transaction.pragma_update(None, "user_version", MIGRATIONS.len())
+            transaction.pragma_update(None, "user_version", form)
         })
     }
 
