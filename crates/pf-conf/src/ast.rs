@@ -54,7 +54,7 @@ pub(crate) enum SetStatement {
         returns: bool,
     },
     StatePolicy(StatePolicy),
-    Limit(Limit, u32),
+    Limit(Limit, u32, Span),
     Timeout(Timeout, u32),
     Optimization(String),
     RulesetOptimization(Optimization),

@@ -12,6 +12,7 @@ mod label;
 pub(crate) mod numbering;
 mod pool;
 mod queue;
+mod room;
 mod rule;
 mod set;
 mod table;
@@ -27,7 +28,7 @@ use pf_engine::ruleset::{Dialect, Options, Ruleset};
 pub(crate) use self::anchor::Part;
 use self::numbering::Numbering;
 use crate::LoadOptions;
-use crate::ast::{SetStatement, State, Statement, Verb};
+use crate::ast::{SetStatement, Spanned, State, Statement, Verb};
 use crate::diagnostic::{Code, Diagnostic, shorten};
 use crate::limits::{MAX_ERRORS, MAX_QUOTED_CHARS};
 use crate::optimize::Optimization;
@@ -148,6 +149,8 @@ pub(crate) fn expand(
         print,
         numbered,
         lines: Lines::default(),
+        memory: options.memory,
+        filled: Vec::new(),
     };
     for statement in statements {
         // A failed statement has recorded its error; the others are read all the same.
@@ -159,6 +162,7 @@ pub(crate) fn expand(
     let loads = expander.loads.keys().cloned().collect();
     expander.check_queues();
     expander.join_ether();
+    expander.check_tables();
     expander.anchors.append(&mut expander.loads);
     Expanded {
         ruleset: expander.ruleset,
@@ -217,6 +221,10 @@ enum Section {
 
 struct Expander<'a> {
     interfaces: &'a [Interface],
+    /// What the machine has.
+    memory: Option<u64>,
+    /// The tables with how many addresses each was given.
+    filled: Vec<(Spanned<String>, usize)>,
     ruleset: Ruleset,
     echo: Vec<String>,
     errors: Vec<Diagnostic>,

@@ -85,6 +85,9 @@ pub struct LoadOptions {
     /// Where the keys of `source-hash` rules without one come from: a random number that an
     /// attacker cannot predict. The same seed gives the same keys.
     pub hash_seed: u64,
+    /// Bytes of memory of the machine that the rules are for. What it cannot hold is refused;
+    /// without it nothing is.
+    pub memory: Option<u64>,
 }
 
 /// A pf.conf that was read without one error.

@@ -4,6 +4,7 @@ use pf_conf::{
     Accounts, Code, LoadOptions, Loaded, MemoryFiles, PrintOptions, load, preview,
     preview_numbered, print_rule,
 };
+use pf_engine::anchor::AnchorPath;
 use pf_engine::ruleset::Dialect;
 
 const DIALECTS: [Dialect; 3] = [Dialect::FreeBsd, Dialect::OpenBsd, Dialect::OpenBsd3];
@@ -234,4 +235,54 @@ fn laying_out_needs_no_accounts() {
     let text = pf_conf::format("pf.conf", text, &mut files(&[]), &box_with_accounts());
     let text = text.unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(text, b"pass out proto tcp user nobody-has-it\n");
+}
+
+/// What is said of a file on a machine with a gibibyte.
+fn refused_on_a_small_machine(text: &str, anchor: &str) -> String {
+    let options = LoadOptions {
+        memory: Some(1 << 30),
+        anchor: AnchorPath::new(anchor).expect("a path"),
+        ..LoadOptions::default()
+    };
+    match load("pf.conf", text.as_bytes(), &mut files(&[]), &options) {
+        Ok(_) => String::new(),
+        Err(diagnostics) => diagnostics.plain(),
+    }
+}
+
+#[test]
+fn a_limit_that_the_memory_cannot_hold_is_refused_with_what_there_is_and_what_fits() {
+    let said = refused_on_a_small_machine("pass\nset limit { frags 100, states 300000 }\n", "");
+    assert_eq!(
+        said,
+        "pf.conf:2: cannot set limit states 300000: not enough memory\n    \
+         pf.conf:2:31: `300000` states may need 585.9 MiB; this machine has 1.0 GiB, of which \
+         limits may use 512.0 MiB\n    \
+         hint: at most 262044 fit beside the other limits that are set\n"
+    );
+    // What fits alone does not fit beside the others.
+    let both = "set limit { states 200000, table-entries 2000000 }\n";
+    let said = refused_on_a_small_machine(both, "");
+    assert!(said.contains("table-entries 2000000: not enough"), "{said}");
+    for fits in ["set limit states 262144\n", "set limit states 0\n"] {
+        assert_eq!(refused_on_a_small_machine(fits, ""), "");
+    }
+    // Without knowing the machine, as `pfctl -n`, nothing is refused.
+    let _ = loaded(both, &[], &LoadOptions::default());
+}
+
+#[test]
+fn tables_that_do_not_fit_are_refused_with_their_place_and_how_to_make_room() {
+    let text = "set limit table-entries 3\ntable <a> { 10.0.0.1, 10.0.0.2 }\n\
+         table <b> { 10.0.0.3, 10.0.0.4 }\npass from <a> to <b>\n";
+    let said = refused_on_a_small_machine(text, "");
+    assert_eq!(
+        said,
+        "pf.conf:3: cannot define table b: too many addresses\n    \
+         pf.conf:3:7: at `b` there are 4 addresses in tables, which may need 0.0 MiB; the limit \
+         of table-entries is 3, and this machine has 1.0 GiB\n    \
+         hint: `set limit table-entries 4` raises the limit\n"
+    );
+    // The limits of an anchor's file are not those in force.
+    assert_eq!(refused_on_a_small_machine(text, "inner"), "");
 }

@@ -3,6 +3,7 @@
 mod accounts;
 mod answer;
 mod associations;
+mod change;
 mod control;
 mod errors;
 mod ether;
@@ -13,6 +14,7 @@ mod gateways;
 mod imagine;
 mod install;
 mod leave;
+mod limits;
 mod log;
 mod normalize;
 mod open;
@@ -42,9 +44,9 @@ use crate::explain::Step;
 use crate::hops::{DeadHops, Uplinks};
 use crate::installed::Rules;
 use crate::installed::ether::EtherRules;
-use crate::lifetime::Lifetimes;
+use crate::lifetime::{self, Lifetimes};
 use crate::limiter::Limiters;
-use crate::limits::LimitCounter;
+use crate::limits::{Gauges, LimitCounter, LimitView};
 use crate::names::{NameId, Names};
 use crate::nat::{FullRanges, Mappings, mapping};
 use crate::net::Net;
@@ -62,6 +64,10 @@ use crate::time::Instant;
 use crate::view::{InterfaceCounters, Status};
 
 pub use control::{KillFilter, KillStates};
+
+pub use self::change::{TableChange, TableChanged};
+pub use self::install::Staging;
+pub use crate::table::Discarded;
 
 pub use self::gateways::{NEXT_HOPS_MAX, Reset, Vacated};
 pub use crate::hops::{OnFailure, Uplink};
@@ -126,8 +132,19 @@ pub enum TableError {
     #[error("Operation not permitted")]
     Constant,
     /// `set limit table-entries` would be exceeded.
-    #[error("table-entries limit of {limit} would be exceeded")]
+    #[error(
+        "table-entries limit of {limit} would be exceeded: there would be {wanted} addresses in \
+         all tables"
+    )]
     TooManyEntries {
+        /// The limit.
+        limit: u32,
+        /// How many addresses there would be.
+        wanted: usize,
+    },
+    /// `set limit tables` would be exceeded.
+    #[error("tables limit of {limit} would be exceeded")]
+    TooManyTables {
         /// The limit.
         limit: u32,
     },
@@ -202,8 +219,11 @@ pub struct Engine {
     limiters: Limiters,
     loads: Loads,
     associations: Associations,
-    /// How often each of [`Limit::ALL`] was hit.
-    limit_hits: [u64; Limit::ALL.len()],
+    /// What the machine has, in bytes; limits that pf.conf does not set follow from it.
+    memory: Option<u64>,
+    gauges: Gauges,
+    /// Addresses that a change of a table under way will add.
+    promised: usize,
     fragments: Reassembler,
     counters: Counters,
     sweep: expire::Sweep,
@@ -286,7 +306,9 @@ impl Engine {
             limiters: Limiters::default(),
             loads: Loads::default(),
             associations: Associations::default(),
-            limit_hits: [0; Limit::ALL.len()],
+            memory: None,
+            gauges: Gauges::default(),
+            promised: 0,
             fragments: Reassembler::new(),
             counters: Counters::default(),
             sweep: expire::Sweep::new(now),
@@ -309,7 +331,8 @@ impl Engine {
     /// stay; tables that are declared without contents keep theirs.
     ///
     /// # Errors
-    /// When the tables exceed `table-entries` or the anchors `anchors`; then nothing has changed.
+    /// When the tables exceed `table-entries` or `tables`, or the anchors `anchors`; then nothing
+    /// has changed.
     pub fn install(&mut self, now: Instant, ruleset: Ruleset) -> Result<(), InstallError> {
         self.install_at(now, &AnchorPath::main(), Parts::ALL, ruleset)
     }
@@ -326,8 +349,9 @@ impl Engine {
         parts: Parts,
         ruleset: Ruleset,
     ) -> Result<(), InstallError> {
-        self.now = now;
-        self.install_ruleset(anchor, parts, ruleset)
+        let mut staging = Staging::new(anchor.clone(), parts, ruleset);
+        while self.stage(now, &mut staging, usize::MAX) {}
+        self.install_staged(now, staging)
     }
 
     /// `pfctl -e`/`-d`. Returns whether that changed anything. While disabled every packet
@@ -443,19 +467,24 @@ impl Engine {
         self.ether_rules.clear_counters();
     }
 
+    /// What the machine has, in bytes: limits that pf.conf does not set grow with it
+    /// ([`Limit::default_for`]), and a limit of 0 ends where the memory does.
+    pub fn set_memory(&mut self, bytes: u64) {
+        self.memory = Some(bytes);
+        self.timeouts = lifetime::timeouts(&self.options, self.memory);
+    }
+
     /// How often each of [`Limit::ALL`] was hit since the start: packets that were dropped or
     /// commands that were refused for it.
     #[must_use]
     pub fn limit_hits(&self) -> [u64; Limit::ALL.len()] {
-        let mut hits = self.limit_hits;
-        hits[Limit::Frags as usize] = self.fragments.counters().evicted;
-        hits
+        Limit::ALL.map(|limit| self.hits_of(limit))
     }
 
-    fn hit(&mut self, limit: Limit) {
-        if let Some(hits) = self.limit_hits.get_mut(limit as usize) {
-            *hits = hits.wrapping_add(1);
-        }
+    /// The limits: `set limit` in the order of [`Limit::ALL`], then those that cannot be set.
+    #[must_use]
+    pub fn limits(&self) -> Vec<LimitView> {
+        self.limit_views()
     }
 
     /// `pfctl -F rules`: removes the filter and `scrub` rules of a ruleset; states stay.
@@ -516,7 +545,7 @@ impl Engine {
     /// `pfctl -F Reset`: `set …` as in a fresh PF.
     pub fn reset_options(&mut self) {
         self.options = Options::default();
-        self.timeouts = Timeouts::default();
+        self.timeouts = lifetime::timeouts(&self.options, self.memory);
         self.debug = None;
         self.handle_interface_change();
     }
@@ -549,14 +578,23 @@ impl Engine {
         &self.timeouts
     }
 
-    /// A limit in force.
+    /// A limit in force: what was set, or else what the machine's memory allows. 0 is no limit.
     #[must_use]
     pub fn limit(&self, limit: Limit) -> u32 {
-        self.options.limit(limit)
+        let set = self.options.limit(limit);
+        set.unwrap_or(limit.default_for(self.memory))
+    }
+
+    /// Contents of tables that are no longer used, to be freed where that holds nobody up.
+    pub fn take_discarded(&mut self) -> Discarded {
+        self.tables.take_discarded()
     }
 
     fn advance_epoch(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
+        for limit in [Limit::Tables, Limit::TableEntries, Limit::Anchors] {
+            self.note_use(limit);
+        }
     }
 
     fn lifetimes(&self) -> Lifetimes<'_> {
@@ -570,11 +608,7 @@ impl Engine {
 
     fn reassembly_options(&self) -> ReassemblyOptions {
         ReassemblyOptions {
-            // 0 is no limit.
-            limit: match self.limit(Limit::Frags) {
-                0 => u32::MAX,
-                limit => limit,
-            },
+            limit: self.bound(Limit::Frags),
             timeout: self.timeouts.duration(Timeout::Frag),
             no_df: false,
         }

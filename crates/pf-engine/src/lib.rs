@@ -35,6 +35,7 @@ mod track;
 
 pub mod addr;
 pub mod anchor;
+pub mod capacity;
 pub mod counters;
 pub mod criteria;
 pub mod decision;

@@ -8,19 +8,15 @@ use crate::ruleset::{Limit, Options};
 use crate::state::State;
 use crate::time::Instant;
 
-/// The timeouts of a ruleset. Without `adaptive.*` these follow the state limit: scaling begins
-/// at 60 % of it and would reach zero at 120 % (pf.conf(5), `set timeout`).
-pub(crate) fn timeouts(options: &Options) -> Timeouts {
+/// The timeouts of a ruleset on a machine with so much memory. Without `adaptive.*` these follow
+/// the state limit: scaling begins at 60 % of it and would reach zero at 120 % (pf.conf(5), `set
+/// timeout`).
+pub(crate) fn timeouts(options: &Options, memory: Option<u64>) -> Timeouts {
     let mut timeouts = Timeouts::default();
-    let states = options
-        .limits
-        .iter()
-        .rev()
-        .find(|(limit, _)| *limit == Limit::States);
-    if let Some((_, limit)) = states {
-        timeouts.set(Timeout::AdaptiveStart, limit / 10 * 6);
-        timeouts.set(Timeout::AdaptiveEnd, limit / 10 * 12);
-    }
+    let limit = options.limit(Limit::States);
+    let limit = limit.unwrap_or(Limit::States.default_for(memory));
+    timeouts.set(Timeout::AdaptiveStart, limit / 10 * 6);
+    timeouts.set(Timeout::AdaptiveEnd, limit / 10 * 12);
     for (timeout, value) in &options.timeouts {
         timeouts.set(*timeout, *value);
     }
@@ -94,10 +90,10 @@ mod tests {
             limits: vec![(Limit::States, 1000)],
             ..Options::default()
         };
-        assert_eq!(timeouts(&options).value(Timeout::AdaptiveStart), 600);
+        assert_eq!(timeouts(&options, None).value(Timeout::AdaptiveStart), 600);
         options.timeouts = vec![(Timeout::AdaptiveStart, 0), (Timeout::TcpFirst, 7)];
-        assert_eq!(timeouts(&options).value(Timeout::AdaptiveStart), 0);
-        assert_eq!(timeouts(&options).value(Timeout::AdaptiveEnd), 1200);
-        assert_eq!(timeouts(&options).value(Timeout::TcpFirst), 7);
+        assert_eq!(timeouts(&options, None).value(Timeout::AdaptiveStart), 0);
+        assert_eq!(timeouts(&options, None).value(Timeout::AdaptiveEnd), 1200);
+        assert_eq!(timeouts(&options, None).value(Timeout::TcpFirst), 7);
     }
 }

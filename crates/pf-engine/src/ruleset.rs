@@ -273,12 +273,12 @@ pub enum Syncookies {
 }
 
 impl Options {
-    /// The value of a limit, set or not.
+    /// The value of a limit, if it was set.
     #[must_use]
-    pub fn limit(&self, limit: Limit) -> u32 {
+    pub fn limit(&self, limit: Limit) -> Option<u32> {
         let mut set = self.limits.iter().rev();
         set.find(|(name, _)| *name == limit)
-            .map_or(limit.default_value(), |(_, value)| *value)
+            .map(|(_, value)| *value)
     }
 }
 
@@ -291,6 +291,8 @@ pub enum Limit {
     SrcNodes,
     /// `frags`: fragments held for reassembly.
     Frags,
+    /// `tables`: tables that are defined, or that rules name.
+    Tables,
     /// `table-entries`: addresses in all tables together.
     TableEntries,
     /// `anchors`: rulesets beside the main one.
@@ -301,10 +303,11 @@ pub enum Limit {
 
 impl Limit {
     /// All of them, in the order of `pfctl -sm`.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::States,
         Self::SrcNodes,
         Self::Frags,
+        Self::Tables,
         Self::TableEntries,
         Self::Anchors,
         Self::EtherAnchors,
@@ -317,19 +320,21 @@ impl Limit {
             Self::States => "states",
             Self::SrcNodes => "src-nodes",
             Self::Frags => "frags",
+            Self::Tables => "tables",
             Self::TableEntries => "table-entries",
             Self::Anchors => "anchors",
             Self::EtherAnchors => "eth-anchors",
         }
     }
 
-    /// The value of a fresh PF (FreeBSD's pf.conf(5), `set limit`).
+    /// The value of a fresh PF (FreeBSD's pf.conf(5), `set limit`; `tables`: OpenBSD's).
     #[must_use]
     pub const fn default_value(self) -> u32 {
         match self {
             Self::States => 100_000,
             Self::SrcNodes => 10_000,
             Self::Frags => 5_000,
+            Self::Tables => 1_000,
             Self::TableEntries => 200_000,
             Self::Anchors | Self::EtherAnchors => 512,
         }

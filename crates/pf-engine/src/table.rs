@@ -1,10 +1,13 @@
 //! Tables: sets of addresses and networks, looked up by the longest prefix (pf.conf(5), TABLES).
 
+mod contents;
 mod prefixes;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
+
+pub use self::contents::Discarded;
+pub(crate) use self::contents::{Contents, Entries};
 
 use self::prefixes::PrefixMap;
 use crate::addr::Prefix;
@@ -29,6 +32,7 @@ pub(crate) struct TableId(u32);
 pub(crate) struct Tables {
     slab: Slab<Table>,
     names: BTreeMap<AnchorPath, BTreeMap<String, TableId>>,
+    discarded: Discarded,
 }
 
 impl Tables {
@@ -41,6 +45,11 @@ impl Tables {
     /// A table that is defined, or that a rule names.
     fn known(&self, table: TableRef<'_>) -> Option<TableId> {
         self.names.get(table.anchor)?.get(table.name).copied()
+    }
+
+    /// Whether there is such a table, defined or not.
+    pub(crate) fn is_known(&self, table: TableRef<'_>) -> bool {
+        self.known(table).is_some()
     }
 
     /// The table that rules with `id` mean: it, or the main ruleset's.
@@ -120,9 +129,10 @@ impl Tables {
     }
 
     fn remove(&mut self, id: TableId) {
-        let Some(table) = self.slab.remove(id.0) else {
+        let Some(mut table) = self.slab.remove(id.0) else {
             return;
         };
+        self.discarded.take(table.flush());
         if let Some(names) = self.names.get_mut(&table.anchor) {
             names.remove(&table.name);
             if names.is_empty() {
@@ -141,10 +151,32 @@ impl Tables {
         }
     }
 
-    /// The tables of an anchor.
-    pub(crate) fn of_mut(&mut self, anchor: &AnchorPath) -> impl Iterator<Item = &mut Table> {
+    /// Empties the tables of an anchor.
+    pub(crate) fn flush(&mut self, anchor: &AnchorPath) {
         let tables = self.slab.iter_mut().map(|(_, table)| table);
-        tables.filter(move |table| table.anchor == *anchor)
+        for table in tables.filter(|table| table.anchor == *anchor) {
+            self.discarded.take(table.flush());
+        }
+    }
+
+    /// Contents that are no longer used.
+    pub(crate) fn discard(&mut self, entries: Entries) {
+        self.discarded.take(entries);
+    }
+
+    /// See [`Discarded`].
+    pub(crate) fn take_discarded(&mut self) -> Discarded {
+        std::mem::take(&mut self.discarded)
+    }
+
+    /// Number of tables, those that rules only name included: what `set limit tables` bounds.
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// All tables, defined or not.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Table> {
+        self.slab.iter().map(|(_, table)| table)
     }
 
     /// Addresses in all tables together, what `set limit table-entries` bounds.
@@ -293,23 +325,20 @@ impl Table {
         self.active = true;
     }
 
-    /// `pfctl -T kill`: only rules that name it know it from now on.
-    pub(crate) fn undefine(&mut self) {
-        self.flush();
+    /// `pfctl -T kill`: only rules that name it know it from now on. Returns what it held.
+    pub(crate) fn undefine(&mut self) -> Entries {
         self.active = false;
         self.persist = false;
         self.constant = false;
+        self.flush()
     }
 
-    /// Takes over what a pf.conf says. Contents stay unless it gives some.
-    pub(crate) fn define(&mut self, now: Instant, definition: &TableDefinition) {
+    /// Takes over what a pf.conf says, but for its addresses.
+    pub(crate) fn define(&mut self, definition: &TableDefinition) {
         self.active = true;
         self.persist = definition.persist;
         self.constant = definition.constant;
         self.counters = definition.counters;
-        if definition.has_contents {
-            self.replace(now, &definition.entries);
-        }
     }
 
     /// Whether the longest prefix around `address` is in the table and not negated.
@@ -345,46 +374,30 @@ impl Table {
         deleted
     }
 
-    pub(crate) fn flush(&mut self) -> usize {
+    /// Empties it; returns what it held.
+    pub(crate) fn flush(&mut self) -> Entries {
         self.ordered = None;
         self.counted.clear();
-        std::mem::take(&mut self.entries).len()
+        Entries(std::mem::take(&mut self.entries))
     }
 
-    pub(crate) fn replace(&mut self, now: Instant, entries: &[TableEntry]) -> ReplaceOutcome {
-        let mut fresh = PrefixMap::default();
-        let mut outcome = ReplaceOutcome::default();
-        for entry in entries {
-            let before = self.entries.exact(entry.prefix);
-            if !fresh.insert(*entry, before.map_or(seconds(now), |held| held.since)) {
-                continue;
-            }
-            match before {
-                None => outcome.added += 1,
-                Some(held) if held.negated != entry.negated => outcome.changed += 1,
-                Some(_) => {}
-            }
-        }
-        let kept = fresh.len() - outcome.added;
-        outcome.deleted = self.entries.len() - kept;
-        self.entries = fresh;
+    /// Puts `contents` in place of what it holds, and returns that.
+    pub(crate) fn replace(&mut self, contents: Contents) -> (ReplaceOutcome, Entries) {
+        let mut outcome = contents.outcome;
+        let kept = contents.entries.len().saturating_sub(outcome.added);
+        outcome.deleted = self.entries.len().saturating_sub(kept);
+        let before = std::mem::replace(&mut self.entries, contents.entries);
         self.ordered = None;
         let entries = &self.entries;
         self.counted
             .retain(|prefix, _| entries.exact(*prefix).is_some());
-        outcome
+        (outcome, Entries(before))
     }
 
-    /// How many of `entries` are not in the table.
+    /// How many of `entries`, no two of them for the same prefix, are not in the table.
     pub(crate) fn count_new(&self, entries: &[TableEntry]) -> usize {
-        let mut new: Vec<Prefix> = entries
-            .iter()
-            .map(|entry| entry.prefix.masked())
-            .filter(|prefix| self.entries.exact(*prefix).is_none())
-            .collect();
-        new.sort_unstable();
-        new.dedup();
-        new.len()
+        let new = |entry: &&TableEntry| self.entries.exact(entry.prefix).is_none();
+        entries.iter().filter(new).count()
     }
 
     /// Makes [`Table::prefixes`] up to date.
@@ -461,21 +474,16 @@ impl Table {
         counted.len()
     }
 
-    /// The addresses that were added, or whose counters were zeroed, more than `age` ago.
-    pub(crate) fn older_than(&self, now: Instant, age: Duration) -> Vec<TableEntry> {
-        let is_old = |since: u32| now.saturating_since(moment(since)) > age;
-        let held = self.entries.iter_held();
-        held.filter(|(_, since)| is_old(*since))
-            .map(|(entry, _)| entry)
-            .collect()
+    /// At most `max` addresses after `after` in their order, each with the moment since which it
+    /// counts.
+    pub(crate) fn page(&self, after: Option<Prefix>, max: usize) -> Vec<(TableEntry, Instant)> {
+        let held = self.entries.page(after, max).into_iter();
+        held.map(|(entry, since)| (entry, moment(since))).collect()
     }
 
-    /// The addresses in order, each with the moment since which it counts.
-    pub(crate) fn since(&self) -> Vec<(TableEntry, Instant)> {
-        let held = self.entries.iter_held();
-        let mut all: Vec<_> = held.map(|(entry, since)| (entry, moment(since))).collect();
-        all.sort_unstable();
-        all
+    /// Counters of an address, if packets have met it.
+    pub(crate) fn counters_of(&self, prefix: Prefix) -> Option<AddressCounters> {
+        self.counted.get(&prefix).copied()
     }
 
     /// Counters of the addresses that packets have met, in order.
@@ -486,8 +494,6 @@ impl Table {
     }
 
     pub(crate) fn view(&self) -> TableView<'_> {
-        let mut entries: Vec<TableEntry> = self.entries.iter().collect();
-        entries.sort_unstable();
         TableView {
             name: &self.name,
             anchor: self.anchor.as_str(),
@@ -505,7 +511,6 @@ impl Table {
             blocked: self.blocked,
             matched: self.matched,
             xpassed: self.xpassed,
-            entries,
         }
     }
 
@@ -592,7 +597,14 @@ mod tests {
     fn replace_reports_what_changed() {
         let mut t = table(&["10.0.0.1", "10.0.0.2", "!10.0.0.3"]);
         let new = ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.4"].map(entry_of);
-        let outcome = t.replace(Instant::from_secs(9), &new);
+        let mut contents = Contents::default();
+        let mut turns = 0;
+        while contents.take(Instant::from_secs(9), &new, Some(&t), 3).1 {
+            turns += 1;
+        }
+        assert_eq!(turns, 1);
+        let (outcome, before) = t.replace(contents);
+        assert_eq!(before.len(), 3);
         assert_eq!(
             outcome,
             ReplaceOutcome {
@@ -607,16 +619,13 @@ mod tests {
     #[test]
     fn adding_twice_counts_once_and_deleting_counts_what_was_there() {
         let mut t = table(&["10.0.0.1"]);
-        assert_eq!(
-            t.count_new(&["10.0.0.1", "10.0.0.2", "10.0.0.2"].map(entry_of)),
-            1
-        );
+        assert_eq!(t.count_new(&["10.0.0.1", "10.0.0.2"].map(entry_of)), 1);
         assert_eq!(
             t.add(Instant::default(), &["10.0.0.1", "10.0.0.2"].map(entry_of)),
             1
         );
         assert_eq!(t.delete(&["10.0.0.2", "10.0.0.9"].map(entry_of)), 1);
-        assert_eq!(t.flush(), 1);
+        assert_eq!(t.flush().len(), 1);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::engine::RuleList;
 use crate::ether::EtherRule;
 use crate::limits::LimitCounter;
 use crate::rule::{Direction, RouteKind, Rule, Scrub};
-use crate::ruleset::{Syncookies, TableEntry};
+use crate::ruleset::Syncookies;
 pub use crate::source::NodeKind;
 use crate::time::Instant;
 
@@ -336,6 +336,4 @@ pub struct TableView<'a> {
     pub matched: Traffic,
     /// Packets of states whose address has left the table since, by direction.
     pub xpassed: Traffic,
-    /// Its addresses, in order.
-    pub entries: Vec<TableEntry>,
 }

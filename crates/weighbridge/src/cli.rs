@@ -12,7 +12,7 @@ use crate::mail::report;
 use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
-use crate::{daemon, pfctl, unhook};
+use crate::{daemon, limits, pfctl, unhook};
 
 const ABOUT: &str = "PF, the BSD packet filter, for Linux bridges and routers";
 
@@ -88,6 +88,9 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Show accepted and rejected mail by operating system
     #[command(long_about = report::LONG_ABOUT)]
     Report(report::ReportArguments),
+    /// Show how far each limit is used and how often it was hit
+    #[command(long_about = limits::LONG_ABOUT)]
+    Limits(limits::LimitsArguments),
     /// Let packets pass again where a daemon has died
     #[command(long_about = unhook::LONG_ABOUT)]
     Unhook(unhook::UnhookArguments),
@@ -163,6 +166,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Log(arguments) => log::run(&arguments),
         Command::Gateways(arguments) => gateways::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Limits(arguments) => limits::run(&arguments),
         Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell, pfctl } => print(&completions(shell, pfctl)),

@@ -51,6 +51,7 @@ use crate::config::{
 use crate::control::queueing;
 use crate::control::server::Control;
 use crate::control::server::socket::ControlSocket;
+use crate::memory;
 use crate::output::with_process_output;
 use crate::pfctl::show::LoadedBy;
 use crate::pflog::record::PFLOG_HEADER;
@@ -202,7 +203,9 @@ fn rehearse(loaded: Loaded) -> Result<()> {
         creator_id: 0,
     };
     let now = Instant::default();
-    let installed = Engine::new(now, config).install(now, loaded.ruleset);
+    let mut engine = Engine::new(now, config);
+    know_memory(&mut engine);
+    let installed = engine.install(now, loaded.ruleset);
     installed.context("cannot install the rules")
 }
 
@@ -250,6 +253,7 @@ fn load_rules(plan: &Plan, interfaces: Vec<Interface>, hash_seed: u64) -> Result
         accounts: accounts::of_machine(),
         anchor: AnchorPath::main(),
         hash_seed,
+        memory: memory::of_machine(),
     };
     let name = file.path.display().to_string();
     let mut files = DiskFiles::relative_to(file.path.parent().unwrap_or(Path::new("")));
@@ -342,7 +346,17 @@ fn new_engine(clock: &Clock, random: &mut Random) -> Engine {
         hash_key: [random.seed(), random.seed()],
         creator_id: random.next(),
     };
-    Engine::new(clock.now(), config)
+    let mut engine = Engine::new(clock.now(), config);
+    know_memory(&mut engine);
+    engine
+}
+
+/// Limits follow from the memory that there is.
+fn know_memory(engine: &mut Engine) {
+    match memory::of_machine() {
+        Some(bytes) => engine.set_memory(bytes),
+        None => warn!("it is not known how much memory there is: limits are PF's own"),
+    }
 }
 
 fn own_identity() -> LoadedBy {

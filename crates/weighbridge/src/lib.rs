@@ -12,7 +12,9 @@ pub mod daemon;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gateway;
+pub mod limits;
 pub mod mail;
+mod memory;
 pub mod output;
 pub mod pfctl;
 pub mod pflog;

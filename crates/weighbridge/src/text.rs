@@ -1,5 +1,6 @@
 //! Text forms of addresses and dialects that the control protocol and pfctl share.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use pf_engine::addr::{Family, Prefix};
@@ -125,6 +126,27 @@ pub const fn protocol_name(number: u8) -> Option<&'static str> {
         136 => "udplite",
         _ => return None,
     })
+}
+
+/// Columns as wide as their widest field.
+#[must_use]
+pub fn laid_out<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, field) in widths.iter_mut().zip(row) {
+            *width = field.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (width, field) in widths.iter().zip(row) {
+            let _ = write!(line, "{field:<width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 #[cfg(test)]

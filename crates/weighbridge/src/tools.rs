@@ -142,6 +142,7 @@ impl Reading {
             accounts: accounts::of_machine(),
             anchor: AnchorPath::main(),
             hash_seed: 0,
+            memory: None,
         })
     }
 }

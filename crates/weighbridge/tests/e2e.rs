@@ -33,6 +33,8 @@ mod ipv6;
 mod limiters;
 #[path = "e2e/lines.rs"]
 mod lines;
+#[path = "e2e/load.rs"]
+mod load;
 #[path = "e2e/modulation.rs"]
 mod modulation;
 #[path = "e2e/mtu.rs"]

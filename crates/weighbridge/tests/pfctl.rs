@@ -28,7 +28,7 @@ use pf_engine::time::Instant;
 use weighbridge::control::queueing;
 use weighbridge::control::server::Control;
 use weighbridge::control::server::socket::ControlSocket;
-use weighbridge::control::service::{Desk, handle};
+use weighbridge::control::service::{Desk, Handled, handle, proceed};
 use weighbridge::gateway::monitor::Monitor;
 use weighbridge::output::Output;
 use weighbridge::pfctl::execute;
@@ -178,7 +178,13 @@ fn serve(
                 scheduler: &mut scheduler,
                 gateways: &Monitor::default(),
             };
-            let answer = handle(&mut desk, job.work);
+            let mut handled = handle(&mut desk, job.work);
+            let answer = loop {
+                match handled {
+                    Handled::Done(answer) => break answer,
+                    Handled::More(rest) => handled = proceed(&mut desk, rest),
+                }
+            };
             control.answer(job.client, answer);
         }
     }

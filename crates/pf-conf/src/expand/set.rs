@@ -36,7 +36,8 @@ impl Expander<'_> {
                 };
                 format!("set state-policy {word}")
             }
-            SetStatement::Limit(limit, value) => {
+            SetStatement::Limit(limit, value, span) => {
+                self.check_limit(*limit, *value, *span);
                 put(&mut self.ruleset.options.limits, *limit, *value);
                 format!("set limit {} {value}", limit.name())
             }

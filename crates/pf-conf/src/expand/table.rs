@@ -31,6 +31,8 @@ impl Expander<'_> {
             self.table_contents(contents, &mut definition, &mut echo)?;
         }
         self.echo.push(echo);
+        self.filled
+            .push((table.name.clone(), definition.entries.len()));
         // As in PF, the last definition of a name is the one that counts.
         self.ruleset
             .tables

@@ -35,7 +35,7 @@ const OPTIONS: &[&str] = &[
 const UNSUPPORTED: &[&str] = &["fingerprints"];
 
 /// Limits of one PF or another that are not [`Limit`]s.
-const UNSUPPORTED_LIMITS: &[&str] = &["tables", "pktdelay-pkts"];
+const UNSUPPORTED_LIMITS: &[&str] = &["pktdelay-pkts"];
 
 const OPTIMIZATIONS: &[&str] = &[
     "normal",
@@ -210,7 +210,7 @@ impl Parser<'_> {
             let known = Limit::ALL.map(Limit::name);
             return Err(self.unknown_name(name.span, message, &name.node, known));
         };
-        self.push_set(SetStatement::Limit(limit, value.node));
+        self.push_set(SetStatement::Limit(limit, value.node, value.span));
         Ok(())
     }
 

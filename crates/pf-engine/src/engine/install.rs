@@ -5,35 +5,106 @@ use std::sync::Arc;
 
 use crate::anchor::{AnchorPath, TableRef};
 use crate::compile::{Compiler, Lists};
-use crate::engine::{Engine, InstallError, tables};
+use crate::engine::{Engine, InstallError, TableError};
 use crate::ether::EtherRule;
 use crate::installed::RuleId;
 use crate::lifetime;
 use crate::rule::{Address, Rule};
-use crate::ruleset::{Limit, Parts, Ruleset};
-use crate::table::TableId;
+use crate::ruleset::{Dialect, Limit, Options, Parts, Ruleset};
+use crate::table::{Contents, Table, TableId};
+use crate::time::Instant;
 use crate::view::RuleCounters;
 
-impl Engine {
-    /// Puts `parts` of `ruleset` and of its anchors into force at `path`.
-    pub(super) fn install_ruleset(
-        &mut self,
-        path: &AnchorPath,
-        parts: Parts,
-        mut ruleset: Ruleset,
-    ) -> Result<(), InstallError> {
-        let has_options = path.is_main() && parts.options;
+/// A ruleset on its way into force. Its tables are made ready in pieces, with packets in between
+/// ([`Engine::stage`]); then all of it is installed at once.
+#[derive(Debug)]
+pub struct Staging {
+    path: AnchorPath,
+    parts: Parts,
+    dialect: Dialect,
+    options: Options,
+    /// It, and those of its anchors.
+    rulesets: BTreeMap<AnchorPath, Ruleset>,
+    /// Tables whose contents are replaced.
+    tables: Vec<(AnchorPath, String, Contents)>,
+    /// How many of them are ready.
+    ready: usize,
+}
+
+impl Staging {
+    /// `parts` of `ruleset` and of its anchors, for `path`.
+    #[must_use]
+    pub fn new(path: AnchorPath, parts: Parts, mut ruleset: Ruleset) -> Self {
         let (dialect, options) = (ruleset.dialect, std::mem::take(&mut ruleset.options));
         let mut rulesets = std::mem::take(&mut ruleset.anchors);
         rulesets.insert(path.clone(), ruleset);
-        let limits = if has_options { &options } else { &self.options };
-        self.check_table_entries(&rulesets, parts, limits.limit(Limit::TableEntries))?;
-        self.check_anchors(&rulesets, limits.limit(Limit::Anchors))?;
-        self.check_ether_anchors(&rulesets, limits.limit(Limit::EtherAnchors))?;
+        let mut tables = Vec::new();
+        for (anchor, rules) in rulesets.iter().filter(|_| parts.tables) {
+            let filled = rules.tables.iter().filter(|(_, table)| table.has_contents);
+            let staged =
+                |(name, _): (&String, _)| (anchor.clone(), name.clone(), Contents::default());
+            tables.extend(filled.map(staged));
+        }
+        Self {
+            path,
+            parts,
+            dialect,
+            options,
+            rulesets,
+            tables,
+            ready: 0,
+        }
+    }
+}
+
+impl Engine {
+    /// Makes the tables of `staging` ready, at most `max` addresses at a time. Returns whether
+    /// there are more.
+    pub fn stage(&self, now: Instant, staging: &mut Staging, max: usize) -> bool {
+        let mut left = max;
+        while let Some((anchor, name, contents)) = staging.tables.get_mut(staging.ready) {
+            let rules = staging.rulesets.get(anchor);
+            let definition = rules.and_then(|rules| rules.tables.get(name));
+            let known = TableRef {
+                anchor: anchor.as_str(),
+                name,
+            };
+            let before = self.tables.find(known).and_then(|id| self.tables.get(id));
+            let given = definition.map_or(&[][..], |definition| &definition.entries);
+            let (taken, more) = contents.take(now, given, before, left);
+            left = left.saturating_sub(taken);
+            if more {
+                return true;
+            }
+            staging.ready = staging.ready.saturating_add(1);
+        }
+        false
+    }
+
+    /// Puts a ruleset into force whose tables are ready.
+    ///
+    /// # Errors
+    /// As [`Engine::install`].
+    pub fn install_staged(&mut self, now: Instant, staging: Staging) -> Result<(), InstallError> {
+        self.now = now;
+        let Staging {
+            path,
+            parts,
+            dialect,
+            options,
+            mut rulesets,
+            tables,
+            ready: _,
+        } = staging;
+        let has_options = path.is_main() && parts.options;
+        let before = has_options.then(|| std::mem::replace(&mut self.options, options));
+        if let Err(error) = self.check_room(&rulesets, parts) {
+            self.options = before.unwrap_or_else(|| std::mem::take(&mut self.options));
+            return Err(error);
+        }
         if has_options {
             self.dialect = dialect;
-            self.options = options;
-            self.timeouts = lifetime::timeouts(&self.options);
+            self.timeouts = lifetime::timeouts(&self.options, self.memory);
             self.debug = self.options.debug.or(self.debug);
             self.config.creator_id = self.options.host_id.unwrap_or(self.config.creator_id);
         }
@@ -45,27 +116,52 @@ impl Engine {
         }
         if path.is_main()
             && parts.queues
-            && let Some(main) = rulesets.get_mut(path)
+            && let Some(main) = rulesets.get_mut(&path)
         {
             self.queues = std::mem::take(&mut main.queues);
         }
-        self.abandon(path, parts, &rulesets);
+        self.abandon(&path, parts, &rulesets);
         for (anchor, rules) in &rulesets {
             self.define_tables(anchor, rules, parts);
         }
+        for (anchor, name, contents) in tables {
+            self.fill_table(&anchor, &name, contents);
+        }
         for (anchor, rules) in rulesets {
-            self.replace(&anchor, path, parts, rules);
+            self.replace(&anchor, &path, parts, rules);
         }
         self.tidy();
         Ok(())
+    }
+
+    /// The limits in force are those of the ruleset that comes.
+    fn check_room(
+        &mut self,
+        rulesets: &BTreeMap<AnchorPath, Ruleset>,
+        parts: Parts,
+    ) -> Result<(), InstallError> {
+        if parts.tables {
+            self.check_entries(self.entries_wanted(rulesets))?;
+        }
+        self.check_table_count(rulesets)?;
+        self.check_anchors(rulesets)?;
+        self.check_ether_anchors(rulesets)
     }
 
     fn define_tables(&mut self, anchor: &AnchorPath, rules: &Ruleset, parts: Parts) {
         for (name, definition) in rules.tables.iter().filter(|_| parts.tables) {
             let id = self.tables.ensure(self.now, anchor, name);
             if let Some(table) = self.tables.get_mut(id) {
-                table.define(self.now, definition);
+                table.define(definition);
             }
+        }
+    }
+
+    fn fill_table(&mut self, anchor: &AnchorPath, name: &str, contents: Contents) {
+        let id = self.tables.ensure(self.now, anchor, name);
+        if let Some(table) = self.tables.get_mut(id) {
+            let (_, held) = table.replace(contents);
+            self.tables.discard(held);
         }
     }
 
@@ -202,6 +298,7 @@ impl Engine {
         self.asks_for_tags = asks;
         self.asks_for_interface = asks_for_interface;
         self.net.retain_dynamics(&used);
+        self.note_use(Limit::EtherAnchors);
         self.advance_epoch();
     }
 
@@ -211,11 +308,10 @@ impl Engine {
         main.chain(self.anchors.iter().map(|anchor| &*anchor.lists))
     }
 
-    /// `set limit anchors`, against what there will be; 0 is no limit.
+    /// `set limit anchors`, against what there will be.
     fn check_anchors(
-        &self,
+        &mut self,
         rulesets: &BTreeMap<AnchorPath, Ruleset>,
-        limit: u32,
     ) -> Result<(), InstallError> {
         let mut wanted: BTreeSet<AnchorPath> = BTreeSet::new();
         for (path, rules) in rulesets {
@@ -232,53 +328,87 @@ impl Engine {
             .iter()
             .filter(|path| self.anchors.find(path).is_none());
         let new = new.count();
-        let total = u32::try_from(self.anchors.len().saturating_add(new));
+        let total = self.anchors.len().saturating_add(new);
         // What is there already is not refused.
-        if new == 0 || limit == 0 || total.is_ok_and(|total| total <= limit) {
-            Ok(())
-        } else {
-            Err(InstallError::TooManyAnchors { limit })
+        if new == 0 || !self.is_reached(Limit::Anchors, total.saturating_sub(1)) {
+            return Ok(());
         }
+        self.hit(Limit::Anchors);
+        let limit = self.bound(Limit::Anchors);
+        Err(InstallError::TooManyAnchors { limit })
     }
 
-    /// `set limit eth-anchors`, against what there will be; 0 is no limit.
+    /// `set limit eth-anchors`, against what there will be.
     fn check_ether_anchors(
-        &self,
+        &mut self,
         rulesets: &BTreeMap<AnchorPath, Ruleset>,
-        limit: u32,
     ) -> Result<(), InstallError> {
-        let main = AnchorPath::main();
-        let there = self.anchors.iter().map(|anchor| &anchor.path);
-        let there = there.chain(std::iter::once(&main));
-        let kept = there.filter(|path| !rulesets.contains_key(*path));
-        let kept = kept.flat_map(|path| {
-            let rules = self.ether_rules_at(path);
-            rules.flat_map(move |installed| ether_anchors(path, installed.rule))
-        });
         let new = rulesets.iter().flat_map(|(path, rules)| {
             let rules = rules.ether.iter();
             rules.flat_map(move |rule| ether_anchors(path, rule))
         });
-        let new: BTreeSet<&AnchorPath> = new.filter(|path| !path.is_main()).collect();
-        let kept: BTreeSet<&AnchorPath> = kept.filter(|path| !path.is_main()).collect();
-        let total = u32::try_from(kept.union(&new).count());
-        if new.is_empty() || limit == 0 || total.is_ok_and(|total| total <= limit) {
-            Ok(())
-        } else {
-            Err(InstallError::TooManyEtherAnchors { limit })
-        }
-    }
-
-    /// `set limit table-entries`, against what there will be.
-    fn check_table_entries(
-        &self,
-        rulesets: &BTreeMap<AnchorPath, Ruleset>,
-        parts: Parts,
-        limit: u32,
-    ) -> Result<(), InstallError> {
-        if !parts.tables {
+        let new: BTreeSet<AnchorPath> = new.filter(|path| !path.is_main()).cloned().collect();
+        let kept = self.ether_anchors_besides(rulesets);
+        let total = kept.union(&new).count();
+        if new.is_empty() || !self.is_reached(Limit::EtherAnchors, total.saturating_sub(1)) {
             return Ok(());
         }
+        self.hit(Limit::EtherAnchors);
+        let limit = self.bound(Limit::EtherAnchors);
+        Err(InstallError::TooManyEtherAnchors { limit })
+    }
+
+    /// The anchors that rules for frames stand in or call, but for rules that are replaced.
+    pub(super) fn ether_anchors_besides(
+        &self,
+        replaced: &BTreeMap<AnchorPath, Ruleset>,
+    ) -> BTreeSet<AnchorPath> {
+        let main = AnchorPath::main();
+        let there = self.anchors.iter().map(|anchor| &anchor.path);
+        let there = there.chain(std::iter::once(&main));
+        let kept = there.filter(|path| !replaced.contains_key(*path));
+        let kept = kept.flat_map(|path| {
+            let rules = self.ether_rules_at(path);
+            rules.flat_map(move |installed| ether_anchors(path, installed.rule))
+        });
+        kept.filter(|path| !path.is_main()).cloned().collect()
+    }
+
+    /// `set limit tables`, against what there will be.
+    fn check_table_count(
+        &mut self,
+        rulesets: &BTreeMap<AnchorPath, Ruleset>,
+    ) -> Result<(), InstallError> {
+        let (main, mut wanted) = (AnchorPath::main(), BTreeSet::new());
+        for (path, rules) in rulesets {
+            let named = referenced_tables(rules).into_iter();
+            for name in named.chain(rules.tables.keys().cloned()) {
+                // A table of an anchor stands before one of the main ruleset.
+                wanted.insert((main.clone(), name.clone()));
+                wanted.insert((path.clone(), name));
+            }
+        }
+        let new = wanted.iter().filter(|(path, name)| {
+            let (anchor, name) = (path.as_str(), name.as_str());
+            !self.tables.is_known(TableRef { anchor, name })
+        });
+        let new = new.count();
+        let stays = |table: &&Table| {
+            let place = (table.anchor().clone(), table.name().to_owned());
+            let elsewhere = !rulesets.contains_key(table.anchor());
+            elsewhere || table.is_persistent() || table.has_anchors() || wanted.contains(&place)
+        };
+        let total = self.tables.all().filter(stays).count().saturating_add(new);
+        if new == 0 || !self.is_reached(Limit::Tables, total.saturating_sub(1)) {
+            return Ok(());
+        }
+        self.hit(Limit::Tables);
+        let limit = self.bound(Limit::Tables);
+        Err(TableError::TooManyTables { limit }.into())
+    }
+
+    /// How many addresses there will be in all tables.
+    fn entries_wanted(&self, rulesets: &BTreeMap<AnchorPath, Ruleset>) -> usize {
         let named: BTreeMap<&AnchorPath, BTreeSet<String>> = rulesets
             .iter()
             .map(|(path, rules)| (path, referenced_tables(rules)))
@@ -300,12 +430,11 @@ impl Engine {
                 None => table.is_persistent() || table.has_anchors() || is_named(path, name),
             }
         });
-        let kept = kept.map(crate::table::Table::len);
-        Ok(tables::check_entries(declared.chain(kept).sum(), limit)?)
+        declared.chain(kept.map(Table::len)).sum()
     }
 
     /// The table of that name, as rules of the anchor find it.
-    pub(super) fn found_table(&self, table: TableRef<'_>) -> Option<&crate::table::Table> {
+    pub(super) fn found_table(&self, table: TableRef<'_>) -> Option<&Table> {
         self.tables.get(self.meant_table(table)?)
     }
 

@@ -244,10 +244,8 @@ impl Engine {
         work: &Work<'_>,
     ) -> Result<(), Refused> {
         let pending = work.pending.len();
-        if is_reached(
-            self.states.len().saturating_add(pending),
-            self.limit(Limit::States),
-        ) {
+        let states = self.states.len().saturating_add(pending);
+        if self.is_reached(Limit::States, states) {
             self.hit(Limit::States);
             return Err(DropReason::StateLimit.into());
         }
@@ -269,8 +267,7 @@ impl Engine {
             .filter(|(key, _)| self.sources.get(key).is_none())
             .count();
         let nodes = self.sources.len().saturating_add(new);
-        let limit = self.limit(Limit::SrcNodes);
-        if new > 0 && is_reached(nodes.saturating_sub(1), limit) {
+        if new > 0 && self.is_reached(Limit::SrcNodes, nodes.saturating_sub(1)) {
             self.hit(Limit::SrcNodes);
             return Err(DropReason::SrcLimit.into());
         }
@@ -376,6 +373,7 @@ impl Engine {
         let (limiters, loads) = (state.limiters.clone(), state.loads.clone());
         let mapping = state.endpoint_independent.then(|| mapping(&state));
         self.states.insert(state).ok_or(DropReason::Memory)?;
+        self.note_use(Limit::States);
         if let Some((inside, outside)) = mapping {
             self.mappings.refer(inside, outside);
         }
@@ -464,9 +462,4 @@ fn bound(
 /// `max-pkt-size`.
 pub(super) fn is_too_long(max: Option<u16>, meta: &crate::wire::Meta) -> bool {
     max.is_some_and(|max| meta.total_len > usize::from(max))
-}
-
-/// Whether `count` things are as many as there may be; 0 is no limit.
-fn is_reached(count: usize, limit: u32) -> bool {
-    limit != 0 && u32::try_from(count).map_or(true, |count| count >= limit)
 }

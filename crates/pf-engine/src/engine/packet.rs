@@ -22,7 +22,7 @@ use crate::names::NameId;
 use crate::norm::{Outcome, Reassembled, ReassemblyOptions, fragment};
 use crate::route::NextHop;
 use crate::rule::{Direction, Log, RouteKind, Scrub};
-use crate::ruleset::Dialect;
+use crate::ruleset::{Dialect, Limit};
 use crate::state::Way;
 use crate::wire::families::{HEADER_DIFFERENCE, MIN_MTU_V6};
 use crate::wire::{FRAGMENT_HEADER_LEN, Meta};
@@ -407,6 +407,7 @@ impl Engine {
         let outcome =
             self.fragments
                 .handle_fragment(self.now, hook, &packet.bytes, &meta, &options);
+        self.note_use(Limit::Frags);
         match outcome {
             Outcome::Held => Decision {
                 verdict: Verdict::Held,

@@ -281,8 +281,7 @@ impl Engine {
         if self.lifetimes().is_over(&state) {
             return Outcome::Expired;
         }
-        let limit = self.limit(Limit::States);
-        let full = limit != 0 && self.states.len() >= limit as usize;
+        let full = self.is_reached(Limit::States, self.states.len());
         let apart = self.states.obstacles(&state, |_| false);
         if full || apart.map_or(true, |over| !over.is_empty()) {
             return Outcome::WithoutRoom;
@@ -304,6 +303,7 @@ impl Engine {
         if self.states.insert(state).is_none() {
             return Outcome::WithoutRoom;
         }
+        self.note_use(Limit::States);
         self.half_open_moved(false, half_open);
         for rule in rules {
             self.rules.refer_again(rule);
@@ -351,8 +351,7 @@ impl Engine {
             .is_none_or(|n| present.contains(n));
         let is_new = self.sources.get(&key).is_none();
         let keep = record.expires_in.unwrap_or_default();
-        let limit = self.limit(Limit::SrcNodes);
-        let full = limit != 0 && self.sources.len() >= limit as usize;
+        let full = self.is_reached(Limit::SrcNodes, self.sources.len());
         if !here || (is_new && (keep.is_zero() || full)) {
             return;
         }
@@ -362,6 +361,7 @@ impl Engine {
         {
             self.rules.refer_node(rule);
         }
+        self.note_use(Limit::SrcNodes);
         let interface = record.interface.as_ref().map(|n| self.names.intern(n));
         let now = self.now;
         if let Some(node) = self.sources.get_mut(&key) {

@@ -17,7 +17,7 @@ use crate::limiter::{LimiterRef, Listing, SourceLimiterView, StateLimiterView};
 use crate::limits::LimitCounter;
 use crate::pool::Choice;
 use crate::rule::{Flush, Overload, Rate, SourceOptions, SourceTrack, StateMode, Timeout};
-use crate::ruleset::TableEntry;
+use crate::ruleset::{Limit, TableEntry};
 use crate::source::{Connected, NodeKind, SourceKey};
 use crate::state::State;
 use crate::tcp;
@@ -138,6 +138,7 @@ impl Engine {
         {
             self.rules.refer_node(rule);
         }
+        self.note_use(Limit::SrcNodes);
         self.sources.count(&key, packets, bytes);
     }
 
@@ -261,7 +262,7 @@ impl Engine {
         let table = found.unwrap_or(own);
         let known = self.tables.find(table).and_then(|id| self.tables.get(id));
         let new = known.map_or(1, |table| table.count_new(&[entry]));
-        let total = self.tables.total_entries().saturating_add(new);
+        let total = self.entries_taken().saturating_add(new);
         if new == 0 || self.check_entries(total).is_err() {
             return;
         }

@@ -1,10 +1,8 @@
 //! `pfctl -t … -T …`.
 
-use std::time::Duration;
-
 use crate::addr::Prefix;
 use crate::anchor::{AnchorPath, TableRef};
-use crate::engine::{Engine, ReplaceOutcome, TableError};
+use crate::engine::{Engine, ReplaceOutcome, TableChange, TableError};
 use crate::ruleset::{Limit, TableDefinition, TableEntry};
 use crate::table::{Table, TableId};
 use crate::time::Instant;
@@ -77,22 +75,9 @@ impl Engine {
         name: impl Into<TableRef<'a>>,
         entries: &[TableEntry],
     ) -> Result<usize, TableError> {
-        self.now = now;
-        let name = name.into();
-        let known = self.tables.find(name).and_then(|id| self.tables.get(id));
-        let new = match known {
-            Some(table) => {
-                table.check_changeable()?;
-                table.count_new(entries)
-            }
-            None => entries.len(),
-        };
-        self.check_entries(self.tables.total_entries().saturating_add(new))?;
-        let added = self
-            .table_or_new(name)
-            .map_or(0, |table| table.add(now, entries));
-        self.advance_epoch();
-        Ok(added)
+        let (anchor, name) = owned(name.into());
+        let change = TableChange::add(anchor, name, entries.to_vec());
+        Ok(self.change_at_once(now, change)?.added)
     }
 
     /// `pfctl -t name -T delete`. Returns how many addresses were in it.
@@ -104,9 +89,9 @@ impl Engine {
         name: impl Into<TableRef<'a>>,
         entries: &[TableEntry],
     ) -> Result<usize, TableError> {
-        let deleted = self.changeable_table(name.into())?.delete(entries);
-        self.advance_epoch();
-        Ok(deleted)
+        let (anchor, name) = owned(name.into());
+        let change = TableChange::delete(anchor, name, entries.to_vec());
+        Ok(self.change_at_once(self.now, change)?.deleted)
     }
 
     /// `pfctl -t name -T replace`.
@@ -119,22 +104,14 @@ impl Engine {
         name: impl Into<TableRef<'a>>,
         entries: &[TableEntry],
     ) -> Result<ReplaceOutcome, TableError> {
-        self.now = now;
-        let name = name.into();
-        let known = self.tables.find(name).and_then(|id| self.tables.get(id));
-        let before = match known {
-            Some(table) => {
-                table.check_changeable()?;
-                table.len()
-            }
-            None => 0,
-        };
-        let others = self.tables.total_entries().saturating_sub(before);
-        self.check_entries(others.saturating_add(entries.len()))?;
-        let table = self.table_or_new(name);
-        let outcome = table.map(|table| table.replace(now, entries));
-        self.advance_epoch();
-        Ok(outcome.unwrap_or_default())
+        let (anchor, name) = owned(name.into());
+        let change = TableChange::replace(anchor, name, entries.to_vec());
+        let done = self.change_at_once(now, change)?;
+        Ok(ReplaceOutcome {
+            added: done.added,
+            deleted: done.deleted,
+            changed: done.changed,
+        })
     }
 
     /// `pfctl -t name -T flush`. Returns how many addresses it had.
@@ -142,7 +119,9 @@ impl Engine {
     /// # Errors
     /// When there is no such table or it is constant.
     pub fn table_flush<'a>(&mut self, name: impl Into<TableRef<'a>>) -> Result<usize, TableError> {
-        let flushed = self.changeable_table(name.into())?.flush();
+        let held = self.changeable_table(name.into())?.flush();
+        let flushed = held.len();
+        self.tables.discard(held);
         self.advance_epoch();
         Ok(flushed)
     }
@@ -169,9 +148,7 @@ impl Engine {
     pub fn flush_tables(&mut self, anchor: &AnchorPath) -> usize {
         let removed = self.tables.remove_where(|table| table.anchor() == anchor);
         self.rules.forget_tables(&removed);
-        for table in self.tables.of_mut(anchor) {
-            table.flush();
-        }
+        self.tables.flush(anchor);
         self.tidy();
         removed.len()
     }
@@ -190,13 +167,33 @@ impl Engine {
         Some(table)
     }
 
+    /// An error if one more table is too many.
+    pub(super) fn check_tables(&mut self, name: TableRef<'_>) -> Result<(), TableError> {
+        let known = self.tables.find(name).is_some();
+        if !known && self.is_reached(Limit::Tables, self.tables.len()) {
+            self.hit(Limit::Tables);
+            let limit = self.bound(Limit::Tables);
+            return Err(TableError::TooManyTables { limit });
+        }
+        Ok(())
+    }
+
+    /// Addresses in all tables, those included that a change under way will add.
+    pub(super) fn entries_taken(&self) -> usize {
+        self.tables.total_entries().saturating_add(self.promised)
+    }
+
     /// An error if `total` addresses are too many.
     pub(super) fn check_entries(&mut self, total: usize) -> Result<(), TableError> {
-        let checked = check_entries(total, self.limit(Limit::TableEntries));
-        if checked.is_err() {
-            self.hit(Limit::TableEntries);
+        let limit = self.bound(Limit::TableEntries);
+        if u32::try_from(total).is_ok_and(|total| total <= limit) {
+            return Ok(());
         }
-        checked
+        self.hit(Limit::TableEntries);
+        Err(TableError::TooManyEntries {
+            limit,
+            wanted: total,
+        })
     }
 
     pub(super) fn changeable_table(
@@ -266,31 +263,30 @@ impl Engine {
         Ok(self.any_table(name.into())?.reset(now))
     }
 
-    /// `pfctl -t name -T expire SECONDS`: the addresses that were added, or whose counters were
-    /// zeroed, more than `age` before `now`.
-    ///
-    /// # Errors
-    /// When there is no such table.
-    pub fn table_older_than<'a>(
-        &self,
-        now: Instant,
-        name: impl Into<TableRef<'a>>,
-        age: Duration,
-    ) -> Result<Vec<TableEntry>, TableError> {
-        let id = self.tables.find(name.into());
-        let table = id.and_then(|id| self.tables.get(id));
-        Ok(table.ok_or(TableError::NoSuchTable)?.older_than(now, age))
-    }
-
-    /// The addresses of a table in order, each with the moment since which it counts; nothing
-    /// when there is no such table.
+    /// At most `max` addresses of a table after `after`, in order, each with the moment since
+    /// which it counts; nothing when there is no such table.
     #[must_use]
-    pub fn table_ages<'a>(
+    pub fn table_page<'a>(
         &self,
         name: impl Into<TableRef<'a>>,
+        after: Option<Prefix>,
+        max: usize,
     ) -> Option<Vec<(TableEntry, Instant)>> {
         let table = self.tables.get(self.tables.find(name.into())?)?;
-        Some(table.since())
+        Some(table.page(after, max))
+    }
+
+    /// Counters of an address of a table that has `counters`; zero when no packet has met it.
+    #[must_use]
+    pub fn address_counters<'a>(
+        &self,
+        name: impl Into<TableRef<'a>>,
+        address: Prefix,
+    ) -> AddressCounters {
+        let id = self.tables.find(name.into());
+        let table = id.and_then(|id| self.tables.get(id));
+        let counters = table.and_then(|table| table.counters_of(address));
+        counters.unwrap_or_default()
     }
 
     /// Whether there is such a table and it has `counters`.
@@ -307,18 +303,15 @@ impl Engine {
     /// # Errors
     /// When there is no such table.
     pub fn table_kill<'a>(&mut self, name: impl Into<TableRef<'a>>) -> Result<(), TableError> {
-        self.any_table(name.into())?.undefine();
+        let held = self.any_table(name.into())?.undefine();
+        self.tables.discard(held);
         self.tidy();
         Ok(())
     }
 }
 
-/// An error if `total` addresses are more than `limit`; 0 is no limit.
-pub(super) fn check_entries(total: usize, limit: u32) -> Result<(), TableError> {
-    let fits = limit == 0 || u32::try_from(total).is_ok_and(|total| total <= limit);
-    if fits {
-        Ok(())
-    } else {
-        Err(TableError::TooManyEntries { limit })
-    }
+/// A name that does not end with the request. There are no tables at paths that are none.
+fn owned(name: TableRef<'_>) -> (AnchorPath, String) {
+    let anchor = AnchorPath::new(name.anchor).unwrap_or_default();
+    (anchor, name.name.to_owned())
 }

@@ -59,8 +59,10 @@ pub struct ReassemblyCounters {
     pub reassembled: u64,
     /// Fragments that waited in vain.
     pub expired: u64,
-    /// Fragments that made room for others: `set limit frags` or [`MAX_HELD_BYTES`].
+    /// Fragments that made room for others because of `set limit frags`.
     pub evicted: u64,
+    /// Fragments that made room for others because of [`MAX_HELD_BYTES`].
+    pub evicted_for_bytes: u64,
     /// Fragments held that were dropped because a later one was no good.
     pub discarded: u64,
 }
@@ -102,6 +104,7 @@ pub struct Reassembler {
     serial: u64,
     fragments: usize,
     bytes: usize,
+    most_bytes: usize,
     counters: ReassemblyCounters,
 }
 
@@ -133,7 +136,9 @@ impl Reassembler {
             return Outcome::Dropped(DropReason::Memory);
         }
         let key = Key::new(hook, meta);
-        self.insert(now, key, &piece)
+        let outcome = self.insert(now, key, &piece);
+        self.most_bytes = self.most_bytes.max(self.bytes);
+        outcome
     }
 
     /// Drops the datagrams that have waited too long.
@@ -162,6 +167,18 @@ impl Reassembler {
     #[must_use]
     pub const fn fragments(&self) -> usize {
         self.fragments
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The most bytes that were ever held.
+    #[must_use]
+    pub const fn most_bytes(&self) -> usize {
+        self.most_bytes
     }
 
     /// What the cache has seen.
@@ -235,13 +252,19 @@ impl Reassembler {
         if self.fragments < limit && self.bytes.saturating_add(len) <= MAX_HELD_BYTES {
             return true;
         }
+        let many = self.fragments >= limit;
         let fragments_left = (limit / 10).saturating_mul(9);
         let bytes_left = (MAX_HELD_BYTES / 10).saturating_mul(9);
         while self.fragments > fragments_left || self.bytes > bytes_left {
             let Some(datagram) = self.oldest().and_then(|key| self.remove(key)) else {
                 break;
             };
-            self.counters.evicted = add(self.counters.evicted, datagram.fragments);
+            let counter = if many {
+                &mut self.counters.evicted
+            } else {
+                &mut self.counters.evicted_for_bytes
+            };
+            *counter = add(*counter, datagram.fragments);
         }
         self.fragments < limit
     }

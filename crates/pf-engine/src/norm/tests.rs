@@ -341,7 +341,9 @@ fn large_fragments_are_bounded_by_their_bytes() {
         assert_eq!(take(&mut cache, &start), Outcome::Held);
         assert!(cache.fragments() * data.len() <= MAX_HELD_BYTES);
     }
-    assert!(cache.counters().evicted >= 10);
+    assert!(cache.counters().evicted_for_bytes >= 10);
+    assert_eq!(cache.counters().evicted, 0);
+    assert!(cache.most_bytes() > MAX_HELD_BYTES - data.len());
 }
 
 #[test]

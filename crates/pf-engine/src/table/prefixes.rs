@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Bound;
 
 use crate::addr::{Family, Prefix, mask_v4, mask_v6};
 use crate::ruleset::TableEntry;
@@ -21,6 +22,8 @@ pub(super) struct PrefixMap {
     v4: Vec<(u8, BTreeMap<u32, Held>)>,
     v6: Vec<(u8, BTreeMap<u128, Held>)>,
     len: usize,
+    /// Seconds from the origin to when the counters of all were zeroed.
+    marked: u32,
 }
 
 impl PrefixMap {
@@ -74,34 +77,29 @@ impl PrefixMap {
         held.map(|held| held.since = since).is_some()
     }
 
+    /// Notes a moment for all prefixes.
     pub(super) fn mark_all(&mut self, since: u32) {
-        let v4 = self.v4.iter_mut().flat_map(|(_, map)| map.values_mut());
-        let v6 = self.v6.iter_mut().flat_map(|(_, map)| map.values_mut());
-        for held in v4.chain(v6) {
-            held.since = since;
-        }
+        self.marked = since;
     }
 
     /// What is known of exactly this prefix.
     pub(super) fn exact(&self, prefix: Prefix) -> Option<Held> {
         let prefix = prefix.masked();
         let len = prefix.prefix_len();
-        match prefix.address() {
-            IpAddr::V4(a) => self
-                .v4
-                .iter()
-                .find(|(l, _)| *l == len)?
-                .1
-                .get(&a.to_bits())
-                .copied(),
-            IpAddr::V6(a) => self
-                .v6
-                .iter()
-                .find(|(l, _)| *l == len)?
-                .1
-                .get(&a.to_bits())
-                .copied(),
-        }
+        let held = match prefix.address() {
+            IpAddr::V4(a) => {
+                let map = self.v4.iter().find(|(l, _)| *l == len);
+                map?.1.get(&a.to_bits())?
+            }
+            IpAddr::V6(a) => {
+                let map = self.v6.iter().find(|(l, _)| *l == len);
+                map?.1.get(&a.to_bits())?
+            }
+        };
+        Some(Held {
+            since: self.marked.max(held.since),
+            ..*held
+        })
     }
 
     /// The longest prefix that holds all of `prefix`.
@@ -129,22 +127,70 @@ impl PrefixMap {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = TableEntry> {
-        self.iter_held().map(|(entry, _)| entry)
-    }
-
-    pub(super) fn iter_held(&self) -> impl Iterator<Item = (TableEntry, u32)> {
-        let of = |address: IpAddr, len: u8, held: &Held| {
-            Some((entry(address, len, held.negated)?, held.since))
-        };
-        let v4 = self.v4.iter().flat_map(move |(len, map)| {
+        let v4 = self.v4.iter().flat_map(|(len, map)| {
             map.iter()
-                .filter_map(move |(bits, held)| of(IpAddr::V4((*bits).into()), *len, held))
+                .filter_map(|(bits, held)| entry(IpAddr::V4((*bits).into()), *len, held.negated))
         });
-        let v6 = self.v6.iter().flat_map(move |(len, map)| {
+        let v6 = self.v6.iter().flat_map(|(len, map)| {
             map.iter()
-                .filter_map(move |(bits, held)| of(IpAddr::V6((*bits).into()), *len, held))
+                .filter_map(|(bits, held)| entry(IpAddr::V6((*bits).into()), *len, held.negated))
         });
         v4.chain(v6)
+    }
+
+    /// At most `max` entries after `after`, in the order of addresses, then of lengths, each with
+    /// the moment that was noted for it.
+    pub(super) fn page(&self, after: Option<Prefix>, max: usize) -> Vec<(TableEntry, u32)> {
+        let (v4, v6) = match after.map(|prefix| (prefix.address(), prefix.prefix_len())) {
+            None => (Some(None), None),
+            Some((IpAddr::V4(address), len)) => (Some(Some((address.to_bits(), len))), None),
+            Some((IpAddr::V6(address), len)) => (None, Some((address.to_bits(), len))),
+        };
+        let mut page = Vec::new();
+        if let Some(after) = v4 {
+            merge(&self.v4, after, max, &mut page, |bits| {
+                IpAddr::V4(bits.into())
+            });
+        }
+        merge(&self.v6, v6, max, &mut page, |bits| IpAddr::V6(bits.into()));
+        for (_, since) in &mut page {
+            *since = self.marked.max(*since);
+        }
+        page
+    }
+}
+
+/// Fills `page` up to `max` with what comes after `after`, from maps of different lengths.
+fn merge<K: Ord + Copy>(
+    maps: &[(u8, BTreeMap<K, Held>)],
+    after: Option<(K, u8)>,
+    max: usize,
+    page: &mut Vec<(TableEntry, u32)>,
+    address: impl Fn(K) -> IpAddr,
+) {
+    let mut sources: Vec<_> = maps
+        .iter()
+        .map(|(len, map)| {
+            let start = match after {
+                None => Bound::Unbounded,
+                Some((bits, past)) if *len > past => Bound::Included(bits),
+                Some((bits, _)) => Bound::Excluded(bits),
+            };
+            (*len, map.range((start, Bound::Unbounded)).peekable())
+        })
+        .collect();
+    while page.len() < max {
+        let first = sources
+            .iter_mut()
+            .filter_map(|(len, source)| Some((*source.peek()?.0, *len, source)))
+            .min_by_key(|(bits, len, _)| (*bits, *len));
+        let Some((_, len, source)) = first else {
+            return;
+        };
+        let next = source.next();
+        page.extend(next.and_then(|(bits, held)| {
+            Some((entry(address(*bits), len, held.negated)?, held.since))
+        }));
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use pf_engine::anchor::AnchorPath;
 use pf_engine::counters::Traffic;
 use pf_engine::decision::DropReason;
-use pf_engine::engine::{KillFilter, KillStates};
+use pf_engine::engine::{KillFilter, KillStates, TableChange};
 use pf_engine::rule::{Action, RouteKind, Rule, StatePolicy};
 use pf_engine::ruleset::Parts;
 use pf_engine::view::InterfaceCounters;
@@ -223,13 +224,20 @@ fn addresses_age_from_when_they_were_added_or_zeroed() {
     let one = entries(&["10.0.0.1", "10.9.9.9"]);
     assert_eq!(lab.engine.table_zero_addresses(lab.now, "t", &one), Ok(1));
     lab.skip_time(51);
-    let age = Duration::from_secs(100);
-    let old = lab.engine.table_older_than(lab.now, "t", age).unwrap();
-    assert_eq!(old, entries(&["10.0.0.2"]));
     // The same addresses again do not make them young.
     lab.engine.install(lab.now, ruleset).unwrap();
-    let ages = lab.engine.table_ages("t").unwrap();
+    let ages = lab.engine.table_page("t", None, 2).unwrap();
     assert_eq!(ages[1], (entries(&["10.0.0.2"])[0], added));
+    let age = Duration::from_secs(100);
+    let mut expiry = TableChange::expire(AnchorPath::main(), "t".to_owned(), age);
+    while lab.engine.change_table(lab.now, &mut expiry, 1).unwrap() {}
+    assert_eq!((expiry.outcome().given, expiry.outcome().deleted), (1, 1));
+    assert!(
+        !lab.engine
+            .table_test("t", entries(&["10.0.0.2"])[0].prefix)
+            .unwrap()
+    );
+    assert_eq!(lab.engine.table_len("t"), Some(1));
     lab.engine.table_kill("t").unwrap();
     assert!(lab.engine.table("t").is_none());
     let _ = lab
@@ -252,7 +260,7 @@ fn options_are_reset_and_interfaces_filtered_again() {
         options: true,
         ..Parts::NONE
     };
-    let main = pf_engine::anchor::AnchorPath::main();
+    let main = AnchorPath::main();
     lab.engine
         .install_at(lab.now, &main, parts, ruleset)
         .unwrap();

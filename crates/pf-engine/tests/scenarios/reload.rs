@@ -55,7 +55,11 @@ fn a_ruleset_with_too_many_addresses_changes_nothing() {
         table(false, &["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
     );
     let refused = lab.engine.install(lab.now, ruleset);
-    assert_eq!(refused, Err(TableError::TooManyEntries { limit: 2 }.into()));
+    let (limit, wanted) = (2, 3);
+    assert_eq!(
+        refused,
+        Err(TableError::TooManyEntries { limit, wanted }.into())
+    );
     assert_eq!(lab.engine.rules(RuleList::Filter).count(), 1);
     assert_eq!(lab.engine.tables().count(), 0);
     let _ = lab.packet(In, "em0", udp(CLIENT, SERVER, 5)).passes();

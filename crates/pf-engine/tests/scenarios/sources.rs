@@ -55,8 +55,9 @@ fn nodes(lab: &Lab) -> Vec<SourceView> {
 }
 
 fn hosts_in(lab: &Lab, table: &str) -> Vec<String> {
-    let table = lab.engine.table(table).expect("the table");
-    table.entries.iter().map(|e| e.prefix.to_string()).collect()
+    let page = lab.engine.table_page(table, None, usize::MAX);
+    let entries = page.expect("the table").into_iter();
+    entries.map(|(e, _)| e.prefix.to_string()).collect()
 }
 
 #[test]

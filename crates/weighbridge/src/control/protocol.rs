@@ -3,6 +3,7 @@
 //! A request gets any number of [`Response::Text`] and then one `Done` or `Error`. Requests that
 //! are not understood are answered with an error; the connection stays.
 
+use crate::limits::LimitLine;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -56,6 +57,8 @@ pub enum Request {
     Table(TableRequest),
     /// `weighbridge gateways`.
     Gateways,
+    /// The limits, how far they are used and how often they were hit.
+    Limits,
     /// `weighbridge log -f`: tell of logged packets until the connection ends.
     Watch(WatchRequest),
 }
@@ -287,6 +290,8 @@ pub enum Outcome {
     Loaded(LoadedStates),
     /// Answer to [`Request::Gateways`].
     Gateways(Vec<GatewayView>),
+    /// Answer to [`Request::Limits`].
+    Limits(Vec<LimitLine>),
 }
 
 /// What became of states that were loaded.

@@ -1,7 +1,8 @@
-//! What requests do to the engine. Runs in the packet loop, so each piece of work is small.
+//! What requests do to the engine. Runs in the packet loop, so each piece of work is small: what
+//! would be long is [`Ongoing`], and packets have their turn between its pieces.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod ongoing;
+mod tables;
 
 use datapath::queues::QueueStatistics;
 use pf_conf::Feedback;
@@ -9,9 +10,7 @@ use pf_engine::addr::Prefix;
 use pf_engine::addr::Protocol;
 use pf_engine::anchor::{AnchorPath, TableRef};
 use pf_engine::decision::StateId;
-use pf_engine::engine::{
-    Engine, KillFilter, KillStates, ReplaceOutcome, RuleList, SourceFilter, TableError,
-};
+use pf_engine::engine::{Engine, KillFilter, KillStates, RuleList, SourceFilter, TableError};
 use pf_engine::env::Interface;
 use pf_engine::rule::Direction;
 use pf_engine::ruleset::{DebugLevel, Dialect, Parts, Ruleset, TableEntry};
@@ -19,21 +18,24 @@ use pf_engine::time::Instant;
 use pf_engine::view::AddressCounters;
 use tracing::info;
 
+pub use self::ongoing::{Ongoing, proceed};
+pub use self::tables::Change;
 use super::protocol::{
     Description, DialectName, FlushRequest, FlushTarget, KillRequest, KillSourcesRequest,
-    KillTarget, LoadedStates, Outcome, PrefixText, Request, ShowRequest, TableCommand,
-    TableOutcome, TableRequest,
+    KillTarget, LoadedStates, Outcome, PrefixText, Request, ShowRequest,
 };
 use super::queueing::{self, Scheduler};
 use crate::daemon::keep::file::{Contents, Draft};
 use crate::daemon::keep::load::take_over;
 use crate::daemon::logging;
 use crate::gateway::monitor::Monitor;
-use crate::pfctl::show::tables::write_entry;
 use crate::pfctl::show::{Cursor, LoadedBy, Page, Section, View, page};
 
 /// States that are written down before packets get their turn: a few milliseconds' worth.
 const STATES_PER_TURN: usize = 512;
+/// Addresses of tables that are looked at before packets get their turn: about a millisecond's
+/// worth.
+const ENTRIES_PER_TURN: usize = 2_048;
 
 /// The part of the daemon that requests act on.
 #[derive(Debug)]
@@ -99,8 +101,10 @@ pub enum Work {
     Install(Box<Installation>, LoadedBy),
     /// A part of what `-s` shows.
     Page(ShowRequest, Cursor),
-    /// All addresses of a table of an anchor, with the moments since which they count.
-    Entries(AnchorPath, String),
+    /// The next addresses of a table of an anchor, after one of them.
+    Entries(AnchorPath, String, Option<Prefix>),
+    /// `-T add`, `delete`, `replace`, `expire`.
+    Change(Box<Change>),
     /// The next states for `-S`: nothing begins.
     Export(Option<Box<Draft>>),
     /// States for `-L`.
@@ -128,34 +132,48 @@ pub enum Answer {
     Refused(String),
 }
 
-/// Addresses of a table.
+/// Some addresses of a table.
 #[derive(Debug, Default)]
 pub struct TableContents {
-    /// The addresses, in order, each with the moment since which it counts.
-    pub entries: Vec<(TableEntry, Instant)>,
-    /// With `counters`: of the addresses that packets have met.
-    pub counters: Option<BTreeMap<Prefix, AddressCounters>>,
+    /// The addresses, in order, each with the moment since which it counts and, with `counters`,
+    /// what it has counted.
+    pub entries: Vec<(TableEntry, Instant, Option<AddressCounters>)>,
+    /// After which there may be more.
+    pub next: Option<Prefix>,
     /// Seconds since 1970 at the engine's time origin.
     pub origin: u64,
     /// Whose printing.
     pub dialect: Dialect,
 }
 
+/// How far a piece of work has come.
+#[derive(Debug)]
+pub enum Handled {
+    /// It is done.
+    Done(Answer),
+    /// There is more to do, once packets have had their turn.
+    More(Ongoing),
+}
+
 /// Does `work`.
-pub fn handle(desk: &mut Desk<'_>, work: Work) -> Answer {
-    match work {
+pub fn handle(desk: &mut Desk<'_>, work: Work) -> Handled {
+    Handled::Done(match work {
+        Work::Install(installation, by) => {
+            let installing = Ongoing::install(desk.engine, *installation, by);
+            return proceed(desk, installing);
+        }
+        Work::Change(change) => return proceed(desk, Ongoing::Change(change)),
         Work::Interfaces => Answer::Interfaces(desk.interfaces.to_vec(), desk.dialect),
         Work::Feedback => Answer::Feedback(packets_seen(desk.engine)),
-        Work::Install(installation, by) => install(desk, *installation, by),
         Work::Page(request, _) if !desk.engine.has_anchor(&request.scope.anchor) => {
             Answer::Refused(NO_ANCHOR.to_owned())
         }
         Work::Page(request, cursor) => Answer::Page(show(desk, &request, cursor)),
-        Work::Entries(anchor, name) => entries(desk, table_ref(&anchor, &name)),
+        Work::Entries(anchor, name, after) => entries(desk, table_ref(&anchor, &name), after),
         Work::Export(draft) => export(desk, draft),
         Work::Import(contents) => import(desk, *contents),
         Work::Request(request) => perform(desk, request),
-    }
+    })
 }
 
 /// The filter rules in force that are `quick` and have seen packets.
@@ -169,39 +187,6 @@ pub fn packets_seen(engine: &Engine) -> Vec<Feedback> {
 
 fn outcome(outcome: Outcome) -> Answer {
     Answer::Outcome(String::new(), outcome)
-}
-
-fn install(desk: &mut Desk<'_>, installation: Installation, by: LoadedBy) -> Answer {
-    let Installation {
-        mut ruleset,
-        anchor,
-        parts,
-        merge,
-    } = installation;
-    if merge {
-        let mut options = desk.engine.options().clone();
-        options.merge(std::mem::take(&mut ruleset.options));
-        ruleset.options = options;
-    }
-    let rules = ruleset.filter.len();
-    let queues = anchor.is_main() && parts.queues;
-    if queues && let Err(message) = queueing::put(desk.engine, desk.scheduler, &ruleset.queues) {
-        return Answer::Refused(format!("{message}\nrules not loaded"));
-    }
-    let installed = desk.engine.install_at(desk.now, &anchor, parts, ruleset);
-    match installed {
-        Ok(()) => {
-            info!(rules, %anchor, uid = by.uid, pid = by.pid, "rules loaded");
-            *desk.loaded_by = by;
-            outcome(Outcome::Ok)
-        }
-        Err(error) => {
-            if queues {
-                queueing::put_back(desk.engine, desk.scheduler);
-            }
-            Answer::Refused(format!("{error}: rules not loaded"))
-        }
-    }
 }
 
 fn show(desk: &Desk<'_>, request: &ShowRequest, cursor: Cursor) -> Page {
@@ -236,17 +221,24 @@ fn table_ref<'a>(anchor: &'a AnchorPath, name: &'a str) -> TableRef<'a> {
     }
 }
 
-fn entries(desk: &Desk<'_>, name: TableRef<'_>) -> Answer {
+fn entries(desk: &Desk<'_>, name: TableRef<'_>, after: Option<Prefix>) -> Answer {
     let engine = &desk.engine;
-    match (engine.table_ages(name), engine.table_has_counters(name)) {
-        (Some(entries), counts) => Answer::Entries(TableContents {
-            entries,
-            counters: counts.then(|| engine.table_address_counters(name).collect()),
-            origin: desk.origin,
-            dialect: engine.dialect(),
-        }),
-        (None, _) => Answer::Refused(TableError::NoSuchTable.to_string()),
-    }
+    let Some(page) = engine.table_page(name, after, ENTRIES_PER_TURN) else {
+        return Answer::Refused(TableError::NoSuchTable.to_string());
+    };
+    let counts = engine.table_has_counters(name);
+    let last = page.last().map(|(entry, _)| entry.prefix);
+    let is_whole = page.len() == ENTRIES_PER_TURN;
+    let entries = page.into_iter().map(|(entry, since)| {
+        let counters = counts.then(|| engine.address_counters(name, entry.prefix));
+        (entry, since, counters)
+    });
+    Answer::Entries(TableContents {
+        entries: entries.collect(),
+        next: last.filter(|_| is_whole),
+        origin: desk.origin,
+        dialect: engine.dialect(),
+    })
 }
 
 /// Seconds since 1970.
@@ -302,7 +294,10 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
             outcome(Outcome::Ok)
         }
         Request::SetDebug(name) => set_debug(desk, &name),
-        Request::Table(request) => table(desk, &request),
+        Request::Limits => outcome(Outcome::Limits(
+            desk.engine.limits().iter().map(Into::into).collect(),
+        )),
+        Request::Table(request) => tables::table(desk, &request),
         Request::Load(_)
         | Request::Show(_)
         | Request::Watch(_)
@@ -443,276 +438,5 @@ fn states_of(target: &KillTarget) -> KillStates {
             };
             KillStates::Key(Protocol(*protocol), *ends, direction)
         }
-    }
-}
-
-/// Addresses of a table with their signs.
-type Addresses = BTreeMap<Prefix, bool>;
-
-fn table(desk: &mut Desk<'_>, request: &TableRequest) -> Answer {
-    // What is in the table is only worth a walk over it when somebody asks for the difference.
-    let before = (request.dry_run || request.verbose > 0)
-        .then(|| contents(desk, table_ref(&request.anchor, &request.name)));
-    let given: Vec<TableEntry> = match chosen(desk, request) {
-        Ok(Some(chosen)) => chosen,
-        Ok(None) => request.entries.iter().map(|entry| entry.0).collect(),
-        Err(error) => return Answer::Refused(error.to_string()),
-    };
-    let done = if request.command == TableCommand::Test {
-        test(desk, request, &given)
-    } else if request.dry_run {
-        rehearse(desk, request, &given, before.as_ref())
-    } else {
-        change(desk, request, &given)
-    };
-    match done {
-        Ok(mut done) => {
-            done.requested = given.len();
-            if request.command == TableCommand::Reset {
-                done.requested = done.zeroed;
-            }
-            let text = feedback(desk, request, &given, before.as_ref());
-            Answer::Outcome(text, Outcome::Table(done))
-        }
-        Err(error) => Answer::Refused(error.to_string()),
-    }
-}
-
-/// The addresses that the command finds itself.
-fn chosen(desk: &Desk<'_>, request: &TableRequest) -> Result<Option<Vec<TableEntry>>, TableError> {
-    if request.command != TableCommand::Expire {
-        return Ok(None);
-    }
-    let age = Duration::from_secs(request.age);
-    let name = table_ref(&request.anchor, &request.name);
-    desk.engine.table_older_than(desk.now, name, age).map(Some)
-}
-
-fn contents(desk: &Desk<'_>, name: TableRef<'_>) -> Addresses {
-    let entries = desk.engine.table(name).map_or(Vec::new(), |t| t.entries);
-    entries.iter().map(|e| (e.prefix, e.negated)).collect()
-}
-
-fn change(
-    desk: &mut Desk<'_>,
-    request: &TableRequest,
-    given: &[TableEntry],
-) -> Result<TableOutcome, TableError> {
-    let (name, now) = (table_ref(&request.anchor, &request.name), desk.now);
-    let mut done = TableOutcome::default();
-    let exists = |desk: &Desk<'_>| desk.engine.has_table(name);
-    match request.command {
-        TableCommand::Add => {
-            done.created = !exists(desk);
-            done.added = desk.engine.table_add(now, name, given)?;
-        }
-        TableCommand::Delete | TableCommand::Expire => {
-            done.deleted = desk.engine.table_delete(name, given)?;
-        }
-        TableCommand::Flush => done.deleted = desk.engine.table_flush(name)?,
-        TableCommand::Replace => {
-            done.created = !exists(desk);
-            let ReplaceOutcome {
-                added,
-                deleted,
-                changed,
-            } = desk.engine.table_replace(now, name, given)?;
-            (done.added, done.deleted, done.changed) = (added, deleted, changed);
-        }
-        TableCommand::Kill => {
-            desk.engine.table_kill(name)?;
-            done.deleted = 1;
-        }
-        TableCommand::Zero if given.is_empty() => {
-            desk.engine.table_zero(now, name)?;
-            done.zeroed = 1;
-        }
-        TableCommand::Zero => done.zeroed = desk.engine.table_zero_addresses(now, name, given)?,
-        TableCommand::Reset => done.zeroed = desk.engine.table_reset(now, name)?,
-        TableCommand::Show | TableCommand::Test | TableCommand::Load => {}
-    }
-    Ok(done)
-}
-
-fn test(
-    desk: &Desk<'_>,
-    request: &TableRequest,
-    given: &[TableEntry],
-) -> Result<TableOutcome, TableError> {
-    let mut done = TableOutcome::default();
-    let name = table_ref(&request.anchor, &request.name);
-    for entry in given {
-        done.matched += usize::from(desk.engine.table_test(name, entry.prefix)?);
-    }
-    Ok(done)
-}
-
-/// What [`change`] would do.
-fn rehearse(
-    desk: &Desk<'_>,
-    request: &TableRequest,
-    given: &[TableEntry],
-    before: Option<&Addresses>,
-) -> Result<TableOutcome, TableError> {
-    let table = desk.engine.table(table_ref(&request.anchor, &request.name));
-    let creates = matches!(request.command, TableCommand::Add | TableCommand::Replace);
-    let changes = creates
-        || matches!(
-            request.command,
-            TableCommand::Delete | TableCommand::Flush | TableCommand::Expire
-        );
-    match &table {
-        None if !creates => return Err(TableError::NoSuchTable),
-        Some(table) if table.constant && changes => return Err(TableError::Constant),
-        _ => {}
-    }
-    let before = before.cloned().unwrap_or_default();
-    let count = |mark: char| {
-        marks(request.command, given, &before)
-            .filter(|m| m.0 == mark)
-            .count()
-    };
-    Ok(TableOutcome {
-        created: creates && table.is_none(),
-        added: count('A'),
-        deleted: count('D') + usize::from(request.command == TableCommand::Kill),
-        changed: count('C'),
-        zeroed: would_zero(desk, request, given, &before),
-        ..TableOutcome::default()
-    })
-}
-
-fn would_zero(
-    desk: &Desk<'_>,
-    request: &TableRequest,
-    given: &[TableEntry],
-    before: &Addresses,
-) -> usize {
-    match request.command {
-        TableCommand::Zero if given.is_empty() => 1,
-        TableCommand::Zero => {
-            let known = |entry: &&TableEntry| before.contains_key(&entry.prefix);
-            given.iter().filter(known).count()
-        }
-        TableCommand::Reset => {
-            let name = table_ref(&request.anchor, &request.name);
-            desk.engine.table_address_counters(name).count()
-        }
-        TableCommand::Add
-        | TableCommand::Delete
-        | TableCommand::Flush
-        | TableCommand::Replace
-        | TableCommand::Show
-        | TableCommand::Test
-        | TableCommand::Load
-        | TableCommand::Kill
-        | TableCommand::Expire => 0,
-    }
-}
-
-/// What a command does to each address: (mark, address), a blank for nothing.
-fn marks<'a>(
-    command: TableCommand,
-    given: &'a [TableEntry],
-    before: &'a Addresses,
-) -> impl Iterator<Item = (char, TableEntry)> {
-    let mut seen: Addresses = BTreeMap::new();
-    let own = given.iter().map(move |entry| {
-        let mark = match (command, before.get(&entry.prefix)) {
-            _ if seen.insert(entry.prefix, entry.negated).is_some() => ' ',
-            (TableCommand::Add | TableCommand::Replace, None) => 'A',
-            (TableCommand::Replace, Some(negated)) if *negated != entry.negated => 'C',
-            (TableCommand::Delete | TableCommand::Expire, Some(_)) => 'D',
-            _ => ' ',
-        };
-        (mark, *entry)
-    });
-    let kept: Addresses = match command {
-        TableCommand::Replace => given.iter().map(|e| (e.prefix, e.negated)).collect(),
-        TableCommand::Flush => Addresses::new(),
-        TableCommand::Add
-        | TableCommand::Delete
-        | TableCommand::Show
-        | TableCommand::Test
-        | TableCommand::Load
-        | TableCommand::Kill
-        | TableCommand::Zero
-        | TableCommand::Reset
-        | TableCommand::Expire => before.clone(),
-    };
-    let gone = before
-        .iter()
-        .filter(move |(prefix, _)| !kept.contains_key(prefix))
-        .map(|(prefix, negated)| {
-            let (prefix, negated) = (*prefix, *negated);
-            ('D', TableEntry { prefix, negated })
-        });
-    own.chain(gone)
-}
-
-/// What `-v` prints: the addresses that were touched; `-vv`: all that were given.
-fn feedback(
-    desk: &Desk<'_>,
-    request: &TableRequest,
-    given: &[TableEntry],
-    before: Option<&Addresses>,
-) -> String {
-    let mut text = String::new();
-    let Some(before) = before.filter(|_| request.verbose > 0) else {
-        return text;
-    };
-    let name = table_ref(&request.anchor, &request.name);
-    for (mark, entry) in marks(request.command, given, before) {
-        let matched = request.command == TableCommand::Test
-            && desk.engine.table_test(name, entry.prefix) == Ok(true);
-        let mark = if matched { 'M' } else { mark };
-        if mark != ' ' || request.verbose > 1 {
-            write_entry(&mut text, mark, &entry);
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::text::parse_table_entry;
-
-    fn entries(texts: &[&str]) -> Vec<TableEntry> {
-        let parse = |text: &&str| parse_table_entry(text).expect("valid");
-        texts.iter().map(parse).collect()
-    }
-
-    fn marked(command: TableCommand, given: &[&str], before: &[&str]) -> String {
-        let before = entries(before)
-            .iter()
-            .map(|e| (e.prefix, e.negated))
-            .collect();
-        marks(command, &entries(given), &before)
-            .map(|(mark, entry)| format!("{mark}{}", crate::text::table_entry_text(&entry)))
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-
-    #[test]
-    fn marks_tell_what_each_command_does() {
-        let before = ["192.0.2.1", "192.0.2.2"];
-        let given = ["192.0.2.2", "192.0.2.3", "192.0.2.3"];
-        assert_eq!(
-            marked(TableCommand::Add, &given, &before),
-            " 192.0.2.2 A192.0.2.3  192.0.2.3"
-        );
-        assert_eq!(
-            marked(TableCommand::Delete, &given, &before),
-            "D192.0.2.2  192.0.2.3  192.0.2.3"
-        );
-        assert_eq!(
-            marked(TableCommand::Replace, &["!192.0.2.2", "192.0.2.9"], &before),
-            "C!192.0.2.2 A192.0.2.9 D192.0.2.1"
-        );
-        assert_eq!(
-            marked(TableCommand::Flush, &[], &before),
-            "D192.0.2.1 D192.0.2.2"
-        );
     }
 }

@@ -11,7 +11,7 @@ use datapath::{Content, Datapath, DatapathStatistics, Upcall};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use pf_engine::decision::{Hook, Packet};
-use pf_engine::engine::Engine;
+use pf_engine::engine::{Discarded, Engine};
 use pf_engine::env::{Env, IfIndex};
 use pf_engine::rule::Direction;
 use pf_engine::ruleset::Dialect;
@@ -28,7 +28,9 @@ use super::packets;
 use super::reload::Reloader;
 use super::signals::{Signals, drain};
 use crate::control::server::Control;
-use crate::control::service::{Answer, Desk, Work, handle, packets_seen};
+use crate::control::service::{
+    Answer, Desk, Handled, Ongoing, Work, handle, packets_seen, proceed,
+};
 use crate::pfctl::show::LoadedBy;
 use crate::pflog::writer::Logger;
 
@@ -83,6 +85,8 @@ pub(super) struct EventLoop<'a> {
     packets_left: bool,
     /// The same for requests.
     jobs_left: bool,
+    /// A job that is done in pieces, and the client that it is for; nobody for a reload.
+    ongoing: Option<(Option<usize>, Ongoing)>,
     /// Lost packets when the counters were last zeroed.
     lost_before: u64,
     limits: LimitWatch,
@@ -118,6 +122,7 @@ impl<'a> EventLoop<'a> {
             upcall: empty_upcall(),
             packets_left: true,
             jobs_left: true,
+            ongoing: None,
             lost_before: 0,
             limits: LimitWatch::default(),
             ending: None,
@@ -187,7 +192,7 @@ impl<'a> EventLoop<'a> {
 
     /// How long to wait for events.
     fn patience(&self) -> Option<Duration> {
-        if self.packets_left || self.jobs_left {
+        if self.packets_left || self.jobs_left || self.ongoing.is_some() {
             return Some(Duration::ZERO);
         }
         let now = self.parts.clock.now();
@@ -253,29 +258,44 @@ impl<'a> EventLoop<'a> {
     }
 
     fn jobs(&mut self, now: Instant) {
-        if !self.jobs_left {
-            return;
+        if let Some((client, ongoing)) = self.ongoing.take() {
+            let handled = proceed(&mut self.desk(now), ongoing);
+            self.conclude(client, handled);
+        } else if self.jobs_left {
+            self.next_jobs(now);
         }
+        free_elsewhere(self.parts.engine.take_discarded());
+    }
+
+    fn next_jobs(&mut self, now: Instant) {
         if let Some(ruleset) = self.parts.reloader.finished() {
-            let by = super::own_identity();
-            let answer = handle(
-                &mut self.desk(now),
-                Work::Install(Box::new((*ruleset).into()), by),
-            );
-            if let Answer::Refused(message) = answer {
-                warn!("{message}");
-            }
+            let work = Work::Install(Box::new((*ruleset).into()), super::own_identity());
+            let handled = handle(&mut self.desk(now), work);
+            self.conclude(None, handled);
         }
         if self.parts.reloader.is_due() {
             self.reload();
         }
         for _ in 0..JOBS_PER_TURN {
+            if self.ongoing.is_some() {
+                return;
+            }
             let Some(job) = self.parts.control.next_job() else {
                 self.jobs_left = false;
                 return;
             };
-            let answer = handle(&mut self.desk(now), job.work);
-            self.parts.control.answer(job.client, answer);
+            let handled = handle(&mut self.desk(now), job.work);
+            self.conclude(Some(job.client), handled);
+        }
+    }
+
+    /// Tells the client what came of its job, or keeps the rest of it.
+    fn conclude(&mut self, client: Option<usize>, handled: Handled) {
+        match (client, handled) {
+            (client, Handled::More(ongoing)) => self.ongoing = Some((client, ongoing)),
+            (Some(client), Handled::Done(answer)) => self.parts.control.answer(client, answer),
+            (None, Handled::Done(Answer::Refused(message))) => warn!("{message}"),
+            (None, Handled::Done(_)) => {}
         }
     }
 
@@ -349,6 +369,16 @@ impl<'a> EventLoop<'a> {
             Err(error) => warn!("cannot look at the routes: {error}"),
         }
     }
+}
+
+/// Large tables are freed in a thread of their own.
+fn free_elsewhere(discarded: Discarded) {
+    if discarded.is_empty() {
+        return;
+    }
+    let thread = std::thread::Builder::new().name("free".into());
+    // Without a thread they are freed here: the closure that was not run is dropped.
+    let _ = thread.spawn(move || drop(discarded));
 }
 
 /// Packets that never came back from their way up.

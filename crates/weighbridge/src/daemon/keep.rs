@@ -1,6 +1,7 @@
 //! States over a restart: snapshots into a file, and back from it at the next start.
 
 mod anchors;
+mod beside;
 pub(crate) mod file;
 pub(crate) mod load;
 
@@ -8,7 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use pf_engine::engine::Engine;
@@ -18,6 +19,7 @@ use pf_engine::time::Instant;
 use rustix::fs::{FlockOperation, flock};
 use tracing::{info, warn};
 
+use self::beside::{Progress, Snapshot};
 use self::file::Draft;
 use super::clock::Clock;
 
@@ -26,6 +28,8 @@ use super::clock::Clock;
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
 /// States that are written down before packets get their turn: about a millisecond's worth.
 const SLICE: usize = 128;
+/// How long a disk that is behind is left alone.
+const DISK_PATIENCE: Duration = Duration::from_millis(5);
 
 const STATES: &str = "states";
 /// What pfctl has loaded into anchors.
@@ -40,8 +44,10 @@ pub(super) struct Keeper {
     /// Nothing when states cannot be kept.
     place: Option<Place>,
     dialect: Dialect,
-    draft: Option<Draft>,
+    draft: Option<Snapshot>,
     next: Instant,
+    /// The disk is behind: it is waited for until then.
+    patience: Option<Instant>,
     writing: Option<Receiver<io::Result<()>>>,
     /// The last snapshot had states.
     had_states: bool,
@@ -75,6 +81,7 @@ impl Keeper {
             dialect,
             draft: None,
             next: Instant::default(),
+            patience: None,
             writing: None,
             had_states: false,
             anchors: Vec::new(),
@@ -119,7 +126,7 @@ impl Keeper {
     /// When [`Keeper::work`] wants to be called next.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.place.as_ref().map(|_| match self.draft {
-            Some(_) => Instant::default(),
+            Some(_) => self.patience.unwrap_or_default(),
             None => self.next,
         })
     }
@@ -135,15 +142,25 @@ impl Keeper {
             self.next = now.saturating_add(SNAPSHOT_INTERVAL);
             return;
         }
-        let fresh = || Draft::new(self.dialect, clock.date(now));
-        let mut draft = self.draft.take().unwrap_or_else(fresh);
-        if draft.add(engine, now, SLICE) {
-            self.draft = Some(draft);
-            return;
+        let mut snapshot = match self.draft.take() {
+            Some(snapshot) => snapshot,
+            None => match self.begin(Draft::new(self.dialect, clock.date(now))) {
+                Some(snapshot) => snapshot,
+                None => return,
+            },
+        };
+        self.patience = None;
+        match snapshot.go_on(engine, now) {
+            Progress::More => self.draft = Some(snapshot),
+            Progress::Behind => {
+                self.patience = Some(now.saturating_add(DISK_PATIENCE));
+                self.draft = Some(snapshot);
+            }
+            Progress::Done(states) => {
+                self.next = now.saturating_add(SNAPSHOT_INTERVAL);
+                self.had_states = states > 0;
+            }
         }
-        self.next = now.saturating_add(SNAPSHOT_INTERVAL);
-        self.had_states = draft.states() > 0;
-        self.write_beside(draft.finish());
     }
 
     /// The last snapshot, whole and at once.
@@ -151,6 +168,8 @@ impl Keeper {
         if self.place.is_none() {
             return;
         }
+        // One that is not whole is given up.
+        self.draft = None;
         if let Some(writing) = self.writing.take() {
             let _ = writing.recv();
         }
@@ -206,20 +225,19 @@ impl Keeper {
         false
     }
 
-    /// A slow disk must not hold up packets.
-    fn write_beside(&mut self, bytes: Vec<u8>) {
-        let Some(place) = &self.place else {
-            return;
-        };
-        let (sender, receiver) = channel();
-        let directory = place.directory.clone();
-        let thread = std::thread::Builder::new().name("states".into());
-        let started = thread.spawn(move || {
-            let _ = sender.send(write(&directory, STATES, &bytes));
-        });
-        match started {
-            Ok(_) => self.writing = Some(receiver),
-            Err(error) => warn!("states cannot be kept: {error}"),
+    /// Begins a snapshot. A slow disk must not hold up packets: it is written by a thread.
+    fn begin(&mut self, draft: Draft) -> Option<Snapshot> {
+        let directory = self.place.as_ref()?.directory.clone();
+        match beside::begin(draft, directory) {
+            Ok((snapshot, writing)) => {
+                self.writing = Some(writing);
+                Some(snapshot)
+            }
+            Err(error) => {
+                warn!("states cannot be kept: {error}");
+                self.next = self.next.saturating_add(SNAPSHOT_INTERVAL);
+                None
+            }
         }
     }
 }
@@ -250,19 +268,29 @@ impl Place {
 /// The file is the old one or the new one, never half of one. (Not even that matters after a
 /// power failure: connections do not outlive one, so nothing waits for the disk.)
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut file = create(directory, name)?;
+    file.write_all(bytes)?;
+    drop(file);
+    put_in_place(directory, name)
+}
+
+/// A file that is not yet what it will be called.
+fn create(directory: &Path, name: &str) -> io::Result<File> {
     let new = directory.join(name.to_owned() + NEW);
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new()
+    OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&new)?;
-    file.write_all(bytes)?;
-    drop(file);
-    fs::rename(&new, directory.join(name))
+        .open(&new)
+}
+
+/// What was created is whole.
+fn put_in_place(directory: &Path, name: &str) -> io::Result<()> {
+    fs::rename(directory.join(name.to_owned() + NEW), directory.join(name))
 }
 
 #[cfg(test)]

@@ -24,7 +24,8 @@ impl LimitWatch {
             let value = engine.limit(limit);
             let name = limit.name();
             warn!(
-                "the limit of {name} ({value}) was hit {hits} times; `set limit {name}` raises it"
+                "the limit of {name} ({value}) was hit {hits} times; `set limit {name}` raises it, \
+                 `weighbridge limits` shows all"
             );
         }
     }

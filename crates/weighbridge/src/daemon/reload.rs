@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::files::DiskFiles;
 use crate::accounts;
 use crate::config::read_bytes;
+use crate::memory;
 
 /// What a reading came to: a ruleset, or what is wrong.
 type Reading = Result<Box<Ruleset>, String>;
@@ -72,6 +73,7 @@ impl Reloader {
             accounts: accounts::of_machine(),
             anchor: AnchorPath::main(),
             hash_seed,
+            memory: memory::of_machine(),
         };
         let thread = std::thread::Builder::new().name("reload".into());
         let started = thread.spawn(move || {

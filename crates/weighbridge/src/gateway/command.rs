@@ -1,6 +1,5 @@
 //! `weighbridge gateways`: which gateways work.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +10,7 @@ use crate::config::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 use crate::control::client::Client;
 use crate::control::protocol::{Outcome, Request};
 use crate::output::{Output, with_process_output};
+use crate::text::laid_out;
 
 /// What `--help` says.
 pub const LONG_ABOUT: &str = "\
@@ -161,26 +161,6 @@ fn since(seconds: f64) -> String {
         .as_secs();
     let (hours, rest) = (seconds / 3600, seconds % 3600);
     format!("{hours:02}:{:02}:{:02}", rest / 60, rest % 60)
-}
-
-/// Columns as wide as their widest field.
-fn laid_out(rows: &[[String; 8]]) -> String {
-    let mut widths = [0; 8];
-    for row in rows {
-        for (width, field) in widths.iter_mut().zip(row) {
-            *width = field.chars().count().max(*width);
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (width, field) in widths.iter().zip(row) {
-            let _ = write!(line, "{field:<width$}  ");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -82,6 +82,7 @@ pub fn read_rules(
         // Keys that are printed here are never used: the daemon draws its own.
         anchor: arguments.scope.anchor.clone(),
         hash_seed: 0,
+        memory: None,
     };
     let only_printing = arguments.dry_run && arguments.optimization == Some(Optimization::None);
     match pf_conf::load(&name, &main, &mut files, &options) {

@@ -7,6 +7,8 @@ use std::io::{self, Read, Write};
 
 use mio::net::UnixStream;
 use pf_conf::{Feedback, LoadOptions, Loaded, MemoryFiles, Optimization};
+use pf_engine::addr::Prefix;
+use pf_engine::anchor::AnchorPath;
 use pf_engine::env::Interface;
 use pf_engine::ruleset::{Dialect, Parts, Ruleset};
 
@@ -15,8 +17,9 @@ use crate::control::protocol::{
     FileBytes, LoadRequest, Outcome, REQUEST_BYTES_MAX, Request, Response, ShowRequest,
     TableCommand, WatchRequest, decode, encode,
 };
-use crate::control::service::{Answer, Installation, TableContents, Work};
+use crate::control::service::{Answer, Change, Installation, TableContents, Work};
 use crate::daemon::keep::file::{self, Draft};
+use crate::memory;
 use crate::pfctl::show::tables::{entry_statistics, write_entry};
 use crate::pfctl::show::{Cursor, LoadedBy};
 use crate::pflog::record::Record;
@@ -26,8 +29,6 @@ use crate::random::Random;
 const READ_BYTES: usize = 64 << 10;
 /// Bytes of logged packets that wait for a watching client; what comes then is left out.
 const WATCH_BYTES_MAX: usize = 256 << 10;
-/// Addresses of a table in one response.
-const ENTRIES_PER_RESPONSE: usize = 4_096;
 
 /// What the server is to do next for a client.
 #[derive(Debug)]
@@ -103,9 +104,7 @@ enum Pending {
     /// The packets that the rules in force have seen, for rules that have been read.
     Profile(Box<Loaded>, Wanted),
     Show(ShowRequest),
-    Entries {
-        verbose: u8,
-    },
+    Entries(Listing),
     Export,
 }
 
@@ -119,11 +118,23 @@ enum Rest {
     Show(ShowRequest, Cursor),
     /// More states.
     Export(Box<Draft>),
-    Entries {
-        contents: TableContents,
-        next: usize,
-        verbose: u8,
-    },
+    /// More addresses, after this one.
+    Entries(Listing, Prefix),
+}
+
+/// `-T show`.
+#[derive(Debug)]
+struct Listing {
+    anchor: AnchorPath,
+    name: String,
+    verbose: u8,
+}
+
+impl Listing {
+    /// Asks for the addresses after this one.
+    fn ask(&self, after: Option<Prefix>) -> Work {
+        Work::Entries(self.anchor.clone(), self.name.clone(), after)
+    }
 }
 
 impl ClientState {
@@ -207,13 +218,8 @@ impl ClientState {
                     None => self.respond(&[text, Response::Done(Outcome::Ok)], Rest::Nothing),
                 }
             }
-            (Pending::Entries { verbose }, Answer::Entries(contents)) => {
-                let next = 0;
-                self.phase = Phase::Writing(Rest::Entries {
-                    contents,
-                    next,
-                    verbose,
-                });
+            (Pending::Entries(listing), Answer::Entries(contents)) => {
+                self.say_entries(listing, &contents);
             }
             (Pending::Export, Answer::Export(draft, more)) => self.say_states(draft, more),
             (_, Answer::Outcome(text, outcome)) => {
@@ -314,9 +320,20 @@ impl ClientState {
                 return self.watch(watch);
             }
             Request::Table(table) if table.command == TableCommand::Show => {
-                let verbose = table.verbose;
-                let work = Work::Entries(table.anchor, table.name);
-                (Pending::Entries { verbose }, work)
+                let listing = Listing {
+                    verbose: table.verbose,
+                    anchor: table.anchor,
+                    name: table.name,
+                };
+                let work = listing.ask(None);
+                (Pending::Entries(listing), work)
+            }
+            Request::Table(table) => {
+                let work = match Change::of(table) {
+                    Ok(change) => Work::Change(Box::new(change)),
+                    Err(table) => Work::Request(Request::Table(table)),
+                };
+                (Pending::Outcome, work)
             }
             Request::SaveStates => (Pending::Export, Work::Export(None)),
             other @ (Request::Describe
@@ -330,7 +347,7 @@ impl ClientState {
             | Request::KillSources(_)
             | Request::KillLimited(_)
             | Request::Gateways
-            | Request::Table(_)) => (Pending::Outcome, Work::Request(other)),
+            | Request::Limits) => (Pending::Outcome, Work::Request(other)),
         };
         self.phase = Phase::Waiting(pending);
         Step::Submit(work)
@@ -427,13 +444,10 @@ impl ClientState {
                 self.phase = Phase::Waiting(Pending::Export);
                 Some(Step::Submit(Work::Export(Some(draft))))
             }
-            Rest::Entries {
-                contents,
-                next,
-                verbose,
-            } => {
-                self.say_entries(contents, next, verbose);
-                None
+            Rest::Entries(listing, last) => {
+                let work = listing.ask(Some(last));
+                self.phase = Phase::Waiting(Pending::Entries(listing));
+                Some(Step::Submit(work))
             }
         }
     }
@@ -464,29 +478,19 @@ impl ClientState {
         }
     }
 
-    fn say_entries(&mut self, contents: TableContents, from: usize, verbose: u8) {
-        let next = (from + ENTRIES_PER_RESPONSE).min(contents.entries.len());
+    fn say_entries(&mut self, listing: Listing, contents: &TableContents) {
         let mut text = String::new();
-        for (entry, since) in &contents.entries[from..next] {
+        for (entry, since, counters) in &contents.entries {
             write_entry(&mut text, ' ', entry);
-            if verbose > 1 {
-                let counters = contents.counters.as_ref();
-                let counters = counters.map(|c| c.get(&entry.prefix).copied().unwrap_or_default());
+            if listing.verbose > 1 {
                 let (origin, dialect) = (contents.origin, contents.dialect);
-                let statistics = entry_statistics(*since, origin, counters, dialect);
-                text.push_str(&statistics);
+                text.push_str(&entry_statistics(*since, origin, *counters, dialect));
             }
         }
         let text = Response::Text(text);
-        if next < contents.entries.len() {
-            let rest = Rest::Entries {
-                contents,
-                next,
-                verbose,
-            };
-            self.respond(&[text], rest);
-        } else {
-            self.respond(&[text, Response::Done(Outcome::Ok)], Rest::Nothing);
+        match contents.next {
+            Some(last) => self.respond(&[text], Rest::Entries(listing, last)),
+            None => self.respond(&[text, Response::Done(Outcome::Ok)], Rest::Nothing),
         }
     }
 }
@@ -505,6 +509,7 @@ fn check(
         accounts: accounts::of_machine(),
         anchor: request.anchor,
         hash_seed: random.map_err(|error| format!("no random numbers: {error}"))?,
+        memory: memory::of_machine(),
     };
     let files = request.files.into_iter();
     let mut files = MemoryFiles(files.map(|(name, bytes)| (name, bytes.0)).collect());

@@ -141,6 +141,11 @@ impl Draft {
         std::mem::take(&mut self.bytes)
     }
 
+    /// Bytes that were not taken.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// States so far.
     pub(crate) const fn states(&self) -> usize {
         self.states

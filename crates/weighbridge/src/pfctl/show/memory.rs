@@ -9,12 +9,13 @@ use pf_engine::ruleset::{Dialect, Limit};
 #[must_use]
 pub fn memory(engine: &Engine) -> String {
     let mut text = String::new();
-    let old = engine.dialect() == Dialect::OpenBsd3;
-    // Before OpenBSD 4.1 anchors had no limit, and frames have rules on FreeBSD alone.
-    let free = engine.dialect() == Dialect::FreeBsd;
+    let dialect = engine.dialect();
     let shown = |limit: &Limit| match limit {
-        Limit::Anchors => !old,
-        Limit::EtherAnchors => free,
+        // FreeBSD does not count tables any more.
+        Limit::Tables => dialect != Dialect::FreeBsd,
+        // Before OpenBSD 4.1 anchors had no limit, and frames have rules on FreeBSD alone.
+        Limit::Anchors => dialect != Dialect::OpenBsd3,
+        Limit::EtherAnchors => dialect == Dialect::FreeBsd,
         _ => true,
     };
     for limit in Limit::ALL.into_iter().filter(shown) {
@@ -42,6 +43,7 @@ mod tests {
             "states        hard limit   100000\n\
              src-nodes     hard limit    10000\n\
              frags         hard limit     5000\n\
+             tables        hard limit     1000\n\
              table-entries hard limit   200000\n\
              anchors       hard limit      512\n\
              eth-anchors   hard limit      512\n"

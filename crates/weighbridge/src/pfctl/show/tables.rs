@@ -217,7 +217,6 @@ mod tests {
             blocked: Traffic::default(),
             matched: Traffic::default(),
             xpassed: Traffic::default(),
-            entries: Vec::new(),
         }
     }
 

@@ -1,0 +1,101 @@
+//! Work that takes longer than packets can wait: it is done in pieces.
+
+use pf_engine::anchor::AnchorPath;
+use pf_engine::engine::{Engine, Staging};
+use pf_engine::queue::QueueTree;
+use tracing::info;
+
+use super::{Answer, Change, Desk, ENTRIES_PER_TURN, Handled, Installation, outcome};
+use crate::control::protocol::Outcome;
+use crate::control::queueing;
+use crate::pfctl::show::LoadedBy;
+
+/// A piece of work that is not done yet. One is at hand at a time; other requests wait for it,
+/// packets do not.
+#[derive(Debug)]
+pub enum Ongoing {
+    /// A ruleset.
+    Install(Box<Installing>),
+    /// A change of a table.
+    Change(Box<Change>),
+}
+
+/// A ruleset on its way into force.
+#[derive(Debug)]
+pub struct Installing {
+    staging: Staging,
+    anchor: AnchorPath,
+    /// If they are to be set.
+    queues: Option<Vec<QueueTree>>,
+    rules: usize,
+    by: LoadedBy,
+}
+
+impl Ongoing {
+    pub(super) fn install(engine: &Engine, installation: Installation, by: LoadedBy) -> Self {
+        let Installation {
+            mut ruleset,
+            anchor,
+            parts,
+            merge,
+        } = installation;
+        if merge {
+            let mut options = engine.options().clone();
+            options.merge(std::mem::take(&mut ruleset.options));
+            ruleset.options = options;
+        }
+        let whole = anchor.is_main() && parts.queues;
+        Self::Install(Box::new(Installing {
+            rules: ruleset.filter.len(),
+            queues: whole.then(|| ruleset.queues.clone()),
+            staging: Staging::new(anchor.clone(), parts, ruleset),
+            anchor,
+            by,
+        }))
+    }
+}
+
+/// Does the next piece.
+pub fn proceed(desk: &mut Desk<'_>, ongoing: Ongoing) -> Handled {
+    match ongoing {
+        Ongoing::Install(mut installing) => {
+            let staging = &mut installing.staging;
+            if desk.engine.stage(desk.now, staging, ENTRIES_PER_TURN) {
+                return Handled::More(Ongoing::Install(installing));
+            }
+            Handled::Done(install(desk, *installing))
+        }
+        Ongoing::Change(mut change) => match change.proceed(desk) {
+            Some(answer) => Handled::Done(answer),
+            None => Handled::More(Ongoing::Change(change)),
+        },
+    }
+}
+
+fn install(desk: &mut Desk<'_>, installing: Installing) -> Answer {
+    let Installing {
+        staging,
+        anchor,
+        queues,
+        rules,
+        by,
+    } = installing;
+    if let Some(queues) = &queues
+        && let Err(message) = queueing::put(desk.engine, desk.scheduler, queues)
+    {
+        return Answer::Refused(format!("{message}\nrules not loaded"));
+    }
+    match desk.engine.install_staged(desk.now, staging) {
+        Ok(()) => {
+            info!(rules, %anchor, uid = by.uid, pid = by.pid, "rules loaded");
+            *desk.loaded_by = by;
+            outcome(Outcome::Ok)
+        }
+        Err(error) => {
+            if queues.is_some() {
+                queueing::put_back(desk.engine, desk.scheduler);
+            }
+            Answer::Refused(format!("{error}: rules not loaded"))
+        }
+    }
+}
