@@ -11,6 +11,7 @@ use crate::gateway::command as gateways;
 use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
+use crate::top::command as top;
 use crate::{daemon, pfctl, unhook};
 
 const ABOUT: &str = "PF, the BSD packet filter, for Linux bridges and routers";
@@ -35,6 +36,7 @@ A first run:
        weighbridge pfctl -vvsl      labels with their counters
        weighbridge pfctl -f /etc/weighbridge/pf.conf
        weighbridge log -f           packets that rules with `log` log
+       weighbridge top              states, rules, queues and links as they change
 
 Called by the name pfctl (a link to this binary) it behaves as `weighbridge pfctl`.";
 
@@ -84,6 +86,9 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Show the gateways that are probed
     #[command(long_about = gateways::LONG_ABOUT)]
     Gateways(gateways::GatewaysArguments),
+    /// Show states, rules, queues and links as they change
+    #[command(long_about = top::LONG_ABOUT)]
+    Top(top::TopArguments),
     /// Let packets pass again where a daemon has died
     #[command(long_about = unhook::LONG_ABOUT)]
     Unhook(unhook::UnhookArguments),
@@ -158,6 +163,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
         Command::Gateways(arguments) => gateways::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell, pfctl } => print(&completions(shell, pfctl)),

@@ -19,4 +19,5 @@ pub mod pflog;
 mod random;
 pub mod text;
 pub mod tools;
+pub mod top;
 pub mod unhook;
