@@ -209,3 +209,28 @@ fn ask(client: &mut Client, request: &Request) -> Result<Outcome, String> {
     let outcome = client.call(request, &mut |_| Ok(()));
     outcome.map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_table_of_the_daemon_makes_a_sample_grow_without_bound() {
+        let line = r#"{"interface":"em0","skip":false,"passed_packets":[0,0],
+            "passed_bytes":[0,0],"blocked_packets":[0,0],"blocked_bytes":[0,0]}"#;
+        let row = parse(Kind::Links, line).expect("a row");
+        let mut sample = Sample::empty(Kind::Links);
+        for _ in 0..ROWS_MAX + 3 {
+            add(&mut sample, row.clone(), None);
+        }
+        assert_eq!(sample.rows.len(), ROWS_MAX);
+        assert_eq!((sample.total, sample.left_out), (ROWS_MAX + 3, 3));
+    }
+
+    #[test]
+    fn what_is_no_row_is_told() {
+        for line in ["", "{", "{}", "[]", "{\"id\":1}"] {
+            assert!(parse(Kind::States, line).is_err(), "{line}");
+        }
+    }
+}

@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::queues::{Item, items};
 use super::states::peers;
-use super::{ITEMS_PER_PAGE, View, paged};
+use super::{View, paged};
+
+/// States in one page: JSON takes more time than what pfctl prints, and packets wait meanwhile.
+const STATES_PER_PAGE: usize = 256;
 
 /// A state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +170,7 @@ fn write_line<T: Serialize>(text: &mut String, record: &T) {
 pub(super) fn states(view: &View<'_>, position: u64) -> (String, Option<u64>) {
     let mut text = String::new();
     let mut states = view.engine.states_from(StateId(position), view.now);
-    for state in states.by_ref().take(ITEMS_PER_PAGE) {
+    for state in states.by_ref().take(STATES_PER_PAGE) {
         write_line(&mut text, &StateRecord::from(&state));
     }
     let next = states.next().map(|state| state.id.0);
