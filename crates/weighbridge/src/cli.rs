@@ -13,6 +13,7 @@ use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
 use crate::{daemon, limits, pfctl, unhook};
+use crate::top::command as top;
 
 const ABOUT: &str = "PF, the BSD packet filter, for Linux bridges and routers";
 
@@ -36,6 +37,7 @@ A first run:
        weighbridge pfctl -vvsl      labels with their counters
        weighbridge pfctl -f /etc/weighbridge/pf.conf
        weighbridge log -f           packets that rules with `log` log
+       weighbridge top              states, rules, queues and links as they change
 
 Called by the name pfctl (a link to this binary) it behaves as `weighbridge pfctl`.";
 
@@ -91,6 +93,9 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Show how far each limit is used and how often it was hit
     #[command(long_about = limits::LONG_ABOUT)]
     Limits(limits::LimitsArguments),
+    /// Show states, rules, queues and links as they change
+    #[command(long_about = top::LONG_ABOUT)]
+    Top(top::TopArguments),
     /// Let packets pass again where a daemon has died
     #[command(long_about = unhook::LONG_ABOUT)]
     Unhook(unhook::UnhookArguments),
@@ -167,6 +172,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Gateways(arguments) => gateways::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Limits(arguments) => limits::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell, pfctl } => print(&completions(shell, pfctl)),

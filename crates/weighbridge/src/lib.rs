@@ -21,4 +21,5 @@ pub mod pflog;
 mod random;
 pub mod text;
 pub mod tools;
+pub mod top;
 pub mod unhook;

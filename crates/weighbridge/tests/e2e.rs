@@ -53,5 +53,7 @@ mod security;
 mod sources;
 #[path = "e2e/support.rs"]
 mod support;
+#[path = "e2e/top.rs"]
+mod top;
 #[path = "e2e/translation.rs"]
 mod translation;

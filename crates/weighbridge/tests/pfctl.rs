@@ -2,12 +2,17 @@
 
 #[path = "pfctl/anchors.rs"]
 mod anchors;
+#[path = "common/command.rs"]
+mod command;
 #[path = "pfctl/options.rs"]
 mod options;
+#[path = "pfctl/top.rs"]
+mod top;
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -264,6 +269,25 @@ fn engine_with_traffic(dialect: Dialect) -> Engine {
     engine
 }
 
+/// A state for a datagram from each port of `from` to each of `to`.
+fn engine_with_states<const N: usize>(from: RangeInclusive<u16>, to: [u16; N]) -> Engine {
+    let mut engine = engine_with_rules(Dialect::FreeBsd);
+    let mut env = FixedEnv::new(interfaces(), 7);
+    let hook = Hook {
+        interface: IfIndex(2),
+        direction: Direction::In,
+    };
+    for (from, to) in from.flat_map(|from| to.map(|to| (from, to))) {
+        let mut packet = Packet {
+            bytes: udp(from, to, 8),
+            ..Packet::default()
+        };
+        let at = Instant::from_secs(PACKETS_AT + 50);
+        let _ = engine.handle_packet(at, hook, &mut packet, &mut env);
+    }
+    engine
+}
+
 /// Offers `packets` to the rules where they enter the box.
 fn offer(engine: &mut Engine, packets: impl IntoIterator<Item = Vec<u8>>) {
     let mut env = FixedEnv::new(interfaces(), 7);
@@ -489,20 +513,7 @@ fn a_large_table_is_listed_whole() {
 
 #[test]
 fn many_states_are_listed_in_pages_without_gap_or_repetition() {
-    let mut engine = engine_with_rules(Dialect::FreeBsd);
-    let mut env = FixedEnv::new(interfaces(), 7);
-    for port in 10_000..30_000 {
-        let hook = Hook {
-            interface: IfIndex(2),
-            direction: Direction::In,
-        };
-        let mut packet = Packet {
-            bytes: udp(port, 53, 8),
-            ..Packet::default()
-        };
-        let at = Instant::from_secs(PACKETS_AT + 50);
-        let _ = engine.handle_packet(at, hook, &mut packet, &mut env);
-    }
+    let engine = engine_with_states(10_000..=29_999, [53]);
     let daemon = Daemon::start(Dialect::FreeBsd, engine);
     let listed = daemon.out("-ss");
     let ports: std::collections::BTreeSet<_> = listed.lines().collect();

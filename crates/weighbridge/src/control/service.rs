@@ -190,7 +190,8 @@ fn outcome(outcome: Outcome) -> Answer {
 }
 
 fn show(desk: &Desk<'_>, request: &ShowRequest, cursor: Cursor) -> Page {
-    let asked = request.sections.contains(&Section::Queue);
+    let of_queues = |section: &Section| matches!(section, Section::Queue | Section::QueueRecords);
+    let asked = request.sections.iter().any(of_queues);
     let statistics = if asked && request.style.verbose > 0 {
         desk.scheduler.statistics(desk.engine.queue_numbers())
     } else {

@@ -11,6 +11,7 @@ pub mod labels;
 mod limiters;
 pub mod memory;
 pub mod queues;
+pub mod records;
 pub mod rules;
 mod sources;
 pub mod states;
@@ -66,6 +67,16 @@ pub enum Section {
     LimiterStates,
     /// `-s LimiterSrcs`.
     LimiterSources,
+    /// States for `weighbridge top`.
+    StateRecords,
+    /// Filter rules for `weighbridge top`.
+    RuleRecords,
+    /// Queues for `weighbridge top`.
+    QueueRecords,
+    /// Interfaces for `weighbridge top`.
+    LinkRecords,
+    /// Tables for `weighbridge top`.
+    TableRecords,
 }
 
 impl Section {
@@ -104,6 +115,12 @@ impl Section {
             Self::Ether => "ETH RULES:",
             Self::LimiterStates => "STATE LIMITERS:",
             Self::LimiterSources => "SOURCE LIMITERS:",
+            // For a program: never with headings.
+            Self::StateRecords
+            | Self::RuleRecords
+            | Self::QueueRecords
+            | Self::LinkRecords
+            | Self::TableRecords => "",
         }
     }
 
@@ -246,6 +263,11 @@ fn section_page(view: &View<'_>, section: Section, position: u64) -> (String, Op
         Section::Interfaces => (interfaces::interfaces(view), None),
         Section::CreatorIds => (states::creator_ids(view), None),
         Section::Ether => ether::page(view, position),
+        Section::StateRecords => records::states(view, position),
+        Section::RuleRecords => records::rules(view, position),
+        Section::QueueRecords => records::queues(view, position),
+        Section::LinkRecords => records::links(view, position),
+        Section::TableRecords => records::tables(view, position),
     }
 }
 

@@ -9,7 +9,7 @@ use pf_engine::queue::{DEFAULT_QLIMIT, Discipline, Queue, QueueTree};
 use super::{View, paged};
 
 /// One line of the listing: a tree, and the queue in it; nothing for its root.
-type Item<'a> = (&'a QueueTree, Option<usize>);
+pub(super) type Item<'a> = (&'a QueueTree, Option<usize>);
 
 /// Queues from number `position` on.
 pub(super) fn page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
@@ -17,7 +17,7 @@ pub(super) fn page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
     paged(items, position, |text, item| write_queue(text, item, view))
 }
 
-fn items(tree: &QueueTree) -> Vec<Item<'_>> {
+pub(super) fn items(tree: &QueueTree) -> Vec<Item<'_>> {
     let mut order = vec![(tree, None)];
     depth_first(tree, None, &mut order);
     order

@@ -162,7 +162,7 @@ fn write_end(text: &mut String, near: HostPort, far: HostPort) {
     }
 }
 
-fn write_host(text: &mut String, host: HostPort) {
+pub(crate) fn write_host(text: &mut String, host: HostPort) {
     let _ = match (Family::of(host.address), host.port) {
         (_, 0) => write!(text, "{}", host.address),
         (Family::Inet, port) => write!(text, "{}:{port}", host.address),
@@ -172,18 +172,21 @@ fn write_host(text: &mut String, host: HostPort) {
 
 fn write_states(text: &mut String, state: &StateView<'_>) {
     let (left, right) = peers(state);
-    let _ = match state.protocol {
-        Protocol::TCP => return write_tcp_states(text, left.state, right.state),
-        Protocol::ICMP => write!(text, "{}:{}", left.state, right.state),
-        Protocol::SCTP => match (sctp_name(left.state), sctp_name(right.state)) {
-            (Some(left), Some(right)) => write!(text, "{left}:{right}"),
-            _ => write!(text, "{}:{}", left.state, right.state),
-        },
-        _ => match (other_name(left.state), other_name(right.state)) {
-            (Some(left), Some(right)) => write!(text, "{left}:{right}"),
-            _ => write!(text, "{}:{}", left.state, right.state),
-        },
+    text.push_str(&level_names(state.protocol, left.state, right.state));
+}
+
+/// The names of the states of two peers.
+pub(crate) fn level_names(protocol: Protocol, left: u8, right: u8) -> String {
+    let names = match protocol {
+        Protocol::TCP => return tcp_names(left, right),
+        Protocol::ICMP => (None, None),
+        Protocol::SCTP => (sctp_name(left), sctp_name(right)),
+        _ => (other_name(left), other_name(right)),
     };
+    match names {
+        (Some(left), Some(right)) => format!("{left}:{right}"),
+        _ => format!("{left}:{right}"),
+    }
 }
 
 fn sctp_name(number: u8) -> Option<&'static str> {
@@ -194,18 +197,18 @@ fn other_name(number: u8) -> Option<&'static str> {
     OTHER_STATES.get(usize::from(number)).copied()
 }
 
-fn write_tcp_states(text: &mut String, left: u8, right: u8) {
+fn tcp_names(left: u8, right: u8) -> String {
     let name = |number: u8| TCP_STATES.get(usize::from(number));
-    let _ = match (name(left), name(right)) {
-        (Some(left), Some(right)) => write!(text, "{left}:{right}"),
-        _ if left == PROXY_SRC || right == PROXY_SRC => write!(text, "PROXY:SRC"),
-        _ if left == PROXY_DST || right == PROXY_DST => write!(text, "PROXY:DST"),
-        _ => write!(text, "<BAD STATE LEVELS {left}:{right}>"),
-    };
+    match (name(left), name(right)) {
+        (Some(left), Some(right)) => format!("{left}:{right}"),
+        _ if left == PROXY_SRC || right == PROXY_SRC => "PROXY:SRC".into(),
+        _ if left == PROXY_DST || right == PROXY_DST => "PROXY:DST".into(),
+        _ => format!("<BAD STATE LEVELS {left}:{right}>"),
+    }
 }
 
 /// The peers in the order in which their hosts stand in the line.
-fn peers<'a>(state: &'a StateView<'_>) -> (&'a PeerView, &'a PeerView) {
+pub(super) fn peers<'a>(state: &'a StateView<'_>) -> (&'a PeerView, &'a PeerView) {
     match state.direction {
         _ if changes_family(state) => (&state.source, &state.destination),
         Direction::Out => (&state.source, &state.destination),
