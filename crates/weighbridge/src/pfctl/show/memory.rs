@@ -15,7 +15,7 @@ pub fn memory(engine: &Engine) -> String {
     let shown = |limit: &Limit| match limit {
         Limit::Anchors => !old,
         Limit::EtherAnchors => free,
-        _ => true,
+        Limit::States | Limit::SrcNodes | Limit::Frags | Limit::TableEntries => true,
     };
     for limit in Limit::ALL.into_iter().filter(shown) {
         write_limit(&mut text, limit, engine.limit(limit));
