@@ -45,11 +45,11 @@ impl Lists {
             rule.interface = interface_match(on.as_ref(), None);
         });
         multiply(&mut rules, &self.types, |rule, kind| {
-            rule.ether_type = *kind
+            rule.ether_type = *kind;
         });
         multiply(&mut rules, &self.sources, |rule, mac| rule.source = *mac);
         multiply(&mut rules, &self.destinations, |rule, mac| {
-            rule.destination = *mac
+            rule.destination = *mac;
         });
         multiply(&mut rules, &self.ip_sources, |rule, host| {
             rule.ip_source = endpoint(host, None);
@@ -101,12 +101,8 @@ impl Expander<'_> {
             let message = format!("more than {MAX_RULES} rules");
             return Err(self.error(Code::Limit, written.span, &message, ""));
         }
-        let pipes: String = written
-            .extras
-            .words(Slot::Pipe)
-            .iter()
-            .map(|p| format!(" {p}"))
-            .collect();
+        let pipes = written.extras.words(Slot::Pipe).iter();
+        let pipes = pipes.fold(String::new(), |text, pipe| text + " " + pipe);
         for rule in lists.rules(&plain) {
             if self.print.is_some() {
                 self.lines

@@ -342,7 +342,7 @@ fn bridge_to_passes_the_frame_on_without_asking_the_rules_for_packets() {
     let mut lab = Lab::router(ruleset(&[bridge, nowhere], &[block()]));
     let _ = lab
         .frame(In, "em0", request(), Some(ether(5, 1)))
-        .is_bridged_to("em1")
+        .bridges_to("em1")
         .counts(
             "ether 0 evaluations 1
              ether 0 in 1/98
@@ -350,7 +350,7 @@ fn bridge_to_passes_the_frame_on_without_asking_the_rules_for_packets() {
         );
     let _ = lab
         .other_frame(In, "em0", ARP, ether(5, 1))
-        .is_bridged_to("em1");
+        .bridges_to("em1");
     let _ = lab
         .other_frame(In, "em1", ARP, ether(5, 1))
         .drops(DropReason::NoRoute);

@@ -575,7 +575,7 @@ impl Seen<'_> {
         self
     }
 
-    pub(super) fn is_bridged_to(self, name: &str) -> Self {
+    pub(super) fn bridges_to(self, name: &str) -> Self {
         let interface = self.lab.index(name);
         assert_eq!(
             self.decision.verdict,

@@ -75,6 +75,8 @@ impl Listed for InstalledEtherRule<'_> {
 
 type Rules<'a, R> = Box<dyn Iterator<Item = R> + 'a>;
 
+type RulesAt<'a, R> = Box<dyn Fn(&AnchorPath) -> Rules<'a, R> + 'a>;
+
 enum Level<'a, R> {
     Rules(AnchorPath, Rules<'a, R>),
     Wildcard(std::vec::IntoIter<AnchorPath>),
@@ -83,7 +85,7 @@ enum Level<'a, R> {
 /// The rules of a list, with those in anchors that are to be shown.
 pub(super) struct Lines<'a, R> {
     engine: &'a Engine,
-    rules_at: Box<dyn Fn(&AnchorPath) -> Rules<'a, R> + 'a>,
+    rules_at: RulesAt<'a, R>,
     recurse: bool,
     levels: Vec<Level<'a, R>>,
 }

@@ -16,7 +16,7 @@ pub fn memory(engine: &Engine) -> String {
         // Before OpenBSD 4.1 anchors had no limit, and frames have rules on FreeBSD alone.
         Limit::Anchors => dialect != Dialect::OpenBsd3,
         Limit::EtherAnchors => dialect == Dialect::FreeBsd,
-        _ => true,
+        Limit::States | Limit::SrcNodes | Limit::Frags | Limit::TableEntries => true,
     };
     for limit in Limit::ALL.into_iter().filter(shown) {
         write_limit(&mut text, limit, engine.limit(limit));
