@@ -14,6 +14,7 @@ mod pool;
 mod queue;
 mod rule;
 mod set;
+mod system;
 mod table;
 
 use std::collections::BTreeMap;

@@ -51,5 +51,7 @@ mod security;
 mod sources;
 #[path = "e2e/support.rs"]
 mod support;
+#[path = "e2e/systems.rs"]
+mod systems;
 #[path = "e2e/translation.rs"]
 mod translation;

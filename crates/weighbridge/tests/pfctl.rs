@@ -2,6 +2,8 @@
 
 #[path = "pfctl/anchors.rs"]
 mod anchors;
+#[path = "pfctl/fingerprints.rs"]
+mod fingerprints;
 #[path = "pfctl/options.rs"]
 mod options;
 
@@ -406,6 +408,7 @@ fn info_memory_timeouts_and_all_of_it_print() {
             "TIMEOUTS:",
             "LIMITS:",
             "TABLES:",
+            "OS FINGERPRINTS:",
             "INTERFACES:"
         ]
     );

@@ -9,6 +9,7 @@ use crate::engine::{Engine, InstallError, tables};
 use crate::ether::EtherRule;
 use crate::installed::RuleId;
 use crate::lifetime;
+use crate::osfp::pfos::Fingerprints;
 use crate::rule::{Address, Rule};
 use crate::ruleset::{Limit, Parts, Ruleset};
 use crate::table::TableId;
@@ -35,6 +36,8 @@ impl Engine {
             self.options = options;
             self.timeouts = lifetime::timeouts(&self.options);
             self.debug = self.options.debug.or(self.debug);
+            let fingerprints = self.options.fingerprints.clone();
+            self.fingerprints = fingerprints.unwrap_or_else(Fingerprints::stock);
             self.config.creator_id = self.options.host_id.unwrap_or(self.config.creator_id);
         }
         if parts.filter {
@@ -190,10 +193,12 @@ impl Engine {
         let tables = &self.tables;
         self.anchors.remove_empty(|path| tables.has_any(path));
         let (mut used, mut asks, mut asks_for_interface) = (BTreeSet::new(), false, false);
+        let mut asks_for_system = false;
         for rule in self.all_lists().flat_map(Lists::iter) {
             used.extend(rule.dynamics());
             asks |= rule.tagged.is_some();
             asks_for_interface |= rule.asked.received_on.is_some();
+            asks_for_system |= rule.system.is_some();
         }
         for rule in self.all_lists().flat_map(|lists| &lists.ether) {
             used.extend(rule.dynamics());
@@ -201,6 +206,7 @@ impl Engine {
         }
         self.asks_for_tags = asks;
         self.asks_for_interface = asks_for_interface;
+        self.asks_for_system = asks_for_system;
         self.net.retain_dynamics(&used);
         self.advance_epoch();
     }

@@ -214,6 +214,7 @@ impl Session<'_, '_> {
             FlushTarget::States,
             FlushTarget::Sources,
             FlushTarget::Info,
+            FlushTarget::Fingerprints,
             FlushTarget::Options,
         ];
         let targets = match flush {
@@ -464,6 +465,8 @@ fn flushed(target: FlushTarget, outcome: &Outcome) -> String {
         FlushTarget::Info => "pf: statistics cleared".into(),
         FlushTarget::Tables => format!("{} tables deleted.", count(outcome)),
         FlushTarget::Options => "pf: interface flags reset".into(),
+        // As PF, which says nothing.
+        FlushTarget::Fingerprints => String::new(),
     }
 }
 

@@ -105,7 +105,7 @@ fn nonsense_gets_the_usage() {
 
 #[test]
 fn what_is_not_supported_yet_says_so() {
-    for (words, named) in [("-s osfp", "'osfp'"), ("-s o", "'osfp'")] {
+    for (words, named) in [("-F ethernet", "'ethernet'"), ("-F e", "'ethernet'")] {
         let Err(ArgumentError::Refused(message)) = read(words) else {
             panic!("{words} was not refused");
         };
