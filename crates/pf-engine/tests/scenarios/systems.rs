@@ -44,7 +44,7 @@ fn the_syn_decides_and_replies_pass_by_its_state() {
     lab.packet(In, "em0", known_syn()).passes().counts(
         "searches 1
          inserts 1
-         states 1
+         state 1 forward 1/48
          reason match 1
          filter 0 evaluations 1
          filter 1 evaluations 1
@@ -55,6 +55,7 @@ fn the_syn_decides_and_replies_pass_by_its_state() {
     let reply = tcp(SERVER, CLIENT, S | A, 9, 2, 0);
     lab.packet(Out, "em0", reply).passes().counts(
         "searches 1
+         state 1 reply 1/40
          filter 1 out 1/40",
     );
 }
