@@ -146,6 +146,7 @@ fn option_name(set: &SetStatement) -> Option<OptionName> {
         | SetStatement::RulesetOptimization(_)
         | SetStatement::HostId(_)
         | SetStatement::Debug(_)
+        | SetStatement::Fingerprints(..)
         | SetStatement::Queue(_)
         | SetStatement::Printed(_)
         | SetStatement::RequireOrder(_)
