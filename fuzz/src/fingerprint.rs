@@ -1,6 +1,7 @@
 //! Features of packets as an attacker makes them.
 
 use pf_engine::osfp::features::{Features, MAX_OPTIONS};
+use pf_engine::osfp::pfos::{Fingerprints, MAX_ENTRIES};
 
 /// Reads the features of one packet, which begins at its IP header.
 ///
@@ -17,4 +18,26 @@ pub fn features(packet: &[u8]) {
     assert!(found.pf_options.is_none_or(|pf| pf.count <= 40));
     assert!(found.quirks.to_string().len() < 128);
     assert!(found.layout.to_string().len() < 128);
+}
+
+/// Reads a pf.os and looks every name up that it has.
+///
+/// # Panics
+/// When the list breaks one of its promises.
+pub fn pf_os(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match Fingerprints::read(&text) {
+        Ok(read) => {
+            assert!(read.len() <= MAX_ENTRIES);
+            for system in read.list().iter().take(1000) {
+                assert!(read.find(&system.to_string()).is_some(), "{system}");
+            }
+        }
+        Err(errors) => {
+            assert!(!errors.is_empty());
+            for error in errors {
+                assert!(text.get(error.span).is_some(), "{}", error.message);
+            }
+        }
+    }
 }

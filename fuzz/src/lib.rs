@@ -12,7 +12,7 @@ mod wire;
 
 pub use self::capture::{capture, pflog};
 pub use self::daemon::{control, settings, states};
-pub use self::fingerprint::features;
+pub use self::fingerprint::{features, pf_os};
 pub use self::wire::wire;
 
 use std::sync::LazyLock;

@@ -79,6 +79,11 @@ fn every_file_of_states_of_the_corpus_is_taken_over_or_refused() {
 }
 
 #[test]
+fn every_pf_os_of_the_corpus_is_read_or_refused() {
+    replay("pf_os", weighbridge_fuzz::pf_os);
+}
+
+#[test]
 fn the_hostile_ruleset_is_accepted() {
     weighbridge_fuzz::packet(&[]);
 }

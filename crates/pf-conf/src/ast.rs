@@ -1,11 +1,13 @@
 //! What the parser makes of a text: names still unresolved, lists still lists.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use pf_engine::addr::{Family, Prefix, Protocol};
 use pf_engine::criteria::{OwnerMatch, Probability, Treatment};
 use pf_engine::ether::{EtherAction, MacMatch};
 use pf_engine::limiter::{SourceLimiter, StateLimiter};
+use pf_engine::osfp::pfos::Fingerprints;
 use pf_engine::queue::{Altq, AltqQueue, FlowQueue, QueueChoice};
 use pf_engine::rule::{
     BlockReply, Direction, DynamicAddress, DynamicPart, FlagsMatch, FragmentMode, IcmpMatch,
@@ -65,6 +67,8 @@ pub(crate) enum SetStatement {
         returns: bool,
     },
     KeepCounters,
+    /// The file, and what it says.
+    Fingerprints(String, Arc<Fingerprints>),
     Reassemble(Reassemble),
     /// And how it is printed.
     Syncookies(Syncookies, String),
@@ -225,7 +229,7 @@ pub(crate) struct RuleStatement {
     pub(crate) rdr: Option<PoolStatement>,
     pub(crate) binat: Option<PoolStatement>,
     pub(crate) af_to: Option<Spanned<AfTo>>,
-    pub(crate) systems: Vec<String>,
+    pub(crate) systems: Vec<Spanned<String>>,
     pub(crate) users: Vec<OwnerMatch>,
     pub(crate) groups: Vec<OwnerMatch>,
     pub(crate) received_on: Option<InterfaceMatch>,

@@ -15,6 +15,7 @@ mod queue;
 mod room;
 mod rule;
 mod set;
+mod system;
 mod table;
 
 use std::collections::BTreeMap;

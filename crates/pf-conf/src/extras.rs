@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 /// Where in a rule something is printed (the order of FreeBSD's `pfctl -sr`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Slot {
-    Os,
     /// In the place of `route-to`.
     Fastroute,
     Divert,

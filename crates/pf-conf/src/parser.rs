@@ -20,6 +20,7 @@ mod rule;
 mod scrub;
 mod settings;
 mod state;
+mod system;
 mod table;
 mod track;
 

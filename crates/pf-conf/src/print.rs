@@ -221,7 +221,7 @@ fn match_words(rule: &Rule, extras: &Extras, options: PrintOptions, words: &mut 
     if let Some(protocol) = rule.protocol {
         words.push(format!("proto {}", protocol_name(protocol)));
     }
-    words.push(address::from_to(rule, extras, options.names_ports()));
+    words.push(address::from_to(rule, options.names_ports()));
     criteria::words(rule, words);
     if let Some(flags) = rule.flags {
         words.push(format!(

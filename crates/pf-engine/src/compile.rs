@@ -245,6 +245,7 @@ impl Compiler<'_> {
             flags: rule.flags,
             icmp: rule.icmp,
             tos: rule.tos,
+            system: rule.criteria.system.clone(),
             fragment: rule.fragment,
             tagged: rule
                 .tagged

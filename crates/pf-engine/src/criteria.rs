@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::osfp::pfos::SystemMatch;
 use crate::queue::QueueId;
 use crate::rule::{InterfaceMatch, tcp_flags};
 use crate::wire::Meta;
@@ -28,6 +29,8 @@ pub struct Criteria {
     pub priority: Option<u8>,
     /// `probability`.
     pub probability: Option<Probability>,
+    /// `os`: what the SYN says of the system that sent it.
+    pub system: Option<SystemMatch>,
 }
 
 impl Criteria {
@@ -38,6 +41,7 @@ impl Criteria {
         group: None,
         priority: None,
         probability: None,
+        system: None,
     };
 }
 

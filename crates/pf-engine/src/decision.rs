@@ -365,6 +365,8 @@ pub struct Consulted {
     pub priority: bool,
     /// How much came before (`max-pkt-rate`, limiters).
     pub limits: bool,
+    /// What the SYN says of its sender's system (`os`).
+    pub system: bool,
 }
 
 impl Consulted {
@@ -372,6 +374,11 @@ impl Consulted {
     /// decided alike.
     #[must_use]
     pub const fn is_repeatable(&self) -> bool {
-        !(self.random || self.owner || self.received_on || self.priority || self.limits)
+        !(self.random
+            || self.owner
+            || self.received_on
+            || self.priority
+            || self.limits
+            || self.system)
     }
 }

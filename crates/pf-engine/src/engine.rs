@@ -22,6 +22,7 @@ mod packet;
 mod persist;
 mod proxy;
 mod sources;
+mod systems;
 mod tables;
 mod test;
 mod translate;
@@ -51,6 +52,7 @@ use crate::names::{NameId, Names};
 use crate::nat::{FullRanges, Mappings, mapping};
 use crate::net::Net;
 use crate::norm::{Reassembler, ReassemblyOptions};
+use crate::osfp::pfos::Fingerprints;
 use crate::pool::Loads;
 use crate::queue::{Queue, QueueNumbers, QueueTree};
 use crate::quota::{ERRORS_PER_SECOND, Quota, RESETS_PER_SECOND};
@@ -202,6 +204,9 @@ pub struct Engine {
     /// Whether any rule asks for a tag.
     asks_for_tags: bool,
     asks_for_interface: bool,
+    /// Whether any rule asks for an operating system.
+    asks_for_system: bool,
+    fingerprints: Arc<Fingerprints>,
     rules: Rules,
     ether_rules: EtherRules,
     /// What rules for frames have written on the frame of the packet at hand.
@@ -290,6 +295,8 @@ impl Engine {
             anchors: Anchors::default(),
             asks_for_tags: false,
             asks_for_interface: false,
+            asks_for_system: false,
+            fingerprints: Fingerprints::stock(),
             rules: Rules::default(),
             ether_rules: EtherRules::default(),
             frame: ether::FrameMarks::default(),

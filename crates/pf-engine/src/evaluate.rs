@@ -18,6 +18,7 @@ use crate::key::Tuple;
 use crate::limiter::Limiters;
 use crate::names::NameId;
 use crate::net::{DynamicId, Net, NetInterface};
+use crate::osfp::pfos::{System, SystemMatch};
 use crate::pool::CompiledPool;
 use crate::rule::{
     BlockReply, Direction, FlagsMatch, FragmentMode, IcmpMatch, LimiterUse, Log, PortMatch,
@@ -52,6 +53,8 @@ pub(crate) struct CompiledRule {
     pub(crate) flags: Option<FlagsMatch>,
     pub(crate) icmp: Option<IcmpMatch>,
     pub(crate) tos: Option<u8>,
+    /// `os`.
+    pub(crate) system: Option<SystemMatch>,
     /// `fragment`: matches fragments only, those that are not reassembled.
     pub(crate) fragment: bool,
     pub(crate) tagged: Option<(bool, NameId)>,
@@ -220,6 +223,8 @@ pub(crate) struct Subject<'a> {
     /// ICMP type and code.
     pub(crate) icmp: Option<(u8, u8)>,
     pub(crate) tos: u8,
+    /// What a SYN may be of; nothing for one that is unknown, and for everything else.
+    pub(crate) systems: &'a [System],
     pub(crate) tag: Option<NameId>,
     /// The interface by which the packet came in; nothing for one that the box has sent.
     pub(crate) received_on: Option<&'a NetInterface>,
@@ -276,6 +281,7 @@ pub(crate) enum Failed {
     DestinationPort = 7,
     Fragment,
     Flags,
+    System,
     Icmp,
     Tos,
     Tag,
@@ -432,6 +438,9 @@ fn test_rest(
     if !flags_match(rule, subject, consulted) {
         return Err(Failed::Flags);
     }
+    if !system_matches(rule, subject, consulted) {
+        return Err(Failed::System);
+    }
     if !icmp_matches(rule, subject, consulted) {
         return Err(Failed::Icmp);
     }
@@ -546,6 +555,15 @@ fn flags_match(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Consu
     };
     consulted.tcp_flags = true;
     flags & wanted.mask == wanted.set
+}
+
+/// `os` is about TCP alone; a packet of it that is no SYN is as unknown as a SYN can be.
+fn system_matches(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Consulted) -> bool {
+    let Some(wanted) = &rule.system else {
+        return true;
+    };
+    consulted.system = true;
+    subject.tuple.protocol == Protocol::TCP && wanted.matches(subject.systems)
 }
 
 fn icmp_matches(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Consulted) -> bool {

@@ -8,6 +8,7 @@ use crate::addr::{Family, Protocol};
 use crate::anchor::AnchorPath;
 use crate::decision::StateId;
 use crate::engine::RuleList;
+use crate::osfp::pfos::System;
 use crate::rule::{Direction, RouteKind};
 use crate::view::HostPort;
 
@@ -127,6 +128,8 @@ pub enum Criterion {
     Fragment,
     /// `flags`.
     Flags,
+    /// `os`.
+    System,
     /// `icmp-type`.
     Icmp,
     /// `tos`.
@@ -166,6 +169,8 @@ pub struct Seen {
     pub icmp: Option<(u8, u8)>,
     /// Type of service.
     pub tos: u8,
+    /// What its SYN may be of, if rules ask for that.
+    pub systems: Vec<System>,
     /// The tag that it carries.
     pub tag: Option<String>,
     /// The interface by which it came in; nothing for what the box has sent.

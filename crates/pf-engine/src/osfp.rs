@@ -11,3 +11,4 @@
 
 pub mod features;
 pub mod p0f;
+pub mod pfos;

@@ -1,6 +1,7 @@
 //! What a pf.conf amounts to once it has been checked: the only thing that can be installed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use crate::anchor::AnchorPath;
 use crate::engine::RuleList;
 use crate::ether::EtherRule;
 use crate::limiter::LimiterSet;
+use crate::osfp::pfos::Fingerprints;
 use crate::queue::QueueTree;
 use crate::rule::{Reassemble, Rule, StatePolicy, Timeout};
 
@@ -146,6 +148,8 @@ pub struct Options {
     pub log_interface: Option<String>,
     /// `set keepcounters`: rules that are loaded again keep what they have counted.
     pub keep_counters: bool,
+    /// `set fingerprints`, read; without it [`Fingerprints::stock`].
+    pub fingerprints: Option<Arc<Fingerprints>>,
     /// `set fail-policy return`: whom a pass rule fails to pass is told.
     pub fail_return: bool,
     /// Those of the file whose value does not tell that they were written.
@@ -209,6 +213,7 @@ impl Options {
         put_all(&mut self.timeouts, newer.timeouts);
         self.host_id = newer.host_id.or(self.host_id);
         self.debug = newer.debug.or(self.debug);
+        self.fingerprints = newer.fingerprints.or(self.fingerprints.take());
         self.keep_counters |= newer.keep_counters;
         self.named.extend(newer.named);
     }

@@ -31,6 +31,7 @@ mod scenarios {
     mod sources;
     mod syncookies;
     mod synproxy;
+    mod systems;
     mod tables;
     mod tcp;
     mod tcp_hardening;

@@ -55,5 +55,7 @@ mod sources;
 mod support;
 #[path = "e2e/top.rs"]
 mod top;
+#[path = "e2e/systems.rs"]
+mod systems;
 #[path = "e2e/translation.rs"]
 mod translation;

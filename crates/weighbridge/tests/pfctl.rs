@@ -4,6 +4,8 @@
 mod anchors;
 #[path = "common/command.rs"]
 mod command;
+#[path = "pfctl/fingerprints.rs"]
+mod fingerprints;
 #[path = "pfctl/options.rs"]
 mod options;
 #[path = "pfctl/top.rs"]
@@ -436,6 +438,7 @@ fn info_memory_timeouts_and_all_of_it_print() {
             "TIMEOUTS:",
             "LIMITS:",
             "TABLES:",
+            "OS FINGERPRINTS:",
             "INTERFACES:"
         ]
     );

@@ -6,7 +6,6 @@ use pf_engine::criteria;
 use pf_engine::rule::{Action, Address, Direction, Rule, StateMode};
 use pf_engine::ruleset::Dialect;
 
-use super::rule::Combination;
 use super::{Expand, Expander};
 use crate::ast::{Divert, PoolStatement, RuleStatement, Spanned, State};
 use crate::diagnostic::Code;
@@ -15,21 +14,13 @@ use crate::source::Span;
 
 impl Expander<'_> {
     /// What is printed and not installed.
-    pub(super) fn extras(
-        &mut self,
-        rule: &mut Rule,
-        statement: &RuleStatement,
-        combination: &Combination<'_>,
-    ) -> Expand<Extras> {
+    pub(super) fn extras(&mut self, rule: &mut Rule, statement: &RuleStatement) -> Expand<Extras> {
         let mut extras = statement.extras.clone();
         if let Some(state) = self
             .state_of(statement)
             .filter(|_| rule.state != StateMode::None)
         {
             extras.add_state(&state.extras);
-        }
-        if let Some(text) = combination.system {
-            extras.push(Slot::Os, text.clone());
         }
         if let Some(divert) = &statement.divert {
             self.divert(rule, divert, &mut extras)?;

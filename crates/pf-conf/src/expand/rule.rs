@@ -2,6 +2,7 @@
 
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::criteria::{Criteria, OwnerMatch};
+use pf_engine::osfp::pfos::SystemMatch;
 use pf_engine::rule::{
     Action, Address, BlockReply, Direction, Endpoint, FlagsMatch, FragmentMode, IcmpMatch,
     InterfaceMatch, Pool, PoolKind, PoolTarget, PortMatch, Route, RouteKind, Rule, StateMode,
@@ -28,7 +29,7 @@ struct Lists {
     source_ports: Vec<Option<PortMatch>>,
     destinations: Vec<Resolved>,
     destination_ports: Vec<Option<PortMatch>>,
-    systems: Vec<Option<String>>,
+    systems: Vec<Option<SystemMatch>>,
     users: Vec<Option<OwnerMatch>>,
     groups: Vec<Option<OwnerMatch>>,
 }
@@ -63,7 +64,7 @@ pub(super) struct Combination<'a> {
     source_port: Option<PortMatch>,
     destination: &'a Resolved,
     destination_port: Option<PortMatch>,
-    pub(super) system: Option<&'a String>,
+    system: Option<&'a SystemMatch>,
     user: Option<OwnerMatch>,
     group: Option<OwnerMatch>,
 }
@@ -152,7 +153,7 @@ impl Expander<'_> {
             source_ports: or_none(statement.source.ports.iter().map(|p| p.node)),
             destinations: self.hosts(&statement.destination.hosts)?,
             destination_ports: or_none(statement.destination.ports.iter().map(|p| p.node)),
-            systems: or_none(statement.systems.iter().cloned()),
+            systems: self.systems(statement)?,
             users: or_none(statement.users.iter().copied()),
             groups: or_none(statement.groups.iter().copied()),
         })
@@ -190,7 +191,7 @@ impl Expander<'_> {
         }
         self.state_part(&mut rule, statement);
         self.pool_part(&mut rule, statement, pools)?;
-        let extras = self.extras(&mut rule, statement, combination)?;
+        let extras = self.extras(&mut rule, statement)?;
         self.check(&rule, statement)?;
         if statement.binat.is_some() && !statement.verb.is_translation() {
             return self.binat_to(&rule, statement, pools, &extras);
@@ -232,6 +233,7 @@ impl Expander<'_> {
             group: combination.group,
             priority: statement.priority,
             probability: statement.probability,
+            system: combination.system.cloned(),
         };
         rule.treatment = statement.treatment;
         rule.queue.clone_from(&statement.queue);

@@ -1,11 +1,13 @@
 //! `set …`.
 
+use std::sync::Arc;
+
 use pf_engine::rule::{Reassemble, StatePolicy, Timeout};
 use pf_engine::ruleset::OptionName;
 
 use super::Expander;
 use crate::ast::{InterfaceName, SetStatement};
-use crate::print::name;
+use crate::print::{name, quoted};
 
 /// Timeouts that `set optimization` changes (pf.conf(5)).
 const OPTIMIZED: [Timeout; 7] = [
@@ -64,6 +66,10 @@ impl Expander<'_> {
                 self.ruleset.options.log_interface.clone_from(interface);
                 let word = interface.as_deref().unwrap_or("none");
                 format!("set loginterface {word}")
+            }
+            SetStatement::Fingerprints(path, fingerprints) => {
+                self.ruleset.options.fingerprints = Some(Arc::clone(fingerprints));
+                format!("set fingerprints {}", quoted(path))
             }
             SetStatement::HostId(number) => {
                 self.ruleset.options.host_id = Some(*number);
@@ -141,6 +147,7 @@ fn option_name(set: &SetStatement) -> Option<OptionName> {
         | SetStatement::RulesetOptimization(_)
         | SetStatement::HostId(_)
         | SetStatement::Debug(_)
+        | SetStatement::Fingerprints(..)
         | SetStatement::Queue(_)
         | SetStatement::Printed(_)
         | SetStatement::RequireOrder(_)

@@ -5,7 +5,6 @@ use pf_engine::queue::QueueChoice;
 use super::{Parse, Parser};
 use crate::ast::{AfTo, RuleStatement, Spanned, State};
 use crate::extras::{Slot, StateSlot};
-use crate::print;
 use crate::token::{Kind, Token};
 
 /// Why there is no `group-bound`: PF gave it up with OpenBSD 4.
@@ -145,20 +144,6 @@ impl Parser<'_> {
         let node = AfTo { family, from, to };
         let known = rule.af_to.replace(Spanned { node, span }).is_some();
         self.once(known, &keyword)
-    }
-
-    /// `os "…"` behind `from`.
-    pub(super) fn fingerprints(&mut self, rule: &mut RuleStatement) -> Parse<()> {
-        let keyword = self.next();
-        if !self.printing {
-            return Err(self.unsupported("os", keyword.span));
-        }
-        self.list("a system", &mut |parser| {
-            let name = parser.string("a system")?;
-            rule.systems
-                .push(format!("os {}", print::quoted(&name.node)));
-            Ok(())
-        })
     }
 
     /// A state option that is not in [`pf_engine::rule::StateOptions`]. Gives whether it was

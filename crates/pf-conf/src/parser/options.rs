@@ -16,6 +16,7 @@ const OPTIONS: &[&str] = &[
     "block-policy",
     "debug",
     "fail-policy",
+    "fingerprints",
     "hostid",
     "keepcounters",
     "limit",
@@ -30,9 +31,6 @@ const OPTIONS: &[&str] = &[
     "syncookies",
     "timeout",
 ];
-
-/// Options of one PF or another that it cannot.
-const UNSUPPORTED: &[&str] = &["fingerprints"];
 
 /// Limits of one PF or another that are not [`Limit`]s.
 const UNSUPPORTED_LIMITS: &[&str] = &["pktdelay-pkts"];
@@ -63,6 +61,7 @@ impl Parser<'_> {
             "loginterface" => self.set_loginterface(),
             "debug" => self.set_debug(),
             "fail-policy" => self.set_fail_policy(),
+            "fingerprints" => self.set_fingerprints(),
             "hostid" => self.set_host_id(),
             "keepcounters" => {
                 self.push_set(SetStatement::KeepCounters);
@@ -73,16 +72,8 @@ impl Parser<'_> {
             "reassemble" => self.set_reassemble(),
             "state-defaults" => self.set_state_defaults(option.span),
             "syncookies" => self.set_syncookies(),
-            other if UNSUPPORTED.contains(&other) => {
-                if !self.printing {
-                    return Err(self.unsupported(&format!("set {other}"), option.span));
-                }
-                let statement = self.printed_option(other)?;
-                self.push_set(statement);
-                Ok(())
-            }
             other => {
-                let hint = did_you_mean(other, OPTIONS.iter().chain(UNSUPPORTED).copied());
+                let hint = did_you_mean(other, OPTIONS.iter().copied());
                 let detail = format!("found `{other}`, expected an option");
                 let bail = self.error(Code::Syntax, option.span, "syntax error", detail);
                 if let Some(error) = self.lexer.errors.last_mut() {

@@ -351,7 +351,7 @@ impl Parser<'_> {
         if self.eat_word("from") {
             rule.source = self.side()?;
             if self.at_word("os") {
-                self.fingerprints(rule)?;
+                self.systems(rule)?;
             }
         }
         if self.eat_word("to") {

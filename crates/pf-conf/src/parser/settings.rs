@@ -7,19 +7,12 @@ use super::{Parse, Parser};
 use crate::ast::SetStatement;
 use crate::diagnostic::Code;
 use crate::names::did_you_mean;
-use crate::print;
 
 /// Percent of the state limit at which adaptive syncookies begin, where only their end is given
 /// (`PF_SYNCOOKIES_HIWATPCT`).
 const SYNCOOKIES_START: u8 = 25;
 
 impl Parser<'_> {
-    /// What follows `set option`.
-    pub(super) fn printed_option(&mut self, option: &str) -> Parse<SetStatement> {
-        let text = print::quoted(&self.string("a file name")?.node);
-        Ok(SetStatement::Printed(format!("set {option} {text}")))
-    }
-
     pub(super) fn set_debug(&mut self) -> Parse<()> {
         let word = self.one_of("debug level", &DebugLevel::NAMES)?;
         if let Some(level) = DebugLevel::named(&word) {

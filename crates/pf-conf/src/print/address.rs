@@ -3,18 +3,17 @@
 use pf_engine::addr::Protocol;
 use pf_engine::rule::{Address, DynamicAddress, DynamicPart, Endpoint, PortMatch, Rule};
 
-use super::{name, table_name};
-use crate::extras::{Extras, Slot};
+use super::{name, quoted, table_name};
 use crate::names::services;
 
 /// `all`, or `from … to …`.
-pub(super) fn from_to(rule: &Rule, extras: &Extras, names: bool) -> String {
-    let system = extras.words(Slot::Os);
-    if rule.source == Endpoint::ANY && rule.destination == Endpoint::ANY && system.is_empty() {
+pub(super) fn from_to(rule: &Rule, names: bool) -> String {
+    let system = rule.criteria.system.as_ref();
+    if rule.source == Endpoint::ANY && rule.destination == Endpoint::ANY && system.is_none() {
         return "all".to_owned();
     }
     let mut source = vec![endpoint(&rule.source, rule.protocol, names)];
-    source.extend_from_slice(system);
+    source.extend(system.map(|system| format!("os {}", quoted(&system.to_string()))));
     let destination = endpoint(&rule.destination, rule.protocol, names);
     format!("from {} to {destination}", source.join(" "))
 }

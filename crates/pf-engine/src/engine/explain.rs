@@ -3,6 +3,7 @@
 use crate::anchor::AnchorPath;
 use crate::decision::Exit;
 use crate::engine::packet::{Place, Work};
+use crate::engine::systems::systems;
 use crate::engine::translate::Course;
 use crate::engine::{Engine, RuleList};
 use crate::evaluate::{CompiledRule, Failed, Tracer};
@@ -23,7 +24,7 @@ impl Engine {
         if self.trace.is_none() {
             return;
         }
-        let packet = self.seen(&Course::new(place, work));
+        let packet = self.seen(&self.course(place, work));
         let interface = self.names.name(place.name).to_owned();
         self.step(Step::Entered {
             interface,
@@ -138,6 +139,7 @@ impl Engine {
             flags: course.flags,
             icmp: course.icmp,
             tos: course.tos,
+            systems: systems(&self.fingerprints, course).to_vec(),
             tag: course.tag.map(|tag| self.names.name(tag).to_owned()),
             received_on: course
                 .received_on
@@ -160,6 +162,7 @@ const fn criterion(failed: Failed) -> Criterion {
         Failed::DestinationPort => Criterion::DestinationPort,
         Failed::Fragment => Criterion::Fragment,
         Failed::Flags => Criterion::Flags,
+        Failed::System => Criterion::System,
         Failed::Icmp => Criterion::Icmp,
         Failed::Tos => Criterion::Tos,
         Failed::Tag => Criterion::Tag,

@@ -9,6 +9,7 @@ use crate::engine::{Engine, InstallError, TableError};
 use crate::ether::EtherRule;
 use crate::installed::RuleId;
 use crate::lifetime;
+use crate::osfp::pfos::Fingerprints;
 use crate::rule::{Address, Rule};
 use crate::ruleset::{Dialect, Limit, Options, Parts, Ruleset};
 use crate::table::{Contents, Table, TableId};
@@ -106,6 +107,8 @@ impl Engine {
             self.dialect = dialect;
             self.timeouts = lifetime::timeouts(&self.options, self.memory);
             self.debug = self.options.debug.or(self.debug);
+            let fingerprints = self.options.fingerprints.clone();
+            self.fingerprints = fingerprints.unwrap_or_else(Fingerprints::stock);
             self.config.creator_id = self.options.host_id.unwrap_or(self.config.creator_id);
         }
         if parts.filter {
@@ -286,10 +289,12 @@ impl Engine {
         let tables = &self.tables;
         self.anchors.remove_empty(|path| tables.has_any(path));
         let (mut used, mut asks, mut asks_for_interface) = (BTreeSet::new(), false, false);
+        let mut asks_for_system = false;
         for rule in self.all_lists().flat_map(Lists::iter) {
             used.extend(rule.dynamics());
             asks |= rule.tagged.is_some();
             asks_for_interface |= rule.asked.received_on.is_some();
+            asks_for_system |= rule.system.is_some();
         }
         for rule in self.all_lists().flat_map(|lists| &lists.ether) {
             used.extend(rule.dynamics());
@@ -297,6 +302,7 @@ impl Engine {
         }
         self.asks_for_tags = asks;
         self.asks_for_interface = asks_for_interface;
+        self.asks_for_system = asks_for_system;
         self.net.retain_dynamics(&used);
         self.note_use(Limit::EtherAnchors);
         self.advance_epoch();

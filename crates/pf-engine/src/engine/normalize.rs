@@ -11,7 +11,6 @@ use crate::decision::{Decision, DropReason, Packet};
 use crate::engine::Engine;
 use crate::engine::packet::{Place, Refused, Work};
 use crate::engine::test::length;
-use crate::engine::translate::Course;
 use crate::env::Env;
 use crate::evaluate::{CompiledRule, Content, Verb};
 use crate::installed::RuleId;
@@ -97,7 +96,7 @@ impl Engine {
                 rule: None,
             };
         }
-        let mut course = Course::new(place, work);
+        let mut course = self.course(place, work);
         course.content = content;
         let found = self.next_match(&lists.scrub, 0, &mut course, env);
         match found.and_then(|at| lists.scrub.get(at)) {

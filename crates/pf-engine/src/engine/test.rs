@@ -11,6 +11,7 @@ use crate::engine::families::{self, Crossed};
 use crate::engine::normalize::{normalize, normalize_tcp};
 use crate::engine::open::is_too_long;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
+use crate::engine::systems::systems;
 use crate::engine::translate::Course;
 use crate::engine::walk::{Found, Walk};
 use crate::engine::{Engine, RuleList};
@@ -405,7 +406,7 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
-        let mut course = Course::new(place, work);
+        let mut course = self.course(place, work);
         work.owner = None;
         if self.asks_for_tags && course.tag.is_none() {
             course.tag = self.carried_tag(&course);
@@ -570,6 +571,7 @@ impl Engine {
             flags: course.flags,
             icmp: course.icmp,
             tos: course.tos,
+            systems: systems(&self.fingerprints, course),
             tag: course.tag,
             received_on: course
                 .received_on

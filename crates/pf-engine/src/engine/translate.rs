@@ -23,6 +23,7 @@ use crate::key::{Tuple, request_of};
 use crate::limiter::LimiterRef;
 use crate::names::NameId;
 use crate::nat::{NAT_PORTS, Ports, anywhere, redirected_port, towards};
+use crate::osfp::pfos::SignatureId;
 use crate::pool::{Choice, Chooser, CompiledPool, LoadKey, TargetAddress};
 use crate::rule::{Address, Direction, PoolKind, Scrub};
 use crate::source::SourceKey;
@@ -58,6 +59,8 @@ pub(super) struct Course {
     pub(super) flags: Option<u8>,
     pub(super) icmp: Option<(u8, u8)>,
     pub(super) tos: u8,
+    /// The signature that the SYN matches, if a rule asks.
+    pub(super) signature: Option<SignatureId>,
     pub(super) content: Content,
     /// What the packet, and the state that it makes, is normalised to.
     pub(super) scrub: Scrub,
@@ -139,6 +142,7 @@ impl Course {
             flags: meta.tcp().map(|tcp| tcp.flags),
             icmp: icmp.map(|icmp| (icmp.kind, icmp.code)),
             tos: meta.tos,
+            signature: None,
             content: Content::of(meta),
             scrub: work.scrub,
             tag: work.tag,

@@ -149,6 +149,8 @@ pub enum FlushTarget {
     Info,
     /// Tables.
     Tables,
+    /// Fingerprints of operating systems.
+    Fingerprints,
     /// `set …`: everything as in a fresh PF.
     Options,
 }

@@ -387,6 +387,7 @@ fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Answer {
             desk.engine.clear_status(desk.now);
             *desk.lost_before = desk.lost;
         }
+        FlushTarget::Fingerprints => desk.engine.flush_fingerprints(),
         FlushTarget::Options => desk.engine.reset_options(),
     }
     let counted = matches!(target, FlushTarget::Tables | FlushTarget::States);

@@ -169,82 +169,81 @@ pub enum Flush {
 pub enum ArgumentError {
     /// It makes no sense; the usage follows the message, if there is one.
     Usage(Option<String>),
-    /// It makes sense to PF, but not yet to us, or a value is wrong.
+    /// It makes sense to PF, but not to us, or a value is wrong.
     Refused(String),
 }
 
-/// A modifier of `-s`, `-F` or `-T`: what it means to us, or nothing while it is not supported.
-type Modifier<T> = (&'static str, Option<T>);
+/// A modifier of `-s`, `-F` or `-T`, and what it means.
+type Modifier<T> = (&'static str, T);
 
 /// In PF's order: the first that begins with what was typed is meant.
 const SHOW: [Modifier<Show>; 19] = [
-    ("ether", Some(Show::Section(Section::Ether))),
-    ("nat", Some(Show::Section(Section::Nat))),
-    ("queue", Some(Show::Section(Section::Queue))),
-    ("rules", Some(Show::Section(Section::Rules))),
-    ("Anchors", Some(Show::Section(Section::Anchors))),
-    ("Sources", Some(Show::Section(Section::Sources))),
-    ("states", Some(Show::Section(Section::States))),
-    ("info", Some(Show::Section(Section::Info))),
-    ("Interfaces", Some(Show::Section(Section::Interfaces))),
-    ("labels", Some(Show::Section(Section::Labels))),
-    ("timeouts", Some(Show::Section(Section::Timeouts))),
-    ("memory", Some(Show::Section(Section::Memory))),
-    ("Tables", Some(Show::Section(Section::Tables))),
-    ("osfp", None),
-    ("Running", Some(Show::Running)),
-    ("all", Some(Show::All)),
-    ("creatorids", Some(Show::Section(Section::CreatorIds))),
-    ("LimiterStates", Some(Show::Section(Section::LimiterStates))),
-    ("LimiterSrcs", Some(Show::Section(Section::LimiterSources))),
+    ("ether", Show::Section(Section::Ether)),
+    ("nat", Show::Section(Section::Nat)),
+    ("queue", Show::Section(Section::Queue)),
+    ("rules", Show::Section(Section::Rules)),
+    ("Anchors", Show::Section(Section::Anchors)),
+    ("Sources", Show::Section(Section::Sources)),
+    ("states", Show::Section(Section::States)),
+    ("info", Show::Section(Section::Info)),
+    ("Interfaces", Show::Section(Section::Interfaces)),
+    ("labels", Show::Section(Section::Labels)),
+    ("timeouts", Show::Section(Section::Timeouts)),
+    ("memory", Show::Section(Section::Memory)),
+    ("Tables", Show::Section(Section::Tables)),
+    ("osfp", Show::Section(Section::Fingerprints)),
+    ("Running", Show::Running),
+    ("all", Show::All),
+    ("creatorids", Show::Section(Section::CreatorIds)),
+    ("LimiterStates", Show::Section(Section::LimiterStates)),
+    ("LimiterSrcs", Show::Section(Section::LimiterSources)),
 ];
 
 const FLUSH: [Modifier<Flush>; 11] = [
-    ("nat", Some(Flush::Target(FlushTarget::Nat))),
-    ("queue", Some(Flush::Target(FlushTarget::Queues))),
-    ("rules", Some(Flush::Target(FlushTarget::Rules))),
-    ("Sources", Some(Flush::Target(FlushTarget::Sources))),
-    ("states", Some(Flush::Target(FlushTarget::States))),
-    ("info", Some(Flush::Target(FlushTarget::Info))),
-    ("Tables", Some(Flush::Target(FlushTarget::Tables))),
-    ("osfp", None),
-    ("Reset", Some(Flush::Target(FlushTarget::Options))),
-    ("all", Some(Flush::All)),
-    ("ethernet", Some(Flush::Target(FlushTarget::Ether))),
+    ("nat", Flush::Target(FlushTarget::Nat)),
+    ("queue", Flush::Target(FlushTarget::Queues)),
+    ("rules", Flush::Target(FlushTarget::Rules)),
+    ("Sources", Flush::Target(FlushTarget::Sources)),
+    ("states", Flush::Target(FlushTarget::States)),
+    ("info", Flush::Target(FlushTarget::Info)),
+    ("Tables", Flush::Target(FlushTarget::Tables)),
+    ("osfp", Flush::Target(FlushTarget::Fingerprints)),
+    ("Reset", Flush::Target(FlushTarget::Options)),
+    ("all", Flush::All),
+    ("ethernet", Flush::Target(FlushTarget::Ether)),
 ];
 
 const TABLE: [Modifier<TableCommand>; 11] = [
-    ("kill", Some(TableCommand::Kill)),
-    ("flush", Some(TableCommand::Flush)),
-    ("add", Some(TableCommand::Add)),
-    ("delete", Some(TableCommand::Delete)),
-    ("load", Some(TableCommand::Load)),
-    ("replace", Some(TableCommand::Replace)),
-    ("show", Some(TableCommand::Show)),
-    ("test", Some(TableCommand::Test)),
-    ("zero", Some(TableCommand::Zero)),
-    ("expire", Some(TableCommand::Expire)),
-    ("reset", Some(TableCommand::Reset)),
+    ("kill", TableCommand::Kill),
+    ("flush", TableCommand::Flush),
+    ("add", TableCommand::Add),
+    ("delete", TableCommand::Delete),
+    ("load", TableCommand::Load),
+    ("replace", TableCommand::Replace),
+    ("show", TableCommand::Show),
+    ("test", TableCommand::Test),
+    ("zero", TableCommand::Zero),
+    ("expire", TableCommand::Expire),
+    ("reset", TableCommand::Reset),
 ];
 
 const OPTIMIZE: [Modifier<Optimization>; 3] = [
-    ("none", Some(Optimization::None)),
-    ("basic", Some(Optimization::Basic)),
-    ("profile", Some(Optimization::Profile)),
+    ("none", Optimization::None),
+    ("basic", Optimization::Basic),
+    ("profile", Optimization::Profile),
 ];
 
 /// The words that may follow an option of that letter, where these are few.
 #[must_use]
 pub fn words(letter: char) -> Option<Vec<&'static str>> {
-    fn supported<T>(list: &[Modifier<T>]) -> Vec<&'static str> {
-        let known = list.iter().filter(|(_, meaning)| meaning.is_some());
-        known.map(|(name, _)| *name).collect()
+    fn names<T>(list: &[Modifier<T>]) -> Vec<&'static str> {
+        list.iter().map(|(name, _)| *name).collect()
     }
     Some(match letter {
-        'F' => supported(&FLUSH),
-        'o' => supported(&OPTIMIZE),
-        's' => supported(&SHOW),
-        'T' => supported(&TABLE),
+        'F' => names(&FLUSH),
+        'o' => names(&OPTIMIZE),
+        's' => names(&SHOW),
+        'T' => names(&TABLE),
         'x' => DebugLevel::NAMES.to_vec(),
         _ => return None,
     })
@@ -532,10 +531,7 @@ fn unknown(letter: char) -> ArgumentError {
 
 fn modifier<T: Copy>(list: &[Modifier<T>], what: &str, typed: &str) -> Result<T, ArgumentError> {
     match list.iter().find(|(name, _)| name.starts_with(typed)) {
-        Some((_, Some(meaning))) => Ok(*meaning),
-        Some((name, None)) => Err(ArgumentError::Refused(format!(
-            "{what} '{name}' is not supported yet"
-        ))),
+        Some((_, meaning)) => Ok(*meaning),
         None => Err(usage(format!("Unknown {what} '{typed}'"))),
     }
 }

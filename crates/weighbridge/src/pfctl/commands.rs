@@ -214,6 +214,7 @@ impl Session<'_, '_> {
             FlushTarget::States,
             FlushTarget::Sources,
             FlushTarget::Info,
+            FlushTarget::Fingerprints,
             FlushTarget::Options,
         ];
         let targets = match flush {
@@ -243,7 +244,9 @@ impl Session<'_, '_> {
             let of = self.arguments.interface.as_ref();
             let of = of.filter(|_| target == FlushTarget::Info);
             let of = of.map(|name| format!(" for interface {name}"));
-            self.say(&(flushed(target, &outcome) + &of.unwrap_or_default()));
+            if let Some(message) = flushed(target, &outcome) {
+                self.say(&(message + &of.unwrap_or_default()));
+            }
         }
         Ok(())
     }
@@ -453,8 +456,9 @@ fn flush_request(target: FlushTarget, arguments: &Arguments) -> Request {
     }
 }
 
-fn flushed(target: FlushTarget, outcome: &Outcome) -> String {
-    match target {
+/// PF says nothing of fingerprints.
+fn flushed(target: FlushTarget, outcome: &Outcome) -> Option<String> {
+    Some(match target {
         FlushTarget::Rules => "rules cleared".into(),
         FlushTarget::Ether => "Ethernet rules cleared".into(),
         FlushTarget::Nat => "nat cleared".into(),
@@ -464,7 +468,8 @@ fn flushed(target: FlushTarget, outcome: &Outcome) -> String {
         FlushTarget::Info => "pf: statistics cleared".into(),
         FlushTarget::Tables => format!("{} tables deleted.", count(outcome)),
         FlushTarget::Options => "pf: interface flags reset".into(),
-    }
+        FlushTarget::Fingerprints => return None,
+    })
 }
 
 #[cfg(test)]
@@ -473,7 +478,7 @@ mod tests {
 
     #[test]
     fn flush_messages_are_pfs() {
-        let say = |target| flushed(target, &Outcome::Count(7));
+        let say = |target| flushed(target, &Outcome::Count(7)).unwrap_or_default();
         assert_eq!(say(FlushTarget::States), "7 states cleared");
         assert_eq!(say(FlushTarget::Tables), "7 tables deleted.");
         assert_eq!(say(FlushTarget::Rules), "rules cleared");

@@ -47,6 +47,7 @@ Show (any prefix of the word will do; clusters too: -vvsl is -v -v -s labels):
   pfctl -s Anchors           anchors; -v: those in them too
   pfctl -s Interfaces        interfaces and groups; -v: which are skipped, -vv: what crossed them
   pfctl -s timeouts | memory | Running | creatorids | ether | all
+  pfctl -s osfp              operating systems that `os` in rules may name
     -i NAME                  this interface alone (with -s states and -s Interfaces)
     -r                       names of addresses (with -s states and -T show)
     -P                       service names the other way round (ports as numbers; in the
@@ -55,7 +56,7 @@ Show (any prefix of the word will do; clusters too: -vvsl is -v -v -s labels):
     -z                       zero the counters of all rules (after showing them)
 
 Flush:
-  pfctl -F rules | nat | ethernet | states | info | Tables | Reset | all
+  pfctl -F rules | nat | ethernet | states | info | Tables | osfp | Reset | all
     -i NAME                  states, or counters, of this interface alone
 
 Tables:

@@ -5,6 +5,7 @@
 
 pub mod anchors;
 pub mod ether;
+mod fingerprints;
 pub mod info;
 pub mod interfaces;
 pub mod labels;
@@ -59,6 +60,8 @@ pub enum Section {
     Tables,
     /// `-s Interfaces`.
     Interfaces,
+    /// `-s osfp`.
+    Fingerprints,
     /// `-s creatorids`: who made the states.
     CreatorIds,
     /// `-s ether`: rules for frames.
@@ -81,7 +84,7 @@ pub enum Section {
 
 impl Section {
     /// `-s all`, in PF's order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ether,
         Self::Nat,
         Self::Rules,
@@ -93,6 +96,7 @@ impl Section {
         Self::Timeouts,
         Self::Memory,
         Self::Tables,
+        Self::Fingerprints,
         Self::Interfaces,
     ];
 
@@ -111,6 +115,7 @@ impl Section {
             Self::Memory => "LIMITS:",
             Self::Tables => "TABLES:",
             Self::Interfaces => "INTERFACES:",
+            Self::Fingerprints => "OS FINGERPRINTS:",
             Self::CreatorIds => "CREATOR IDS:",
             Self::Ether => "ETH RULES:",
             Self::LimiterStates => "STATE LIMITERS:",
@@ -207,7 +212,7 @@ pub fn page(view: &View<'_>, sections: &[Section], titles: bool, cursor: Cursor)
             next: None,
         };
     };
-    let (body, more) = section_page(view, section, cursor.position);
+    let (body, more) = section_page(view, section, titles, cursor.position);
     let has_title =
         titles && cursor.position == 0 && (section.titled_when_empty() || !body.is_empty());
     let text = match (has_title, cursor.titled) {
@@ -245,7 +250,12 @@ pub fn whole(view: &View<'_>, sections: &[Section], titles: bool) -> String {
     text
 }
 
-fn section_page(view: &View<'_>, section: Section, position: u64) -> (String, Option<u64>) {
+fn section_page(
+    view: &View<'_>,
+    section: Section,
+    titles: bool,
+    position: u64,
+) -> (String, Option<u64>) {
     match section {
         Section::Nat => rules::nat_page(view, position),
         Section::Rules => rules::filter_page(view, position),
@@ -260,6 +270,7 @@ fn section_page(view: &View<'_>, section: Section, position: u64) -> (String, Op
         Section::Timeouts => (timeouts::timeouts(view), None),
         Section::Memory => (memory::memory(view.engine), None),
         Section::Tables => (tables::tables(view), None),
+        Section::Fingerprints => (fingerprints::fingerprints(view, titles), None),
         Section::Interfaces => (interfaces::interfaces(view), None),
         Section::CreatorIds => (states::creator_ids(view), None),
         Section::Ether => ether::page(view, position),

@@ -120,7 +120,7 @@ fn variable(behind: &[u8], least: u8, most: u8) -> Option<&[u8]> {
 }
 
 /// The options as PF compares them with pf.os.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PfOptions {
     /// Kinds in their order, three bits each, the last one lowest. PF's field has 64 bits: of
     /// more than 21 options the first are shifted out.

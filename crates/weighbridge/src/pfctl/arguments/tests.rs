@@ -104,19 +104,6 @@ fn nonsense_gets_the_usage() {
 }
 
 #[test]
-fn what_is_not_supported_yet_says_so() {
-    for (words, named) in [("-s osfp", "'osfp'"), ("-s o", "'osfp'")] {
-        let Err(ArgumentError::Refused(message)) = read(words) else {
-            panic!("{words} was not refused");
-        };
-        assert!(
-            message.contains("not supported yet") && message.contains(named),
-            "{message}"
-        );
-    }
-}
-
-#[test]
 fn definitions_and_long_options_are_read() {
     let arguments = good("-D ext=em0 -Dempty= --dialect openbsd3 --socket=/s --plain -nf x");
     let define = |name: &str, value: &str| (name.to_owned(), value.to_owned());

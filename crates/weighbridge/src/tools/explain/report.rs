@@ -572,6 +572,7 @@ pub(in crate::tools) fn packet_words(bytes: &[u8]) -> Option<String> {
         flags: meta.tcp().map(|tcp| tcp.flags),
         icmp: meta.icmp().map(|icmp| (icmp.kind, icmp.code)),
         tos: meta.tos,
+        systems: Vec::new(),
         tag: None,
         received_on: None,
         priority: 0,

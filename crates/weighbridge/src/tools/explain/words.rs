@@ -52,6 +52,7 @@ pub(super) const fn criterion(criterion: Criterion) -> &'static str {
         Criterion::Icmp => "ICMP type",
         Criterion::Tos => "type of service",
         Criterion::Tag => "tag",
+        Criterion::System => "system of the sender",
         Criterion::Owner => "owner of the socket",
         Criterion::Priority => "priority",
         Criterion::ReceivedOn => "interface it came in by",
@@ -134,6 +135,13 @@ pub(super) fn actual(seen: &Seen, place: &Place, asked: Criterion) -> String {
         },
         Criterion::Tos => format!("0x{:02x}", seen.tos),
         Criterion::Tag => seen.tag.clone().unwrap_or_else(|| "none".to_owned()),
+        Criterion::System if seen.systems.is_empty() => "unknown".to_owned(),
+        Criterion::System => seen
+            .systems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
         Criterion::Owner => "another, or unknown".to_owned(),
         Criterion::Priority => seen.priority.to_string(),
         Criterion::ReceivedOn => {
@@ -188,6 +196,11 @@ pub(super) fn wanted(rule: &Rule, list: RuleList, place: &Place, asked: Criterio
             .map_or_else(String::new, |(negated, tag)| {
                 format!("{}{tag}", if *negated { "! " } else { "" })
             }),
+        Criterion::System => rule
+            .criteria
+            .system
+            .as_ref()
+            .map_or_else(String::new, |wanted| format!("\"{wanted}\"")),
         Criterion::Owner | Criterion::Priority | Criterion::ReceivedOn | Criterion::Probability => {
             pf_conf::print_criteria(rule)
         }
