@@ -17,6 +17,8 @@ mod tests;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::database::{Class, Database, Label, LabelKind, ParseError, Section};
 pub use self::signature::{Match, Signature, Ttl, Version, Window};
 
@@ -44,7 +46,7 @@ pub enum Mode {
 }
 
 /// How well a signature fits. In order: the first is the surest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Quality {
     /// A specific signature, in everything.
     Exact,

@@ -1,7 +1,5 @@
 //! `weighbridge replay`: a capture through the rules.
 
-mod capture;
-mod link;
 mod report;
 mod run;
 mod sides;
@@ -18,13 +16,13 @@ use pf_conf::Loaded;
 use pf_engine::addr::Prefix;
 use pf_engine::env::Interface;
 
-use self::capture::{Capture, CaptureError};
 use self::run::{LogWriter, Options, Replay};
 use self::sides::Sides;
 use self::world::World;
 use super::explain::with_named;
 use super::interfaces::parse_routes;
 use super::{Complaint, Reading, status};
+use crate::capture::{Capture, CaptureError};
 use crate::output::{Output, with_process_output};
 use crate::text::{parse_prefix, reason};
 
