@@ -100,7 +100,7 @@ pub struct Answer {
     /// Link type by the client's MTU: `Ethernet or modem`, `DSL`.
     pub link: Option<String>,
     /// The client's MTU in bytes, from its MSS.
-    pub mtu: Option<u16>,
+    pub mtu: Option<u32>,
     /// MSS that it announced, in bytes.
     pub mss: Option<u16>,
     /// Window of its SYN, in bytes, unscaled.

@@ -30,7 +30,7 @@ pub use self::keep::{ImportError, KeepCursor};
 pub use self::sharing::{Hits, Reasons};
 
 use self::host::{ClientEnd, Clock, Entry, Host};
-use self::recent::Recent;
+use self::recent::{Order, Recent};
 use self::sharing::{Before, Conclusion, score};
 use self::sight::{Labels, Sight, is_probe};
 use self::uptime::{Measured, measure};
@@ -49,6 +49,11 @@ pub const HOST_AGE: Duration = Duration::from_hours(24);
 /// A SYN with the same number so long after the last is a repetition. Linux gives up after 127
 /// seconds (`tcp_syn_retries` 6).
 const REPEATED: Duration = Duration::from_secs(130);
+/// Connections and addresses that p0f remembers unless its option `-m` says otherwise.
+pub const KEPT_P0F: Limits = Limits {
+    hosts: 10_000,
+    connections: 1_000,
+};
 /// The same of p0f, which forgets a connection after this time from its beginning.
 const REPEATED_P0F: Duration = Duration::from_secs(30);
 /// Forgotten entries that each packet removes at most: more than it adds.
@@ -110,13 +115,17 @@ impl Store {
     /// slow to find.
     #[must_use]
     pub fn new(database: Database, mode: Mode, limits: Limits, secret: (u64, u64)) -> Self {
+        let order = match mode {
+            Mode::Parity => Order::Arrival,
+            Mode::Better => Order::Use,
+        };
         Self {
             labels: Labels::of(&database),
             database,
             mode,
-            hosts: Recent::new(limits.hosts.min(KEPT_MAX), secret),
-            connections: Recent::new(limits.connections.min(KEPT_MAX), secret),
-            ends: Recent::new(limits.connections.min(KEPT_MAX), secret),
+            hosts: Recent::new(limits.hosts.min(KEPT_MAX), Order::Use, secret),
+            connections: Recent::new(limits.connections.min(KEPT_MAX), order, secret),
+            ends: Recent::new(limits.connections.min(KEPT_MAX), Order::Use, secret),
             counts: Counts::default(),
         }
     }
@@ -148,10 +157,12 @@ impl Store {
             let old = |seen: Option<Timestamp>, age| {
                 seen.is_some_and(|seen| now.saturating_since(seen) > age)
             };
-            if old(
-                self.connections.oldest().map(|entry| entry.last_seen),
-                CONNECTION_AGE,
-            ) {
+            let oldest = self.connections.oldest();
+            let (connection, age) = match self.mode {
+                Mode::Parity => (oldest.map(|entry| entry.sight.at), REPEATED_P0F),
+                Mode::Better => (oldest.map(|entry| entry.last_seen), CONNECTION_AGE),
+            };
+            if old(connection, age) {
                 self.connections.remove_oldest();
             }
             if old(self.hosts.oldest().map(|host| host.last_seen), HOST_AGE) {
@@ -175,6 +186,8 @@ impl Store {
         let mut told = Told::new(connection, End::Client, events);
         told.tell(What::Handshake(self.handshake(features, &sight, probe)));
         let tells_of_host = !probe && !sight.is_of_program();
+        // p0f forgets the connection of a program at once.
+        let over = self.mode == Mode::Parity && sight.is_of_program();
         let entry = Entry {
             connection,
             last_seen: now,
@@ -183,7 +196,7 @@ impl Store {
             answered: None,
             server_seq: 0,
             rtt: None,
-            over: self.mode == Mode::Parity && sight.is_of_program(),
+            over,
             probe,
             client_clock: Clock::Unmeasured,
             server_clock: Clock::Unmeasured,
@@ -192,6 +205,9 @@ impl Store {
         self.open(entry, now);
         if tells_of_host {
             self.compare(sight, &mut told);
+        }
+        if over {
+            self.connections.forget(&connection);
         }
     }
 
@@ -219,7 +235,7 @@ impl Store {
     /// A new connection of a client.
     fn open(&mut self, entry: Entry, now: Timestamp) {
         let connection = entry.connection;
-        self.counts.connections_evicted += u64::from(self.connections.insert(entry));
+        self.counts.connections_evicted += count(self.connections.insert(entry));
         self.ends.insert(ClientEnd(connection));
         let host = self.seen(connection.client.ip(), now);
         if let Some(host) = host {
@@ -232,7 +248,7 @@ impl Store {
     fn seen(&mut self, address: IpAddr, now: Timestamp) -> Option<&mut Host> {
         if self.hosts.get(&address).is_none() {
             let evicted = self.hosts.insert(Host::new(address, now));
-            self.counts.hosts_evicted += u64::from(evicted);
+            self.counts.hosts_evicted += count(evicted);
         }
         let host = self.hosts.used(&address)?;
         host.last_seen = now;
@@ -260,12 +276,16 @@ impl Store {
         entry.server_seq = features.seq;
         entry.over = self.mode == Mode::Parity && (entry.probe || sight.is_of_program());
         let probe = entry.probe;
+        let over = entry.over;
         self.counts.syn_acks += 1;
         let mut told = Told::new(connection, End::Server, events);
         told.tell(What::Handshake(self.handshake(features, &sight, probe)));
         self.seen(connection.server.ip(), now);
         if !probe && !sight.is_of_program() {
             self.compare(sight, &mut told);
+        }
+        if over {
+            self.connections.forget(&connection);
         }
     }
 
@@ -391,11 +411,15 @@ impl Store {
                 told.tell(What::RoundTrip(rtt));
             }
         }
-        entry.over = ends || (self.mode == Mode::Parity && entry.answered.is_none());
-        if entry.over && !ends {
-            return;
+        let parity = self.mode == Mode::Parity;
+        let strange = parity && entry.answered.is_none();
+        entry.over = ends || strange;
+        if ends || !strange {
+            self.clock(later.timestamp.unwrap_or(0), now, false, &mut told);
         }
-        self.clock(later.timestamp.unwrap_or(0), now, false, &mut told);
+        if parity && (ends || strange) {
+            self.connections.forget(&connection);
+        }
     }
 
     /// Whose packet of which connection it is.
@@ -413,6 +437,10 @@ impl Store {
         };
         (back, End::Server)
     }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Where events go that are about one end of one connection.

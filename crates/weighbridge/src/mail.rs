@@ -4,6 +4,10 @@
 
 pub mod clock;
 pub mod listen;
+pub mod os;
+pub mod outcomes;
+pub mod serve;
 pub mod settings;
 pub mod shared;
 pub mod stream;
+pub mod watch;

@@ -40,7 +40,7 @@ pub enum What {
         /// Its name, where one is known.
         link: Option<Arc<str>>,
         /// In bytes.
-        mtu: u16,
+        mtu: u32,
     },
     /// How long it has been up, and the rate of its clock in hertz.
     Uptime(Uptime, f64),

@@ -16,7 +16,7 @@ use crate::answer::Label;
 /// Version of the format; a file of another one is not read.
 const VERSION: u32 = 1;
 /// Bytes of one line at most.
-pub const LINE_MAX: usize = 16_384;
+const LINE_MAX: usize = 16_384;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -20,10 +20,20 @@ pub(super) trait Keyed {
     fn key(&self) -> Self::Key;
 }
 
-/// At most `limit` values.
+/// What goes when there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// What was used longest ago.
+    Use,
+    /// As p0f has it: when there is one more than the limit, the tenth that came first.
+    Arrival,
+}
+
+/// At most `limit` values (one more, by [`Order::Arrival`]).
 #[derive(Debug)]
 pub(super) struct Recent<T> {
     limit: usize,
+    order: Order,
     secret: (u64, u64),
     places: HashMap<u64, u32, BuildHasherDefault<AlreadyHashed>>,
     slots: Vec<Slot<T>>,
@@ -42,9 +52,10 @@ struct Slot<T> {
 
 impl<T: Keyed> Recent<T> {
     /// An empty one; `secret` keys its hash.
-    pub(super) fn new(limit: usize, secret: (u64, u64)) -> Self {
+    pub(super) fn new(limit: usize, order: Order, secret: (u64, u64)) -> Self {
         Self {
             limit: limit.clamp(1, usize::try_from(NONE - 1).unwrap_or(usize::MAX)),
+            order,
             secret,
             places: HashMap::default(),
             slots: Vec::new(),
@@ -64,26 +75,33 @@ impl<T: Keyed> Recent<T> {
         (value.key() == *key).then_some(value)
     }
 
-    /// The value, which thereby becomes the newest.
+    /// The value, which thereby becomes the newest, unless the order is that of arrival.
     pub(super) fn used(&mut self, key: &T::Key) -> Option<&mut T> {
         let place = *self.places.get(&self.hash(key))?;
         if self.slot(place)?.value.as_ref()?.key() != *key {
             return None;
         }
-        self.unchain(place);
-        self.chain(place);
+        if self.order == Order::Use {
+            self.unchain(place);
+            self.chain(place);
+        }
         self.slot_mut(place)?.value.as_mut()
     }
 
-    /// Puts `value` in as the newest, in the place of one with the same key. True if the oldest
-    /// had to go.
-    pub(super) fn insert(&mut self, value: T) -> bool {
+    /// Puts `value` in as the newest, in the place of one with the same key. Tells how many had to
+    /// go.
+    pub(super) fn insert(&mut self, value: T) -> usize {
         let hash = self.hash(&value.key());
         if let Some(place) = self.places.get(&hash).copied() {
             self.remove(place);
         }
-        let full = self.places.len() >= self.limit;
-        if full {
+        let len = self.places.len();
+        let too_many = match self.order {
+            Order::Use => usize::from(len >= self.limit),
+            Order::Arrival if len > self.limit => 1 + len / 10,
+            Order::Arrival => 0,
+        };
+        for _ in 0..too_many {
             self.remove(self.oldest);
         }
         let place = self.fill(Slot {
@@ -94,7 +112,13 @@ impl<T: Keyed> Recent<T> {
         });
         self.places.insert(hash, place);
         self.chain(place);
-        full
+        too_many
+    }
+
+    pub(super) fn forget(&mut self, key: &T::Key) {
+        if let Some(place) = self.places.get(&self.hash(key)).copied() {
+            self.remove(place);
+        }
     }
 
     /// The one that was used longest ago.
@@ -222,14 +246,14 @@ mod tests {
     struct Model(Vec<Item>);
 
     impl Model {
-        fn insert(&mut self, item: Item, limit: usize) -> bool {
+        fn insert(&mut self, item: Item, limit: usize) -> usize {
             self.0.retain(|known| known.0 != item.0);
             let full = self.0.len() >= limit;
             if full {
                 self.0.remove(0);
             }
             self.0.push(item);
-            full
+            usize::from(full)
         }
 
         fn used(&mut self, key: u8) -> Option<Item> {
@@ -245,7 +269,7 @@ mod tests {
         fn it_behaves_as_a_list_that_is_searched(
             steps in prop::collection::vec((0_u8..4, 0_u8..12, any::<u32>()), 0..300),
         ) {
-            let (mut recent, mut model) = (Recent::new(6, (1, 2)), Model::default());
+            let (mut recent, mut model) = (Recent::new(6, Order::Use, (1, 2)), Model::default());
             for (step, key, value) in steps {
                 match step {
                     0 | 1 => prop_assert_eq!(
@@ -271,8 +295,21 @@ mod tests {
     }
 
     #[test]
+    fn by_arrival_a_tenth_goes_and_use_does_not_count() {
+        let mut recent = Recent::new(10, Order::Arrival, (1, 2));
+        for key in 0..11 {
+            assert_eq!(recent.insert(Item(key, 0)), 0);
+        }
+        assert!(recent.used(&0).is_some());
+        assert_eq!(recent.insert(Item(11, 0)), 2);
+        assert_eq!(recent.oldest(), Some(&Item(2, 0)));
+        recent.forget(&2);
+        assert_eq!((recent.len(), recent.oldest()), (9, Some(&Item(3, 0))));
+    }
+
+    #[test]
     fn going_through_the_slots_meets_every_value_once() {
-        let mut recent = Recent::new(4, (1, 2));
+        let mut recent = Recent::new(4, Order::Use, (1, 2));
         for key in 0..6 {
             recent.insert(Item(key, 0));
         }

@@ -111,7 +111,7 @@ pub(super) struct Sight {
     pub(super) ttl: u8,
     /// 0 for none.
     pub(super) mss: u16,
-    pub(super) mtu: Option<u16>,
+    pub(super) mtu: Option<u32>,
     pub(super) window: u16,
     /// The sender's clock; 0 for none.
     pub(super) timestamp: u32,

@@ -226,13 +226,13 @@ pub fn usual_distance(ttl: u8) -> u8 {
 
 /// The sender's MTU by its MSS, in bytes; `None` when it announces none.
 #[must_use]
-pub fn mtu(features: &Features) -> Option<u16> {
+pub fn mtu(features: &Features) -> Option<u32> {
     let headers = match features.family {
         Family::Inet => HEADERS_V4,
         Family::Inet6 => HEADERS_V6,
     };
     let mss = features.mss.filter(|mss| *mss != 0)?;
-    Some(mss.saturating_add(headers))
+    Some(u32::from(mss).saturating_add(u32::from(headers)))
 }
 
 /// A packet in the words of a signature: p0f's `raw_sig`.

@@ -81,7 +81,7 @@ pub(crate) fn unwrap(frame: &Frame) -> Result<Carried, NoPacket> {
 }
 
 /// What rules for frames see of an Ethernet frame.
-pub(super) fn other_frame(frame: &Frame) -> Option<EtherFrame> {
+pub(crate) fn other_frame(frame: &Frame) -> Option<EtherFrame> {
     let bytes = frame.bytes.as_slice();
     let address = |at: usize| bytes.get(at..)?.first_chunk().copied();
     let (ether_type, _) = typed(bytes.get(12..)?).ok()?;
@@ -133,8 +133,22 @@ fn typed(bytes: &[u8]) -> Result<(u16, &[u8]), NoPacket> {
     Ok((u16::from_be_bytes(*kind), rest))
 }
 
-/// What stands behind an Ethernet type, tags taken off.
-fn tagged(mut kind: u16, mut rest: &[u8]) -> Result<Carried, NoPacket> {
+/// The IP packet behind an Ethernet type, tags taken off; nothing where there is none.
+pub(crate) fn behind(kind: u16, rest: &[u8]) -> &[u8] {
+    untagged(kind, rest).map_or(&[], |(_, packet)| packet)
+}
+
+fn tagged(kind: u16, rest: &[u8]) -> Result<Carried, NoPacket> {
+    let (priority, packet) = untagged(kind, rest)?;
+    Ok(Carried {
+        bytes: packet.to_vec(),
+        priority,
+        ..Carried::default()
+    })
+}
+
+/// The priority in the outer tag, and the packet.
+fn untagged(mut kind: u16, mut rest: &[u8]) -> Result<(Option<u8>, &[u8]), NoPacket> {
     let mut priority = None;
     for _ in 0..TAGS_MAX {
         if TAG_TYPES.contains(&kind) {
@@ -144,25 +158,18 @@ fn tagged(mut kind: u16, mut rest: &[u8]) -> Result<Carried, NoPacket> {
         }
     }
     match kind {
-        TYPE_IPV4 | TYPE_IPV6 => Ok(Carried {
-            bytes: rest.to_vec(),
-            priority,
-            ..Carried::default()
-        }),
-        TYPE_PPPOE => pppoe(rest, priority),
+        TYPE_IPV4 | TYPE_IPV6 => Ok((priority, rest)),
+        TYPE_PPPOE => Ok((priority, pppoe(rest)?)),
         0x0806 => Err(NoPacket::Other("ARP".to_owned())),
         0..0x0600 => Err(NoPacket::Other("IEEE 802.2".to_owned())),
         kind => Err(NoPacket::Other(format!("Ethernet type 0x{kind:04x}"))),
     }
 }
 
-fn pppoe(session: &[u8], priority: Option<u8>) -> Result<Carried, NoPacket> {
+fn pppoe(session: &[u8]) -> Result<&[u8], NoPacket> {
     let (_, ppp) = session.split_at_checked(PPPOE_HEADER).ok_or_else(short)?;
     match typed(ppp)? {
-        (protocol, packet) if PPP_IP.contains(&protocol) => Ok(Carried {
-            priority,
-            ..bare(packet)?
-        }),
+        (protocol, packet) if PPP_IP.contains(&protocol) => Ok(packet),
         (protocol, _) => Err(NoPacket::Other(format!("PPP protocol 0x{protocol:04x}"))),
     }
 }
