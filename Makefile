@@ -79,6 +79,7 @@ install: build
 	ln -sf weighbridge $(DESTDIR)$(PREFIX)/sbin/pfctl
 	install -D -m 0644 docs/man/pfctl.8 $(DESTDIR)$(PREFIX)/share/man/man8/pfctl.8
 	install -D -m 0644 docs/man/weighbridge.8 $(DESTDIR)$(PREFIX)/share/man/man8/weighbridge.8
+	install -D -m 0644 docs/man/mail.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/mail.toml.5
 	install -D -m 0644 docs/man/weighbridge.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/weighbridge.toml.5
 
 clean:

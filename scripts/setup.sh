@@ -29,6 +29,7 @@ nftables:nft
 ethtool:ethtool
 tcpdump:tcpdump
 iputils-ping:ping
+p0f:p0f
 "
 
 missing_packages() {

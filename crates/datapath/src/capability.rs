@@ -48,9 +48,22 @@ pub fn check_privileges() -> Result<(), Error> {
 /// # Errors
 /// When the kernel refuses.
 pub fn drop_capabilities() -> Result<(), Error> {
+    keep_only(&KEPT)
+}
+
+/// The same, of all of them: for who has opened what it needs.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn drop_all_capabilities() -> Result<(), Error> {
+    keep_only(&[])
+}
+
+fn keep_only(kept: &[Capability]) -> Result<(), Error> {
     let permitted = caps::read(None, CapSet::Permitted).map_err(unreadable)?;
-    let kept: CapsHashSet = KEPT
-        .into_iter()
+    let kept: CapsHashSet = kept
+        .iter()
+        .copied()
         .filter(|capability| permitted.contains(capability))
         .collect();
     set_no_new_privs(true).map_err(|error| refused("no_new_privs", error.into()))?;

@@ -9,6 +9,7 @@
 mod capability;
 mod error;
 mod frame;
+pub mod handshakes;
 mod left;
 pub mod netlink;
 mod program;
@@ -35,7 +36,7 @@ use crate::queues::{QueueStatistics, Queues};
 use crate::steer::Steer;
 use crate::tap::Tap;
 
-pub use crate::capability::{check_privileges, drop_capabilities};
+pub use crate::capability::{check_privileges, drop_all_capabilities, drop_capabilities};
 pub use crate::error::Error;
 pub use crate::unhook::{Unhooked, unhook};
 

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::connection::Peer;
 use crate::time::Timestamp;
 
 /// An operating system (or program) as a fingerprint names it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Label {
     /// p0f's class: `unix`, `win`, `other`, or `!` for a program (`nmap`, `masscan`).
     pub class: String,
@@ -64,7 +66,7 @@ pub enum Basis {
 }
 
 /// How long a host says it has been up, by the clock of its TCP timestamps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Uptime {
     /// In minutes.
     pub minutes: u32,
@@ -98,7 +100,7 @@ pub struct Answer {
     /// Link type by the client's MTU: `Ethernet or modem`, `DSL`.
     pub link: Option<String>,
     /// The client's MTU in bytes, from its MSS.
-    pub mtu: Option<u16>,
+    pub mtu: Option<u32>,
     /// MSS that it announced, in bytes.
     pub mss: Option<u16>,
     /// Window of its SYN, in bytes, unscaled.

@@ -20,6 +20,7 @@ pub mod p0f_api;
 pub mod policy;
 pub mod session;
 pub mod statistics;
+pub mod store;
 pub mod text;
 pub mod throttle;
 pub mod time;

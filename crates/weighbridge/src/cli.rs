@@ -8,7 +8,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::DEFAULT_CONFIG_DIR;
 use crate::gateway::command as gateways;
-use crate::mail::report;
+
+use crate::mail::{os, report, watch};
 use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
@@ -96,6 +97,12 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Show states, rules, queues and links as they change
     #[command(long_about = top::LONG_ABOUT)]
     Top(top::TopArguments),
+    /// Tell the operating systems behind TCP handshakes, and answer mail servers
+    #[command(long_about = watch::LONG_ABOUT)]
+    Watch(Box<watch::WatchArguments>),
+    /// Tell the operating system of a client
+    #[command(long_about = os::LONG_ABOUT)]
+    Os(os::OsArguments),
     /// Let packets pass again where a daemon has died
     #[command(long_about = unhook::LONG_ABOUT)]
     Unhook(unhook::UnhookArguments),
@@ -173,6 +180,8 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::Limits(arguments) => limits::run(&arguments),
         Command::Top(arguments) => top::run(&arguments),
+        Command::Watch(arguments) => watch::run(&arguments),
+        Command::Os(arguments) => os::run(&arguments),
         Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell, pfctl } => print(&completions(shell, pfctl)),

@@ -16,7 +16,7 @@ mod notify;
 mod owner;
 mod packets;
 mod reload;
-mod signals;
+pub(crate) mod signals;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod capture;
 pub mod cli;
 pub mod config;
 pub mod control;

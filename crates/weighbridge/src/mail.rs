@@ -5,7 +5,11 @@
 pub mod clock;
 pub mod listen;
 pub mod report;
+pub mod os;
+pub mod outcomes;
+pub mod serve;
 pub mod settings;
 pub mod shared;
 pub mod storage;
 pub mod stream;
+pub mod watch;

@@ -43,7 +43,7 @@ pub struct Reading {
 
 /// Why a command ends early.
 #[derive(Debug)]
-enum Complaint {
+pub(crate) enum Complaint {
     /// With this message.
     Message(String),
     /// All was said.
@@ -161,7 +161,7 @@ fn definitions(given: &[String]) -> Result<Vec<(String, String)>, Complaint> {
 }
 
 /// The exit status of a command that came to `result`.
-fn status(result: Result<u8, Complaint>, output: &mut Output<'_>) -> u8 {
+pub(crate) fn status(result: Result<u8, Complaint>, output: &mut Output<'_>) -> u8 {
     match result {
         Ok(status) => status,
         Err(Complaint::OutputClosed) => 0,

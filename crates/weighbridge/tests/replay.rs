@@ -2,10 +2,12 @@
 
 #[path = "common/command.rs"]
 mod command;
+#[path = "common/reference.rs"]
+mod reference;
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pf_engine::wire::build::{Ip, Segment, echo_request, tcp, udp};
 use serde_json::Value;
@@ -429,24 +431,9 @@ fn explain_knows_the_routes_that_af_to_needs() {
     assert!(without.contains("\ndropped (no-route)"), "{without}");
 }
 
-/// The real SYNs that the project's reference data holds.
-fn reference() -> Option<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let places = [
-        std::env::var_os("WEIGHBRIDGE_CONFORMANCE").map(PathBuf::from),
-        Some(here.join("../../../shared")),
-    ];
-    let mut files = places
-        .into_iter()
-        .flatten()
-        .map(|place| place.join("data/syn/syn-dev.pcap"));
-    files.find(|file| file.exists())
-}
-
 #[test]
 fn real_syns_are_all_counted() {
-    let Some(file) = reference() else {
-        eprintln!("skipped: no data/syn/syn-dev.pcap in $WEIGHBRIDGE_CONFORMANCE or ../shared");
+    let Some(file) = reference::syns() else {
         return;
     };
     let capture = fs::read(file).expect("capture");

@@ -4,6 +4,7 @@
 //! the matchers of p0f 3 and of pf.os compare, so that the packet itself is needed no more. The
 //! value is `Copy`, about 170 bytes, and nothing is allocated.
 
+mod later;
 mod layout;
 mod options;
 mod quirks;
@@ -13,6 +14,7 @@ mod tests;
 
 use std::net::SocketAddr;
 
+pub use self::later::{Later, Segment};
 pub use self::layout::{MAX_OPTIONS, OptionLayout};
 pub use self::options::PfOptions;
 pub use self::quirks::Quirks;
@@ -130,19 +132,7 @@ impl Features {
     ///
     /// Cost: one walk over the headers, at most 40 bytes of TCP options twice.
     pub fn of(packet: &[u8]) -> Result<Self, NotFingerprintable> {
-        let ip = IpHeader::outline(packet)?;
-        if ip.end > packet.len() {
-            return Err(NotFingerprintable::Truncated);
-        }
-        if ip.fragment.is_some_and(crate::wire::Fragment::is_partial) {
-            return Err(NotFingerprintable::Fragment);
-        }
-        if ip.protocol.0 != PROTOCOL_TCP {
-            return Err(NotFingerprintable::NotTcp);
-        }
-        let segment = packet
-            .get(ip.l4_offset..ip.end)
-            .ok_or(NotFingerprintable::Malformed)?;
+        let (ip, segment) = outlined(packet)?;
         Self::read(packet, &ip, segment)
     }
 
@@ -198,6 +188,24 @@ impl Features {
             pf_options: pf_options(options),
         })
     }
+}
+
+/// The IP header of an unfragmented TCP packet, and its TCP segment.
+fn outlined(packet: &[u8]) -> Result<(IpHeader, &[u8]), NotFingerprintable> {
+    let ip = IpHeader::outline(packet)?;
+    if ip.end > packet.len() {
+        return Err(NotFingerprintable::Truncated);
+    }
+    if ip.fragment.is_some_and(crate::wire::Fragment::is_partial) {
+        return Err(NotFingerprintable::Fragment);
+    }
+    if ip.protocol.0 != PROTOCOL_TCP {
+        return Err(NotFingerprintable::NotTcp);
+    }
+    let segment = packet
+        .get(ip.l4_offset..ip.end)
+        .ok_or(NotFingerprintable::Malformed)?;
+    Ok((ip, segment))
 }
 
 fn kind(flags: u8) -> Option<Kind> {

@@ -17,6 +17,8 @@ mod tests;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::database::{Class, Database, Label, LabelKind, ParseError, Section};
 pub use self::signature::{Match, Signature, Ttl, Version, Window};
 
@@ -44,7 +46,7 @@ pub enum Mode {
 }
 
 /// How well a signature fits. In order: the first is the surest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Quality {
     /// A specific signature, in everything.
     Exact,
@@ -224,13 +226,13 @@ pub fn usual_distance(ttl: u8) -> u8 {
 
 /// The sender's MTU by its MSS, in bytes; `None` when it announces none.
 #[must_use]
-pub fn mtu(features: &Features) -> Option<u16> {
+pub fn mtu(features: &Features) -> Option<u32> {
     let headers = match features.family {
         Family::Inet => HEADERS_V4,
         Family::Inet6 => HEADERS_V6,
     };
     let mss = features.mss.filter(|mss| *mss != 0)?;
-    Some(mss.saturating_add(headers))
+    Some(u32::from(mss).saturating_add(u32::from(headers)))
 }
 
 /// A packet in the words of a signature: p0f's `raw_sig`.

@@ -32,7 +32,8 @@ impl Signals {
     }
 }
 
-fn descriptor(signals: &[i32]) -> io::Result<UnixStream> {
+/// A descriptor that can be read when one of the signals has come.
+pub(crate) fn descriptor(signals: &[i32]) -> io::Result<UnixStream> {
     let (reader, writer) = StdUnixStream::pair()?;
     for signal in signals {
         pipe::register(*signal, writer.try_clone()?)?;
@@ -42,7 +43,7 @@ fn descriptor(signals: &[i32]) -> io::Result<UnixStream> {
 }
 
 /// Empties a signal's descriptor; true if the signal had come.
-pub(super) fn drain(descriptor: &mut UnixStream) -> bool {
+pub(crate) fn drain(descriptor: &mut UnixStream) -> bool {
     let mut buffer = [0; 64];
     let mut came = false;
     while let Ok(1..) = descriptor.read(&mut buffer) {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -62,6 +62,17 @@ pub fn bind(settings: &Listen) -> Result<Bound, ListenError> {
         None => None,
     };
     Ok(Bound { unix, tcp })
+}
+
+/// Opens a socket for datagrams.
+///
+/// # Errors
+/// Why it could not be opened.
+pub fn datagrams(address: SocketAddr) -> Result<UdpSocket, ListenError> {
+    UdpSocket::bind(address).map_err(|error| ListenError::Io {
+        place: address.to_string(),
+        error,
+    })
 }
 
 fn unix(path: &Path, settings: &Listen) -> Result<UnixListener, ListenError> {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use mail::amavis::Style;
 use serde::{Deserialize, Deserializer};
 
 use crate::config::{Problem, read_text, toml_problem, unreadable};
@@ -17,10 +18,119 @@ const CLIENTS_RANGE: std::ops::RangeInclusive<usize> = 1..=4096;
 /// Permissions of a UNIX socket unless `mode` says otherwise: its owner and its group.
 pub const SOCKET_MODE: u32 = 0o660;
 
-/// The whole file.
+/// Where the p0f API is served when there is no `mail.toml`.
+pub const P0F_SOCKET: &str = "/run/weighbridge/p0f.sock";
+/// Where `weighbridge os` asks unless told otherwise.
+pub const OS_SOCKET: &str = "/run/weighbridge/os.sock";
+
+/// The whole file. What is not named is not served.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct MailSettings {}
+pub struct MailSettings {
+    /// The API of p0f v3.
+    pub p0f: Option<ServiceSettings>,
+    /// One line asked, one answered: `weighbridge os`, Exim.
+    pub text: Option<ServiceSettings>,
+    /// Postfix' policy delegation.
+    pub policy: Option<ServiceSettings>,
+    /// Postfix' and Sendmail's milter.
+    pub milter: Option<MilterSettings>,
+    /// amavisd's fingerprint method.
+    pub amavis: Option<AmavisSettings>,
+}
+
+impl MailSettings {
+    /// What is served without a file: the p0f API and the text socket, for root and its group.
+    #[must_use]
+    pub fn without_file() -> Self {
+        let at = |path: &str| {
+            Some(ServiceSettings {
+                listen: Listen {
+                    socket: Some(path.into()),
+                    ..Listen::default()
+                },
+            })
+        };
+        Self {
+            p0f: at(P0F_SOCKET),
+            text: at(OS_SOCKET),
+            ..Self::default()
+        }
+    }
+
+    /// A service that listens nowhere is a mistake.
+    fn unheard(&self) -> Option<&'static str> {
+        let services = [
+            ("p0f", self.p0f.as_ref().map(|service| &service.listen)),
+            ("text", self.text.as_ref().map(|service| &service.listen)),
+            (
+                "policy",
+                self.policy.as_ref().map(|service| &service.listen),
+            ),
+            (
+                "milter",
+                self.milter.as_ref().map(|service| &service.listen),
+            ),
+        ];
+        let unheard = |listen: &Listen| listen.socket.is_none() && listen.address.is_none();
+        let mut names = services.into_iter();
+        names.find_map(|(name, listen)| listen.filter(|listen| unheard(listen)).map(|_| name))
+    }
+}
+
+/// A service without options of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServiceSettings {
+    /// Where.
+    pub listen: Listen,
+}
+
+/// `[milter]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MilterSettings {
+    /// Where.
+    pub listen: Listen,
+    /// Whether what becomes of messages is reported.
+    #[serde(default = "yes")]
+    pub outcomes: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// `[amavis]`: datagrams.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AmavisSettings {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// In whose words.
+    #[serde(default)]
+    pub style: AmavisStyle,
+}
+
+/// In whose words amavisd is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AmavisStyle {
+    /// p0f v3.
+    #[default]
+    P0f3,
+    /// p0f v2: what published `SpamAssassin` rules look for.
+    P0f2,
+}
+
+impl From<AmavisStyle> for Style {
+    fn from(style: AmavisStyle) -> Self {
+        match style {
+            AmavisStyle::P0f3 => Self::Three,
+            AmavisStyle::P0f2 => Self::Two,
+        }
+    }
+}
 
 /// Where one service listens: a UNIX socket, a TCP port, or both. Every service's table has these
 /// keys (`#[serde(flatten)]` does not go with `deny_unknown_fields`: it is a field `listen`).
@@ -63,7 +173,7 @@ fn clients<'de, D: Deserializer<'de>>(input: D) -> Result<Option<usize>, D::Erro
     )))
 }
 
-/// Reads `mail.toml` of `dir`; without one everything has its default.
+/// Reads `mail.toml` of `dir`; without one there is [`MailSettings::without_file`].
 ///
 /// # Errors
 /// The first problem in it.
@@ -71,7 +181,7 @@ pub fn read(dir: &Path) -> Result<MailSettings, Problem> {
     let path = dir.join(MAIL_FILE);
     match read_text(&path) {
         Ok(text) => parse(&path.display().to_string(), &text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(MailSettings::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(MailSettings::without_file()),
         Err(error) => Err(unreadable(&path, &error)),
     }
 }
@@ -81,5 +191,57 @@ pub fn read(dir: &Path) -> Result<MailSettings, Problem> {
 /// # Errors
 /// The first problem in it.
 pub fn parse(name: &str, text: &str) -> Result<MailSettings, Problem> {
-    toml::from_str(text).map_err(|error| toml_problem(name, text, &error))
+    let settings: MailSettings = toml::from_str(text).map_err(|error| {
+        toml_problem(name, text, &error).hint(
+            "known tables: [p0f], [text], [policy], [milter], [amavis]; for example\n  [p0f]\n  \
+             listen = { socket = \"/run/weighbridge/p0f.sock\", group = \"mail\" }",
+        )
+    })?;
+    match settings.unheard() {
+        None => Ok(settings),
+        Some(service) => Err(Problem::new(name, format!("[{service}] listens nowhere"))
+            .hint("listen = { socket = \"PATH\" } or listen = { address = \"ADDRESS:PORT\" }")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_service_has_its_place_and_options() {
+        let text = r#"
+            [p0f]
+            listen = { socket = "/run/p0f.sock", group = "mail", mode = "0666", clients = 9 }
+            [text]
+            listen = { address = "127.0.0.1:2525" }
+            [policy]
+            listen = { socket = "/run/policy.sock" }
+            [milter]
+            listen = { socket = "/run/milter.sock" }
+            outcomes = false
+            [amavis]
+            address = "127.0.0.1:2345"
+            style = "p0f2"
+        "#;
+        let settings = parse("mail.toml", text).expect("it reads");
+        let p0f = settings.p0f.expect("p0f").listen;
+        assert_eq!((p0f.mode, p0f.clients), (Some(0o666), Some(9)));
+        assert!(!settings.milter.expect("milter").outcomes);
+        assert_eq!(settings.amavis.expect("amavis").style, AmavisStyle::P0f2);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        for (text, message) in [
+            ("[p0f]", "missing field `listen`"),
+            ("[p0f]\nlisten = {}", "[p0f] listens nowhere"),
+            ("[p0f]\nlisten = { mode = \"999\" }", "\"999\" is no mode"),
+            ("[p9f]", "unknown field `p9f`"),
+        ] {
+            let problem = parse("mail.toml", text).expect_err(text).to_string();
+            assert!(problem.contains(message), "{problem}");
+            assert!(problem.starts_with("mail.toml"), "{problem}");
+        }
+    }
 }

@@ -1,7 +1,5 @@
 //! `weighbridge replay`: a capture through the rules.
 
-mod capture;
-mod link;
 mod report;
 mod run;
 mod sides;
@@ -18,13 +16,14 @@ use pf_conf::Loaded;
 use pf_engine::addr::Prefix;
 use pf_engine::env::Interface;
 
-use self::capture::{Capture, CaptureError};
 use self::run::{LogWriter, Options, Replay};
 use self::sides::Sides;
 use self::world::World;
 use super::explain::with_named;
 use super::interfaces::parse_routes;
 use super::{Complaint, Reading, status};
+use crate::capture::link;
+use crate::capture::{Capture, CaptureError, Frame};
 use crate::output::{Output, with_process_output};
 use crate::text::{parse_prefix, reason};
 
@@ -134,7 +133,7 @@ pub fn execute(arguments: &ReplayArguments, output: &mut Output<'_>) -> u8 {
 /// The IP packets of a capture, up to where it cannot be read further.
 pub(crate) fn packets(input: impl Read) -> impl Iterator<Item = Vec<u8>> {
     let mut capture = Capture::open(input).ok();
-    let mut frame = capture::Frame::default();
+    let mut frame = Frame::default();
     let frames = std::iter::from_fn(move || {
         let more = capture.as_mut()?.next(&mut frame).unwrap_or(false);
         more.then(|| link::unwrap(&frame))

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::options::kind;
 
 /// Options that are looked at (p0f's limit; a header has room for 40 of one byte).
@@ -10,7 +12,7 @@ pub const MAX_OPTIONS: usize = 24;
 /// The kinds of the TCP options in their order, end of list and NOPs included. Unused room is
 /// zero, so equal layouts are equal values. [`Display`](fmt::Display) writes p0f's `olayout`:
 /// `mss,nop,ws,eol+1`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OptionLayout {
     kinds: [u8; MAX_OPTIONS],
     len: u8,

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::ops::BitOr;
 
+use serde::{Deserialize, Serialize};
+
 /// A set of p0f's quirks. [`Display`](fmt::Display) writes their names in p0f's order, with
 /// commas between: `df,id+,ts2+`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Quirks(u32);
 
 impl Quirks {

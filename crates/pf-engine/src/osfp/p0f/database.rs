@@ -159,7 +159,27 @@ impl Database {
     /// # Errors
     /// As [`Self::parse`]; what was there stays as it was.
     pub fn extend(&mut self, text: &str) -> Result<(), Vec<ParseError>> {
+        self.read(text, Covered::Error)
+    }
+
+    /// The same, but what is covered by signatures that stand there already is left out: for who
+    /// puts a site's own before those of others.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; what was there stays as it was.
+    pub fn extend_where_new(&mut self, text: &str) -> Result<(), Vec<ParseError>> {
+        self.read(text, Covered::LeftOut)
+    }
+
+    /// Adds the program's own signatures behind what is there.
+    pub fn extend_with_own(&mut self) {
+        // A test reads them.
+        let _ = self.extend_where_new(OWN);
+    }
+
+    fn read(&mut self, text: &str, covered: Covered) -> Result<(), Vec<ParseError>> {
         let mut reader = Reader {
+            covered,
             database: self.clone(),
             section: None,
             label: None,
@@ -204,8 +224,11 @@ impl Database {
 
     /// The link type that has this MTU.
     #[must_use]
-    pub fn link(&self, mtu: u16) -> Option<&str> {
-        let found = self.links.iter().find(|(known, _)| *known == mtu);
+    pub fn link(&self, mtu: u32) -> Option<&str> {
+        let found = self
+            .links
+            .iter()
+            .find(|(known, _)| u32::from(*known) == mtu);
         found.map(|(_, name)| name.as_str())
     }
 
@@ -217,7 +240,15 @@ impl Database {
     }
 }
 
+/// What becomes of a signature that another covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Covered {
+    Error,
+    LeftOut,
+}
+
 struct Reader {
+    covered: Covered,
     database: Database,
     section: Option<Section>,
     label: Option<u32>,
@@ -295,10 +326,13 @@ impl Reader {
 
     fn link_signature(&mut self, value: &str) -> Result<(), String> {
         let link = self.link.clone().ok_or("a signature without label")?;
-        let mtu = value
+        let mtu: u16 = value
             .parse()
             .map_err(|_| format!("expected an MTU, found \"{value}\""))?;
-        if let Some(known) = self.database.link(mtu) {
+        if let Some(known) = self.database.link(u32::from(mtu)) {
+            if self.covered == Covered::LeftOut {
+                return Ok(());
+            }
             return Err(format!("MTU {mtu} is \"{known}\" already"));
         }
         self.database.links.push((mtu, link));
@@ -355,6 +389,9 @@ impl Reader {
         let alike = index.find(signature.layout.kinds()).iter();
         let mut known = alike.filter_map(|at| database.signatures.get(usize::try_from(*at).ok()?));
         if let Some(known) = known.find(|known| known.matches_the_same(&signature)) {
+            if self.covered == Covered::LeftOut {
+                return Ok(());
+            }
             let line = known.line;
             return Err(format!("the signature is already covered by line {line}"));
         }

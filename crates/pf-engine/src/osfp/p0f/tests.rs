@@ -305,3 +305,17 @@ fn the_programs_own_signatures_read_and_name_todays_systems() {
     });
     assert_eq!(label(&phone).0, "Android 5 and newer");
 }
+
+#[test]
+fn a_site_s_own_signatures_stand_before_those_that_they_cover() {
+    let mut database = Database::parse(
+        "[tcp:request]\nlabel = s:unix:Ours:1\nsig = *:64:0:*:mss*20,7:mss,sok,ts,nop,ws:df,id+:0\n",
+    )
+    .expect("it reads");
+    assert!(database.clone().extend(FILE).is_err());
+    database.extend_where_new(FILE).expect("it reads");
+    let verdict = database.look_up(&linux(), None, Mode::Better);
+    let found = verdict.found.expect("it is known");
+    let label = database.label_of(found.signature).expect("it has a label");
+    assert_eq!(label.to_string(), "Ours 1");
+}

@@ -47,7 +47,7 @@ fn index(number: u64) -> usize {
 
 /// Year, month (from 0) and day of the month of a day counted from 1970-01-01, in the Gregorian
 /// calendar. Years are walked by their lengths; nobody formats dates in a hurry.
-fn civil(mut days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil(mut days: u64) -> (u64, u64, u64) {
     const DAYS_IN_400_YEARS: u64 = 146_097;
     let mut year = 1970 + days / DAYS_IN_400_YEARS * 400;
     days %= DAYS_IN_400_YEARS;

@@ -18,13 +18,13 @@ use pf_engine::time::Instant;
 use pf_engine::wire::MAX_PACKET_LEN;
 use serde_json::json;
 
-use super::capture::{Capture, Frame};
-use super::link::{self, Carried, NoPacket};
 use super::report::{self, Meeting, Which};
 use super::sides::Sides;
 use super::totals::Totals;
 use super::world::{LEARNED_MAX, World};
 use super::{Complaint, log_failed, told};
+use crate::capture::link::{self, Carried, NoPacket};
+use crate::capture::{Capture, Frame};
 use crate::output::Output;
 use crate::pfctl::show::anchors::Scope;
 use crate::pfctl::show::{Cursor, LoadedBy, Section, Style, View, page};

@@ -8,7 +8,7 @@ use pf_engine::env::{Env, IfIndex};
 use pf_engine::rule::Direction;
 use pf_engine::wire::Meta;
 
-use super::link::Carried;
+use crate::capture::link::Carried;
 
 /// What the box stands between.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use pf_engine::decision::EtherAddresses;
 use pf_engine::ether::Frame as EtherFrame;
 use pf_engine::wire::MAX_PACKET_LEN;
 
-use super::capture::Frame;
+use super::Frame;
 use crate::pflog::record::{self, Order, RECORD_HEADER};
 
 /// Link types that are read, by libpcap's list.
@@ -23,6 +23,11 @@ const TAGS_MAX: usize = 2;
 const TAG_TYPES: [u16; 3] = [0x8100, 0x88a8, 0x9100];
 const TYPE_IPV4: u16 = 0x0800;
 const TYPE_IPV6: u16 = 0x86dd;
+/// A session of PPPoE (RFC 2516): version, code, session and length, then PPP.
+const TYPE_PPPOE: u16 = 0x8864;
+const PPPOE_HEADER: usize = 6;
+/// IPv4 and IPv6 in PPP (RFC 1332, RFC 5072).
+const PPP_IP: [u16; 2] = [0x0021, 0x0057];
 /// `PACKET_OUTGOING` of Linux.
 const OUTGOING: u16 = 4;
 /// `AF_INET` everywhere.
@@ -34,23 +39,23 @@ const NAME_MAX: usize = 15;
 
 /// An IP packet out of a frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Carried {
+pub(crate) struct Carried {
     /// IP header first. What the capture cut off is zeros.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Bytes that were cut off.
-    pub(super) cut: usize,
-    pub(super) ether: Option<EtherAddresses>,
+    pub(crate) cut: usize,
+    pub(crate) ether: Option<EtherAddresses>,
     /// The priority in its tag.
-    pub(super) priority: Option<u8>,
+    pub(crate) priority: Option<u8>,
     /// Whether the box sent it, where the frame tells.
-    pub(super) outgoing: Option<bool>,
+    pub(crate) outgoing: Option<bool>,
     /// The interface, where the frame tells.
-    pub(super) interface: Option<String>,
+    pub(crate) interface: Option<String>,
 }
 
 /// Why a frame carries no IP packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NoPacket {
+pub(crate) enum NoPacket {
     /// Something else is in it.
     Other(String),
     /// Frames of this type are not read.
@@ -58,7 +63,7 @@ pub(super) enum NoPacket {
 }
 
 /// Takes `frame` apart.
-pub(super) fn unwrap(frame: &Frame) -> Result<Carried, NoPacket> {
+pub(crate) fn unwrap(frame: &Frame) -> Result<Carried, NoPacket> {
     let bytes = frame.bytes.as_slice();
     let mut carried = match frame.link_type {
         ETHERNET => ethernet(bytes),
@@ -76,7 +81,7 @@ pub(super) fn unwrap(frame: &Frame) -> Result<Carried, NoPacket> {
 }
 
 /// What rules for frames see of an Ethernet frame.
-pub(super) fn other_frame(frame: &Frame) -> Option<EtherFrame> {
+pub(crate) fn other_frame(frame: &Frame) -> Option<EtherFrame> {
     let bytes = frame.bytes.as_slice();
     let address = |at: usize| bytes.get(at..)?.first_chunk().copied();
     let (ether_type, _) = typed(bytes.get(12..)?).ok()?;
@@ -128,8 +133,22 @@ fn typed(bytes: &[u8]) -> Result<(u16, &[u8]), NoPacket> {
     Ok((u16::from_be_bytes(*kind), rest))
 }
 
-/// What stands behind an Ethernet type, tags taken off.
-fn tagged(mut kind: u16, mut rest: &[u8]) -> Result<Carried, NoPacket> {
+/// The IP packet behind an Ethernet type, tags taken off; nothing where there is none.
+pub(crate) fn behind(kind: u16, rest: &[u8]) -> &[u8] {
+    untagged(kind, rest).map_or(&[], |(_, packet)| packet)
+}
+
+fn tagged(kind: u16, rest: &[u8]) -> Result<Carried, NoPacket> {
+    let (priority, packet) = untagged(kind, rest)?;
+    Ok(Carried {
+        bytes: packet.to_vec(),
+        priority,
+        ..Carried::default()
+    })
+}
+
+/// The priority in the outer tag, and the packet.
+fn untagged(mut kind: u16, mut rest: &[u8]) -> Result<(Option<u8>, &[u8]), NoPacket> {
     let mut priority = None;
     for _ in 0..TAGS_MAX {
         if TAG_TYPES.contains(&kind) {
@@ -139,14 +158,19 @@ fn tagged(mut kind: u16, mut rest: &[u8]) -> Result<Carried, NoPacket> {
         }
     }
     match kind {
-        TYPE_IPV4 | TYPE_IPV6 => Ok(Carried {
-            bytes: rest.to_vec(),
-            priority,
-            ..Carried::default()
-        }),
+        TYPE_IPV4 | TYPE_IPV6 => Ok((priority, rest)),
+        TYPE_PPPOE => Ok((priority, pppoe(rest)?)),
         0x0806 => Err(NoPacket::Other("ARP".to_owned())),
         0..0x0600 => Err(NoPacket::Other("IEEE 802.2".to_owned())),
         kind => Err(NoPacket::Other(format!("Ethernet type 0x{kind:04x}"))),
+    }
+}
+
+fn pppoe(session: &[u8]) -> Result<&[u8], NoPacket> {
+    let (_, ppp) = session.split_at_checked(PPPOE_HEADER).ok_or_else(short)?;
+    match typed(ppp)? {
+        (protocol, packet) if PPP_IP.contains(&protocol) => Ok(packet),
+        (protocol, _) => Err(NoPacket::Other(format!("PPP protocol 0x{protocol:04x}"))),
     }
 }
 
@@ -263,6 +287,19 @@ mod tests {
         let arp = other(ETHERNET, &[addresses, &[8, 6], &IP]);
         assert_eq!(arp, NoPacket::Other("ARP".into()));
         assert_eq!(other(ETHERNET, &[addresses]), short());
+    }
+
+    #[test]
+    fn a_session_of_pppoe_is_looked_into_also_behind_a_tag() {
+        let addresses: &[u8] = &[0; 12];
+        let session = [0x88, 0x64, 0x11, 0, 0, 9, 0, 22, 0, 0x21];
+        carried(ETHERNET, &[addresses, &session, &IP]);
+        let tag = [0x81, 0, 0x60, 7];
+        let tagged = carried(ETHERNET, &[addresses, &tag, &session, &IP]);
+        assert_eq!(tagged.priority, Some(3));
+        let control = [0x88, 0x64, 0x11, 0, 0, 9, 0, 22, 0xc0, 0x21];
+        let found = other(ETHERNET, &[addresses, &control, &IP]);
+        assert_eq!(found, NoPacket::Other("PPP protocol 0xc021".into()));
     }
 
     #[test]

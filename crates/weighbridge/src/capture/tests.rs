@@ -101,7 +101,7 @@ fn what_is_no_capture_is_refused() {
     assert_eq!(refused(b""), "no pcap or pcapng file");
     assert_eq!(refused(b"pass in all\n"), "no pcap or pcapng file");
     assert_eq!(refused(&pcap(true, false)[..20]), "no pcap or pcapng file");
-    assert!(refused(&[0x1f, 0x8b, 8, 0, 0]).starts_with("compressed: use `zcat"));
+    assert!(refused(&[0x1f, 0x8b, 8, 0, 0]).starts_with("compressed: unpack it first"));
 }
 
 #[test]

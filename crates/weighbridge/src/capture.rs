@@ -6,13 +6,14 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 mod blocks;
+pub(crate) mod link;
 
 use self::blocks::Blocks;
 use crate::pflog::record::{FILE_HEADER, Order, RECORD_HEADER};
 use crate::text::reason;
 
 /// The largest frame that is read: the largest snap length of libpcap (`MAXIMUM_SNAPLEN`).
-pub(super) const FRAME_MAX: usize = 262_144;
+pub(crate) const FRAME_MAX: usize = 262_144;
 /// The link type in the last field of a pcap file's header; above it stand lengths of check
 /// sums.
 const LINK_TYPE_MASK: u32 = 0xffff;
@@ -23,27 +24,29 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// A frame as it was captured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// Since 1970.
-    pub(super) time: Duration,
+    pub(crate) time: Duration,
     /// Link type, by libpcap's list (`LINKTYPE_*`).
-    pub(super) link_type: u32,
+    pub(crate) link_type: u32,
     /// What was captured of it.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Bytes that it had on the wire; never less than were captured.
-    pub(super) length: usize,
+    pub(crate) length: usize,
     /// Whether the box sent it, where the capture tells.
-    pub(super) outgoing: Option<bool>,
+    pub(crate) outgoing: Option<bool>,
 }
 
 /// Why a capture cannot be read, or not further.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CaptureError {
+pub(crate) enum CaptureError {
     /// Another kind of file.
     #[error("no pcap or pcapng file")]
     NotACapture,
     /// It is compressed.
-    #[error("compressed: use `zcat FILE | weighbridge replay -`")]
+    #[error(
+        "compressed: unpack it first, or give it on standard input: `zcat FILE | weighbridge ... -`"
+    )]
     Compressed,
     /// It ends within a packet.
     #[error("cut off within packet {0}")]
@@ -63,7 +66,7 @@ pub(super) enum CaptureError {
 
 /// A capture that is being read.
 #[derive(Debug)]
-pub(super) struct Capture<R> {
+pub(crate) struct Capture<R> {
     input: R,
     format: Format,
     /// Packets that were read.
@@ -81,7 +84,7 @@ impl<R: Read> Capture<R> {
     ///
     /// # Errors
     /// When it is none that can be read.
-    pub(super) fn open(mut input: R) -> Result<Self, CaptureError> {
+    pub(crate) fn open(mut input: R) -> Result<Self, CaptureError> {
         let mut header = [0; FILE_HEADER];
         if fill(&mut input, &mut header[..MAGIC])? < MAGIC {
             return Err(CaptureError::NotACapture);
@@ -112,7 +115,7 @@ impl<R: Read> Capture<R> {
     ///
     /// # Errors
     /// When the file cannot be read further.
-    pub(super) fn next(&mut self, frame: &mut Frame) -> Result<bool, CaptureError> {
+    pub(crate) fn next(&mut self, frame: &mut Frame) -> Result<bool, CaptureError> {
         let number = self.count + 1;
         let found = match &mut self.format {
             Format::Pcap { order, link_type } => {

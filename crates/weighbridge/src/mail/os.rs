@@ -1,0 +1,121 @@
+//! `weighbridge os`: what system a client has, of a running `weighbridge watch`.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use mail::answer::UNKNOWN;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::settings::OS_SOCKET;
+use crate::output::{Output, with_process_output};
+use crate::text::reason;
+
+/// What `--help` says.
+pub const LONG_ABOUT: &str = "\
+Tell the operating system of a client, as its TCP handshake showed it.
+
+Asks a running `weighbridge watch` by its text socket ([text] in mail.toml). With the client's
+port the answer is of that connection; without one, or when it was not seen, it is of the newest
+connection of the address, which behind NAT may be another host's.
+
+Examples:
+  weighbridge os 192.0.2.1                Linux 3.11 and newer
+  weighbridge os 192.0.2.1 4711 --json    everything that is known of the connection
+
+Exit status: 0 the system is known; 1 it is not (`Unknown` is printed); 2 nobody could be asked,
+which takes a second at most.";
+
+/// The whole question, answer included.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes of an answer.
+const ANSWER_MAX: u64 = 16_384;
+const KNOWN: u8 = 0;
+const NOT_KNOWN: u8 = 1;
+const NOT_ASKED: u8 = 2;
+
+/// `weighbridge os`.
+#[derive(Clone, Debug, Args)]
+pub struct OsArguments {
+    /// The client's address
+    pub address: IpAddr,
+    /// The client's port
+    pub port: Option<u16>,
+    /// Everything that is known, as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Text socket of `weighbridge watch`
+    #[arg(long, value_name = "PATH", env = "WEIGHBRIDGE_OS_SOCKET", default_value = OS_SOCKET)]
+    pub socket: PathBuf,
+}
+
+/// Runs it on the process's own output.
+#[must_use]
+pub fn run(arguments: &OsArguments) -> ExitCode {
+    with_process_output(true, |output| ExitCode::from(execute(arguments, output)))
+}
+
+/// Runs it; returns the exit status.
+pub fn execute(arguments: &OsArguments, output: &mut Output<'_>) -> u8 {
+    let mut question = format!("json {}", arguments.address);
+    if let Some(port) = arguments.port {
+        question.push_str(&format!(" {port}"));
+    }
+    question.push('\n');
+    let answer = match ask(&arguments.socket, &question) {
+        Ok(answer) => answer,
+        Err(error) => {
+            let socket = arguments.socket.display();
+            output.message(&format!(
+                "weighbridge os: {socket}: {}\n  hint: `weighbridge watch -i INTERFACE` answers \
+                 there",
+                reason(&error)
+            ));
+            return NOT_ASKED;
+        }
+    };
+    let os = os_of(&answer);
+    let line = if arguments.json { answer } else { os.clone() };
+    // A reader that has gone does not change what is known.
+    let _ = output.text(&format!("{line}\n"));
+    if os == UNKNOWN { NOT_KNOWN } else { KNOWN }
+}
+
+fn os_of(answer: &str) -> String {
+    let answer: Value = serde_json::from_str(answer).unwrap_or_default();
+    let os = answer.get("os").and_then(Value::as_str);
+    os.unwrap_or(UNKNOWN).to_owned()
+}
+
+fn ask(socket: &Path, question: &str) -> io::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer within a second");
+    let answer = runtime.block_on(async {
+        let asked = timeout(PATIENCE, exchange(socket, question)).await;
+        asked.map_err(late)?
+    })?;
+    if answer.starts_with('{') {
+        Ok(answer)
+    } else {
+        Err(io::Error::other(format!(
+            "not the text socket of weighbridge watch: {}",
+            answer.escape_debug()
+        )))
+    }
+}
+
+async fn exchange(socket: &Path, question: &str) -> io::Result<String> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(question.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.take(ANSWER_MAX).read_to_string(&mut answer).await?;
+    Ok(answer)
+}

@@ -1,0 +1,183 @@
+//! Handshakes as they happen, on the process's first thread; whoever asks for them is answered by
+//! a second one.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datapath::handshakes::{BUFFER, Handshakes};
+use mail::time::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::keep::Saving;
+use super::watcher::Watcher;
+use crate::capture::link;
+use crate::daemon::signals::{descriptor, drain};
+use crate::mail::serve::Services;
+use crate::mail::shared::Shared;
+use crate::mail::{clock, outcomes};
+use crate::output::Output;
+use crate::text::reason;
+use crate::tools::Complaint;
+
+/// Packets that are taken at a time: then signals and the file have their turn.
+const BATCH: usize = 256;
+/// How often the observations are kept.
+const KEEP_EVERY: Duration = Duration::from_mins(5);
+/// Pause between two pieces of the file.
+const BETWEEN_PIECES: Duration = Duration::from_millis(5);
+
+/// What is open.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) handshakes: Handshakes,
+    pub(super) services: Services,
+    /// Where observations are kept.
+    pub(super) directory: Option<PathBuf>,
+}
+
+/// Runs until a signal comes or enough was told.
+pub(super) fn run(
+    open: Open,
+    watcher: &mut Watcher,
+    output: &mut Output<'_>,
+) -> Result<(), Complaint> {
+    let failed = |error: io::Error| Complaint::Message(reason(&error));
+    let shared = Shared::new(Box::new(watcher.observations.clone()), outcomes::sink());
+    let mut stop = descriptor(&[SIGINT, SIGTERM]).map_err(failed)?;
+    answer_beside(open.services, Arc::new(shared)).map_err(failed)?;
+    let mut keeping = Keeping {
+        directory: open.directory,
+        saving: None,
+        next: clock::now().saturating_add(KEEP_EVERY),
+    };
+    output.message("weighbridge watch: ready");
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let mut waiting = [
+            PollFd::new(&open.handshakes, PollFlags::IN),
+            PollFd::new(&stop, PollFlags::IN),
+        ];
+        match poll(&mut waiting, Some(&keeping.patience())) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(failed(error.into())),
+        }
+        if drain(&mut stop) || !batch(&open.handshakes, watcher, &mut buffer, output)? {
+            break;
+        }
+        keeping.work(watcher, output);
+    }
+    keeping.finish(watcher, output);
+    if let Ok(lost @ 1..) = open.handshakes.lost() {
+        output.message(&format!("weighbridge watch: {lost} packets came too fast"));
+    }
+    Ok(())
+}
+
+/// Starts the thread that answers. It ends with the process.
+fn answer_beside(services: Services, shared: Arc<Shared>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let thread = std::thread::Builder::new().name("services".to_owned());
+    thread.spawn(move || {
+        runtime.block_on(async {
+            services.start(&shared);
+            std::future::pending::<()>().await;
+        });
+    })?;
+    Ok(())
+}
+
+/// Takes what has come; false when enough was told.
+fn batch(
+    socket: &Handshakes,
+    watcher: &mut Watcher,
+    buffer: &mut [u8],
+    output: &mut Output<'_>,
+) -> io::Result<bool> {
+    let mut go_on = true;
+    for _ in 0..BATCH {
+        match socket.receive(buffer) {
+            Ok(heard) => {
+                let at = heard.time.map_or_else(clock::now, Timestamp::from_epoch);
+                let packet = buffer.get(..heard.len).unwrap_or_default();
+                go_on = watcher.packet(link::behind(heard.protocol, packet), at, output)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // The interface is down, for example. The kernel says so once.
+            Err(error) => {
+                output.message(&format!("weighbridge watch: {}", reason(&error)));
+                break;
+            }
+        }
+        if !go_on {
+            break;
+        }
+    }
+    watcher.flush(output)?;
+    Ok(go_on)
+}
+
+/// The file of observations. One that cannot be written is told, and tried again.
+#[derive(Debug)]
+struct Keeping {
+    directory: Option<PathBuf>,
+    saving: Option<Saving>,
+    next: Timestamp,
+}
+
+impl Keeping {
+    /// How long nothing needs to be done.
+    fn patience(&self) -> Timespec {
+        let wait = match self.saving {
+            Some(_) => BETWEEN_PIECES,
+            None => self.next.saturating_since(clock::now()),
+        };
+        Timespec::try_from(wait).unwrap_or_default()
+    }
+
+    fn work(&mut self, watcher: &Watcher, output: &mut Output<'_>) {
+        let now = clock::now();
+        if self.saving.is_none() && now >= self.next {
+            self.next = now.saturating_add(KEEP_EVERY);
+            self.begin(output);
+        }
+        self.piece(watcher, output);
+    }
+
+    fn finish(&mut self, watcher: &Watcher, output: &mut Output<'_>) {
+        self.begin(output);
+        while self.saving.is_some() {
+            self.piece(watcher, output);
+        }
+    }
+
+    fn begin(&mut self, output: &mut Output<'_>) {
+        if let Some(directory) = &self.directory {
+            self.saving = told(Saving::begin(directory), output);
+        }
+    }
+
+    fn piece(&mut self, watcher: &Watcher, output: &mut Output<'_>) {
+        let Some(saving) = &mut self.saving else {
+            return;
+        };
+        let done = saving.piece(&watcher.observations.held());
+        if told(done, output) != Some(false) {
+            self.saving = None;
+        }
+    }
+}
+
+fn told<T>(result: io::Result<T>, output: &mut Output<'_>) -> Option<T> {
+    let complain = |error: io::Error| {
+        let reason = reason(&error);
+        output.message(&format!(
+            "weighbridge watch: observations cannot be kept: {reason}"
+        ));
+    };
+    result.map_err(complain).ok()
+}

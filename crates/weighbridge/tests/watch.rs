@@ -1,0 +1,14 @@
+//! `weighbridge watch` and `weighbridge os`: captures, p0f's own answers, and a mail server's
+//! machine with hosts that differ.
+
+#[path = "common/command.rs"]
+mod command;
+#[path = "common/reference.rs"]
+mod reference;
+
+#[path = "watch/capture.rs"]
+mod capture;
+#[path = "watch/live.rs"]
+mod live;
+#[path = "watch/p0f.rs"]
+mod p0f;
