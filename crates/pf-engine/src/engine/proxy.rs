@@ -147,7 +147,8 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Option<Opened>, Refused> {
-        if let Some(completed) = work.completed {
+        // Once: where a route leads it out, the call is a SYN like any other.
+        if let Some(completed) = work.completed.take() {
             return self.open_completed(completed, work, env).map(Some);
         }
         let Some(header) = work.meta.tcp().copied() else {
