@@ -96,19 +96,24 @@ impl Engine {
         true
     }
 
-    /// The cookie that a bare ACK brings back, if it is one of ours.
-    pub(super) fn cookie_of(&self, meta: &Meta, bytes: &[u8]) -> Option<syncookie::Cookie> {
+    /// The cookie that a bare ACK brings back, if it is one of ours, and the number that its client
+    /// began with.
+    pub(super) fn cookie_of(&self, meta: &Meta, bytes: &[u8]) -> Option<(u32, syncookie::Cookie)> {
         let header = meta.tcp()?;
         if header.flags & FLAGS != tcp_flags::ACK {
             return None;
         }
-        self.syncookies.verify(
-            self.now,
-            self.options.syncookies,
-            &Tuple::of(meta, bytes),
-            header.seq.wrapping_sub(1),
-            header.ack.wrapping_sub(1),
-        )
+        let (mode, tuple) = (self.options.syncookies, Tuple::of(meta, bytes));
+        let own = header.ack.wrapping_sub(1);
+        let of_client = |client| {
+            let cookie = self
+                .syncookies
+                .verify(self.now, mode, &tuple, client, own)?;
+            Some((client, cookie))
+        };
+        // When the ACK was lost what comes is a probe of our window of 0, which may be one number
+        // back (RFC 9293, section 3.8.6.1).
+        of_client(header.seq.wrapping_sub(1)).or_else(|| of_client(header.seq))
     }
 
     /// A bare ACK without a state: if it brings a cookie back, the SYN that it stands for takes
@@ -120,10 +125,9 @@ impl Engine {
         if place.direction != Direction::In {
             return;
         }
-        let Some(cookie) = self.cookie_of(&work.meta, work.bytes) else {
+        let Some((client, cookie)) = self.cookie_of(&work.meta, work.bytes) else {
             return;
         };
-        let client = header.seq.wrapping_sub(1);
         let syn = Handshake::call(client, cookie.mss);
         let packet = syn.packet(&Tuple::of(&work.meta, work.bytes));
         if work.replace(packet).is_ok() {
