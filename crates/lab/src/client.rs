@@ -219,6 +219,15 @@ impl LineClient {
         Self::new(stream)
     }
 
+    /// The same, and the client says a line before it has heard the server's: through a proxy
+    /// that waits for the client.
+    pub fn speaking_first(mut stream: TcpStream, line: &str) -> anyhow::Result<Self> {
+        stream.write_all(format!("{line}\n").as_bytes())?;
+        let mut this = Self::new(stream)?;
+        this.hear(line)?;
+        Ok(this)
+    }
+
     /// The client address that the server saw.
     #[must_use]
     pub fn server_saw(&self) -> SocketAddr {
@@ -235,9 +244,19 @@ impl LineClient {
         self.stream.set_read_timeout(Some(limit))
     }
 
+    /// Ends the connection with an RST instead of a FIN.
+    pub fn reset(self) -> io::Result<()> {
+        sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))?;
+        Ok(())
+    }
+
     /// Sends a line and checks that it comes back.
     pub fn exchange(&mut self, line: &str) -> anyhow::Result<()> {
         self.stream.write_all(format!("{line}\n").as_bytes())?;
+        self.hear(line)
+    }
+
+    fn hear(&mut self, line: &str) -> anyhow::Result<()> {
         let mut echo = String::new();
         self.reader
             .read_line(&mut echo)
