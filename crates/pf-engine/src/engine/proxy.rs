@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::addr::Family;
 use crate::decision::{DropReason, Generated, GeneratedExit, Hook};
 use crate::engine::Engine;
+use crate::engine::families::Crossed;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
 use crate::engine::translate::Course;
 use crate::env::{Env, RouteLookup};
@@ -225,6 +226,7 @@ impl Engine {
             state.tag,
             state.route_of(place.direction),
         );
+        let crossed = crossing(state, place.direction);
         let replacement = match step {
             Step::Drop => return Err(DropReason::Synproxy.into()),
             Step::Answer(answer) => {
@@ -252,6 +254,7 @@ impl Engine {
             return Err(refused);
         }
         work.replace(replacement.packet(&on))?;
+        work.crossed = crossed;
         work.tag = tag.or(work.tag);
         work.of_proxy = true;
         self.counters.count(DropReason::Synproxy);
@@ -284,8 +287,10 @@ impl Engine {
             divert: None,
         };
         let meta = Meta::parse(&bytes).ok()?;
+        let crossed = crossing(state, place.direction);
         let way = self.way(place.direction, ether);
         let mut work = Work::new(&mut bytes, meta, ether, way, place);
+        work.crossed = crossed;
         let left = self.leave(place, passed, &mut work, env);
         logged.append(&mut work.logged);
         let pending = std::mem::take(&mut work.pending);
@@ -336,4 +341,9 @@ impl Engine {
         });
         offered.min(fits).max(MIN_MSS)
     }
+}
+
+/// What the proxy sends on is made in the family of the one whom it is for.
+fn crossing(state: &State, flow: Direction) -> Option<Crossed> {
+    state.changes_family().then(|| Crossed::by(state, flow))
 }
