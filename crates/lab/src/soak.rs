@@ -43,7 +43,7 @@ const LAB: LabConfig = LabConfig {
 const WORKERS: u64 = 8;
 const SESSION_WORKERS: u64 = 12;
 /// How long after the last restart somebody may still hold a connection that was lost by it.
-const SETTLED_AFTER: Duration = Duration::from_secs(15);
+const SETTLED_AFTER: Duration = Duration::from_secs(45);
 /// How often is told how far it is.
 const PROGRESS: Duration = Duration::from_mins(1);
 /// A soak shorter than this is a test: it does everything once, quickly.
@@ -105,7 +105,7 @@ pub fn run(config: &SoakConfig, out: &mut impl Write) -> anyhow::Result<Report> 
     let evidence = Evidence {
         tallies: world.ledger.tallies(),
         events: world.ledger.events(),
-        counters: total_counters(&[samples.as_slice(), &[end.clone()]].concat()),
+        counters: total_counters(&[samples.as_slice(), std::slice::from_ref(&end)].concat()),
         samples,
         base,
         end,
@@ -187,7 +187,7 @@ fn tell(
     samples: &Samples,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let mut next = PROGRESS;
+    let (mut next, mut told) = (PROGRESS, 0);
     while world.ledger.elapsed() < config.duration() && !world.ledger.is_stopped() {
         let until = next.min(config.duration());
         world
@@ -195,6 +195,7 @@ fn tell(
             .pause(until.saturating_sub(world.ledger.elapsed()));
         let sample = samples.last().unwrap_or_default();
         report::write_progress(out, world, &sample)?;
+        told += report::write_wrong(out, world.ledger.wrongs().get(told..).unwrap_or_default())?;
         next += PROGRESS;
     }
     Ok(())

@@ -64,24 +64,18 @@ impl Post {
             FORGED_TTL
         };
         let mut segment = build::Segment::new(from.port(), to.port(), flags);
-        let [sequence, acknowledgement] = words(random);
-        segment.seq = sequence;
-        segment.ack = if flags & tcp_flags::ACK == 0 {
-            0
-        } else {
-            acknowledgement
-        };
+        segment.seq = word(random);
+        if flags & tcp_flags::ACK != 0 {
+            segment.ack = word(random);
+        }
         let packet = build::tcp(&ip, &segment, &[]);
         let _ = self.sender.send(&[&self.header[..], &packet].concat());
     }
 }
 
-fn words(random: &mut PseudoRandom) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h] = random.draw().to_be_bytes();
-    [
-        u32::from_be_bytes([a, b, c, d]),
-        u32::from_be_bytes([e, f, g, h]),
-    ]
+fn word(random: &mut PseudoRandom) -> u32 {
+    let [.., a, b, c, d] = random.draw().to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// Everywhere that an attacker can be.
@@ -125,7 +119,7 @@ impl Posts {
     }
 
     /// In the server's name: at the Cisco, or at the modem that the connection goes by.
-    fn from_outside(&self, session: &Session) -> Option<(&Post, SocketAddr)> {
+    fn outside_of(&self, session: &Session) -> Option<(&Post, SocketAddr)> {
         let by_modem = self.modems.iter().zip(DslLine::ALL);
         let modem = by_modem.map(|((outside, post), line)| (*outside, post, line));
         for (outside, post, line) in modem {
@@ -154,7 +148,7 @@ impl Posts {
             if below(random, 2) == 0 {
                 self.inside
                     .send(session.client, session.server, random, flags);
-            } else if let Some((post, to)) = self.from_outside(&session) {
+            } else if let Some((post, to)) = self.outside_of(&session) {
                 post.send(session.server, to, random, flags);
             }
             world.ledger.count("forged segments");

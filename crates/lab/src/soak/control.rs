@@ -230,29 +230,30 @@ fn kill(
 
 /// `max-src-states`: as many connections as are allowed, and not one more.
 fn limit_sources(world: &World, random: &mut PseudoRandom) -> anyhow::Result<()> {
-    let host = world.lab.host(Role::H34);
-    let mut open: Vec<LineClient> = Vec::new();
+    let mut open = Vec::new();
     // Those of the last time may still hold their states.
     let connected = clock::wait_until(SOURCE_LIMIT, || {
-        open.extend(line_client(world, Role::H34, server(random, ports::LIMITED)).ok());
+        open.extend(connect_limited(world, random).ok());
         !open.is_empty()
     });
     ensure!(connected, "not connected at all");
     while open.len() <= MAX_SOURCE_STATES {
-        let next = host.tcp_connect_within(SILENCE, server(random, ports::LIMITED));
-        let Ok(client) = next.map_err(anyhow::Error::from).and_then(|stream| {
-            stream.set_read_timeout(Some(SILENCE))?;
-            LineClient::speaking_first(stream, "one more")
-        }) else {
-            break;
-        };
-        open.push(client);
+        match connect_limited(world, random) {
+            Ok(client) => open.push(client),
+            Err(_) => break,
+        }
     }
     let count = open.len();
     open.into_iter().try_for_each(LineClient::reset)?;
     prove(count <= MAX_SOURCE_STATES, || {
         format!("{count} connections where {MAX_SOURCE_STATES} are allowed")
     })
+}
+
+fn connect_limited(world: &World, random: &mut PseudoRandom) -> anyhow::Result<LineClient> {
+    let host = world.lab.host(Role::H34).with_patience(SILENCE);
+    let stream = host.tcp_connect(server(random, ports::LIMITED))?;
+    LineClient::speaking_first(stream, "one more")
 }
 
 /// The second line dies without a sign and comes back.

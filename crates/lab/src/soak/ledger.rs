@@ -1,6 +1,7 @@
 //! What was tried and what came of it, and which disturbance may have broken what.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -164,7 +165,7 @@ impl Ledger {
         };
         let now = clock::now();
         let mut book = self.book();
-        let proven = error.chain().any(|cause| cause.is::<Proof>());
+        let proven = error.chain().any(<dyn Error>::is::<Proof>);
         let excused = !proven && book.disturbances.iter().any(|d| d.excuses(began, way, now));
         if excused {
             book.tallies.entry(what).or_default().excused += 1;

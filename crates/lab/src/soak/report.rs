@@ -158,24 +158,30 @@ impl Report {
     }
 
     fn write_wrong(&self, out: &mut impl Write) -> io::Result<()> {
-        for wrong in self.wrong.iter().take(WRONG_SHOWN) {
-            let Wrong {
-                at,
-                since,
-                what,
-                outcome,
-            } = wrong;
-            writeln!(
-                out,
-                "\nwrong: {what}, begun at {since:.1} s, noticed at {at:.1} s\n  {outcome}"
-            )?;
-        }
+        write_wrong(out, self.wrong.get(..WRONG_SHOWN).unwrap_or(&self.wrong))?;
         let hidden = self.wrong.len().saturating_sub(WRONG_SHOWN);
         if hidden > 0 {
             writeln!(out, "\nand {hidden} more")?;
         }
         Ok(())
     }
+}
+
+/// What was wrong; returns how many that are.
+pub(super) fn write_wrong(out: &mut impl Write, wrongs: &[Wrong]) -> io::Result<usize> {
+    for wrong in wrongs {
+        let Wrong {
+            at,
+            since,
+            what,
+            outcome,
+        } = wrong;
+        writeln!(
+            out,
+            "\nwrong: {what}, begun at {since:.1} s, noticed at {at:.1} s\n  {outcome}"
+        )?;
+    }
+    Ok(wrongs.len())
 }
 
 /// One line: how far it is.

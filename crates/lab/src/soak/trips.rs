@@ -81,20 +81,21 @@ fn trips(lines: &[DslLine]) -> Vec<Trip> {
 /// Lays the tripwires, and lets the roads behind the box lose packets.
 pub(super) fn lay(lab: &Lab) -> anyhow::Result<()> {
     let all = trips(lab.dsl_lines());
-    let mut roles: Vec<Role> = all.iter().map(|trip| trip.role).collect();
-    roles.sort();
-    roles.dedup();
-    for role in roles {
+    let mut hosts: Vec<Role> = all.iter().map(|trip| trip.role).collect();
+    hosts.sort();
+    hosts.dedup();
+    for role in hosts {
         let here = || all.iter().filter(|trip| trip.role == role);
-        let counters: String = here()
-            .map(|t| format!(" counter {} {{ }}\n", t.name))
+        let counters: Vec<_> = here()
+            .map(|t| format!("counter {} {{ }}", t.name))
             .collect();
-        let rules: String = here()
-            .map(|t| format!("  {} counter name {}\n", t.rule, t.name))
+        let rules: Vec<_> = here()
+            .map(|t| format!("{} counter name {}", t.rule, t.name))
             .collect();
+        let (counters, rules) = (counters.join("\n "), rules.join("\n  "));
         lab.namespace(role).nft(&format!(
-            "table inet trips {{\n{counters} counter crossed {{ }}\n chain come {{\n  type filter \
-             hook prerouting priority -300\n{rules}  iifname lan counter name crossed\n }}\n}}\n",
+            "table inet trips {{\n {counters}\n counter crossed {{ }}\n chain come {{\n  type filter \
+             hook prerouting priority -300\n  {rules}\n  iifname lan counter name crossed\n }}\n}}\n",
         ))?;
     }
     for role in lossy(lab) {

@@ -10,7 +10,11 @@ use super::ledger::{Ledger, prove};
 use super::rules::{Variant, Way};
 use crate::roles::{SERVICES_V4, SERVICES_V6};
 use crate::service::PseudoRandom;
-use crate::{Lab, Role, Weighbridge};
+use crate::{Host, Lab, Role, Weighbridge};
+
+/// Who has not been answered after this long will not be. A busy machine restarts a daemon in a
+/// few seconds, and what is lost then is repeated after twice that.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection that others may try to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,11 @@ impl World {
         }
     }
 
+    /// A host that waits for [`PATIENCE`].
+    pub(super) fn host(&self, role: Role) -> Host {
+        self.lab.host(role).with_patience(PATIENCE)
+    }
+
     /// The daemon, which does not end while it is looked at.
     pub(super) fn daemon(&self) -> RwLockReadGuard<'_, Weighbridge> {
         self.daemon.read().unwrap_or_else(PoisonError::into_inner)
@@ -80,7 +89,7 @@ impl World {
     }
 
     fn variant_of(reloads: u64) -> Variant {
-        if reloads / 2 % 2 == 0 {
+        if (reloads / 2).is_multiple_of(2) {
             Variant::Old
         } else {
             Variant::New
@@ -90,7 +99,7 @@ impl World {
     /// What may have been in force since [`World::reloads`] was `before`.
     fn variants_since(&self, before: u64) -> Vec<Variant> {
         let variant = Self::variant_of(before);
-        if before == self.reloads() && before % 2 == 0 {
+        if before == self.reloads() && before.is_multiple_of(2) {
             vec![variant]
         } else {
             vec![variant, variant.other()]
