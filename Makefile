@@ -1,5 +1,6 @@
 # make run    the bridge article's network in a lab on this machine (ARGS=--once: ends by itself)
 # make test   the whole test suite
+# make soak   the box for 30 minutes under random traffic, reloads, loss, resets and restarts
 # make bench  how long reading rules takes
 # make lint   formatting, clippy, documentation, as CI runs them
 # make help   all targets
@@ -8,12 +9,17 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 ARGS ?=
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 1800
+SOAK_SEED ?= 1
+SOAK_REPORT ?= target/soak.json
 
-.PHONY: help setup build run test bench lint fmt fuzz install clean
+.PHONY: help setup build run test soak bench lint fmt fuzz install clean
 
 help:
 	@echo 'make run [ARGS=--once]  run the bridge article in a lab of network namespaces (root)'
 	@echo 'make test               run the whole test suite (end-to-end tests need root)'
+	@echo 'make soak               random traffic, reloads, loss, resets and restarts for SOAK_SECONDS'
+	@echo '                        ($(SOAK_SECONDS)) from SOAK_SEED ($(SOAK_SEED)): every verdict checked, memory watched (root)'
 	@echo 'make bench              how long reading rules takes, and nft beside it'
 	@echo 'make lint               formatting, clippy and documentation, warnings denied'
 	@echo 'make build              release build: target/release/weighbridge'
@@ -37,6 +43,9 @@ test: setup
 	@echo '==> running the tests'
 	@$(CARGO) test --workspace --locked
 	@echo '==> all tests passed'
+
+soak: build
+	@target/release/weighbridge-lab soak --seconds $(SOAK_SECONDS) --seed $(SOAK_SEED) --json $(SOAK_REPORT)
 
 bench: setup
 	@$(CARGO) bench --locked -p pf-conf --bench load

@@ -113,6 +113,12 @@ fn forget_other_ports(socket: &OwnedFd) {
     while rustix::net::recv(socket, &mut frame[..], RecvFlags::DONTWAIT).is_ok() {}
 }
 
+/// The Ethernet address of a port of a namespace.
+pub fn ethernet_address(namespace: &Namespace, port: &str) -> anyhow::Result<[u8; 6]> {
+    let address = namespace.run(|| link_address(port))?;
+    address.addr().context("a port without an address")
+}
+
 fn link_address(port: &str) -> anyhow::Result<LinkAddr> {
     let addresses = getifaddrs()?.filter(|entry| entry.interface_name == port);
     let mut links = addresses.filter_map(|entry| entry.address?.as_link_addr().copied());

@@ -25,6 +25,7 @@ const CHUNK: usize = 64 * 1024;
 pub struct Host {
     role: Role,
     namespace: Arc<Namespace>,
+    patience: Duration,
 }
 
 /// What a download brought.
@@ -51,7 +52,17 @@ impl Download {
 
 impl Host {
     pub(crate) fn new(role: Role, namespace: Arc<Namespace>) -> Self {
-        Self { role, namespace }
+        Self {
+            role,
+            namespace,
+            patience: TIMEOUT,
+        }
+    }
+
+    /// The same host, whose connections wait this long instead of eight seconds.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Which host it is.
@@ -68,7 +79,7 @@ impl Host {
 
     /// Connects; reads and writes time out.
     pub fn tcp_connect(&self, to: impl Into<SocketAddr>) -> io::Result<TcpStream> {
-        self.tcp_connect_within(TIMEOUT, to)
+        self.tcp_connect_within(self.patience, to)
     }
 
     /// Connects, but waits no longer than this; for what is expected not to answer.
@@ -81,8 +92,8 @@ impl Host {
         let stream = self
             .namespace
             .run(|| TcpStream::connect_timeout(&to, limit))?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
+        stream.set_read_timeout(Some(self.patience))?;
+        stream.set_write_timeout(Some(self.patience))?;
         Ok(stream)
     }
 
@@ -92,12 +103,12 @@ impl Host {
         let stream = self.namespace.run(|| -> io::Result<TcpStream> {
             let socket = rustix::net::socket(family, SocketType::STREAM, Some(ipproto::TCP))?;
             // Bounds connect() as well.
-            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(TIMEOUT))?;
+            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(self.patience))?;
             rustix::net::bind(&socket, &SocketAddr::new(from, 0))?;
             rustix::net::connect(&socket, &to)?;
             Ok(TcpStream::from(socket))
         })?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_read_timeout(Some(self.patience))?;
         Ok(stream)
     }
 
@@ -219,6 +230,15 @@ impl LineClient {
         Self::new(stream)
     }
 
+    /// The same, and the client says a line before it has heard the server's: through a proxy
+    /// that waits for the client.
+    pub fn speaking_first(mut stream: TcpStream, line: &str) -> anyhow::Result<Self> {
+        stream.write_all(format!("{line}\n").as_bytes())?;
+        let mut this = Self::new(stream)?;
+        this.hear(line)?;
+        Ok(this)
+    }
+
     /// The client address that the server saw.
     #[must_use]
     pub fn server_saw(&self) -> SocketAddr {
@@ -235,9 +255,19 @@ impl LineClient {
         self.stream.set_read_timeout(Some(limit))
     }
 
+    /// Ends the connection with an RST instead of a FIN.
+    pub fn reset(self) -> io::Result<()> {
+        sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))?;
+        Ok(())
+    }
+
     /// Sends a line and checks that it comes back.
     pub fn exchange(&mut self, line: &str) -> anyhow::Result<()> {
         self.stream.write_all(format!("{line}\n").as_bytes())?;
+        self.hear(line)
+    }
+
+    fn hear(&mut self, line: &str) -> anyhow::Result<()> {
         let mut echo = String::new();
         self.reader
             .read_line(&mut echo)

@@ -1,4 +1,4 @@
-//! Test hosts in network namespaces: for end-to-end tests, benches and `make run`.
+//! Test hosts in network namespaces: for end-to-end tests, benches, `make run` and `make soak`.
 //!
 //! [`Lab::new`] builds the network of the article "Stupid Bridge Tricks #1" on one machine:
 //!
@@ -33,6 +33,7 @@ pub mod namespace;
 pub mod requirements;
 pub mod roles;
 pub mod service;
+pub mod soak;
 mod topology;
 
 pub use capture::{Capture, RawSender};

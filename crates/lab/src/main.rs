@@ -1,13 +1,16 @@
-//! `weighbridge-lab`: the article's network on one machine, and the main job of `make run`.
+//! `weighbridge-lab`: the article's network on one machine, the main job of `make run`, and
+//! `make soak`.
 
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use lab::job::{self, JobConfig};
+use lab::soak::{self, SoakConfig};
 use lab::{daemon, identity};
 
 /// The network of "Stupid Bridge Tricks #1" in namespaces of this machine.
@@ -31,6 +34,22 @@ enum Command {
         /// Print weighbridge's log at the end.
         #[arg(short, long)]
         verbose: bool,
+        /// The binary to test [default: `weighbridge` beside this program].
+        #[arg(long, value_name = "FILE")]
+        weighbridge: Option<PathBuf>,
+    },
+    /// Run weighbridge for long under random traffic, reloads, packet loss, resets, floods and
+    /// restarts; check each verdict and watch its memory. Exit status 1 when something is wrong.
+    Soak {
+        /// How long traffic is made.
+        #[arg(long, value_name = "N", default_value_t = 1800)]
+        seconds: u64,
+        /// All that is drawn comes from it.
+        #[arg(long, value_name = "S", default_value_t = 1)]
+        seed: u64,
+        /// Write the report there too.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
         /// The binary to test [default: `weighbridge` beside this program].
         #[arg(long, value_name = "FILE")]
         weighbridge: Option<PathBuf>,
@@ -78,8 +97,37 @@ fn execute(command: Command) -> anyhow::Result<()> {
                 &mut io::stdout().lock(),
             )
         }
+        Command::Soak {
+            seconds,
+            seed,
+            json,
+            weighbridge,
+        } => {
+            let binary = weighbridge.map_or_else(daemon::binary_beside_this_one, Ok)?;
+            job::check(&binary)?;
+            soak(
+                &SoakConfig {
+                    binary,
+                    seconds,
+                    seed,
+                },
+                json.as_deref(),
+            )
+        }
         Command::Clean => clean(),
     }
+}
+
+fn soak(config: &SoakConfig, json: Option<&Path>) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let report = soak::run(config, &mut out)?;
+    report.write(&mut out)?;
+    if let Some(file) = json {
+        let text = serde_json::to_string_pretty(&report)?;
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    ensure!(report.has_passed(), "the soak has failed");
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "the command's answer")]

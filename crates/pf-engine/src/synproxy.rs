@@ -184,9 +184,9 @@ fn from_waiting_client(
 ) -> Step {
     let bare_ack = segment.flags & (SYN_ACK | tcp_flags::RST | tcp_flags::FIN) == ACK;
     let first = source.seq_lo.wrapping_add(1);
-    // A probe of our window of 0 may be one number back (RFC 9293, section 3.8.6.1).
-    let seq_fits =
-        segment.seq == first || (segment.seq == source.seq_lo && source.state == tcps::PROXY_DST);
+    // A probe of our window of 0 may be one number back (RFC 9293, section 3.8.6.1); it is the
+    // first that comes when the ACK was lost.
+    let seq_fits = segment.seq == first || segment.seq == source.seq_lo;
     if !bare_ack || !seq_fits || segment.ack != source.seq_hi.wrapping_add(1) {
         return Step::Drop;
     }
@@ -314,12 +314,21 @@ mod tests {
     }
 
     #[test]
+    fn a_client_whose_ack_was_lost_completes_its_handshake_by_a_probe() {
+        let mut peers = open(CLIENT, TO_CLIENT, 1400);
+        let probe = segment(ACK, CLIENT, TO_CLIENT.wrapping_add(1));
+        let call = Step::Call(Handshake::call(TO_SERVER, 1400));
+        assert_eq!(take(&mut peers, true, &probe), call);
+        assert_eq!(peers.0.state, tcps::PROXY_DST);
+    }
+
+    #[test]
     fn what_does_not_fit_is_dropped_and_changes_nothing() {
         let before = open(CLIENT, TO_CLIENT, 1400);
         let wrong = [
             (true, segment(SYN, CLIENT + 1, 0)),
             (true, segment(ACK, CLIENT + 1, TO_CLIENT)),
-            (true, segment(ACK, CLIENT, TO_CLIENT.wrapping_add(1))),
+            (true, segment(ACK, CLIENT - 1, TO_CLIENT.wrapping_add(1))),
             (
                 true,
                 segment(ACK | tcp_flags::FIN, CLIENT + 1, TO_CLIENT.wrapping_add(1)),

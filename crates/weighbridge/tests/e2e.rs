@@ -49,6 +49,8 @@ mod pflog;
 mod queues;
 #[path = "e2e/security.rs"]
 mod security;
+#[path = "e2e/soak.rs"]
+mod soak;
 #[path = "e2e/sources.rs"]
 mod sources;
 #[path = "e2e/support.rs"]

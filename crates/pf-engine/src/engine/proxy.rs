@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::addr::Family;
 use crate::decision::{DropReason, Generated, GeneratedExit, Hook};
 use crate::engine::Engine;
+use crate::engine::families::Crossed;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
 use crate::engine::translate::Course;
 use crate::env::{Env, RouteLookup};
@@ -96,19 +97,24 @@ impl Engine {
         true
     }
 
-    /// The cookie that a bare ACK brings back, if it is one of ours.
-    pub(super) fn cookie_of(&self, meta: &Meta, bytes: &[u8]) -> Option<syncookie::Cookie> {
+    /// The cookie that a bare ACK brings back, if it is one of ours, and the number that its client
+    /// began with.
+    pub(super) fn cookie_of(&self, meta: &Meta, bytes: &[u8]) -> Option<(u32, syncookie::Cookie)> {
         let header = meta.tcp()?;
         if header.flags & FLAGS != tcp_flags::ACK {
             return None;
         }
-        self.syncookies.verify(
-            self.now,
-            self.options.syncookies,
-            &Tuple::of(meta, bytes),
-            header.seq.wrapping_sub(1),
-            header.ack.wrapping_sub(1),
-        )
+        let (mode, tuple) = (self.options.syncookies, Tuple::of(meta, bytes));
+        let own = header.ack.wrapping_sub(1);
+        let of_client = |client| {
+            let cookie = self
+                .syncookies
+                .verify(self.now, mode, &tuple, client, own)?;
+            Some((client, cookie))
+        };
+        // When the ACK was lost what comes is a probe of our window of 0, which may be one number
+        // back (RFC 9293, section 3.8.6.1).
+        of_client(header.seq.wrapping_sub(1)).or_else(|| of_client(header.seq))
     }
 
     /// A bare ACK without a state: if it brings a cookie back, the SYN that it stands for takes
@@ -120,10 +126,9 @@ impl Engine {
         if place.direction != Direction::In {
             return;
         }
-        let Some(cookie) = self.cookie_of(&work.meta, work.bytes) else {
+        let Some((client, cookie)) = self.cookie_of(&work.meta, work.bytes) else {
             return;
         };
-        let client = header.seq.wrapping_sub(1);
         let syn = Handshake::call(client, cookie.mss);
         let packet = syn.packet(&Tuple::of(&work.meta, work.bytes));
         if work.replace(packet).is_ok() {
@@ -147,7 +152,8 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Option<Opened>, Refused> {
-        if let Some(completed) = work.completed {
+        // Once: where a route leads it out, the call is a SYN like any other.
+        if let Some(completed) = work.completed.take() {
             return self.open_completed(completed, work, env).map(Some);
         }
         let Some(header) = work.meta.tcp().copied() else {
@@ -220,6 +226,7 @@ impl Engine {
             state.tag,
             state.route_of(place.direction),
         );
+        let crossed = crossing(state, place.direction);
         let replacement = match step {
             Step::Drop => return Err(DropReason::Synproxy.into()),
             Step::Answer(answer) => {
@@ -247,6 +254,7 @@ impl Engine {
             return Err(refused);
         }
         work.replace(replacement.packet(&on))?;
+        work.crossed = crossed;
         work.tag = tag.or(work.tag);
         work.of_proxy = true;
         self.counters.count(DropReason::Synproxy);
@@ -279,8 +287,10 @@ impl Engine {
             divert: None,
         };
         let meta = Meta::parse(&bytes).ok()?;
+        let crossed = crossing(state, place.direction);
         let way = self.way(place.direction, ether);
         let mut work = Work::new(&mut bytes, meta, ether, way, place);
+        work.crossed = crossed;
         let left = self.leave(place, passed, &mut work, env);
         logged.append(&mut work.logged);
         let pending = std::mem::take(&mut work.pending);
@@ -331,4 +341,9 @@ impl Engine {
         });
         offered.min(fits).max(MIN_MSS)
     }
+}
+
+/// What the proxy sends on is made in the family of the one whom it is for.
+fn crossing(state: &State, flow: Direction) -> Option<Crossed> {
+    state.changes_family().then(|| Crossed::by(state, flow))
 }

@@ -1,9 +1,9 @@
 //! `af-to`: from IPv6 to IPv4 and back.
 
 use pf_engine::addr::{Family, Protocol};
-use pf_engine::decision::{DropReason, Exit, Verdict};
+use pf_engine::decision::{DropReason, Exit, GeneratedExit, Verdict};
 use pf_engine::rule::{AfTo, PoolKind, RouteKind, Rule, StatePolicy};
-use pf_engine::ruleset::Ruleset;
+use pf_engine::ruleset::{Ruleset, Syncookies};
 use pf_engine::wire::build::{self, Ip};
 use pf_engine::wire::{Quoted, QuotedTransport};
 
@@ -37,6 +37,64 @@ fn router(rule: Rule) -> Lab {
 /// The source port that a packet has got.
 fn port(bytes: &[u8]) -> u16 {
     meta(bytes).ports().expect("ports").0
+}
+
+/// Both handshakes that the proxy makes for this rule.
+fn connect_by_proxy(rule: Rule, syncookies: Syncookies) {
+    let mut ruleset = filter(&[block(), rule]);
+    ruleset.options.syncookies = syncookies;
+    let mut lab = Lab::router(ruleset);
+    let seen = lab.packet(In, "em0", tcp(CLIENT, SERVER6, S, 100, 0, 0));
+    let own = meta(seen.answer()).tcp().unwrap().seq;
+    drop(seen);
+    let ack = tcp(CLIENT, SERVER6, A, 101, own.wrapping_add(1), 0);
+    let seen = lab.packet(In, "em0", ack).leaves_by("em1", SERVER.0);
+    let (call, port) = (*meta(&seen.bytes).tcp().unwrap(), port(&seen.bytes));
+    drop(seen);
+    assert_eq!(call.flags, S);
+
+    let outside = (OUTSIDE, port);
+    let syn_ack = tcp(SERVER, outside, SA, 900, call.seq.wrapping_add(1), 0);
+    let seen = lab
+        .packet(In, "em1", syn_ack)
+        .leaves_by("em0", CLIENT.0)
+        .becomes("64:ff9b::c000:250:80 > 2001:db8:a::2:1025");
+    let opens = *meta(&seen.bytes).tcp().unwrap();
+    assert_eq!((opens.flags, opens.ack), (A, 101));
+    let ack = *meta(seen.answer()).tcp().unwrap();
+    assert_eq!((ack.flags, ack.ack), (A, 901));
+    assert_eq!(
+        tuple(seen.answer()),
+        format!("{OUTSIDE}:{port} > {}:{}", SERVER.0, SERVER.1)
+    );
+    let GeneratedExit::Onward { exit, .. } = seen.decision.generated[0].exit else {
+        panic!("{:?}", seen.decision.generated);
+    };
+    drop(seen);
+    let interface = lab.index("em1");
+    let next_hop = ip(SERVER.0);
+    assert_eq!(
+        exit,
+        Exit::Gateway {
+            interface,
+            next_hop
+        }
+    );
+    assert_eq!(lab.engine.state_count(), 1, "it covers both sides");
+    let data = tcp(CLIENT, SERVER6, PA, 101, own.wrapping_add(1), 7);
+    let seen = lab.packet(In, "em0", data).leaves_by("em1", SERVER.0);
+    let data = *meta(&seen.bytes).tcp().unwrap();
+    assert_eq!((data.seq, data.ack), (call.seq.wrapping_add(1), 901));
+}
+
+#[test]
+fn the_handshakes_of_the_proxy_cross_to_ipv4_and_back() {
+    connect_by_proxy(nat64("(em1)").synproxy(), Syncookies::Never);
+}
+
+#[test]
+fn the_handshakes_of_a_cookie_cross_to_ipv4_and_back() {
+    connect_by_proxy(nat64("(em1)").flags_s_sa(), Syncookies::Always);
 }
 
 #[test]

@@ -95,6 +95,34 @@ fn a_client_that_brings_its_cookie_back_is_connected() {
     assert_eq!((data.seq, data.ack), (call.seq.wrapping_add(1), 901));
 }
 
+/// Its ACK was lost; what comes next is a probe of the window of 0, one number back.
+#[test]
+fn a_client_whose_ack_was_lost_is_connected_by_its_probe() {
+    let mut lab = always();
+    let own = cookie(&mut lab);
+    let seen = client(&mut lab, A, 100, own.wrapping_add(1))
+        .passes()
+        .counts(
+            "filter 0 evaluations 1
+             filter 0 states 1
+             filter 0 created 1
+             filter 0 in 1/44
+             state 1 forward 1/44
+             reason match 1
+             reason synproxy 1
+             syncookies validated 1
+             searches 1
+             inserts 1",
+        );
+    let call = *meta(&seen.bytes).tcp().unwrap();
+    assert_eq!(call.flags, S);
+    drop(seen);
+    let syn_ack = tcp(SERVER, CLIENT, SA, 900, call.seq.wrapping_add(1), 0);
+    let seen = lab.packet(Out, "em0", syn_ack);
+    // What the client is told fits what it has sent, not what it has probed with.
+    assert_eq!(meta(&seen.bytes).tcp().unwrap().ack, 101);
+}
+
 #[test]
 fn the_same_over_ipv6() {
     let (client, server) = (("2001:db8:a::9", 1025), ("2001:db8:b::80", 80));

@@ -6,6 +6,7 @@ use pf_engine::decision::{
 };
 use pf_engine::env::Interface;
 use pf_engine::rule::{Flush, Log, Overload, Rate, RouteKind, Rule, SourceTrack, tcp_flags};
+use pf_engine::ruleset::{Ruleset, Syncookies};
 use pf_engine::wire::Tcp;
 
 use super::harness::*;
@@ -428,6 +429,10 @@ fn a_logged_syn_is_logged_as_pf_logs_it() {
 
 /// The article's bridge: clients behind em1, the uplink em0 routes to 192.168.0.1.
 fn bridge(rules: &[Rule]) -> Lab {
+    bridge_with(filter(rules))
+}
+
+fn bridge_with(ruleset: Ruleset) -> Lab {
     let with_mac = |mut interface: Interface, last| {
         interface.mac = Some(mac(last));
         interface
@@ -437,7 +442,7 @@ fn bridge(rules: &[Rule]) -> Lab {
         with_mac(interface(2, "em1", &[]), 0xe1),
         with_mac(interface(3, "fxp0", &[]), 0xe2),
     ];
-    Lab::new(interfaces, filter(rules))
+    Lab::new(interfaces, ruleset)
 }
 
 const INSIDE: (&str, u16) = ("216.28.123.99", 1025);
@@ -494,21 +499,35 @@ fn over_a_bridge_the_proxys_packets_are_in_frames_of_the_peers() {
     assert_eq!(lab.state(2).destination.state, 4);
 }
 
+/// Routed to the uplink em0 and translated there.
+fn routed(rule: Rule) -> Ruleset {
+    let rule = rule.inbound().on("em1").flags_s_sa();
+    let leaves = pass().outbound().on("em0").flags_s_sa().keep();
+    filter(&[
+        rule.route(RouteKind::RouteTo, &[("em0", "192.168.0.1")]),
+        leaves.nat_to("192.168.1.64"),
+    ])
+}
+
 #[test]
 fn routed_to_an_uplink_both_handshakes_are_translated_there() {
-    let rules = [
-        pass()
-            .inbound()
-            .on("em1")
-            .synproxy()
-            .route(RouteKind::RouteTo, &[("em0", "192.168.0.1")]),
-        pass().outbound().on("em0").keep().nat_to("192.168.1.64"),
-    ];
-    let mut lab = bridge(&rules);
+    connect_by_uplink(bridge_with(routed(pass().synproxy())), 1);
+}
+
+/// The call that a cookie stands for is the proxy's affair where it comes in, not where it leaves.
+#[test]
+fn routed_to_an_uplink_the_handshake_of_a_cookie_is_translated_there() {
+    let mut ruleset = routed(pass().keep());
+    ruleset.options.syncookies = Syncookies::Always;
+    connect_by_uplink(bridge_with(ruleset), 0);
+}
+
+/// `states` are there when the client's SYN has been answered, and nothing has gone out.
+fn connect_by_uplink(mut lab: Lab, states: usize) {
     let seen = from_inside(&mut lab, S, 100, 0).drops(DropReason::Synproxy);
     let (answer, _) = header(seen.answer());
     drop(seen);
-    assert_eq!(lab.engine.state_count(), 1, "nothing goes out yet");
+    assert_eq!(lab.engine.state_count(), states, "nothing goes out yet");
     let call =
         from_inside(&mut lab, A, 101, answer.seq.wrapping_add(1)).leaves_by("em0", "192.168.0.1");
     let (syn, translated) = (header(&call.bytes).0, meta(&call.bytes));

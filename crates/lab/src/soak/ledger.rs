@@ -1,0 +1,303 @@
+//! What was tried and what came of it, and which disturbance may have broken what.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::rules::Way;
+use crate::clock;
+
+/// Wrong verdicts that are kept with their words; further ones are counted.
+const WRONG_MAX: usize = 200;
+/// What a crash may lose: states of the last ten seconds (docs/compat.md), and one for the clock.
+const LOST_BY_CRASH: Duration = Duration::from_secs(11);
+/// How long a client repeats its SYN, and how long cookies may take to begin with a flood.
+const REPEATED_SYN: Duration = Duration::from_secs(8);
+/// How long after a gateway has come back something may still end that went by it.
+const AFTERMATH: Duration = Duration::from_secs(2);
+
+/// How often something was tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// It came out as it must.
+    pub right: u64,
+    /// It did not, and a disturbance at that time may do that.
+    pub excused: u64,
+    /// It did not.
+    pub wrong: u64,
+}
+
+/// Something that must not have been.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Wrong {
+    /// Seconds since the start, when it was noticed.
+    pub at: f64,
+    /// Seconds since the start, when the attempt began.
+    pub since: f64,
+    /// What was tried.
+    pub what: String,
+    /// What came of it.
+    pub outcome: String,
+}
+
+/// Proof of a wrong verdict, which nothing excuses; other failures are of connections that may
+/// have been broken.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Proof(String);
+
+/// Unless `holds`, what `words` say is proven.
+pub(super) fn prove(holds: bool, words: impl FnOnce() -> String) -> anyhow::Result<()> {
+    if holds {
+        return Ok(());
+    }
+    Err(Proof(words()).into())
+}
+
+/// What may break a connection that the rules pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// `kill -9` of the daemon, until the next one runs.
+    Crash,
+    /// The second modem is dead.
+    Gateway,
+    /// A flood begins. A SYN that was lost before and is repeated when cookies answer gets one
+    /// although it has a state, as in PF: that state knows nothing of the cookie.
+    Flood,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Disturbance {
+    cause: Cause,
+    from: Instant,
+    until: Option<Instant>,
+}
+
+impl Disturbance {
+    /// Whether it may have broken what began then, went that way, and failed now.
+    fn excuses(&self, began: Instant, way: Option<Way>, now: Instant) -> bool {
+        let until = self.until.unwrap_or(now);
+        match self.cause {
+            // What is older has a state that was written down.
+            Cause::Crash => began + LOST_BY_CRASH >= self.from && began <= until,
+            Cause::Gateway => way.is_some_and(Way::needs_second_line) && began <= until + AFTERMATH,
+            Cause::Flood => began + REPEATED_SYN >= self.from && began <= until,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    tallies: BTreeMap<&'static str, Tally>,
+    events: BTreeMap<&'static str, u64>,
+    wrong: Vec<Wrong>,
+    disturbances: Vec<Disturbance>,
+}
+
+/// One soak's book, written by all its threads.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    start: Instant,
+    stopped: AtomicBool,
+    book: Mutex<Book>,
+}
+
+impl Ledger {
+    pub(super) fn new() -> Self {
+        Self {
+            start: clock::now(),
+            stopped: AtomicBool::new(false),
+            book: Mutex::default(),
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seconds(&self, at: Instant) -> f64 {
+        at.saturating_duration_since(self.start).as_secs_f64()
+    }
+
+    /// Since the start.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Every thread ends what it is at, and then itself.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Waits, in small steps, unless the soak ends before.
+    pub(super) fn pause(&self, duration: Duration) {
+        clock::wait_until(duration, || self.is_stopped());
+    }
+
+    /// Something was done, whatever comes of it.
+    pub(super) fn count(&self, event: &'static str) {
+        self.count_many(event, 1);
+    }
+
+    pub(super) fn count_many(&self, event: &'static str, times: u64) {
+        *self.book().events.entry(event).or_default() += times;
+    }
+
+    /// What the rules pass (on its way) or do with certainty was tried, from `began` until now.
+    pub(super) fn judge(
+        &self,
+        what: &'static str,
+        way: Option<Way>,
+        began: Instant,
+        result: anyhow::Result<()>,
+    ) {
+        let Err(error) = result else {
+            self.book().tallies.entry(what).or_default().right += 1;
+            return;
+        };
+        let now = clock::now();
+        let mut book = self.book();
+        let proven = error.chain().any(<dyn Error>::is::<Proof>);
+        let excused = !proven && book.disturbances.iter().any(|d| d.excuses(began, way, now));
+        if excused {
+            book.tallies.entry(what).or_default().excused += 1;
+        } else {
+            self.add_wrong(&mut book, what, began, format!("{error:#}"));
+        }
+    }
+
+    /// What no disturbance excuses.
+    pub(super) fn wrong(&self, what: &'static str, began: Instant, outcome: String) {
+        self.add_wrong(&mut self.book(), what, began, outcome);
+    }
+
+    fn add_wrong(&self, book: &mut Book, what: &'static str, began: Instant, outcome: String) {
+        book.tallies.entry(what).or_default().wrong += 1;
+        if book.wrong.len() < WRONG_MAX {
+            book.wrong.push(Wrong {
+                at: self.seconds(clock::now()),
+                since: self.seconds(began),
+                what: what.to_owned(),
+                outcome,
+            });
+        }
+    }
+
+    /// From now on `cause` may break what it breaks.
+    pub(super) fn disturb(&self, cause: Cause) {
+        self.book().disturbances.push(Disturbance {
+            cause,
+            from: clock::now(),
+            until: None,
+        });
+    }
+
+    /// Until now.
+    pub(super) fn settle(&self, cause: Cause) {
+        let mut book = self.book();
+        let open = book.disturbances.iter_mut().rev();
+        if let Some(last) = open
+            .filter(|d| d.cause == cause)
+            .find(|d| d.until.is_none())
+        {
+            last.until = Some(clock::now());
+        }
+    }
+
+    pub(super) fn tallies(&self) -> BTreeMap<&'static str, Tally> {
+        self.book().tallies.clone()
+    }
+
+    pub(super) fn events(&self) -> BTreeMap<&'static str, u64> {
+        self.book().events.clone()
+    }
+
+    pub(super) fn wrongs(&self) -> Vec<Wrong> {
+        self.book().wrong.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(ledger: &Ledger, way: Way, began: Instant) -> Tally {
+        let before = ledger.tallies().get("try").copied().unwrap_or_default();
+        ledger.judge("try", Some(way), began, Err(anyhow::anyhow!("no answer")));
+        let after = ledger.tallies()["try"];
+        Tally {
+            right: after.right - before.right,
+            excused: after.excused - before.excused,
+            wrong: after.wrong - before.wrong,
+        }
+    }
+
+    const EXCUSED: Tally = Tally {
+        right: 0,
+        excused: 1,
+        wrong: 0,
+    };
+    const WRONG: Tally = Tally {
+        right: 0,
+        excused: 0,
+        wrong: 1,
+    };
+
+    #[test]
+    fn a_crash_excuses_what_was_young_and_nothing_that_was_written_down() {
+        let ledger = Ledger::new();
+        let began = clock::now();
+        assert_eq!(outcome(&ledger, Way::T1, began), WRONG);
+        ledger.disturb(Cause::Crash);
+        assert_eq!(outcome(&ledger, Way::T1, began), EXCUSED);
+        ledger.settle(Cause::Crash);
+        assert_eq!(outcome(&ledger, Way::T1, began), EXCUSED);
+        let old = began.checked_sub(Duration::from_secs(12)).unwrap();
+        assert_eq!(outcome(&ledger, Way::T1, old), WRONG);
+        clock::pause(Duration::from_millis(1));
+        assert_eq!(outcome(&ledger, Way::T1, clock::now()), WRONG);
+        assert_eq!(ledger.wrongs().len(), 3);
+    }
+
+    #[test]
+    fn proof_is_excused_by_nothing() {
+        let ledger = Ledger::new();
+        ledger.disturb(Cause::Crash);
+        let proof = prove(false, || "the wrong way".to_owned()).map_err(|e| e.context("h99"));
+        ledger.judge("try", None, clock::now(), proof);
+        assert_eq!(ledger.tallies()["try"], WRONG);
+        assert_eq!(ledger.wrongs()[0].outcome, "h99: the wrong way");
+    }
+
+    #[test]
+    fn a_flood_excuses_what_was_just_connecting_when_it_began() {
+        let ledger = Ledger::new();
+        let began = clock::now();
+        clock::pause(Duration::from_millis(1));
+        ledger.disturb(Cause::Flood);
+        ledger.settle(Cause::Flood);
+        assert_eq!(outcome(&ledger, Way::T1, began), EXCUSED);
+        let old = began.checked_sub(Duration::from_secs(9)).unwrap();
+        assert_eq!(outcome(&ledger, Way::T1, old), WRONG);
+        clock::pause(Duration::from_millis(1));
+        assert_eq!(outcome(&ledger, Way::T1, clock::now()), WRONG);
+    }
+
+    #[test]
+    fn a_dead_gateway_excuses_those_alone_who_may_go_by_it() {
+        let ledger = Ledger::new();
+        let began = clock::now();
+        ledger.disturb(Cause::Gateway);
+        assert_eq!(outcome(&ledger, Way::SecondLine, began), EXCUSED);
+        assert_eq!(outcome(&ledger, Way::Pool, began), EXCUSED);
+        assert_eq!(outcome(&ledger, Way::FirstLine, began), WRONG);
+    }
+}
