@@ -19,7 +19,7 @@ use weighbridge::config::parse_settings;
 use weighbridge::control::protocol::{Request, decode, encode};
 use weighbridge::control::queueing;
 use weighbridge::control::server::client::{ClientState, Step};
-use weighbridge::control::service::{Desk, handle};
+use weighbridge::control::service::{Answer, Desk, Handled, Work, handle, proceed};
 use weighbridge::fuzzing;
 use weighbridge::gateway::monitor::Monitor;
 use weighbridge::pfctl::show::LoadedBy;
@@ -90,10 +90,21 @@ fn converse(client: &mut ClientState, ours: &mut UnixStream) {
     for _ in 0..STEPS_MAX {
         step = match step {
             Step::Close => return,
-            Step::Submit(work) => client.take_answer(handle(&mut desk, work)),
+            Step::Submit(work) => client.take_answer(done(&mut desk, work)),
             Step::Wait if drained(ours) == 0 => return,
             Step::Wait => client.advance(),
         };
+    }
+}
+
+/// The answer to `work`, however many pieces it takes.
+fn done(desk: &mut Desk<'_>, work: Work) -> Answer {
+    let mut handled = handle(desk, work);
+    loop {
+        match handled {
+            Handled::Done(answer) => return answer,
+            Handled::More(ongoing) => handled = proceed(desk, ongoing),
+        }
     }
 }
 

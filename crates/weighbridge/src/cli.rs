@@ -13,8 +13,8 @@ use crate::mail::{os, report, watch};
 use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
-use crate::{daemon, limits, pfctl, unhook};
 use crate::top::command as top;
+use crate::{daemon, limits, pfctl, unhook};
 
 const ABOUT: &str = "PF, the BSD packet filter, for Linux bridges and routers";
 

@@ -4,9 +4,9 @@
 
 pub mod clock;
 pub mod listen;
-pub mod report;
 pub mod os;
 pub mod outcomes;
+pub mod report;
 pub mod serve;
 pub mod settings;
 pub mod shared;

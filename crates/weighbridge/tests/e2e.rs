@@ -55,9 +55,9 @@ mod soak;
 mod sources;
 #[path = "e2e/support.rs"]
 mod support;
-#[path = "e2e/top.rs"]
-mod top;
 #[path = "e2e/systems.rs"]
 mod systems;
+#[path = "e2e/top.rs"]
+mod top;
 #[path = "e2e/translation.rs"]
 mod translation;
