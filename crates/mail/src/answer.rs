@@ -129,7 +129,7 @@ pub struct Answer {
 pub const UNKNOWN: &str = "Unknown";
 
 impl Answer {
-    /// `Windows 7 or 8`, or `Unknown`: what the article's get_os.sh prints.
+    /// `Windows 7 or 8`, or `Unknown`: what the article's `get_os.sh` prints.
     #[must_use]
     pub fn os_text(&self) -> String {
         match &self.os {

@@ -131,7 +131,7 @@ fn answer_for(address: IpAddr, kind: QueryType, listings: &dyn Listings) -> Repl
         IpAddr::V4(TEST_V4) | IpAddr::V6(TEST_V6) => Some("test entry (RFC 5782)".to_owned()),
         IpAddr::V4(address) if address.is_loopback() => None,
         IpAddr::V6(address) if is_test_network(address) => None,
-        address => listings.listing(address),
+        IpAddr::V4(_) | IpAddr::V6(_) => listings.listing(address),
     };
     match (text, kind) {
         (None, _) => Reply::NoName,

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Basis};
 use crate::connection::Peer;
+use crate::time::Timestamp;
 
 /// What is known of `peer`, as one object. Without an answer it has `"seen": false` alone beside
 /// the question.
@@ -56,8 +57,8 @@ fn details(answer: &Answer) -> Map<String, Value> {
         "first_seen": answer.first_seen.as_secs(),
         "last_seen": answer.last_seen.as_secs(),
         "connections": answer.connections,
-        "last_nat": answer.last_nat.map(|at| at.as_secs()),
-        "last_change": answer.last_change.map(|at| at.as_secs()),
+        "last_nat": answer.last_nat.map(Timestamp::as_secs),
+        "last_change": answer.last_change.map(Timestamp::as_secs),
     }) else {
         return Map::new();
     };

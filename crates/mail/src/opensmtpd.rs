@@ -1,4 +1,4 @@
-//! OpenSMTPD's filter protocol (smtpd-filters(7)), versions 0.5 to 0.7: reports and requests as
+//! `OpenSMTPD`'s filter protocol (smtpd-filters(7)), versions 0.5 to 0.7: reports and requests as
 //! lines on standard input, answers on standard output.
 //!
 //! Each message loses the `X-OS-Fingerprint` headers that came with it and gets ours on top; what

@@ -1,4 +1,4 @@
-//! Postfix' policy delegation protocol (SMTPD_POLICY_README): `name=value` lines up to an empty
+//! Postfix' policy delegation protocol (`SMTPD_POLICY_README`): `name=value` lines up to an empty
 //! one, answered by `action=…` and an empty line. The connection is kept.
 //!
 //! Each message gets one `PREPEND`; whatever is not understood is answered with `DUNNO`: a

@@ -5,7 +5,7 @@
 //! stays for a stated time, and leaves when that is over unless it has gone on. Own networks and
 //! allowed ones never enter. IPv6 hosts are counted by their /64: one host owns all of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -118,7 +118,7 @@ pub struct Throttle {
     rules: ThrottleRules,
     hosts: BTreeMap<Key, Record>,
     /// Hosts by the time of their last message, for eviction.
-    by_time: BTreeMap<(Timestamp, Key), ()>,
+    by_time: BTreeSet<(Timestamp, Key)>,
 }
 
 /// A prefix in an order.
@@ -131,7 +131,7 @@ impl Throttle {
         Self {
             rules,
             hosts: BTreeMap::new(),
-            by_time: BTreeMap::new(),
+            by_time: BTreeSet::new(),
         }
     }
 
@@ -214,20 +214,16 @@ impl Throttle {
             at: now,
             until: None,
         };
-        match self.hosts.remove(&key) {
-            Some(record) => {
-                self.by_time.remove(&(record.at, key));
-                self.decayed(record, now)
-            }
-            None => {
-                self.make_room();
-                new
-            }
+        if let Some(record) = self.hosts.remove(&key) {
+            self.by_time.remove(&(record.at, key));
+            return self.decayed(record, now);
         }
+        self.make_room();
+        new
     }
 
     fn put(&mut self, key: Key, record: Record) {
-        self.by_time.insert((record.at, key), ());
+        self.by_time.insert((record.at, key));
         self.hosts.insert(key, record);
     }
 
@@ -235,7 +231,7 @@ impl Throttle {
     /// own expiry or a flush takes it: what is forgotten here is only why.
     fn make_room(&mut self) {
         if self.hosts.len() >= ADDRESSES_MAX
-            && let Some(((_, key), ())) = self.by_time.pop_first()
+            && let Some((_, key)) = self.by_time.pop_first()
         {
             self.hosts.remove(&key);
         }

@@ -318,7 +318,7 @@ impl StateTable {
 
     /// The states whose opener has this address, before translation or behind it. Costs what
     /// there is of them.
-    pub(crate) fn from_source(&self, address: IpAddr) -> impl Iterator<Item = (u32, &State)> {
+    pub(crate) fn of_source(&self, address: IpAddr) -> impl Iterator<Item = (u32, &State)> {
         let slots = self
             .by_source
             .range((address, u32::MIN)..=(address, u32::MAX));

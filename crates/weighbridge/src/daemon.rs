@@ -353,9 +353,10 @@ fn new_engine(clock: &Clock, random: &mut Random) -> Engine {
 
 /// Limits follow from the memory that there is.
 fn know_memory(engine: &mut Engine) {
-    match memory::of_machine() {
-        Some(bytes) => engine.set_memory(bytes),
-        None => warn!("it is not known how much memory there is: limits are PF's own"),
+    if let Some(bytes) = memory::of_machine() {
+        engine.set_memory(bytes);
+    } else {
+        warn!("it is not known how much memory there is: limits are PF's own");
     }
 }
 

@@ -97,10 +97,10 @@ pub fn execute(arguments: &LimitsArguments, output: &mut Output<'_>) -> u8 {
 fn ask(arguments: &LimitsArguments) -> Result<Vec<LimitLine>, String> {
     let mut client = Client::connect(&arguments.socket).map_err(|error| error.to_string())?;
     let outcome = client.call(&Request::Limits, &mut |_| Ok(()));
-    match outcome.map_err(|error| error.to_string())? {
-        Outcome::Limits(lines) => Ok(lines),
-        _ => Err("the daemon's answer is not understood; are both of one version?".into()),
-    }
+    let Outcome::Limits(lines) = outcome.map_err(|error| error.to_string())? else {
+        return Err("the daemon's answer is not understood; are both of one version?".into());
+    };
+    Ok(lines)
 }
 
 fn rendered(lines: &[LimitLine], json: bool) -> Result<String, String> {

@@ -1,7 +1,7 @@
 //! The filter in classic BPF (`linux/filter.h`): every SYN and SYN+ACK, and each bare ACK that
 //! comes in, of which the first of a connection tells the round trip.
 //!
-//! It reads IPv4 and IPv6, bare, behind up to two VLAN tags and in PPPoE. A packet with extension
+//! It reads IPv4 and IPv6, bare, behind up to two VLAN tags and in `PPPoE`. A packet with extension
 //! headers of IPv6 passes whatever it carries; who asked looks closer.
 
 use crate::sys::packet::Instruction;

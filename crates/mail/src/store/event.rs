@@ -54,6 +54,10 @@ pub enum What {
 
 /// A SYN or SYN+ACK.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one word of p0f's `params`, and any may stand with any"
+)]
 pub struct Handshake {
     /// Which of them.
     pub kind: Kind,

@@ -67,14 +67,14 @@ impl Store {
         }
         for _ in 0..count {
             *cursor = match *cursor {
-                KeepCursor::Hosts(from) => match self.hosts.from_slot(from) {
+                KeepCursor::Hosts(from) => match self.hosts.at_or_after(from) {
                     Some((at, host)) => {
                         write(&Line::Host(Box::new(host.clone())), lines);
                         KeepCursor::Hosts(at + 1)
                     }
                     None => KeepCursor::Connections(0),
                 },
-                KeepCursor::Connections(from) => match self.connections.from_slot(from) {
+                KeepCursor::Connections(from) => match self.connections.at_or_after(from) {
                     Some((at, entry)) => {
                         write(&Line::Connection(Box::new(entry.clone())), lines);
                         KeepCursor::Connections(at + 1)
@@ -145,6 +145,10 @@ impl Store {
 
 /// What was read so far.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::vec_box,
+    reason = "they come boxed from the reader and go on one by one"
+)]
 struct Kept {
     begun: bool,
     labels: Vec<(u32, Label)>,

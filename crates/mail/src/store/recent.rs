@@ -132,7 +132,7 @@ impl<T: Keyed> Recent<T> {
 
     /// The first value in slot `from` or behind it, and the number of its slot: to go through all
     /// in pieces. What changes meanwhile may be missed or met as it then is.
-    pub(super) fn from_slot(&self, from: usize) -> Option<(usize, &T)> {
+    pub(super) fn at_or_after(&self, from: usize) -> Option<(usize, &T)> {
         let slots = self.slots.iter().enumerate().skip(from);
         let mut values = slots.filter_map(|(at, slot)| Some((at, slot.value.as_ref()?)));
         values.next()
@@ -314,7 +314,7 @@ mod tests {
             recent.insert(Item(key, 0));
         }
         let (mut at, mut met) = (0, Vec::new());
-        while let Some((slot, item)) = recent.from_slot(at) {
+        while let Some((slot, item)) = recent.at_or_after(at) {
             met.push(item.0);
             at = slot + 1;
         }

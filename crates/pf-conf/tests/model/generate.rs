@@ -23,7 +23,7 @@ const NETWORKS: [Network; 6] = [
     (Ipv4Addr::new(10, 0, 0, 5), 32),
     (Ipv4Addr::new(192, 0, 2, 0), 24),
     (Ipv4Addr::new(192, 0, 2, 50), 32),
-    (Ipv4Addr::new(0, 0, 0, 0), 0),
+    (Ipv4Addr::UNSPECIFIED, 0),
 ];
 const PORTS: [u16; 5] = [22, 80, 443, 1024, 8080];
 const TAGS: [&str; 2] = ["RED", "BLUE"];

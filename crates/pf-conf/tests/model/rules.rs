@@ -227,7 +227,7 @@ impl Walk<'_> {
                     }
                     match self.nodes(nodes, top.or(Some(*id)), packet) {
                         Ended::Decided if *quick => Ended::Final,
-                        ended => ended,
+                        ended @ (Ended::Through | Ended::Decided | Ended::Final) => ended,
                     }
                 }
             };

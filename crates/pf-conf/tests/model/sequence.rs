@@ -703,7 +703,7 @@ fn make(tcp: &Tcp, end: usize, segment: Segment, (data, sloppy): (usize, bool)) 
             Stage::SynSent => Stage::Open,
             Stage::FinSent => Stage::Done,
             Stage::Open if half => Stage::FinSent,
-            stage => stage,
+            stage @ (Stage::Silent | Stage::Open | Stage::Done) => stage,
         };
     }
     if !made.fits && segment == Segment::BlindRst {
@@ -743,6 +743,10 @@ fn check(sent: &Sent, wanted: &Wanted) -> Result<(), String> {
 }
 
 /// An error that names what is not the same.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers make both for the purpose"
+)]
 pub(super) fn same<T: PartialEq + fmt::Debug>(
     what: &str,
     found: T,

@@ -71,7 +71,7 @@ impl State {
 
 impl Engine {
     /// Notes what the packet tells of its association, until it has passed all places.
-    pub(super) fn note_addresses(&self, place: Place, state: StateRef, work: &mut Work<'_>) {
+    pub(super) fn note_addresses(place: Place, state: StateRef, work: &mut Work<'_>) {
         if work.meta.protocol != Protocol::SCTP || matches!(state, StateRef::None(_)) {
             return;
         }

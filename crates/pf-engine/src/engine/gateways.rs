@@ -1,5 +1,6 @@
 //! Next hops that fail and return: which ones pools choose from, and what becomes of states.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -219,10 +220,10 @@ impl Engine {
         let (kind, _) = state.route?;
         let rule = state.rule?;
         let source = state.outcome().source.address;
-        if !pools.contains_key(&rule) {
-            pools.insert(rule, self.retired_pool(rule)?);
-        }
-        let pool = pools.get(&rule)?;
+        let pool = match pools.entry(rule) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(self.retired_pool(rule)?),
+        };
         let taken = self.take(rule, PoolUse::Route, pool, source, source, env)?;
         let hop = self.hop_of(&taken.choice)?;
         if hop == gone || self.dead_hops.holds(&taken.choice) {

@@ -236,7 +236,7 @@ impl Engine {
             return;
         };
         self.counters.count_limit(LimitCounter::OverloadFlush);
-        let of_source = self.states.from_source(address);
+        let of_source = self.states.of_source(address);
         let flushed = of_source.filter(|(_, state)| flush == Flush::Global || state.rule == rule);
         let flushed: Vec<u32> = flushed.map(|(slot, _)| slot).collect();
         for slot in flushed {

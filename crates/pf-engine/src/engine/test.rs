@@ -55,7 +55,7 @@ impl Engine {
         let tested = self.test_whole(place, work, env);
         self.count_at(place, family, bytes, tested.is_ok());
         if let Ok(passed) = &tested {
-            self.note_addresses(place, passed.state, work);
+            Self::note_addresses(place, passed.state, work);
         }
         tested
     }

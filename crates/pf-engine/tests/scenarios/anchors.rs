@@ -155,8 +155,8 @@ fn names_lead_up_and_from_the_main_ruleset() {
                 "a/b",
                 &[call_in("a/b", "../../up"), call_in("a/b", "/top/x")],
             ),
-            ("up", &[pass().proto(pf_engine::addr::Protocol::UDP)]),
-            ("top/x", &[pass().proto(pf_engine::addr::Protocol::ICMP)]),
+            ("up", &[pass().proto(Protocol::UDP)]),
+            ("top/x", &[pass().proto(Protocol::ICMP)]),
         ],
     );
     let mut lab = Lab::router(rules);

@@ -67,11 +67,11 @@ fn route_to_without_state_beside_a_rule_about_users_routes_each_packet_of_both_f
             address: ip(own.0),
             port: own.1,
         };
-        let owner = SocketOwner {
+        let user = SocketOwner {
             user: 1000,
             group: None,
         };
-        lab.env.add_socket(Protocol::TCP, end, owner);
+        lab.env.add_socket(Protocol::TCP, end, user);
         let syn = tcp(own, server, S, 1, 0, 0);
         let bytes = syn.len();
         for _ in 0..2 {

@@ -23,7 +23,7 @@ const TAGS_MAX: usize = 2;
 const TAG_TYPES: [u16; 3] = [0x8100, 0x88a8, 0x9100];
 const TYPE_IPV4: u16 = 0x0800;
 const TYPE_IPV6: u16 = 0x86dd;
-/// A session of PPPoE (RFC 2516): version, code, session and length, then PPP.
+/// A session of `PPPoE` (RFC 2516): version, code, session and length, then PPP.
 const TYPE_PPPOE: u16 = 0x8864;
 const PPPOE_HEADER: usize = 6;
 /// IPv4 and IPv6 in PPP (RFC 1332, RFC 5072).

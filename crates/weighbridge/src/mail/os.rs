@@ -1,5 +1,6 @@
 //! `weighbridge os`: what system a client has, of a running `weighbridge watch`.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ pub fn run(arguments: &OsArguments) -> ExitCode {
 pub fn execute(arguments: &OsArguments, output: &mut Output<'_>) -> u8 {
     let mut question = format!("json {}", arguments.address);
     if let Some(port) = arguments.port {
-        question.push_str(&format!(" {port}"));
+        let _ = write!(question, " {port}");
     }
     question.push('\n');
     let answer = match ask(&arguments.socket, &question) {

@@ -41,6 +41,10 @@ Exit status: 0; 1 the database cannot be read or a file not be written; 2 a wron
 /// `weighbridge report`.
 #[derive(Clone, Debug, Args)]
 #[command(group = clap::ArgGroup::new("form").multiple(false))]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct ReportArguments {
     /// What stands on one line
     #[arg(long, value_enum, default_value = "family")]
@@ -60,7 +64,7 @@ pub struct ReportArguments {
     /// As a chart
     #[arg(long, group = "form")]
     pub svg: bool,
-    /// As rules for SpamAssassin, with scores learned from the outcomes
+    /// As rules for `SpamAssassin`, with scores learned from the outcomes
     #[arg(long, group = "form")]
     pub spamassassin: bool,
     /// Write rules for rspamd, with learned weights, into its local.d
@@ -181,8 +185,8 @@ mod tests {
 
     #[test]
     fn times_have_a_unit() {
-        assert_eq!(parse_time("30m"), Ok(Duration::from_secs(1_800)));
-        assert_eq!(parse_time("2w"), Ok(Duration::from_secs(14 * 86_400)));
+        assert_eq!(parse_time("30m"), Ok(Duration::from_mins(30)));
+        assert_eq!(parse_time("2w"), Ok(Duration::from_hours(14 * 24)));
         for wrong in ["", "7", "d", "-1d", "1y", "99999999999d"] {
             assert!(parse_time(wrong).is_err(), "{wrong}");
         }

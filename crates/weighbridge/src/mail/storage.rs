@@ -1,4 +1,4 @@
-//! Outcomes on disk: an embedded SQLite database, bounded by rolling old counts up.
+//! Outcomes on disk: an embedded `SQLite` database, bounded by rolling old counts up.
 //!
 //! One process writes (`weighbridge watch`), any number read. The journal is a write-ahead log, so
 //! that readers never wait; a crash loses at most what was not yet handed over.
@@ -42,7 +42,7 @@ pub enum StorageError {
         /// Its form.
         found: usize,
     },
-    /// What SQLite said.
+    /// What `SQLite` said.
     #[error("{}: {error}", path.display())]
     Sqlite {
         /// The file.
@@ -269,7 +269,7 @@ fn signed(at: Timestamp) -> i64 {
     int(at.as_secs())
 }
 
-/// SQLite's integers have a sign.
+/// `SQLite`'s integers have a sign.
 fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

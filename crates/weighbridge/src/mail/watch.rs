@@ -56,6 +56,10 @@ pub const STATE_DIR: &str = "/var/lib/weighbridge-watch";
 
 /// `weighbridge watch`.
 #[derive(Clone, Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct WatchArguments {
     /// Watch this interface (any: all of them)
     #[arg(

@@ -295,13 +295,14 @@ impl Shown {
                     return Action::Draw;
                 }
             },
-            Asked::Delay => match typed.parse() {
-                Ok(seconds @ 1..=DELAY_MAX) => self.delay = Duration::from_secs(seconds),
-                _ => {
+            Asked::Delay => {
+                if let Ok(seconds @ 1..=DELAY_MAX) = typed.parse() {
+                    self.delay = Duration::from_secs(seconds);
+                } else {
                     self.message = Some(format!("Error: a number from 1 to {DELAY_MAX}"));
                     return Action::Draw;
                 }
-            },
+            }
             Asked::Lines => {
                 self.lines = typed.parse().ok().filter(|lines| *lines > 0);
                 return Action::Draw;

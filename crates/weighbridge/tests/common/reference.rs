@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 
 /// The real SYNs that the project's reference data holds; says so when there are none.
+#[expect(
+    clippy::print_stderr,
+    reason = "who reads the test's output shall know"
+)]
 pub(crate) fn syns() -> Option<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let places = [

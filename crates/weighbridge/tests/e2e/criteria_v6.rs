@@ -71,7 +71,7 @@ fn a_connection_over_ipv6_is_diverted_to_a_socket_of_the_box() -> Result<()> {
     })
 }
 
-/// A slow line whose queue sends the priorities 6 and 7 first (pfifo_fast's first band): the
+/// A slow line whose queue sends the priorities 6 and 7 first (the first band of `pfifo_fast`): the
 /// kernel does by itself what the packet's priority asks of it.
 const SLOW_LINE: [&str; 2] = [
     "qdisc replace dev fxp0 root handle 1: tbf rate 200kbit burst 2000 latency 20s",

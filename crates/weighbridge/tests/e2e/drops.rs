@@ -225,7 +225,7 @@ fn handshake(senders: &Senders, header: Ip, port: u16) -> Result<()> {
 /// A fragment (of nothing that was sent before) with this offset in bytes.
 fn fragment(offset: u16, more: bool, len: usize) -> [Vec<u8>; 2] {
     let mut four = build::packet(&header(), Protocol(253), &vec![7; len]);
-    let field = offset / 8 | if more { 0x2000 } else { 0 };
+    let field = (offset / 8) | if more { 0x2000 } else { 0 };
     four[6..8].copy_from_slice(&field.to_be_bytes());
     fix(&mut four);
     let [high, low] = (offset | u16::from(more)).to_be_bytes();

@@ -16,6 +16,10 @@ const EQUAL: [&str; 3] = ["syn", "syn+ack", "mtu"];
 const SHOWN: usize = 20;
 
 /// p0f's log of a capture; none when it is not installed.
+#[expect(
+    clippy::print_stderr,
+    reason = "who reads the test's output shall know"
+)]
 fn p0f_log(capture: &Path, log: &Path) -> Option<String> {
     let mut p0f = Command::new("p0f");
     p0f.args(["-f", SIGNATURES, "-r"])

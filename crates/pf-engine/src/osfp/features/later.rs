@@ -23,10 +23,6 @@ pub struct Later {
 
 /// A TCP packet of any kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives on the stack, one at a time; a box would cost an allocation a packet"
-)]
 pub enum Segment {
     /// A SYN or SYN+ACK.
     Handshake(Features),

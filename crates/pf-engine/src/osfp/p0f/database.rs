@@ -283,8 +283,7 @@ impl Reader {
             .map(|(name, value)| (name.trim(), value.trim()))
             .ok_or_else(|| (text, format!("expected NAME = VALUE, found \"{text}\"")))?;
         let result = match (name, self.section) {
-            ("classes" | "ua_os", _) | (_, Some(Section::Http)) => Ok(()),
-            ("sys", Some(_)) => Ok(()),
+            ("classes" | "ua_os", _) | (_, Some(Section::Http)) | ("sys", Some(_)) => Ok(()),
             ("label", Some(Section::Mtu)) => self.link_label(value),
             ("sig", Some(Section::Mtu)) => self.link_signature(value),
             ("label", Some(_)) => self.open_label(value),

@@ -19,7 +19,7 @@ type Addresses = BTreeMap<Prefix, bool>;
 /// A change of a table on behalf of a client.
 #[derive(Debug)]
 pub struct Change {
-    change: TableChange,
+    steps: TableChange,
     request: TableRequest,
     /// For `-v`: what was there before, and what is touched.
     shown: Option<(Addresses, Vec<TableEntry>)>,
@@ -61,7 +61,7 @@ impl Change {
             | TableCommand::Reset => return Err(request),
         };
         Ok(Self {
-            change,
+            steps: change,
             request,
             shown: None,
             requested,
@@ -71,7 +71,7 @@ impl Change {
     /// The next piece. Returns the answer when that was the last.
     pub(super) fn proceed(&mut self, desk: &mut Desk<'_>) -> Option<Answer> {
         if self.request.verbose > 0 && self.shown.is_none() {
-            let before = contents(desk, self.change.table());
+            let before = contents(desk, self.steps.table());
             let given = match chosen(desk, &self.request) {
                 Ok(Some(chosen)) => chosen,
                 Ok(None) => self.request.entries.iter().map(|entry| entry.0).collect(),
@@ -79,7 +79,7 @@ impl Change {
             };
             self.shown = Some((before, given));
         }
-        let change = &mut self.change;
+        let change = &mut self.steps;
         match desk.engine.change_table(desk.now, change, ENTRIES_PER_TURN) {
             Ok(true) => None,
             Ok(false) => Some(self.answer(desk)),
@@ -88,7 +88,7 @@ impl Change {
     }
 
     fn answer(&self, desk: &Desk<'_>) -> Answer {
-        let done = self.change.outcome();
+        let done = self.steps.outcome();
         let outcome = TableOutcome {
             created: done.created,
             added: done.added,

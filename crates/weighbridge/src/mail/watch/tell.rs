@@ -83,7 +83,7 @@ fn p0f_handshake(handshake: &Handshake) -> Fields {
     vec![
         (
             if program { "app" } else { "os" },
-            label.map_or_else(|| NOT_KNOWN.to_owned(), |label| label.to_string()),
+            label.map_or_else(|| NOT_KNOWN.to_owned(), ToString::to_string),
         ),
         ("dist", format!("{most}{}", handshake.distance)),
         ("params", handshake.parameters()),

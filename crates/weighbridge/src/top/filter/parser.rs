@@ -40,9 +40,9 @@ pub fn parse(text: &str, resolve: &dyn Fn(&str) -> Vec<Prefix>) -> Result<Filter
         before: None,
         resolve,
     };
-    let test = parser.expression()?;
+    let whole = parser.expression()?;
     match parser.tokens.get(parser.at) {
-        None => Ok(Filter(test)),
+        None => Ok(Filter(whole)),
         Some(token) => Err(parser.error(format!("'{}' is not expected here", token.text))),
     }
 }
@@ -280,6 +280,10 @@ impl Parser<'_> {
         Some(family)
     }
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "as its neighbours: each part of the grammar may fail"
+    )]
     fn ends(&mut self) -> Result<Option<Ends>, FilterError> {
         let first = match self.peek() {
             Some("src") => Ends::Source,

@@ -302,9 +302,11 @@ fn states_are_sorted_by_every_order_and_the_other_way_round() {
     let sorted = |order, reversed| {
         let mut rows = sample(Kind::States).rows;
         order::sort(&mut rows, order, reversed);
-        let id = |row: &Measured| match &row.row {
-            Row::State(state) => state.id,
-            other => panic!("{other:?}"),
+        let id = |row: &Measured| {
+            let Row::State(state) = &row.row else {
+                panic!("{:?}", row.row);
+            };
+            state.id
         };
         rows.iter().map(id).collect::<Vec<_>>()
     };
