@@ -1,6 +1,6 @@
 //! What was seen of TCP handshakes, by connection and by address.
 //!
-//! [`Store::handle`] takes the packets of handshakes, in the order in which they came; [`LookUp`]
+//! [`Store::handle`] takes the packets of handshakes, in the order in which they came; [`crate::answer::LookUp`]
 //! answers from what they showed: by the connection if it was seen, else by the newest of the
 //! address. Both take the same time at any size, and what is kept is bounded by [`Limits`]: when
 //! it is full, what was seen longest ago goes.
