@@ -99,7 +99,9 @@ fn more_addresses_than_allowed_are_refused_before_anything_is_changed() {
         ("pf.conf", rules),
     ]);
     let text = refused(&run_in(dir.path(), &[]));
-    assert!(text.contains("table-entries limit of 1"), "{text}");
+    assert!(text.contains("pf.conf:2:7"), "{text}");
+    assert!(text.contains("the limit of table-entries is 1"), "{text}");
+    assert!(text.contains("nothing was changed"), "{text}");
 }
 
 #[test]
