@@ -331,7 +331,7 @@ fn reloads_in_a_loop_lose_no_state_and_decide_nothing_wrong() -> Result<()> {
         let (stop, other) = (Arc::new(AtomicBool::new(false)), host.clone());
         let stopped = Arc::clone(&stop);
         let tried = Arc::new(AtomicU32::new(0));
-        let tries = Arc::clone(&tried);
+        let counted = Arc::clone(&tried);
         let blocked = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 let within = Duration::from_millis(100);
@@ -341,7 +341,7 @@ fn reloads_in_a_loop_lose_no_state_and_decide_nothing_wrong() -> Result<()> {
                 {
                     return Err("a blocked connection got through");
                 }
-                tries.fetch_add(1, Ordering::Relaxed);
+                counted.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
         });
