@@ -1,84 +1,235 @@
-//! Where reports of mail servers go.
+//! Where reports of mail servers go: to a thread that counts them in the database, so that no
+//! mail server ever waits for a disk.
 
-use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
+use mail::answer::LookUp;
 use mail::outcome::{Outcome, OutcomeSink};
+use mail::statistics::System;
+use mail::time::Timestamp;
+use tracing::warn;
 
-/// Reports that are held at most: an hour's of a busy server.
+use super::storage::{Record, Storage, StorageError};
+
+/// The database, in the directory of the observations.
+pub const DATABASE: &str = "mail.db";
+/// Reports that may wait for the database: an hour's of a busy server. Further ones are counted
+/// as lost.
 pub const HELD_MAX: usize = 100_000;
+/// Reports that are counted in one transaction.
+const BATCH: usize = 1_000;
+/// How often old counts are rolled up, by the time of the reports.
+const ROLL_UP_EVERY: Duration = Duration::from_hours(1);
 
-/// The sink that all services share.
-#[must_use]
-pub fn sink() -> Box<dyn OutcomeSink + Send> {
-    Box::new(Queue::new(HELD_MAX))
+enum Message {
+    Report(Outcome),
+    End,
 }
 
-/// The newest reports, in memory.
+/// The thread that counts.
 #[derive(Debug)]
-pub struct Queue {
-    limit: usize,
-    outcomes: VecDeque<Outcome>,
-    lost: u64,
+pub struct Writer {
+    sender: SyncSender<Message>,
+    lost: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
 }
 
-impl Queue {
-    /// One that holds `limit` reports.
+/// Why outcomes cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is no thread to be had.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+impl Writer {
+    /// Opens the database in `directory` and starts the thread. What a client was is asked of
+    /// `lookup` when its report is counted.
+    ///
+    /// # Errors
+    /// Why outcomes cannot be kept.
+    pub fn start(directory: &Path, lookup: Box<dyn LookUp + Send>) -> Result<Self, StartError> {
+        let storage = Storage::open(&directory.join(DATABASE))?;
+        let (sender, reports) = sync_channel(HELD_MAX);
+        let counter = Counter {
+            storage,
+            lookup,
+            rolled_up: Timestamp::default(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("outcomes".to_owned())
+            .spawn(move || counter.run(&reports))?;
+        Ok(Self {
+            sender,
+            lost: Arc::default(),
+            thread,
+        })
+    }
+
+    /// A sink for the services.
     #[must_use]
-    pub const fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            outcomes: VecDeque::new(),
-            lost: 0,
+    pub fn sink(&self) -> Box<dyn OutcomeSink + Send> {
+        Box::new(Sink {
+            sender: self.sender.clone(),
+            lost: Arc::clone(&self.lost),
+        })
+    }
+
+    /// Waits until all that was reported is counted; returns how many reports were lost.
+    #[must_use]
+    pub fn finish(self) -> u64 {
+        if self.sender.send(Message::End).is_ok() {
+            let _ = self.thread.join();
         }
-    }
-
-    /// The oldest report, which is taken out.
-    pub fn take(&mut self) -> Option<Outcome> {
-        self.outcomes.pop_front()
-    }
-
-    /// Reports that had to make room.
-    #[must_use]
-    pub const fn lost(&self) -> u64 {
-        self.lost
+        self.lost.load(Ordering::Relaxed)
     }
 }
 
-impl OutcomeSink for Queue {
+struct Sink {
+    sender: SyncSender<Message>,
+    lost: Arc<AtomicU64>,
+}
+
+impl OutcomeSink for Sink {
     fn record(&mut self, outcome: Outcome) {
-        if self.outcomes.len() >= self.limit {
-            self.outcomes.pop_front();
-            self.lost += 1;
+        if self.sender.try_send(Message::Report(outcome)).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
-        self.outcomes.push_back(outcome);
+    }
+}
+
+/// A sink for where there is no database: it says once that it keeps nothing.
+#[must_use]
+pub fn nowhere() -> Box<dyn OutcomeSink + Send> {
+    Box::new(Nowhere { said: false })
+}
+
+struct Nowhere {
+    said: bool,
+}
+
+impl OutcomeSink for Nowhere {
+    fn record(&mut self, _: Outcome) {
+        if !std::mem::replace(&mut self.said, true) {
+            warn!("outcomes are reported, and there is no state directory to keep them in");
+        }
+    }
+}
+
+struct Counter {
+    storage: Storage,
+    lookup: Box<dyn LookUp + Send>,
+    rolled_up: Timestamp,
+}
+
+impl Counter {
+    fn run(mut self, reports: &Receiver<Message>) {
+        let mut records = Vec::new();
+        while let Ok(first) = reports.recv() {
+            let mut go_on = self.take(first, &mut records);
+            while go_on
+                && records.len() < BATCH
+                && let Ok(next) = reports.try_recv()
+            {
+                go_on = self.take(next, &mut records);
+            }
+            self.count(&records);
+            records.clear();
+            if !go_on {
+                return;
+            }
+        }
+    }
+
+    /// False when it was the last.
+    fn take(&mut self, message: Message, records: &mut Vec<Record>) -> bool {
+        let Message::Report(outcome) = message else {
+            return false;
+        };
+        let answer = self.lookup.look_up(&outcome.peer, outcome.at);
+        let os = answer.as_ref().and_then(|answer| answer.os.as_ref());
+        records.push(Record {
+            system: System::of(os.map(|os| &os.label)),
+            outcome,
+        });
+        true
+    }
+
+    fn count(&mut self, records: &[Record]) {
+        let Some(newest) = records.iter().map(|record| record.outcome.at).max() else {
+            return;
+        };
+        let mut done = self.storage.add(records).map(|_| ());
+        if done.is_ok() && newest >= self.rolled_up.saturating_add(ROLL_UP_EVERY) {
+            self.rolled_up = newest;
+            done = self.storage.roll_up(newest);
+        }
+        if let Err(error) = done {
+            warn!("{} outcomes were not counted: {error}", records.len());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mail::answer::Answer;
     use mail::connection::Peer;
     use mail::outcome::Verdict;
-    use mail::time::Timestamp;
+    use mail::statistics::Grouping;
 
     use super::*;
 
+    struct Nobody;
+
+    impl LookUp for Nobody {
+        fn look_up(&mut self, _: &Peer, _: Timestamp) -> Option<Answer> {
+            None
+        }
+    }
+
     #[test]
-    fn a_full_queue_loses_its_oldest_and_counts_it() {
-        let mut queue = Queue::new(2);
-        for second in 0..3 {
-            queue.record(Outcome {
-                at: Timestamp::from_secs(second),
+    fn what_was_reported_is_counted_when_the_writer_has_finished() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let writer = Writer::start(dir.path(), Box::new(Nobody)).expect("it starts");
+        let mut sink = writer.sink();
+        for (number, verdict) in [Verdict::Accepted, Verdict::Rejected, Verdict::Rejected]
+            .into_iter()
+            .enumerate()
+        {
+            sink.record(Outcome {
+                at: Timestamp::from_secs(1_700_000_000),
                 peer: Peer::address([192, 0, 2, 1].into()),
-                verdict: Verdict::Accepted,
+                verdict,
                 stage: None,
-                message: None,
+                message: Some(number.to_string()),
                 reporter: "text",
             });
         }
-        assert_eq!(queue.lost(), 1);
-        assert_eq!(
-            queue.take().map(|first| first.at),
-            Some(Timestamp::from_secs(1))
-        );
+        assert_eq!(writer.finish(), 0);
+        let storage = Storage::open_to_read(&dir.path().join(DATABASE)).expect("it is there");
+        let report = storage
+            .tally(None)
+            .expect("it reads")
+            .report(&Grouping::Family);
+        assert_eq!(report.rows.len(), 1);
+        assert_eq!(report.rows[0].system, "Unknown");
+        assert_eq!((report.total.accepted, report.total.rejected), (1, 2));
+        sink.record(Outcome {
+            at: Timestamp::default(),
+            peer: Peer::address([192, 0, 2, 1].into()),
+            verdict: Verdict::Accepted,
+            stage: None,
+            message: None,
+            reporter: "text",
+        });
     }
 }

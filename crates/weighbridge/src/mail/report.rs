@@ -16,7 +16,7 @@ use crate::output::{Output, with_process_output};
 use crate::text::reason;
 
 /// Where outcomes are kept unless told otherwise.
-pub const DEFAULT_DATABASE: &str = "/var/lib/weighbridge/mail.db";
+pub const DEFAULT_DATABASE: &str = "/var/lib/weighbridge-watch/mail.db";
 
 /// What `--help` says.
 pub const LONG_ABOUT: &str = "\
@@ -126,7 +126,7 @@ pub fn execute(
     output: &mut Output<'_>,
 ) -> Result<(), String> {
     let storage = Storage::open_to_read(&arguments.database).map_err(|error| {
-        format!("{error}\n  hint: `weighbridge watch` makes it when it is told outcomes")
+        format!("{error}\n  hint: `weighbridge watch -i IF` makes it, in its --state-dir")
     })?;
     let since = arguments.since.map(|age| {
         let age = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);

@@ -263,7 +263,23 @@ fn hosts_that_differ_are_told_apart_by_every_socket() {
         "{amavis}"
     );
 
+    for (verdict, message) in [("accept", "m1"), ("reject", "m2"), ("reject", "m2")] {
+        let told = format!(
+            "outcome {verdict} data {} {} {message}\n",
+            odd.ip(),
+            odd.port()
+        );
+        assert_eq!(exchange(&site.path("os.sock"), told.as_bytes()), b"ok");
+    }
+
     assert_eq!(daemon.stop(), "");
+    let report = Command::new(BINARY)
+        .args(["report", "--by", "version", "--csv", "--database"])
+        .arg(site.path("state/mail.db"))
+        .output()
+        .expect("it runs");
+    let report = String::from_utf8(report.stdout).expect("text");
+    assert!(report.contains("\r\nOdd one,1,1,0,0.500000,"), "{report}");
     let log = std::fs::read_to_string(site.path("p0f.log")).expect("a log");
     let expected = format!(
         "mod=syn|cli={}/{}|srv={SERVER}/25|subj=cli|os=Odd one|",

@@ -15,6 +15,7 @@ use super::keep::Saving;
 use super::watcher::Watcher;
 use crate::capture::link;
 use crate::daemon::signals::{descriptor, drain};
+use crate::mail::outcomes::Writer;
 use crate::mail::serve::Services;
 use crate::mail::shared::Shared;
 use crate::mail::{clock, outcomes};
@@ -45,7 +46,15 @@ pub(super) fn run(
     output: &mut Output<'_>,
 ) -> Result<(), Complaint> {
     let failed = |error: io::Error| Complaint::Message(reason(&error));
-    let shared = Shared::new(Box::new(watcher.observations.clone()), outcomes::sink());
+    let writer = match &open.directory {
+        Some(directory) => Some(
+            Writer::start(directory, Box::new(watcher.observations.clone()))
+                .map_err(|error| Complaint::Message(error.to_string()))?,
+        ),
+        None => None,
+    };
+    let sink = writer.as_ref().map_or_else(outcomes::nowhere, Writer::sink);
+    let shared = Shared::new(Box::new(watcher.observations.clone()), sink);
     let mut stop = descriptor(&[SIGINT, SIGTERM]).map_err(failed)?;
     answer_beside(open.services, Arc::new(shared)).map_err(failed)?;
     let mut keeping = Keeping {
@@ -70,6 +79,9 @@ pub(super) fn run(
         keeping.work(watcher, output);
     }
     keeping.finish(watcher, output);
+    if let Some(lost @ 1..) = writer.map(Writer::finish) {
+        output.message(&format!("weighbridge watch: {lost} outcomes came too fast"));
+    }
     if let Ok(lost @ 1..) = open.handshakes.lost() {
         output.message(&format!("weighbridge watch: {lost} packets came too fast"));
     }
