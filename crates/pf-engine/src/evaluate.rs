@@ -13,6 +13,7 @@ use crate::compile::CompiledAfTo;
 use crate::criteria::{OwnerMatch, Probability, Treatment};
 use crate::decision::{Consulted, DropReason};
 use crate::env::{Env, RouteLookup, SocketOwner, SocketQuery};
+use crate::explain::Criterion;
 use crate::installed::{RuleId, Rules};
 use crate::key::Tuple;
 use crate::limiter::Limiters;
@@ -268,40 +269,14 @@ pub(crate) struct Ground<'a> {
     pub(crate) refused: &'a mut Option<DropReason>,
 }
 
-/// A criterion that failed; by the first [`SKIP_STEPS`] of them rules are skipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failed {
-    Interface = 0,
-    Direction = 1,
-    Family = 2,
-    Protocol = 3,
-    SourceAddress = 4,
-    DestinationAddress = 5,
-    SourcePort = 6,
-    DestinationPort = 7,
-    Fragment,
-    Flags,
-    System,
-    Icmp,
-    Tos,
-    Tag,
-    Owner,
-    Priority,
-    ReceivedOn,
-    Probability,
-    StateLimiter,
-    SourceLimiter,
-    PacketRate,
-}
-
 /// Somebody who watches an evaluation. Nobody, `()`, costs nothing.
 pub(crate) trait Tracer {
     /// The rule at `at` was compared; the next that may match is at `next`.
-    fn tested(&mut self, at: usize, next: usize, outcome: Result<(), Failed>);
+    fn tested(&mut self, at: usize, next: usize, outcome: Result<(), Criterion>);
 }
 
 impl Tracer for () {
-    fn tested(&mut self, _: usize, _: usize, _: Result<(), Failed>) {}
+    fn tested(&mut self, _: usize, _: usize, _: Result<(), Criterion>) {}
 }
 
 /// The first rule from `from` on that matches.
@@ -358,7 +333,7 @@ pub(crate) fn skip_steps<T, const N: usize>(
     steps
 }
 
-/// Criteria that two rules share, in the order of [`Failed`].
+/// Criteria that two rules share, in the order of [`Criterion`].
 fn same_criteria(a: &CompiledRule, b: &CompiledRule) -> [bool; SKIP_STEPS] {
     let same_address = |a: &CompiledEndpoint, b: &CompiledEndpoint| {
         a.address == b.address && a.negated == b.negated
@@ -375,48 +350,52 @@ fn same_criteria(a: &CompiledRule, b: &CompiledRule) -> [bool; SKIP_STEPS] {
     ]
 }
 
-fn test(rule: &CompiledRule, subject: &Subject<'_>, ground: &mut Ground<'_>) -> Result<(), Failed> {
+fn test(
+    rule: &CompiledRule,
+    subject: &Subject<'_>,
+    ground: &mut Ground<'_>,
+) -> Result<(), Criterion> {
     test_place(rule, subject)?;
     let tuple = &subject.tuple;
     let at = subject.interface;
     if !address_matches(&rule.source, tuple.source.address, at, ground) {
-        return Err(Failed::SourceAddress);
+        return Err(Criterion::SourceAddress);
     }
     if !address_matches(&rule.destination, tuple.destination.address, at, ground) {
-        return Err(Failed::DestinationAddress);
+        return Err(Criterion::DestinationAddress);
     }
     if !port_matches(rule.source.port, subject, tuple.source.port) {
-        return Err(Failed::SourcePort);
+        return Err(Criterion::SourcePort);
     }
     if !port_matches(rule.destination.port, subject, tuple.destination.port) {
-        return Err(Failed::DestinationPort);
+        return Err(Criterion::DestinationPort);
     }
     test_rest(rule, subject, ground.consulted)?;
     test_asked(&rule.asked, subject, ground)?;
     test_limits(rule, subject, ground)
 }
 
-fn test_place(rule: &CompiledRule, subject: &Subject<'_>) -> Result<(), Failed> {
+fn test_place(rule: &CompiledRule, subject: &Subject<'_>) -> Result<(), Criterion> {
     if !interface_matches(rule.interface, subject.interface) {
-        return Err(Failed::Interface);
+        return Err(Criterion::Interface);
     }
     if rule
         .direction
         .is_some_and(|direction| direction != subject.direction)
     {
-        return Err(Failed::Direction);
+        return Err(Criterion::Direction);
     }
     if rule
         .family
         .is_some_and(|family| family != subject.tuple.family())
     {
-        return Err(Failed::Family);
+        return Err(Criterion::Family);
     }
     if rule
         .protocol
         .is_some_and(|protocol| protocol != subject.tuple.protocol)
     {
-        return Err(Failed::Protocol);
+        return Err(Criterion::Protocol);
     }
     Ok(())
 }
@@ -431,51 +410,55 @@ fn test_rest(
     rule: &CompiledRule,
     subject: &Subject<'_>,
     consulted: &mut Consulted,
-) -> Result<(), Failed> {
+) -> Result<(), Criterion> {
     if rule.fragment && subject.content == Content::Whole {
-        return Err(Failed::Fragment);
+        return Err(Criterion::Fragment);
     }
     if !flags_match(rule, subject, consulted) {
-        return Err(Failed::Flags);
+        return Err(Criterion::Flags);
     }
     if !system_matches(rule, subject, consulted) {
-        return Err(Failed::System);
+        return Err(Criterion::System);
     }
     if !icmp_matches(rule, subject, consulted) {
-        return Err(Failed::Icmp);
+        return Err(Criterion::Icmp);
     }
     if !tos_matches(rule, subject, consulted) {
-        return Err(Failed::Tos);
+        return Err(Criterion::Tos);
     }
     if !tag_matches(rule, subject, consulted) {
-        return Err(Failed::Tag);
+        return Err(Criterion::Tag);
     }
     Ok(())
 }
 
 /// What lies outside of the packet's headers. The draw comes last: what a rule does not take for
 /// another reason, it does not take by chance.
-fn test_asked(asked: &Asked, subject: &Subject<'_>, ground: &mut Ground<'_>) -> Result<(), Failed> {
+fn test_asked(
+    asked: &Asked,
+    subject: &Subject<'_>,
+    ground: &mut Ground<'_>,
+) -> Result<(), Criterion> {
     if !owner_matches(asked, subject, ground) {
-        return Err(Failed::Owner);
+        return Err(Criterion::Owner);
     }
     if let Some(wanted) = asked.priority {
         ground.consulted.priority = true;
         if wanted != subject.priority {
-            return Err(Failed::Priority);
+            return Err(Criterion::Priority);
         }
     }
     if let Some((wanted, negated)) = asked.received_on {
         ground.consulted.received_on = true;
         let is_in = |interface: &NetInterface| wanted.is_none_or(|name| interface.is_in(name));
         if subject.received_on.is_some_and(is_in) == negated {
-            return Err(Failed::ReceivedOn);
+            return Err(Criterion::ReceivedOn);
         }
     }
     if let Some(probability) = asked.probability {
         ground.consulted.random = true;
         if !probability.takes(ground.env.random()) {
-            return Err(Failed::Probability);
+            return Err(Criterion::Probability);
         }
     }
     Ok(())
@@ -486,7 +469,7 @@ fn test_limits(
     rule: &CompiledRule,
     subject: &Subject<'_>,
     ground: &mut Ground<'_>,
-) -> Result<(), Failed> {
+) -> Result<(), Criterion> {
     let limited =
         rule.has_packet_rate || rule.state_limiter.is_some() || rule.source_limiter.is_some();
     if !limited {
@@ -496,7 +479,7 @@ fn test_limits(
     if let Some(used) = rule.state_limiter
         && ground.limiters.check_states(used.id, ground.now).is_err()
     {
-        return ground.exhausted(used, DropReason::StateLimit, Failed::StateLimiter);
+        return ground.exhausted(used, DropReason::StateLimit, Criterion::StateLimiter);
     }
     let source = subject.tuple.source.address;
     if let Some(used) = rule.source_limiter
@@ -505,10 +488,10 @@ fn test_limits(
             .check_source(used.id, source, ground.now)
             .is_err()
     {
-        return ground.exhausted(used, DropReason::SrcLimit, Failed::SourceLimiter);
+        return ground.exhausted(used, DropReason::SrcLimit, Criterion::SourceLimiter);
     }
     if rule.has_packet_rate && !ground.rules.takes_packet(rule.id, ground.now) {
-        return Err(Failed::PacketRate);
+        return Err(Criterion::PacketRate);
     }
     Ok(())
 }
@@ -519,8 +502,8 @@ impl Ground<'_> {
         &mut self,
         used: LimiterUse,
         reason: DropReason,
-        failed: Failed,
-    ) -> Result<(), Failed> {
+        failed: Criterion,
+    ) -> Result<(), Criterion> {
         match used.when_limited {
             WhenLimited::NoMatch => Err(failed),
             WhenLimited::Block => {

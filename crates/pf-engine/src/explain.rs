@@ -105,7 +105,8 @@ pub enum Outcome {
     Failed(Criterion),
 }
 
-/// What a rule asks of a packet, in the order of comparison.
+/// What a rule asks of a packet, in the order of comparison; by the first eight of them rules are
+/// skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Criterion {
     /// `on`.

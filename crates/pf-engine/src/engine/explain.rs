@@ -6,15 +6,15 @@ use crate::engine::packet::{Place, Work};
 use crate::engine::systems::systems;
 use crate::engine::translate::Course;
 use crate::engine::{Engine, RuleList};
-use crate::evaluate::{CompiledRule, Failed, Tracer};
+use crate::evaluate::{CompiledRule, Tracer};
 use crate::explain::{Criterion, Outcome, Seen, Step};
 use crate::rule::RouteKind;
 
 /// A rule that was compared: where it stands, where the next one is, what came of it.
-pub(super) type Tested = (usize, usize, Result<(), Failed>);
+pub(super) type Tested = (usize, usize, Result<(), Criterion>);
 
 impl Tracer for Vec<Tested> {
-    fn tested(&mut self, at: usize, next: usize, outcome: Result<(), Failed>) {
+    fn tested(&mut self, at: usize, next: usize, outcome: Result<(), Criterion>) {
         self.push((at, next, outcome));
     }
 }
@@ -45,7 +45,6 @@ impl Engine {
 
     pub(super) fn trace_tests(&mut self, rules: &[CompiledRule], tested: &[Tested]) {
         for &(at, next, outcome) in tested {
-            let outcome = outcome.map_err(criterion);
             if let Some((anchor, list, number)) = self.identity(rules.get(at)) {
                 let outcome = outcome.map_or_else(Outcome::Failed, |()| Outcome::Matched);
                 self.step(Step::Tested {
@@ -147,31 +146,5 @@ impl Engine {
                 .map(|interface| self.names.name(interface.name).to_owned()),
             priority: course.priority,
         }
-    }
-}
-
-const fn criterion(failed: Failed) -> Criterion {
-    match failed {
-        Failed::Interface => Criterion::Interface,
-        Failed::Direction => Criterion::Direction,
-        Failed::Family => Criterion::Family,
-        Failed::Protocol => Criterion::Protocol,
-        Failed::SourceAddress => Criterion::SourceAddress,
-        Failed::DestinationAddress => Criterion::DestinationAddress,
-        Failed::SourcePort => Criterion::SourcePort,
-        Failed::DestinationPort => Criterion::DestinationPort,
-        Failed::Fragment => Criterion::Fragment,
-        Failed::Flags => Criterion::Flags,
-        Failed::System => Criterion::System,
-        Failed::Icmp => Criterion::Icmp,
-        Failed::Tos => Criterion::Tos,
-        Failed::Tag => Criterion::Tag,
-        Failed::Owner => Criterion::Owner,
-        Failed::Priority => Criterion::Priority,
-        Failed::ReceivedOn => Criterion::ReceivedOn,
-        Failed::Probability => Criterion::Probability,
-        Failed::StateLimiter => Criterion::StateLimiter,
-        Failed::SourceLimiter => Criterion::SourceLimiter,
-        Failed::PacketRate => Criterion::PacketRate,
     }
 }
