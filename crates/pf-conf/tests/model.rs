@@ -11,8 +11,10 @@ mod model {
     mod generate;
     mod language;
     mod rules;
+    mod segment;
     mod sequence;
     mod states;
     mod translation;
+    mod verdict;
     mod write;
 }

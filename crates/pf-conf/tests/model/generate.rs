@@ -7,7 +7,8 @@ use proptest::sample::select;
 
 use super::language::*;
 use super::rules::Packet;
-use super::sequence::{ACK, Case, FIN, PSH, RST, SYN, Segment, Step, run};
+use super::segment::{ACK, FIN, PSH, RST, SYN, Segment};
+use super::sequence::{Case, Step, run};
 
 const HOSTS: [Ipv4Addr; 6] = [
     Ipv4Addr::new(10, 0, 0, 5),
