@@ -2,7 +2,8 @@
 
 use pf_engine::ruleset::Dialect;
 
-use super::{Daemon, QUEUES};
+use super::Daemon;
+use super::queues::QUEUES;
 
 /// A file with options and one rule.
 const OPTIONS: &str = "set limit states 500\nset timeout tcp.first 33\nset loginterface em0\n\
