@@ -16,13 +16,13 @@ mod scenarios {
     mod limiters;
     mod limits;
     mod log;
-    mod model;
     mod nat;
     mod nat64;
     mod nat_options;
     mod options;
     mod persist;
     mod pools;
+    mod random;
     mod reload;
     mod routes;
     mod scrub;

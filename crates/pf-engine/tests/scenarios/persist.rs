@@ -12,7 +12,7 @@ use pf_engine::ruleset::{Limit, Ruleset};
 use proptest::prelude::*;
 
 use super::harness::*;
-use super::model::{offer, rule};
+use super::random::{offer, rule};
 
 const CLIENT: (&str, u16) = ("10.0.0.5", 4000);
 const SERVER: (&str, u16) = ("198.51.100.7", 80);

@@ -1,8 +1,7 @@
-//! The engine against a model that is obvious: rules by last match or `quick`, states as a list.
+//! Random rules and packets, and bytes that are no packets. What random rules must say to random
+//! packets is tested beside pf.conf's text (`crates/pf-conf/tests/model`).
 
 use pf_engine::addr::Protocol;
-use pf_engine::decision::Verdict;
-use pf_engine::engine::RuleList;
 use pf_engine::rule::{Action, Address, BlockReply, Direction, Endpoint, PortMatch, Rule};
 use proptest::prelude::*;
 
@@ -31,98 +30,6 @@ impl Offer {
             _ => udp(self.source, self.destination, 1),
         }
     }
-}
-
-/// What the model knows of a state: who opened it, in which direction, by which rule.
-#[derive(Debug)]
-struct ModelState {
-    opener: Offer,
-    rule: usize,
-}
-
-impl ModelState {
-    fn covers(&self, offer: &Offer) -> bool {
-        let opener = &self.opener;
-        let (first, second) = if offer.direction == opener.direction {
-            (offer.source, offer.destination)
-        } else {
-            (offer.destination, offer.source)
-        };
-        opener.protocol == offer.protocol && (opener.source, opener.destination) == (first, second)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Model {
-    rules: Vec<Rule>,
-    packets: Vec<u64>,
-    states: Vec<ModelState>,
-}
-
-impl Model {
-    /// A SYN into a connection may be challenged (RFC 5961, section 4): that depends on how far
-    /// it has come, which this model does not follow; that of pf-conf's tests does.
-    fn is_opened_again_by(&self, offer: &Offer) -> bool {
-        let opens = offer.protocol == Protocol::TCP && offer.flags == S;
-        opens && self.states.iter().any(|state| state.covers(offer))
-    }
-
-    /// Whether the packet passes.
-    fn offer(&mut self, offer: &Offer) -> bool {
-        if let Some(state) = self.states.iter().find(|state| state.covers(offer)) {
-            self.packets[state.rule] += 1;
-            return true;
-        }
-        let matching = || (0..self.rules.len()).filter(|at| matches(&self.rules[*at], offer));
-        let Some(at) = matching()
-            .find(|at| self.rules[*at].quick)
-            .or(matching().next_back())
-        else {
-            return true;
-        };
-        self.packets[at] += 1;
-        let rule = &self.rules[at];
-        let passes = rule.action == Action::Pass;
-        if passes && rule.state != pf_engine::rule::StateMode::None {
-            self.states.push(ModelState {
-                opener: offer.clone(),
-                rule: at,
-            });
-        }
-        passes
-    }
-}
-
-fn matches(rule: &Rule, offer: &Offer) -> bool {
-    let is_tcp = offer.protocol == Protocol::TCP;
-    rule.direction.is_none_or(|d| d == offer.direction)
-        && rule
-            .interface
-            .as_ref()
-            .is_none_or(|i| (i.name == offer.interface) != i.negated)
-        && rule.protocol.is_none_or(|p| p == offer.protocol)
-        && end_matches(&rule.source, offer.source)
-        && end_matches(&rule.destination, offer.destination)
-        && rule
-            .flags
-            .is_none_or(|f| !is_tcp || offer.flags & f.mask == f.set)
-}
-
-fn end_matches(end: &Endpoint, (host, port): (&str, u16)) -> bool {
-    let inside = if let Address::Prefix(prefix) = &end.address {
-        prefix.contains(ip(host))
-    } else {
-        assert_eq!(end.address, Address::Any);
-        true
-    };
-    let right_port = match end.port {
-        None => true,
-        Some(PortMatch::Eq(n)) => port == n,
-        Some(PortMatch::Ne(n)) => port != n,
-        Some(PortMatch::Range(a, b)) => (a..=b).contains(&port),
-        Some(other) => panic!("not made here: {other:?}"),
-    };
-    inside != end.negated && right_port
 }
 
 fn direction() -> impl Strategy<Value = Direction> {
@@ -210,36 +117,6 @@ pub(super) fn offer() -> impl Strategy<Value = Offer> {
 }
 
 proptest! {
-    #[test]
-    fn the_engine_decides_as_the_model(
-        rules in prop::collection::vec(rule(), 0..8),
-        offers in prop::collection::vec(offer(), 1..40),
-    ) {
-        let mut model = Model {
-            packets: vec![0; rules.len()],
-            rules: rules.clone(),
-            states: Vec::new(),
-        };
-        let mut lab = Lab::router(filter(&rules));
-        for offer in &offers {
-            if model.is_opened_again_by(offer) {
-                continue;
-            }
-            let wanted = model.offer(offer);
-            let seen = lab.packet(offer.direction, offer.interface, offer.bytes());
-            let passed = matches!(seen.decision.verdict, Verdict::Pass(_));
-            prop_assert_eq!(passed, wanted, "{:?}", offer);
-            drop(seen);
-            prop_assert_eq!(lab.engine.state_count(), model.states.len());
-        }
-        let packets: Vec<u64> = lab
-            .engine
-            .rules(RuleList::Filter)
-            .map(|rule| rule.counters.traffic.packets())
-            .collect();
-        prop_assert_eq!(packets, model.packets);
-    }
-
     /// Whatever comes, nothing panics, and what passes has right checksums if it came with them.
     #[test]
     fn no_packet_harms_the_engine(
