@@ -82,42 +82,67 @@ pub struct Target {
     pub port: Option<u16>,
 }
 
-/// `[gateway-defaults]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct DefaultKeys {
-    /// Whether every next hop that rules name is probed, not only those of `[[gateway]]`.
-    pub probe_next_hops: bool,
-    kind: Option<ProbeKind>,
-    interval: Option<Time>,
-    timeout: Option<Time>,
-    down_after: Option<Count>,
-    up_after: Option<Count>,
-    loss: Option<Percent>,
-    latency: Option<Time>,
-    window: Option<Window>,
-    on_failure: Option<Policy>,
-    auto_reply_to: Option<bool>,
+/// A struct of `weighbridge.toml` with the keys that rule how a gateway is probed: serde cannot
+/// flatten one into another and still refuse keys that it does not know, with their place.
+macro_rules! with_probing_keys {
+    ($(#[$attribute:meta])* pub struct $name:ident { $($own:tt)* }) => {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+        $(#[$attribute])*
+        pub struct $name {
+            $($own)*
+            kind: Option<ProbeKind>,
+            interval: Option<Time>,
+            timeout: Option<Time>,
+            down_after: Option<Count>,
+            up_after: Option<Count>,
+            loss: Option<Percent>,
+            latency: Option<Time>,
+            window: Option<Window>,
+            on_failure: Option<Policy>,
+            auto_reply_to: Option<bool>,
+        }
+
+        impl $name {
+            fn probing_or(&self, defaults: Probing) -> Probing {
+                let thresholds = defaults.thresholds;
+                Probing {
+                    kind: self.kind.unwrap_or(defaults.kind),
+                    interval: self.interval.map_or(defaults.interval, |time| time.0),
+                    timeout: self.timeout.map_or(defaults.timeout, |time| time.0),
+                    thresholds: Thresholds {
+                        down_after: self.down_after.map_or(thresholds.down_after, |n| n.0),
+                        up_after: self.up_after.map_or(thresholds.up_after, |n| n.0),
+                        loss: self.loss.map(|loss| loss.0).or(thresholds.loss),
+                        latency: self.latency.map(|time| time.0).or(thresholds.latency),
+                        window: self.window.map_or(thresholds.window, |window| window.0),
+                    },
+                    on_failure: self.on_failure.map_or(defaults.on_failure, |policy| policy.0),
+                }
+            }
+        }
+    };
 }
 
-/// `[[gateway]]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct GatewayKeys {
-    interface: String,
-    address: IpAddr,
-    targets: Option<Vec<TargetText>>,
-    quorum: Option<usize>,
-    kind: Option<ProbeKind>,
-    interval: Option<Time>,
-    timeout: Option<Time>,
-    down_after: Option<Count>,
-    up_after: Option<Count>,
-    loss: Option<Percent>,
-    latency: Option<Time>,
-    window: Option<Window>,
-    on_failure: Option<Policy>,
-    auto_reply_to: Option<bool>,
+with_probing_keys! {
+    /// `[gateway-defaults]`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[serde(default)]
+    pub struct DefaultKeys {
+        /// Whether every next hop that rules name is probed, not only those of `[[gateway]]`.
+        pub probe_next_hops: bool,
+    }
+}
+
+with_probing_keys! {
+    /// `[[gateway]]`.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct GatewayKeys {
+        interface: String,
+        address: IpAddr,
+        targets: Option<Vec<TargetText>>,
+        quorum: Option<usize>,
+    }
 }
 
 /// What is wrong with a gateway, and where: the byte at which it begins.
@@ -133,23 +158,7 @@ impl DefaultKeys {
     /// How gateways are probed that say nothing else.
     #[must_use]
     pub fn probing(&self) -> Probing {
-        let built_in = Probing::default();
-        let thresholds = built_in.thresholds;
-        Probing {
-            kind: self.kind.unwrap_or(built_in.kind),
-            interval: self.interval.map_or(built_in.interval, |time| time.0),
-            timeout: self.timeout.map_or(built_in.timeout, |time| time.0),
-            thresholds: Thresholds {
-                down_after: self.down_after.map_or(thresholds.down_after, |n| n.0),
-                up_after: self.up_after.map_or(thresholds.up_after, |n| n.0),
-                loss: self.loss.map(|loss| loss.0),
-                latency: self.latency.map(|time| time.0),
-                window: self.window.map_or(thresholds.window, |window| window.0),
-            },
-            on_failure: self
-                .on_failure
-                .map_or(built_in.on_failure, |policy| policy.0),
-        }
+        self.probing_or(Probing::default())
     }
 
     /// The settings of a next hop that rules name.
@@ -170,27 +179,8 @@ impl DefaultKeys {
 }
 
 impl GatewayKeys {
-    fn probing(&self, defaults: Probing) -> Probing {
-        let thresholds = defaults.thresholds;
-        Probing {
-            kind: self.kind.unwrap_or(defaults.kind),
-            interval: self.interval.map_or(defaults.interval, |time| time.0),
-            timeout: self.timeout.map_or(defaults.timeout, |time| time.0),
-            thresholds: Thresholds {
-                down_after: self.down_after.map_or(thresholds.down_after, |n| n.0),
-                up_after: self.up_after.map_or(thresholds.up_after, |n| n.0),
-                loss: self.loss.map(|loss| loss.0).or(thresholds.loss),
-                latency: self.latency.map(|time| time.0).or(thresholds.latency),
-                window: self.window.map_or(thresholds.window, |window| window.0),
-            },
-            on_failure: self
-                .on_failure
-                .map_or(defaults.on_failure, |policy| policy.0),
-        }
-    }
-
     fn settings(&self, defaults: &DefaultKeys) -> Result<GatewaySettings, String> {
-        let probing = self.probing(defaults.probing());
+        let probing = self.probing_or(defaults.probing());
         let targets = self.checked_targets(probing.kind)?;
         let quorum = self.quorum.unwrap_or(1);
         if quorum == 0 || quorum > targets.len() {
