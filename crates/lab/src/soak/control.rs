@@ -18,6 +18,9 @@ use crate::{LineClient, Role, Weighbridge, clock};
 
 /// How long a gateway may take to be found dead or well: the design says 3 s, the machine is busy.
 const GATEWAY_LIMIT: Duration = Duration::from_secs(12);
+/// How long a gateway works before it fails again: what fails within a minute of its return is
+/// flapping, and has to work for longer than [`GATEWAY_LIMIT`] before it counts again.
+const GATEWAY_REST: Duration = Duration::from_secs(65);
 /// What is still under way when a daemon has died.
 const UNDER_WAY: Duration = Duration::from_millis(200);
 /// How long a source's states may take to be gone after its connections.
@@ -102,14 +105,21 @@ pub(super) fn work(
     restarts_until: Instant,
 ) -> anyhow::Result<()> {
     let mut random = PseudoRandom::seeded(seed);
+    let mut rested = clock::now();
     while !world.ledger.is_stopped() {
         for action in round(&mut random, clock::now() < restarts_until) {
             if world.ledger.is_stopped() {
                 break;
             }
             let began = clock::now();
+            if action == Action::Gateway && began < rested {
+                continue;
+            }
             let result = action.run(world, &mut random);
             world.ledger.judge(action.name(), None, began, result);
+            if action == Action::Gateway {
+                rested = clock::now() + GATEWAY_REST;
+            }
             ensure_daemon(world)?;
             world.ledger.pause(between(&mut random, pause.0, pause.1));
         }

@@ -107,7 +107,7 @@ fn table(views: &[GatewayView]) -> String {
         rows.push([
             view.interface.clone(),
             view.address.to_string(),
-            state(view.up),
+            own.map_or_else(|| state(view.up), state_of_target),
             since(view.since),
             view.failures.to_string(),
             probe,
@@ -129,7 +129,7 @@ fn row_of_target(target: &TargetView) -> [String; 8] {
     [
         none(),
         format!("  {name}"),
-        state(target.up),
+        state_of_target(target),
         none(),
         none(),
         none(),
@@ -140,6 +140,14 @@ fn row_of_target(target: &TargetView) -> [String; 8] {
 
 fn state(up: bool) -> String {
     if up { "up" } else { "down" }.to_owned()
+}
+
+/// With the probes that it still has to work for, where it is down.
+fn state_of_target(target: &TargetView) -> String {
+    if target.up {
+        return state(true);
+    }
+    format!("{} ({} to go)", state(false), target.to_go)
 }
 
 fn rtt(target: &TargetView) -> String {
@@ -175,6 +183,7 @@ mod tests {
             up,
             rtt_ms: up.then_some(12.34),
             loss_percent: Some(if up { 0 } else { 100 }),
+            to_go: if up { 0 } else { 5 },
             sent: 20,
             answered: 20,
         }
@@ -214,11 +223,11 @@ mod tests {
         assert_eq!(
             text,
             "\
-INTERFACE  GATEWAY              STATE  SINCE     FAILED  PROBE    RTT     LOSS
-em0        192.0.2.254          down   01:02:05  2       icmp     -       100%
-em0        192.0.2.254          up     01:02:05  2       tcp 1/2
-             198.51.100.1:443   up                                12.3ms  0%
-             [2001:db8::1]:443  down                              -       100%
+INTERFACE  GATEWAY              STATE           SINCE     FAILED  PROBE    RTT     LOSS
+em0        192.0.2.254          down (5 to go)  01:02:05  2       icmp     -       100%
+em0        192.0.2.254          up              01:02:05  2       tcp 1/2
+             198.51.100.1:443   up                                         12.3ms  0%
+             [2001:db8::1]:443  down (5 to go)                             -       100%
 "
         );
         let json: serde_json::Value =

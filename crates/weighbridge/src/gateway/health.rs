@@ -7,7 +7,7 @@ use std::time::Duration;
 use pf_engine::time::Instant;
 
 /// A target that fails again within this time of its return is flapping: each time it then has to
-/// answer twice as many probes before it counts again.
+/// work for twice as many probes before it counts again.
 pub const FLAP_PERIOD: Duration = Duration::from_mins(1);
 /// How often the number of probes is doubled at most: to 160 with the default of 5.
 pub const FLAP_DOUBLINGS_MAX: u32 = 5;
@@ -67,6 +67,10 @@ pub struct Health {
     since_change: usize,
     bad_in_row: u32,
     good_in_row: u32,
+    poor_in_row: u32,
+    /// Probes since it last failed as it does to go down. A few that are lost on a line which
+    /// works do not begin it anew, or a lossy line that has flapped would never come back.
+    steady: u32,
     came_up: Option<Instant>,
     doublings: u32,
 }
@@ -79,6 +83,8 @@ impl Default for Health {
             since_change: 0,
             bad_in_row: 0,
             good_in_row: 0,
+            poor_in_row: 0,
+            steady: 0,
             came_up: None,
             doublings: 0,
         }
@@ -104,10 +110,21 @@ impl Health {
         percent_lost(self.recent.iter().copied())
     }
 
-    /// Good answers in a row that bring it up now: more than asked for when it is flapping.
+    /// Probes for which it has to work before it counts again: more than asked for when it is
+    /// flapping. The last `up_after` of them have to be answered in a row.
     #[must_use]
     pub const fn needed(&self, thresholds: &Thresholds) -> u32 {
         thresholds.up_after.saturating_mul(1 << self.doublings)
+    }
+
+    /// How many of [`Health::needed`] are still to come; none when it counts as working.
+    #[must_use]
+    pub fn to_go(&self, thresholds: &Thresholds) -> u32 {
+        if self.up {
+            return 0;
+        }
+        let steady = self.needed(thresholds).saturating_sub(self.steady);
+        steady.max(thresholds.up_after.saturating_sub(self.good_in_row))
     }
 
     /// Takes the outcome of a probe: the time to the answer, or that there was none.
@@ -123,7 +140,8 @@ impl Health {
             self.go_down(now);
             return Some(Change::Down(cause));
         }
-        if self.good_in_row(outcome, thresholds) < self.needed(thresholds) {
+        self.follow_return(outcome, thresholds);
+        if self.to_go(thresholds) > 0 {
             return None;
         }
         self.go_up(now);
@@ -143,14 +161,20 @@ impl Health {
     }
 
     /// An answer that is too late for `latency` is not a good one.
-    fn good_in_row(&mut self, outcome: Option<Duration>, thresholds: &Thresholds) -> u32 {
+    fn follow_return(&mut self, outcome: Option<Duration>, thresholds: &Thresholds) {
         let is_good = outcome.is_some_and(|rtt| thresholds.latency.is_none_or(|max| rtt <= max));
-        self.good_in_row = if is_good {
-            self.good_in_row.saturating_add(1)
+        if is_good {
+            self.good_in_row = self.good_in_row.saturating_add(1);
+            self.poor_in_row = 0;
         } else {
+            self.good_in_row = 0;
+            self.poor_in_row = self.poor_in_row.saturating_add(1);
+        }
+        self.steady = if self.poor_in_row >= thresholds.down_after {
             0
+        } else {
+            self.steady.saturating_add(1)
         };
-        self.good_in_row
     }
 
     fn cause(&self, thresholds: &Thresholds) -> Option<Cause> {
@@ -193,6 +217,8 @@ impl Health {
         self.since_change = 0;
         self.bad_in_row = 0;
         self.good_in_row = 0;
+        self.poor_in_row = 0;
+        self.steady = 0;
     }
 }
 
@@ -309,6 +335,30 @@ mod tests {
         line.wait(61);
         line.probe(&[None; 3]);
         assert_eq!(line.health.needed(&THRESHOLDS), 5);
+    }
+
+    #[test]
+    fn a_lossy_line_that_has_flapped_comes_back_once_it_works() {
+        let mut line = Line::new();
+        for _ in 0..6 {
+            line.probe(&[None; 3]);
+            let needed = line.health.needed(&THRESHOLDS) as usize;
+            line.probe(&vec![GOOD; needed]);
+            assert!(line.health.is_up());
+        }
+        line.probe(&[None; 3]);
+        assert_eq!(line.health.needed(&THRESHOLDS), 160);
+        let one_in_ten_lost: Vec<_> = (0..159).map(|at| GOOD.filter(|_| at % 10 != 0)).collect();
+        assert_eq!(line.probe(&one_in_ten_lost), []);
+        assert_eq!(line.health.to_go(&THRESHOLDS), 1);
+        assert_eq!(line.probe(&[GOOD]), [(1, Change::Up)]);
+
+        line.probe(&[None; 3]);
+        line.probe(&[GOOD; 150]);
+        line.probe(&[None; 3]);
+        assert_eq!(line.health.to_go(&THRESHOLDS), 160, "it has failed again");
+        line.probe(&[SLOW; 150]);
+        assert_eq!(line.health.to_go(&THRESHOLDS), 160, "slow is not working");
     }
 
     #[test]

@@ -80,6 +80,9 @@ pub struct TargetView {
     pub rtt_ms: Option<f64>,
     /// Lost probes in percent, over the window.
     pub loss_percent: Option<u8>,
+    /// Probes for which it still has to work before it counts again: a target that flaps has to
+    /// for longer each time.
+    pub to_go: u32,
     /// Probes sent.
     pub sent: u64,
     /// Probes answered in time.
@@ -355,7 +358,11 @@ impl Gateway {
             failures: self.failures,
             kind: self.settings.probing.kind,
             quorum: self.settings.quorum,
-            targets: self.asked.iter().map(Asked::view).collect(),
+            targets: self
+                .asked
+                .iter()
+                .map(|asked| asked.view(&self.settings.probing.thresholds))
+                .collect(),
         }
     }
 }
@@ -398,13 +405,14 @@ impl Asked {
         }))
     }
 
-    fn view(&self) -> TargetView {
+    fn view(&self, thresholds: &Thresholds) -> TargetView {
         TargetView {
             address: self.target.address,
             port: self.target.port,
             up: self.health.is_up(),
             rtt_ms: self.health.rtt().map(|rtt| rtt.as_secs_f64() * 1000.0),
             loss_percent: self.health.loss(),
+            to_go: self.health.to_go(thresholds),
             sent: self.sent,
             answered: self.answered,
         }

@@ -169,6 +169,7 @@ fn gateways() -> Vec<Row> {
                 up,
                 rtt_ms: up.then_some(12.34),
                 loss_percent: Some(if up { 0 } else { 100 }),
+                to_go: if up { 0 } else { 5 },
                 sent: 20,
                 answered: 20,
             }],
