@@ -90,7 +90,8 @@ fn one_packet(engine: &mut Engine, env: &mut FixedEnv, now: Instant, control: u8
     other_frame(engine, env, (now, hook), ether, bytes);
     for generated in decision.generated {
         assert!(generated.bytes.len() >= 20 && generated.bytes.len() <= MAX_PACKET_LEN);
-        assert!(wire::is_sound(&generated.bytes));
+        // `dup-to` copies what comes, broken checksums included.
+        assert!(!sound || wire::is_sound(&generated.bytes));
     }
     if control & 0xf8 == 0xf8 {
         engine.handle_timeout(now);
