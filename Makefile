@@ -24,7 +24,7 @@ help:
 	@echo 'make lint               formatting, clippy and documentation, warnings denied'
 	@echo 'make build              release build: target/release/weighbridge'
 	@echo 'make fuzz               look for inputs that break something, FUZZ_SECONDS each target'
-	@echo 'make install            install weighbridge and pfctl below PREFIX ($(PREFIX))'
+	@echo 'make install            install weighbridge, pfctl and libweighbridge-os below PREFIX ($(PREFIX))'
 	@echo 'make clean              remove what was built, and labs left by killed runs'
 
 setup:
@@ -32,7 +32,7 @@ setup:
 
 build: setup
 	@echo '==> building (release)'
-	@$(CARGO) build --release --locked -p weighbridge -p lab
+	@$(CARGO) build --release --locked -p weighbridge -p weighbridge-os -p lab
 
 run: build
 	@target/release/weighbridge-lab run $(ARGS)
@@ -86,6 +86,10 @@ fuzz: setup
 install: build
 	install -D -m 0755 target/release/weighbridge $(DESTDIR)$(PREFIX)/sbin/weighbridge
 	ln -sf weighbridge $(DESTDIR)$(PREFIX)/sbin/pfctl
+	install -D -m 0644 target/release/libweighbridge_os.so $(DESTDIR)$(PREFIX)/lib/libweighbridge-os.so.0
+	ln -sf libweighbridge-os.so.0 $(DESTDIR)$(PREFIX)/lib/libweighbridge-os.so
+	install -D -m 0644 crates/weighbridge-os/include/weighbridge_os.h $(DESTDIR)$(PREFIX)/include/weighbridge_os.h
+	install -D -m 0644 docs/man/libweighbridge-os.3 $(DESTDIR)$(PREFIX)/share/man/man3/libweighbridge-os.3
 	install -D -m 0644 docs/man/pfctl.8 $(DESTDIR)$(PREFIX)/share/man/man8/pfctl.8
 	install -D -m 0644 docs/man/weighbridge.8 $(DESTDIR)$(PREFIX)/share/man/man8/weighbridge.8
 	install -D -m 0644 docs/man/mail.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/mail.toml.5

@@ -1,5 +1,6 @@
 //! What is told about a client, whatever protocol asked.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -22,10 +23,11 @@ pub struct Label {
 impl fmt::Display for Label {
     /// `name flavor`, or the name alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.flavor.is_empty() {
-            f.write_str(&self.name)
+        let (name, flavor) = (plain(&self.name), plain(&self.flavor));
+        if flavor.is_empty() {
+            f.write_str(&name)
         } else {
-            write!(f, "{} {}", self.name, self.flavor)
+            write!(f, "{name} {flavor}")
         }
     }
 }
@@ -128,7 +130,48 @@ pub struct Answer {
 /// Text for a client whose operating system nobody knows, in the article's word.
 pub const UNKNOWN: &str = "Unknown";
 
+/// `text` with `?` for every character that a terminal, a header or a line of fields would take
+/// for more than a character.
+#[must_use]
+pub fn plain(text: &str) -> Cow<'_, str> {
+    let harmless = |c: char| (c.is_ascii_graphic() || c == ' ') && c != '|';
+    if text.chars().all(harmless) {
+        return Cow::Borrowed(text);
+    }
+    let masked = text.chars().map(|c| if harmless(c) { c } else { '?' });
+    Cow::Owned(masked.collect())
+}
+
+/// Whether every character is printable ASCII: such a text can go to terminals and into headers.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_graphic() || c == ' ')
+}
+
 impl Answer {
+    /// An answer that tells nothing, to be filled in.
+    #[must_use]
+    pub const fn nothing(basis: Basis) -> Self {
+        Self {
+            basis,
+            os: None,
+            distance: None,
+            link: None,
+            mtu: None,
+            mss: None,
+            window: 0,
+            rtt: None,
+            syns: 0,
+            uptime: None,
+            raw_signature: String::new(),
+            first_seen: Timestamp::from_micros(0),
+            last_seen: Timestamp::from_micros(0),
+            connections: 0,
+            last_nat: None,
+            last_change: None,
+        }
+    }
+
     /// `Windows 7 or 8`, or `Unknown`: what the article's `get_os.sh` prints.
     #[must_use]
     pub fn os_text(&self) -> String {
@@ -150,7 +193,7 @@ impl Answer {
             details.push(format!("distance {distance}"));
         }
         if let Some(link) = &self.link {
-            details.push(format!("link: {link}"));
+            details.push(format!("link: {}", plain(link)));
         }
         if let Some(uptime) = self.uptime {
             details.push(format!("up: {} min", uptime.minutes));
@@ -173,24 +216,7 @@ mod tests {
     use super::*;
 
     fn answer() -> Answer {
-        Answer {
-            basis: Basis::Connection,
-            os: None,
-            distance: None,
-            link: None,
-            mtu: None,
-            mss: None,
-            window: 0,
-            rtt: None,
-            syns: 1,
-            uptime: None,
-            raw_signature: String::new(),
-            first_seen: Timestamp::default(),
-            last_seen: Timestamp::default(),
-            connections: 1,
-            last_nat: None,
-            last_change: None,
-        }
+        Answer::nothing(Basis::Connection)
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod opensmtpd;
 pub mod outcome;
 pub mod p0f_api;
 pub mod policy;
+pub mod published;
 pub mod session;
 pub mod statistics;
 pub mod store;

@@ -10,6 +10,7 @@ pub mod report;
 pub mod serve;
 pub mod settings;
 pub mod shared;
+pub mod shared_memory;
 pub mod storage;
 pub mod stream;
 pub mod watch;

@@ -1,6 +1,6 @@
 //! Answers out of the store.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::host::{Entry, Host};
 use super::sight::{Matched, Sight};
@@ -21,6 +21,19 @@ impl LookUp for Store {
 }
 
 impl Store {
+    /// The connections that are kept, the one that was used longest ago first.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Connection> {
+        let all = self.connections.iter();
+        all.map(|entry| entry.connection).collect()
+    }
+
+    /// The addresses that are, in the same order.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.hosts.iter().map(|host| host.address).collect()
+    }
+
     /// The connection that is meant, if it was seen.
     fn connection_of(&self, peer: &Peer, now: Timestamp) -> Option<&Entry> {
         let client = SocketAddr::new(peer.address, peer.port?);
@@ -59,7 +72,7 @@ impl Store {
             Some(sight) => self.of_sight(sight, matched),
             None => Answer {
                 os: matched.and_then(|matched| matched.os(&self.labels)),
-                ..empty()
+                ..Answer::nothing(Basis::Address)
             },
         };
         let answer = Answer {
@@ -82,7 +95,7 @@ impl Store {
             mss: (sight.mss != 0).then_some(sight.mss),
             window: sight.window,
             raw_signature: sight.raw.to_string(),
-            ..empty()
+            ..Answer::nothing(Basis::Address)
         }
     }
 }
@@ -96,26 +109,5 @@ fn with_host(answer: Answer, host: &Host) -> Answer {
         last_nat: host.last_nat,
         last_change: host.last_change,
         ..answer
-    }
-}
-
-fn empty() -> Answer {
-    Answer {
-        basis: Basis::Address,
-        os: None,
-        distance: None,
-        link: None,
-        mtu: None,
-        mss: None,
-        window: 0,
-        rtt: None,
-        syns: 0,
-        uptime: None,
-        raw_signature: String::new(),
-        first_seen: Timestamp::default(),
-        last_seen: Timestamp::default(),
-        connections: 0,
-        last_nat: None,
-        last_change: None,
     }
 }

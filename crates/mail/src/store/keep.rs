@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::host::{ClientEnd, Entry, Host};
 use super::sight::Matched;
 use super::{KEPT_MAX, Store};
-use crate::answer::Label;
+use crate::answer::{self, Label};
 
 /// Version of the format; a file of another one is not read.
 const VERSION: u32 = 1;
@@ -181,8 +181,9 @@ impl Kept {
 
 /// Labels go to terminals and into headers.
 fn is_plain(label: &Label) -> bool {
-    let plain = |text: &str| text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-    plain(&label.class) && plain(&label.name) && plain(&label.flavor)
+    [&label.class, &label.name, &label.flavor]
+        .into_iter()
+        .all(|text| answer::is_plain(text))
 }
 
 /// The numbers of labels and signatures are those of the process that wrote them.

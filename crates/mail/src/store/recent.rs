@@ -138,6 +138,16 @@ impl<T: Keyed> Recent<T> {
         values.next()
     }
 
+    /// All values, the one that was used longest ago first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        let mut next = self.oldest;
+        std::iter::from_fn(move || {
+            let slot = self.slot(next)?;
+            next = slot.newer;
+            slot.value.as_ref()
+        })
+    }
+
     fn hash(&self, key: &T::Key) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.secret.0, self.secret.1);
         key.hash(&mut hasher);

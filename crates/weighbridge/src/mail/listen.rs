@@ -11,8 +11,8 @@ use nix::unistd::Group;
 
 use super::settings::{Listen, SOCKET_MODE};
 
-/// Permissions of a socket between its making and its end state.
-const CLOSED_MODE: u32 = 0o600;
+/// Permissions of a socket or file between its making and its end state.
+pub(super) const CLOSED_MODE: u32 = 0o600;
 
 /// Why a service cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum ListenError {
     #[error("{}: is no socket", .0.display())]
     NoSocket(PathBuf),
     /// What the system said.
-    #[error("cannot listen on {place}: {error}")]
+    #[error("cannot open {place}: {error}")]
     Io {
         /// Path, or address and port.
         place: String,
@@ -88,12 +88,22 @@ fn unix(path: &Path, settings: &Listen) -> Result<UnixListener, ListenError> {
     let permissions = |mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
     permissions(CLOSED_MODE).map_err(failed)?;
     if let Some(name) = &settings.group {
-        let group = Group::from_name(name).map_err(|error| failed(error.into()))?;
-        let group = group.ok_or_else(|| ListenError::NoGroup(name.clone()))?;
-        chown(path, None, Some(group.gid.as_raw())).map_err(failed)?;
+        chown(path, None, Some(group(name)?)).map_err(failed)?;
     }
     permissions(settings.mode.unwrap_or(SOCKET_MODE)).map_err(failed)?;
     Ok(listener)
+}
+
+/// The number of the group `name`.
+pub(super) fn group(name: &str) -> Result<u32, ListenError> {
+    match Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(ListenError::NoGroup(name.to_owned())),
+        Err(error) => Err(ListenError::Io {
+            place: format!("group {name}"),
+            error: error.into(),
+        }),
+    }
 }
 
 /// Removes the socket of a process that is gone.

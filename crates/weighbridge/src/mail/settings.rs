@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use mail::amavis::Style;
+use mail::published::{ENTRIES, ENTRIES_MAX};
 use serde::{Deserialize, Deserializer};
 
 use crate::config::{Problem, read_text, toml_problem, unreadable};
@@ -14,7 +16,7 @@ pub const MAIL_FILE: &str = "mail.toml";
 /// Clients of one socket that are served at the same time unless `clients` says otherwise.
 pub const CLIENTS: usize = 256;
 /// What `clients` may be: each costs a descriptor and a few kilobytes.
-const CLIENTS_RANGE: std::ops::RangeInclusive<usize> = 1..=4096;
+const CLIENTS_RANGE: RangeInclusive<usize> = 1..=4096;
 /// Permissions of a UNIX socket unless `mode` says otherwise: its owner and its group.
 pub const SOCKET_MODE: u32 = 0o660;
 
@@ -22,6 +24,10 @@ pub const SOCKET_MODE: u32 = 0o660;
 pub const P0F_SOCKET: &str = "/run/weighbridge/p0f.sock";
 /// Where `weighbridge os` asks unless told otherwise.
 pub const OS_SOCKET: &str = "/run/weighbridge/os.sock";
+/// Where answers are kept in memory with `[shared-memory]`.
+pub const OS_TABLE: &str = "/run/weighbridge/os.shm";
+/// Permissions of that file unless `mode` says otherwise.
+const TABLE_MODE: u32 = 0o640;
 
 /// The whole file. What is not named is not served.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -37,6 +43,8 @@ pub struct MailSettings {
     pub milter: Option<MilterSettings>,
     /// amavisd's fingerprint method.
     pub amavis: Option<AmavisSettings>,
+    /// Answers in a file in memory.
+    pub shared_memory: Option<SharedMemorySettings>,
 }
 
 impl MailSettings {
@@ -132,6 +140,47 @@ impl From<AmavisStyle> for Style {
     }
 }
 
+/// `[shared-memory]`: the answers in a file, for `libweighbridge-os`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct SharedMemorySettings {
+    /// Its path; it should lie in memory (tmpfs), as `/run` does.
+    pub file: PathBuf,
+    /// Group whose members may read it.
+    pub group: Option<String>,
+    /// Permissions, as a string of octal digits. Nobody but the daemon may write.
+    #[serde(deserialize_with = "read_only_mode")]
+    pub mode: u32,
+    /// Connections and addresses together that it has room for.
+    #[serde(deserialize_with = "entries")]
+    pub entries: usize,
+}
+
+impl Default for SharedMemorySettings {
+    fn default() -> Self {
+        Self {
+            file: OS_TABLE.into(),
+            group: None,
+            mode: TABLE_MODE,
+            entries: ENTRIES,
+        }
+    }
+}
+
+fn read_only_mode<'de, D: Deserializer<'de>>(input: D) -> Result<u32, D::Error> {
+    let mode = mode(input)?.unwrap_or(TABLE_MODE);
+    if mode & 0o022 == 0 {
+        return Ok(mode);
+    }
+    Err(serde::de::Error::custom(format!(
+        "\"{mode:04o}\" lets others write: readers would believe what they write; use \"0640\""
+    )))
+}
+
+fn entries<'de, D: Deserializer<'de>>(input: D) -> Result<usize, D::Error> {
+    in_range(usize::deserialize(input)?, 1..=ENTRIES_MAX)
+}
+
 /// Where one service listens: a UNIX socket, a TCP port, or both. Every service's table has these
 /// keys (`#[serde(flatten)]` does not go with `deny_unknown_fields`: it is a field `listen`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -162,14 +211,16 @@ fn mode<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u32>, D::Error> {
 }
 
 fn clients<'de, D: Deserializer<'de>>(input: D) -> Result<Option<usize>, D::Error> {
-    let number = usize::deserialize(input)?;
-    if CLIENTS_RANGE.contains(&number) {
-        return Ok(Some(number));
+    in_range(usize::deserialize(input)?, CLIENTS_RANGE).map(Some)
+}
+
+fn in_range<E: serde::de::Error>(number: usize, range: RangeInclusive<usize>) -> Result<usize, E> {
+    if range.contains(&number) {
+        return Ok(number);
     }
-    Err(serde::de::Error::custom(format!(
-        "{number} is not between {} and {}",
-        CLIENTS_RANGE.start(),
-        CLIENTS_RANGE.end()
+    let (first, last) = range.into_inner();
+    Err(E::custom(format!(
+        "{number} is not between {first} and {last}"
     )))
 }
 
@@ -193,7 +244,8 @@ pub fn read(dir: &Path) -> Result<MailSettings, Problem> {
 pub fn parse(name: &str, text: &str) -> Result<MailSettings, Problem> {
     let settings: MailSettings = toml::from_str(text).map_err(|error| {
         toml_problem(name, text, &error).hint(
-            "known tables: [p0f], [text], [policy], [milter], [amavis]; for example\n  [p0f]\n  \
+            "known tables: [p0f], [text], [policy], [milter], [amavis], [shared-memory]; for \
+             example\n  [p0f]\n  \
              listen = { socket = \"/run/weighbridge/p0f.sock\", group = \"mail\" }",
         )
     })?;
@@ -223,12 +275,18 @@ mod tests {
             [amavis]
             address = "127.0.0.1:2345"
             style = "p0f2"
+            [shared-memory]
+            group = "mail"
+            entries = 1000
         "#;
         let settings = parse("mail.toml", text).expect("it reads");
         let p0f = settings.p0f.expect("p0f").listen;
         assert_eq!((p0f.mode, p0f.clients), (Some(0o666), Some(9)));
         assert!(!settings.milter.expect("milter").outcomes);
         assert_eq!(settings.amavis.expect("amavis").style, AmavisStyle::P0f2);
+        let memory = settings.shared_memory.expect("shared-memory");
+        assert_eq!(memory.file, Path::new("/run/weighbridge/os.shm"));
+        assert_eq!((memory.mode, memory.entries), (0o640, 1000));
     }
 
     #[test]
@@ -238,6 +296,11 @@ mod tests {
             ("[p0f]\nlisten = {}", "[p0f] listens nowhere"),
             ("[p0f]\nlisten = { mode = \"999\" }", "\"999\" is no mode"),
             ("[p9f]", "unknown field `p9f`"),
+            ("[shared-memory]\nmode = \"0660\"", "lets others write"),
+            (
+                "[shared-memory]\nentries = 0",
+                "0 is not between 1 and 2000000",
+            ),
         ] {
             let problem = parse("mail.toml", text).expect_err(text).to_string();
             assert!(problem.contains(message), "{problem}");

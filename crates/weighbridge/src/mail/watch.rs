@@ -20,6 +20,7 @@ use self::live::Open;
 use self::watcher::{Form, Observations, Watcher};
 use super::serve::Services;
 use super::settings::{self, MailSettings};
+use super::shared_memory::SharedMemory;
 use crate::config::DEFAULT_CONFIG_DIR;
 use crate::output::{Output, with_process_output};
 use crate::random::Random;
@@ -201,6 +202,9 @@ fn open(
     let handshakes = datapath::handshakes::Handshakes::open(interface);
     let handshakes = handshakes.map_err(|error| complaint(error.to_string()))?;
     let services = Services::open(&settings).map_err(|error| complaint(error.to_string()))?;
+    let memory = settings.shared_memory.as_ref();
+    let memory = memory.map(SharedMemory::create).transpose();
+    watcher.published = memory.map_err(|error| complaint(error.to_string()))?;
     let directory = keep_in(arguments, user.as_ref(), watcher, output);
     user::become_harmless(user.as_ref()).map_err(complaint)?;
     Ok(Open {

@@ -11,8 +11,11 @@ use std::time::Duration;
 use lab::identity::RunId;
 use lab::namespace::Namespace;
 use lab::{clock, requirements};
+use mail::answer::Basis;
+use mail::connection::Peer;
 use rustix::process::{Pid, Signal, kill_process};
 use weighbridge::mail::os::{OsArguments, execute};
+use weighbridge_os::{Found, Reader};
 
 use crate::command::{Ran, parsed, ran};
 
@@ -44,6 +47,10 @@ listen = { socket = "DIR/policy.sock" }
 listen = { socket = "DIR/milter.sock" }
 [amavis]
 address = "127.0.0.1:2345"
+[shared-memory]
+file = "DIR/os.shm"
+mode = "0644"
+entries = 1000
 "#;
 
 /// The network, and the files of the daemon.
@@ -263,6 +270,18 @@ fn hosts_that_differ_are_told_apart_by_every_socket() {
         "{amavis}"
     );
 
+    let mut reader = Reader::new(site.path("os.shm"));
+    let mut in_memory =
+        |client: SocketAddr| match reader.look_up(&Peer::client(client.ip(), client.port())) {
+            Found::Answer(answer) => (answer.os_text(), answer.basis),
+            other => panic!("{client}: {other:?}"),
+        };
+    assert_eq!(in_memory(odd), ("Odd one".to_owned(), Basis::Connection));
+    assert_eq!(
+        in_memory(six),
+        ("Plain Linux".to_owned(), Basis::Connection)
+    );
+
     for (verdict, message) in [("accept", "m1"), ("reject", "m2"), ("reject", "m2")] {
         let told = format!(
             "outcome {verdict} data {} {} {message}\n",
@@ -288,6 +307,8 @@ fn hosts_that_differ_are_told_apart_by_every_socket() {
     );
     assert!(log.contains(&expected), "{log}");
 
+    let of_odd = Peer::client(odd.ip(), odd.port());
+    assert_eq!(reader.look_up(&of_odd), Found::Unavailable);
     // Nobody answers now, at once; what was seen outlives a restart.
     let silent = site.os(&["10.99.0.3"]);
     assert_eq!((silent.status, silent.out.as_str()), (2, ""));
@@ -295,5 +316,6 @@ fn hosts_that_differ_are_told_apart_by_every_socket() {
     let again = site.start();
     let ran = site.os(&["10.99.0.3", &odd.port().to_string()]);
     assert_eq!((ran.status, ran.out.as_str()), (0, "Odd one\n"));
+    assert!(matches!(reader.look_up(&of_odd), Found::Answer(_)));
     assert_eq!(again.stop(), "");
 }

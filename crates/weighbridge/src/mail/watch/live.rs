@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datapath::handshakes::{BUFFER, Handshakes};
+use mail::published::HEARTBEAT;
 use mail::time::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -62,6 +63,7 @@ pub(super) fn run(
         saving: None,
         next: clock::now().saturating_add(KEEP_EVERY),
     };
+    begin_publishing(watcher);
     output.message("weighbridge watch: ready");
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -69,7 +71,12 @@ pub(super) fn run(
             PollFd::new(&open.handshakes, PollFlags::IN),
             PollFd::new(&stop, PollFlags::IN),
         ];
-        match poll(&mut waiting, Some(&keeping.patience())) {
+        let patience = match watcher.published {
+            Some(_) => keeping.patience().min(HEARTBEAT),
+            None => keeping.patience(),
+        };
+        let patience = Timespec::try_from(patience).unwrap_or_default();
+        match poll(&mut waiting, Some(&patience)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(failed(error.into())),
         }
@@ -77,8 +84,12 @@ pub(super) fn run(
             break;
         }
         keeping.work(watcher, output);
+        if let Some(published) = &mut watcher.published {
+            published.beat(clock::now());
+        }
     }
     keeping.finish(watcher, output);
+    end_publishing(watcher, output);
     if let Some(lost @ 1..) = writer.map(Writer::finish) {
         output.message(&format!("weighbridge watch: {lost} outcomes came too fast"));
     }
@@ -86,6 +97,29 @@ pub(super) fn run(
         output.message(&format!("weighbridge watch: {lost} packets came too fast"));
     }
     Ok(())
+}
+
+/// What is known from before.
+fn begin_publishing(watcher: &mut Watcher) {
+    if let Some(published) = &mut watcher.published {
+        published.begin(&mut watcher.observations.held(), clock::now());
+    }
+}
+
+fn end_publishing(watcher: &mut Watcher, output: &mut Output<'_>) {
+    let Some(published) = &mut watcher.published else {
+        return;
+    };
+    published.end();
+    let (counts, failed) = (published.counts(), published.failed());
+    for (count, what) in [
+        (failed, "answers found no memory to be published in"),
+        (counts.unnamed, "names were too many to be published"),
+    ] {
+        if count != 0 {
+            output.message(&format!("weighbridge watch: {count} {what}"));
+        }
+    }
 }
 
 /// Starts the thread that answers. It ends with the process.
@@ -143,12 +177,11 @@ struct Keeping {
 
 impl Keeping {
     /// How long nothing needs to be done.
-    fn patience(&self) -> Timespec {
-        let wait = match self.saving {
+    fn patience(&self) -> Duration {
+        match self.saving {
             Some(_) => BETWEEN_PIECES,
             None => self.next.saturating_since(clock::now()),
-        };
-        Timespec::try_from(wait).unwrap_or_default()
+        }
     }
 
     fn work(&mut self, watcher: &Watcher, output: &mut Output<'_>) {

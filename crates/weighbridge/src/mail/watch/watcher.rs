@@ -14,6 +14,7 @@ use pf_engine::osfp::features::Segment;
 use pf_engine::osfp::p0f::Mode;
 
 use super::tell;
+use crate::mail::shared_memory::SharedMemory;
 use crate::output::Output;
 
 /// The store, which answers while it is being filled.
@@ -58,6 +59,8 @@ pub(super) struct Watcher {
     /// Handshakes that are still to be told.
     left: Option<u64>,
     events: Vec<Event>,
+    /// Where answers are published too.
+    pub(super) published: Option<SharedMemory>,
 }
 
 impl Watcher {
@@ -74,6 +77,7 @@ impl Watcher {
             log: None,
             left: count,
             events: Vec::new(),
+            published: None,
         }
     }
 
@@ -100,7 +104,12 @@ impl Watcher {
         }
         let mut events = std::mem::take(&mut self.events);
         events.clear();
-        self.observations.held().handle(&segment, at, &mut events);
+        let mut store = self.observations.held();
+        store.handle(&segment, at, &mut events);
+        if let Some(published) = &mut self.published {
+            published.publish(&mut store, &events, at);
+        }
+        drop(store);
         let told = self.tell(&events, at, output);
         self.events = events;
         told
