@@ -1,0 +1,44 @@
+//! Names that somebody may have meant.
+
+/// The one of `known` that `word` is a slip of: at most two letters added, left out or wrong.
+pub(crate) fn meant<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    let near = known.iter().map(|name| (distance(&word, name), *name));
+    near.filter(|(distance, name)| *distance <= 2 && *distance < name.len() / 2)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Letters to add, leave out or change. Words longer than a name has are far from all of them.
+fn distance(a: &str, b: &str) -> usize {
+    const LONGEST: usize = 64;
+    if a.len() > LONGEST {
+        return usize::MAX;
+    }
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for ((to, above), beside) in b.iter().zip(row.iter().skip(1)).zip(&row) {
+            let left = next.last().copied().unwrap_or_default();
+            let changed = beside + usize::from(from != *to);
+            next.push(changed.min(above + 1).min(left + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_told_from_another_word() {
+        let known = ["libdefaults", "realms", "domain_realm"];
+        assert_eq!(meant("libdefault", &known), Some("libdefaults"));
+        assert_eq!(meant("Domain-Realm", &known), Some("domain_realm"));
+        assert_eq!(meant("logging", &known), None);
+        assert_eq!(meant(&"x".repeat(10_000), &known), None);
+    }
+}

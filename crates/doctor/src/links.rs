@@ -1,0 +1,618 @@
+//! The machine that filters: what of its kernel and its links makes rules work badly, or not.
+
+use serde::Serialize;
+
+use crate::files::Place;
+use crate::finding::{Finding, Severity, Step};
+
+/// Smallest MTU with which IPv6 works (RFC 8200, 5).
+const MIN_IPV6_MTU: u32 = 1280;
+
+/// An interface as the kernel tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Whether it is set up (`IFF_UP`).
+    pub up: bool,
+    /// Whether it has a carrier; none when the kernel does not say.
+    pub carrier: Option<bool>,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// The bridge it is a member of.
+    pub bridge: Option<String>,
+    /// Whether it is a bridge.
+    pub is_bridge: bool,
+    /// Whether it is the loopback.
+    pub is_loopback: bool,
+    /// Whether it has addresses other than link-local ones.
+    pub has_addresses: bool,
+    /// `rp_filter`: 0 none, 1 strict, 2 loose; the larger of its own and that of all.
+    pub rp_filter: Option<u32>,
+    /// Offloads that are on, by ethtool's names.
+    pub offloads: Vec<String>,
+    /// `multicast_snooping` of a bridge that nobody asks as a querier.
+    pub snooping_without_querier: bool,
+}
+
+/// The machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Machine {
+    /// Interfaces in the kernel's order.
+    pub interfaces: Vec<Interface>,
+    /// `net.ipv4.ip_forward`.
+    pub forward_v4: Option<bool>,
+    /// `net.ipv6.conf.all.forwarding`.
+    pub forward_v6: Option<bool>,
+    /// `net.bridge.bridge-nf-call-iptables`: bridged packets go through the kernel's own filter.
+    pub bridge_netfilter: Option<bool>,
+    /// What this program needs of the kernel and does not find: name and what it is for.
+    pub missing_features: Vec<(String, String)>,
+    /// What could not be looked at.
+    pub unknown: Vec<String>,
+}
+
+/// What the rules and the start-up files want of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The rules translate addresses of, or route, packets between interfaces.
+    pub routes: bool,
+    /// The first rule that does.
+    pub routes_at: Option<(Place, String)>,
+    /// Rules with `route-to` or `reply-to`: answers may come back elsewhere.
+    pub policy_routes: bool,
+    /// Interfaces that are filtered; empty when all are.
+    pub filtered: Vec<String>,
+    /// Bridges of start-up files with their members, and the files.
+    pub bridges: Vec<(Place, String, Vec<String>)>,
+    /// Interfaces of start-up files, with the MTU they ask for.
+    pub interfaces: Vec<(Place, String, Option<u32>)>,
+}
+
+/// Checks the machine.
+#[must_use]
+pub fn check(machine: &Machine, wanted: &Wanted) -> Vec<Step> {
+    let mut steps = vec![
+        kernel(machine),
+        loopback(machine),
+        bridges(machine, wanted),
+        wanted_links(machine, wanted),
+        mtu(machine),
+        offloads(machine, wanted),
+        reverse_path(machine, wanted),
+        forwarding(machine, wanted),
+    ];
+    steps.extend(
+        machine
+            .unknown
+            .iter()
+            .map(|reason| Step::unchecked("links/machine", reason.clone())),
+    );
+    steps
+}
+
+fn system(path: impl Into<String>) -> Place {
+    Place::file(path)
+}
+
+fn kernel(machine: &Machine) -> Step {
+    let finding = |(name, purpose): &(String, String)| {
+        Finding::new(
+            "links/kernel-feature",
+            Severity::Error,
+            format!("this kernel has no {name}"),
+        )
+        .said("kernel", name)
+        .why(purpose.clone())
+        .advise("Boot a kernel of 6.6 or newer that has it, or load its module.")
+        .verified("tried it")
+    };
+    let findings = machine.missing_features.iter().map(finding).collect();
+    Step::of(
+        "links/kernel",
+        findings,
+        "the kernel has what the data path needs",
+    )
+}
+
+fn loopback(machine: &Machine) -> Step {
+    let down = machine.interfaces.iter().find(|i| i.is_loopback && !i.up);
+    let finding = down.map(|interface| {
+        Finding::new(
+            "links/loopback-down",
+            Severity::Warning,
+            format!("{} is down", interface.name),
+        )
+        .said("kernel", &format!("{} is down", interface.name))
+        .why(
+            "Nothing on this machine can connect to the machine itself, by whatever address: not \
+                  a web server to its own listener, not a program to its resolver.",
+        )
+        .advise(format!("ip link set dev {} up", interface.name))
+        .verified("asked the kernel")
+    });
+    Step::of(
+        "links/loopback",
+        finding.into_iter().collect(),
+        "the loopback is up",
+    )
+}
+
+fn bridges(machine: &Machine, wanted: &Wanted) -> Step {
+    const CHECK: &str = "links/bridges";
+    let mut findings = Vec::new();
+    for bridge in machine
+        .interfaces
+        .iter()
+        .filter(|interface| interface.is_bridge)
+    {
+        findings.extend(half_bridge(machine, wanted, bridge));
+    }
+    if machine.bridge_netfilter == Some(true) && machine.interfaces.iter().any(|i| i.is_bridge) {
+        findings.push(
+            Finding::new(
+                "links/bridge-netfilter",
+                Severity::Warning,
+                "bridged packets also go through the kernel's own filter (br_netfilter)",
+            )
+            .at(&system("/proc/sys/net/bridge/bridge-nf-call-iptables"), "1")
+            .why("Two filters see each packet: the kernel's may drop, translate or reassemble what pf.conf \
+                  lets pass.")
+            .advise("sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0, \
+                     unless a container engine of this machine needs it")
+            .verified("asked the kernel"),
+        );
+    }
+    Step::of(
+        CHECK,
+        findings,
+        "each bridge is up, with members that are up",
+    )
+}
+
+fn half_bridge(machine: &Machine, wanted: &Wanted, bridge: &Interface) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let members: Vec<&Interface> = machine
+        .interfaces
+        .iter()
+        .filter(|interface| interface.bridge.as_ref() == Some(&bridge.name))
+        .collect();
+    let of_ours = wanted
+        .bridges
+        .iter()
+        .any(|(_, name, _)| *name == bridge.name);
+    let finding = |id, message: String| {
+        Finding::new(id, Severity::Warning, message)
+            .at(&system(format!("/sys/class/net/{}/brif", bridge.name)), "")
+            .verified("asked the kernel")
+    };
+    // Container engines leave bridges without members lying about: theirs are no fault.
+    if members.len() < 2 && of_ours {
+        let one = if members.is_empty() {
+            "no member"
+        } else {
+            "one member only"
+        };
+        findings.push(
+            finding("links/half-bridge", format!("{} has {one}", bridge.name))
+                .why("A bridge passes packets between two members or more.")
+                .advise(format!("ip link set dev OTHER master {}", bridge.name)),
+        );
+    }
+    if !bridge.up && !members.is_empty() {
+        findings.push(
+            finding(
+                "links/bridge-down",
+                format!("{} has members and is down", bridge.name),
+            )
+            .why("Nothing passes it, and its members are cut off.")
+            .advise(format!("ip link set dev {} up", bridge.name)),
+        );
+    }
+    for member in members {
+        if bridge.up && !member.up {
+            findings.push(
+                finding(
+                    "links/member-down",
+                    format!("{}, a member of {}, is down", member.name, bridge.name),
+                )
+                .why("Nothing passes through it.")
+                .advise(format!("ip link set dev {} up", member.name)),
+            );
+        }
+    }
+    findings
+}
+
+fn wanted_links(machine: &Machine, wanted: &Wanted) -> Step {
+    let mut findings = Vec::new();
+    let known = |name: &str| {
+        machine
+            .interfaces
+            .iter()
+            .find(|interface| interface.name == name)
+    };
+    for (place, bridge, members) in &wanted.bridges {
+        let missing: Vec<&str> = members
+            .iter()
+            .map(String::as_str)
+            .filter(|m| known(m).is_none())
+            .collect();
+        if !missing.is_empty() {
+            findings.push(
+                Finding::new(
+                    "links/missing-member",
+                    Severity::Error,
+                    format!("{bridge} wants {}, which is not there", missing.join(" and ")),
+                )
+                .at(place, &format!("add {}", members.join(" add ")))
+                .why("The bridge cannot be made whole.")
+                .advise("Correct the name (ip link shows those that are there), or load the card's driver.")
+                .verified("asked the kernel"),
+            );
+        }
+        let elsewhere = members.iter().filter_map(|name| known(name));
+        for member in
+            elsewhere.filter(|m| known(bridge).is_some() && m.bridge.as_ref() != Some(bridge))
+        {
+            findings.push(
+                Finding::new(
+                    "links/not-a-member",
+                    Severity::Error,
+                    format!("{} is to be a member of {bridge} and is not", member.name),
+                )
+                .at(place, &format!("add {}", member.name))
+                .why("What comes in there does not reach the bridge.")
+                .advise(format!(
+                    "ip link set dev {} master {bridge}, or start weighbridge again",
+                    member.name
+                ))
+                .verified("asked the kernel"),
+            );
+        }
+    }
+    for (place, name, wanted_mtu) in &wanted.interfaces {
+        match (known(name), wanted_mtu) {
+            (None, _) => findings.push(
+                Finding::new(
+                    "links/missing-interface",
+                    Severity::Error,
+                    format!("{name} is not there"),
+                )
+                .at(place, "")
+                .why("Its addresses cannot be set.")
+                .advise("Correct the file's name, or load the card's driver.")
+                .verified("asked the kernel"),
+            ),
+            (Some(found), Some(mtu)) if found.mtu != *mtu => findings.push(
+                Finding::new(
+                    "links/mtu-not-set",
+                    Severity::Warning,
+                    format!("{name} has an MTU of {}, {mtu} is asked for", found.mtu),
+                )
+                .at(place, &format!("mtu {mtu}"))
+                .why("Somebody else changed it, or the card refused.")
+                .advise(format!("ip link set dev {name} mtu {mtu}"))
+                .verified("asked the kernel"),
+            ),
+            (Some(_), _) => {}
+        }
+    }
+    Step::of(
+        "links/start-up-files",
+        findings,
+        "the links are as the start-up files want them",
+    )
+}
+
+fn mtu(machine: &Machine) -> Step {
+    let mut findings = Vec::new();
+    for bridge in machine
+        .interfaces
+        .iter()
+        .filter(|interface| interface.is_bridge)
+    {
+        let members = machine
+            .interfaces
+            .iter()
+            .filter(|i| i.bridge.as_ref() == Some(&bridge.name));
+        let mtus: Vec<(&str, u32)> = members.map(|i| (i.name.as_str(), i.mtu)).collect();
+        let least = mtus.iter().map(|(_, mtu)| *mtu).min();
+        let most = mtus.iter().map(|(_, mtu)| *mtu).max();
+        if least != most {
+            let listed: Vec<String> = mtus
+                .iter()
+                .map(|(name, mtu)| format!("{name} {mtu}"))
+                .collect();
+            findings.push(
+                Finding::new(
+                    "links/mtu-mismatch",
+                    Severity::Warning,
+                    format!("the members of {} have different MTUs", bridge.name),
+                )
+                .at(&system(format!("/sys/class/net/{}/brif", bridge.name)), &listed.join(", "))
+                .why("A bridge sends no \"fragmentation needed\": what fits into one member and not into \
+                      another is dropped without a word, and connections hang once they carry much.")
+                .advise(format!(
+                    "Give all the same: ip link set dev NAME mtu {}",
+                    least.unwrap_or_default()
+                ))
+                .verified("asked the kernel"),
+            );
+        }
+    }
+    for interface in machine
+        .interfaces
+        .iter()
+        .filter(|i| i.up && !i.is_loopback && i.mtu < MIN_IPV6_MTU)
+    {
+        findings.push(
+            Finding::new(
+                "links/small-mtu",
+                Severity::Note,
+                format!("{} has an MTU of {}", interface.name, interface.mtu),
+            )
+            .at(
+                &system(format!("/sys/class/net/{}/mtu", interface.name)),
+                &interface.mtu.to_string(),
+            )
+            .why("IPv6 is off on an interface with less than 1280 bytes.")
+            .verified("asked the kernel"),
+        );
+    }
+    Step::of(
+        "links/mtu",
+        findings,
+        "the members of each bridge have one MTU",
+    )
+}
+
+/// Offloads by which a card changes packets before they can be filtered.
+const HURTFUL: [(&str, &str); 2] = [
+    (
+        "large-receive-offload",
+        "The card merges packets into larger ones that cannot be taken apart again as they came: \
+         what is forwarded or bridged is not what was received.",
+    ),
+    (
+        "rx-gro-list",
+        "Datagrams are chained into lists; what filters sees the first of each.",
+    ),
+];
+
+fn offloads(machine: &Machine, wanted: &Wanted) -> Step {
+    let mut findings = Vec::new();
+    let concerned = |interface: &&Interface| {
+        interface.up && (interface.bridge.is_some() || wanted.filtered.contains(&interface.name))
+    };
+    for interface in machine.interfaces.iter().filter(concerned) {
+        for (name, why) in HURTFUL {
+            if interface.offloads.iter().any(|offload| offload == name) {
+                findings.push(
+                    Finding::new(
+                        "links/offload",
+                        Severity::Warning,
+                        format!("{} has {name} on", interface.name),
+                    )
+                    .said("ethtool", &format!("{}: {name}: on", interface.name))
+                    .why(why)
+                    .advise(format!("ethtool -K {} {name} off", interface.name))
+                    .verified("asked the driver"),
+                );
+            }
+        }
+    }
+    Step::of(
+        "links/offloads",
+        findings,
+        "no offload that changes packets before they are filtered",
+    )
+}
+
+fn reverse_path(machine: &Machine, wanted: &Wanted) -> Step {
+    let strict: Vec<&str> = machine
+        .interfaces
+        .iter()
+        .filter(|i| i.rp_filter == Some(1) && i.has_addresses && !i.is_loopback && i.up)
+        .map(|i| i.name.as_str())
+        .collect();
+    let mut findings = Vec::new();
+    if wanted.policy_routes && !strict.is_empty() {
+        let mut finding = Finding::new(
+            "links/reverse-path-filter",
+            Severity::Warning,
+            format!("{} drops what comes in by another way than answers would go out", strict.join(", ")),
+        )
+        .at(&system(format!("/proc/sys/net/ipv4/conf/{}/rp_filter", strict.first().unwrap_or(&"all"))), "1")
+        .why("The rules send packets by route-to or reply-to, so answers come in where the routing table \
+              does not expect them. The kernel drops them before anybody sees them.")
+        .advise("sysctl -w net.ipv4.conf.all.rp_filter=2 (loose), and the same for these interfaces; \
+                 `antispoof` in pf.conf does what was meant")
+        .verified("asked the kernel, and read the rules");
+        if let Some((place, text)) = &wanted.routes_at {
+            finding = finding.at(place, text);
+        }
+        findings.push(finding);
+    }
+    Step::of(
+        "links/reverse-path",
+        findings,
+        "no filter of the kernel's is in the way of the rules",
+    )
+}
+
+fn forwarding(machine: &Machine, wanted: &Wanted) -> Step {
+    let mut findings = Vec::new();
+    let bridged = machine
+        .interfaces
+        .iter()
+        .any(|interface| interface.bridge.is_some());
+    if let (true, Some(false), Some((place, text))) =
+        (wanted.routes, machine.forward_v4, &wanted.routes_at)
+    {
+        let severity = if bridged {
+            Severity::Note
+        } else {
+            Severity::Warning
+        };
+        findings.push(
+            Finding::new(
+                "links/no-forwarding",
+                severity,
+                "the rules are a router's, and the kernel does not forward",
+            )
+            .at(place, text)
+            .at(&system("/proc/sys/net/ipv4/ip_forward"), "0")
+            .why(if bridged {
+                "What is bridged passes; what is to be routed does not."
+            } else {
+                "Packets for others are dropped before a rule sees them leave."
+            })
+            .advise(
+                "sysctl -w net.ipv4.ip_forward=1, and a file in /etc/sysctl.d; for IPv6 \
+                         net.ipv6.conf.all.forwarding",
+            )
+            .verified("asked the kernel, and read the rules"),
+        );
+    }
+    Step::of(
+        "links/forwarding",
+        findings,
+        "the kernel forwards, or the rules do not ask for it",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(name: &str) -> Interface {
+        Interface {
+            name: name.into(),
+            up: true,
+            mtu: 1500,
+            ..Interface::default()
+        }
+    }
+
+    fn member(name: &str) -> Interface {
+        Interface {
+            bridge: Some("bridge0".into()),
+            ..interface(name)
+        }
+    }
+
+    fn bridge() -> Interface {
+        Interface {
+            is_bridge: true,
+            ..interface("bridge0")
+        }
+    }
+
+    /// The bridge of the article, without a fault.
+    fn machine() -> Machine {
+        Machine {
+            interfaces: vec![
+                Interface {
+                    is_loopback: true,
+                    ..interface("lo")
+                },
+                bridge(),
+                member("em0"),
+                member("em1"),
+            ],
+            forward_v4: Some(true),
+            ..Machine::default()
+        }
+    }
+
+    fn wanted() -> Wanted {
+        Wanted {
+            bridges: vec![(
+                Place::file("bridgename.bridge0"),
+                "bridge0".into(),
+                vec!["em0".into(), "em1".into()],
+            )],
+            ..Wanted::default()
+        }
+    }
+
+    fn ids(machine: &Machine, wanted: &Wanted) -> Vec<&'static str> {
+        let steps = check(machine, wanted);
+        steps
+            .iter()
+            .flat_map(Step::findings)
+            .map(|finding| finding.id)
+            .collect()
+    }
+
+    #[test]
+    fn a_sound_bridge_is_left_alone() {
+        assert_eq!(ids(&machine(), &wanted()), Vec::<&str>::new());
+        assert_eq!(
+            ids(&Machine::default(), &Wanted::default()),
+            Vec::<&str>::new()
+        );
+    }
+
+    #[test]
+    fn each_fault_is_named() {
+        type Break = fn(&mut Machine, &mut Wanted);
+        let cases: [(&str, Break); 13] = [
+            ("links/kernel-feature", |m, _| {
+                m.missing_features = vec![("TCX".into(), "hooks".into())]
+            }),
+            ("links/loopback-down", |m, _| m.interfaces[0].up = false),
+            ("links/bridge-down", |m, _| m.interfaces[1].up = false),
+            ("links/member-down", |m, _| m.interfaces[3].up = false),
+            ("links/bridge-netfilter", |m, _| {
+                m.bridge_netfilter = Some(true)
+            }),
+            ("links/mtu-mismatch", |m, _| m.interfaces[3].mtu = 9000),
+            ("links/offload", |m, _| {
+                m.interfaces[2].offloads = vec!["large-receive-offload".into()]
+            }),
+            ("links/missing-member", |_, w| {
+                w.bridges[0].2.push("em9".into())
+            }),
+            ("links/not-a-member", |m, w| {
+                m.interfaces.push(interface("em2"));
+                w.bridges[0].2.push("em2".into());
+            }),
+            ("links/missing-interface", |_, w| {
+                w.interfaces
+                    .push((Place::file("hostname.em9"), "em9".into(), None));
+            }),
+            ("links/mtu-not-set", |_, w| {
+                w.interfaces
+                    .push((Place::file("hostname.em0"), "em0".into(), Some(9000)));
+            }),
+            ("links/reverse-path-filter", |m, w| {
+                m.interfaces[1].rp_filter = Some(1);
+                m.interfaces[1].has_addresses = true;
+                w.policy_routes = true;
+            }),
+            ("links/no-forwarding", |m, w| {
+                m.forward_v4 = Some(false);
+                w.routes = true;
+                w.routes_at = Some((Place::file("pf.conf"), "nat on em0".into()));
+            }),
+        ];
+        for (id, break_it) in cases {
+            let (mut machine, mut wanted) = (machine(), wanted());
+            break_it(&mut machine, &mut wanted);
+            assert_eq!(ids(&machine, &wanted), [id]);
+        }
+    }
+
+    #[test]
+    fn the_empty_bridge_of_a_container_engine_is_no_half_bridge() {
+        let mut empty = machine();
+        empty.interfaces.truncate(2);
+        assert_eq!(ids(&empty, &Wanted::default()), Vec::<&str>::new());
+        let mut half = machine();
+        half.interfaces.truncate(3);
+        half.interfaces[0].up = true;
+        assert!(ids(&half, &wanted()).contains(&"links/half-bridge"));
+    }
+}
