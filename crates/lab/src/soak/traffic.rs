@@ -27,6 +27,9 @@ const ATTEMPTS: usize = 8;
 pub(super) const SILENCE: Duration = Duration::from_millis(1200);
 /// A refusal comes at once, or to a repeated SYN when the daemon was just being replaced.
 const REFUSAL: Duration = Duration::from_secs(6);
+/// Who has heard nothing for this long stands still; what was lost has been repeated four times and
+/// more. Less than states live without a packet, so that there is something to be looked at.
+const STANDSTILL: Duration = Duration::from_secs(15);
 /// Milliseconds between two things that one worker does.
 const REST: (u64, u64) = (30, 250);
 
@@ -203,18 +206,25 @@ fn exchange_inbound(
     digests: &Digests,
     bytes: u64,
 ) -> anyhow::Result<()> {
-    let stranger = world.host(Role::Internet);
+    let stranger = world.host(Role::Internet).with_patience(STANDSTILL);
     let inside = inside_v4(Role::H50);
     let source = IpAddr::V4(*pick(random, &SERVICES_V4));
-    let seen = if below(random, 2) == 0 {
-        let stream = stranger.tcp_connect_from(source, (inside, HTTP).into())?;
-        let download = crate::client::download_over(stream, bytes)?;
-        digests.check(&download)?;
-        download.server_saw
+    let downloads = below(random, 2) == 0;
+    let port = if downloads { HTTP } else { OTHER };
+    let stream = stranger.tcp_connect_from(source, (inside, port).into())?;
+    let held = stream.try_clone()?;
+    let seen = if downloads {
+        crate::client::download_over(stream, bytes).and_then(|download| {
+            digests.check(&download)?;
+            Ok(download.server_saw)
+        })
     } else {
-        let stream = stranger.tcp_connect_from(source, (inside, OTHER).into())?;
-        LineClient::speaking_first(stream, &random_line(random))?.server_saw()
+        LineClient::speaking_first(stream, &random_line(random)).map(|client| client.server_saw())
     };
+    let seen = seen.or_else(|error| {
+        let port = held.local_addr()?.port();
+        Err(error.context(world.evidence([Role::Internet, Role::H50], port)))
+    })?;
     prove(seen.ip() == source, || {
         format!("the server saw {seen}, not {source}")
     })

@@ -64,6 +64,31 @@ impl World {
         self.lab.host(role).with_patience(PATIENCE)
     }
 
+    /// What the filter and both kernels know of a connection by a client's port, for whoever reads
+    /// why it stands still.
+    pub(super) fn evidence(&self, ends: [Role; 2], port: u16) -> String {
+        let states = self.daemon().pfctl_ok(&["-vvss"]).unwrap_or_default();
+        let of_port = |line: &str| line.split([' ', '(', ')']).any(|word| ends_in(word, port));
+        let indented = |line: &&str| line.starts_with([' ', '\t']);
+        let mut evidence = String::new();
+        let mut lines = states.lines().peekable();
+        while let Some(line) = lines.next() {
+            let details: Vec<_> = std::iter::from_fn(|| lines.next_if(indented)).collect();
+            if of_port(line) {
+                evidence += &format!("\n  {line}\n  {}", details.join("\n  "));
+            }
+        }
+        for role in ends {
+            let sockets = self.lab.namespace(role).read("/proc/thread-self/net/tcp");
+            let sockets = sockets.unwrap_or_default();
+            let hex = format!(":{port:04X} ");
+            for line in sockets.lines().filter(|line| line.contains(&hex)) {
+                evidence += &format!("\n  {}: {}", role.name(), line.trim());
+            }
+        }
+        evidence
+    }
+
     /// The daemon, which does not end while it is looked at.
     pub(super) fn daemon(&self) -> RwLockReadGuard<'_, Weighbridge> {
         self.daemon.read().unwrap_or_else(PoisonError::into_inner)
@@ -138,6 +163,12 @@ impl World {
     fn sessions(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether an address of pfctl's ends in this port.
+fn ends_in(word: &str, port: u16) -> bool {
+    let tail = word.rsplit_once(':').map(|(_, tail)| tail.parse());
+    tail == Some(Ok(port))
 }
 
 /// Whom a host talks to, and which way that must go.
