@@ -1,5 +1,7 @@
 //! An answer as JSON, the same for every interface that offers it.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Basis};
@@ -27,7 +29,29 @@ pub fn object(peer: &Peer, answer: Option<&Answer>) -> Value {
 /// [`object`] on one line.
 #[must_use]
 pub fn text(peer: &Peer, answer: Option<&Answer>) -> String {
-    object(peer, answer).to_string()
+    line(&object(peer, answer))
+}
+
+/// `value` on one line, in which every character of a text that a terminal or a page could take
+/// for more than a character is escaped: `<`, `>`, `&` and all that is not printable ASCII.
+#[must_use]
+pub fn line(value: &Value) -> String {
+    let text = value.to_string();
+    let harmless = |c: char| (c.is_ascii_graphic() || c == ' ') && !matches!(c, '<' | '>' | '&');
+    if text.chars().all(harmless) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if harmless(c) {
+            escaped.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        }
+    }
+    escaped
 }
 
 fn details(answer: &Answer) -> Map<String, Value> {
@@ -77,6 +101,18 @@ mod tests {
             text(&peer, None),
             r#"{"address":"192.0.2.1","os":"Unknown","port":25,"seen":false}"#
         );
+    }
+
+    #[test]
+    fn a_line_holds_nothing_that_is_more_than_a_character_and_says_the_same() {
+        let hostile = json!({"<b>&": "\u{1b}[31m\u{7f}\u{9b}\u{202e}\u{1f600}\n\"\\|"});
+        let text = line(&hostile);
+        assert!(
+            text.chars().all(|c| c.is_ascii_graphic() || c == ' '),
+            "{text}"
+        );
+        assert!(!text.contains(['<', '>', '&']), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), hostile);
     }
 
     #[test]

@@ -104,7 +104,8 @@ pub struct Outcome {
     pub stage: Option<Stage>,
     /// The server's own name for the message: the same id twice is one message. Printable ASCII.
     pub message: Option<String>,
-    /// Who reports: `exim`, `milter`, `opensmtpd`, `postfix-log`, `text`, `command`.
+    /// Who reports: `exim`, `milter`, `opensmtpd`, `postfix-log`, `text`, `http`,
+    /// `rspamd`, `command`.
     pub reporter: &'static str,
 }
 

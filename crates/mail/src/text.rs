@@ -82,8 +82,11 @@ fn about(
     Ok(tell(peer(words)?))
 }
 
-/// `ADDRESS [PORT [SERVER-ADDRESS SERVER-PORT]]`.
-fn peer(mut words: SplitAsciiWhitespace<'_>) -> Result<Peer, &'static str> {
+/// Whom `ADDRESS [PORT [SERVER-ADDRESS SERVER-PORT]]` means.
+///
+/// # Errors
+/// What is expected instead.
+pub fn peer<'w>(mut words: impl Iterator<Item = &'w str>) -> Result<Peer, &'static str> {
     let client = address(words.next())?;
     let Some(client_port) = words.next() else {
         return Ok(Peer::address(client));

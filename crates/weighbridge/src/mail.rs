@@ -3,6 +3,7 @@
 //! are their sockets, files and the one clock.
 
 pub mod clock;
+pub mod http;
 pub mod listen;
 pub mod os;
 pub mod outcomes;

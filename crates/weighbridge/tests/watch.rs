@@ -1,5 +1,5 @@
 //! `weighbridge watch` and `weighbridge os`: captures, p0f's own answers, and a mail server's
-//! machine with hosts that differ.
+//! machine with hosts that differ; HTTP; clients that never finish.
 
 #[path = "common/command.rs"]
 mod command;
@@ -8,7 +8,13 @@ mod reference;
 
 #[path = "watch/capture.rs"]
 mod capture;
+#[path = "watch/hostile.rs"]
+mod hostile;
+#[path = "watch/http.rs"]
+mod http;
 #[path = "watch/live.rs"]
 mod live;
 #[path = "watch/p0f.rs"]
 mod p0f;
+#[path = "watch/services.rs"]
+mod services;

@@ -85,7 +85,7 @@ pub enum By {
 }
 
 /// `30m`, `12h`, `7d`, `4w`.
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let problem = || format!("\"{text}\" is no time: use a number with m, h, d or w, as 7d");
     let unit = text.chars().last().ok_or_else(problem)?;
     let seconds = match unit {
@@ -128,10 +128,7 @@ pub fn execute(
     let storage = Storage::open_to_read(&arguments.database).map_err(|error| {
         format!("{error}\n  hint: `weighbridge watch -i IF` makes it, in its --state-dir")
     })?;
-    let since = arguments.since.map(|age| {
-        let age = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
-        Timestamp::from_micros(now.as_micros().saturating_sub(age))
-    });
+    let since = arguments.since.map(|age| before(now, age));
     let tally = storage.tally(since).map_err(|error| error.to_string())?;
     let report = tally.report(&grouping(arguments));
     if let Some(directory) = &arguments.rspamd {
@@ -141,6 +138,12 @@ pub fn execute(
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(reason(&error)),
         _ => Ok(()),
     }
+}
+
+/// The moment that was so long ago at `now`.
+pub(super) fn before(now: Timestamp, age: Duration) -> Timestamp {
+    let age = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+    Timestamp::from_micros(now.as_micros().saturating_sub(age))
 }
 
 fn grouping(arguments: &ReportArguments) -> Grouping {
@@ -154,7 +157,7 @@ fn grouping(arguments: &ReportArguments) -> Grouping {
 
 fn rendered(arguments: &ReportArguments, report: &Report) -> String {
     if arguments.json {
-        format!("{}\n", render::json(report))
+        format!("{}\n", mail::json::line(&render::json(report)))
     } else if arguments.csv {
         render::csv(report)
     } else if arguments.svg {

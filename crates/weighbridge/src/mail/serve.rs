@@ -11,10 +11,11 @@ use mail::policy::PolicySession;
 use mail::text::TextSession;
 use tokio::net::UdpSocket;
 
+use super::http::{self, Facts, Guard};
 use super::listen::{Bound, ListenError, bind, datagrams};
 use super::settings::{CLIENTS, Listen, MailSettings};
 use super::shared::Shared;
-use super::stream::{NewSession, serve};
+use super::stream::{NewSession, by_sessions, serve};
 
 /// Sockets that are open, and what is spoken on them.
 #[derive(Debug, Default)]
@@ -27,7 +28,12 @@ struct Stream {
     name: &'static str,
     bound: Bound,
     clients: usize,
-    session: NewSession,
+    spoken: Spoken,
+}
+
+enum Spoken {
+    Sessions(NewSession),
+    Http(Guard),
 }
 
 impl std::fmt::Debug for Stream {
@@ -65,6 +71,10 @@ impl Services {
             let session: NewSession = Arc::new(move || Box::new(MilterSession::new(options)));
             services.add("milter", &milter.listen, session)?;
         }
+        if let Some(http) = &settings.http {
+            let guard = Guard::new(&http.hosts);
+            services.add_spoken("http", &http.listen, Spoken::Http(guard))?;
+        }
         if let Some(amavis) = &settings.amavis {
             services.amavis = Some((datagrams(amavis.address)?, amavis.style.into()));
         }
@@ -77,22 +87,34 @@ impl Services {
         listen: &Listen,
         session: NewSession,
     ) -> Result<(), ListenError> {
+        self.add_spoken(name, listen, Spoken::Sessions(session))
+    }
+
+    fn add_spoken(
+        &mut self,
+        name: &'static str,
+        listen: &Listen,
+        spoken: Spoken,
+    ) -> Result<(), ListenError> {
         self.streams.push(Stream {
             name,
             bound: bind(listen)?,
             clients: listen.clients.unwrap_or(CLIENTS),
-            session,
+            spoken,
         });
         Ok(())
     }
 
     /// Begins to answer, in tasks of the runtime that this runs in.
-    pub fn start(self, shared: &Arc<Shared>) {
+    pub fn start(self, shared: &Arc<Shared>, facts: &Arc<Facts>) {
         for stream in self.streams {
             let shared = Arc::clone(shared);
+            let talk = match stream.spoken {
+                Spoken::Sessions(session) => by_sessions(session, shared),
+                Spoken::Http(guard) => http::talk(guard, shared, Arc::clone(facts)),
+            };
             tokio::spawn(async move {
-                let served = serve(stream.bound, stream.clients, stream.session, shared).await;
-                told(stream.name, served);
+                told(stream.name, serve(stream.bound, stream.clients, talk).await);
             });
         }
         if let Some((socket, style)) = self.amavis {

@@ -43,6 +43,8 @@ pub struct MailSettings {
     pub milter: Option<MilterSettings>,
     /// amavisd's fingerprint method.
     pub amavis: Option<AmavisSettings>,
+    /// Answers, the report and outcomes by HTTP.
+    pub http: Option<HttpSettings>,
     /// Answers in a file in memory.
     pub shared_memory: Option<SharedMemorySettings>,
 }
@@ -75,6 +77,7 @@ impl MailSettings {
                 "policy",
                 self.policy.as_ref().map(|service| &service.listen),
             ),
+            ("http", self.http.as_ref().map(|service| &service.listen)),
             (
                 "milter",
                 self.milter.as_ref().map(|service| &service.listen),
@@ -107,6 +110,28 @@ pub struct MilterSettings {
 
 const fn yes() -> bool {
     true
+}
+
+/// `[http]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HttpSettings {
+    /// Where.
+    pub listen: Listen,
+    /// Whether it may listen where other machines can ask.
+    #[serde(default)]
+    pub public: bool,
+    /// Names by which it is called, beside `localhost` and addresses.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+}
+
+impl HttpSettings {
+    /// Where other machines could ask though nobody said that they may.
+    fn exposed(&self) -> Option<SocketAddr> {
+        let address = self.listen.address.filter(|_| !self.public)?;
+        (!address.ip().to_canonical().is_loopback()).then_some(address)
+    }
 }
 
 /// `[amavis]`: datagrams.
@@ -244,15 +269,22 @@ pub fn read(dir: &Path) -> Result<MailSettings, Problem> {
 pub fn parse(name: &str, text: &str) -> Result<MailSettings, Problem> {
     let settings: MailSettings = toml::from_str(text).map_err(|error| {
         toml_problem(name, text, &error).hint(
-            "known tables: [p0f], [text], [policy], [milter], [amavis], [shared-memory]; for \
-             example\n  [p0f]\n  \
+            "known tables: [p0f], [text], [policy], [milter], [amavis], [http], [shared-memory]; \
+             for example\n  [p0f]\n  \
              listen = { socket = \"/run/weighbridge/p0f.sock\", group = \"mail\" }",
         )
     })?;
-    match settings.unheard() {
+    if let Some(service) = settings.unheard() {
+        return Err(Problem::new(name, format!("[{service}] listens nowhere"))
+            .hint("listen = { socket = \"PATH\" } or listen = { address = \"ADDRESS:PORT\" }"));
+    }
+    match settings.http.as_ref().and_then(HttpSettings::exposed) {
         None => Ok(settings),
-        Some(service) => Err(Problem::new(name, format!("[{service}] listens nowhere"))
-            .hint("listen = { socket = \"PATH\" } or listen = { address = \"ADDRESS:PORT\" }")),
+        Some(address) => Err(Problem::new(
+            name,
+            format!("[http] would listen at {address}, where other machines can ask"),
+        )
+        .hint("listen at 127.0.0.1 or in a socket, or say public = true: nobody needs a password")),
     }
 }
 
@@ -275,6 +307,9 @@ mod tests {
             [amavis]
             address = "127.0.0.1:2345"
             style = "p0f2"
+            [http]
+            listen = { address = "[::1]:8025" }
+            hosts = ["mail.example.org"]
             [shared-memory]
             group = "mail"
             entries = 1000
@@ -284,6 +319,7 @@ mod tests {
         assert_eq!((p0f.mode, p0f.clients), (Some(0o666), Some(9)));
         assert!(!settings.milter.expect("milter").outcomes);
         assert_eq!(settings.amavis.expect("amavis").style, AmavisStyle::P0f2);
+        assert_eq!(settings.http.expect("http").hosts, ["mail.example.org"]);
         let memory = settings.shared_memory.expect("shared-memory");
         assert_eq!(memory.file, Path::new("/run/weighbridge/os.shm"));
         assert_eq!((memory.mode, memory.entries), (0o640, 1000));

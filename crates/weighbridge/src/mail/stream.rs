@@ -1,4 +1,4 @@
-//! Stream services: accepts clients and runs one [`Session`] for each.
+//! Stream services: accepts clients and talks with each, by a [`Session`] or otherwise.
 //!
 //! No client can hurt another: each has a task of its own, input is taken in bounded pieces, a
 //! client that does not read its answers is cut, and when all seats are taken the one that has
@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +19,9 @@ use tokio::time::timeout;
 use super::listen::Bound;
 use super::shared::Shared;
 
-/// Bytes that are taken from a client at a time.
-const PIECE: usize = 4096;
+/// Bytes that are taken from a client at a time, fifty questions at most: then the others have
+/// their turn.
+const PIECE: usize = 1024;
 /// How long a client may be silent. Haraka keeps one connection for good and connects anew when
 /// it is closed.
 const IDLE: Duration = Duration::from_mins(10);
@@ -31,20 +33,51 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Makes the session of a new client.
 pub type NewSession = Arc<dyn Fn() -> Box<dyn Session> + Send + Sync>;
 
+/// How a client has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By a UNIX socket: a process of this machine, which the socket's mode lets in.
+    Unix,
+    /// By TCP.
+    Tcp,
+}
+
+/// A client's stream of either kind.
+pub type Stream = Box<dyn Duplex>;
+
+/// What a stream can do.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+/// Talks with one client until one of them has enough.
+pub type Talk = Arc<dyn Fn(Stream, Way, Seat) -> Talking + Send + Sync>;
+
+/// A talk under way.
+pub type Talking = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+/// Talks by sessions, which `new_session` makes.
+#[must_use]
+pub fn by_sessions(new_session: NewSession, shared: Arc<Shared>) -> Talk {
+    Arc::new(move |stream, _, seat| {
+        let client = Client {
+            stream,
+            session: new_session(),
+            shared: Arc::clone(&shared),
+            seat,
+        };
+        Box::pin(client.converse())
+    })
+}
+
 /// Serves on `bound` until the task is dropped, at most `clients` at a time.
 ///
 /// # Errors
 /// When the sockets cannot be handed to the runtime.
-pub async fn serve(
-    bound: Bound,
-    clients: usize,
-    new_session: NewSession,
-    shared: Arc<Shared>,
-) -> io::Result<()> {
+pub async fn serve(bound: Bound, clients: usize, talk: Talk) -> io::Result<()> {
     let service = Service {
         seats: Arc::new(Mutex::new(Seats::new(clients))),
-        new_session,
-        shared,
+        talk,
     };
     let unix = bound.unix.map(|listener| {
         listener.set_nonblocking(true)?;
@@ -57,8 +90,12 @@ pub async fn serve(
     let (unix, tcp) = (unix.transpose()?, tcp.transpose()?);
     loop {
         let accepted = tokio::select! {
-            Some(client) = accept_unix(unix.as_ref()) => client.map(|stream| service.admit(stream)),
-            Some(client) = accept_tcp(tcp.as_ref()) => client.map(|stream| service.admit(stream)),
+            Some(client) = accept_unix(unix.as_ref()) => client.map(|stream| {
+                service.admit(Box::new(stream), Way::Unix);
+            }),
+            Some(client) = accept_tcp(tcp.as_ref()) => client.map(|stream| {
+                service.admit(Box::new(stream), Way::Tcp);
+            }),
             else => return Ok(()),
         };
         if let Err(error) = accepted {
@@ -80,23 +117,43 @@ async fn accept_tcp(listener: Option<&TcpListener>) -> Option<io::Result<TcpStre
 
 struct Service {
     seats: Arc<Mutex<Seats>>,
-    new_session: NewSession,
-    shared: Arc<Shared>,
+    talk: Talk,
 }
 
 impl Service {
-    fn admit<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S) {
-        let mut seats = held(&self.seats);
-        let number = seats.reserve();
-        let client = Client {
-            stream,
-            session: (self.new_session)(),
-            shared: Arc::clone(&self.shared),
+    fn admit(&self, stream: Stream, way: Way) {
+        let number = held(&self.seats).reserve();
+        let seat = Seat {
             seats: Arc::clone(&self.seats),
             number,
         };
-        let task = tokio::spawn(client.run());
-        seats.take(number, task.abort_handle());
+        let talking = (self.talk)(stream, way, seat);
+        let task = tokio::spawn(async move {
+            if let Err(error) = talking.await {
+                tracing::debug!(%error, "a client is gone");
+            }
+        });
+        held(&self.seats).take(number, task.abort_handle());
+    }
+}
+
+/// A client's place, which is free again when it is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    seats: Arc<Mutex<Seats>>,
+    number: u64,
+}
+
+impl Seat {
+    /// The client has said something.
+    pub fn touch(&self) {
+        held(&self.seats).touch(self.number);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        held(&self.seats).taken.remove(&self.number);
     }
 }
 
@@ -106,11 +163,11 @@ struct Seats {
     most: usize,
     next: u64,
     activity: u64,
-    taken: BTreeMap<u64, Seat>,
+    taken: BTreeMap<u64, Taken>,
 }
 
 #[derive(Debug)]
-struct Seat {
+struct Taken {
     activity: u64,
     task: AbortHandle,
 }
@@ -142,7 +199,7 @@ impl Seats {
     fn take(&mut self, number: u64, task: AbortHandle) {
         self.activity += 1;
         let activity = self.activity;
-        self.taken.insert(number, Seat { activity, task });
+        self.taken.insert(number, Taken { activity, task });
     }
 
     fn touch(&mut self, number: u64) {
@@ -153,33 +210,20 @@ impl Seats {
     }
 }
 
-struct Client<S> {
-    stream: S,
+struct Client {
+    stream: Stream,
     session: Box<dyn Session>,
     shared: Arc<Shared>,
-    seats: Arc<Mutex<Seats>>,
-    number: u64,
+    seat: Seat,
 }
 
-impl<S> Drop for Client<S> {
-    fn drop(&mut self) {
-        held(&self.seats).taken.remove(&self.number);
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    async fn run(mut self) {
-        if let Err(error) = self.converse().await {
-            tracing::debug!(%error, "a client is gone");
-        }
-    }
-
-    async fn converse(&mut self) -> io::Result<()> {
+impl Client {
+    async fn converse(mut self) -> io::Result<()> {
         let mut piece = [0; PIECE];
         let mut output = Vec::new();
         loop {
             let length = timeout(IDLE, self.stream.read(&mut piece)).await??;
-            held(&self.seats).touch(self.number);
+            self.seat.touch();
             let flow = self.shared.with_world(|world| {
                 if length == 0 {
                     self.session.end(&mut output, world);
@@ -264,7 +308,7 @@ mod tests {
         runtime.block_on(async {
             let clients = tokio::task::spawn_blocking(move || clients(&path));
             tokio::select! {
-                served = serve(bound, 2, Arc::new(|| Box::new(Echo)), shared) => {
+                served = serve(bound, 2, by_sessions(Arc::new(|| Box::new(Echo)), shared)) => {
                     panic!("the service ended: {served:?}");
                 }
                 done = clients => done.expect("the clients are content"),

@@ -16,6 +16,7 @@ use super::keep::Saving;
 use super::watcher::Watcher;
 use crate::capture::link;
 use crate::daemon::signals::{descriptor, drain};
+use crate::mail::http::Facts;
 use crate::mail::outcomes::Writer;
 use crate::mail::serve::Services;
 use crate::mail::shared::Shared;
@@ -57,7 +58,8 @@ pub(super) fn run(
     let sink = writer.as_ref().map_or_else(outcomes::nowhere, Writer::sink);
     let shared = Shared::new(Box::new(watcher.observations.clone()), sink);
     let mut stop = descriptor(&[SIGINT, SIGTERM]).map_err(failed)?;
-    answer_beside(open.services, Arc::new(shared)).map_err(failed)?;
+    let facts = facts(&open, watcher);
+    answer_beside(open.services, Arc::new(shared), Arc::new(facts)).map_err(failed)?;
     let mut keeping = Keeping {
         directory: open.directory,
         saving: None,
@@ -99,6 +101,16 @@ pub(super) fn run(
     Ok(())
 }
 
+/// What HTTP tells beside answers.
+fn facts(open: &Open, watcher: &Watcher) -> Facts {
+    let observations = watcher.observations.clone();
+    let directory = open.directory.as_ref();
+    Facts {
+        database: directory.map(|directory| directory.join(outcomes::DATABASE)),
+        counts: Box::new(move || observations.held().counts()),
+    }
+}
+
 /// What is known from before.
 fn begin_publishing(watcher: &mut Watcher) {
     if let Some(published) = &mut watcher.published {
@@ -123,14 +135,14 @@ fn end_publishing(watcher: &mut Watcher, output: &mut Output<'_>) {
 }
 
 /// Starts the thread that answers. It ends with the process.
-fn answer_beside(services: Services, shared: Arc<Shared>) -> io::Result<()> {
+fn answer_beside(services: Services, shared: Arc<Shared>, facts: Arc<Facts>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let thread = std::thread::Builder::new().name("services".to_owned());
     thread.spawn(move || {
         runtime.block_on(async {
-            services.start(&shared);
+            services.start(&shared, &facts);
             std::future::pending::<()>().await;
         });
     })?;
