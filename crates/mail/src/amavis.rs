@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, plain};
 use crate::connection::Peer;
 use crate::session::World;
 
@@ -92,7 +92,7 @@ fn three(answer: &Answer) -> String {
         field("dist", &distance.to_string());
     }
     if let Some(link) = &answer.link {
-        field("link", link);
+        field("link", &plain(link));
     }
     field("params", &parameters(answer));
     if let Some(mtu) = answer.mtu {
@@ -125,7 +125,7 @@ fn two(answer: &Answer) -> String {
     if let Some(uptime) = answer.uptime {
         let _ = write!(text, ", (up: {} hrs)", uptime.minutes / 60);
     }
-    let link = answer.link.as_deref().unwrap_or("unknown");
+    let link = plain(answer.link.as_deref().unwrap_or("unknown"));
     match answer.distance {
         Some(distance) => {
             let _ = write!(text, ", (distance {distance}, link: {link})");

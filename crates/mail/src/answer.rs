@@ -130,11 +130,13 @@ pub struct Answer {
 /// Text for a client whose operating system nobody knows, in the article's word.
 pub const UNKNOWN: &str = "Unknown";
 
-/// `text` with `?` for every character that a terminal, a header or a line of fields would take
-/// for more than a character.
+/// `text` with `?` for every character that a terminal, a header, a page or a line of fields would
+/// take for more than a character. Names of signature files have no such; what comes out of a
+/// database or a file in memory could.
 #[must_use]
 pub fn plain(text: &str) -> Cow<'_, str> {
-    let harmless = |c: char| (c.is_ascii_graphic() || c == ' ') && c != '|';
+    let special = |c: char| matches!(c, '|' | '<' | '>' | '&' | '"' | '\\');
+    let harmless = |c: char| (c.is_ascii_graphic() || c == ' ') && !special(c);
     if text.chars().all(harmless) {
         return Cow::Borrowed(text);
     }

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, plain};
 use crate::connection::Peer;
 use crate::session::{Flow, Session, World};
 use crate::time::Timestamp;
@@ -125,6 +125,7 @@ impl Response {
     }
 
     fn text(&mut self, at: usize, text: &str) {
+        let text = plain(text);
         let bytes = text.as_bytes();
         self.put(at, bytes.get(..TEXT_LEN).unwrap_or(bytes));
     }

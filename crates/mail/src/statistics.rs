@@ -11,7 +11,7 @@ pub mod render;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use crate::answer::{Label, UNKNOWN};
+use crate::answer::{Label, UNKNOWN, plain};
 use crate::outcome::Verdict;
 
 /// Standard deviations of a 95 % interval.
@@ -215,17 +215,17 @@ impl Tally {
 }
 
 impl Grouping {
+    /// The line of `system`: its name goes to terminals, tables and rules.
     fn group(&self, system: &System) -> Option<String> {
-        match self {
-            Self::Family => Some(system.name.clone()),
-            Self::Version { family: None } => Some(system.text()),
+        let name = match self {
+            Self::Family => system.name.clone(),
+            Self::Version { family: None } => system.text(),
             Self::Version {
                 family: Some(family),
-            } => system
-                .name
-                .eq_ignore_ascii_case(family)
-                .then(|| system.text()),
-        }
+            } if system.name.eq_ignore_ascii_case(family) => system.text(),
+            Self::Version { family: Some(_) } => return None,
+        };
+        Some(plain(&name).into_owned())
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use mail::answer::{Label, UNKNOWN};
+use mail::answer::{Label, UNKNOWN, plain};
 use mail::store::{End, Event, Handshake, Hits, Reasons, What};
 use mail::time::Timestamp;
 use pf_engine::osfp::features::Kind;
@@ -43,8 +43,8 @@ fn p0f_fields(event: &Event) -> Option<(&'static str, Fields)> {
     Some(match &event.what {
         What::Handshake(handshake) => (p0f_module(handshake), p0f_handshake(handshake)),
         What::Link { link, mtu } => {
-            let link = link.as_deref().unwrap_or(NOT_KNOWN);
-            let fields = vec![("link", link.to_owned()), ("raw_mtu", mtu.to_string())];
+            let link = plain(link.as_deref().unwrap_or(NOT_KNOWN));
+            let fields = vec![("link", link.into_owned()), ("raw_mtu", mtu.to_string())];
             ("mtu", fields)
         }
         What::Uptime(uptime, rate) => {
@@ -133,7 +133,8 @@ pub(super) fn line(at: Timestamp, event: &Event) -> String {
             );
         }
         What::Link { link, mtu } => {
-            format!("link: {} (MTU {mtu})", link.as_deref().unwrap_or("unknown"))
+            let link = plain(link.as_deref().unwrap_or("unknown"));
+            format!("link: {link} (MTU {mtu})")
         }
         What::Uptime(uptime, rate) => format!(
             "up for {} minutes, modulo {} days ({rate:.2} Hz)",
@@ -185,7 +186,7 @@ pub(super) fn json(at: Timestamp, event: &Event) -> String {
     for (name, value) in json_fields(&event.what) {
         put(name, value);
     }
-    Value::Object(object).to_string()
+    mail::json::line(&Value::Object(object))
 }
 
 fn json_fields(what: &What) -> Vec<(&'static str, Value)> {
@@ -315,6 +316,30 @@ mod tests {
         }));
         let text = p0f_line(at(), &event(What::Handshake(handshake))).expect("a line");
         assert!(text.contains("|app=NMap SYN scan|dist=<= 40|"), "{text}");
+    }
+
+    #[test]
+    fn nothing_that_a_name_holds_reaches_a_log_or_a_terminal() {
+        let name = "\u{1b}[31m|mod=syn|\r\n<script>\u{9b}\u{202e}";
+        let mut handshake = syn();
+        handshake.label = Some(std::sync::Arc::new(Label {
+            class: name.to_owned(),
+            name: name.to_owned(),
+            flavor: name.to_owned(),
+        }));
+        let link = What::Link {
+            link: Some(name.into()),
+            mtu: 1499,
+        };
+        for told in [event(What::Handshake(handshake)), event(link)] {
+            let log = p0f_line(at(), &told).expect("a line");
+            assert_eq!(log.matches("|mod=").count(), 0, "{log}");
+            for text in [log, line(at(), &told), json(at(), &told)] {
+                let plain = |c: char| c.is_ascii_graphic() || c == ' ';
+                assert!(text.chars().all(plain), "{text:?}");
+                assert!(!text.contains("<script"), "{text}");
+            }
+        }
     }
 
     #[test]
