@@ -8,11 +8,13 @@
 mod capture;
 mod daemon;
 mod fingerprint;
+mod mail;
 mod wire;
 
 pub use self::capture::{capture, pflog};
 pub use self::daemon::{control, settings, states};
-pub use self::fingerprint::{features, pf_os};
+pub use self::fingerprint::{features, p0f_fp, pf_os};
+pub use self::mail::{mail_sessions, mail_settings, mail_texts, observations, published};
 pub use self::wire::wire;
 
 use std::sync::LazyLock;

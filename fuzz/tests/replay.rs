@@ -84,6 +84,36 @@ fn every_pf_os_of_the_corpus_is_read_or_refused() {
 }
 
 #[test]
+fn every_p0f_fp_of_the_corpus_is_read_or_refused() {
+    replay("p0f_fp", weighbridge_fuzz::p0f_fp);
+}
+
+#[test]
+fn every_conversation_with_a_mail_server_in_the_corpus_is_survived() {
+    replay("mail_sessions", weighbridge_fuzz::mail_sessions);
+}
+
+#[test]
+fn every_text_of_a_mail_server_in_the_corpus_is_survived() {
+    replay("mail_texts", weighbridge_fuzz::mail_texts);
+}
+
+#[test]
+fn every_mail_toml_of_the_corpus_is_read_or_refused() {
+    replay("mail_settings", weighbridge_fuzz::mail_settings);
+}
+
+#[test]
+fn every_file_of_observations_of_the_corpus_is_taken_over_or_refused() {
+    replay("observations", weighbridge_fuzz::observations);
+}
+
+#[test]
+fn every_published_table_of_the_corpus_is_survived() {
+    replay("published", weighbridge_fuzz::published);
+}
+
+#[test]
 fn the_hostile_ruleset_is_accepted() {
     weighbridge_fuzz::packet(&[]);
 }

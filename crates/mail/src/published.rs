@@ -356,11 +356,15 @@ impl<const LEN: usize> Fields<LEN> {
     }
 
     fn sealed(mut self) -> [u8; LEN] {
-        let checksum = checksum(self.bytes.get(CHECKSUM_LEN..).unwrap_or_default());
-        if let Some(place) = self.bytes.first_chunk_mut() {
-            *place = checksum;
-        }
+        seal(&mut self.bytes);
         self.bytes
+    }
+}
+
+/// Puts the checksum of what is behind it into the front of `bytes`: a header, a text or a slot.
+pub fn seal(bytes: &mut [u8]) {
+    if let Some((place, rest)) = bytes.split_first_chunk_mut() {
+        *place = checksum(rest);
     }
 }
 
