@@ -216,6 +216,57 @@ fn a_c_program_learns_what_is_known_and_that_nobody_knows() {
     }
 }
 
+/// What Exim makes of its `${dlfunc}` with these arguments; none without Exim.
+#[expect(
+    clippy::print_stderr,
+    reason = "who reads the test's output shall know"
+)]
+fn expanded(dir: &Path, arguments: &str) -> Option<String> {
+    let configuration = dir.join("exim.conf");
+    std::fs::write(&configuration, "primary_hostname = mail.example.org\n").expect("written");
+    let mut exim = Command::new("/usr/sbin/exim4");
+    exim.arg("-C").arg(configuration).arg("-be").arg(format!(
+        "${{dlfunc{{{}}}{{weighbridge_os_exim}}{arguments}}}",
+        library().display()
+    ));
+    match exim.output() {
+        Ok(ran) => {
+            assert!(ran.status.success(), "{ran:?}");
+            let text = String::from_utf8(ran.stdout).expect("text");
+            Some(text.trim_end().to_owned())
+        }
+        Err(error) => {
+            eprintln!("skipped: exim4: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn exim_s_dlfunc_has_the_answer_and_nothing_without_a_daemon() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("os.shm");
+    let arguments = |form: &str, client: &str| {
+        let file = path.display();
+        format!("{{{form}}}{{{client}}}{{4711}}{{192.0.2.9}}{{25}}{{{file}}}")
+    };
+    let ask = |form, client| expanded(dir.path(), &arguments(form, client));
+    let Some(nobody) = ask("os", "192.0.2.1") else {
+        return;
+    };
+    assert_eq!(nobody, "");
+    let mut daemon = Daemon::new(&path);
+    daemon.sees(&syn(CLIENT, false, 1));
+    assert_eq!(
+        ask("os", "192.0.2.1").as_deref(),
+        Some("Linux 3.11 and newer")
+    );
+    let header = "Linux 3.11 and newer (exact, distance 9, link: Ethernet or modem)";
+    assert_eq!(ask("header", "192.0.2.1").as_deref(), Some(header));
+    assert_eq!(ask("os", "192.0.2.77").as_deref(), Some("Unknown"));
+    assert_eq!(ask("os", "nonsense").as_deref(), Some(""));
+}
+
 #[test]
 fn a_dead_a_truncated_and_a_foreign_file_are_no_answer_and_a_new_daemon_is_noticed() {
     let dir = tempfile::tempdir().expect("a directory");
