@@ -68,7 +68,7 @@ fmt:
 
 # What libFuzzer needs of the compiler is in the stable one. What is found new is kept in
 # target/fuzz/corpus, what breaks something in target/fuzz.
-FUZZ_TARGETS = packet wire features language startup capture pflog settings control states \
+FUZZ_TARGETS = packet wire features language startup lacp capture pflog settings control states \
     pf_os p0f_fp mail_sessions mail_texts mail_settings observations published
 FUZZ_HOST = $(shell rustc --print host-tuple)
 FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -259,9 +259,60 @@ pub fn startup(data: &[u8]) {
     let wanted = links::WantedLinks {
         interfaces: interface.into_iter().collect(),
         bridges: bridge.into_iter().collect(),
+        routes: links::mygate::parse(&text).unwrap_or_default(),
+        ..links::WantedLinks::default()
     };
-    let problems = links::check(&wanted);
-    assert!(problems.iter().all(|problem| !problem.is_empty()));
+    let of_rc_conf = links::rcconf::parse(&text).map(|read| read.links);
+    for wanted in of_rc_conf.into_iter().chain([wanted]) {
+        let problems = links::check(&wanted);
+        assert!(problems.iter().all(|problem| !problem.is_empty()));
+        for target in [
+            links::convert::Target::Netplan,
+            links::convert::Target::Networkd,
+            links::convert::Target::Ifupdown,
+        ] {
+            let files = links::convert::convert(&wanted, target);
+            assert_eq!(files.is_err(), files.is_err_and(|told| !told.is_empty()));
+        }
+    }
+}
+
+/// Sends an aggregation system of three ports what the input says: each event has a byte for the
+/// port and the kind, one for the time in 16ths of a second, and a frame where it is one.
+///
+/// # Panics
+/// When the system would wake for ever, or sends more than it may.
+pub fn lacp(data: &[u8]) {
+    use links::lacp::{FRAME_LEN, Group, MAX_LACPDUS_PER_SECOND, MAX_MARKERS_PER_SECOND, Settings};
+    let mut group = Group::new(Settings::new([2, 0, 0, 0, 0, 1]), &[[2, 0, 0, 0, 1, 1]; 3]);
+    let mut now = std::time::Duration::ZERO;
+    let mut rest = data;
+    let mut sent = 0_usize;
+    while let Some(([what, time], tail)) = rest.split_first_chunk() {
+        now += std::time::Duration::from_millis(u64::from(*time) * 1_000 / 16);
+        let port = usize::from(what & 3);
+        if what & 0x80 == 0 {
+            let (frame, tail) = tail.split_at(tail.len().min(FRAME_LEN));
+            group.receive(port, frame, now);
+            rest = tail;
+        } else {
+            group.link(port, what & 4 == 0, what & 8 == 0, now);
+            rest = tail;
+        }
+        group.tick(now);
+        assert!(
+            group.deadline().is_none_or(|next| next > now),
+            "it would wake for ever"
+        );
+        while group.next_frame().is_some() {
+            sent += 1;
+        }
+    }
+    let seconds = usize::try_from(now.as_secs())
+        .unwrap_or(usize::MAX)
+        .saturating_add(2);
+    let most = seconds.saturating_mul(3 * (MAX_LACPDUS_PER_SECOND + MAX_MARKERS_PER_SECOND));
+    assert!(sent <= most, "{sent} frames in {seconds} s");
 }
 
 /// Interfaces as in the bridge article, with an IPv6 address each.

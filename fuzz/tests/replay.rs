@@ -44,6 +44,11 @@ fn every_startup_file_of_the_corpus_is_read_or_refused() {
 }
 
 #[test]
+fn every_lacp_frame_of_the_corpus_is_survived() {
+    replay("lacp", weighbridge_fuzz::lacp);
+}
+
+#[test]
 fn every_packet_of_the_wire_corpus_is_survived() {
     replay("wire", weighbridge_fuzz::wire);
 }

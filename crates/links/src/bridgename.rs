@@ -63,7 +63,7 @@ fn option(
     }
 }
 
-fn add(bridge: &mut WantedBridge, member: &Word<'_>) -> Result<(), ParseError> {
+pub(crate) fn add(bridge: &mut WantedBridge, member: &Word<'_>) -> Result<(), ParseError> {
     let name = line::interface_name(member)?;
     if bridge.members.contains(&name) {
         return Err(member.error(format!("{name} is a member already"), None));
@@ -72,7 +72,7 @@ fn add(bridge: &mut WantedBridge, member: &Word<'_>) -> Result<(), ParseError> {
     Ok(())
 }
 
-fn delete(bridge: &mut WantedBridge, member: &Word<'_>) -> Result<(), ParseError> {
+pub(crate) fn delete(bridge: &mut WantedBridge, member: &Word<'_>) -> Result<(), ParseError> {
     let at = bridge
         .members
         .iter()

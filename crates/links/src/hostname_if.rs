@@ -7,16 +7,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::slice::Iter;
 
 use crate::line::{self, Word};
-use crate::{ParseError, WantedAddress, WantedInterface};
+use crate::{ParseError, WantedAddress, WantedInterface, device};
 
-type Words<'w, 't> = std::iter::Peekable<Iter<'w, Word<'t>>>;
+pub(crate) type Words<'w, 't> = std::iter::Peekable<Iter<'w, Word<'t>>>;
 
 /// Prefix length of an IPv6 address whose line names none (ifconfig(8): 64).
 const DEFAULT_INET6_PREFIX_LEN: u8 = 64;
 /// Smallest MTU that Linux takes for an Ethernet device, in bytes.
 const MIN_MTU: u32 = 68;
-const KNOWN: &str =
-    "known here: inet, inet6, up, down, mtu N, lladdr MAC, media auto, description TEXT";
+const KNOWN: &str = "known here: inet, inet6, up, down, mtu N, lladdr MAC, media auto, description TEXT, \
+     trunkproto, trunkport, vlan, vlandev, vnetid, parent";
 
 /// Reads the file for interface `name`.
 ///
@@ -48,21 +48,35 @@ fn statement(interface: &mut WantedInterface, words: &mut Words<'_, '_>) -> Resu
         match word.text {
             "inet" => inet(interface, word, words)?,
             "inet6" => inet6(interface, word, words)?,
-            "up" => interface.up = true,
-            "down" => interface.up = false,
-            "mtu" => interface.mtu = Some(mtu(line::argument(word, words, "a number of bytes")?)?),
             "lladdr" => interface.mac = Some(mac(line::argument(word, words, "a MAC address")?)?),
-            "media" => {
-                interface.media = Some(line::argument(word, words, "a medium")?.text.to_owned());
-            }
-            "description" => {
-                let text = line::argument(word, words, "a text")?.text;
-                interface.description = Some(text.trim_matches('"').to_owned());
-            }
+            _ if option(interface, word, words)? => {}
+            _ if device::option(interface, word, words)? => {}
             other => return Err(unsupported(word, other)),
         }
     }
     Ok(())
+}
+
+/// An option that ifconfig(8) has on all systems. False if `word` is none.
+pub(crate) fn option(
+    interface: &mut WantedInterface,
+    word: &Word<'_>,
+    words: &mut Words<'_, '_>,
+) -> Result<bool, ParseError> {
+    match word.text {
+        "up" => interface.up = true,
+        "down" => interface.up = false,
+        "mtu" => interface.mtu = Some(mtu(line::argument(word, words, "a number of bytes")?)?),
+        "media" => {
+            interface.media = Some(line::argument(word, words, "a medium")?.text.to_owned());
+        }
+        "description" | "descr" => {
+            let text = line::argument(word, words, "a text")?.text;
+            interface.description = Some(text.trim_matches('"').to_owned());
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 fn unsupported(word: &Word<'_>, text: &str) -> ParseError {
@@ -138,6 +152,34 @@ fn inet6(
     Ok(())
 }
 
+/// An address with or without its length; the family's usual length where none is given.
+pub(crate) fn address(word: &Word<'_>, v6: bool) -> Result<WantedAddress, ParseError> {
+    let (address, prefix_len) = if v6 {
+        let (address, len) = address_and_length::<Ipv6Addr>(word, "an IPv6 address", 128)?;
+        (IpAddr::V6(address), len.unwrap_or(DEFAULT_INET6_PREFIX_LEN))
+    } else {
+        let (address, len) = address_and_length::<Ipv4Addr>(word, "an IPv4 address", 32)?;
+        let len = len.unwrap_or_else(|| classful_prefix_len(address));
+        (IpAddr::V4(address), len)
+    };
+    Ok(WantedAddress {
+        address,
+        prefix_len,
+        broadcast: None,
+        alias: false,
+    })
+}
+
+/// An address of IPv4.
+pub(crate) fn ipv4(word: &Word<'_>, what: &str) -> Result<Ipv4Addr, ParseError> {
+    word.text.parse().map_err(|_| {
+        word.error(
+            format!("expected {what}, found '{}'", word.text.escape_debug()),
+            None,
+        )
+    })
+}
+
 fn address_and_length<A: std::str::FromStr>(
     word: &Word<'_>,
     what: &str,
@@ -156,7 +198,7 @@ fn address_and_length<A: std::str::FromStr>(
     Ok((address, len))
 }
 
-fn length(word: &Word<'_>, text: &str, bits: u8) -> Result<u8, ParseError> {
+pub(crate) fn length(word: &Word<'_>, text: &str, bits: u8) -> Result<u8, ParseError> {
     text.parse().ok().filter(|len| *len <= bits).ok_or_else(|| {
         word.error(
             format!(
@@ -173,7 +215,7 @@ fn starts_netmask(text: &str) -> bool {
 }
 
 /// `255.255.252.0` or `0xfffffc00`.
-fn netmask(word: &Word<'_>) -> Result<u8, ParseError> {
+pub(crate) fn netmask(word: &Word<'_>) -> Result<u8, ParseError> {
     let bits = match word.text.strip_prefix("0x") {
         Some(hex) => u32::from_str_radix(hex, 16).ok(),
         None => word.text.parse::<Ipv4Addr>().ok().map(Ipv4Addr::to_bits),
@@ -205,15 +247,7 @@ fn broadcast(words: &mut Words<'_, '_>) -> Result<Option<Ipv4Addr>, ParseError> 
     let Some(word) = words.next_if(|word| starts_netmask(word.text)) else {
         return Ok(None);
     };
-    word.text.parse().map(Some).map_err(|_| {
-        word.error(
-            format!(
-                "expected a broadcast address, found '{}'",
-                word.text.escape_debug()
-            ),
-            None,
-        )
-    })
+    ipv4(word, "a broadcast address").map(Some)
 }
 
 fn mtu(word: &Word<'_>) -> Result<u32, ParseError> {
@@ -224,7 +258,7 @@ fn mtu(word: &Word<'_>) -> Result<u32, ParseError> {
     Ok(mtu)
 }
 
-fn mac(word: &Word<'_>) -> Result<[u8; 6], ParseError> {
+pub(crate) fn mac(word: &Word<'_>) -> Result<[u8; 6], ParseError> {
     let mut bytes = word.text.split(':').map(|byte| match byte.len() {
         1 | 2 => u8::from_str_radix(byte, 16).ok(),
         _ => None,
@@ -327,6 +361,30 @@ mod tests {
                 (6, 1, "'inet' needs an address"),
             ]
         );
+    }
+
+    #[test]
+    fn trunks_and_vlans_are_read_in_openbsds_words() {
+        let text = "trunkproto failover trunkport em0 trunkport em1 10.0.0.1";
+        assert!(
+            parse("trunk0", text).is_err(),
+            "an address needs its family"
+        );
+        let trunk = parse(
+            "trunk0",
+            "trunkport em0 trunkport em1\ninet 10.0.0.1/24\nup",
+        )
+        .unwrap();
+        let crate::Device::Lagg(lagg) = &trunk.device else {
+            panic!("no trunk");
+        };
+        assert_eq!(lagg.protocol, crate::Protocol::RoundRobin);
+        assert_eq!(lagg.ports, ["em0", "em1"]);
+        let vlan = parse("vlan7", "vnetid 7 parent trunk0 up").unwrap();
+        let crate::Device::Vlan(vlan) = &vlan.device else {
+            panic!("no vlan");
+        };
+        assert_eq!((vlan.id, vlan.parent.as_str()), (7, "trunk0"));
     }
 
     #[test]

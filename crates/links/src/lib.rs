@@ -1,16 +1,26 @@
-//! BSD network start-up files (`hostname.if`, `bridgename.if`): text to wanted links, pure.
+//! Links: what start-up files ask for, what has to be done for it, and the protocols of
+//! aggregated links. Pure: no I/O, no clock.
 //!
-//! The files are read as they stand on an OpenBSD box (hostname.if(5), bridgename.if(5)). What a
-//! line asks for and this program cannot do is an error with its place, never ignored.
+//! The files (`rc.conf`, `hostname.if`, `bridgename.if`, `mygate`) are read as they stand on a BSD
+//! box. What a line asks for and this program cannot do is an error with its place, never ignored.
 
 #![forbid(unsafe_code)]
 
 pub mod bridgename;
+pub mod convert;
+mod device;
 pub mod hostname_if;
+mod ifconfig;
+pub mod lacp;
 mod line;
+pub mod mygate;
+pub mod plan;
+pub mod rcconf;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+
+pub use device::{Device, HashLayers, Protocol, WantedLagg, WantedVlan};
 
 /// Longest interface name that Linux takes, in bytes (`IFNAMSIZ` less the terminating NUL).
 pub const MAX_NAME_LEN: usize = 15;
@@ -36,6 +46,23 @@ pub struct WantedLinks {
     pub interfaces: Vec<WantedInterface>,
     /// Bridges, from `bridgename.*`, ordered by name; they come up last.
     pub bridges: Vec<WantedBridge>,
+    /// Routes, the default ones among them, in the order of the files.
+    pub routes: Vec<WantedRoute>,
+    /// Whether packets of IPv4 are forwarded (`gateway_enable`), where a file says so.
+    pub forward_v4: Option<bool>,
+    /// The same for IPv6 (`ipv6_gateway_enable`).
+    pub forward_v6: Option<bool>,
+}
+
+/// A route that the files ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WantedRoute {
+    /// Network that it leads to; all zeros for the default route.
+    pub destination: IpAddr,
+    /// Length of the network's prefix; 0 for the default route.
+    pub prefix_len: u8,
+    /// Next hop.
+    pub gateway: IpAddr,
 }
 
 /// One `hostname.if`.
@@ -55,6 +82,8 @@ pub struct WantedInterface {
     pub media: Option<String>,
     /// `description`.
     pub description: Option<String>,
+    /// What kind of interface it is.
+    pub device: Device,
 }
 
 /// An address of a [`WantedInterface`].
@@ -91,6 +120,7 @@ pub fn check(wanted: &WantedLinks) -> Vec<String> {
     duplicate_names(wanted, &mut problems);
     shared_members(wanted, &mut problems);
     shared_addresses(wanted, &mut problems);
+    device::check(wanted, &mut problems);
     problems
 }
 
@@ -99,6 +129,7 @@ fn duplicate_names(wanted: &WantedLinks, problems: &mut Vec<String>) {
     let interfaces = wanted
         .interfaces
         .iter()
+        .filter(|i| i.device != Device::Bridge)
         .map(|i| (i.name.as_str(), "hostname"));
     let bridges = wanted
         .bridges
@@ -170,6 +201,7 @@ mod tests {
                 bridge("bridge0", &["em0", "em1"]),
                 bridge("bridge1", &["em1"]),
             ],
+            ..WantedLinks::default()
         };
         assert_eq!(
             check(&wanted),
@@ -193,6 +225,7 @@ mod tests {
         let wanted = WantedLinks {
             interfaces: vec![interface("bridge0"), interface("em0")],
             bridges: vec![bridge("bridge0", &["bridge0"])],
+            ..WantedLinks::default()
         };
         assert_eq!(
             check(&wanted),

@@ -62,6 +62,7 @@ fn article() -> WantedLinks {
             up: true,
             ..WantedBridge::default()
         }],
+        ..WantedLinks::default()
     }
 }
 

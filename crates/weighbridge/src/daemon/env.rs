@@ -189,6 +189,7 @@ mod tests {
             bridges: vec![
                 links::bridgename::parse("bridge0", "add em1\nadd fxp0\nup\n").expect("bridge"),
             ],
+            ..WantedLinks::default()
         }
     }
 

@@ -224,6 +224,7 @@ mod tests {
             bridges: vec![
                 links::bridgename::parse("bridge0", "add em1\nadd fxp0\nup\n").expect("parses"),
             ],
+            ..WantedLinks::default()
         };
         let em1 = Interface::new(IfIndex(3), "em1");
         let possible = possible(&wanted, &[em1]);

@@ -1,0 +1,127 @@
+//! `defaultrouter`, `ipv6_defaultrouter` and `static_routes`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::Reader;
+use crate::line::{self, Word};
+use crate::{ParseError, WantedRoute, hostname_if};
+
+/// Reads all of them.
+pub(super) fn read(reader: &mut Reader<'_>) {
+    for (name, any) in [
+        ("defaultrouter", IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        ("ipv6_defaultrouter", IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+    ] {
+        let Some(value) = reader.value(name) else {
+            continue;
+        };
+        let word = value.whole();
+        if word.text.is_empty() || word.text.eq_ignore_ascii_case("no") {
+            continue;
+        }
+        match gateway(&word, any.is_ipv6()) {
+            Ok(gateway) => reader.links.routes.push(WantedRoute {
+                destination: any,
+                prefix_len: 0,
+                gateway,
+            }),
+            Err(error) => reader.errors.push(error),
+        }
+    }
+    static_routes(reader);
+}
+
+fn static_routes(reader: &mut Reader<'_>) {
+    let Some(value) = reader.value("static_routes") else {
+        return;
+    };
+    for word in value.words() {
+        let name = format!("route_{}", word.text.escape_debug());
+        let Some(route) = reader.value(&name) else {
+            let error = word.error(format!("{name} is missing"), None);
+            reader.errors.push(error);
+            continue;
+        };
+        match route_of(&word, &route.words()) {
+            Ok(route) => reader.links.routes.push(route),
+            Err(error) => reader.errors.push(error),
+        }
+    }
+}
+
+/// `[-inet6] -net NETWORK[/LEN] [-netmask MASK] GATEWAY`, `-host ADDRESS GATEWAY`.
+fn route_of(name: &Word<'_>, words: &[Word<'_>]) -> Result<WantedRoute, ParseError> {
+    let mut words = words.iter();
+    let mut host = false;
+    let mut destination = None;
+    let mut prefix_len = None;
+    let mut next = None;
+    while let Some(word) = words.next() {
+        match word.text {
+            "-net" | "-inet" | "-inet6" => {}
+            "-host" => host = true,
+            "-netmask" => {
+                prefix_len = Some(hostname_if::netmask(line::argument(
+                    word,
+                    &mut words,
+                    "a netmask",
+                )?)?);
+            }
+            text if text.starts_with('-') => {
+                return Err(word.error(
+                    format!("not supported: '{}'", text.escape_debug()),
+                    Some("known here: -net, -host, -inet6, -netmask"),
+                ));
+            }
+            _ if destination.is_none() => destination = Some(word),
+            _ if next.is_none() => next = Some(word),
+            other => return Err(word.error(format!("unexpected '{}'", other.escape_debug()), None)),
+        }
+    }
+    let (Some(destination), Some(next)) = (destination, next) else {
+        return Err(name.error("a route needs a destination and a gateway", None));
+    };
+    let gateway = gateway(next, next.text.contains(':'))?;
+    let (address, len) = network(destination, gateway.is_ipv6())?;
+    let bits = if address.is_ipv6() { 128 } else { 32 };
+    let len = if host { Some(bits) } else { prefix_len.or(len) };
+    let len =
+        len.ok_or_else(|| destination.error("the network needs a length: NETWORK/LEN", None))?;
+    Ok(WantedRoute {
+        destination: address,
+        prefix_len: len,
+        gateway,
+    })
+}
+
+fn network(word: &Word<'_>, v6: bool) -> Result<(IpAddr, Option<u8>), ParseError> {
+    if word.text == "default" {
+        let any = if v6 {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        } else {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        };
+        return Ok((any, Some(0)));
+    }
+    let address = hostname_if::address(word, v6)?;
+    let len = word.text.contains('/').then_some(address.prefix_len);
+    Ok((address.address, len))
+}
+
+/// A next hop.
+pub(crate) fn gateway(word: &Word<'_>, v6: bool) -> Result<IpAddr, ParseError> {
+    word.text
+        .parse::<IpAddr>()
+        .ok()
+        .filter(|address| address.is_ipv6() == v6)
+        .ok_or_else(|| {
+            let family = if v6 { "IPv6" } else { "IPv4" };
+            word.error(
+                format!(
+                    "expected an address of {family}, found '{}'",
+                    word.text.escape_debug()
+                ),
+                Some("names are not looked up"),
+            )
+        })
+}

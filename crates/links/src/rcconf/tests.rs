@@ -1,0 +1,230 @@
+use super::*;
+use crate::{HashLayers, Protocol, WantedRoute};
+
+const FAILOVER: &str = r#"
+cloned_interfaces="lagg0" 
+ifconfig_bge0="up" 
+ifconfig_bge1="up" 
+ifconfig_lagg0="laggproto failover laggport bge1 laggport bge0 192.168.1.5 netmask 255.255.255.0" 
+"#;
+const TRUNK: &str = r#"
+cloned_interfaces="lagg0 vlan0" 
+ifconfig_em0="up" 
+ifconfig_em1="up" 
+ifconfig_lagg0="laggproto failover laggport em0 laggport em1" 
+ifconfig_vlan0="vlan 22 vlandev lagg0 192.168.1.5 netmask 255.255.255.0" 
+"#;
+
+fn links(text: &str) -> WantedLinks {
+    parse(text).unwrap_or_else(|e| panic!("{e:?}")).links
+}
+
+fn interface<'l>(links: &'l WantedLinks, name: &str) -> &'l WantedInterface {
+    links
+        .interfaces
+        .iter()
+        .find(|i| i.name == name)
+        .expect(name)
+}
+
+fn addresses(interface: &WantedInterface) -> Vec<String> {
+    let text = |a: &WantedAddress| {
+        let alias = if a.alias { " alias" } else { "" };
+        format!("{}/{}{alias}", a.address, a.prefix_len)
+    };
+    interface.addresses.iter().map(text).collect()
+}
+
+fn faults(text: &str) -> Vec<(u32, u32, String)> {
+    let errors = parse(text).unwrap_err();
+    errors
+        .into_iter()
+        .map(|e| (e.line, e.column, e.message))
+        .collect()
+}
+
+#[test]
+fn the_articles_first_example_is_a_failover_lagg_with_bge1_as_its_master() {
+    let links = links(FAILOVER);
+    let names: Vec<&str> = links.interfaces.iter().map(|i| i.name.as_str()).collect();
+    assert_eq!(names, ["bge0", "bge1", "lagg0"]);
+    let Device::Lagg(lagg) = &interface(&links, "lagg0").device else {
+        panic!("no lagg");
+    };
+    assert_eq!(lagg.protocol, Protocol::Failover);
+    assert_eq!(lagg.ports, ["bge1", "bge0"]);
+    assert_eq!(addresses(interface(&links, "lagg0")), ["192.168.1.5/24"]);
+    assert!(interface(&links, "bge0").up && interface(&links, "lagg0").up);
+}
+
+#[test]
+fn the_articles_second_example_is_vlan_22_on_a_lagg() {
+    let links = links(TRUNK);
+    let vlan = interface(&links, "vlan0");
+    assert_eq!(addresses(vlan), ["192.168.1.5/24"]);
+    let Device::Vlan(device) = &vlan.device else {
+        panic!("no vlan");
+    };
+    assert_eq!((device.id, device.parent.as_str()), (22, "lagg0"));
+    assert_eq!(crate::check(&links), Vec::<String>::new());
+}
+
+#[test]
+fn quotes_continuation_expansion_and_the_last_assignment_count() {
+    let text = "lan=em0\ncloned_interfaces='lagg0'\nifconfig_em0=down\nifconfig_em0=up # twice\n\
+                ifconfig_lagg0=\"laggproto lacp \\\n  laggport ${lan} lagghash l3,l4 \\\n up\"\n\
+                sshd_enable=YES; pf_enable=\"YES\"\n";
+    let read = parse(text).unwrap();
+    assert_eq!(read.others, ["lan", "sshd_enable", "pf_enable"]);
+    let Device::Lagg(lagg) = &interface(&read.links, "lagg0").device else {
+        panic!("no lagg");
+    };
+    assert_eq!(
+        (lagg.protocol, lagg.ports.as_slice()),
+        (Protocol::Lacp, &["em0".to_owned()][..])
+    );
+    let layers = HashLayers {
+        l2: false,
+        l3: true,
+        l4: true,
+    };
+    assert_eq!(lagg.hash, layers);
+    assert!(interface(&read.links, "em0").up);
+}
+
+#[test]
+fn aliases_ranges_ipv6_routes_and_vlans_of_an_interface_are_read() {
+    let text = r#"
+ifconfig_em0="inet 10.0.0.1/24 mtu 9000"
+ifconfig_em0_alias0="inet 10.0.1.1 netmask 0xffffffff"
+ifconfig_em0_aliases="inet 10.0.2.1/32 inet6 2001:db8:2::1 prefixlen 48"
+ipv4_addrs_em1="192.0.2.5-7/24"
+ifconfig_em1_ipv6="inet6 2001:db8::1/64"
+ifconfig_em1_descr="to the switch"
+vlans_em0="101 guests"
+create_args_guests="vlan 102"
+ifconfig_em0_101="inet 10.1.1.1/24"
+ifconfig_guests="10.1.2.1 netmask 255.255.255.0"
+cloned_interfaces="bridge0"
+ifconfig_bridge0="addm em2 addm em3 up inet 10.9.9.9/24"
+defaultrouter="10.0.0.254"
+ipv6_defaultrouter="NO"
+static_routes="lab"
+route_lab="-net 172.16.0.0/12 10.0.0.253"
+gateway_enable="YES"
+"#;
+    let links = links(text);
+    assert_eq!(
+        addresses(interface(&links, "em0")),
+        [
+            "10.0.0.1/24",
+            "10.0.1.1/32 alias",
+            "10.0.2.1/32 alias",
+            "2001:db8:2::1/48 alias"
+        ]
+    );
+    assert_eq!(
+        addresses(interface(&links, "em1")),
+        [
+            "192.0.2.5/24",
+            "192.0.2.6/24 alias",
+            "192.0.2.7/24 alias",
+            "2001:db8::1/64 alias"
+        ]
+    );
+    assert_eq!(
+        interface(&links, "em1").description.as_deref(),
+        Some("to the switch")
+    );
+    let vlan = |name: &str| match &interface(&links, name).device {
+        Device::Vlan(vlan) => (vlan.parent.clone(), vlan.id),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(vlan("em0.101"), ("em0".into(), 101));
+    assert_eq!(vlan("guests"), ("em0".into(), 102));
+    assert_eq!(addresses(interface(&links, "em0.101")), ["10.1.1.1/24"]);
+    assert_eq!(links.bridges[0].members, ["em2", "em3"]);
+    assert!(links.bridges[0].up);
+    let route = |destination: &str, prefix_len, gateway: &str| WantedRoute {
+        destination: destination.parse().unwrap(),
+        prefix_len,
+        gateway: gateway.parse().unwrap(),
+    };
+    assert_eq!(
+        links.routes,
+        [
+            route("0.0.0.0", 0, "10.0.0.254"),
+            route("172.16.0.0", 12, "10.0.0.253")
+        ]
+    );
+    assert_eq!((links.forward_v4, links.forward_v6), (Some(true), None));
+}
+
+#[test]
+fn the_handbooks_missing_quote_is_told_where_it_opens() {
+    let text = "cloned_interfaces=\"lagg0\nifconfig_lagg0=\"laggproto lacp\"\n";
+    assert_eq!(faults(text)[0], (1, 19, "\" is not closed".into()));
+}
+
+#[test]
+fn every_fault_is_reported_with_its_place() {
+    let text = "ifconfig_em0=\"DHCP\"\nifconfig_em1=\"inet 10.0.0.1 netmask 255.0.255.0\"\n\
+                ifconfig_lagg0=\"laggproto magic\"\nif [ -f x ]; then\nx=`date`\n\
+                cloned_interfaces=\"gif0\"\nifconfig_em2_alias1=\"inet 10.0.0.9/32\"\n\
+                defaultrouter=gate\nwlans_ath0=\"wlan0\"\n";
+    let seen = faults(text);
+    let seen: Vec<(u32, u32, &str)> = seen.iter().map(|(l, c, m)| (*l, *c, m.as_str())).collect();
+    assert_eq!(
+        seen,
+        [
+            (1, 15, "not supported: 'DHCP'"),
+            (2, 37, "expected a netmask, found '255.0.255.0'"),
+            (3, 27, "invalid aggregation protocol: magic"),
+            (4, 1, "expected NAME=\"VALUE\", found 'if'"),
+            (5, 3, "not supported: commands and redirections"),
+            (6, 20, "not supported: cloning 'gif0'"),
+            (
+                7,
+                1,
+                "ifconfig_em2_alias1 has no effect: the numbers before it have a gap"
+            ),
+            (8, 15, "expected an address of IPv4, found 'gate'"),
+            (9, 1, "not supported: wlans_ath0"),
+        ]
+    );
+}
+
+#[test]
+fn contradictions_are_told() {
+    let problems = |text: &str| crate::check(&links(text));
+    assert_eq!(
+        problems(
+            "cloned_interfaces=\"lagg0 lagg1 vlan0\"\nifconfig_em0=\"10.0.0.1/24\"\n\
+                  ifconfig_lagg0=\"laggport em0\"\nifconfig_lagg1=\"laggport em0\"\n"
+        ),
+        [
+            "em0 has an address and is a port of lagg0",
+            "em0 is a port of lagg0 and of lagg1",
+            "em0 has an address and is a port of lagg1",
+            "vlan0 has no parent: add `vlandev IF`",
+            "vlan0 has no number: add `vlan N`",
+        ]
+    );
+    let loops = problems(
+        "cloned_interfaces=\"vlan1 vlan2\"\nifconfig_vlan1=\"vlan 1 vlandev vlan2\"\n\
+                          ifconfig_vlan2=\"vlan 2 vlandev vlan1\"\n",
+    );
+    assert_eq!(
+        loops,
+        ["vlan1 is made of itself", "vlan2 is made of itself"]
+    );
+}
+
+#[test]
+fn expansion_cannot_fill_the_memory() {
+    let mut text = "a=xxxxxxxxxxxxxxxx\n".to_owned();
+    for _ in 0..64 {
+        text.push_str("a=$a$a\n");
+    }
+    assert!(faults(&text)[0].2.contains("characters"));
+}
