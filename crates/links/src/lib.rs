@@ -12,6 +12,7 @@ mod device;
 pub mod hostname_if;
 mod ifconfig;
 pub mod lacp;
+pub mod lagg;
 mod line;
 pub mod mygate;
 pub mod plan;
