@@ -65,7 +65,7 @@ use crate::table::Tables;
 use crate::time::Instant;
 use crate::view::{InterfaceCounters, Status};
 
-pub use control::{KillFilter, KillStates};
+pub use control::{KillFilter, KillStates, Killing};
 
 pub use self::change::{TableChange, TableChanged};
 pub use self::install::Staging;

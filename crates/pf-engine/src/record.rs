@@ -280,7 +280,8 @@ pub struct RecordError {
 
 impl StateRecord {
     /// What is wrong with it, if anything.
-    pub(crate) fn fault(&self) -> Option<&'static str> {
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
         let mixed = |[a, b]: [HostPort; 2]| Family::of(a.address) != Family::of(b.address);
         if mixed(self.wire) || mixed(self.stack) {
             return Some("addresses of two families");
@@ -330,7 +331,8 @@ impl StateRecord {
 
 impl SourceRecord {
     /// What is wrong with it, if anything.
-    pub(crate) fn fault(&self) -> Option<&'static str> {
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
         let long = self.interface.as_ref().is_some_and(|n| n.len() > NAME_MAX);
         long.then_some("a name that is too long")
     }

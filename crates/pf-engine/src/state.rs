@@ -309,6 +309,12 @@ impl StateTable {
         }
     }
 
+    /// The number of the youngest state.
+    pub(crate) fn last_id(&self) -> StateId {
+        let last = self.by_id.last_key_value();
+        last.map_or(StateId(0), |(id, _)| *id)
+    }
+
     /// The states numbered `from` or above, in order.
     pub(crate) fn iter_from(&self, from: StateId) -> impl Iterator<Item = (u32, &State)> {
         self.by_id

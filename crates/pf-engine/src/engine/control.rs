@@ -50,41 +50,72 @@ impl From<KillStates> for KillFilter {
     }
 }
 
+/// A kill that is under way: packets cannot wait until a million states have been looked at.
+#[derive(Clone, Debug)]
+pub struct Killing {
+    filter: KillFilter,
+    next: StateId,
+    /// States made since it began are not meant.
+    last: StateId,
+    killed: usize,
+}
+
+impl Killing {
+    /// How many states were killed so far.
+    #[must_use]
+    pub const fn killed(&self) -> usize {
+        self.killed
+    }
+}
+
 impl Engine {
     /// `pfctl -F states`. Returns how many states were removed.
     pub fn flush_states(&mut self) -> usize {
-        self.remove_states(|_| true)
+        self.kill_states(&KillStates::All.into())
     }
 
-    /// `pfctl -k`. Returns how many states were killed.
+    /// `pfctl -k`, in one go. Returns how many states were killed.
     pub fn kill_states(&mut self, filter: &KillFilter) -> usize {
-        let interface = filter.interface.as_deref();
-        let wanted = self.states.iter_from(StateId(0)).filter(|(_, state)| {
-            self.is_of(state, interface) && self.is_wanted(state, &filter.states)
-        });
-        let mut slots: BTreeSet<u32> = wanted.map(|(slot, _)| slot).collect();
-        if filter.matching {
+        let mut killing = self.begin_killing(filter.clone());
+        while self.go_on_killing(&mut killing, usize::MAX) {}
+        killing.killed()
+    }
+
+    /// Begins to kill the states that there are now.
+    #[must_use]
+    pub fn begin_killing(&self, filter: KillFilter) -> Killing {
+        Killing {
+            filter,
+            next: StateId(0),
+            last: self.states.last_id(),
+            killed: 0,
+        }
+    }
+
+    /// Looks at the next states, at most `most`; whether there are more.
+    pub fn go_on_killing(&mut self, killing: &mut Killing, most: usize) -> bool {
+        let interface = killing.filter.interface.as_deref();
+        let mut slots = BTreeSet::new();
+        let mut looked_at = 0;
+        for (slot, state) in self.states.iter_from(killing.next).take(most) {
+            if state.id > killing.last {
+                break;
+            }
+            looked_at += 1;
+            killing.next = StateId(state.id.0.saturating_add(1));
+            if self.is_of(state, interface) && self.is_wanted(state, &killing.filter.states) {
+                slots.insert(slot);
+            }
+        }
+        if killing.filter.matching {
             let partners: Vec<u32> = slots.iter().flat_map(|slot| self.partners(*slot)).collect();
             slots.extend(partners);
         }
         for slot in &slots {
             self.remove_state(*slot);
         }
-        slots.len()
-    }
-
-    /// Removes the states that are wanted; returns how many.
-    pub(super) fn remove_states(&mut self, is_wanted: impl Fn(&State) -> bool) -> usize {
-        let slots: Vec<u32> = self
-            .states
-            .iter_from(StateId(0))
-            .filter(|(_, state)| is_wanted(state))
-            .map(|(slot, _)| slot)
-            .collect();
-        for slot in &slots {
-            self.remove_state(*slot);
-        }
-        slots.len()
+        killing.killed = killing.killed.saturating_add(slots.len());
+        looked_at == most
     }
 
     /// Whether the state is of that interface; a floating one is of the one that made it.

@@ -47,6 +47,26 @@ fn filter_of(states: KillStates, interface: Option<&str>, matching: bool) -> Kil
 }
 
 #[test]
+fn a_kill_in_pieces_ends_and_spares_what_was_made_after_it_began() {
+    let mut lab = crossing(StatePolicy::Floating);
+    let mut killing = lab.engine.begin_killing(KillStates::All.into());
+    assert!(lab.engine.go_on_killing(&mut killing, 3), "there is more");
+    assert_eq!((killing.killed(), lab.engine.state_count()), (3, 1));
+    let later = udp((CLIENT, 1027), (SERVER, 53), 12);
+    let _ = lab.packet(In, "em0", later).passes();
+    assert!(!lab.engine.go_on_killing(&mut killing, 3));
+    assert_eq!((killing.killed(), lab.engine.state_count()), (4, 1));
+
+    let mut lab = crossing(StatePolicy::Floating);
+    let first = KillStates::Hosts(prefix(CLIENT), None);
+    let mut killing = lab.engine.begin_killing(filter_of(first, None, true));
+    assert!(lab.engine.go_on_killing(&mut killing, 1));
+    assert_eq!(killing.killed(), 2, "one and its partner");
+    while lab.engine.go_on_killing(&mut killing, 1) {}
+    assert_eq!((killing.killed(), lab.engine.state_count()), (4, 0));
+}
+
+#[test]
 fn a_host_is_the_opener_on_the_wire_and_nat_looks_behind_the_translation() {
     let mut lab = crossing(StatePolicy::Floating);
     let outside = KillStates::Hosts(prefix(OUTSIDE), None);

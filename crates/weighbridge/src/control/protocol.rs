@@ -6,6 +6,7 @@
 use crate::limits::LimitLine;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::AddAssign;
 
 use pf_conf::Optimization;
 use pf_engine::addr::Prefix;
@@ -308,6 +309,17 @@ pub struct LoadedStates {
     pub without_interface: usize,
     /// No room: the limit, or a state with the same key.
     pub without_room: usize,
+}
+
+impl AddAssign for LoadedStates {
+    fn add_assign(&mut self, other: Self) {
+        self.states = self.states.saturating_add(other.states);
+        self.expired = self.expired.saturating_add(other.expired);
+        self.without_interface = self
+            .without_interface
+            .saturating_add(other.without_interface);
+        self.without_room = self.without_room.saturating_add(other.without_room);
+    }
 }
 
 /// The daemon's view of the box.

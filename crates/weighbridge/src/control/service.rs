@@ -33,6 +33,8 @@ use crate::pfctl::show::{Cursor, LoadedBy, Page, Section, View, page};
 
 /// States that are written down before packets get their turn: a few milliseconds' worth.
 const STATES_PER_TURN: usize = 512;
+/// States that are looked at, and killed if they are meant, before packets get their turn.
+const STATES_KILLED_PER_TURN: usize = 2_048;
 /// Addresses of tables that are looked at before packets get their turn: about a millisecond's
 /// worth.
 const ENTRIES_PER_TURN: usize = 2_048;
@@ -172,6 +174,11 @@ pub fn handle(desk: &mut Desk<'_>, work: Work) -> Handled {
         Work::Entries(anchor, name, after) => entries(desk, table_ref(&anchor, &name), after),
         Work::Export(draft) => export(desk, draft),
         Work::Import(contents) => import(desk, *contents),
+        Work::Request(Request::Kill(request)) => {
+            let killing = Ongoing::kill(desk.engine, filters(&request), String::new());
+            return proceed(desk, killing);
+        }
+        Work::Request(Request::Flush(request)) => return flush(desk, &request),
         Work::Request(request) => perform(desk, request),
     })
 }
@@ -271,12 +278,12 @@ fn import(desk: &mut Desk<'_>, contents: Contents) -> Answer {
     }
 }
 
-/// `Load`, `Show` and `-T show` come as other work: the control thread takes them apart.
+/// `Load`, `Show` and `-T show` come as other work: the control thread takes them apart. What
+/// takes longer is [`Ongoing`].
 fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
     match request {
         Request::Describe => outcome(Outcome::Description(describe(desk))),
         Request::SetEnabled(enabled) => set_enabled(desk, enabled),
-        Request::Flush(request) => flush(desk, &request),
         Request::ClearRuleCounters => {
             desk.engine.clear_rule_counters();
             outcome(Outcome::Ok)
@@ -289,7 +296,6 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
             outcome(Outcome::Count(sources.map(kill).sum()))
         }
         Request::Gateways => outcome(Outcome::Gateways(desk.gateways.views(desk.now))),
-        Request::Kill(request) => outcome(Outcome::Count(kill(desk, &request))),
         Request::ClearInterface(name) => {
             desk.engine.clear_interface_counters(desk.now, &name);
             outcome(Outcome::Ok)
@@ -303,7 +309,9 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
         | Request::Show(_)
         | Request::Watch(_)
         | Request::SaveStates
-        | Request::LoadStates(_) => Answer::Refused("request out of place".into()),
+        | Request::LoadStates(_)
+        | Request::Kill(_)
+        | Request::Flush(_) => Answer::Refused("request out of place".into()),
     }
 }
 
@@ -334,10 +342,10 @@ fn set_debug(desk: &mut Desk<'_>, name: &str) -> Answer {
 }
 
 /// `-F`. With `-a path/*` each anchor is named before it is emptied.
-fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Answer {
+fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Handled {
     let FlushRequest { target, scope } = request;
     if !desk.engine.has_anchor(&scope.anchor) {
-        return Answer::Refused(NO_ANCHOR.to_owned());
+        return Handled::Done(Answer::Refused(NO_ANCHOR.to_owned()));
     }
     info!(?target, anchor = %scope.anchor, "flushed");
     let mut text = String::new();
@@ -377,7 +385,10 @@ fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Answer {
                 count += desk.engine.flush_tables(anchor);
             }
         }
-        FlushTarget::States => count = desk.engine.flush_states(),
+        FlushTarget::States => {
+            let all = KillFilter::from(KillStates::All);
+            return proceed(desk, Ongoing::kill(desk.engine, [all], text));
+        }
         FlushTarget::Sources => count = desk.engine.flush_sources(),
         FlushTarget::Queues => {
             desk.engine.flush_queues();
@@ -390,13 +401,12 @@ fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Answer {
         FlushTarget::Fingerprints => desk.engine.flush_fingerprints(),
         FlushTarget::Options => desk.engine.reset_options(),
     }
-    let counted = matches!(target, FlushTarget::Tables | FlushTarget::States);
-    let outcome = if counted {
+    let outcome = if *target == FlushTarget::Tables {
         Outcome::Count(count)
     } else {
         Outcome::Ok
     };
-    Answer::Outcome(text, outcome)
+    Handled::Done(Answer::Outcome(text, outcome))
 }
 
 fn kill_sources(desk: &mut Desk<'_>, requests: &[KillSourcesRequest]) -> usize {
@@ -410,16 +420,12 @@ fn kill_sources(desk: &mut Desk<'_>, requests: &[KillSourcesRequest]) -> usize {
         .sum()
 }
 
-fn kill(desk: &mut Desk<'_>, request: &KillRequest) -> usize {
-    let mut killed = 0;
-    for target in &request.targets {
-        killed += desk.engine.kill_states(&KillFilter {
-            states: states_of(target),
-            interface: request.interface.clone(),
-            matching: request.matching,
-        });
-    }
-    killed
+fn filters(request: &KillRequest) -> impl Iterator<Item = KillFilter> {
+    request.targets.iter().map(|target| KillFilter {
+        states: states_of(target),
+        interface: request.interface.clone(),
+        matching: request.matching,
+    })
 }
 
 fn states_of(target: &KillTarget) -> KillStates {

@@ -1,7 +1,8 @@
 //! What pfctl does, in the order in which PF's own does it.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fmt::Display;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use super::kill::{self, Kill};
 use super::load::{Surroundings, own_surroundings, read_rules};
 use super::show::{Scope, Section, Style};
 use super::{Failure, hosts, names, tables};
-use crate::config::{self, DEFAULT_CONFIG_DIR, DEFAULT_SOCKET, SOCKET_VARIABLE, read_bytes};
+use crate::config::{self, DEFAULT_CONFIG_DIR, DEFAULT_SOCKET, SOCKET_VARIABLE};
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{
     Description, DialectName, FileBytes, FlushRequest, FlushTarget, KillLimitedRequest,
@@ -24,6 +25,9 @@ use crate::control::protocol::{
 use crate::daemon::keep::file::read as read_states;
 use crate::output::Output;
 use crate::text::reason;
+
+/// States that the daemon is given at a time.
+const STATES_PER_LOAD: usize = 2_048;
 
 /// Does everything that `arguments` ask for. Returns the exit status.
 ///
@@ -296,33 +300,40 @@ impl Session<'_, '_> {
         }
     }
 
-    /// `-L`. With `-n` the file is only checked.
+    /// `-L`. With `-n` the file is only checked. It is handed over in pieces, so that packets
+    /// do not wait, once all of it is known to be right.
     fn load_states(&mut self, file: &str) -> Result<(), Failure> {
-        let bytes = read_bytes(Path::new(file))
+        let opened = File::open(file)
             .map_err(|error| Failure::Message(format!("{file}: {}", reason(&error))))?;
-        if self.arguments.dry_run {
-            return match read_states(&bytes[..]) {
-                Ok(_) => Ok(()),
-                Err(damage) => Err(Failure::Message(format!("states not loaded: {damage}"))),
-            };
+        let wrong = |what: &dyn Display| Failure::Message(format!("states not loaded: {what}"));
+        let contents = read_states(BufReader::new(opened)).map_err(|damage| wrong(&damage))?;
+        if let Some(fault) = contents.fault() {
+            return Err(wrong(&fault));
         }
-        let outcome = self.call(&Request::LoadStates(FileBytes(bytes)))?;
-        if let Outcome::Loaded(loaded) = outcome {
-            let LoadedStates {
-                states,
-                expired,
-                without_interface,
-                without_room,
-            } = loaded;
-            self.say(&format!("{states} states loaded"));
-            for (count, why) in [
-                (expired, "had expired"),
-                (without_interface, "have lost their interface"),
-                (without_room, "found no room"),
-            ] {
-                if count > 0 {
-                    self.say(&format!("{count} states {why}"));
-                }
+        if self.arguments.dry_run {
+            return Ok(());
+        }
+        let mut all = LoadedStates::default();
+        for piece in contents.into_files(STATES_PER_LOAD) {
+            let outcome = self.call(&Request::LoadStates(FileBytes(piece)))?;
+            if let Outcome::Loaded(loaded) = outcome {
+                all += loaded;
+            }
+        }
+        let LoadedStates {
+            states,
+            expired,
+            without_interface,
+            without_room,
+        } = all;
+        self.say(&format!("{states} states loaded"));
+        for (count, why) in [
+            (expired, "had expired"),
+            (without_interface, "have lost their interface"),
+            (without_room, "found no room"),
+        ] {
+            if count > 0 {
+                self.say(&format!("{count} states {why}"));
             }
         }
         Ok(())

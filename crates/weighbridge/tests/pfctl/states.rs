@@ -143,3 +143,22 @@ fn states_are_stored_in_a_file_and_loaded_from_it() {
         "pfctl: /nonexistent/states: No such file or directory\n"
     );
 }
+
+#[test]
+fn more_states_than_fit_into_one_piece_are_killed_stored_and_loaded() {
+    let engine = engine_with_states(10_000..=14_999, [53]);
+    let daemon = Daemon::start(Dialect::FreeBsd, engine);
+    let file = daemon.dir.path().join("saved").display().to_string();
+    assert_eq!(daemon.says(&format!("-S {file}")), "");
+    assert_eq!(
+        daemon.says("-k 192.0.2.7 -k 198.51.100.10"),
+        "killed 5000 states from 1 sources and 1 destinations\n"
+    );
+    assert_eq!(daemon.says(&format!("-L {file}")), "5000 states loaded\n");
+    assert_eq!(daemon.out("-ss").lines().count(), 5000);
+    assert_eq!(
+        daemon.says(&format!("-L {file}")),
+        "0 states loaded\n5000 states found no room\n"
+    );
+    assert_eq!(daemon.says("-Fs"), "5000 states cleared\n");
+}

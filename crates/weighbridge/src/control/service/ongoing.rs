@@ -1,11 +1,13 @@
 //! Work that takes longer than packets can wait: it is done in pieces.
 
 use pf_engine::anchor::AnchorPath;
-use pf_engine::engine::{Engine, Staging};
+use pf_engine::engine::{Engine, KillFilter, Killing, Staging};
 use pf_engine::queue::QueueTree;
 use tracing::info;
 
-use super::{Answer, Change, Desk, ENTRIES_PER_TURN, Handled, Installation, outcome};
+use super::{
+    Answer, Change, Desk, ENTRIES_PER_TURN, Handled, Installation, STATES_KILLED_PER_TURN, outcome,
+};
 use crate::control::protocol::Outcome;
 use crate::control::queueing;
 use crate::pfctl::show::LoadedBy;
@@ -18,6 +20,18 @@ pub enum Ongoing {
     Install(Box<Installing>),
     /// A change of a table.
     Change(Box<Change>),
+    /// States that are killed.
+    Kill(Box<Kills>),
+}
+
+/// Kills, one after the other.
+#[derive(Debug)]
+pub struct Kills {
+    /// Text for standard output at the end.
+    text: String,
+    /// The last is at hand.
+    under_way: Vec<Killing>,
+    killed: usize,
 }
 
 /// A ruleset on its way into force.
@@ -32,6 +46,19 @@ pub struct Installing {
 }
 
 impl Ongoing {
+    pub(super) fn kill(
+        engine: &Engine,
+        filters: impl IntoIterator<Item = KillFilter>,
+        text: String,
+    ) -> Self {
+        let filters = filters.into_iter();
+        Self::Kill(Box::new(Kills {
+            text,
+            under_way: filters.map(|filter| engine.begin_killing(filter)).collect(),
+            killed: 0,
+        }))
+    }
+
     pub(super) fn install(engine: &Engine, installation: Installation, by: LoadedBy) -> Self {
         let Installation {
             mut ruleset,
@@ -69,7 +96,28 @@ pub fn proceed(desk: &mut Desk<'_>, ongoing: Ongoing) -> Handled {
             Some(answer) => Handled::Done(answer),
             None => Handled::More(Ongoing::Change(change)),
         },
+        Ongoing::Kill(mut kills) => match go_on_killing(desk.engine, &mut kills) {
+            Some(answer) => Handled::Done(answer),
+            None => Handled::More(Ongoing::Kill(kills)),
+        },
     }
+}
+
+fn go_on_killing(engine: &mut Engine, kills: &mut Kills) -> Option<Answer> {
+    if let Some(killing) = kills.under_way.last_mut() {
+        if engine.go_on_killing(killing, STATES_KILLED_PER_TURN) {
+            return None;
+        }
+        kills.killed = kills.killed.saturating_add(killing.killed());
+        kills.under_way.pop();
+    }
+    let done = kills.under_way.is_empty();
+    done.then(|| {
+        Answer::Outcome(
+            std::mem::take(&mut kills.text),
+            Outcome::Count(kills.killed),
+        )
+    })
 }
 
 fn install(desk: &mut Desk<'_>, installing: Installing) -> Answer {

@@ -11,7 +11,7 @@ use pf_conf::{PrintOptions, print_rule};
 use pf_engine::anchor::AnchorPath;
 use pf_engine::decision::StateId;
 use pf_engine::engine::{Engine, RuleList};
-use pf_engine::record::{SourceCursor, SourceRecord, StateRecord};
+use pf_engine::record::{RecordError, SourceCursor, SourceRecord, StateRecord};
 use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
 use serde::{Deserialize, Serialize};
@@ -297,6 +297,40 @@ pub struct Contents {
     pub(crate) rules: Vec<RuleLine>,
     pub(crate) states: Vec<StateRecord>,
     pub(crate) sources: Vec<SourceRecord>,
+}
+
+impl Contents {
+    /// The same in whole files of at most `most` states or source nodes, at least one: none of
+    /// them takes long to be taken over.
+    pub(crate) fn into_files(self, most: usize) -> impl Iterator<Item = Vec<u8>> {
+        let states = self.states.into_iter().map(Box::new).map(Line::State);
+        let sources = self.sources.into_iter().map(Box::new).map(Line::Source);
+        let mut records = states.chain(sources).peekable();
+        let mut first = true;
+        std::iter::from_fn(move || {
+            if !std::mem::take(&mut first) && records.peek().is_none() {
+                return None;
+            }
+            let mut draft = Draft::new(self.dialect, self.written);
+            for rule in &self.rules {
+                draft.push(&Line::Rule(rule.clone()));
+            }
+            for record in records.by_ref().take(most) {
+                draft.push(&record);
+            }
+            Some(draft.finish())
+        })
+    }
+
+    /// The first record that contradicts itself.
+    pub(crate) fn fault(&self) -> Option<RecordError> {
+        let states = self.states.iter().map(StateRecord::fault);
+        let faults = states.chain(self.sources.iter().map(SourceRecord::fault));
+        let first = (0..)
+            .zip(faults)
+            .find_map(|(number, fault)| Some((number, fault?)));
+        first.map(|(number, what)| RecordError { number, what })
+    }
 }
 
 /// Why a file cannot be read.
