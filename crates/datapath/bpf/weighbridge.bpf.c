@@ -37,6 +37,8 @@
 
 enum direction { IN = 0, OUT = 1 };
 
+#include "flows.bpf.h"
+
 // Beside the direction: what goes up is a frame without an untagged IP packet, it has a tag that
 // is not in it, the packet in it is decided and the frame is not.
 #define IS_FRAME 2u
@@ -67,7 +69,7 @@ struct reinjection {
 	__u32 priority; /* 1 and the priority; 0 for none */
 };
 
-enum counter { UPCALLS, REINJECTED, NOT_IP, DECIDED, UPCALL_FAILED, REFUSED, COUNTERS };
+enum counter { UPCALLS, REINJECTED, NOT_IP, DECIDED, UPCALL_FAILED, REFUSED, CACHED, COUNTERS };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -336,8 +338,24 @@ static __always_inline int hook(struct __sk_buff *skb, enum direction direction,
 		count(DECIDED, 1);
 		return TC_ACT_UNSPEC;
 	}
-	// The flow cache's look-up (`flow_lookup`) belongs here: a hit acts, a miss goes on.
+	// Goes on here if the cache is off.
+	if (!flags && !priority)
+		bpf_tail_call(skb, &fast_path, direction);
 	return send_up(skb, direction, flags, priority);
+}
+
+// Behind a hook: an untagged IP packet that nothing has been decided about.
+static __always_inline int repeat(struct __sk_buff *skb, enum direction direction)
+{
+	__u32 packets = follow(skb, direction);
+
+	if (!packets)
+		return send_up(skb, direction, 0, 0);
+	// As behind an upcall: nothing that came along steers the kernel's routing or queues.
+	skb->mark = 0;
+	skb->priority = 0;
+	count(CACHED, packets);
+	return TC_ACT_UNSPEC;
 }
 
 SEC("classifier")
@@ -350,6 +368,18 @@ SEC("classifier")
 int hook_out(struct __sk_buff *skb)
 {
 	return hook(skb, OUT, MARK_OUT_DONE);
+}
+
+SEC("classifier")
+int flow_in(struct __sk_buff *skb)
+{
+	return repeat(skb, IN);
+}
+
+SEC("classifier")
+int flow_out(struct __sk_buff *skb)
+{
+	return repeat(skb, OUT);
 }
 
 // On the ingress of a bridge that has no hooks: a bridge takes the socket off a packet that was

@@ -8,6 +8,7 @@
 
 mod capability;
 mod error;
+mod flows;
 mod frame;
 pub mod handshakes;
 mod left;
@@ -22,11 +23,13 @@ mod unhook;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use pf_engine::decision::{EtherAddresses, Exit, Handling, Hook, Packet};
 use pf_engine::env::IfIndex;
 use pf_engine::queue::{QueueNumbers, QueueTree};
 use pf_engine::rule::Direction;
+use pf_engine::time::Instant;
 
 use crate::frame::{ETHERNET_LEN, Envelope, PACKET_MAX, Steering, TAG_LEN, UPCALL_LEN};
 use crate::netlink::connection::Connection;
@@ -38,6 +41,7 @@ use crate::tap::Tap;
 
 pub use crate::capability::{check_privileges, drop_all_capabilities, drop_capabilities};
 pub use crate::error::Error;
+pub use crate::flows::FlowMaps;
 pub use crate::unhook::{Unhooked, unhook};
 
 /// Room for the largest frame from the TAP, and a byte more to notice what is larger.
@@ -74,6 +78,18 @@ pub struct DatapathConfig {
     pub tap: String,
     /// What becomes of packets when this process is gone.
     pub policy: FailPolicy,
+    /// Whether there is room for a flow cache.
+    pub fast_path: FastPath,
+}
+
+/// Whether the kernel repeats decisions that the engine has made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FastPath {
+    /// Each packet goes up.
+    #[default]
+    Off,
+    /// Packets of states that are only counted pass in the kernel.
+    On,
 }
 
 /// What becomes of IP packets at managed interfaces when a daemon has ended without
@@ -158,6 +174,8 @@ pub struct DatapathStatistics {
     pub oversized: u64,
     /// Packets that [`Datapath::send`] could not put back.
     pub not_sent: u64,
+    /// Packets that passed by the flow cache, without coming up.
+    pub cached: u64,
 }
 
 /// What we know about an interface with hooks.
@@ -190,7 +208,7 @@ impl Datapath {
         check_privileges()?;
         let connection = netlink::connect()?;
         let tap = Tap::create(&config.tap, &connection)?;
-        let mut program = Program::load(&tap, attachment, config.policy)?;
+        let mut program = Program::load(&tap, attachment, config.policy, config.fast_path)?;
         program.attach_reinjection(&tap.name)?;
         tap.bring_up(&connection)?;
         Ok(Self {
@@ -206,6 +224,20 @@ impl Datapath {
             oversized: 0,
             not_sent: 0,
         })
+    }
+
+    /// The flow cache for the engine, once, of a data path that was opened with
+    /// [`FastPath::On`]. The kernel stops using it when it is dropped, or this process ends. `now`
+    /// is the engine's time; its origin must move with the kernel's monotonic clock.
+    ///
+    /// # Errors
+    /// When the kernel refuses its programs.
+    pub fn open_flows(&mut self, now: Instant) -> Result<FlowMaps, Error> {
+        let kernel = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let seconds = u64::try_from(kernel.tv_sec).unwrap_or_default();
+        let nanos = u32::try_from(kernel.tv_nsec).unwrap_or_default();
+        self.program
+            .open_flows((now, Duration::new(seconds, nanos)))
     }
 
     /// Puts the two hooks on an interface (TCX, or clsact where TCX is missing). Where it has
@@ -462,6 +494,7 @@ impl Datapath {
             invalid: self.invalid,
             oversized: self.oversized,
             not_sent: self.not_sent,
+            cached: self.program.counter(Counter::Cached),
         }
     }
 

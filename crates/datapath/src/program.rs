@@ -3,6 +3,7 @@
 use std::io;
 use std::num::NonZeroU16;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use aya::maps::{Array, PerCpuArray};
 use aya::programs::tc::{
@@ -11,14 +12,16 @@ use aya::programs::tc::{
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
+use pf_engine::time::Instant;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::flows::{FLOW_EPOCHS, FLOW_STATES, FLOW_STATES_MAX, FLOWS, FlowMaps};
 use crate::left::OwnerData;
 use crate::sys::{self, TcxPoint};
 use crate::tap::Tap;
-use crate::{Attachment, Error, FailPolicy};
+use crate::{Attachment, Error, FailPolicy, FastPath};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weighbridge.bpf.o"));
 
@@ -50,6 +53,7 @@ pub(crate) enum Counter {
     Decided,
     UpcallFailed,
     Refused,
+    Cached,
 }
 
 #[derive(Debug)]
@@ -98,12 +102,20 @@ impl Program {
         tap: &Tap,
         attachment: Attachment,
         policy: FailPolicy,
+        fast_path: FastPath,
     ) -> Result<Self, Error> {
         lift_memory_limit();
         let token = token().map_err(not_loaded)?;
         let owner: OwnerData = crate::left::owner_data(tap.index, &tap.name, token);
+        let flow_states = match fast_path {
+            FastPath::On => FLOW_STATES_MAX,
+            FastPath::Off => 1,
+        };
         let mut ebpf = EbpfLoader::new()
             .override_global("owner", &owner, true)
+            .map_max_entries(FLOWS, flow_states.saturating_mul(2))
+            .map_max_entries(FLOW_STATES, flow_states)
+            .map_max_entries(FLOW_EPOCHS, flow_states)
             .load(OBJECT)
             .map_err(|error| not_loaded(io::Error::other(error)))?;
         for name in [HOOK_IN, HOOK_OUT, REINJECT, DIVERT_IN] {
@@ -116,6 +128,11 @@ impl Program {
             attachment,
             policy,
         })
+    }
+
+    /// The flow cache, which is in force from now on. `now` is the engine's time and the kernel's.
+    pub(crate) fn open_flows(&mut self, now: (Instant, Duration)) -> Result<FlowMaps, Error> {
+        FlowMaps::open(&mut self.ebpf, now)
     }
 
     /// Puts the reinjection on the TAP, for as long as the TAP lives.
@@ -290,7 +307,10 @@ impl Attachment {
     }
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, Error> {
+pub(crate) fn program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut SchedClassifier, Error> {
     let program = ebpf
         .program_mut(name)
         .ok_or_else(|| not_loaded(io::ErrorKind::NotFound.into()))?;

@@ -22,6 +22,10 @@ const READY: &str = "weighbridge: ready";
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// The environment variable that says which `fast-path` the daemons of tests have, where a test
+/// does not say so itself.
+pub const FAST_PATH: &str = "WEIGHBRIDGE_TEST_FAST_PATH";
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// The files of a configuration directory.
@@ -78,14 +82,26 @@ impl Configuration {
 
     /// Daemons of several labs must not write to one packet log.
     fn keeping_logs_in(&self, directory: &Path) -> Self {
+        self.with_key("log-directory", &directory.display().to_string())
+    }
+
+    /// With the flow cache that this run of the tests is for ([`FAST_PATH`]).
+    fn on_the_path_under_test(&self) -> Self {
+        match std::env::var(FAST_PATH) {
+            Ok(path) => self.with_key("fast-path", &path),
+            Err(_) => self.clone(),
+        }
+    }
+
+    /// With a setting, unless it is made already.
+    fn with_key(&self, key: &str, value: &str) -> Self {
         let text = self.text("weighbridge.toml");
-        if text.contains("log-directory") {
+        if text.contains(key) {
             return self.clone();
         }
         // Behind the header of a table it would be one of the table's keys.
         let (keys, tables) = text.split_at(text.find("\n[").unwrap_or(text.len()));
-        let key = format!("log-directory = \"{}\"\n", directory.display());
-        let text = format!("{keys}\n{key}{tables}");
+        let text = format!("{keys}\n{key} = \"{value}\"\n{tables}");
         self.clone().with("weighbridge.toml", &text)
     }
 
@@ -174,7 +190,8 @@ impl Weighbridge {
         let config = lab.directory().join(format!("config{number}"));
         let socket = lab.directory().join(format!("control{number}.sock"));
         let packet_logs = lab.directory().join(format!("log{number}"));
-        files.keeping_logs_in(&packet_logs).write_to(&config)?;
+        let files = files.keeping_logs_in(&packet_logs);
+        files.on_the_path_under_test().write_to(&config)?;
         let inside = Arc::clone(lab.namespace(Role::Box));
         let mut command = Command::new(binary);
         command

@@ -15,17 +15,49 @@ pub struct Traffic {
     pub bytes_out: u64,
 }
 
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+impl Count {
+    /// One packet of `bytes`.
+    #[must_use]
+    pub const fn one(bytes: u64) -> Self {
+        Self { packets: 1, bytes }
+    }
+
+    /// What has come since it was `earlier`.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self {
+            packets: self.packets.saturating_sub(earlier.packets),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+        }
+    }
+
+    /// Counts more.
+    pub const fn add(&mut self, more: Self) {
+        self.packets = self.packets.wrapping_add(more.packets);
+        self.bytes = self.bytes.wrapping_add(more.bytes);
+    }
+}
+
 impl Traffic {
-    /// Counts one packet of `bytes`.
-    pub const fn count(&mut self, direction: Direction, bytes: u64) {
+    /// Counts packets.
+    pub const fn count(&mut self, direction: Direction, count: Count) {
         match direction {
             Direction::In => {
-                self.packets_in = self.packets_in.wrapping_add(1);
-                self.bytes_in = self.bytes_in.wrapping_add(bytes);
+                self.packets_in = self.packets_in.wrapping_add(count.packets);
+                self.bytes_in = self.bytes_in.wrapping_add(count.bytes);
             }
             Direction::Out => {
-                self.packets_out = self.packets_out.wrapping_add(1);
-                self.bytes_out = self.bytes_out.wrapping_add(bytes);
+                self.packets_out = self.packets_out.wrapping_add(count.packets);
+                self.bytes_out = self.bytes_out.wrapping_add(count.bytes);
             }
         }
     }

@@ -10,6 +10,7 @@ mod ether;
 mod expire;
 mod explain;
 mod families;
+mod flows;
 mod gateways;
 mod imagine;
 mod install;
@@ -66,6 +67,7 @@ use crate::time::Instant;
 use crate::view::{InterfaceCounters, Status};
 
 pub use control::{KillFilter, KillStates, Killing};
+pub(crate) use flows::Cacheable;
 
 pub use self::change::{TableChange, TableChanged};
 pub use self::install::Staging;
@@ -215,6 +217,7 @@ pub struct Engine {
     names: Names,
     net: Net,
     states: StateTable,
+    flows: flows::Flows,
     next_state: u64,
     sources: SourceNodes,
     dead_hops: DeadHops,
@@ -304,6 +307,7 @@ impl Engine {
             names: Names::default(),
             net: Net::default(),
             states: StateTable::new(config.hash_key),
+            flows: flows::Flows::default(),
             next_state: 0,
             sources: SourceNodes::default(),
             dead_hops: DeadHops::default(),
@@ -368,6 +372,7 @@ impl Engine {
         if self.enabled == enabled {
             return false;
         }
+        self.settle_flows();
         self.enabled = enabled;
         self.enabled_since = enabled.then_some(now);
         self.disabled_since = (!enabled).then_some(now);
@@ -414,6 +419,7 @@ impl Engine {
 
     /// Tells the engine that interfaces or addresses changed.
     pub fn handle_interface_change(&mut self) {
+        self.settle_flows();
         self.net.invalidate();
         self.advance_epoch();
     }
@@ -470,6 +476,7 @@ impl Engine {
 
     /// `pfctl -z`: zeroes the counters of all rules.
     pub fn clear_rule_counters(&mut self) {
+        self.read_flows();
         self.rules.clear_counters();
         self.ether_rules.clear_counters();
     }
@@ -525,6 +532,7 @@ impl Engine {
 
     /// `pfctl -F info`: zeroes the counters of [`Engine::status`].
     pub fn clear_status(&mut self, now: Instant) {
+        self.read_flows();
         self.now = now;
         self.counters = Counters::default();
         self.interfaces.clear();
@@ -623,6 +631,7 @@ impl Engine {
 
     /// Removes a state with its references.
     fn remove_state(&mut self, slot: u32) {
+        self.settle(slot);
         let Some(state) = self.states.remove(slot) else {
             return;
         };

@@ -5,6 +5,7 @@ pub(crate) mod ether;
 use serde::{Deserialize, Serialize};
 
 use crate::anchor::AnchorPath;
+use crate::counters::Count;
 use crate::counters::Traffic;
 use crate::pool::Cursor;
 use crate::rule::{Direction, Rule, Timeout};
@@ -226,9 +227,9 @@ impl Rules {
         }
     }
 
-    pub(crate) fn count_packet(&mut self, id: RuleId, direction: Direction, bytes: u64) {
+    pub(crate) fn count_packet(&mut self, id: RuleId, direction: Direction, count: Count) {
         if let Some(entry) = self.slab.get_mut(id.0) {
-            entry.counters.traffic.count(direction, bytes);
+            entry.counters.traffic.count(direction, count);
         }
     }
 
@@ -270,7 +271,7 @@ mod tests {
         let id = rules.install(Rule::new(Action::Pass), (&AnchorPath::main(), 0), [None; 2]);
         rules.refer(id);
         rules.retire(id);
-        rules.count_packet(id, Direction::In, 100);
+        rules.count_packet(id, Direction::In, Count::one(100));
         assert_eq!(rules.get(id).unwrap().counters.traffic.bytes_in, 100);
         rules.release(id);
         assert!(rules.get(id).is_none());

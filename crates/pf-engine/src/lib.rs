@@ -43,6 +43,7 @@ pub mod engine;
 pub mod env;
 pub mod ether;
 pub mod explain;
+pub mod flow;
 pub mod generate;
 pub mod limiter;
 pub mod limits;

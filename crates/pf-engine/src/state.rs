@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::addr::Protocol;
 use crate::association::Membership;
+pub(crate) use crate::counters::Count;
 use crate::criteria::{Divert, Treatment};
 use crate::decision::{EtherAddresses, StateId};
+use crate::engine::Cacheable;
 use crate::installed::RuleId;
 use crate::key::{StateKey, Tuple};
 use crate::limiter::LimiterRef;
@@ -89,6 +91,8 @@ pub(crate) struct State {
     pub(crate) max_packet_size: Option<u16>,
     /// Of SCTP: the association, if its ends have told each other more addresses.
     pub(crate) membership: Option<Membership>,
+    /// What it has to do with the flow cache.
+    pub(crate) flow: Cacheable,
 }
 
 /// How a packet crosses the box.
@@ -101,13 +105,6 @@ pub enum Way {
     Stack,
     /// In a frame between others.
     Bridge,
-}
-
-/// Packets and bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Count {
-    pub(crate) packets: u64,
-    pub(crate) bytes: u64,
 }
 
 impl State {
@@ -135,16 +132,14 @@ impl State {
         [&self.wire, &self.stack].map(|key| key.tuple(self.direction).source.address)
     }
 
-    /// Counts a packet: index 0 goes in the direction of the opener.
-    pub(crate) fn count(&mut self, direction: Direction, bytes: u64) {
+    /// Counts packets: index 0 goes in the direction of the opener.
+    pub(crate) fn count(&mut self, direction: Direction, count: Count) {
         let [forward, reply] = &mut self.traffic;
-        let count = if direction == self.direction {
-            forward
+        if direction == self.direction {
+            forward.add(count);
         } else {
-            reply
-        };
-        count.packets = count.packets.wrapping_add(1);
-        count.bytes = count.bytes.wrapping_add(bytes);
+            reply.add(count);
+        }
     }
 
     /// Sender and receiver of a packet that goes in `direction`.

@@ -12,6 +12,7 @@ pub(crate) use self::contents::{Contents, Entries};
 use self::prefixes::PrefixMap;
 use crate::addr::Prefix;
 use crate::anchor::{AnchorPath, TableRef};
+use crate::counters::Count;
 use crate::counters::Traffic;
 use crate::engine::{ReplaceOutcome, TableError};
 use crate::rule::Direction;
@@ -208,7 +209,7 @@ pub(crate) struct TableUse {
     pub(crate) negated: bool,
     pub(crate) direction: Direction,
     pub(crate) verdict: Verdict,
-    pub(crate) bytes: u64,
+    pub(crate) count: Count,
 }
 
 /// What the rule that names a table did with a packet.
@@ -420,7 +421,7 @@ impl Table {
         self.ordered.as_deref().unwrap_or_default()
     }
 
-    /// Counts a packet of a rule that names this table. When the table no longer says what made
+    /// Counts packets of a rule that names this table. When the table no longer says what made
     /// the rule match, it is an `XPass`.
     pub(crate) fn count(&mut self, used: TableUse) {
         let found = self.entries.covering(Prefix::host(used.address));
@@ -431,7 +432,7 @@ impl Table {
             (true, Verdict::Passed) => &mut self.passed,
             (true, Verdict::Blocked) => &mut self.blocked,
         };
-        traffic.count(used.direction, used.bytes);
+        traffic.count(used.direction, used.count);
         if let Some(entry) = found.filter(|_| self.counters && still) {
             let counters = self.counted.entry(entry.prefix).or_default();
             let traffic = match used.verdict {
@@ -439,7 +440,7 @@ impl Table {
                 Verdict::Blocked => &mut counters.blocked,
                 Verdict::Matched => &mut counters.matched,
             };
-            traffic.count(used.direction, used.bytes);
+            traffic.count(used.direction, used.count);
         }
     }
 
@@ -636,7 +637,7 @@ mod tests {
             negated,
             direction: Direction::In,
             verdict: Verdict::Passed,
-            bytes: 100,
+            count: Count::one(100),
         };
         t.count(used("10.0.0.1", false));
         t.count(used("10.0.0.2", false));

@@ -494,6 +494,15 @@ const fn timeout(source: &Peer, destination: &Peer) -> Timeout {
     }
 }
 
+/// Whether segments that are plain and in the windows change nothing of a connection whose state
+/// has this timeout but the windows.
+pub(crate) fn is_steady(source: &Peer, destination: &Peer, timeout_now: Timeout) -> bool {
+    [source, destination]
+        .iter()
+        .all(|peer| peer.state == tcps::ESTABLISHED && !peer.stale && peer.seq_diff == 0)
+        && timeout(source, destination) == timeout_now
+}
+
 /// Whether the sequence number that an ICMP error quotes is one that `source` may have sent.
 /// `seq` is in its own count.
 pub(crate) fn quoted_fits(source: &Peer, destination: &Peer, seq: u32) -> bool {

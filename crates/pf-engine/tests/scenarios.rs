@@ -8,6 +8,7 @@ mod scenarios {
     mod control;
     mod criteria;
     mod ether;
+    mod flows;
     mod fragments;
     mod gateways;
     mod harness;

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use datapath::FailPolicy;
+use datapath::{FailPolicy, FastPath};
 use links::WantedLinks;
 use pf_engine::ruleset::Dialect;
 use serde::{Deserialize, Deserializer};
@@ -150,6 +150,9 @@ pub struct Settings {
     /// What becomes of packets when the daemon has died.
     #[serde(rename = "fail-policy", deserialize_with = "fail_policy")]
     pub fail_policy: FailPolicy,
+    /// Whether the kernel repeats decisions about packets of states.
+    #[serde(rename = "fast-path", deserialize_with = "fast_path")]
+    pub fast_path: FastPath,
     /// What is logged to standard error.
     pub log: LogLevel,
     /// Whether the filter is enabled from the start.
@@ -183,6 +186,7 @@ impl Default for Settings {
             socket: None,
             state_dir: None,
             fail_policy: FailPolicy::default(),
+            fast_path: FastPath::default(),
             log: LogLevel::default(),
             enabled: true,
             log_directory: LogSettings::default().directory,
@@ -243,6 +247,16 @@ fn fail_policy<'de, D: Deserializer<'de>>(input: D) -> Result<FailPolicy, D::Err
         "pass" => Ok(FailPolicy::Pass),
         other => Err(serde::de::Error::custom(format!(
             "unknown fail-policy \"{other}\": use block or pass"
+        ))),
+    }
+}
+
+fn fast_path<'de, D: Deserializer<'de>>(input: D) -> Result<FastPath, D::Error> {
+    match String::deserialize(input)?.as_str() {
+        "off" => Ok(FastPath::Off),
+        "on" => Ok(FastPath::On),
+        other => Err(serde::de::Error::custom(format!(
+            "unknown fast-path \"{other}\": use off or on"
         ))),
     }
 }
@@ -427,7 +441,7 @@ pub fn read_settings(dir: &Path) -> Result<Settings, Problem> {
 pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
     let mut settings: Settings = toml::from_str(text).map_err(|error| {
         toml_problem(name, text, &error).hint(
-            "known keys: dialect, interfaces, tap, socket, state-dir, fail-policy, log, enabled, \
+            "known keys: dialect, interfaces, tap, socket, state-dir, fail-policy, fast-path, log, enabled, \
              log-directory, log-file-size, log-files, log-snap-length, [gateway-defaults], \
              [[gateway]]; for example dialect = \"openbsd3\"",
         )
@@ -633,6 +647,7 @@ mod tests {
             ),
             ("log = \"loud\"", "loud"),
             ("fail-policy = \"open\"", "use block or pass"),
+            ("fast-path = \"maybe\"", "use off or on"),
             ("enabled = \"yes\"", "boolean"),
             ("log-files = 0", "0 is not between 1 and 1000"),
             ("log-file-size = 9", "between 262144 and"),

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use datapath::netlink::{Monitor, Netlink};
-use datapath::{Datapath, DatapathConfig};
+use datapath::{Datapath, DatapathConfig, FastPath};
 use mio::Poll;
 use pf_conf::{LoadOptions, Loaded};
 use pf_engine::anchor::AnchorPath;
@@ -161,6 +161,7 @@ fn start(plan: &Plan) -> Result<()> {
     let mut datapath = Datapath::open(&DatapathConfig {
         tap: plan.configuration.settings.tap.clone(),
         policy: plan.configuration.settings.fail_policy,
+        fast_path: plan.configuration.settings.fast_path,
     })?;
     let mut keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone());
     let attached = keeper.attach(&mut datapath, &present);
@@ -302,6 +303,7 @@ fn filter(
     let mut states = Keeper::open(&plan.state_dir, plan.dialect);
     states.restore(&mut engine, &clock, &interfaces);
     let gateways = Gateways::start(&plan.configuration.settings, &mut engine, clock.now());
+    open_fast_path(plan, &mut engine, datapath, &clock)?;
     // Threads started from here on have no more rights than this one.
     datapath::drop_capabilities()?;
     let poll = Poll::new().context("cannot wait for events")?;
@@ -330,6 +332,20 @@ fn filter(
     ready(plan);
     event_loop.run()?;
     info!("stopped");
+    Ok(())
+}
+
+/// Lets the kernel repeat what the engine decides.
+fn open_fast_path(
+    plan: &Plan,
+    engine: &mut Engine,
+    datapath: &mut Datapath,
+    clock: &Clock,
+) -> Result<()> {
+    if plan.configuration.settings.fast_path == FastPath::On {
+        let flows = datapath.open_flows(clock.now())?;
+        engine.set_flow_cache(Box::new(flows));
+    }
     Ok(())
 }
 

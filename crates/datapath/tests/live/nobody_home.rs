@@ -113,6 +113,7 @@ fn an_interface_that_another_daemon_filters_is_refused() {
         let config = datapath::DatapathConfig {
             tap: "other0".to_owned(),
             policy: FailPolicy::Block,
+            fast_path: datapath::FastPath::Off,
         };
         let mut second = datapath::Datapath::open(&config).expect("opens");
         let error = second.attach(index_here("em1")).expect_err("is taken");

@@ -283,6 +283,7 @@ pub(crate) fn open_as(
     let config = DatapathConfig {
         tap: "weighbridge0".to_owned(),
         policy,
+        fast_path: datapath::FastPath::Off,
     };
     // A child that another test has forked holds the last TAP's descriptor until it executes.
     for _ in 0..TRIES_FOR_A_NAME {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::counters::Count;
 use crate::engine::Engine;
 use crate::engine::packet::{Place, Work};
 use crate::engine::test::{Tally, length};
@@ -14,6 +15,7 @@ use crate::view::{InterfaceCounters, InterfaceReferences};
 impl Engine {
     /// `pfctl -i name -F info`: zeroes the counters of an interface.
     pub fn clear_interface_counters(&mut self, now: Instant, name: &str) {
+        self.read_flows();
         self.now = now;
         if let Some(id) = self.names.find(name) {
             self.interfaces.insert(id, InterfaceCounters::since(now));
@@ -57,7 +59,8 @@ impl Engine {
 
     /// A packet that is dropped at `place` before the rules are asked.
     pub(super) fn count_refused(&mut self, place: Place, work: &Work<'_>) {
-        self.count_at(place, work.meta.family, length(&work.meta), false);
+        let count = Count::one(length(&work.meta));
+        self.count_at(place, work.meta.family, count, false);
     }
 
     /// The rules in force, of all rulesets.
@@ -71,7 +74,7 @@ impl Engine {
         &mut self,
         rule: RuleId,
         direction: Direction,
-        bytes: u64,
+        count: Count,
         tally: &Tally<'_>,
         verdict: Verdict,
     ) {
@@ -91,7 +94,7 @@ impl Engine {
                     negated,
                     direction,
                     verdict,
-                    bytes,
+                    count,
                 });
             }
         }

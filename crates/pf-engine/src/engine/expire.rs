@@ -75,14 +75,21 @@ impl Engine {
         }
         let slot = self.sweep.next_slot;
         self.sweep.next_slot = slot.saturating_add(1);
-        let lifetimes = self.lifetimes();
-        if self
-            .states
-            .get(slot)
-            .is_some_and(|state| lifetimes.is_over(state))
-        {
+        if self.is_over(slot) {
             self.remove_state(slot);
         }
+    }
+
+    /// Whether a state is over, also by what the cache knows of it.
+    fn is_over(&mut self, slot: u32) -> bool {
+        let seems_over = |engine: &Self| {
+            let state = engine.states.get(slot);
+            state.is_some_and(|state| engine.lifetimes().is_over(state))
+        };
+        if seems_over(self) && self.is_held(slot) {
+            self.read_flow(slot);
+        }
+        seems_over(self)
     }
 
     /// When there is something to expire.

@@ -88,6 +88,7 @@ impl Engine {
     /// As [`Engine::install`].
     pub fn install_staged(&mut self, now: Instant, staging: Staging) -> Result<(), InstallError> {
         self.now = now;
+        self.settle_flows();
         let Staging {
             path,
             parts,

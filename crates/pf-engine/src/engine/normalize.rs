@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::addr::Family;
+use crate::counters::Count;
 use crate::decision::{Decision, DropReason, Packet};
 use crate::engine::Engine;
 use crate::engine::packet::{Place, Refused, Work};
@@ -102,7 +103,7 @@ impl Engine {
         match found.and_then(|at| lists.scrub.get(at)) {
             Some(rule) if rule.verb == Verb::Match => {
                 self.rules
-                    .count_packet(rule.id, place.direction, length(&work.meta));
+                    .count_packet(rule.id, place.direction, Count::one(length(&work.meta)));
                 Normalization::by_rule(rule)
             }
             _ => Normalization::NONE,

@@ -4,6 +4,7 @@
 use crate::addr::Protocol;
 use crate::criteria::Divert;
 use crate::decision::{DropReason, LogAction, StateId};
+use crate::engine::Cacheable;
 use crate::engine::Engine;
 use crate::engine::families::{self, Crossed};
 use crate::engine::normalize::normalize_tcp;
@@ -185,6 +186,7 @@ impl Engine {
             None => open_peers(modulates(rule), course, work, env)?,
         };
         let mut state = self.state(rule, course, route, work, (source, destination, timeout));
+        self.settle_rivals(&state);
         self.states
             .obstacles(&state, |other| self.lifetimes().is_over(other))
             .map_err(|_| DropReason::StateInsert)?;
@@ -200,7 +202,7 @@ impl Engine {
             }
             self.normalize_first(&mut state, work, env)?;
             if !course.is_imagined {
-                state.count(course.place.direction, course.bytes);
+                state.count(course.place.direction, Count::one(course.bytes));
             }
         }
         course.applied = course.translated;
@@ -328,6 +330,7 @@ impl Engine {
             loads: course.loads.clone(),
             max_packet_size: course.max_packet_size,
             membership: None,
+            flow: Cacheable::default(),
         }
     }
 
@@ -351,6 +354,7 @@ impl Engine {
 
     fn commit_one(&mut self, pending: Pending) -> Result<StateId, Refused> {
         let mut state = pending.state;
+        self.settle_rivals(&state);
         let over = self
             .states
             .obstacles(&state, |other| self.lifetimes().is_over(other))

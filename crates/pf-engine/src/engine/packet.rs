@@ -1,6 +1,7 @@
 //! One packet at one hook, from the bytes to the decision.
 
 use crate::addr::Family;
+use crate::counters::Count;
 use crate::criteria::{Divert, Treatment};
 use crate::decision::{
     Basis, Consulted, Decision, DropReason, EtherAddresses, Exit, Generated, GeneratedExit,
@@ -349,7 +350,7 @@ impl Engine {
     ) -> Decision {
         let entry = self.entry_of_malformed(reason, place, bytes, rule);
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.count_at(place, entry.family, len, false);
+        self.count_at(place, entry.family, Count::one(len), false);
         let logged = vec![entry];
         self.dropped(reason.into(), Vec::new(), logged)
     }
@@ -594,6 +595,9 @@ impl Engine {
         let repeats =
             !work.logs_each && !work.is_unlike_its_flow && !work.of_proxy && !work.is_metered;
         let basis = basis.filter(|_| repeats && !work.has_crossed());
+        if let Some(id) = basis.filter(|_| pieces.is_none()) {
+            self.note_flow(id, hook, exit, &identity, work);
+        }
         Ok((
             verdict(exit, pieces),
             basis.map_or(Basis::Packet, Basis::State),

@@ -9,6 +9,7 @@ use crate::addr::{Family, Prefix};
 use crate::anchor::AnchorPath;
 use crate::criteria::Treatment;
 use crate::decision::StateId;
+use crate::engine::Cacheable;
 use crate::engine::{Engine, RuleList};
 use crate::env::Interface;
 use crate::installed::RuleId;
@@ -502,6 +503,7 @@ impl Engine {
             loads,
             max_packet_size: record.max_packet_size,
             membership: None,
+            flow: Cacheable::default(),
         }
     }
 }

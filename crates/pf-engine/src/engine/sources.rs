@@ -266,6 +266,7 @@ impl Engine {
         if new == 0 || self.check_entries(total).is_err() {
             return;
         }
+        self.tables_change();
         let now = self.now;
         if let Some(table) = self.table_or_new(table) {
             table.add(now, &[entry]);
@@ -280,6 +281,7 @@ impl Engine {
                 self.put_into_table(&AnchorPath::main(), &table, prefix);
             }
             Some(Listing::Remove(table, prefix)) => {
+                self.tables_change();
                 let id = self.tables.find(TableRef::from(&table));
                 if let Some(table) = id.and_then(|id| self.tables.get_mut(id)) {
                     table.delete(&[TableEntry {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::addr::Family;
 use crate::compile::ListKind;
+use crate::counters::Count;
 use crate::decision::{DropReason, LogAction};
 use crate::engine::families::{self, Crossed};
 use crate::engine::normalize::{normalize, normalize_tcp};
@@ -53,15 +54,15 @@ impl Engine {
     ) -> Result<Passed, Refused> {
         let (family, bytes) = (work.meta.family, length(&work.meta));
         let tested = self.test_whole(place, work, env);
-        self.count_at(place, family, bytes, tested.is_ok());
+        self.count_at(place, family, Count::one(bytes), tested.is_ok());
         if let Ok(passed) = &tested {
             Self::note_addresses(place, passed.state, work);
         }
         tested
     }
 
-    /// Counts an evaluation for `set loginterface`.
-    pub(super) fn count_at(&mut self, place: Place, family: Family, bytes: u64, passed: bool) {
+    /// Counts evaluations for `set loginterface`.
+    pub(super) fn count_at(&mut self, place: Place, family: Family, count: Count, passed: bool) {
         if place.name == NameId::UNKNOWN {
             return;
         }
@@ -76,7 +77,7 @@ impl Engine {
         } else {
             &mut counters.blocked
         };
-        counters.count(place.direction, bytes);
+        counters.count(place.direction, count);
     }
 
     fn test_whole(
@@ -138,6 +139,7 @@ impl Engine {
     ) -> Option<(u32, Direction)> {
         self.counters.searches = self.counters.searches.wrapping_add(1);
         let way = work.way_at(place);
+        self.settle_key(place.direction, &tuple.key(place.direction));
         let lifetimes = self.lifetimes();
         let covers = |state: &State| state.covers(place.name) && !lifetimes.is_over(state);
         let key = tuple.key(place.direction);
@@ -327,11 +329,11 @@ impl Engine {
         work.treat(state.treatment);
         work.owner = state.owner;
         let divert = state.divert_of(flow);
-        state.count(flow, bytes);
+        state.count(flow, Count::one(bytes));
         let route = state.route_of(flow);
         let logged = state.logged;
         work.is_metered |= self.states.get(slot).is_some_and(|s| self.is_metered(s));
-        self.tally_state(slot, place.direction, bytes);
+        self.tally_state(slot, place.direction, Count::one(bytes));
         if logged {
             self.log_by_state(slot, place, work);
         }
@@ -342,7 +344,8 @@ impl Engine {
         })
     }
 
-    fn tally_state(&mut self, slot: u32, direction: Direction, bytes: u64) {
+    /// Moves the counters that a state has beside its own.
+    pub(super) fn tally_state(&mut self, slot: u32, direction: Direction, count: Count) {
         let Some(state) = self.states.get(slot) else {
             return;
         };
@@ -363,7 +366,7 @@ impl Engine {
             destination: seen.destination.address,
         };
         for key in &state.sources {
-            self.sources.count(key, 1, bytes);
+            self.sources.count(key, count.packets, count.bytes);
         }
         let match_rule = |engine: &Self, at: usize| {
             let state = engine.states.get(slot)?;
@@ -371,22 +374,22 @@ impl Engine {
         };
         let mut at = 0;
         while let Some(rule) = match_rule(self, at) {
-            self.rules.count_packet(rule, direction, bytes);
-            self.tally_tables(rule, direction, bytes, &tally, Verdict::Matched);
+            self.rules.count_packet(rule, direction, count);
+            self.tally_tables(rule, direction, count, &tally, Verdict::Matched);
             at += 1;
         }
-        self.tally(direction, bytes, &tally);
+        self.tally(direction, count, &tally);
     }
 
     /// Moves the counters of rules and tables.
-    pub(super) fn tally(&mut self, direction: Direction, bytes: u64, tally: &Tally<'_>) {
+    pub(super) fn tally(&mut self, direction: Direction, count: Count, tally: &Tally<'_>) {
         let rules = tally.rule.into_iter().chain(tally.anchor);
         let rules = rules.chain(tally.translation_rule);
         for rule in rules.chain(tally.match_rules.iter().copied()) {
-            self.rules.count_packet(rule, direction, bytes);
+            self.rules.count_packet(rule, direction, count);
         }
         for rule in tally.match_rules {
-            self.tally_tables(*rule, direction, bytes, tally, Verdict::Matched);
+            self.tally_tables(*rule, direction, count, tally, Verdict::Matched);
         }
         // As in PF, the tables of the filter rule, or of the translation rule if there is none.
         if let Some(rule) = tally.rule.or(tally.translation_rule) {
@@ -395,7 +398,7 @@ impl Engine {
             } else {
                 Verdict::Blocked
             };
-            self.tally_tables(rule, direction, bytes, tally, verdict);
+            self.tally_tables(rule, direction, count, tally, verdict);
         }
     }
 
@@ -408,6 +411,10 @@ impl Engine {
     ) -> Result<Passed, Refused> {
         let mut course = self.course(place, work);
         work.owner = None;
+        if self.asks_for_tags || self.asks_for_interface {
+            // The state by which it came in is asked.
+            self.settle_key(Direction::Out, &course.identity.key(Direction::In));
+        }
         if self.asks_for_tags && course.tag.is_none() {
             course.tag = self.carried_tag(&course);
         }
@@ -611,7 +618,7 @@ impl Engine {
             source: course.seen().source.address,
             destination: course.seen().destination.address,
         };
-        self.tally(course.place.direction, course.bytes, &tally);
+        self.tally(course.place.direction, Count::one(course.bytes), &tally);
     }
 }
 

@@ -397,7 +397,8 @@ impl Engine {
     /// those of another connection.
     pub(super) fn is_taken(&self, tuple: Tuple, answers: Direction) -> bool {
         let lifetimes = self.lifetimes();
-        let is_live = |state: &State| !lifetimes.is_over(state);
+        // The cache may know of later packets than we do.
+        let is_live = |state: &State| state.flow.is_held() || !lifetimes.is_over(state);
         let crosses = |state: &State| state.changes_family() && is_live(state);
         let key = tuple.key(answers.reverse());
         let plain = self.states.find(answers, &key, is_live);

@@ -2,6 +2,7 @@
 
 use super::RuleId;
 use crate::anchor::AnchorPath;
+use crate::counters::Count;
 use crate::ether::EtherRule;
 use crate::rule::Direction;
 use crate::slab::Slab;
@@ -60,7 +61,7 @@ impl EtherRules {
         now: Instant,
     ) {
         if let Some(entry) = self.slab.get_mut(id.0) {
-            entry.counters.traffic.count(direction, bytes);
+            entry.counters.traffic.count(direction, Count::one(bytes));
             entry.counters.last_active = Some(now);
         }
     }

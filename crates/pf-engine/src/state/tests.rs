@@ -1,5 +1,6 @@
 use super::*;
 use crate::addr::Protocol;
+use crate::engine::Cacheable;
 use crate::names::Names;
 use crate::view::HostPort;
 
@@ -50,6 +51,7 @@ fn state(id: u64, direction: Direction, bound: Option<NameId>) -> State {
         loads: Vec::new(),
         max_packet_size: None,
         membership: None,
+        flow: Cacheable::default(),
     }
 }
 

@@ -671,7 +671,7 @@ fn difference(
 }
 
 /// All counters by name.
-fn counters(engine: &Engine, now: Instant) -> BTreeMap<String, [u64; 2]> {
+pub(super) fn counters(engine: &Engine, now: Instant) -> BTreeMap<String, [u64; 2]> {
     let mut all = BTreeMap::new();
     let status = engine.status();
     all.insert("searches".to_owned(), [status.searches, 0]);

@@ -115,6 +115,37 @@ pub enum Work {
     Request(Request),
 }
 
+/// What a piece of work needs to have happened to the flow cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing: it has nothing to do with packets, or goes on with what it began to show.
+    None,
+    /// It shows what packets did.
+    Shows,
+    /// It may change what happens to packets.
+    Changes,
+}
+
+impl Work {
+    /// What it does with what the flow cache knows.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        match self {
+            Self::Interfaces
+            | Self::Request(Request::Describe | Request::Gateways | Request::Limits)
+            | Self::Export(Some(_))
+            | Self::Entries(_, _, Some(_)) => Effect::None,
+            Self::Page(_, cursor) if *cursor != Cursor::default() => Effect::None,
+            Self::Feedback | Self::Page(..) | Self::Entries(..) | Self::Export(None) => {
+                Effect::Shows
+            }
+            Self::Install(..) | Self::Change(_) | Self::Import(_) | Self::Request(_) => {
+                Effect::Changes
+            }
+        }
+    }
+}
+
 /// What comes back.
 #[derive(Debug)]
 pub enum Answer {

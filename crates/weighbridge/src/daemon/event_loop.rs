@@ -29,13 +29,15 @@ use super::reload::Reloader;
 use super::signals::{Signals, drain};
 use crate::control::server::Control;
 use crate::control::service::{
-    Answer, Desk, Handled, Ongoing, Work, handle, packets_seen, proceed,
+    Answer, Desk, Effect, Handled, Ongoing, Work, handle, packets_seen, proceed,
 };
 use crate::pfctl::show::LoadedBy;
 use crate::pflog::writer::Logger;
 
 /// Packets that are handled before requests get their turn: a few milliseconds' worth.
 const PACKETS_PER_TURN: usize = 256;
+/// Flows that wait for the cache before they are put into it although packets wait too.
+const FLOWS_PER_TURN: usize = 1024;
 /// Pieces of work for pfctl that are done before packets get their turn again.
 const JOBS_PER_TURN: usize = 4;
 /// How long a flood of packets may put off the judgement of gateways.
@@ -134,6 +136,7 @@ impl<'a> EventLoop<'a> {
     pub(super) fn run(&mut self) -> Result<()> {
         let result = self.turns();
         let parts = &mut self.parts;
+        parts.engine.settle_flows();
         parts.states.finish(&parts.engine, &parts.clock);
         let statistics = self.parts.datapath.statistics();
         info!(
@@ -141,6 +144,14 @@ impl<'a> EventLoop<'a> {
             statistics.upcalls,
             lost(&statistics)
         );
+        let flows = self.parts.engine.flow_statistics();
+        if flows.put > 0 {
+            info!(
+                "{} packets passed by the flow cache: {} flows were put in, {} taken out, it was \
+                 emptied {} times and had no room {} times",
+                statistics.cached, flows.put, flows.taken, flows.emptied, flows.refused
+            );
+        }
         if result.is_ok() && self.ending == Some(Ending::Stop) {
             self.parts.datapath.release();
         }
@@ -219,6 +230,17 @@ impl<'a> EventLoop<'a> {
     }
 
     fn packets(&mut self, now: Instant) -> Result<()> {
+        self.take_packets(now)?;
+        let engine = &mut self.parts.engine;
+        // Whoever waits behind others must not be overtaken by the next packet of its flow; under
+        // a flood that never ends they are put in all the same.
+        if !self.packets_left || engine.flows_waiting() >= FLOWS_PER_TURN {
+            engine.fill_flow_cache();
+        }
+        Ok(())
+    }
+
+    fn take_packets(&mut self, now: Instant) -> Result<()> {
         if !self.packets_left {
             return Ok(());
         }
@@ -259,6 +281,7 @@ impl<'a> EventLoop<'a> {
 
     fn jobs(&mut self, now: Instant) {
         if let Some((client, ongoing)) = self.ongoing.take() {
+            self.parts.engine.settle_flows();
             let handled = proceed(&mut self.desk(now), ongoing);
             self.conclude(client, handled);
         } else if self.jobs_left {
@@ -270,6 +293,7 @@ impl<'a> EventLoop<'a> {
     fn next_jobs(&mut self, now: Instant) {
         if let Some(ruleset) = self.parts.reloader.finished() {
             let work = Work::Install(Box::new((*ruleset).into()), super::own_identity());
+            self.parts.engine.settle_flows();
             let handled = handle(&mut self.desk(now), work);
             self.conclude(None, handled);
         }
@@ -284,8 +308,18 @@ impl<'a> EventLoop<'a> {
                 self.jobs_left = false;
                 return;
             };
+            self.prepare_flows(&job.work);
             let handled = handle(&mut self.desk(now), job.work);
             self.conclude(Some(job.client), handled);
+        }
+    }
+
+    /// What is shown tells of packets in the cache too; what changes something empties it.
+    fn prepare_flows(&mut self, work: &Work) {
+        match work.effect() {
+            Effect::None => {}
+            Effect::Shows => self.parts.engine.read_flows(),
+            Effect::Changes => self.parts.engine.settle_flows(),
         }
     }
 
@@ -318,6 +352,7 @@ impl<'a> EventLoop<'a> {
     fn reload(&mut self) {
         let seed = u64::from(self.parts.env.random()) << 32 | u64::from(self.parts.env.random());
         let interfaces = self.parts.env.interfaces();
+        self.parts.engine.read_flows();
         let feedback = packets_seen(&self.parts.engine);
         self.parts.reloader.start(interfaces, seed, feedback);
     }
@@ -327,6 +362,9 @@ impl<'a> EventLoop<'a> {
             self.parts.engine.handle_timeout(now);
         }
         let parts = &mut self.parts;
+        if parts.states.begins(now) {
+            parts.engine.read_flows();
+        }
         parts.states.work(&parts.engine, &parts.clock, now);
         self.limits.check(&parts.engine, now);
         self.gateways(now);

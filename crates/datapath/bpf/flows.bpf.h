@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//
+// The flow cache: repeats for packets of known states what the engine has decided. It decides
+// nothing: whatever is not plain goes up. The layouts are repeated in src/flows.rs; the window
+// test is that of crates/pf-engine/src/tcp.rs, for segments between two connected ends.
+
+#define FAMILY_V4 4
+#define FAMILY_V6 6
+
+// What all packets of a flow have in common at a hook.
+struct flow_key {
+	__u32 interface;
+	__u8 direction;
+	__u8 family;
+	__u8 protocol;
+	__u8 reserved;
+	__be16 source_port; /* of an echo: its id or, where it asks or is asked, the type */
+	__be16 destination_port;
+	__u8 ether[2 * ETH_ALEN];
+	__u32 source[4];
+	__u32 destination[4];
+};
+
+// As the engine's `Peer`; a scale of 0 where one of both ends has none.
+struct peer {
+	__u32 seq_lo;
+	__u32 seq_hi;
+	__u32 max_win;
+	__u32 scale;
+};
+
+struct traffic {
+	__u64 packets;
+	__u64 bytes;
+};
+
+// A state, and what its packets did: index 0 goes in the direction of its opener.
+struct flow_state {
+	struct bpf_spin_lock lock;
+	__u32 has_windows;
+	__u64 lifetime; /* nanoseconds that it lives behind `last` */
+	__u64 last; /* when its last packet passed, on the monotonic clock */
+	struct traffic traffic[2];
+	struct peer peers[2];
+	struct flow_key keys[2];
+};
+
+#define FLOW_STATES_MAX 65536 /* src/flows.rs */
+
+// Keys to twice the slot of the state, and 1 for packets to the opener.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 2 * FLOW_STATES_MAX);
+	__type(key, struct flow_key);
+	__type(value, __u32);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FLOW_STATES_MAX);
+	__type(key, __u32);
+	__type(value, struct flow_state);
+} flow_states SEC(".maps");
+
+// The epoch for which a slot is in use; 0 for none. Apart from the state, so that writing it
+// touches no counter.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FLOW_STATES_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} flow_epochs SEC(".maps");
+
+// The epoch in force: moving it on empties the cache.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} flow_epoch SEC(".maps");
+
+// The programs of the cache by direction; none while it is off. The kernel empties the map when
+// the daemon's descriptor of it is closed: the cache goes with its daemon, however that ends.
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u32);
+} fast_path SEC(".maps");
+
+#define TCP_FLAGS_AT 12
+#define TCP_ACK 0x10
+#define TCP_PLAIN_FLAGS (TCP_ACK | 0x08 | 0x40 | 0x80) /* ACK, PSH, ECE, CWR */
+#define MAX_ACK_WINDOW (0xffffu + 1500) /* PF's MAXACKWINDOW */
+
+// What of a packet matters besides its key.
+struct plain {
+	__u32 at; /* of the transport header */
+	__u32 end;
+	__u32 packets; /* more than one in a super-packet */
+	__u32 bytes; /* of all of them */
+	__u32 seq;
+	__u32 ack;
+	__u32 window;
+	__u32 len;
+};
+
+// 0 for an IPv4 packet without options that is no fragment.
+static __always_inline int read_v4(struct __sk_buff *skb, struct flow_key *key,
+				   struct plain *plain)
+{
+	struct iphdr ip;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+		return -1;
+	if (ip.version != 4 || ip.ihl != 5 || ip.frag_off & ~bpf_htons(0x4000))
+		return -1;
+	key->family = FAMILY_V4;
+	key->protocol = ip.protocol;
+	key->source[0] = ip.saddr;
+	key->destination[0] = ip.daddr;
+	plain->at = ETH_HLEN + sizeof(ip);
+	plain->end = ETH_HLEN + bpf_ntohs(ip.tot_len);
+	return 0;
+}
+
+// 0 for an IPv6 packet without extension headers.
+static __always_inline int read_v6(struct __sk_buff *skb, struct flow_key *key,
+				   struct plain *plain)
+{
+	struct ipv6hdr ip;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+		return -1;
+	if (ip.version != 6 || !ip.payload_len)
+		return -1;
+	key->family = FAMILY_V6;
+	key->protocol = ip.nexthdr;
+	__builtin_memcpy(key->source, &ip.saddr, sizeof(key->source));
+	__builtin_memcpy(key->destination, &ip.daddr, sizeof(key->destination));
+	plain->at = ETH_HLEN + sizeof(ip);
+	plain->end = plain->at + bpf_ntohs(ip.payload_len);
+	return 0;
+}
+
+// A super-packet is what its segments are: they have its headers each.
+static __always_inline int read_tcp(struct __sk_buff *skb, struct flow_key *key,
+				    struct plain *plain)
+{
+	struct {
+		__be16 source;
+		__be16 destination;
+		__be32 seq;
+		__be32 ack;
+		__u8 offset; /* and reserved bits */
+		__u8 flags;
+		__be16 window;
+		__be32 rest;
+	} tcp;
+	__u32 header, segment = skb->gso_size;
+
+	if (bpf_skb_load_bytes(skb, plain->at, &tcp, sizeof(tcp)))
+		return -1;
+	if (tcp.flags & ~TCP_PLAIN_FLAGS || !(tcp.flags & TCP_ACK) || tcp.offset & 0x0f)
+		return -1;
+	header = (tcp.offset >> 4) * 4;
+	if (header < sizeof(tcp) || plain->at + header > plain->end)
+		return -1;
+	key->source_port = tcp.source;
+	key->destination_port = tcp.destination;
+	plain->seq = bpf_ntohl(tcp.seq);
+	plain->ack = bpf_ntohl(tcp.ack);
+	plain->window = bpf_ntohs(tcp.window);
+	plain->len = plain->end - plain->at - header;
+	if (!segment)
+		return 0;
+	if (plain->end != skb->len || !plain->len)
+		return -1;
+	plain->packets = (plain->len + segment - 1) / segment;
+	plain->bytes += (plain->packets - 1) * (plain->at + header - ETH_HLEN);
+	return 0;
+}
+
+static __always_inline int read_udp(struct __sk_buff *skb, struct flow_key *key,
+				    struct plain *plain)
+{
+	struct {
+		__be16 source;
+		__be16 destination;
+		__be16 len;
+		__be16 checksum;
+	} udp;
+	__u32 len;
+
+	if (skb->gso_size || bpf_skb_load_bytes(skb, plain->at, &udp, sizeof(udp)))
+		return -1;
+	len = bpf_ntohs(udp.len);
+	if (!udp.destination || len < sizeof(udp) || plain->at + len > plain->end)
+		return -1;
+	key->source_port = udp.source;
+	key->destination_port = udp.destination;
+	return 0;
+}
+
+// Echo requests and their answers have the ports that the engine's keys have.
+static __always_inline int read_echo(struct __sk_buff *skb, struct flow_key *key,
+				     struct plain *plain, __u8 request, __u8 reply)
+{
+	struct {
+		__u8 type;
+		__u8 code;
+		__be16 checksum;
+		__be16 id;
+		__be16 sequence;
+	} echo;
+
+	if (skb->gso_size || bpf_skb_load_bytes(skb, plain->at, &echo, sizeof(echo)))
+		return -1;
+	if (plain->at + sizeof(echo) > plain->end)
+		return -1;
+	if (echo.type == request) {
+		key->source_port = echo.id;
+		key->destination_port = bpf_htons(request);
+	} else if (echo.type == reply) {
+		key->source_port = bpf_htons(request);
+		key->destination_port = echo.id;
+	} else {
+		return -1;
+	}
+	return 0;
+}
+
+// 0 if the packet is one whose flow may be known.
+static __always_inline int read_plain(struct __sk_buff *skb, struct flow_key *key,
+				      struct plain *plain)
+{
+	struct ethhdr ether;
+	int failed;
+
+	if (bpf_skb_load_bytes(skb, 0, &ether, sizeof(ether)))
+		return -1;
+	__builtin_memcpy(key->ether, &ether, sizeof(key->ether));
+	failed = ether.h_proto == bpf_htons(ETH_P_IP) ? read_v4(skb, key, plain) :
+							read_v6(skb, key, plain);
+	if (failed || plain->end > skb->len || plain->at > plain->end)
+		return -1;
+	plain->packets = 1;
+	plain->bytes = plain->end - ETH_HLEN;
+	if (key->protocol == IPPROTO_TCP)
+		return read_tcp(skb, key, plain);
+	if (key->protocol == IPPROTO_UDP)
+		return read_udp(skb, key, plain);
+	if (key->family == FAMILY_V4 && key->protocol == IPPROTO_ICMP)
+		return read_echo(skb, key, plain, 8, 0);
+	if (key->family == FAMILY_V6 && key->protocol == IPPROTO_ICMPV6)
+		return read_echo(skb, key, plain, 128, 129);
+	return -1;
+}
+
+// Whether a segment lies in the windows; then they move on.
+static __always_inline int slides(struct peer *source, struct peer *destination,
+				  const struct plain *plain)
+{
+	__u32 seq = plain->seq, end = plain->seq + plain->len, reach;
+	__s32 skew = destination->seq_lo - plain->ack;
+
+	// The engine's sign for a sender that was never heard.
+	if (!source->seq_lo)
+		return 0;
+	if (!plain->len)
+		seq = end = source->seq_lo;
+	if ((__s32)(source->seq_hi - end) < 0)
+		return 0;
+	if ((__s32)(seq - (source->seq_lo - (destination->max_win << (destination->scale & 31)))) < 0)
+		return 0;
+	if (skew < -(__s32)MAX_ACK_WINDOW ||
+	    skew > (__s32)(MAX_ACK_WINDOW << (source->scale & 31)))
+		return 0;
+	if (plain->window > source->max_win)
+		source->max_win = plain->window;
+	if ((__s32)(end - source->seq_lo) > 0)
+		source->seq_lo = end;
+	reach = plain->window << (source->scale & 31);
+	if ((__s32)(plain->ack + reach - destination->seq_hi) >= 0)
+		destination->seq_hi = plain->ack + (reach ? reach : 1);
+	return 1;
+}
+
+static __always_inline int is_same(const struct flow_key *a, const struct flow_key *b)
+{
+	const __u64 *left = (const __u64 *)a, *right = (const __u64 *)b;
+	__u64 difference = 0;
+
+#pragma unroll
+	for (int i = 0; i < sizeof(*a) / sizeof(*left); i++)
+		difference |= left[i] ^ right[i];
+	return !difference;
+}
+
+// How many packets it stands for, if the packet is one of a known flow: then it has been counted
+// and passes.
+static __always_inline __u32 follow(struct __sk_buff *skb, enum direction direction)
+{
+	struct flow_key key __attribute__((aligned(8))) = {
+		.interface = skb->ifindex,
+		.direction = direction,
+	};
+	struct plain plain = {};
+	__u32 slot, way, first = 0, hit = 0, *found, *epoch, *in_force;
+	struct flow_state *state;
+	__u64 now;
+
+	if (read_plain(skb, &key, &plain))
+		return 0;
+	found = bpf_map_lookup_elem(&flows, &key);
+	if (!found)
+		return 0;
+	slot = *found >> 1;
+	way = *found & 1;
+	state = bpf_map_lookup_elem(&flow_states, &slot);
+	epoch = bpf_map_lookup_elem(&flow_epochs, &slot);
+	in_force = bpf_map_lookup_elem(&flow_epoch, &first);
+	if (!state || !epoch || !in_force)
+		return 0;
+	now = bpf_ktime_get_coarse_ns();
+	// The daemon ends a slot by its epoch and takes the lock afterwards to read it: what is
+	// counted here it sees, what comes later is not counted any more.
+	bpf_spin_lock(&state->lock);
+	if (*(volatile __u32 *)epoch == *(volatile __u32 *)in_force &&
+	    is_same(&key, &state->keys[way]) && (__s64)(now - state->last) < (__s64)state->lifetime &&
+	    (!state->has_windows ||
+	     slides(&state->peers[way], &state->peers[!way], &plain))) {
+		state->traffic[way].packets += plain.packets;
+		state->traffic[way].bytes += plain.bytes;
+		if ((__s64)(now - state->last) > 0)
+			state->last = now;
+		hit = plain.packets;
+	}
+	bpf_spin_unlock(&state->lock);
+	return hit;
+}

@@ -1,0 +1,301 @@
+//! The kernel's flow cache, as the engine has it filled and asks it: the user's side of
+//! `bpf/flows.bpf.h`, whose layouts are repeated here.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, Map, MapData, ProgramArray};
+use pf_engine::counters::Count;
+use pf_engine::flow::{Flow, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
+use pf_engine::rule::Direction;
+use pf_engine::time::Instant;
+
+use crate::Error;
+use crate::program::{io_error, program};
+
+/// States that the cache holds at most (`FLOW_STATES_MAX`): some 25 MB of the kernel's memory.
+pub(crate) const FLOW_STATES_MAX: u32 = 65_536;
+
+pub(crate) const FLOWS: &str = "flows";
+pub(crate) const FLOW_STATES: &str = "flow_states";
+pub(crate) const FLOW_EPOCHS: &str = "flow_epochs";
+const FLOW_EPOCH: &str = "flow_epoch";
+const FAST_PATH: &str = "fast_path";
+
+/// The programs by their index in `fast_path`, which is the direction.
+const PROGRAMS: [&str; 2] = ["flow_in", "flow_out"];
+
+/// `BPF_F_LOCK`: the value is read while no packet changes it.
+const LOCKED: u64 = 4;
+
+/// `struct flow_key`.
+type KeyData = [u8; 56];
+/// `struct flow_state`.
+type StateData = [u8; STATE_LEN];
+
+const STATE_LEN: usize = 200;
+const HAS_WINDOWS_AT: usize = 4;
+const LIFETIME_AT: usize = 8;
+const LAST_AT: usize = 16;
+const TRAFFIC_AT: usize = 24;
+const PEERS_AT: usize = 56;
+const KEYS_AT: usize = 88;
+
+/// The maps of the cache. What is put in lasts until it is taken, or the daemon ends.
+pub struct FlowMaps {
+    flows: HashMap<MapData, KeyData, u32>,
+    states: Array<MapData, StateData>,
+    epochs: Array<MapData, u32>,
+    epoch_in_force: Array<MapData, u32>,
+    /// Which programs look flows up. Their descriptor must stay open: when it is closed the
+    /// kernel takes the programs out.
+    programs: ProgramArray<MapData>,
+    epoch: u32,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// The kernel's monotonic clock at the engine's time origin may lie before its own beginning:
+    /// so much is added to the kernel's times.
+    ahead: Duration,
+}
+
+/// What is in a slot: the keys that lead there, and when its last packet came.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    keys: [Option<KeyData>; 2],
+    refreshed: u64,
+}
+
+impl fmt::Debug for FlowMaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlowMaps")
+            .field("epoch", &self.epoch)
+            .field("slots", &self.slots.len())
+            .field("free", &self.free.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl FlowMaps {
+    /// Loads the programs of the cache and puts them into force. `now` is the engine's time and
+    /// the kernel's.
+    pub(crate) fn open(ebpf: &mut Ebpf, now: (Instant, Duration)) -> Result<Self, Error> {
+        for name in PROGRAMS {
+            let loaded = program(ebpf, name)?.load();
+            loaded.map_err(|error| unusable(io_error(error)))?;
+        }
+        let mut maps = Self {
+            flows: taken(ebpf, FLOWS)?,
+            states: taken(ebpf, FLOW_STATES)?,
+            epochs: taken(ebpf, FLOW_EPOCHS)?,
+            epoch_in_force: taken(ebpf, FLOW_EPOCH)?,
+            programs: taken(ebpf, FAST_PATH)?,
+            epoch: 0,
+            slots: Vec::new(),
+            free: Vec::new(),
+            ahead: now.0.since_origin().saturating_sub(now.1),
+        };
+        maps.suspend();
+        for (index, name) in (0..).zip(PROGRAMS) {
+            let program = program(ebpf, name)?;
+            let fd = program.fd().map_err(|error| unusable(io_error(error)))?;
+            let set = maps.programs.set(index, fd, 0);
+            set.map_err(|error| unusable(io_error(error)))?;
+        }
+        Ok(maps)
+    }
+
+    /// A slot that nothing is in.
+    fn free_slot(&mut self) -> Option<u32> {
+        if let Some(slot) = self.free.pop() {
+            return Some(slot);
+        }
+        let next = u32::try_from(self.slots.len()).ok()?;
+        if next >= self.states.len() {
+            return None;
+        }
+        self.slots.push(Slot::default());
+        Some(next)
+    }
+
+    fn kernel_time(&self, at: Instant) -> u64 {
+        let time = at.since_origin().saturating_sub(self.ahead);
+        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Fills a slot that no packet can reach yet, then lets packets reach it.
+    fn fill(&mut self, slot: u32, state: &StateData, keys: &[Option<KeyData>; 2]) -> bool {
+        if self.states.set(slot, state, 0).is_err() || self.epochs.set(slot, self.epoch, 0).is_err()
+        {
+            return false;
+        }
+        (0..).zip(keys).all(|(way, key)| {
+            let key = key.as_ref();
+            key.is_none_or(|key| self.flows.insert(key, slot << 1 | way, 0).is_ok())
+        })
+    }
+
+    /// Lets no packet reach a slot any more.
+    fn close(&mut self, slot: u32) {
+        // Without it the keys alone go, and packets that are just looked at are not counted.
+        let closed = self.epochs.set(slot, 0, 0);
+        let entry = self.slots.get_mut(slot as usize);
+        let keys = entry.map(|entry| std::mem::take(&mut entry.keys));
+        for key in keys.into_iter().flatten().flatten() {
+            if let Err(error) = self.flows.remove(&key) {
+                tracing::debug!(%error, "a flow's key was gone already");
+            }
+        }
+        if let Err(error) = closed {
+            tracing::warn!(%error, "a flow of the cache cannot be ended");
+        }
+    }
+
+    fn progress(&self, slot: u32) -> FlowProgress {
+        let Ok(data) = self.states.get(&slot, LOCKED) else {
+            return FlowProgress::default();
+        };
+        let counts = [0, 16].map(|at| Count {
+            packets: get_u64(&data, TRAFFIC_AT + at),
+            bytes: get_u64(&data, TRAFFIC_AT + at + 8),
+        });
+        let has_windows = get_u32(&data, HAS_WINDOWS_AT) != 0;
+        let windows = [0, 16].map(|at| FlowWindow {
+            seq_lo: get_u32(&data, PEERS_AT + at),
+            seq_hi: get_u32(&data, PEERS_AT + at + 4),
+            max_win: get_u32(&data, PEERS_AT + at + 8),
+            scale: u8::try_from(get_u32(&data, PEERS_AT + at + 12)).unwrap_or_default(),
+        });
+        let last = get_u64(&data, LAST_AT);
+        let before = self.slots.get(slot as usize).map(|slot| slot.refreshed);
+        let refreshed = Instant::from_origin(self.ahead.saturating_add(Duration::from_nanos(last)));
+        FlowProgress {
+            counts,
+            windows: has_windows.then_some(windows),
+            refreshed: (before != Some(last)).then_some(refreshed),
+        }
+    }
+}
+
+impl FlowCache for FlowMaps {
+    fn put(&mut self, flow: &Flow) -> Option<FlowId> {
+        let slot = self.free_slot()?;
+        let keys = flow.keys.map(|key| key.as_ref().map(key_data));
+        let refreshed = self.kernel_time(flow.refreshed);
+        let state = state_data(flow, &keys, refreshed);
+        let filled = self.fill(slot, &state, &keys);
+        if let Some(entry) = self.slots.get_mut(slot as usize) {
+            *entry = Slot { keys, refreshed };
+        }
+        if !filled {
+            self.close(slot);
+            self.free.push(slot);
+            return None;
+        }
+        Some(FlowId(slot))
+    }
+
+    fn read(&mut self, flow: FlowId) -> FlowProgress {
+        self.progress(flow.0)
+    }
+
+    fn take(&mut self, flow: FlowId) -> FlowProgress {
+        self.close(flow.0);
+        let progress = self.progress(flow.0);
+        self.free.push(flow.0);
+        progress
+    }
+
+    fn suspend(&mut self) {
+        // 0 stands for slots that nothing is in.
+        self.epoch = self.epoch.wrapping_add(1).max(1);
+        if let Err(error) = self.epoch_in_force.set(0, self.epoch, 0) {
+            tracing::warn!(%error, "the flow cache cannot be emptied at once");
+        }
+    }
+}
+
+fn taken<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, Error>
+where
+    T::Error: std::error::Error + Send + Sync + 'static,
+{
+    let map = ebpf.take_map(name);
+    let map = map.ok_or_else(|| unusable(io::ErrorKind::NotFound.into()))?;
+    map.try_into()
+        .map_err(|error: T::Error| unusable(io_error(error)))
+}
+
+fn unusable(source: io::Error) -> Error {
+    Error::kernel(
+        "the kernel does not take the flow cache",
+        source,
+        "set fast-path = \"off\" in weighbridge.toml",
+    )
+}
+
+fn key_data(key: &FlowKey) -> KeyData {
+    let mut data = [0; size_of::<KeyData>()];
+    let direction = match key.hook.direction {
+        Direction::In => 0,
+        Direction::Out => 1,
+    };
+    let family = if key.source.address.is_ipv4() { 4 } else { 6 };
+    put(&mut data, 0, &key.hook.interface.0.to_ne_bytes());
+    put(&mut data, 4, &[direction, family, key.protocol.0]);
+    put(&mut data, 8, &key.source.port.to_be_bytes());
+    put(&mut data, 10, &key.destination.port.to_be_bytes());
+    put(&mut data, 12, &key.ether.destination);
+    put(&mut data, 18, &key.ether.source);
+    put_address(&mut data, 24, key.source.address);
+    put_address(&mut data, 40, key.destination.address);
+    data
+}
+
+fn state_data(flow: &Flow, keys: &[Option<KeyData>; 2], refreshed: u64) -> StateData {
+    let mut data = [0; STATE_LEN];
+    let lifetime = u64::try_from(flow.lifetime.as_nanos()).unwrap_or(u64::MAX);
+    let has_windows = u32::from(flow.windows.is_some());
+    put(&mut data, HAS_WINDOWS_AT, &has_windows.to_ne_bytes());
+    put(&mut data, LIFETIME_AT, &lifetime.to_ne_bytes());
+    put(&mut data, LAST_AT, &refreshed.to_ne_bytes());
+    let windows = flow.windows.unwrap_or_default();
+    for (at, window) in (PEERS_AT..).step_by(16).zip(windows) {
+        put(&mut data, at, &window.seq_lo.to_ne_bytes());
+        put(&mut data, at + 4, &window.seq_hi.to_ne_bytes());
+        put(&mut data, at + 8, &window.max_win.to_ne_bytes());
+        put(&mut data, at + 12, &u32::from(window.scale).to_ne_bytes());
+    }
+    for (at, key) in (KEYS_AT..).step_by(size_of::<KeyData>()).zip(keys) {
+        if let Some(key) = key {
+            put(&mut data, at, key);
+        }
+    }
+    data
+}
+
+fn put(data: &mut [u8], at: usize, bytes: &[u8]) {
+    for (to, from) in data.iter_mut().skip(at).zip(bytes) {
+        *to = *from;
+    }
+}
+
+fn put_address(data: &mut [u8], at: usize, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => put(data, at, &address.octets()),
+        IpAddr::V6(address) => put(data, at, &address.octets()),
+    }
+}
+
+fn get_u32(data: &[u8], at: usize) -> u32 {
+    let bytes = data.get(at..).and_then(|rest| rest.first_chunk());
+    bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+}
+
+fn get_u64(data: &[u8], at: usize) -> u64 {
+    let bytes = data.get(at..).and_then(|rest| rest.first_chunk());
+    bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+}
+
+const _: () = assert!(KEYS_AT + 2 * size_of::<KeyData>() == STATE_LEN);

@@ -1,0 +1,442 @@
+//! States in a flow cache: which may be there, and what their packets have done.
+//!
+//! A state is in the cache from [`Engine::fill_flow_cache`] until the engine needs to know more
+//! of it than its key: when a packet comes up that may be its own, when it is removed, when a
+//! change might concern it. Then it is taken out and what its packets did is made up for.
+
+use crate::addr::{Family, Protocol};
+use crate::counters::Count;
+use crate::criteria::Treatment;
+use crate::decision::{EtherAddresses, Exit, Handling, Hook, StateId};
+use crate::engine::Engine;
+use crate::engine::packet::{Place, Work};
+use crate::flow::{Flow, FlowCache, FlowId, FlowKey, FlowProgress, FlowStatistics, FlowWindow};
+use crate::key::{StateKey, Tuple};
+use crate::rule::{Direction, Scrub};
+use crate::state::State;
+use crate::tcp::{self, Peer};
+use crate::track::Kind;
+use crate::wire::{Meta, Transport, icmp, icmp6};
+
+/// Flows that wait to be put into the cache, at most: a turn of the event loop's packets, several
+/// times over. Those for which there is no room ask again with their next packet.
+const WISHES_MAX: usize = 8192;
+
+/// The engine's side of the cache.
+#[derive(Debug, Default)]
+pub(super) struct Flows {
+    cache: Option<Box<dyn FlowCache>>,
+    /// States that could be in it.
+    wishes: Vec<StateId>,
+    /// Moves on with every emptying: ways that were noted before are no longer known.
+    generation: u64,
+    /// The engine itself has changed a table.
+    fills_tables: bool,
+    statistics: FlowStatistics,
+}
+
+/// What a state knows of the cache.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cacheable {
+    /// How the packets of its opener, and the others, were let pass last, if simply so.
+    ways: [Option<Plain>; 2],
+    held: Option<Held>,
+    is_wished: bool,
+}
+
+/// Packets of a state that are let pass as they are, here, in such frames.
+#[derive(Clone, Copy, Debug)]
+struct Plain {
+    place: Place,
+    ether: EtherAddresses,
+    generation: u64,
+}
+
+/// A state that is in the cache.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    id: FlowId,
+    places: [Option<Place>; 2],
+    /// What has been made up for.
+    counted: [Count; 2],
+}
+
+impl Cacheable {
+    /// Whether the cache may know more of the state.
+    pub(crate) const fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+}
+
+impl Engine {
+    /// From now on the decisions of states that repeat are put into `cache`.
+    pub fn set_flow_cache(&mut self, cache: Box<dyn FlowCache>) {
+        self.settle_flows();
+        self.flows.cache = Some(cache);
+    }
+
+    /// Puts flows into the cache whose packets passed since the last call. To be called when no
+    /// packet waits, so that none is overtaken by the next of its flow. Returns how many.
+    pub fn fill_flow_cache(&mut self) -> usize {
+        let before = self.flows.statistics.put;
+        for id in std::mem::take(&mut self.flows.wishes) {
+            if let Some(slot) = self.states.slot(id) {
+                self.put_flow(slot);
+            }
+        }
+        usize::try_from(self.flows.statistics.put.wrapping_sub(before)).unwrap_or(usize::MAX)
+    }
+
+    /// Flows that wait for [`Engine::fill_flow_cache`].
+    #[must_use]
+    pub fn flows_waiting(&self) -> usize {
+        self.flows.wishes.len()
+    }
+
+    /// Makes up for what packets did in the cache so far: to be called before anything of the
+    /// engine is shown.
+    pub fn read_flows(&mut self) {
+        for slot in self.held_slots() {
+            self.read_flow(slot);
+        }
+    }
+
+    /// Empties the cache: to be called before anything changes that is no packet.
+    pub fn settle_flows(&mut self) {
+        self.flows.generation = self.flows.generation.wrapping_add(1);
+        if self.flows.statistics.held == 0 {
+            return;
+        }
+        if let Some(cache) = &mut self.flows.cache {
+            cache.suspend();
+        }
+        for slot in self.held_slots() {
+            self.settle(slot);
+        }
+        self.flows.statistics.emptied = self.flows.statistics.emptied.wrapping_add(1);
+    }
+
+    /// What the cache has done.
+    #[must_use]
+    pub fn flow_statistics(&self) -> FlowStatistics {
+        self.flows.statistics
+    }
+
+    fn held_slots(&self) -> Vec<u32> {
+        if self.flows.statistics.held == 0 {
+            return Vec::new();
+        }
+        let held = self.states.iter_from(StateId(0));
+        let held = held.filter(|(_, state)| state.flow.is_held());
+        held.map(|(slot, _)| slot).collect()
+    }
+
+    /// The engine is about to change a table on its own, not because it was told to. States whose
+    /// rules count in tables are kept out of the cache from then on.
+    pub(super) fn tables_change(&mut self) {
+        if !self.flows.fills_tables {
+            self.flows.fills_tables = true;
+            self.settle_flows();
+        }
+    }
+
+    /// Takes the states with `key` on this side out of the cache.
+    pub(super) fn settle_key(&mut self, side: Direction, key: &StateKey) {
+        if self.flows.statistics.held == 0 {
+            return;
+        }
+        let chain = self.states.chain(side, key);
+        let held = chain.filter(|slot| self.is_held(*slot));
+        for slot in held.collect::<Vec<_>>() {
+            self.settle(slot);
+        }
+    }
+
+    /// Takes out whatever a new state may stand in the way of, or before.
+    pub(super) fn settle_rivals(&mut self, state: &State) {
+        for key in [state.wire, state.stack] {
+            let [first, second] = key.ends;
+            let back = StateKey {
+                ends: [second, first],
+                ..key
+            };
+            for key in [key, back] {
+                self.settle_key(Direction::In, &key);
+                self.settle_key(Direction::Out, &key);
+            }
+        }
+    }
+
+    pub(super) fn is_held(&self, slot: u32) -> bool {
+        self.states
+            .get(slot)
+            .is_some_and(|state| state.flow.is_held())
+    }
+
+    /// Takes a state out of the cache, if it is there.
+    pub(super) fn settle(&mut self, slot: u32) {
+        let held = self.states.get(slot).and_then(|state| state.flow.held);
+        let Some((held, cache)) = held.zip(self.flows.cache.as_mut()) else {
+            return;
+        };
+        let progress = cache.take(held.id);
+        self.make_up(slot, held, &progress);
+        if let Some(state) = self.states.get_mut(slot) {
+            state.flow.held = None;
+        }
+        let statistics = &mut self.flows.statistics;
+        statistics.held = statistics.held.saturating_sub(1);
+        statistics.taken = statistics.taken.wrapping_add(1);
+    }
+
+    /// Learns what a state's packets did in the cache, if it is there.
+    pub(super) fn read_flow(&mut self, slot: u32) {
+        let held = self.states.get(slot).and_then(|state| state.flow.held);
+        if let Some((held, cache)) = held.zip(self.flows.cache.as_mut()) {
+            let progress = cache.read(held.id);
+            self.make_up(slot, held, &progress);
+        }
+    }
+
+    /// Does with the packets that the cache has passed what it would have done with each.
+    fn make_up(&mut self, slot: u32, held: Held, progress: &FlowProgress) {
+        for (at, direction) in [(0, true), (1, false)] {
+            let place = held.places.get(at).copied().flatten();
+            let (now, then) = (progress.counts.get(at), held.counted.get(at));
+            if let (Some(place), Some(now), Some(then)) = (place, now, then) {
+                self.make_up_one(slot, place, direction, now.since(*then));
+            }
+        }
+        let Some(state) = self.states.get_mut(slot) else {
+            return;
+        };
+        if let Some(held) = &mut state.flow.held {
+            held.counted = progress.counts;
+        }
+        if let Some([opener, other]) = &progress.windows {
+            advance(&mut state.source, opener);
+            advance(&mut state.destination, other);
+        }
+        state.refreshed = state.refreshed.max(progress.refreshed.unwrap_or_default());
+    }
+
+    fn make_up_one(&mut self, slot: u32, place: Place, forward: bool, count: Count) {
+        let Some(state) = self.states.get_mut(slot).filter(|_| count.packets > 0) else {
+            return;
+        };
+        let flow = if forward {
+            state.direction
+        } else {
+            state.direction.reverse()
+        };
+        state.count(flow, count);
+        let family = state.wire.family();
+        let statistics = &mut self.flows.statistics;
+        statistics.packets = statistics.packets.wrapping_add(count.packets);
+        self.counters.searches = self.counters.searches.wrapping_add(count.packets);
+        self.count_at(place, family, count, true);
+        self.tally_state(slot, place.direction, count);
+    }
+
+    /// A packet has passed `place` by the state `id`: another like it may pass without being
+    /// looked at, if nothing was done with it and it is one that a cache knows.
+    pub(super) fn note_flow(
+        &mut self,
+        id: StateId,
+        place: Place,
+        exit: Exit,
+        identity: &Tuple,
+        work: &Work<'_>,
+    ) {
+        let Some(slot) = self.states.slot(id).filter(|_| self.flows.cache.is_some()) else {
+            return;
+        };
+        let may_be_held = self.repeats() && self.may_be_held(slot);
+        let generation = self.flows.generation;
+        let Some(state) = self.states.get_mut(slot) else {
+            return;
+        };
+        let forward = place.direction == state.direction;
+        let is_own = state.translated(place.direction).tuple(place.direction) == *identity;
+        if !is_own || !is_known_to_caches(&work.original.meta) {
+            return;
+        }
+        let plain = exit == Exit::Continue && is_as_it_came(work);
+        let way = work.ether.filter(|_| plain && may_be_held);
+        let [of_opener, of_other] = &mut state.flow.ways;
+        let noted = if forward { of_opener } else { of_other };
+        *noted = way.map(|ether| Plain {
+            place,
+            ether,
+            generation,
+        });
+        let has_room = self.flows.wishes.len() < WISHES_MAX;
+        if way.is_some() && has_room && !state.flow.is_wished && !state.flow.is_held() {
+            state.flow.is_wished = true;
+            self.flows.wishes.push(id);
+        }
+    }
+
+    /// Whether the rules leave packets of states to their states alone.
+    fn repeats(&self) -> bool {
+        self.enabled
+            && self.lists.scrub.is_empty()
+            && self.lists.ether.is_empty()
+            && !self.has_carried
+            && !self.options.reassemble.no_df
+    }
+
+    /// Whether all packets of the state are let pass as they are, and only counted.
+    fn may_be_held(&self, slot: u32) -> bool {
+        self.states.get(slot).is_some_and(|state| {
+            state.is_plain()
+                && !state.sloppy
+                && !state.logged
+                && state.scrub == Scrub::NONE
+                && state.treatment == Treatment::NONE
+                && state.norm.is_none()
+                && state.membership.is_none()
+                && !self.is_metered(state)
+                && !(self.flows.fills_tables && self.counts_in_tables(state))
+        })
+    }
+
+    fn counts_in_tables(&self, state: &State) -> bool {
+        let rules = state.rule.into_iter().chain(state.translation_rule);
+        let mut rules = rules.chain(state.match_rules.iter().copied());
+        rules.any(|rule| {
+            let entry = self.rules.get(rule);
+            entry.is_some_and(|entry| entry.tables.iter().any(Option::is_some))
+        })
+    }
+
+    fn put_flow(&mut self, slot: u32) {
+        let may_be_held = self.repeats() && self.may_be_held(slot);
+        let Some(state) = self.states.get_mut(slot) else {
+            return;
+        };
+        state.flow.is_wished = false;
+        if !may_be_held || state.flow.is_held() {
+            return;
+        }
+        let Some(state) = self.states.get(slot) else {
+            return;
+        };
+        let places = places(state, self.flows.generation);
+        let lifetime = self.lifetimes().end(state);
+        let Some(flow) = flow_of(state, places, lifetime) else {
+            return;
+        };
+        let cache = self.flows.cache.as_mut();
+        let id = cache.and_then(|cache| cache.put(&flow));
+        let statistics = &mut self.flows.statistics;
+        let Some(id) = id else {
+            statistics.refused = statistics.refused.wrapping_add(1);
+            return;
+        };
+        statistics.put = statistics.put.wrapping_add(1);
+        statistics.held = statistics.held.saturating_add(1);
+        if let Some(state) = self.states.get_mut(slot) {
+            state.flow.held = Some(Held {
+                id,
+                places,
+                counted: <[Count; 2]>::default(),
+            });
+        }
+    }
+}
+
+/// The kinds of packets that a cache can tell apart by a [`FlowKey`].
+fn is_known_to_caches(meta: &Meta) -> bool {
+    let is_echo = |kind| match meta.family {
+        Family::Inet => matches!(kind, icmp::ECHO_REQUEST | icmp::ECHO_REPLY),
+        Family::Inet6 => matches!(kind, icmp6::ECHO_REQUEST | icmp6::ECHO_REPLY),
+    };
+    let known = match meta.transport {
+        Transport::Tcp(_) | Transport::Udp(_) => true,
+        Transport::Icmp(icmp) | Transport::Icmp6(icmp) => is_echo(icmp.kind),
+        Transport::Sctp(_) | Transport::Other | Transport::Fragment => false,
+    };
+    known && !meta.has_ip_options
+}
+
+/// Whether nothing was done with the packet, and because of it.
+fn is_as_it_came(work: &Work<'_>) -> bool {
+    work.pieces.is_none()
+        && work.generated.is_empty()
+        && work.logged.is_empty()
+        && work.handling == Handling::default()
+        && !work.has_crossed()
+}
+
+/// Where packets of the opener, and the others, change nothing of the state but its counters,
+/// its windows and the moment of the last packet.
+fn places(state: &State, generation: u64) -> [Option<Place>; 2] {
+    let noted = |way: Plain| (way.generation == generation).then_some(way.place);
+    let [of_opener, of_other] = state.flow.ways.map(|way| way.and_then(noted));
+    let (source, destination) = (&state.source, &state.destination);
+    if state.protocol() == Protocol::TCP {
+        let steady = tcp::is_steady(source, destination, state.timeout);
+        return [of_opener, of_other].map(|place| place.filter(|_| steady));
+    }
+    let is_steady = |from: &Peer, to: &Peer| {
+        let (mut moved_from, mut moved_to) = (*from, *to);
+        let timeout = Kind::of(state.protocol()).track(&mut moved_from, &mut moved_to);
+        (moved_from, moved_to, timeout) == (*from, *to, state.timeout)
+    };
+    [
+        of_opener.filter(|_| is_steady(source, destination)),
+        of_other.filter(|_| is_steady(destination, source)),
+    ]
+}
+
+/// The state as the cache has it, if any of its packets may pass there. It lives until `end`.
+fn flow_of(state: &State, places: [Option<Place>; 2], end: crate::time::Instant) -> Option<Flow> {
+    let [of_opener, of_other] = state.flow.ways;
+    let [at_opener, at_other] = places;
+    let key = |way: Option<Plain>, place: Option<Place>| {
+        let (way, place) = way.zip(place)?;
+        Some(key_of(&state.wire.tuple(place.direction), place, way.ether))
+    };
+    let keys = [key(of_opener, at_opener), key(of_other, at_other)];
+    if keys == [None; 2] {
+        return None;
+    }
+    let (source, destination) = (&state.source, &state.destination);
+    let windows = [window(source, destination), window(destination, source)];
+    Some(Flow {
+        keys,
+        windows: (state.protocol() == Protocol::TCP).then_some(windows),
+        refreshed: state.refreshed,
+        lifetime: end.saturating_since(state.refreshed),
+    })
+}
+
+const fn key_of(tuple: &Tuple, place: Place, ether: EtherAddresses) -> FlowKey {
+    FlowKey {
+        hook: Hook {
+            interface: place.index,
+            direction: place.direction,
+        },
+        ether,
+        protocol: tuple.protocol,
+        source: tuple.source,
+        destination: tuple.destination,
+    }
+}
+
+fn window(peer: &Peer, other: &Peer) -> FlowWindow {
+    let scale = peer.window_scale.filter(|_| other.window_scale.is_some());
+    FlowWindow {
+        seq_lo: peer.seq_lo,
+        seq_hi: peer.seq_hi,
+        max_win: peer.max_win,
+        scale: scale.unwrap_or(0),
+    }
+}
+
+const fn advance(peer: &mut Peer, window: &FlowWindow) {
+    peer.seq_lo = window.seq_lo;
+    peer.seq_hi = window.seq_hi;
+    peer.max_win = window.max_win;
+}

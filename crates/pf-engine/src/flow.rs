@@ -1,0 +1,107 @@
+//! What a flow cache is told, and what it tells: the seam to whoever repeats the engine's
+//! decisions about packets of states (`datapath` does so in the kernel).
+//!
+//! A cache decides nothing. It passes packets as they are that agree with a [`FlowKey`] in every
+//! field, as long as the state lives and, for TCP, its windows take them; everything else, and
+//! whatever it is not sure of, comes to the engine. What it has passed it tells when it is asked,
+//! so that states, windows and counters are then as if the engine had seen each packet.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::addr::Protocol;
+use crate::counters::Count;
+use crate::decision::{EtherAddresses, Hook};
+use crate::time::Instant;
+use crate::view::HostPort;
+
+/// What all packets of a flow have in common at a hook. They are whole, without IP options or
+/// extension headers; TCP segments have ACK and none of SYN, FIN, RST and URG.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// Where they meet the filter.
+    pub hook: Hook,
+    /// Addresses of their frames.
+    pub ether: EtherAddresses,
+    /// TCP, UDP, or ICMP and ICMPv6 echo.
+    pub protocol: Protocol,
+    /// Their source. Of an echo request the port is its identifier, of an answer the type of
+    /// the request.
+    pub source: HostPort,
+    /// Their destination. Of an echo request the port is its type, of an answer the identifier.
+    pub destination: HostPort,
+}
+
+/// What is known of one end of a connection (PF's `pf_state_peer`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowWindow {
+    /// Highest sequence number sent.
+    pub seq_lo: u32,
+    /// Highest that the other end acknowledged, and its window.
+    pub seq_hi: u32,
+    /// Largest window it announced, not scaled.
+    pub max_win: u32,
+    /// Its window scale; 0 if one of the ends has none.
+    pub scale: u8,
+}
+
+/// A state whose packets a cache may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Of the packets of its opener, and of the others; nothing for those that it may not pass.
+    pub keys: [Option<FlowKey>; 2],
+    /// Of the opener and of the other end, if it is a TCP connection.
+    pub windows: Option<[FlowWindow; 2]>,
+    /// When its last packet came.
+    pub refreshed: Instant,
+    /// How long it lives behind its last packet.
+    pub lifetime: Duration,
+}
+
+/// What the packets of a flow have done since it was put into the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowProgress {
+    /// Packets and bytes by the keys of [`Flow::keys`].
+    pub counts: [Count; 2],
+    /// The windows now; nothing of a flow without.
+    pub windows: Option<[FlowWindow; 2]>,
+    /// When the last packet came; nothing if none has come.
+    pub refreshed: Option<Instant>,
+}
+
+/// By what a cache knows a flow that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FlowId(pub u32);
+
+/// A cache of decisions about packets of states.
+pub trait FlowCache: Debug + Send {
+    /// Takes a flow up; nothing where there is no room.
+    fn put(&mut self, flow: &Flow) -> Option<FlowId>;
+
+    /// What became of a flow so far. It stays.
+    fn read(&mut self, flow: FlowId) -> FlowProgress;
+
+    /// Ends a flow: no packet passes by it any more, and what is told is final.
+    fn take(&mut self, flow: FlowId) -> FlowProgress;
+
+    /// No packet passes by any flow that was put before. Each is still to be taken.
+    fn suspend(&mut self);
+}
+
+/// What a cache has done for the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowStatistics {
+    /// Flows that are in the cache now.
+    pub held: usize,
+    /// Flows that were put into it.
+    pub put: u64,
+    /// Flows that were taken out of it: for a packet that the engine had to see, or with their
+    /// state.
+    pub taken: u64,
+    /// How often it was emptied: for a new ruleset, another table, other interfaces and the like.
+    pub emptied: u64,
+    /// Flows for which there was no room.
+    pub refused: u64,
+    /// Packets that it has passed, as far as they have been told.
+    pub packets: u64,
+}

@@ -1,0 +1,538 @@
+//! The flow cache: whoever has one has the same states and counters as who has none.
+//!
+//! The cache here is a model of the kernel's: it passes what it knows, and tells it when asked.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pf_engine::addr::Protocol;
+use pf_engine::counters::Count;
+use pf_engine::decision::{EtherAddresses, Hook, Packet, StateId, Verdict};
+use pf_engine::engine::KillStates;
+use pf_engine::flow::{Flow, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
+use pf_engine::rule::{Direction, Log, Rule, SourceTrack, StateMode, tcp_flags};
+use pf_engine::ruleset::{Ruleset, TableDefinition};
+use pf_engine::time::Instant;
+use pf_engine::view::HostPort;
+use pf_engine::wire::{Icmp, IcmpBody, Meta, Tcp, Transport};
+
+use super::harness::*;
+
+const MAX_ACK_WINDOW: u32 = 0xffff + 1500;
+/// Courses of traffic for each ruleset.
+const SEEDS: u64 = 3;
+const PLAIN_FLAGS: u8 = tcp_flags::ACK | tcp_flags::PSH | 0x40 | 0x80;
+
+#[derive(Debug)]
+struct Entry {
+    flow: Flow,
+    progress: FlowProgress,
+    is_live: bool,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: Vec<Entry>,
+    by_key: HashMap<FlowKey, (usize, usize)>,
+    passed: u64,
+}
+
+/// A cache that both the engine and the wire have.
+#[derive(Clone, Debug, Default)]
+struct Model(Arc<Mutex<Inner>>);
+
+impl FlowCache for Model {
+    fn put(&mut self, flow: &Flow) -> Option<FlowId> {
+        let mut inner = self.0.lock().unwrap();
+        let id = inner.entries.len();
+        for (way, key) in flow.keys.iter().enumerate() {
+            if let Some(key) = key {
+                inner.by_key.insert(*key, (id, way));
+            }
+        }
+        inner.entries.push(Entry {
+            flow: *flow,
+            progress: FlowProgress {
+                windows: flow.windows,
+                ..FlowProgress::default()
+            },
+            is_live: true,
+        });
+        Some(FlowId(u32::try_from(id).unwrap()))
+    }
+
+    fn read(&mut self, flow: FlowId) -> FlowProgress {
+        self.0.lock().unwrap().entries[flow.0 as usize].progress
+    }
+
+    fn take(&mut self, flow: FlowId) -> FlowProgress {
+        let mut inner = self.0.lock().unwrap();
+        inner.entries[flow.0 as usize].is_live = false;
+        inner.entries[flow.0 as usize].progress
+    }
+
+    fn suspend(&mut self) {
+        for entry in &mut self.0.lock().unwrap().entries {
+            entry.is_live = false;
+        }
+    }
+}
+
+impl Model {
+    /// Whether the packet passes without the engine.
+    fn passes(&self, now: Instant, hook: Hook, packet: &Packet) -> bool {
+        let Some((key, meta)) = key_of(hook, packet) else {
+            return false;
+        };
+        let mut inner = self.0.lock().unwrap();
+        let Some((id, way)) = inner.by_key.get(&key).copied() else {
+            return false;
+        };
+        let entry = &mut inner.entries[id];
+        let last = entry.progress.refreshed.unwrap_or(entry.flow.refreshed);
+        let is_over = last.saturating_add(entry.flow.lifetime) <= now;
+        if !entry.is_live || is_over || entry.flow.keys[way] != Some(key) {
+            return false;
+        }
+        if let (Some(windows), Some(tcp)) = (&mut entry.progress.windows, meta.tcp())
+            && !slides(
+                windows,
+                way,
+                tcp,
+                u32::try_from(meta.payload_len()).unwrap(),
+            )
+        {
+            return false;
+        }
+        let bytes = u64::try_from(meta.total_len).unwrap();
+        entry.progress.counts[way].add(Count::one(bytes));
+        entry.progress.refreshed = Some(now);
+        inner.passed += 1;
+        true
+    }
+}
+
+/// The key of a packet that a cache may know.
+fn key_of(hook: Hook, packet: &Packet) -> Option<(FlowKey, Meta)> {
+    let meta = Meta::parse(&packet.bytes).ok()?;
+    let ports = match meta.transport {
+        Transport::Tcp(tcp) if tcp.flags & !PLAIN_FLAGS != 0 || tcp.flags & tcp_flags::ACK == 0 => {
+            return None;
+        }
+        Transport::Tcp(_) | Transport::Udp(_) => meta.ports()?,
+        Transport::Icmp(icmp) => echo_ports(icmp, 8, 0)?,
+        Transport::Icmp6(icmp) => echo_ports(icmp, 128, 129)?,
+        Transport::Sctp(_) | Transport::Other | Transport::Fragment => return None,
+    };
+    let host = |address, port| HostPort { address, port };
+    let key = FlowKey {
+        hook,
+        ether: packet.ether?,
+        protocol: meta.protocol,
+        source: host(meta.source, ports.0),
+        destination: host(meta.destination, ports.1),
+    };
+    (!meta.has_ip_options && meta.fragment.is_none()).then_some((key, meta))
+}
+
+fn echo_ports(icmp: Icmp, request: u8, reply: u8) -> Option<(u16, u16)> {
+    match icmp.body {
+        IcmpBody::Query { id } if icmp.kind == request => Some((id, request.into())),
+        IcmpBody::Query { id } if icmp.kind == reply => Some((request.into(), id)),
+        _ => None,
+    }
+}
+
+fn before(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() < 0
+}
+
+/// As the kernel's program has it.
+fn slides(windows: &mut [FlowWindow; 2], way: usize, tcp: &Tcp, len: u32) -> bool {
+    let (source, destination) = (windows[way], windows[1 - way]);
+    let (mut seq, mut end) = (tcp.seq, tcp.seq.wrapping_add(len));
+    if len == 0 {
+        (seq, end) = (source.seq_lo, source.seq_lo);
+    }
+    let reach = destination.max_win << destination.scale;
+    let skew = destination.seq_lo.wrapping_sub(tcp.ack).cast_signed();
+    let ahead = MAX_ACK_WINDOW.cast_signed();
+    if source.seq_lo == 0
+        || before(source.seq_hi, end)
+        || before(seq, source.seq_lo.wrapping_sub(reach))
+        || skew < -ahead
+        || skew > (MAX_ACK_WINDOW << source.scale).cast_signed()
+    {
+        return false;
+    }
+    let window = u32::from(tcp.window) << source.scale;
+    windows[way].max_win = source.max_win.max(tcp.window.into());
+    if before(source.seq_lo, end) {
+        windows[way].seq_lo = end;
+    }
+    if !before(tcp.ack.wrapping_add(window), destination.seq_hi) {
+        windows[1 - way].seq_hi = tcp.ack.wrapping_add(window.max(1));
+    }
+    true
+}
+
+/// Numbers that look random and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// Two boxes in the same traffic: one has a cache.
+struct Twins {
+    plain: Lab,
+    cached: Lab,
+    model: Model,
+}
+
+impl Twins {
+    fn new(ruleset: &Ruleset) -> Self {
+        let model = Model::default();
+        let mut cached = Lab::router(ruleset.clone());
+        cached.engine.set_flow_cache(Box::new(model.clone()));
+        Self {
+            plain: Lab::router(ruleset.clone()),
+            cached,
+            model,
+        }
+    }
+
+    /// The packet meets both; returns whether it passes.
+    fn packet(&mut self, direction: Direction, name: &str, bytes: &[u8], frame: u8) -> bool {
+        let packet = Packet {
+            bytes: bytes.to_vec(),
+            ether: Some(EtherAddresses {
+                source: mac(frame),
+                destination: mac(9),
+            }),
+            ..Packet::default()
+        };
+        let hook = Hook {
+            interface: self.plain.index(name),
+            direction,
+        };
+        let mut first = packet.clone();
+        let now = self.plain.now;
+        let lab = &mut self.plain;
+        let wanted = lab
+            .engine
+            .handle_packet(now, hook, &mut first, &mut lab.env);
+        if self.model.passes(now, hook, &packet) {
+            let as_it_came = Verdict::Pass(pf_engine::decision::Exit::Continue);
+            assert_eq!(wanted.verdict, as_it_came, "{packet:?}");
+            assert_eq!(first, packet);
+            assert_eq!((wanted.generated, wanted.logged), (vec![], vec![]));
+            assert_eq!(wanted.handling, pf_engine::decision::Handling::default());
+            return true;
+        }
+        let mut second = packet;
+        let lab = &mut self.cached;
+        let found = lab
+            .engine
+            .handle_packet(now, hook, &mut second, &mut lab.env);
+        assert_eq!(found, wanted);
+        assert_eq!(second, first);
+        matches!(found.verdict, Verdict::Pass(_))
+    }
+
+    fn both(&mut self, change: impl Fn(&mut Lab)) {
+        change(&mut self.plain);
+        change(&mut self.cached);
+    }
+
+    /// Both have the same states and counters.
+    fn compare(&mut self) {
+        self.cached.engine.read_flows();
+        let all = |lab: &Lab| {
+            let states = lab.engine.states_from(StateId(0), lab.now);
+            let states: Vec<String> = states.map(|state| format!("{state:?}")).collect();
+            (counters(&lab.engine, lab.now), states)
+        };
+        let (plain, cached) = (all(&self.plain), all(&self.cached));
+        assert_eq!(plain.1, cached.1);
+        assert_eq!(plain.0, cached.0);
+    }
+
+    fn passed(&self) -> u64 {
+        self.model.0.lock().unwrap().passed
+    }
+}
+
+const HOSTS: [&str; 3] = ["10.0.0.5", "10.0.0.6", "10.0.0.7"];
+const HOSTS_V6: [&str; 3] = ["2001:db8:a::5", "2001:db8:a::6", "2001:db8:a::7"];
+
+/// One end's numbers.
+#[derive(Clone, Copy, Default)]
+struct End {
+    seq: u32,
+}
+
+/// A conversation between a host inside and a server.
+struct Talk {
+    client: (&'static str, u16),
+    server: (&'static str, u16),
+    protocol: Protocol,
+    ends: [End; 2],
+    steps: u32,
+}
+
+impl Talk {
+    fn new(dice: &mut Dice) -> Self {
+        let host = usize::try_from(dice.below(3)).unwrap();
+        let (hosts, server) = if dice.one_in(3) {
+            (HOSTS_V6, "2001:db8:b::80")
+        } else {
+            (HOSTS, "192.0.2.80")
+        };
+        let protocol = [Protocol::TCP, Protocol::TCP, Protocol::UDP, Protocol::ICMP];
+        Self {
+            client: (hosts[host], u16::try_from(1024 + dice.below(4)).unwrap()),
+            server: (server, 80),
+            protocol: protocol[usize::try_from(dice.below(4)).unwrap()],
+            ends: [0, 1].map(|_| End {
+                seq: u32::try_from(dice.below(1 << 31)).unwrap() * 2,
+            }),
+            steps: 0,
+        }
+    }
+
+    /// The next packet, and whether it is the client's.
+    fn next(&mut self, dice: &mut Dice) -> (Vec<u8>, bool) {
+        self.steps += 1;
+        let forward = match self.steps {
+            1 | 3 => true,
+            2 => false,
+            _ => dice.one_in(2),
+        };
+        let (from, to) = if forward {
+            (self.client, self.server)
+        } else {
+            (self.server, self.client)
+        };
+        let len = usize::try_from(dice.below(3) * 400).unwrap();
+        let bytes = match self.protocol {
+            Protocol::TCP => self.segment(forward, len, dice),
+            Protocol::UDP => udp(from, to, len),
+            _ if from.0.contains(':') => {
+                let ip = pf_engine::wire::build::Ip::new(ip(from.0), ip(to.0));
+                if forward {
+                    pf_engine::wire::build::echo_request(&ip, self.client.1, 1, &[7; 8])
+                } else {
+                    pf_engine::wire::build::echo_reply(&ip, self.client.1, 1, &[7; 8])
+                }
+            }
+            _ if forward => echo(from.0, to.0, self.client.1),
+            _ => echo_reply(from.0, to.0, self.client.1),
+        };
+        (bytes, forward)
+    }
+
+    fn segment(&mut self, forward: bool, len: usize, dice: &mut Dice) -> Vec<u8> {
+        let (from, to) = if forward {
+            (self.client, self.server)
+        } else {
+            (self.server, self.client)
+        };
+        let (own, other) = (usize::from(!forward), usize::from(forward));
+        let (mut seq, mut ack) = (self.ends[own].seq, self.ends[other].seq);
+        let (flags, len) = match self.steps {
+            1 => (S, 0),
+            2 => (SA, 0),
+            3 => (A, 0),
+            _ => match dice.below(40) {
+                0 => (FA, len),
+                1 => (RA, 0),
+                2 => (S, 0),
+                3 => (PA | 0x20, len),
+                4 => (0, len),
+                _ => (PA, len),
+            },
+        };
+        let scale = [3, 3, u8::try_from(dice.below(8)).unwrap(), 1];
+        let options: &[u8] = if flags & S != 0 { &scale } else { &[] };
+        // What is lost, late, forged or sent again.
+        match dice.below(16) {
+            0 => seq = seq.wrapping_sub(500),
+            1 => ack = ack.wrapping_sub(900),
+            2 => seq = seq.wrapping_add(200_000),
+            3 => ack = ack.wrapping_add(100_000),
+            4 => {}
+            _ => {
+                let moves = u32::try_from(len).unwrap() + u32::from(flags & (S | FA & !A) != 0);
+                self.ends[own].seq = seq.wrapping_add(moves);
+            }
+        }
+        tcp_with(from, to, flags, seq, ack, len, options)
+    }
+}
+
+/// What happens beside packets.
+fn event(twins: &mut Twins, ruleset: &Ruleset, dice: &mut Dice) {
+    match dice.below(9) {
+        0 => twins.both(|lab| lab.wait(1)),
+        1 => twins.both(|lab| lab.wait(45)),
+        2 => twins.both(|lab| lab.skip_time(70)),
+        3 => twins.both(|lab| {
+            lab.engine.settle_flows();
+            lab.load(ruleset.clone());
+        }),
+        4 => twins.both(|lab| {
+            let host = prefix("10.0.0.5");
+            kill(lab, KillStates::Hosts(host, None));
+        }),
+        5 => twins.both(|lab| lab.set_interfaces(|_| {})),
+        6 => twins.both(|lab| lab.engine.clear_rule_counters()),
+        7 => twins.both(|lab| {
+            lab.engine.settle_flows();
+        }),
+        _ => twins.compare(),
+    }
+}
+
+/// Random traffic over both hooks of both interfaces.
+fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> u64 {
+    let mut dice = Dice(seed);
+    let mut twins = Twins::new(ruleset);
+    let mut talks: Vec<Talk> = (0..6).map(|_| Talk::new(&mut dice)).collect();
+    for _ in 0..steps {
+        let at = usize::try_from(dice.below(6)).unwrap();
+        if dice.one_in(60) {
+            talks[at] = Talk::new(&mut dice);
+        }
+        let (bytes, forward) = talks[at].next(&mut dice);
+        let (from, to) = if forward {
+            ("em0", "em1")
+        } else {
+            ("em1", "em0")
+        };
+        let frame = if dice.one_in(30) { 2 } else { 1 };
+        if twins.packet(In, from, &bytes, frame) {
+            twins.packet(Out, to, &bytes, frame);
+        }
+        if !dice.one_in(4) {
+            twins.cached.engine.fill_flow_cache();
+        }
+        if dice.one_in(50) {
+            let step = Duration::from_millis(dice.below(3000));
+            twins.both(|lab| lab.now = lab.now.saturating_add(step));
+        }
+        if dice.one_in(40) {
+            event(&mut twins, ruleset, &mut dice);
+        }
+    }
+    twins.compare();
+    twins.passed()
+}
+
+fn tracked() -> Rule {
+    pass().keep().change(|rule| {
+        rule.state_options.source.track = Some(SourceTrack::Rule);
+    })
+}
+
+fn rulesets() -> Vec<(&'static str, Ruleset, bool)> {
+    let stateful = vec![pass().keep().label("all")];
+    let several = vec![
+        block(),
+        pass().keep().from("<inside>").label("inside"),
+        pass()
+            .keep()
+            .proto(Protocol::UDP)
+            .from("!<inside>")
+            .label("rest"),
+        Rule::new(pf_engine::rule::Action::Match).to("<inside>"),
+        tracked().outbound().on("em1").label("tracked"),
+    ];
+    let bound = vec![pass().keep().inbound().on("em0"), pass().outbound()];
+    let mut with_tables = filter(&several);
+    let inside = table(true, &["10.0.0.0/24", "!10.0.0.6", "2001:db8:a::/64"]);
+    let inside = TableDefinition {
+        counters: true,
+        ..inside
+    };
+    with_tables.tables.insert("inside".to_owned(), inside);
+    let mut translated = filter(&stateful);
+    translated.nat.push(nat("em1", "192.0.2.1"));
+    let logged = pass().keep().change(|rule| {
+        rule.log = Some(Log {
+            all: true,
+            ..Log::default()
+        });
+    });
+    let none = pass().change(|rule| rule.state = StateMode::None);
+    vec![
+        ("stateful", filter(&stateful), true),
+        ("tables, match rules and source tracking", with_tables, true),
+        ("one stateful hook", filter(&bound), true),
+        ("translation", translated, true),
+        ("modulated", filter(&[pass().modulate()]), true),
+        ("everything logged", filter(&[logged]), false),
+        ("no state", filter(&[none]), false),
+    ]
+}
+
+#[test]
+fn who_has_a_flow_cache_decides_and_counts_as_who_has_none() {
+    for (name, ruleset, caches) in rulesets() {
+        for seed in 1..=SEEDS {
+            let passed = run(&ruleset, seed, 1500);
+            assert_eq!(passed > 0, caches, "{name}: {passed} packets by the cache");
+        }
+    }
+}
+
+#[test]
+fn a_state_that_the_cache_keeps_busy_does_not_expire_and_an_idle_one_does() {
+    let mut twins = Twins::new(&filter(&[pass().keep()]));
+    let (client, server) = (("10.0.0.5", 5000), ("192.0.2.80", 53));
+    for _ in 0..3 {
+        assert!(twins.packet(In, "em0", &udp(client, server, 10), 1));
+        assert!(twins.packet(Out, "em0", &udp(server, client, 10), 1));
+    }
+    assert_eq!(twins.cached.engine.fill_flow_cache(), 1);
+    for _ in 0..10 {
+        twins.both(|lab| lab.wait(50));
+        assert!(twins.packet(In, "em0", &udp(client, server, 10), 1));
+    }
+    twins.compare();
+    assert_eq!(twins.passed(), 10);
+    assert_eq!(twins.cached.states().len(), 1);
+    twins.both(|lab| lab.wait(80));
+    assert_eq!(twins.cached.states().len(), 0);
+    assert_eq!(twins.cached.engine.flow_statistics().held, 0);
+    twins.compare();
+}
+
+#[test]
+fn a_flow_leaves_the_cache_with_its_state() {
+    let mut twins = Twins::new(&filter(&[pass().keep()]));
+    let (client, server) = (("10.0.0.5", 5000), ("192.0.2.80", 53));
+    for _ in 0..2 {
+        twins.packet(In, "em0", &udp(client, server, 10), 1);
+    }
+    twins.cached.engine.fill_flow_cache();
+    assert!(twins.packet(In, "em0", &udp(client, server, 10), 1));
+    assert_eq!(twins.passed(), 1);
+    twins.both(|lab| {
+        assert_eq!(kill(lab, KillStates::All), 1);
+    });
+    twins.both(|lab| lab.load(filter(&[block()])));
+    assert!(!twins.packet(In, "em0", &udp(client, server, 10), 1));
+    twins.compare();
+}
