@@ -400,6 +400,7 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Decision {
         self.now = now;
+        self.count_decided();
         self.decide(hook, packet, env)
     }
 

@@ -104,4 +104,6 @@ pub struct FlowStatistics {
     pub refused: u64,
     /// Packets that it has passed, as far as they have been told.
     pub packets: u64,
+    /// Packets that the engine has decided about.
+    pub decided: u64,
 }

@@ -14,7 +14,7 @@ use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
 use crate::top::command as top;
-use crate::{daemon, limits, pfctl, unhook};
+use crate::{daemon, flows, limits, pfctl, unhook};
 
 const ABOUT: &str = "PF, the BSD packet filter, for Linux bridges and routers";
 
@@ -94,6 +94,9 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Show how far each limit is used and how often it was hit
     #[command(long_about = limits::LONG_ABOUT)]
     Limits(limits::LimitsArguments),
+    /// Show what the flow cache does
+    #[command(long_about = flows::LONG_ABOUT)]
+    Flows(flows::FlowsArguments),
     /// Show states, rules, queues and links as they change
     #[command(long_about = top::LONG_ABOUT)]
     Top(top::TopArguments),
@@ -179,6 +182,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Gateways(arguments) => gateways::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Limits(arguments) => limits::run(&arguments),
+        Command::Flows(arguments) => flows::run(&arguments),
         Command::Top(arguments) => top::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Os(arguments) => os::run(&arguments),

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod flows;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gateway;

@@ -21,6 +21,8 @@ mod data_path;
 mod drops;
 #[path = "e2e/ether.rs"]
 mod ether;
+#[path = "e2e/fast_path.rs"]
+mod fast_path;
 #[path = "e2e/gateways.rs"]
 mod gateways;
 #[path = "e2e/handshakes.rs"]

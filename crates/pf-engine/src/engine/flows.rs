@@ -75,6 +75,18 @@ impl Engine {
         self.flows.cache = Some(cache);
     }
 
+    /// Whether there is a cache.
+    #[must_use]
+    pub fn has_flow_cache(&self) -> bool {
+        self.flows.cache.is_some()
+    }
+
+    /// A packet has come up.
+    pub(super) fn count_decided(&mut self) {
+        let statistics = &mut self.flows.statistics;
+        statistics.decided = statistics.decided.wrapping_add(1);
+    }
+
     /// Puts flows into the cache whose packets passed since the last call. To be called when no
     /// packet waits, so that none is overtaken by the next of its flow. Returns how many.
     pub fn fill_flow_cache(&mut self) -> usize {

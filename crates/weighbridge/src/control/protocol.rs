@@ -3,6 +3,7 @@
 //! A request gets any number of [`Response::Text`] and then one `Done` or `Error`. Requests that
 //! are not understood are answered with an error; the connection stays.
 
+use crate::flows::FlowCounters;
 use crate::limits::LimitLine;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -60,6 +61,8 @@ pub enum Request {
     Gateways,
     /// The limits, how far they are used and how often they were hit.
     Limits,
+    /// `weighbridge flows`.
+    Flows,
     /// `weighbridge log -f`: tell of logged packets until the connection ends.
     Watch(WatchRequest),
 }
@@ -295,6 +298,8 @@ pub enum Outcome {
     Gateways(Vec<GatewayView>),
     /// Answer to [`Request::Limits`].
     Limits(Vec<LimitLine>),
+    /// Answer to [`Request::Flows`].
+    Flows(FlowCounters),
 }
 
 /// What became of states that were loaded.

@@ -28,6 +28,7 @@ use super::queueing::{self, Scheduler};
 use crate::daemon::keep::file::{Contents, Draft};
 use crate::daemon::keep::load::take_over;
 use crate::daemon::logging;
+use crate::flows::FlowCounters;
 use crate::gateway::monitor::Monitor;
 use crate::pfctl::show::{Cursor, LoadedBy, Page, Section, View, page};
 
@@ -136,9 +137,11 @@ impl Work {
             | Self::Export(Some(_))
             | Self::Entries(_, _, Some(_)) => Effect::None,
             Self::Page(_, cursor) if *cursor != Cursor::default() => Effect::None,
-            Self::Feedback | Self::Page(..) | Self::Entries(..) | Self::Export(None) => {
-                Effect::Shows
-            }
+            Self::Feedback
+            | Self::Page(..)
+            | Self::Entries(..)
+            | Self::Export(None)
+            | Self::Request(Request::Flows) => Effect::Shows,
             Self::Install(..) | Self::Change(_) | Self::Import(_) | Self::Request(_) => {
                 Effect::Changes
             }
@@ -332,6 +335,7 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
             outcome(Outcome::Ok)
         }
         Request::SetDebug(name) => set_debug(desk, &name),
+        Request::Flows => outcome(Outcome::Flows(FlowCounters::of(desk.engine))),
         Request::Limits => outcome(Outcome::Limits(
             desk.engine.limits().iter().map(Into::into).collect(),
         )),

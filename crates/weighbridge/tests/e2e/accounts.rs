@@ -488,6 +488,22 @@ fn what_pfctl_counts_is_what_the_hosts_kernel_counts() -> Result<()> {
 }
 
 #[test]
+fn what_pfctl_counts_with_a_flow_cache_is_what_the_hosts_kernel_counts() -> Result<()> {
+    for (case, name) in [
+        (&IPV4, "cached accounts"),
+        (&IPV6, "cached accounts of IPv6"),
+    ] {
+        let files = Configuration::modern(case.rules);
+        let files = files.with("weighbridge.toml", "fast-path = \"on\"\n");
+        with_daemon(name, UNSHAPED, &files, |bench| {
+            accounts_of(case, bench)?;
+            assert_xpass(bench, case)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
 fn what_pfctl_counts_of_ipv6_is_what_the_hosts_kernel_counts() -> Result<()> {
     let files = Configuration::modern(IPV6.rules);
     with_daemon("accounts of IPv6", UNSHAPED, &files, |bench| {

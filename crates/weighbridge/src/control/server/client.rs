@@ -347,7 +347,8 @@ impl ClientState {
             | Request::KillSources(_)
             | Request::KillLimited(_)
             | Request::Gateways
-            | Request::Limits) => (Pending::Outcome, Work::Request(other)),
+            | Request::Limits
+            | Request::Flows) => (Pending::Outcome, Work::Request(other)),
         };
         self.phase = Phase::Waiting(pending);
         Step::Submit(work)

@@ -1,0 +1,161 @@
+//! `weighbridge flows`: what the flow cache does.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use pf_engine::engine::Engine;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{DEFAULT_SOCKET, SOCKET_VARIABLE};
+use crate::control::client::Client;
+use crate::control::protocol::{Outcome, Request};
+use crate::output::{Output, with_process_output};
+use crate::text::laid_out;
+
+/// What `--help` says.
+pub const LONG_ABOUT: &str = "\
+Show what the flow cache does: how many packets the kernel has passed by decisions of before, and
+how many the daemon has decided.
+
+The cache is off unless weighbridge.toml says `fast-path = \"on\"`. A flow is in it while its state
+is plain (no translation, route, log (all), queue, limit of rates, scrub) and established; SYN, FIN,
+RST, fragments, IP options and what does not fit a window come up as ever. It is emptied when
+something changes that could concern it. See weighbridge.toml(5), fast-path.
+
+For example, the share of packets that the kernel has passed, in per cent:
+  weighbridge flows --json | jq '100 * .passed / (.passed + .decided)'";
+
+/// `weighbridge flows`.
+#[derive(Clone, Debug, Args)]
+pub struct FlowsArguments {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Control socket of the daemon
+    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE, default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+}
+
+/// What the flow cache has done since the daemon started, as it is told over the control socket
+/// and as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowCounters {
+    /// Whether there is one.
+    pub on: bool,
+    /// States in it.
+    pub held: usize,
+    /// Packets that passed by it.
+    pub passed: u64,
+    /// Packets that came up and were decided.
+    pub decided: u64,
+    /// States that were put into it.
+    pub put: u64,
+    /// States that were taken out.
+    pub taken: u64,
+    /// How often it was emptied.
+    pub emptied: u64,
+    /// States for which it had no room.
+    pub refused: u64,
+}
+
+impl FlowCounters {
+    /// Those of an engine.
+    #[must_use]
+    pub fn of(engine: &Engine) -> Self {
+        let statistics = engine.flow_statistics();
+        Self {
+            on: engine.has_flow_cache(),
+            held: statistics.held,
+            passed: statistics.packets,
+            decided: statistics.decided,
+            put: statistics.put,
+            taken: statistics.taken,
+            emptied: statistics.emptied,
+            refused: statistics.refused,
+        }
+    }
+}
+
+/// Runs it on the process's own output.
+#[must_use]
+pub fn run(arguments: &FlowsArguments) -> ExitCode {
+    with_process_output(true, |output| ExitCode::from(execute(arguments, output)))
+}
+
+/// Runs it; returns the exit status.
+pub fn execute(arguments: &FlowsArguments, output: &mut Output<'_>) -> u8 {
+    let text = ask(arguments).and_then(|counters| rendered(&counters, arguments.json));
+    match text {
+        Ok(text) => u8::from(output.text(&text).is_err_and(|error| !is_over(&error))),
+        Err(message) => {
+            output.message(&format!("weighbridge flows: {message}"));
+            1
+        }
+    }
+}
+
+/// Whoever reads has enough.
+fn is_over(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
+}
+
+fn ask(arguments: &FlowsArguments) -> Result<FlowCounters, String> {
+    let mut client = Client::connect(&arguments.socket).map_err(|error| error.to_string())?;
+    match client.call(&Request::Flows, &mut |_| Ok(())) {
+        Ok(Outcome::Flows(counters)) => Ok(counters),
+        Ok(_) => Err("the daemon's answer is not understood; are both of one version?".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn rendered(counters: &FlowCounters, json: bool) -> Result<String, String> {
+    if json {
+        let text = serde_json::to_string_pretty(counters).map_err(|error| error.to_string())?;
+        return Ok(text + "\n");
+    }
+    let rows = [
+        (
+            "fast path",
+            if counters.on { "on" } else { "off" }.to_owned(),
+        ),
+        ("states held", counters.held.to_string()),
+        ("packets passed", counters.passed.to_string()),
+        ("packets decided", counters.decided.to_string()),
+        ("states put", counters.put.to_string()),
+        ("states taken", counters.taken.to_string()),
+        ("emptied", counters.emptied.to_string()),
+        ("no room", counters.refused.to_string()),
+    ];
+    Ok(laid_out(
+        &rows.map(|(name, value)| [name.to_owned(), value]),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_shown_in_lines_and_as_json() {
+        let counters = FlowCounters {
+            on: true,
+            held: 3,
+            passed: 100,
+            decided: 7,
+            put: 5,
+            taken: 2,
+            emptied: 1,
+            refused: 0,
+        };
+        let text = rendered(&counters, false).expect("text");
+        assert!(
+            text.starts_with("fast path        on\nstates held      3\n"),
+            "{text}"
+        );
+        let text = rendered(&counters, true).expect("JSON");
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(json["passed"], 100);
+    }
+}

@@ -1,0 +1,221 @@
+//! The flow cache on real traffic: packets pass in the kernel, and every figure of pfctl is what
+//! it would be without.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::client::LineClient;
+use lab::service::{HTTP, OTHER, sha256_of_bytes};
+use lab::{Configuration, Role, Weighbridge, clock};
+
+use crate::support::{BINARY, Bench, SILENCE, UNSHAPED, at_rest, with_daemon};
+
+const ON: &str = "fast-path = \"on\"\n";
+const RULES: &str = "\
+pass
+pass in on em1 inet proto tcp keep state label \"tcp\"
+pass in on em1 inet proto udp keep state label \"udp\"
+pass in on em1 inet proto icmp keep state label \"icmp\"
+";
+/// Enough for many super-packets.
+const BULK: u64 = 8_000_000;
+const LINES: usize = 50;
+
+fn files(rules: &str) -> Configuration {
+    Configuration::modern(rules).with("weighbridge.toml", ON)
+}
+
+/// `weighbridge flows --json`.
+fn flows(bench: &Bench) -> Result<BTreeMap<String, serde_json::Value>> {
+    let mut command = Command::new(BINARY);
+    command.args(["flows", "--json", "--socket"]);
+    let output = command.arg(bench.daemon.socket()).output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn flow_counter(bench: &Bench, name: &str) -> Result<u64> {
+    let flows = flows(bench)?;
+    let value = flows.get(name).and_then(serde_json::Value::as_u64);
+    value.with_context(|| format!("{name} of {flows:?}"))
+}
+
+/// TCP segments that the host and the servers have sent, those of super-packets each
+/// (`/proc/net/snmp`; what is received is counted as it is put together).
+fn segments(bench: &Bench) -> Result<u64> {
+    let ends = [Role::H99, Role::Internet].map(|role| segments_of(bench, role));
+    ends.into_iter().sum()
+}
+
+fn segments_of(bench: &Bench, role: Role) -> Result<u64> {
+    let read = || std::fs::read_to_string("/proc/thread-self/net/snmp");
+    let text = bench.lab.namespace(role).run(read)?;
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let (names, values) = lines.next().zip(lines.next()).context("TCP's counters")?;
+    let values = names.split_whitespace().zip(values.split_whitespace());
+    let values = values.filter(|(name, _)| ["OutSegs", "RetransSegs"].contains(name));
+    let numbers: Vec<u64> = values.filter_map(|(_, v)| v.parse().ok()).collect();
+    Ok(numbers.iter().sum())
+}
+
+/// Packets that rules with a label have counted (`pfctl -sl`).
+fn label(bench: &Bench, name: &str) -> Result<u64> {
+    let text = bench.daemon.pfctl_ok(&["-sl"])?;
+    let mut lines = text.lines().map(str::split_whitespace);
+    let mut line = lines.find(|line| line.clone().next() == Some(name));
+    let packets = line.as_mut().and_then(|words| words.nth(2));
+    packets.context("a label")?.parse().context("packets")
+}
+
+/// What pfctl has counted of the host's TCP agrees with the host's kernel.
+fn assert_tcp_is_exact(bench: &Bench, before: u64) -> Result<()> {
+    let read = || Ok((label(bench, "tcp")?, segments(bench)? - before));
+    let (counted, seen) = at_rest(read)?;
+    assert_eq!(counted, seen, "packets of TCP");
+    Ok(())
+}
+
+fn session(bench: &Bench) -> Result<LineClient> {
+    let host = bench.lab.host(Role::H99);
+    let session = host.line_client(Bench::server(OTHER))?;
+    session.set_patience(SILENCE)?;
+    Ok(session)
+}
+
+/// A connection whose packets pass in the kernel.
+fn busy_session(bench: &Bench) -> Result<LineClient> {
+    let mut session = session(bench)?;
+    let before = flow_counter(bench, "passed")?;
+    let passes = || session.exchange("over the fast path").is_ok();
+    let mut passes = passes;
+    ensure!(clock::wait_until(SILENCE, &mut passes));
+    for _ in 0..LINES {
+        session.exchange("over the fast path")?;
+    }
+    ensure!(flow_counter(bench, "passed")? > before, "nothing passed");
+    Ok(session)
+}
+
+#[test]
+fn bulk_transfers_pass_in_the_kernel_and_each_segment_is_counted() -> Result<()> {
+    with_daemon("fast path, bulk", UNSHAPED, &files(RULES), |bench| {
+        let host = bench.lab.host(Role::H99);
+        let before = segments(bench)?;
+        let digest = sha256_of_bytes(BULK);
+        assert_eq!(host.download(Bench::server(HTTP), BULK)?.sha256, digest);
+        assert_eq!(host.upload(Bench::server(HTTP), BULK)?.sha256, digest);
+        assert_tcp_is_exact(bench, before)?;
+        let (passed, decided) = (
+            flow_counter(bench, "passed")?,
+            flow_counter(bench, "decided")?,
+        );
+        ensure!(passed > 10 * decided, "{passed} passed, {decided} decided");
+        Ok(())
+    })
+}
+
+#[test]
+fn datagrams_and_pings_pass_in_the_kernel_and_are_counted() -> Result<()> {
+    with_daemon("fast path, UDP", UNSHAPED, &files(RULES), |bench| {
+        let host = bench.lab.host(Role::H99);
+        let socket = host
+            .namespace()
+            .run(|| std::net::UdpSocket::bind("0.0.0.0:0"))?;
+        socket.connect(Bench::server(443))?;
+        socket.set_read_timeout(Some(SILENCE))?;
+        for _ in 0..LINES {
+            lab::client::udp_exchange_over(&socket, &[5; 100])?;
+        }
+        let datagrams = 2 * u64::try_from(LINES)?;
+        assert_eq!(at_rest(|| label(bench, "udp"))?, datagrams);
+        host.ping(Bench::server(OTHER).ip(), 300)?;
+        assert_eq!(at_rest(|| label(bench, "icmp"))?, 2);
+        let passed = flow_counter(bench, "passed")?;
+        // At two hooks each; the first few of the conversation come up.
+        ensure!(passed > 2 * datagrams - 20, "{passed} passed");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_cache_that_is_emptied_at_any_moment_changes_nothing_but_speed() -> Result<()> {
+    with_daemon("fast path, emptied", UNSHAPED, &files(RULES), |bench| {
+        let host = bench.lab.host(Role::H99);
+        let before = segments(bench)?;
+        let digest = sha256_of_bytes(BULK);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| -> Result<()> {
+            let emptied = scope.spawn(|| -> Result<()> {
+                while !done.load(Ordering::Relaxed) {
+                    // It changes nothing, but the daemon cannot know.
+                    bench.daemon.pfctl_ok(&["-x", "misc"])?;
+                    clock::pause(Duration::from_millis(3));
+                }
+                Ok(())
+            });
+            let transferred = (|| -> Result<()> {
+                for _ in 0..3 {
+                    assert_eq!(host.download(Bench::server(HTTP), BULK)?.sha256, digest);
+                    assert_eq!(host.upload(Bench::server(HTTP), BULK)?.sha256, digest);
+                }
+                Ok(())
+            })();
+            done.store(true, Ordering::Relaxed);
+            emptied.join().map_err(|_| anyhow::anyhow!("panicked"))??;
+            transferred
+        })?;
+        assert_tcp_is_exact(bench, before)?;
+        ensure!(flow_counter(bench, "emptied")? > 3, "{:?}", flows(bench)?);
+        Ok(())
+    })
+}
+
+#[test]
+fn nothing_passes_in_the_kernel_once_its_state_is_killed_and_rules_block() -> Result<()> {
+    with_daemon("fast path, killed", UNSHAPED, &files(RULES), |bench| {
+        let mut session = busy_session(bench)?;
+        bench.daemon.load("block\n")?;
+        // States outlive their rules.
+        session.exchange("still there")?;
+        for _ in 0..LINES {
+            session.exchange("still there")?;
+        }
+        bench.daemon.pfctl_ok(&["-F", "states"])?;
+        assert_eq!(flow_counter(bench, "held")?, 0);
+        assert!(session.exchange("gone").is_err());
+        Ok(())
+    })
+}
+
+#[test]
+fn the_cache_ends_with_a_daemon_that_dies() -> Result<()> {
+    crate::support::with_lab("fast path, crash", UNSHAPED, |lab| {
+        let daemon = Weighbridge::start(&lab, std::path::Path::new(BINARY), &files(RULES))?;
+        let mut bench = Bench { daemon, lab };
+        let mut session = busy_session(&bench)?;
+        bench.daemon.kill()?;
+        assert!(session.exchange("to nobody").is_err());
+        bench.daemon.forget_log();
+        Ok(())
+    })
+}
+
+#[test]
+fn what_a_state_has_to_see_comes_up() -> Result<()> {
+    let rules = "\
+pass
+pass in on em1 inet proto tcp keep state (sloppy) label \"tcp\"
+pass out on fxp0 inet proto tcp scrub (min-ttl 10) keep state
+";
+    with_daemon("fast path, refused", UNSHAPED, &files(rules), |bench| {
+        let mut session = session(bench)?;
+        for _ in 0..LINES {
+            session.exchange("slow")?;
+        }
+        assert_eq!(flow_counter(bench, "passed")?, 0, "{:?}", flows(bench)?);
+        Ok(())
+    })
+}
