@@ -299,3 +299,6 @@ fn get_u64(data: &[u8], at: usize) -> u64 {
 }
 
 const _: () = assert!(KEYS_AT + 2 * size_of::<KeyData>() == STATE_LEN);
+
+#[cfg(test)]
+mod tests;

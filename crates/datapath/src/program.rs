@@ -23,7 +23,8 @@ use crate::sys::{self, TcxPoint};
 use crate::tap::Tap;
 use crate::{Attachment, Error, FailPolicy, FastPath};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weighbridge.bpf.o"));
+pub(crate) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weighbridge.bpf.o"));
 
 /// Oldest kernel that has all the program needs, by the version that distributions ship:
 /// `bpf_redirect_neigh` with a given next hop is of 5.10.

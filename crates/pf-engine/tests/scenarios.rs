@@ -34,6 +34,7 @@ mod scenarios {
     mod synproxy;
     mod systems;
     mod tables;
+    mod talks;
     mod tcp;
     mod tcp_hardening;
     mod tcp_norm;

@@ -1,0 +1,495 @@
+//! The kernel's program, run by the kernel on packets that nobody has sent (`BPF_PROG_TEST_RUN`):
+//! what it takes for its own, and that an engine whose states it keeps has the same states and
+//! counters as one that sees each packet.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use aya::EbpfLoader;
+use aya::programs::{TestRun, TestRunOptions};
+use pf_engine::addr::Protocol;
+use pf_engine::decision::{EtherAddresses, Hook, Packet, StateId, Verdict};
+use pf_engine::engine::{Engine, EngineConfig, RuleList};
+use pf_engine::env::{FixedEnv, IfIndex, Interface};
+use pf_engine::rule::{Action, Rule, StateMode, tcp_flags};
+use pf_engine::ruleset::Ruleset;
+use pf_engine::view::HostPort;
+use pf_engine::wire::build::{self, Ip, Segment};
+
+use super::*;
+use crate::program::OBJECT;
+
+#[path = "../../../pf-engine/tests/scenarios/talks.rs"]
+mod talks;
+
+use talks::{Dice, Talk};
+
+/// What the program returns of a packet that passes: `TC_ACT_UNSPEC`.
+const PASSES: u32 = u32::MAX;
+/// What a test run has for its interface: the loopback.
+const LOOPBACK: u32 = 1;
+const ETHER: EtherAddresses = EtherAddresses {
+    source: [2, 0, 0, 0, 0, 1],
+    destination: [2, 0, 0, 0, 0, 2],
+};
+/// `struct __sk_buff`, and where it says what a super-packet's segments have.
+const CONTEXT_LEN: usize = 192;
+const GSO_SEGMENTS_AT: usize = 164;
+const GSO_SIZE_AT: usize = 176;
+const PACKETS: usize = 700;
+
+/// The programs, and the cache until somebody takes it.
+struct Bench {
+    ebpf: Ebpf,
+    maps: Option<FlowMaps>,
+}
+
+impl Bench {
+    /// Nothing, with a message, when the test cannot run.
+    #[expect(clippy::print_stdout, reason = "a test that is left out says so")]
+    fn new(test: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            println!("SKIPPED {test}: needs root");
+            return None;
+        }
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries(FLOW_STATES, 64)
+            .map_max_entries(FLOW_EPOCHS, 64)
+            .load(OBJECT)
+            .expect("loads");
+        let now = (now(), kernel_now());
+        let maps = FlowMaps::open(&mut ebpf, now).expect("the cache");
+        Some(Self {
+            ebpf,
+            maps: Some(maps),
+        })
+    }
+
+    fn maps(&mut self) -> &mut FlowMaps {
+        self.maps.as_mut().expect("not taken")
+    }
+
+    /// Whether the kernel passes a packet, with segments of `segment` bytes each if it is a
+    /// super-packet.
+    fn passes(&mut self, direction: Direction, frame: &[u8], segment: u32) -> bool {
+        let name = match direction {
+            Direction::In => "flow_in",
+            Direction::Out => "flow_out",
+        };
+        let mut context = [0; CONTEXT_LEN];
+        put(&mut context, GSO_SIZE_AT, &segment.to_ne_bytes());
+        put(
+            &mut context,
+            GSO_SEGMENTS_AT,
+            &u32::from(segment > 0).to_ne_bytes(),
+        );
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        };
+        let program = program(&mut self.ebpf, name).expect("a program");
+        let result = program.test_run(options).expect("runs");
+        result.return_value == PASSES
+    }
+}
+
+fn kernel_now() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(
+        u64::try_from(time.tv_sec).expect("seconds"),
+        u32::try_from(time.tv_nsec).expect("nanoseconds"),
+    )
+}
+
+/// The engine's time is the kernel's and an hour.
+fn now() -> Instant {
+    Instant::from_origin(kernel_now() + Duration::from_secs(3600))
+}
+
+fn before(time: Duration) -> Instant {
+    Instant::from_origin(now().since_origin() - time)
+}
+
+fn frame(packet: &[u8]) -> Vec<u8> {
+    let kind = if packet[0] >> 4 == 4 {
+        0x0800u16
+    } else {
+        0x86dd
+    };
+    let addresses = [ETHER.destination, ETHER.source].concat();
+    [&addresses[..], &kind.to_be_bytes(), packet].concat()
+}
+
+fn host(address: &str, port: u16) -> HostPort {
+    let address = address.parse().expect("an address");
+    HostPort { address, port }
+}
+
+fn key(
+    protocol: Protocol,
+    direction: Direction,
+    source: HostPort,
+    destination: HostPort,
+) -> FlowKey {
+    let hook = Hook {
+        interface: IfIndex(LOOPBACK),
+        direction,
+    };
+    FlowKey {
+        hook,
+        ether: ETHER,
+        protocol,
+        source,
+        destination,
+    }
+}
+
+const CLIENT: (&str, u16) = ("10.0.0.5", 5000);
+const SERVER: (&str, u16) = ("192.0.2.80", 80);
+
+/// A connection: the client's next number is 1000, the server's 9000, their windows are large.
+fn connection() -> Flow {
+    let (client, server) = (host(CLIENT.0, CLIENT.1), host(SERVER.0, SERVER.1));
+    let window = |seq| FlowWindow {
+        seq_lo: seq,
+        seq_hi: seq + 30_000,
+        max_win: 30_000,
+        scale: 0,
+    };
+    Flow {
+        keys: [
+            Some(key(Protocol::TCP, Direction::In, client, server)),
+            Some(key(Protocol::TCP, Direction::Out, server, client)),
+        ],
+        windows: Some([window(1000), window(9000)]),
+        // The kernel's clock moves by ticks.
+        refreshed: before(Duration::from_secs(1)),
+        lifetime: Duration::from_secs(3600),
+    }
+}
+
+fn ip(from: (&str, u16), to: (&str, u16)) -> Ip {
+    Ip::new(host(from.0, 0).address, host(to.0, 0).address)
+}
+
+fn segment(flags: u8, seq: u32, ack: u32, data: usize) -> Vec<u8> {
+    let mut segment = Segment::new(CLIENT.1, SERVER.1, flags);
+    (segment.seq, segment.ack, segment.window) = (seq, ack, 20_000);
+    build::tcp(&ip(CLIENT, SERVER), &segment, &vec![7; data])
+}
+
+const ACK: u8 = tcp_flags::ACK;
+
+#[test]
+fn a_segment_in_the_window_passes_and_moves_it_on() {
+    let Some(mut bench) = Bench::new("window") else {
+        return;
+    };
+    let id = bench.maps().put(&connection()).expect("room");
+    assert!(bench.passes(Direction::In, &frame(&segment(ACK, 1000, 9000, 100)), 0));
+    let progress = bench.maps().read(id);
+    let one = Count {
+        packets: 1,
+        bytes: 140,
+    };
+    assert_eq!(progress.counts, [one, Count::default()]);
+    let [client, server] = progress.windows.expect("windows");
+    assert_eq!((client.seq_lo, client.seq_hi), (1100, 31_000));
+    assert_eq!((server.seq_lo, server.seq_hi), (9000, 39_000));
+    assert!(progress.refreshed.is_some());
+}
+
+#[test]
+fn what_is_not_plain_comes_up() {
+    let Some(mut bench) = Bench::new("not-plain") else {
+        return;
+    };
+    let id = bench.maps().put(&connection()).expect("room");
+    let good = segment(ACK, 1000, 9000, 100);
+    let change = |at: usize, to: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = to;
+        frame(&bytes)
+    };
+    let mut cases: Vec<(&str, Vec<u8>)> = [
+        ("SYN", tcp_flags::SYN | ACK),
+        ("FIN", tcp_flags::FIN | ACK),
+        ("RST", tcp_flags::RST | ACK),
+        ("URG", 0x20 | ACK),
+        ("no ACK", tcp_flags::PSH),
+    ]
+    .map(|(name, flags)| (name, frame(&segment(flags, 1000, 9000, 100))))
+    .into();
+    cases.extend([
+        (
+            "too old",
+            frame(&segment(ACK, 1000u32.wrapping_sub(30_001), 9000, 1)),
+        ),
+        ("too far", frame(&segment(ACK, 30_900, 9000, 101))),
+        (
+            "acknowledges the future",
+            frame(&segment(ACK, 1000, 9000 + 67_036, 1)),
+        ),
+        (
+            "acknowledges the past",
+            frame(&segment(ACK, 1000, 9000u32.wrapping_sub(67_036), 1)),
+        ),
+        ("IP options", change(0, 0x46)),
+        ("another version", change(0, 0x65)),
+        ("a first fragment", change(6, 0x20)),
+        ("a later fragment", change(7, 1)),
+        ("longer than its frame", change(3, 200)),
+        ("shorter than its header", change(3, 30)),
+        ("a reserved bit", change(32, 0x51)),
+        ("a header that is too short", change(32, 0x40)),
+        ("a header that is too long", change(32, 0xf0)),
+        ("another port", change(21, 1)),
+        ("another address", change(15, 6)),
+        ("another protocol", change(9, 17)),
+    ]);
+    let mut other_frame = frame(&good);
+    other_frame[0] = 0x0a;
+    cases.push(("another station", other_frame));
+    cases.push(("cut off", frame(&good)[..40].to_vec()));
+    for (name, frame) in cases {
+        assert!(!bench.passes(Direction::In, &frame, 0), "{name}");
+    }
+    assert!(
+        !bench.passes(Direction::Out, &frame(&good), 0),
+        "another hook"
+    );
+    assert_eq!(bench.maps().read(id).counts, <[Count; 2]>::default());
+    assert!(bench.passes(Direction::In, &frame(&good), 0));
+}
+
+#[test]
+fn a_super_packet_counts_as_its_segments() {
+    let Some(mut bench) = Bench::new("super-packet") else {
+        return;
+    };
+    let id = bench.maps().put(&connection()).expect("room");
+    let large = frame(&segment(ACK, 1000, 9000, 2500));
+    assert!(bench.passes(Direction::In, &large, 1000));
+    let count = Count {
+        packets: 3,
+        bytes: 2500 + 3 * 40,
+    };
+    assert_eq!(bench.maps().read(id).counts[0], count);
+    let exact = frame(&segment(ACK, 3500, 9000, 2000));
+    assert!(bench.passes(Direction::In, &exact, 1000));
+    assert_eq!(bench.maps().read(id).counts[0].packets, 5);
+    let padded = [exact, vec![0; 6]].concat();
+    assert!(
+        !bench.passes(Direction::In, &padded, 1000),
+        "not all of it is TCP's"
+    );
+}
+
+#[test]
+fn padding_is_not_counted() {
+    let Some(mut bench) = Bench::new("padding") else {
+        return;
+    };
+    let id = bench.maps().put(&connection()).expect("room");
+    let mut short = frame(&segment(ACK, 1000, 9000, 0));
+    short.resize(60, 0);
+    assert!(bench.passes(Direction::In, &short, 0));
+    assert_eq!(bench.maps().read(id).counts[0], Count::one(40));
+}
+
+#[test]
+fn datagrams_and_echoes_of_both_families_are_known() {
+    let Some(mut bench) = Bench::new("datagrams") else {
+        return;
+    };
+    let (inside, outside) = (("2001:db8::5", 7), ("2001:db8::80", 53));
+    for (client, server) in [(CLIENT, SERVER), (inside, outside)] {
+        let v6 = client.0.contains(':');
+        let udp = build::udp(&ip(client, server), client.1, server.1, &[1; 9]);
+        let ends = (host(client.0, client.1), host(server.0, server.1));
+        assert_passes(&mut bench, Protocol::UDP, ends, &udp);
+        let (icmp, request) = if v6 {
+            (Protocol::ICMPV6, 128)
+        } else {
+            (Protocol::ICMP, 8)
+        };
+        let echo = build::echo_request(&ip(client, server), 77, 1, &[2; 9]);
+        let ends = (host(client.0, 77), host(server.0, request));
+        assert_passes(&mut bench, icmp, ends, &echo);
+        let reply = build::echo_reply(&ip(server, client), 77, 1, &[2; 9]);
+        let ends = (host(server.0, request), host(client.0, 77));
+        assert_passes(&mut bench, icmp, ends, &reply);
+    }
+}
+
+/// A packet of a flow without windows passes once, and no more when it has been taken out.
+fn assert_passes(
+    bench: &mut Bench,
+    protocol: Protocol,
+    (source, destination): (HostPort, HostPort),
+    packet: &[u8],
+) {
+    let flow = Flow {
+        keys: [
+            Some(key(protocol, Direction::In, source, destination)),
+            None,
+        ],
+        windows: None,
+        ..connection()
+    };
+    assert!(!bench.passes(Direction::In, &frame(packet), 0));
+    let id = bench.maps().put(&flow).expect("room");
+    assert!(bench.passes(Direction::In, &frame(packet), 0), "{flow:?}");
+    let count = Count::one(u64::try_from(packet.len()).expect("length"));
+    assert_eq!(bench.maps().take(id).counts[0], count);
+    assert!(!bench.passes(Direction::In, &frame(packet), 0));
+}
+
+#[test]
+fn a_flow_ends_with_its_life_and_with_the_epoch() {
+    let Some(mut bench) = Bench::new("life") else {
+        return;
+    };
+    let packet = frame(&segment(ACK, 1000, 9000, 0));
+    let short = Flow {
+        refreshed: now(),
+        lifetime: Duration::from_millis(200),
+        ..connection()
+    };
+    let id = bench.maps().put(&short).expect("room");
+    assert!(bench.passes(Direction::In, &packet, 0));
+    sleep(Duration::from_millis(250));
+    assert!(
+        !bench.passes(Direction::In, &packet, 0),
+        "it was idle for too long"
+    );
+    bench.maps().take(id);
+    let id = bench.maps().put(&connection()).expect("room");
+    bench.maps().suspend();
+    assert!(!bench.passes(Direction::In, &packet, 0));
+    assert_eq!(bench.maps().take(id).counts[0], Count::default());
+}
+
+#[test]
+fn a_full_cache_takes_nothing_and_a_free_slot_is_used_again() {
+    let Some(mut bench) = Bench::new("full") else {
+        return;
+    };
+    let flow = |port| Flow {
+        keys: [
+            Some(key(
+                Protocol::UDP,
+                Direction::In,
+                host(CLIENT.0, port),
+                host(SERVER.0, 53),
+            )),
+            None,
+        ],
+        windows: None,
+        ..connection()
+    };
+    let held: Vec<_> = (0..64).map(|port| bench.maps().put(&flow(port))).collect();
+    assert!(held.iter().all(Option::is_some));
+    assert_eq!(bench.maps().put(&flow(64)), None);
+    bench.maps().take(held[5].expect("held"));
+    assert_eq!(bench.maps().put(&flow(65)), held[5]);
+}
+
+/// An engine whose rules let everything pass with state.
+fn engine() -> (Engine, FixedEnv) {
+    let config = EngineConfig {
+        hash_key: [1, 2],
+        creator_id: 3,
+    };
+    let mut engine = Engine::new(now(), config);
+    let mut rule = Rule::new(Action::Pass);
+    rule.state = StateMode::Keep;
+    let rules = Ruleset {
+        filter: vec![rule],
+        ..Ruleset::default()
+    };
+    engine.install(now(), rules).expect("installs");
+    engine.set_enabled(now(), true);
+    let interface = Interface::new(IfIndex(LOOPBACK), "em0");
+    (engine, FixedEnv::new(vec![interface], 9))
+}
+
+/// What both have to agree in, but for the moments.
+fn figures(engine: &Engine) -> String {
+    let states = engine.states_from(StateId(0), now());
+    let states = states.map(|s| {
+        format!(
+            "{:?} {:?} {:?} {:?}",
+            s.id, s.source, s.destination, s.traffic
+        )
+    });
+    let states: Vec<_> = states.collect();
+    let rules = engine
+        .rules(RuleList::Filter)
+        .map(|rule| rule.counters.traffic);
+    let rules: Vec<_> = rules.collect();
+    let (status, seen) = (engine.status(), engine.interface_counters("em0"));
+    let counters = (status.searches, status.reasons, seen.inet, seen.inet6);
+    format!("{states:#?} {rules:?} {counters:?}")
+}
+
+#[test]
+fn who_has_the_kernel_s_cache_decides_and_counts_as_who_has_none() {
+    let Some(mut bench) = Bench::new("twins") else {
+        return;
+    };
+    let (mut plain, mut env) = engine();
+    let (mut cached, mut cached_env) = engine();
+    let maps = bench.maps.take().expect("the cache");
+    cached.set_flow_cache(Box::new(maps));
+    let mut dice = Dice(7);
+    let mut talks: Vec<Talk> = (0..4).map(|_| Talk::new(&mut dice)).collect();
+    let mut passed = 0;
+    for step in 0..PACKETS {
+        let at = usize::try_from(dice.below(4)).expect("small");
+        if dice.one_in(100) {
+            talks[at] = Talk::new(&mut dice);
+        }
+        let (bytes, forward) = talks[at].next(&mut dice);
+        let direction = if forward {
+            Direction::In
+        } else {
+            Direction::Out
+        };
+        let hook = Hook {
+            interface: IfIndex(LOOPBACK),
+            direction,
+        };
+        let packet = Packet {
+            bytes,
+            ether: Some(ETHER),
+            ..Packet::default()
+        };
+        let mut first = packet.clone();
+        let wanted = plain.handle_packet(now(), hook, &mut first, &mut env);
+        if bench.passes(direction, &frame(&packet.bytes), 0) {
+            let as_it_came = Verdict::Pass(pf_engine::decision::Exit::Continue);
+            assert_eq!((wanted.verdict, first), (as_it_came, packet));
+            passed += 1;
+        } else {
+            let mut second = packet;
+            let found = cached.handle_packet(now(), hook, &mut second, &mut cached_env);
+            assert_eq!((found, second), (wanted, first));
+        }
+        cached.fill_flow_cache();
+        if step % 20 == 0 {
+            cached.read_flows();
+            assert_eq!(figures(&cached), figures(&plain), "after {step} packets");
+        }
+        if dice.one_in(60) {
+            cached.settle_flows();
+        }
+    }
+    cached.settle_flows();
+    assert_eq!(figures(&cached), figures(&plain));
+    assert!(
+        passed > PACKETS / 4,
+        "{passed} packets passed in the kernel"
+    );
+}
