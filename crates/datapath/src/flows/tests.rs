@@ -243,7 +243,6 @@ fn what_is_not_plain_comes_up() {
         ("shorter than its header", change(3, 30)),
         ("a reserved bit", change(32, 0x51)),
         ("a header that is too short", change(32, 0x40)),
-        ("a header that is too long", change(32, 0xf0)),
         ("another port", change(21, 1)),
         ("another address", change(15, 6)),
         ("another protocol", change(9, 17)),
@@ -251,6 +250,9 @@ fn what_is_not_plain_comes_up() {
     let mut other_frame = frame(&good);
     other_frame[0] = 0x0a;
     cases.push(("another station", other_frame));
+    let mut long = segment(ACK, 1000, 9000, 30);
+    long[32] = 0xf0;
+    cases.push(("a header that is too long", frame(&long)));
     cases.push(("cut off", frame(&good)[..40].to_vec()));
     for (name, frame) in cases {
         assert!(!bench.passes(Direction::In, &frame, 0), "{name}");
