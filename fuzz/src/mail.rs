@@ -263,7 +263,8 @@ struct Pieces<'a>(&'a [u8]);
 
 impl Source for Pieces<'_> {
     fn read(&mut self, offset: u64, piece: &mut [u8]) -> bool {
-        let mut bytes = self.0.iter().cycle().skip(offset as usize % 7);
+        let from = usize::try_from(offset % 7).unwrap_or_default();
+        let mut bytes = self.0.iter().cycle().skip(from);
         for place in piece.iter_mut() {
             *place = bytes.next().copied().unwrap_or_default();
         }

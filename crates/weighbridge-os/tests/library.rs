@@ -116,7 +116,7 @@ fn syn(client: &str, windows: bool, seq: u32) -> Vec<u8> {
     packet.extend(client.port().to_be_bytes());
     packet.extend(server.port().to_be_bytes());
     packet.extend(seq.to_be_bytes());
-    packet.extend([0, 0, 0, 0, (len - 20) / 4 << 4, 2]);
+    packet.extend([0, 0, 0, 0, ((len - 20) / 4) << 4, 2]);
     packet.extend(window.to_be_bytes());
     packet.extend([0; 4]);
     packet.extend(options);

@@ -34,18 +34,18 @@ const SIGNATURES: &str = "/etc/p0f/p0f.fp";
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
-    rounds: usize,
+    rounds: u32,
     /// Percent of the packets.
-    share: usize,
+    share: u32,
 }
 
 impl Extent {
-    fn of(self, packets: usize) -> usize {
-        (packets * self.share / 100).max(1)
+    fn of(self, packets: u32) -> u32 {
+        (packets / 100 * self.share).max(1)
     }
 }
 
-fn setting(name: &str, default: usize) -> anyhow::Result<usize> {
+fn setting(name: &str, default: u32) -> anyhow::Result<u32> {
     match std::env::var(name) {
         Ok(text) => text.parse().with_context(|| format!("{name}={text}")),
         Err(_) => Ok(default),

@@ -18,6 +18,15 @@ pub(crate) enum By {
 }
 
 impl By {
+    /// Hosts that it asks for are its own.
+    pub(crate) const fn number(self) -> u32 {
+        match self {
+            Self::P0fApi => 0,
+            Self::Text => 1,
+            Self::Library => 2,
+        }
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::P0fApi => "p0f API",

@@ -48,8 +48,8 @@ pub(crate) fn frame(number: u32, port: u16) -> Vec<u8> {
     frame.extend(SERVER.octets());
     frame.extend(port.to_be_bytes());
     frame.extend(25_u16.to_be_bytes());
-    frame.extend((number ^ u32::from(port) << 12 | 1).to_be_bytes());
-    frame.extend([0, 0, 0, 0, (len - 20) / 4 << 4, 2]);
+    frame.extend((number ^ (u32::from(port) << 12)).to_be_bytes());
+    frame.extend([0, 0, 0, 0, ((len - 20) / 4) << 4, 2]);
     frame.extend(window.to_be_bytes());
     frame.extend([0; 4]);
     frame.extend(options);
@@ -57,14 +57,14 @@ pub(crate) fn frame(number: u32, port: u16) -> Vec<u8> {
 }
 
 /// Writes a pcap of `count` SYNs of `hosts` hosts, each in its turn.
-pub(crate) fn capture(path: &Path, count: usize, hosts: u32) -> std::io::Result<()> {
+pub(crate) fn capture(path: &Path, count: u32, hosts: u32) -> std::io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     file.write_all(&0xa1b2_c3d4_u32.to_le_bytes())?;
     file.write_all(&[
         2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0,
     ])?;
     let (mut number, mut port) = (0, 1_024_u16);
-    for at in 0..count as u64 {
+    for at in 0..u64::from(count) {
         let frame = frame(number, port);
         let time = 1_700_000_000_000_000 + at * APART;
         let len = frame.len() as u64;

@@ -20,9 +20,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
 /// Hosts that are known when questions are asked.
 const KNOWN: u32 = 10_000;
 /// Questions of each kind.
-const QUESTIONS: usize = 20_000;
+const QUESTIONS: u32 = 20_000;
 /// SYNs of which it is measured when they are answered for.
-const FRESH: usize = 300;
+const FRESH: u32 = 300;
 /// SYNs of a flood, each of a new host, and how many a second.
 const FLOOD: u32 = 200_000;
 const RATES: [u32; 2] = [50_000, 100_000];
@@ -184,7 +184,7 @@ fn fresh(
     let mut asker = watcher.asker(by)?;
     let mut times = Vec::new();
     for number in 0..extent.of(FRESH) {
-        let number = 12_000_000 + 10_000 * by as u32 + u32::try_from(number)?;
+        let number = 12_000_000 + 10_000 * by.number() + number;
         let begin = clock::now();
         wire.sender.send(&frame(number, 4_711))?;
         while !asker.knows(address(number))? {
@@ -211,15 +211,14 @@ fn questions(
 ) -> anyhow::Result<()> {
     let mut asker = watcher.asker(by)?;
     let count = extent.of(QUESTIONS);
-    let mut times = Vec::with_capacity(count);
+    let mut times = Vec::new();
     let begin = clock::now();
     for number in 0..count {
-        let host = u32::try_from(number * 7_919 % KNOWN as usize)?;
         let asked = clock::now();
-        asker.knows(address(host))?;
+        asker.knows(address(number * 7_919 % KNOWN))?;
         times.push(asked.elapsed().as_secs_f64() * 1e6);
     }
-    let rate = count as f64 / begin.elapsed().as_secs_f64();
+    let rate = f64::from(count) / begin.elapsed().as_secs_f64();
     times.sort_by(f64::total_cmp);
     let name = by.name();
     let what = format!("questions a second by {name}");
@@ -240,7 +239,7 @@ fn flooded(
     table: &mut Table,
 ) -> anyhow::Result<()> {
     let watcher = Watcher::start(who, wire)?;
-    let count = u32::try_from(extent.of(FLOOD as usize))?.max(LAST);
+    let count = extent.of(FLOOD).max(LAST);
     let before = processor_time(&watcher.child)?;
     let had = wire.flood(0, count, rate)?;
     clock::pause(Duration::from_millis(500));

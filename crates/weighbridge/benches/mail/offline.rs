@@ -13,7 +13,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
 /// SYNs, hosts, and connections that are remembered.
 struct Load {
     name: &'static str,
-    syns: usize,
+    syns: u32,
     hosts: u32,
     connections: u32,
 }
@@ -45,14 +45,14 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> anyhow::Result<()> {
             for who in [Who::P0f, Who::Weighbridge] {
                 let cost = run(command(who, load, &path, false))?;
                 let what = format!("SYNs a second of processor time, {}", load.name);
-                let rate = syns as f64 / cost.processor.max(0.01);
+                let rate = f64::from(syns) / cost.processor.max(0.01);
                 table.add(&what, "/s", Better::More, who, rate);
                 let what = format!("memory after a capture, {}", load.name);
                 table.add(&what, "MB", Better::Less, who, cost.memory);
             }
             let cost = run(command(Who::Weighbridge, load, &path, true))?;
             let what = format!("the same without a line for each, {}", load.name);
-            let rate = syns as f64 / cost.processor.max(0.01);
+            let rate = f64::from(syns) / cost.processor.max(0.01);
             table.add(&what, "/s", Better::More, Who::Weighbridge, rate);
         }
     }

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{self, HeaderName};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 
 use super::super::stream::Way;
@@ -34,7 +34,7 @@ impl Guard {
 
     pub(super) fn admits<B>(&self, request: &Request<B>, way: Way) -> Result<(), Reply> {
         let headers = request.headers();
-        let site = headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes());
+        let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
         if headers.contains_key(header::ORIGIN) || site.is_some_and(|site| site != BY_THE_USER) {
             return Err(error(StatusCode::FORBIDDEN, "not for pages of others"));
         }
