@@ -52,7 +52,7 @@ pub(crate) struct Counters {
 struct Secret {
     key: [u64; 2],
     drawn: Instant,
-    /// Cookies that did not come back yet.
+    /// Cookies of which no state was made yet.
     in_flight: u64,
 }
 
@@ -191,12 +191,16 @@ impl SynCookies {
         })
     }
 
-    /// A cookie has served.
+    /// A cookie has come back. Who is blocked brings his again and again.
+    pub(crate) const fn count_validated(&mut self) {
+        self.counters.validated = self.counters.validated.wrapping_add(1);
+    }
+
+    /// A state is made of a cookie.
     pub(crate) fn redeem(&mut self, cookie: Cookie) {
         if let Some(Some(secret)) = self.secrets.get_mut(cookie.secret) {
             secret.in_flight = secret.in_flight.saturating_sub(1);
         }
-        self.counters.validated = self.counters.validated.wrapping_add(1);
     }
 }
 
@@ -336,10 +340,11 @@ mod tests {
     }
 
     #[test]
-    fn as_many_cookies_are_taken_as_were_sent() {
+    fn as_many_states_are_made_as_cookies_were_sent() {
         let mut cookies = SynCookies::default();
         let own = cookies.bake(at(1), &tuple(5), 99, 1460, &mut numbers());
         let cookie = cookies.verify(at(1), ALWAYS, &tuple(5), 99, own).unwrap();
+        cookies.count_validated();
         cookies.redeem(cookie);
         assert_eq!(cookies.verify(at(1), ALWAYS, &tuple(5), 99, own), None);
         let counted = cookies.counters();

@@ -31,7 +31,7 @@ const FLAGS: u8 = tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST;
 pub(super) struct Completed {
     client: u32,
     own: u32,
-    mss: u16,
+    cookie: syncookie::Cookie,
     window: u16,
 }
 
@@ -132,11 +132,11 @@ impl Engine {
         let syn = Handshake::call(client, cookie.mss);
         let packet = syn.packet(&Tuple::of(&work.meta, work.bytes));
         if work.replace(packet).is_ok() {
-            self.syncookies.redeem(cookie);
+            self.syncookies.count_validated();
             work.completed = Some(Completed {
                 client,
                 own: header.ack.wrapping_sub(1),
-                mss: cookie.mss,
+                cookie,
                 window: header.window,
             });
         }
@@ -184,11 +184,13 @@ impl Engine {
         let Completed {
             client,
             own,
-            mss,
+            cookie,
             window,
         } = client;
+        self.syncookies.redeem(cookie);
         let random = &mut || env.random();
-        let (source, destination, syn) = synproxy::open_completed(client, own, mss, window, random);
+        let (source, destination, syn) =
+            synproxy::open_completed(client, own, cookie.mss, window, random);
         work.meta
             .set_tcp_seq(work.bytes, syn.seq)
             .map_err(|error| error.reason)?;

@@ -95,6 +95,24 @@ fn a_client_that_brings_its_cookie_back_is_connected() {
     assert_eq!((data.seq, data.ack), (call.seq.wrapping_add(1), 901));
 }
 
+/// Each ACK of a blocked client's is a cookie that comes back, again and again.
+#[test]
+fn a_blocked_client_that_repeats_itself_uses_up_nobody_elses_cookie() {
+    let rules = [block().inbound(), pass_in().from(CLIENT.0)];
+    let mut lab = Lab::router(with(Syncookies::Always, &rules));
+    let own = cookie(&mut lab);
+    let blocked = ("10.0.0.66", 1025);
+    let call = tcp_with(blocked, SERVER, S, 100, 0, 0, MSS);
+    let answer = lab.packet(In, "em0", call).answer().to_vec();
+    let others = meta(&answer).tcp().unwrap().seq.wrapping_add(1);
+    for _ in 0..3 {
+        let ack = tcp(blocked, SERVER, A, 101, others, 0);
+        let _ = lab.packet(In, "em0", ack).drops(DropReason::Match);
+    }
+    let _ = client(&mut lab, A, 101, own.wrapping_add(1)).passes();
+    assert_eq!(lab.state(1).source.state, 12, "PROXY:DST");
+}
+
 /// Its ACK was lost; what comes next is a probe of the window of 0, one number back.
 #[test]
 fn a_client_whose_ack_was_lost_is_connected_by_its_probe() {
