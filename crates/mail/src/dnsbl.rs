@@ -5,7 +5,9 @@
 //! counts: they are apart, or somebody would block all known hosts.
 
 pub mod export;
+pub mod message;
 pub mod rate;
+pub mod service;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,13 +21,16 @@ pub const LISTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const LABELS_V4: usize = 4;
 /// Labels of a reversed IPv6 address.
 const LABELS_V6: usize = 32;
+/// Characters of a zone's name: those of a reversed IPv6 address still fit before it (RFC 1035,
+/// section 2.3.4: 255 octets in all).
+const ZONE_MAX: usize = 189;
 /// Bytes of a string in a TXT record (RFC 1035, section 3.3.14).
 pub const TXT_MAX: usize = 255;
 
 /// What a zone knows.
 pub trait Listings {
     /// The text of the TXT record of `address`, if it is in the zone.
-    fn listing(&self, address: IpAddr) -> Option<String>;
+    fn listing(&mut self, address: IpAddr) -> Option<String>;
 }
 
 /// Type of a question.
@@ -84,7 +89,13 @@ impl Zone {
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         };
-        origin.iter().all(good).then_some(Self { origin })
+        (name.len() <= ZONE_MAX && origin.iter().all(good)).then_some(Self { origin })
+    }
+
+    /// Its labels, from the leftmost, in lower case.
+    #[must_use]
+    pub fn labels(&self) -> &[String] {
+        &self.origin
     }
 
     /// Its name with the final dot.
@@ -95,7 +106,7 @@ impl Zone {
 
     /// The answer for the name of these labels, from the leftmost.
     #[must_use]
-    pub fn answer(&self, labels: &[&str], kind: QueryType, listings: &dyn Listings) -> Reply {
+    pub fn answer(&self, labels: &[&str], kind: QueryType, listings: &mut dyn Listings) -> Reply {
         let Some(rest) = self.below(labels) else {
             return Reply::Refused;
         };
@@ -114,6 +125,12 @@ impl Zone {
         }
     }
 
+    /// Whether the name of these labels lies in it.
+    #[must_use]
+    pub fn holds(&self, labels: &[&str]) -> bool {
+        self.below(labels).is_some()
+    }
+
     /// The labels before the zone's own.
     fn below<'l>(&self, labels: &'l [&'l str]) -> Option<&'l [&'l str]> {
         let count = labels.len().checked_sub(self.origin.len())?;
@@ -126,7 +143,7 @@ impl Zone {
     }
 }
 
-fn answer_for(address: IpAddr, kind: QueryType, listings: &dyn Listings) -> Reply {
+fn answer_for(address: IpAddr, kind: QueryType, listings: &mut dyn Listings) -> Reply {
     let text = match address {
         IpAddr::V4(TEST_V4) | IpAddr::V6(TEST_V6) => Some("test entry (RFC 5782)".to_owned()),
         IpAddr::V4(address) if address.is_loopback() => None,
@@ -204,7 +221,7 @@ mod tests {
     struct List(Vec<IpAddr>);
 
     impl Listings for List {
-        fn listing(&self, address: IpAddr) -> Option<String> {
+        fn listing(&mut self, address: IpAddr) -> Option<String> {
             let found = self.0.contains(&address);
             found.then(|| format!("seen {address}\u{7}{}", "x".repeat(300)))
         }
@@ -212,13 +229,13 @@ mod tests {
 
     fn ask(name: &str, kind: QueryType) -> Reply {
         let zone = Zone::new("os.bl.Example").expect("a zone");
-        let list = List(vec![
+        let mut list = List(vec![
             [192, 0, 2, 1].into(),
             "2001:db8::1".parse().expect("an address"),
             [127, 0, 0, 1].into(),
         ]);
         let labels: Vec<&str> = name.split('.').collect();
-        zone.answer(&labels, kind, &list)
+        zone.answer(&labels, kind, &mut list)
     }
 
     #[test]

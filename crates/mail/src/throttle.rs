@@ -17,6 +17,8 @@ use crate::time::Timestamp;
 
 /// Addresses that are followed at the same time; then the one heard of least recently goes.
 pub const ADDRESSES_MAX: usize = 100_000;
+/// Hosts in the table unless a setting says otherwise.
+pub const THROTTLED_MAX: usize = 10_000;
 /// Length of the prefix that counts as one host, for IPv6 (RFC 4291, section 2.5.1).
 const HOST_BITS_V6: u8 = 64;
 /// A weight below it is forgotten.
@@ -33,6 +35,8 @@ pub struct ThrottleRules {
     pub half_life: Duration,
     /// How long an address stays in the table.
     pub duration: Duration,
+    /// Hosts that may be in the table at the same time, at most [`ADDRESSES_MAX`].
+    pub most: usize,
     /// Networks that never enter: our own, and those that are trusted.
     pub never: Vec<Prefix>,
 }
@@ -44,6 +48,7 @@ impl Default for ThrottleRules {
             ratio: 0.95,
             half_life: Duration::from_hours(6),
             duration: Duration::from_hours(1),
+            most: THROTTLED_MAX,
             never: Vec::new(),
         }
     }
@@ -104,6 +109,30 @@ pub fn text(prefix: &Prefix) -> String {
     }
 }
 
+impl Explanation {
+    /// Whether so much, and such a share, was rejected.
+    #[must_use]
+    pub fn is_beyond(&self, least_rejected: f64, ratio: f64) -> bool {
+        let total = self.accepted + self.rejected;
+        !self.never && self.rejected >= least_rejected && self.rejected >= ratio * total
+    }
+}
+
+/// What is kept of a host over a restart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Kept {
+    /// The host.
+    pub host: Prefix,
+    /// Weight of its accepted messages at `at`.
+    pub accepted: f64,
+    /// Weight of its rejected messages then.
+    pub rejected: f64,
+    /// When its last message came.
+    pub at: Timestamp,
+    /// Until when it is in the table, if it is.
+    pub until: Option<Timestamp>,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Record {
     accepted: f64,
@@ -117,8 +146,11 @@ struct Record {
 pub struct Throttle {
     rules: ThrottleRules,
     hosts: BTreeMap<Key, Record>,
-    /// Hosts by the time of their last message, for eviction.
+    /// Hosts that are not in the table, by the time of their last message, for eviction.
     by_time: BTreeSet<(Timestamp, Key)>,
+    /// Those that are, by the time when they leave it.
+    due: BTreeSet<(Timestamp, Key)>,
+    without_room: u64,
 }
 
 /// A prefix in an order.
@@ -127,108 +159,174 @@ type Key = (IpAddr, u8);
 impl Throttle {
     /// Nobody is followed yet.
     #[must_use]
-    pub const fn new(rules: ThrottleRules) -> Self {
+    pub fn new(rules: ThrottleRules) -> Self {
+        let most = rules.most.min(ADDRESSES_MAX);
         Self {
-            rules,
+            rules: ThrottleRules { most, ..rules },
             hosts: BTreeMap::new(),
             by_time: BTreeSet::new(),
+            due: BTreeSet::new(),
+            without_room: 0,
         }
     }
 
     /// A message of `address` had this verdict. Deferred ones say nothing yet.
     pub fn record(&mut self, address: IpAddr, verdict: Verdict, now: Timestamp) -> Option<Change> {
-        let host = host(address);
+        let (accepted, rejected) = match verdict {
+            Verdict::Accepted => (1.0, 0.0),
+            Verdict::Rejected => (0.0, 1.0),
+            Verdict::Deferred => return None,
+        };
+        let host = host_of(address);
         let key = (host.address(), host.prefix_len());
         let mut record = self.take(key, now);
-        match verdict {
-            Verdict::Accepted => record.accepted += 1.0,
-            Verdict::Rejected => record.rejected += 1.0,
-            Verdict::Deferred => {}
-        }
-        let entered = self.enters(address, &record).then(|| {
-            let was_in = record.until.is_some();
-            record.until = Some(now.saturating_add(self.rules.duration));
-            !was_in
-        });
+        record.accepted += accepted;
+        record.rejected += rejected;
+        let change = self.judge(host, &mut record, now);
         self.put(key, record);
-        (entered == Some(true)).then_some(Change::Add(host))
+        change
     }
 
-    /// Those whose time is over. To be called now and then.
+    /// Puts the host into the table, or lets it stay longer, if it has earned it.
+    fn judge(&mut self, host: Prefix, record: &mut Record, now: Timestamp) -> Option<Change> {
+        let (least, ratio) = (self.rules.least_rejected, self.rules.ratio);
+        if !self.explained(host, record, now).is_beyond(least, ratio) {
+            return None;
+        }
+        let enters = record.until.is_none();
+        if enters && self.due.len() >= self.rules.most {
+            self.without_room = self.without_room.saturating_add(1);
+            return None;
+        }
+        record.until = Some(now.saturating_add(self.rules.duration));
+        enters.then_some(Change::Add(host))
+    }
+
+    /// Those whose time is over. To be called at [`Self::next_due`] or later.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Change> {
         let mut over = Vec::new();
-        for (key, record) in &mut self.hosts {
-            if record.until.is_some_and(|until| until <= now) {
+        while let Some((until, key)) = self.due.first().copied()
+            && until <= now
+        {
+            self.due.pop_first();
+            if let Some(record) = self.hosts.get_mut(&key) {
                 record.until = None;
-                over.extend(Prefix::new(key.0, key.1).map(Change::Remove));
+                self.by_time.insert((record.at, key));
             }
+            over.extend(Prefix::new(key.0, key.1).map(Change::Remove));
         }
         over
     }
 
-    /// Who is in the table now.
+    /// When the next host leaves the table.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(until, _)| *until)
+    }
+
+    /// How often a host did not enter because the table was full.
+    #[must_use]
+    pub const fn without_room(&self) -> u64 {
+        self.without_room
+    }
+
+    /// Who is in the table now, in the order in which they leave it.
     #[must_use]
     pub fn throttled(&self, now: Timestamp) -> Vec<Explanation> {
-        let inside = |record: &Record| record.until.is_some_and(|until| until > now);
-        let hosts = self.hosts.iter().filter(|(_, record)| inside(record));
-        hosts
-            .filter_map(|(key, record)| self.explained(*key, record, now))
-            .collect()
+        let inside = self.due.iter().filter(|(until, _)| *until > now);
+        let known = inside.filter_map(|(_, key)| {
+            let record = self.hosts.get(key)?;
+            Some(self.explained(Prefix::new(key.0, key.1)?, record, now))
+        });
+        known.collect()
     }
 
     /// What is known of `address`, if anything.
     #[must_use]
     pub fn explain(&self, address: IpAddr, now: Timestamp) -> Option<Explanation> {
-        let host = host(address);
-        let key = (host.address(), host.prefix_len());
-        self.explained(key, self.hosts.get(&key)?, now)
+        let host = host_of(address);
+        let record = self.hosts.get(&(host.address(), host.prefix_len()))?;
+        Some(self.explained(host, record, now))
     }
 
-    fn explained(&self, key: Key, record: &Record, now: Timestamp) -> Option<Explanation> {
-        let decayed = self.decayed(*record, now);
-        Some(Explanation {
-            host: Prefix::new(key.0, key.1)?,
-            accepted: decayed.accepted,
-            rejected: decayed.rejected,
-            until: record.until.filter(|until| *until > now),
-            never: self.is_never(key.0),
+    /// What is to be kept of `address`, if anything is known.
+    #[must_use]
+    pub fn kept(&self, address: IpAddr) -> Option<Kept> {
+        let host = host_of(address);
+        let record = self.hosts.get(&(host.address(), host.prefix_len()))?;
+        Some(Kept {
+            host,
+            accepted: record.accepted,
+            rejected: record.rejected,
+            at: record.at,
+            until: record.until,
         })
     }
 
-    fn enters(&self, address: IpAddr, record: &Record) -> bool {
-        let total = record.accepted + record.rejected;
-        record.rejected >= self.rules.least_rejected
-            && record.rejected >= self.rules.ratio * total
-            && !self.is_never(address.to_canonical())
+    /// Takes back what was kept before a restart. A host whose time in the table is over by `now`,
+    /// or that may not be there any more, comes back outside of it.
+    pub fn restore(&mut self, kept: &Kept, now: Timestamp) {
+        if self.hosts.len() >= ADDRESSES_MAX || !is_weight(kept.accepted, kept.rejected) {
+            return;
+        }
+        let until = kept.until.filter(|until| {
+            *until > now && self.due.len() < self.rules.most && !self.is_never(&kept.host)
+        });
+        let record = Record {
+            accepted: kept.accepted,
+            rejected: kept.rejected,
+            at: kept.at,
+            until,
+        };
+        let key = (kept.host.address(), kept.host.prefix_len());
+        self.take(key, kept.at);
+        self.put(key, record);
     }
 
-    fn is_never(&self, address: IpAddr) -> bool {
-        self.rules.never.iter().any(|never| never.contains(address))
+    fn explained(&self, host: Prefix, record: &Record, now: Timestamp) -> Explanation {
+        let decayed = self.decayed(*record, now);
+        Explanation {
+            host,
+            accepted: decayed.accepted,
+            rejected: decayed.rejected,
+            until: record.until.filter(|until| *until > now),
+            never: self.is_never(&host),
+        }
+    }
+
+    /// A host that lies in such a network, or has a part of it.
+    fn is_never(&self, host: &Prefix) -> bool {
+        let mut never = self.rules.never.iter();
+        never.any(|never| never.contains(host.address()) || host.contains(never.address()))
     }
 
     /// The host's record as it is now, taken out; the least recent one goes to make room.
     fn take(&mut self, key: Key, now: Timestamp) -> Record {
-        let new = Record {
+        if let Some(record) = self.hosts.remove(&key) {
+            match record.until {
+                Some(until) => self.due.remove(&(until, key)),
+                None => self.by_time.remove(&(record.at, key)),
+            };
+            return self.decayed(record, now);
+        }
+        self.make_room();
+        Record {
             accepted: 0.0,
             rejected: 0.0,
             at: now,
             until: None,
-        };
-        if let Some(record) = self.hosts.remove(&key) {
-            self.by_time.remove(&(record.at, key));
-            return self.decayed(record, now);
         }
-        self.make_room();
-        new
     }
 
     fn put(&mut self, key: Key, record: Record) {
-        self.by_time.insert((record.at, key));
+        match record.until {
+            Some(until) => self.due.insert((until, key)),
+            None => self.by_time.insert((record.at, key)),
+        };
         self.hosts.insert(key, record);
     }
 
-    /// The address heard of least recently goes. One that is in the table stays there until PF's
-    /// own expiry or a flush takes it: what is forgotten here is only why.
+    /// The address outside of the table that was heard of least recently goes.
     fn make_room(&mut self) {
         if self.hosts.len() >= ADDRESSES_MAX
             && let Some((_, key)) = self.by_time.pop_first()
@@ -254,8 +352,15 @@ impl Throttle {
     }
 }
 
+fn is_weight(accepted: f64, rejected: f64) -> bool {
+    [accepted, rejected]
+        .iter()
+        .all(|weight| weight.is_finite() && *weight >= 0.0)
+}
+
 /// What counts as one host.
-fn host(address: IpAddr) -> Prefix {
+#[must_use]
+pub fn host_of(address: IpAddr) -> Prefix {
     let address = address.to_canonical();
     let bits = match Family::of(address) {
         Family::Inet => Family::Inet.bits(),
@@ -350,6 +455,59 @@ mod tests {
             rejected(&mut throttle, "2001:db8::2", 2),
             [Change::Add(network.expect("a network"))]
         );
+    }
+
+    #[test]
+    fn own_addresses_keep_their_ipv6_network_out() {
+        let own = Prefix::host("2001:db8::1".parse().expect("an address"));
+        let mut throttle = Throttle::new(ThrottleRules {
+            never: vec![own],
+            ..rules()
+        });
+        assert_eq!(rejected(&mut throttle, "2001:db8::2", 50), []);
+    }
+
+    #[test]
+    fn the_table_has_a_bound_and_who_is_in_it_is_not_forgotten_for_others() {
+        let mut throttle = Throttle::new(ThrottleRules {
+            most: 1,
+            ..rules()
+        });
+        assert_eq!(rejected(&mut throttle, "192.0.2.66", 4).len(), 1);
+        assert_eq!(rejected(&mut throttle, "192.0.2.67", 4), []);
+        assert_eq!(throttle.without_room(), 1);
+        for number in 0..u32::try_from(ADDRESSES_MAX).expect("it fits") {
+            let address = std::net::Ipv4Addr::from(0x0a00_0000 + number);
+            throttle.record(address.into(), Verdict::Accepted, at(60));
+        }
+        assert_eq!(throttle.hosts.len(), ADDRESSES_MAX);
+        assert_eq!(throttle.throttled(at(60)).len(), 1);
+        assert_eq!(throttle.explain([192, 0, 2, 67].into(), at(60)), None);
+    }
+
+    #[test]
+    fn what_was_kept_comes_back_and_leaves_in_its_time() {
+        let mut before = Throttle::new(rules());
+        rejected(&mut before, "192.0.2.66", 4);
+        let kept = before.kept(SPAMMER.into()).expect("known");
+        let mut after = Throttle::new(rules());
+        after.restore(&kept, at(10));
+        assert_eq!(
+            after.explain(SPAMMER.into(), at(10)),
+            before.explain(SPAMMER.into(), at(10))
+        );
+        assert_eq!(after.next_due(), kept.until);
+        let host = Prefix::host(SPAMMER.into());
+        assert_eq!(after.expire(at(3_700)), [Change::Remove(host)]);
+        let mut late = Throttle::new(rules());
+        late.restore(&kept, at(3_700));
+        assert_eq!(late.next_due(), None);
+        let wrong = Kept {
+            rejected: f64::NAN,
+            ..kept
+        };
+        late.restore(&wrong, at(0));
+        assert!(late.throttled(at(0)).is_empty());
     }
 
     #[test]
