@@ -19,6 +19,7 @@ use weighbridge::config::parse_settings;
 use weighbridge::control::protocol::{Request, decode, encode};
 use weighbridge::control::queueing;
 use weighbridge::control::server::client::{ClientState, Step};
+use weighbridge::control::server::rights::Rights;
 use weighbridge::control::service::{Answer, Desk, Handled, Work, handle, proceed};
 use weighbridge::fuzzing;
 use weighbridge::gateway::monitor::Monitor;
@@ -68,7 +69,7 @@ pub fn control(data: &[u8]) {
         stream.set_nonblocking(true).expect("does not block");
     }
     let theirs = mio::net::UnixStream::from_std(theirs);
-    converse(&mut ClientState::new(theirs), &mut ours);
+    converse(&mut ClientState::new(theirs, Rights::All), &mut ours);
 }
 
 fn converse(client: &mut ClientState, ours: &mut UnixStream) {

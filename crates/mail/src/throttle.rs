@@ -93,7 +93,7 @@ impl fmt::Display for Explanation {
         )?;
         match (self.never, self.until) {
             (true, _) => f.write_str(", never throttled"),
-            (false, Some(until)) => write!(f, ", throttled until {}", until.as_secs()),
+            (false, Some(_)) => f.write_str(", throttled"),
             (false, None) => f.write_str(", not throttled"),
         }
     }
@@ -236,6 +236,16 @@ impl Throttle {
         let inside = self.due.iter().filter(|(until, _)| *until > now);
         let known = inside.filter_map(|(_, key)| {
             let record = self.hosts.get(key)?;
+            Some(self.explained(Prefix::new(key.0, key.1)?, record, now))
+        });
+        known.collect()
+    }
+
+    /// Everybody that is followed, in the order of addresses.
+    #[must_use]
+    pub fn known(&self, now: Timestamp) -> Vec<Explanation> {
+        let hosts = self.hosts.iter();
+        let known = hosts.filter_map(|(key, record)| {
             Some(self.explained(Prefix::new(key.0, key.1)?, record, now))
         });
         known.collect()
@@ -469,10 +479,7 @@ mod tests {
 
     #[test]
     fn the_table_has_a_bound_and_who_is_in_it_is_not_forgotten_for_others() {
-        let mut throttle = Throttle::new(ThrottleRules {
-            most: 1,
-            ..rules()
-        });
+        let mut throttle = Throttle::new(ThrottleRules { most: 1, ..rules() });
         assert_eq!(rejected(&mut throttle, "192.0.2.66", 4).len(), 1);
         assert_eq!(rejected(&mut throttle, "192.0.2.67", 4), []);
         assert_eq!(throttle.without_room(), 1);

@@ -9,7 +9,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::config::DEFAULT_CONFIG_DIR;
 use crate::gateway::command as gateways;
 
-use crate::mail::{os, report, watch};
+use crate::mail::dnsbl::export as dnsbl;
+use crate::mail::{os, report, spammers, watch};
 use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
@@ -106,6 +107,11 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Tell the operating system of a client
     #[command(long_about = os::LONG_ABOUT)]
     Os(os::OsArguments),
+    /// Show who is throttled for the mail it sends, and why
+    #[command(long_about = spammers::LONG_ABOUT)]
+    Spammers(spammers::SpammersArguments),
+    /// Export the DNS list of hosts whose mail is nearly all rejected
+    Dnsbl(dnsbl::DnsblArguments),
     /// Let packets pass again where a daemon has died
     #[command(long_about = unhook::LONG_ABOUT)]
     Unhook(unhook::UnhookArguments),
@@ -186,6 +192,8 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Top(arguments) => top::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Os(arguments) => os::run(&arguments),
+        Command::Spammers(arguments) => spammers::run(&arguments),
+        Command::Dnsbl(arguments) => dnsbl::run(&arguments),
         Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell, pfctl } => print(&completions(shell, pfctl)),

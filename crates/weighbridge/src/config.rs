@@ -15,6 +15,7 @@ use pf_engine::ruleset::Dialect;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use crate::control::server::rights::TableSettings;
 use crate::gateway::settings::{DefaultKeys, GatewayKeys, GatewaySettings, gateways};
 use crate::pflog::writer::LogSettings;
 use crate::text::{parse_dialect, reason};
@@ -170,6 +171,8 @@ pub struct Settings {
     pub log_snap_length: u32,
     /// How gateways are probed that say nothing else.
     pub gateway_defaults: DefaultKeys,
+    /// Who else may change which tables.
+    pub tables: Option<TableSettings>,
     #[serde(rename = "gateway")]
     gateway_keys: Vec<Spanned<GatewayKeys>>,
     /// Gateways that are probed.
@@ -194,6 +197,7 @@ impl Default for Settings {
             log_files: LogSettings::default().files,
             log_snap_length: LogSettings::default().snap_length,
             gateway_defaults: DefaultKeys::default(),
+            tables: None,
             gateway_keys: Vec::new(),
             gateways: Vec::new(),
         }
@@ -443,7 +447,7 @@ pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
         toml_problem(name, text, &error).hint(
             "known keys: dialect, interfaces, tap, socket, state-dir, fail-policy, fast-path, log, enabled, \
              log-directory, log-file-size, log-files, log-snap-length, [gateway-defaults], \
-             [[gateway]]; for example dialect = \"openbsd3\"",
+             [[gateway]], [tables]; for example dialect = \"openbsd3\"",
         )
     })?;
     settings.gateways = gateways(&settings.gateway_defaults, &settings.gateway_keys)

@@ -50,6 +50,7 @@ use crate::config::{
 };
 use crate::control::queueing;
 use crate::control::server::Control;
+use crate::control::server::rights::TableSocket;
 use crate::control::server::socket::ControlSocket;
 use crate::memory;
 use crate::output::with_process_output;
@@ -157,7 +158,10 @@ fn start(plan: &Plan) -> Result<()> {
     datapath::check_privileges()?;
     let log = plan.configuration.settings.packet_log();
     log.prepare().map_err(anyhow::Error::msg)?;
-    let socket = ControlSocket::bind(&plan.socket)?;
+    let sockets = Sockets {
+        control: ControlSocket::bind(&plan.socket)?,
+        tables: tables_socket(plan)?,
+    };
     let mut datapath = Datapath::open(&DatapathConfig {
         tap: plan.configuration.settings.tap.clone(),
         policy: plan.configuration.settings.fail_policy,
@@ -173,7 +177,7 @@ fn start(plan: &Plan) -> Result<()> {
         }
     };
     let mut datapath = Some(datapath);
-    match filter(plan, &mut keeper, &mut datapath, socket) {
+    match filter(plan, &mut keeper, &mut datapath, sockets) {
         Ok(()) => Ok(()),
         Err(error) => {
             // What went wrong later is as if the daemon had died: `fail-policy` holds.
@@ -184,6 +188,18 @@ fn start(plan: &Plan) -> Result<()> {
             Err(error)
         }
     }
+}
+
+/// Sockets that are opened while there are privileges and one thread.
+struct Sockets {
+    control: ControlSocket,
+    tables: Option<TableSocket>,
+}
+
+fn tables_socket(plan: &Plan) -> Result<Option<TableSocket>> {
+    let tables = plan.configuration.settings.tables.as_ref();
+    let socket = tables.map(TableSocket::bind).transpose();
+    socket.context("[tables] of weighbridge.toml")
 }
 
 /// A start that failed leaves the network as it was.
@@ -279,7 +295,7 @@ fn filter(
     plan: &Plan,
     keeper: &mut LinkKeeper,
     opened: &mut Option<Datapath>,
-    socket: ControlSocket,
+    sockets: Sockets,
 ) -> Result<()> {
     let clock = Clock::start();
     let mut random = Random::new().context("no random numbers from the kernel")?;
@@ -308,7 +324,8 @@ fn filter(
     datapath::drop_capabilities()?;
     let poll = Poll::new().context("cannot wait for events")?;
     let waker = event_loop::waker(&poll)?;
-    let control = Control::start(socket, waker.clone()).context("cannot serve pfctl")?;
+    let control = Control::start(sockets.control, sockets.tables, waker.clone());
+    let control = control.context("cannot serve pfctl")?;
     let logger = Logger::start(log, control.feed()).context("cannot log packets")?;
     let signals = Signals::install().context("cannot handle signals")?;
     let env = LiveEnv::new(interfaces, keeper.routes()?, random);

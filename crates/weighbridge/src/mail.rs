@@ -3,15 +3,21 @@
 //! are their sockets, files and the one clock.
 
 pub mod clock;
+pub mod dnsbl;
+mod files;
+pub mod fleet;
 pub mod http;
 pub mod listen;
 pub mod os;
 pub mod outcomes;
 pub mod report;
+pub mod reputation;
 pub mod serve;
 pub mod settings;
 pub mod shared;
 pub mod shared_memory;
+pub mod spammers;
 pub mod storage;
 pub mod stream;
+mod throttle;
 pub mod watch;

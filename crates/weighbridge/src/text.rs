@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use pf_engine::addr::{Family, Prefix};
 use pf_engine::ruleset::{Dialect, TableEntry};
@@ -48,6 +49,29 @@ pub fn parse_prefix(text: &str) -> Option<Prefix> {
         None => Family::of(address).bits(),
     };
     Prefix::new(address, len).map(|prefix| prefix.masked())
+}
+
+/// `90s`, `30m`, `12h`, `7d`, `4w`.
+///
+/// # Errors
+/// What is wrong and what would be right.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let problem =
+        || format!("\"{text}\" is no time: use a number with s, m, h, d or w, as \"12h\"");
+    let unit = text.chars().last().ok_or_else(problem)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 7 * 86_400,
+        _ => return Err(problem()),
+    };
+    let number = text
+        .strip_suffix(unit)
+        .and_then(|digits| digits.parse::<u32>().ok());
+    let number = u64::from(number.ok_or_else(problem)?);
+    Ok(Duration::from_secs(number * seconds))
 }
 
 /// Digits only: `u8::from_str` would take a sign too.
@@ -152,6 +176,16 @@ pub fn laid_out<const N: usize>(rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(parse_time("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_time("30m"), Ok(Duration::from_mins(30)));
+        assert_eq!(parse_time("2w"), Ok(Duration::from_hours(14 * 24)));
+        for wrong in ["", "7", "d", "-1d", "1y", "99999999999d"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn prefixes_are_read_with_host_bits_cleared() {

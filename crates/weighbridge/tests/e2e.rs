@@ -59,6 +59,8 @@ mod sources;
 mod support;
 #[path = "e2e/systems.rs"]
 mod systems;
+#[path = "e2e/throttle.rs"]
+mod throttle;
 #[path = "e2e/top.rs"]
 mod top;
 #[path = "e2e/translation.rs"]

@@ -91,7 +91,7 @@ impl Daemon {
         let socket = ControlSocket::bind(&dir.path().join("control.sock")).expect("socket");
         let poll = Poll::new().expect("poll");
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("waker"));
-        let control = Control::start(socket, waker.clone()).expect("control thread");
+        let control = Control::start(socket, None, waker.clone()).expect("control thread");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || serve(poll, &control, engine, dialect, &stopped));

@@ -8,6 +8,8 @@ mod reference;
 
 #[path = "watch/capture.rs"]
 mod capture;
+#[path = "watch/fleet.rs"]
+mod fleet;
 #[path = "watch/hostile.rs"]
 mod hostile;
 #[path = "watch/http.rs"]
@@ -16,5 +18,7 @@ mod http;
 mod live;
 #[path = "watch/p0f.rs"]
 mod p0f;
+#[path = "watch/reputation.rs"]
+mod reputation;
 #[path = "watch/services.rs"]
 mod services;

@@ -73,7 +73,9 @@ pub fn respond(
         Ok(query) => query,
         Err(Unread::Silence) => return None,
         // To who may ask: a forged sender gets nothing.
-        Err(Unread::Answer(answer)) => return (permission == Permission::Granted).then_some(answer),
+        Err(Unread::Answer(answer)) => {
+            return (permission == Permission::Granted).then_some(answer);
+        }
     };
     match permission {
         Permission::Denied => return Some(query.refuse(Rcode::Refused)),
@@ -239,9 +241,19 @@ mod tests {
 
     #[test]
     fn who_may_not_ask_gets_no_records() {
-        let denied = asked("1.2.0.192.bl.example", 1, Transport::Udp, Permission::Denied);
+        let denied = asked(
+            "1.2.0.192.bl.example",
+            1,
+            Transport::Udp,
+            Permission::Denied,
+        );
         assert_eq!(shape(&denied), (5, 0, 0));
-        let often = asked("1.2.0.192.bl.example", 1, Transport::Udp, Permission::TooOften);
+        let often = asked(
+            "1.2.0.192.bl.example",
+            1,
+            Transport::Udp,
+            Permission::TooOften,
+        );
         assert_eq!((shape(&often), often[2] & 0x02), ((0, 0, 0), 2));
     }
 }

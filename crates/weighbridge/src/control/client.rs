@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::protocol::{Outcome, Request, Response, WatchRequest, decode, encode};
 use crate::pflog::record::Record;
@@ -72,6 +73,20 @@ impl Client {
                 source,
             }),
         }
+    }
+
+    /// The same, for who waits no longer than `patience` for each part of an answer.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`].
+    pub fn connect_within(socket: &Path, patience: Duration) -> Result<Self, ClientError> {
+        let client = Self::connect(socket)?;
+        let stream = client.stream.get_ref();
+        stream
+            .set_read_timeout(Some(patience))
+            .and_then(|()| stream.set_write_timeout(Some(patience)))
+            .map_err(ClientError::Broken)?;
+        Ok(client)
     }
 
     /// Sends `request` and waits for its outcome; text that comes before goes to `out`.

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod live;
+pub mod rights;
 pub mod socket;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use mio::net::UnixListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -20,16 +22,24 @@ use tracing::{debug, warn};
 
 use self::client::{ClientState, Step};
 use self::live::{Feed, Live};
+use self::rights::{Rights, TableSocket};
 use self::socket::ControlSocket;
-use super::service::{Answer, Work};
+use super::service::{Answer, Change, Work};
 
 /// Clients that are served at the same time. pfctl keeps a connection for one command.
 pub const CLIENTS_MAX: usize = 16;
+/// Clients of the socket for tables that are served at the same time.
+pub const TABLE_CLIENTS_MAX: usize = 4;
+/// How often addresses of the tables of that socket are looked at that are too old.
+const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 /// Events that are taken from the kernel at a time.
 const EVENTS_MAX: usize = 64;
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
-const FIRST_CLIENT: usize = 2;
+const TABLES: Token = Token(2);
+/// For whom the daemon expires addresses: nobody is told.
+const NOBODY: usize = 3;
+const FIRST_CLIENT: usize = 4;
 
 /// Work for the packet loop on behalf of a client.
 #[derive(Debug)]
@@ -51,17 +61,24 @@ pub struct Control {
 }
 
 impl Control {
-    /// Starts the control thread on `socket`; it calls `wake` when there is a job.
+    /// Starts the control thread on `socket`, and on that for `tables`; it calls `wake` when there is a job.
     ///
     /// # Errors
     /// When the system has no descriptors or threads left.
-    pub fn start(socket: ControlSocket, wake: Arc<Waker>) -> io::Result<Self> {
+    pub fn start(
+        socket: ControlSocket,
+        tables: Option<TableSocket>,
+        wake: Arc<Waker>,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (job_sender, jobs) = channel();
         let (answer_sender, answers) = channel();
         let (feed, live) = live::feed(Arc::clone(&waker));
         let mut server = Server::new(poll, socket, job_sender, wake, answers, live)?;
+        if let Some(tables) = tables {
+            server.serve_tables(tables)?;
+        }
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || server.run())?;
@@ -121,6 +138,17 @@ struct Server {
     wake: Arc<Waker>,
     answers: Receiver<(usize, Answer)>,
     live: Live,
+    tables: Option<Tables>,
+}
+
+/// The socket for tables.
+struct Tables {
+    listener: UnixListener,
+    rights: Rights,
+    names: Vec<String>,
+    max_age: Duration,
+    /// When addresses are expired next.
+    next: std::time::Instant,
 }
 
 impl Server {
@@ -146,13 +174,30 @@ impl Server {
             wake,
             answers,
             live,
+            tables: None,
         })
+    }
+
+    fn serve_tables(&mut self, socket: TableSocket) -> io::Result<()> {
+        let mut listener = UnixListener::from_std(socket.listener);
+        self.poll
+            .registry()
+            .register(&mut listener, TABLES, Interest::READABLE)?;
+        self.tables = Some(Tables {
+            listener,
+            rights: socket.rights,
+            names: socket.settings.names.iter().cloned().collect(),
+            max_age: socket.settings.max_age,
+            next: moment(),
+        });
+        Ok(())
     }
 
     fn run(&mut self) {
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
-            match self.poll.poll(&mut events, None) {
+            let patience = self.expire_addresses();
+            match self.poll.poll(&mut events, patience) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
@@ -162,7 +207,7 @@ impl Server {
             }
             for token in events.iter().map(mio::event::Event::token) {
                 match token {
-                    LISTENER => self.accept(),
+                    LISTENER | TABLES => self.accept(token),
                     WAKER => {}
                     Token(client) => self.step(client, ClientState::advance),
                 }
@@ -211,10 +256,38 @@ impl Server {
         }
     }
 
-    fn accept(&mut self) {
+    /// Has addresses deleted that are too old, when it is time to; tells how long it is until then.
+    fn expire_addresses(&mut self) -> Option<Duration> {
+        let tables = self.tables.as_mut()?;
+        let now = moment();
+        if now >= tables.next {
+            tables.next = now + EXPIRE_EVERY;
+            let changes = tables.names.iter();
+            let changes: Vec<Change> = changes
+                .map(|name| Change::expire(name, tables.max_age))
+                .collect();
+            for change in changes {
+                self.submit(NOBODY, Work::Change(Box::new(change)));
+            }
+            return Some(EXPIRE_EVERY);
+        }
+        Some(tables.next.saturating_duration_since(now))
+    }
+
+    fn accept(&mut self, listener: Token) {
         loop {
-            match self.listener.accept() {
-                Ok((stream, _)) => self.admit(stream),
+            let accepted = match (&self.tables, listener) {
+                (Some(tables), TABLES) => tables
+                    .listener
+                    .accept()
+                    .map(|(stream, _)| (stream, tables.rights.clone())),
+                _ => self
+                    .listener
+                    .accept()
+                    .map(|(stream, _)| (stream, Rights::All)),
+            };
+            match accepted {
+                Ok((stream, rights)) => self.admit(stream, rights),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     warn!(%error, "a control connection was not accepted");
@@ -224,9 +297,16 @@ impl Server {
         }
     }
 
-    fn admit(&mut self, mut stream: mio::net::UnixStream) {
-        if self.clients.len() >= CLIENTS_MAX && !self.make_room() {
-            warn!("control connection refused: {CLIENTS_MAX} clients are being served");
+    /// Who may only change tables takes no seat from who may do everything.
+    fn admit(&mut self, mut stream: mio::net::UnixStream, rights: Rights) {
+        let (privileged, most) = match rights {
+            Rights::All => (true, CLIENTS_MAX),
+            Rights::Tables(_) => (false, TABLE_CLIENTS_MAX),
+        };
+        let alike = self.clients.values();
+        let alike = alike.filter(|state| state.is_privileged() == privileged);
+        if alike.count() >= most && !self.make_room(privileged) {
+            warn!("control connection refused: {most} clients are being served");
             return;
         }
         let client = self.next_client;
@@ -238,17 +318,21 @@ impl Server {
         match registered {
             Ok(()) => {
                 self.next_client += 1;
-                self.clients.insert(client, ClientState::new(stream));
+                let state = ClientState::new(stream, rights);
+                self.clients.insert(client, state);
                 self.step(client, ClientState::advance);
             }
             Err(error) => warn!(%error, "a control connection was not accepted"),
         }
     }
 
-    /// Drops the client that has been silent longest, if there is one that nothing is being done
-    /// for.
-    fn make_room(&mut self) -> bool {
-        let silent = self.clients.iter().filter(|(_, state)| !state.is_waiting());
+    /// Drops the client of this kind that has been silent longest, if there is one that nothing is
+    /// being done for.
+    fn make_room(&mut self, privileged: bool) -> bool {
+        let silent = self
+            .clients
+            .iter()
+            .filter(|(_, state)| state.is_privileged() == privileged && !state.is_waiting());
         let Some(client) = silent
             .min_by_key(|(_, state)| state.activity)
             .map(|(c, _)| *c)
@@ -282,4 +366,13 @@ impl Server {
             warn!(%error, "cannot wake the packet loop");
         }
     }
+}
+
+/// The control thread's own sense of time, for what it does now and then.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nothing that is decided rests on it but how often old addresses are looked for"
+)]
+fn moment() -> std::time::Instant {
+    std::time::Instant::now()
 }

@@ -17,7 +17,7 @@ static CHANGE: OnceLock<Change> = OnceLock::new();
 
 /// Logs to standard error from now on. A second start in one process (tests) keeps the first
 /// one's logging.
-pub(super) fn start(level: LogLevel) {
+pub(crate) fn start(level: LogLevel) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,

@@ -55,13 +55,21 @@ pub fn bind(settings: &Listen) -> Result<Bound, ListenError> {
         None => None,
     };
     let tcp = match settings.address {
-        Some(address) => Some(TcpListener::bind(address).map_err(|error| ListenError::Io {
-            place: address.to_string(),
-            error,
-        })?),
+        Some(address) => Some(stream(address)?),
         None => None,
     };
     Ok(Bound { unix, tcp })
+}
+
+/// Opens a socket for connections.
+///
+/// # Errors
+/// Why it could not be opened.
+pub fn stream(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).map_err(|error| ListenError::Io {
+        place: address.to_string(),
+        error,
+    })
 }
 
 /// Opens a socket for datagrams.

@@ -15,6 +15,8 @@ use mail::statistics::System;
 use mail::time::Timestamp;
 use tracing::warn;
 
+use super::clock;
+use super::reputation::Reputation;
 use super::storage::{Record, Storage, StorageError};
 
 /// The database, in the directory of the observations.
@@ -53,16 +55,22 @@ pub enum StartError {
 
 impl Writer {
     /// Opens the database in `directory` and starts the thread. What a client was is asked of
-    /// `lookup` when its report is counted.
+    /// `lookup` when its report is counted; what follows for its host is noted in `reputation`.
     ///
     /// # Errors
     /// Why outcomes cannot be kept.
-    pub fn start(directory: &Path, lookup: Box<dyn LookUp + Send>) -> Result<Self, StartError> {
+    pub fn start(
+        directory: &Path,
+        lookup: Box<dyn LookUp + Send>,
+        reputation: Reputation,
+    ) -> Result<Self, StartError> {
         let storage = Storage::open(&directory.join(DATABASE))?;
+        reputation.restore(&storage.hosts()?, clock::now());
         let (sender, reports) = sync_channel(HELD_MAX);
         let counter = Counter {
             storage,
             lookup,
+            reputation,
             rolled_up: Timestamp::default(),
         };
         let thread = std::thread::Builder::new()
@@ -128,6 +136,7 @@ impl OutcomeSink for Nowhere {
 struct Counter {
     storage: Storage,
     lookup: Box<dyn LookUp + Send>,
+    reputation: Reputation,
     rolled_up: Timestamp,
 }
 
@@ -168,7 +177,7 @@ impl Counter {
         let Some(newest) = records.iter().map(|record| record.outcome.at).max() else {
             return;
         };
-        let mut done = self.storage.add(records).map(|_| ());
+        let mut done = self.add(records);
         if done.is_ok() && newest >= self.rolled_up.saturating_add(ROLL_UP_EVERY) {
             self.rolled_up = newest;
             done = self.storage.roll_up(newest);
@@ -176,6 +185,15 @@ impl Counter {
         if let Err(error) = done {
             warn!("{} outcomes were not counted: {error}", records.len());
         }
+    }
+
+    fn add(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        let new = self.storage.add(records)?;
+        let new = records.iter().zip(new).filter(|(_, new)| *new);
+        let kept = self
+            .reputation
+            .record(new.map(|(record, _)| &record.outcome));
+        self.storage.keep_hosts(&kept)
     }
 }
 
@@ -187,6 +205,7 @@ mod tests {
     use mail::statistics::Grouping;
 
     use super::*;
+    use crate::mail::settings::MailSettings;
 
     struct Nobody;
 
@@ -199,7 +218,9 @@ mod tests {
     #[test]
     fn what_was_reported_is_counted_when_the_writer_has_finished() {
         let dir = tempfile::tempdir().expect("a directory");
-        let writer = Writer::start(dir.path(), Box::new(Nobody)).expect("it starts");
+        let reputation = Reputation::new(&MailSettings::default());
+        let writer = Writer::start(dir.path(), Box::new(Nobody), reputation.clone());
+        let writer = writer.expect("it starts");
         let mut sink = writer.sink();
         for (number, verdict) in [Verdict::Accepted, Verdict::Rejected, Verdict::Rejected]
             .into_iter()
@@ -223,6 +244,12 @@ mod tests {
         assert_eq!(report.rows.len(), 1);
         assert_eq!(report.rows[0].system, "Unknown");
         assert_eq!((report.total.accepted, report.total.rejected), (1, 2));
+        let at = Timestamp::from_secs(1_700_000_000);
+        let known = reputation
+            .explain([192, 0, 2, 1].into(), at)
+            .expect("known");
+        assert!((known.rejected - 2.0).abs() < 0.01, "{known}");
+        assert_eq!(storage.hosts().expect("it reads").len(), 1);
         sink.record(Outcome {
             at: Timestamp::default(),
             peer: Peer::address([192, 0, 2, 1].into()),

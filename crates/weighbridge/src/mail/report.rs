@@ -1,19 +1,20 @@
 //! `weighbridge report`: accepted and rejected mail by operating system.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use mail::statistics::{Grouping, Report, export, render};
+use mail::statistics::{Grouping, Report, Tally, export, render};
 use mail::time::Timestamp;
 
-use super::clock;
+use super::files::replace_file;
 use super::storage::Storage;
+use super::{clock, fleet, settings};
+use crate::config::DEFAULT_CONFIG_DIR;
 use crate::output::{Output, with_process_output};
-use crate::text::reason;
+use crate::text::{parse_time, reason};
 
 /// Where outcomes are kept unless told otherwise.
 pub const DEFAULT_DATABASE: &str = "/var/lib/weighbridge-watch/mail.db";
@@ -33,6 +34,7 @@ Examples:
   weighbridge report --since 7d               of the last seven days
   weighbridge report --by version --family Windows
   weighbridge report --csv > os.csv           also --json, --svg
+  weighbridge report --fleet --node mx1       of one of several servers ([postgres] in mail.toml)
   weighbridge report --spamassassin > /etc/spamassassin/weighbridge.cf
   weighbridge report --rspamd /etc/rspamd/local.d   writes p0f.conf and p0f_group.conf
 
@@ -73,6 +75,15 @@ pub struct ReportArguments {
     /// The database
     #[arg(long, value_name = "FILE", default_value = DEFAULT_DATABASE)]
     pub database: PathBuf,
+    /// The counts of all mail servers, out of the PostgreSQL database that mail.toml names
+    #[arg(long, conflicts_with = "database")]
+    pub fleet: bool,
+    /// One server of them alone
+    #[arg(long, value_name = "NAME", requires = "fleet")]
+    pub node: Option<String>,
+    /// Configuration directory, for mail.toml
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_CONFIG_DIR)]
+    pub config: PathBuf,
 }
 
 /// What stands on one line.
@@ -82,24 +93,6 @@ pub enum By {
     Family,
     /// A version
     Version,
-}
-
-/// `30m`, `12h`, `7d`, `4w`.
-pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
-    let problem = || format!("\"{text}\" is no time: use a number with m, h, d or w, as 7d");
-    let unit = text.chars().last().ok_or_else(problem)?;
-    let seconds = match unit {
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        'w' => 7 * 86_400,
-        _ => return Err(problem()),
-    };
-    let number = text
-        .strip_suffix(unit)
-        .and_then(|digits| digits.parse::<u32>().ok());
-    let number = u64::from(number.ok_or_else(problem)?);
-    Ok(Duration::from_secs(number * seconds))
 }
 
 /// Runs it on the process's own output.
@@ -125,11 +118,8 @@ pub fn execute(
     now: Timestamp,
     output: &mut Output<'_>,
 ) -> Result<(), String> {
-    let storage = Storage::open_to_read(&arguments.database).map_err(|error| {
-        format!("{error}\n  hint: `weighbridge watch -i IF` makes it, in its --state-dir")
-    })?;
     let since = arguments.since.map(|age| before(now, age));
-    let tally = storage.tally(since).map_err(|error| error.to_string())?;
+    let tally = tally(arguments, since)?;
     let report = tally.report(&grouping(arguments));
     if let Some(directory) = &arguments.rspamd {
         return write_rspamd(directory, &report, output);
@@ -144,6 +134,23 @@ pub fn execute(
 pub(super) fn before(now: Timestamp, age: Duration) -> Timestamp {
     let age = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
     Timestamp::from_micros(now.as_micros().saturating_sub(age))
+}
+
+fn tally(arguments: &ReportArguments, since: Option<Timestamp>) -> Result<Tally, String> {
+    if arguments.fleet {
+        let settings = settings::read(&arguments.config).map_err(|problem| problem.to_string())?;
+        let file = arguments.config.join(settings::MAIL_FILE);
+        let postgres = settings.postgres.ok_or_else(|| {
+            let file = file.display();
+            format!("{file}: [postgres] is missing\n  hint: connection = \"host=/run/postgresql\"")
+        })?;
+        let node = arguments.node.as_deref();
+        return fleet::tally(&postgres, since, node).map_err(|error| error.to_string());
+    }
+    let storage = Storage::open_to_read(&arguments.database).map_err(|error| {
+        format!("{error}\n  hint: `weighbridge watch -i IF` makes it, in its --state-dir")
+    })?;
+    storage.tally(since).map_err(|error| error.to_string())
 }
 
 fn grouping(arguments: &ReportArguments) -> Grouping {
@@ -169,29 +176,9 @@ fn rendered(arguments: &ReportArguments, report: &Report) -> String {
     }
 }
 
-/// Each file is whole or not there: written beside and renamed.
 fn write_rspamd(directory: &Path, report: &Report, output: &mut Output<'_>) -> Result<(), String> {
     for (name, text) in export::rspamd(report) {
-        let path = directory.join(name);
-        let beside = directory.join(format!(".{name}.new"));
-        fs::write(&beside, text)
-            .and_then(|()| fs::rename(&beside, &path))
-            .map_err(|error| format!("cannot write {}: {}", path.display(), reason(&error)))?;
-        output.message(&format!("wrote {}", path.display()));
+        replace_file(&directory.join(name), &text, output)?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_a_unit() {
-        assert_eq!(parse_time("30m"), Ok(Duration::from_mins(30)));
-        assert_eq!(parse_time("2w"), Ok(Duration::from_hours(14 * 24)));
-        for wrong in ["", "7", "d", "-1d", "1y", "99999999999d"] {
-            assert!(parse_time(wrong).is_err(), "{wrong}");
-        }
-    }
 }

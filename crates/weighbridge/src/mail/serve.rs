@@ -11,8 +11,10 @@ use mail::policy::PolicySession;
 use mail::text::TextSession;
 use tokio::net::UdpSocket;
 
+use super::dnsbl::DnsList;
 use super::http::{self, Facts, Guard};
 use super::listen::{Bound, ListenError, bind, datagrams};
+use super::reputation::Reputation;
 use super::settings::{CLIENTS, Listen, MailSettings};
 use super::shared::Shared;
 use super::stream::{NewSession, by_sessions, serve};
@@ -22,6 +24,7 @@ use super::stream::{NewSession, by_sessions, serve};
 pub struct Services {
     streams: Vec<Stream>,
     amavis: Option<(std::net::UdpSocket, Style)>,
+    dnsbl: Option<DnsList>,
 }
 
 struct Stream {
@@ -78,6 +81,7 @@ impl Services {
         if let Some(amavis) = &settings.amavis {
             services.amavis = Some((datagrams(amavis.address)?, amavis.style.into()));
         }
+        services.dnsbl = settings.dnsbl.as_ref().map(DnsList::open).transpose()?;
         Ok(services)
     }
 
@@ -106,7 +110,7 @@ impl Services {
     }
 
     /// Begins to answer, in tasks of the runtime that this runs in.
-    pub fn start(self, shared: &Arc<Shared>, facts: &Arc<Facts>) {
+    pub fn start(self, shared: &Arc<Shared>, facts: &Arc<Facts>, reputation: &Reputation) {
         for stream in self.streams {
             let shared = Arc::clone(shared);
             let talk = match stream.spoken {
@@ -116,6 +120,9 @@ impl Services {
             tokio::spawn(async move {
                 told(stream.name, serve(stream.bound, stream.clients, talk).await);
             });
+        }
+        if let Some(dnsbl) = self.dnsbl {
+            dnsbl.start(shared, reputation);
         }
         if let Some((socket, style)) = self.amavis {
             let shared = Arc::clone(shared);

@@ -1,13 +1,19 @@
 //! `mail.toml`: what the mail side serves, where, and for whom.
 
+mod fleet;
+mod reputation;
+mod values;
+
 use std::io;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use mail::amavis::Style;
 use mail::published::{ENTRIES, ENTRIES_MAX};
 use serde::{Deserialize, Deserializer};
+
+pub use self::fleet::FleetSettings;
+pub use self::reputation::{DnsblSettings, ReputationSettings, TABLES_SOCKET, ThrottleSettings};
 
 use crate::config::{Problem, read_text, toml_problem, unreadable};
 
@@ -16,7 +22,7 @@ pub const MAIL_FILE: &str = "mail.toml";
 /// Clients of one socket that are served at the same time unless `clients` says otherwise.
 pub const CLIENTS: usize = 256;
 /// What `clients` may be: each costs a descriptor and a few kilobytes.
-const CLIENTS_RANGE: RangeInclusive<usize> = 1..=4096;
+const CLIENTS_RANGE: std::ops::RangeInclusive<usize> = 1..=4096;
 /// Permissions of a UNIX socket unless `mode` says otherwise: its owner and its group.
 pub const SOCKET_MODE: u32 = 0o660;
 
@@ -30,7 +36,7 @@ pub const OS_TABLE: &str = "/run/weighbridge/os.shm";
 const TABLE_MODE: u32 = 0o640;
 
 /// The whole file. What is not named is not served.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct MailSettings {
     /// The API of p0f v3.
@@ -47,6 +53,14 @@ pub struct MailSettings {
     pub http: Option<HttpSettings>,
     /// Answers in a file in memory.
     pub shared_memory: Option<SharedMemorySettings>,
+    /// How outcomes are weighed.
+    pub reputation: ReputationSettings,
+    /// Who is put into a table of the packet filter.
+    pub throttle: Option<ThrottleSettings>,
+    /// The DNS list.
+    pub dnsbl: Option<DnsblSettings>,
+    /// Where the counts of several mail servers come together.
+    pub postgres: Option<FleetSettings>,
 }
 
 impl MailSettings {
@@ -203,7 +217,7 @@ fn read_only_mode<'de, D: Deserializer<'de>>(input: D) -> Result<u32, D::Error> 
 }
 
 fn entries<'de, D: Deserializer<'de>>(input: D) -> Result<usize, D::Error> {
-    in_range(usize::deserialize(input)?, 1..=ENTRIES_MAX)
+    values::number(input, 1..=ENTRIES_MAX)
 }
 
 /// Where one service listens: a UNIX socket, a TCP port, or both. Every service's table has these
@@ -236,17 +250,7 @@ fn mode<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u32>, D::Error> {
 }
 
 fn clients<'de, D: Deserializer<'de>>(input: D) -> Result<Option<usize>, D::Error> {
-    in_range(usize::deserialize(input)?, CLIENTS_RANGE).map(Some)
-}
-
-fn in_range<E: serde::de::Error>(number: usize, range: RangeInclusive<usize>) -> Result<usize, E> {
-    if range.contains(&number) {
-        return Ok(number);
-    }
-    let (first, last) = range.into_inner();
-    Err(E::custom(format!(
-        "{number} is not between {first} and {last}"
-    )))
+    values::number(input, CLIENTS_RANGE).map(Some)
 }
 
 /// Reads `mail.toml` of `dir`; without one there is [`MailSettings::without_file`].
@@ -269,14 +273,21 @@ pub fn read(dir: &Path) -> Result<MailSettings, Problem> {
 pub fn parse(name: &str, text: &str) -> Result<MailSettings, Problem> {
     let settings: MailSettings = toml::from_str(text).map_err(|error| {
         toml_problem(name, text, &error).hint(
-            "known tables: [p0f], [text], [policy], [milter], [amavis], [http], [shared-memory]; \
-             for example\n  [p0f]\n  \
+            "known tables: [p0f], [text], [policy], [milter], [amavis], [http], [shared-memory], \
+             [reputation], [throttle], [dnsbl], [postgres]; for example\n  [p0f]\n  \
              listen = { socket = \"/run/weighbridge/p0f.sock\", group = \"mail\" }",
         )
     })?;
     if let Some(service) = settings.unheard() {
         return Err(Problem::new(name, format!("[{service}] listens nowhere"))
             .hint("listen = { socket = \"PATH\" } or listen = { address = \"ADDRESS:PORT\" }"));
+    }
+    if let Some(dnsbl) = &settings.dnsbl
+        && dnsbl.zone.is_none()
+        && dnsbl.information_zone.is_none()
+    {
+        return Err(Problem::new(name, "[dnsbl] has no zone")
+            .hint("zone = \"bl.example.org\", or information-zone = \"os.example.org\""));
     }
     match settings.http.as_ref().and_then(HttpSettings::exposed) {
         None => Ok(settings),
@@ -313,8 +324,21 @@ mod tests {
             [shared-memory]
             group = "mail"
             entries = 1000
+            [reputation]
+            half-life = "2d"
+            never = ["192.0.2.0/24"]
+            [throttle]
+            table = "spammers"
+            [dnsbl]
+            zone = "bl.example.org"
+            name-server = "ns.example.org"
+            [postgres]
+            connection = "host=/run/postgresql dbname=mail"
         "#;
         let settings = parse("mail.toml", text).expect("it reads");
+        assert_eq!(settings.reputation.half_life.as_secs(), 2 * 86_400);
+        assert!(!settings.throttle.expect("throttle").dry_run);
+        assert!(settings.dnsbl.expect("dnsbl").address.ip().is_loopback());
         let p0f = settings.p0f.expect("p0f").listen;
         assert_eq!((p0f.mode, p0f.clients), (Some(0o666), Some(9)));
         assert!(!settings.milter.expect("milter").outcomes);
@@ -336,6 +360,21 @@ mod tests {
             (
                 "[shared-memory]\nentries = 0",
                 "0 is not between 1 and 2000000",
+            ),
+            ("[reputation]\nhalf-life = \"6\"", "\"6\" is no time"),
+            ("[reputation]\nnever = [\"x\"]", "\"x\" is no address"),
+            (
+                "[throttle]\ntable = \"t\"\nratio = 0.1",
+                "0.1 is not between 0.5 and 1",
+            ),
+            (
+                "[dnsbl]\nname-server = \"ns.example\"",
+                "[dnsbl] has no zone",
+            ),
+            ("[dnsbl]\nzone = \"a b\"", "\"a b\" is no name"),
+            (
+                "[postgres]\nconnection = \"host=/run sslmode=require\"",
+                "no TLS",
             ),
         ] {
             let problem = parse("mail.toml", text).expect_err(text).to_string();

@@ -3,6 +3,9 @@
 //! One process writes (`weighbridge watch`), any number read. The journal is a write-ahead log, so
 //! that readers never wait; a crash loses at most what was not yet handed over.
 
+pub(super) mod hosts;
+pub(super) mod unsent;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,18 +16,20 @@ use rusqlite::{Connection, OpenFlags, Transaction, params};
 
 /// Steps from one form of the database to the next; the number of steps done is its
 /// `user_version`.
-const MIGRATIONS: [&str; 1] = [include_str!("storage/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("storage/1.sql"), include_str!("storage/2.sql")];
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
 /// How long the names of counted messages are kept: a server that reports one again later than
 /// that has other troubles.
 const MESSAGES_KEPT: Duration = Duration::from_hours(7 * 24);
+/// When counts are forgotten.
+pub(super) const FORGOTTEN: Duration = Duration::from_hours(10 * 365 * 24);
 /// Widths of buckets, the finest first, each with the age at which it is rolled up into the next
 /// (the last: at which it is forgotten).
 const LEVELS: [(u64, Duration); 3] = [
     (60, Duration::from_hours(24)),
     (3_600, Duration::from_hours(90 * 24)),
-    (86_400, Duration::from_hours(10 * 365 * 24)),
+    (86_400, FORGOTTEN),
 ];
 
 /// Why the database cannot be used.
@@ -107,17 +112,14 @@ impl Storage {
         })
     }
 
-    /// Counts `records` in one transaction; returns how many were new messages.
+    /// Counts `records` in one transaction; tells of each whether it was a new message.
     ///
     /// # Errors
     /// What the database said; then none was counted.
-    pub fn add(&mut self, records: &[Record]) -> Result<usize, StorageError> {
+    pub fn add(&mut self, records: &[Record]) -> Result<Vec<bool>, StorageError> {
         self.transaction(|transaction| {
-            let mut counted = 0;
-            for record in records {
-                counted += usize::from(add_one(transaction, record)?);
-            }
-            Ok(counted)
+            let records = records.iter();
+            records.map(|record| add_one(transaction, record)).collect()
         })
     }
 
@@ -158,8 +160,14 @@ impl Storage {
     pub fn roll_up(&mut self, now: Timestamp) -> Result<(), StorageError> {
         self.transaction(|transaction| {
             for (at, (width, age)) in LEVELS.iter().enumerate() {
-                let before = seconds_before(now, *age);
-                if let Some((wider, _)) = LEVELS.get(at + 1) {
+                // A wider bucket is made of whole ones.
+                let next = LEVELS.get(at + 1);
+                let whole = int(next.map_or(*width, |(wider, _)| *wider));
+                let before = seconds_before(now, *age) / whole * whole;
+                if *width == unsent::HOUR {
+                    unsent::days_change(transaction, before)?;
+                }
+                if let Some((wider, _)) = next {
                     transaction.execute(
                         "INSERT INTO bucket SELECT start / ?1 * ?1, ?1, name, flavor, verdict, \
                          SUM(n) FROM bucket WHERE width = ?2 AND start < ?3 \
@@ -177,7 +185,11 @@ impl Storage {
                 "DELETE FROM message WHERE at < ?1",
                 [seconds_before(now, MESSAGES_KEPT)],
             )?;
-            Ok(())
+            transaction.execute(
+                "DELETE FROM unsent WHERE start < ?1",
+                [seconds_before(now, FORGOTTEN)],
+            )?;
+            hosts::forget(transaction)
         })
     }
 
@@ -248,10 +260,11 @@ fn add_one(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<b
             record.system.flavor,
             outcome.verdict.name()
         ])?;
+    unsent::hour_changed(transaction, start)?;
     Ok(true)
 }
 
-fn many(verdict: Verdict, count: u64) -> Counts {
+pub(super) fn many(verdict: Verdict, count: u64) -> Counts {
     let mut counts = Counts::default();
     match verdict {
         Verdict::Accepted => counts.accepted = count,
@@ -269,8 +282,8 @@ fn signed(at: Timestamp) -> i64 {
     int(at.as_secs())
 }
 
-/// `SQLite`'s integers have a sign.
-fn int(number: u64) -> i64 {
+/// The databases' integers have a sign.
+pub(super) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -331,8 +344,10 @@ mod tests {
             record("Windows", Verdict::Rejected, NOON, None),
             record("Windows", Verdict::Deferred, NOON, Some("b")),
         ];
-        assert_eq!(storage.add(&records).expect("counted"), 4);
-        assert_eq!(storage.add(&records[..2]).expect("counted"), 0);
+        let new = storage.add(&records).expect("counted");
+        assert_eq!(new, [true, false, true, true, true]);
+        let new = storage.add(&records[..2]).expect("counted");
+        assert_eq!(new, [false, false]);
         assert_eq!(totals(&storage, None), (1, 2, 1));
     }
 
@@ -372,6 +387,41 @@ mod tests {
             .roll_up(Timestamp::from_secs(NOON + 4_000 * day))
             .expect("rolled");
         assert_eq!(totals(&storage, None), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_to_be_sent_are_whole_hours_and_days_until_it_is_there() {
+        let (_dir, mut storage) = storage();
+        let hour = NOON / 3_600 * 3_600;
+        for minute in [0, 1, 61] {
+            let record = record("Linux", Verdict::Accepted, hour + 60 * minute, None);
+            storage.add(&[record]).expect("counted");
+        }
+        let sums = |storage: &Storage| -> Vec<(i64, i64)> {
+            let buckets = storage.unsent(9).expect("read").into_iter();
+            let sum = |bucket: &unsent::Bucket| bucket.counts.iter().map(|one| one.count).sum();
+            buckets.map(|bucket| (bucket.width, sum(&bucket))).collect()
+        };
+        assert_eq!(sums(&storage), [(3_600, 2), (3_600, 1)]);
+        let read = storage.unsent(9).expect("read");
+        // One more while the other side takes them.
+        let late = record("Linux", Verdict::Accepted, hour + 120, None);
+        storage.add(&[late]).expect("counted");
+        storage.sent(&read).expect("noted");
+        assert_eq!(sums(&storage), [(3_600, 3)]);
+        let day = 24 * 3_600;
+        storage
+            .roll_up(Timestamp::from_secs(NOON + 2 * day))
+            .expect("rolled");
+        assert_eq!(sums(&storage), [(3_600, 3)]);
+        storage
+            .roll_up(Timestamp::from_secs(NOON + 200 * day))
+            .expect("rolled");
+        assert_eq!(sums(&storage), [(86_400, 4), (3_600, 0)]);
+        storage
+            .roll_up(Timestamp::from_secs(NOON + 4_000 * day))
+            .expect("rolled");
+        assert_eq!(sums(&storage), []);
     }
 
     #[test]

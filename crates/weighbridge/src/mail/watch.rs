@@ -211,6 +211,7 @@ fn open(
         handshakes,
         services,
         directory,
+        settings,
     })
 }
 

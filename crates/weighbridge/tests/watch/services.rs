@@ -15,6 +15,7 @@ use pf_engine::osfp::p0f::{Database, Mode};
 use tokio::sync::oneshot;
 use weighbridge::mail::clock;
 use weighbridge::mail::http::Facts;
+use weighbridge::mail::reputation::Reputation;
 use weighbridge::mail::serve::Services;
 use weighbridge::mail::settings;
 use weighbridge::mail::shared::Shared;
@@ -70,7 +71,9 @@ impl Serving {
         let dir = tempfile::tempdir().expect("a directory");
         let place = dir.path().display().to_string();
         let settings = settings::parse("mail.toml", &settings.replace("DIR", &place));
-        let services = Services::open(&settings.expect("it reads")).expect("it opens");
+        let settings = settings.expect("it reads");
+        let reputation = Reputation::new(&settings);
+        let services = Services::open(&settings).expect("it opens");
         let store = Known(Arc::new(Mutex::new(store())));
         let told = Told::default();
         let shared = Shared::new(Box::new(store.clone()), Box::new(told.clone()));
@@ -85,7 +88,7 @@ impl Serving {
             .expect("a runtime");
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {
-                services.start(&Arc::new(shared), &Arc::new(facts));
+                services.start(&Arc::new(shared), &Arc::new(facts), &reputation);
                 let _ = stopped.await;
             });
         });

@@ -12,10 +12,11 @@ use pf_engine::anchor::AnchorPath;
 use pf_engine::env::Interface;
 use pf_engine::ruleset::{Dialect, Parts, Ruleset};
 
+use super::rights::Rights;
 use crate::accounts;
 use crate::control::protocol::{
-    FileBytes, LoadRequest, Outcome, REQUEST_BYTES_MAX, Request, Response, ShowRequest,
-    TableCommand, WatchRequest, decode, encode,
+    FileBytes, LoadRequest, Outcome, Request, Response, ShowRequest, TableCommand, WatchRequest,
+    decode, encode,
 };
 use crate::control::service::{Answer, Change, Installation, TableContents, Work};
 use crate::daemon::keep::file::{self, Draft};
@@ -46,6 +47,7 @@ pub enum Step {
 pub struct ClientState {
     stream: UnixStream,
     peer: LoadedBy,
+    rights: Rights,
     input: Vec<u8>,
     /// Bytes of the input that hold no newline.
     searched: usize,
@@ -140,7 +142,7 @@ impl Listing {
 impl ClientState {
     /// A client that has just connected.
     #[must_use]
-    pub fn new(stream: UnixStream) -> Self {
+    pub fn new(stream: UnixStream, rights: Rights) -> Self {
         let peer = rustix::net::sockopt::socket_peercred(&stream).map_or_else(
             |_| LoadedBy::default(),
             |peer| LoadedBy {
@@ -151,6 +153,7 @@ impl ClientState {
         Self {
             stream,
             peer,
+            rights,
             input: Vec::new(),
             searched: 0,
             output: VecDeque::new(),
@@ -158,6 +161,12 @@ impl ClientState {
             missed: 0,
             activity: 0,
         }
+    }
+
+    /// Whether it may do everything.
+    #[must_use]
+    pub const fn is_privileged(&self) -> bool {
+        matches!(self.rights, Rights::All)
     }
 
     /// Whether the packet loop is at work for it.
@@ -273,8 +282,9 @@ impl ClientState {
             }
             let searched = self.input.len();
             self.searched = searched;
-            if searched > REQUEST_BYTES_MAX {
-                let message = format!("request larger than {} MiB", REQUEST_BYTES_MAX >> 20);
+            let most = self.rights.request_bytes_max();
+            if searched > most {
+                let message = format!("request larger than {} MiB", most >> 20);
                 self.respond(&[Response::Error(message)], Rest::Goodbye);
                 return None;
             }
@@ -298,13 +308,25 @@ impl ClientState {
         let line = std::mem::replace(&mut self.input, rest);
         self.searched = 0;
         match decode::<Request>(&line) {
-            Ok(Request::LoadStates(states)) => self.start_import(&states),
-            Ok(request) => Some(self.start(request)),
+            Ok(request) => match self.rights.check(&request) {
+                Ok(()) => self.begin(request),
+                Err(message) => {
+                    self.respond(&[Response::Error(message)], Rest::Nothing);
+                    None
+                }
+            },
             Err(error) => {
                 let message = format!("request not understood: {error}");
                 self.respond(&[Response::Error(message)], Rest::Nothing);
                 None
             }
+        }
+    }
+
+    fn begin(&mut self, request: Request) -> Option<Step> {
+        match request {
+            Request::LoadStates(states) => self.start_import(&states),
+            other => Some(self.start(other)),
         }
     }
 
@@ -330,7 +352,10 @@ impl ClientState {
             }
             Request::Table(table) => {
                 let work = match Change::of(table) {
-                    Ok(change) => Work::Change(Box::new(change)),
+                    Ok(change) => {
+                        let most = self.rights.entries_max();
+                        Work::Change(Box::new(change.at_most(most)))
+                    }
                     Err(table) => Work::Request(Request::Table(table)),
                 };
                 (Pending::Outcome, work)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pf_engine::addr::Prefix;
-use pf_engine::anchor::TableRef;
+use pf_engine::anchor::{AnchorPath, TableRef};
 use pf_engine::engine::{TableChange, TableError};
 use pf_engine::ruleset::TableEntry;
 use pf_engine::time::Instant;
@@ -25,6 +25,8 @@ pub struct Change {
     shown: Option<(Addresses, Vec<TableEntry>)>,
     /// Addresses that were named.
     requested: usize,
+    /// Addresses that the table may have afterwards.
+    most: Option<usize>,
 }
 
 impl Change {
@@ -65,11 +67,68 @@ impl Change {
             request,
             shown: None,
             requested,
+            most: None,
+        })
+    }
+
+    /// Deletes the addresses that have been in the table `name` for longer than `age`.
+    #[must_use]
+    pub fn expire(name: &str, age: Duration) -> Self {
+        let request = TableRequest {
+            name: name.to_owned(),
+            anchor: AnchorPath::main(),
+            command: TableCommand::Expire,
+            entries: Vec::new(),
+            dry_run: false,
+            verbose: 0,
+            age: age.as_secs(),
+        };
+        Self {
+            steps: TableChange::expire(AnchorPath::main(), name.to_owned(), age),
+            request,
+            shown: None,
+            requested: 0,
+            most: None,
+        }
+    }
+
+    /// The same for who may make the table only so large.
+    #[must_use]
+    pub fn at_most(self, most: Option<usize>) -> Self {
+        Self { most, ..self }
+    }
+
+    /// Whether the table would become too large.
+    fn excess(&mut self, desk: &Desk<'_>) -> Option<Answer> {
+        let most = self.most.take()?;
+        let table = desk.engine.table(self.steps.table());
+        let there = match self.request.command {
+            TableCommand::Add => table.map_or(0, |table| table.len),
+            TableCommand::Replace => 0,
+            TableCommand::Delete
+            | TableCommand::Expire
+            | TableCommand::Flush
+            | TableCommand::Show
+            | TableCommand::Test
+            | TableCommand::Load
+            | TableCommand::Kill
+            | TableCommand::Zero
+            | TableCommand::Reset => return None,
+        };
+        let after = there.saturating_add(self.requested);
+        (after > most).then(|| {
+            let name = &self.request.name;
+            Answer::Refused(format!(
+                "refused: <{name}> may have {most} addresses (entries in [tables])"
+            ))
         })
     }
 
     /// The next piece. Returns the answer when that was the last.
     pub(super) fn proceed(&mut self, desk: &mut Desk<'_>) -> Option<Answer> {
+        if let Some(refused) = self.excess(desk) {
+            return Some(refused);
+        }
         if self.request.verbose > 0 && self.shown.is_none() {
             let before = contents(desk, self.steps.table());
             let given = match chosen(desk, &self.request) {

@@ -7,8 +7,9 @@ use mail::connection::Peer;
 use mail::statistics::Grouping;
 use mail::time::Timestamp;
 
-use super::super::report::{before, parse_time};
+use super::super::report::before;
 use super::{Reply, error};
+use crate::text::parse_time;
 
 /// A request that makes sense.
 #[derive(Clone, Debug, PartialEq, Eq)]

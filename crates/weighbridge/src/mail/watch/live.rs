@@ -15,12 +15,16 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::keep::Saving;
 use super::watcher::Watcher;
 use crate::capture::link;
+use crate::config::LogLevel;
+use crate::daemon::logging;
 use crate::daemon::signals::{descriptor, drain};
 use crate::mail::http::Facts;
-use crate::mail::outcomes::Writer;
+use crate::mail::outcomes::{StartError, Writer};
+use crate::mail::reputation::Reputation;
 use crate::mail::serve::Services;
+use crate::mail::settings::MailSettings;
 use crate::mail::shared::Shared;
-use crate::mail::{clock, outcomes};
+use crate::mail::{clock, fleet, outcomes, throttle};
 use crate::output::Output;
 use crate::text::reason;
 use crate::tools::Complaint;
@@ -39,6 +43,8 @@ pub(super) struct Open {
     pub(super) services: Services,
     /// Where observations are kept.
     pub(super) directory: Option<PathBuf>,
+    /// What is done beside.
+    pub(super) settings: MailSettings,
 }
 
 /// Runs until a signal comes or enough was told.
@@ -48,18 +54,17 @@ pub(super) fn run(
     output: &mut Output<'_>,
 ) -> Result<(), Complaint> {
     let failed = |error: io::Error| Complaint::Message(reason(&error));
-    let writer = match &open.directory {
-        Some(directory) => Some(
-            Writer::start(directory, Box::new(watcher.observations.clone()))
-                .map_err(|error| Complaint::Message(error.to_string()))?,
-        ),
-        None => None,
-    };
-    let sink = writer.as_ref().map_or_else(outcomes::nowhere, Writer::sink);
+    logging::start(LogLevel::Warn);
+    let beside = Beside::start(&open, watcher)?;
+    let sink = beside
+        .writer
+        .as_ref()
+        .map_or_else(outcomes::nowhere, Writer::sink);
     let shared = Shared::new(Box::new(watcher.observations.clone()), sink);
     let mut stop = descriptor(&[SIGINT, SIGTERM]).map_err(failed)?;
-    let facts = facts(&open, watcher);
-    answer_beside(open.services, Arc::new(shared), Arc::new(facts)).map_err(failed)?;
+    let facts = Arc::new(facts(&open, watcher));
+    let (shared, reputation) = (Arc::new(shared), beside.reputation.clone());
+    answer_beside(open.services, shared, facts, reputation).map_err(failed)?;
     let mut keeping = Keeping {
         directory: open.directory,
         saving: None,
@@ -92,7 +97,7 @@ pub(super) fn run(
     }
     keeping.finish(watcher, output);
     end_publishing(watcher, output);
-    if let Some(lost @ 1..) = writer.map(Writer::finish) {
+    if let Some(lost @ 1..) = beside.finish() {
         output.message(&format!("weighbridge watch: {lost} outcomes came too fast"));
     }
     if let Ok(lost @ 1..) = open.handshakes.lost() {
@@ -134,15 +139,64 @@ fn end_publishing(watcher: &mut Watcher, output: &mut Output<'_>) {
     }
 }
 
+/// Threads that keep what is reported, and act on it.
+struct Beside {
+    reputation: Reputation,
+    writer: Option<Writer>,
+    fleet: Option<fleet::Sender>,
+}
+
+impl Beside {
+    fn start(open: &Open, watcher: &Watcher) -> Result<Self, Complaint> {
+        let failed = |error: StartError| Complaint::Message(error.to_string());
+        let reputation = Reputation::new(&open.settings);
+        let mut beside = Self {
+            reputation: reputation.clone(),
+            writer: None,
+            fleet: None,
+        };
+        if let Some(directory) = &open.directory {
+            let lookup = Box::new(watcher.observations.clone());
+            let writer = Writer::start(directory, lookup, reputation.clone());
+            beside.writer = Some(writer.map_err(failed)?);
+            if let Some(postgres) = &open.settings.postgres {
+                let sender = fleet::Sender::start(postgres, directory);
+                beside.fleet = Some(sender.map_err(failed)?);
+            }
+        }
+        if let Some(settings) = &open.settings.throttle
+            && !settings.dry_run
+        {
+            let started = throttle::start(settings.clone(), reputation);
+            started.map_err(|error| failed(error.into()))?;
+        }
+        Ok(beside)
+    }
+
+    /// Waits until what was reported is counted and sent; returns how many reports were lost.
+    fn finish(self) -> Option<u64> {
+        let lost = self.writer.map(Writer::finish);
+        if let Some(fleet) = self.fleet {
+            fleet.finish();
+        }
+        lost
+    }
+}
+
 /// Starts the thread that answers. It ends with the process.
-fn answer_beside(services: Services, shared: Arc<Shared>, facts: Arc<Facts>) -> io::Result<()> {
+fn answer_beside(
+    services: Services,
+    shared: Arc<Shared>,
+    facts: Arc<Facts>,
+    reputation: Reputation,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let thread = std::thread::Builder::new().name("services".to_owned());
     thread.spawn(move || {
         runtime.block_on(async {
-            services.start(&shared, &facts);
+            services.start(&shared, &facts, &reputation);
             std::future::pending::<()>().await;
         });
     })?;
