@@ -168,7 +168,7 @@ fn filter(text: &str) {
 struct Even;
 
 impl Listings for Even {
-    fn listing(&self, address: IpAddr) -> Option<String> {
+    fn listing(&mut self, address: IpAddr) -> Option<String> {
         let last = match address {
             IpAddr::V4(address) => address.octets()[3],
             IpAddr::V6(address) => address.octets()[15],
@@ -192,7 +192,7 @@ fn dnsbl(text: &str) {
         QueryType::Any,
         QueryType::Other,
     ] {
-        let _ = zone.answer(&labels, kind, &Even);
+        let _ = zone.answer(&labels, kind, &mut Even);
     }
 }
 
