@@ -1,5 +1,7 @@
 //! The bridge box: `weighbridge run` in its namespace, and `weighbridge pfctl` beside it.
 
+mod emptier;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -13,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use self::emptier::Emptier;
 use crate::counters::Count;
 use crate::roles::Role;
 use crate::{Lab, article, clock};
@@ -23,8 +26,10 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// The environment variable that says which `fast-path` the daemons of tests have, where a test
-/// does not say so itself.
+/// does not say so itself: `off`, `on`, or `emptied` for `on` with a cache that is emptied at
+/// random moments.
 pub const FAST_PATH: &str = "WEIGHBRIDGE_TEST_FAST_PATH";
+const EMPTIED: &str = "emptied";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -87,8 +92,9 @@ impl Configuration {
 
     /// With the flow cache that this run of the tests is for ([`FAST_PATH`]).
     fn on_the_path_under_test(&self) -> Self {
-        match std::env::var(FAST_PATH) {
-            Ok(path) => self.with_key("fast-path", &path),
+        match std::env::var(FAST_PATH).as_deref() {
+            Ok(EMPTIED) => self.with_key("fast-path", "on"),
+            Ok(path) => self.with_key("fast-path", path),
             Err(_) => self.clone(),
         }
     }
@@ -135,6 +141,7 @@ pub struct Weighbridge {
     socket: PathBuf,
     log: Arc<Mutex<String>>,
     inside: Arc<crate::namespace::Namespace>,
+    _emptier: Option<Emptier>,
 }
 
 impl Weighbridge {
@@ -212,9 +219,11 @@ impl Weighbridge {
             .with_context(|| format!("cannot run {}", binary.display()))?;
         let log = Arc::new(Mutex::new(String::new()));
         let ready = follow(&mut child, &log);
+        let empties = std::env::var(FAST_PATH).is_ok_and(|path| path == EMPTIED);
         Ok((
             Self {
                 child,
+                _emptier: empties.then(|| Emptier::start(binary, &socket)),
                 binary: binary.to_owned(),
                 config,
                 packet_logs,

@@ -108,7 +108,12 @@ impl Engine {
     /// Makes up for what packets did in the cache so far: to be called before anything of the
     /// engine is shown.
     pub fn read_flows(&mut self) {
-        for slot in self.held_slots() {
+        self.read_flows_from(StateId(0), usize::MAX);
+    }
+
+    /// The same for the next `max` states, from this number on.
+    pub fn read_flows_from(&mut self, from: StateId, max: usize) {
+        for slot in self.held_slots(from, max) {
             self.read_flow(slot);
         }
     }
@@ -122,7 +127,7 @@ impl Engine {
         if let Some(cache) = &mut self.flows.cache {
             cache.suspend();
         }
-        for slot in self.held_slots() {
+        for slot in self.held_slots(StateId(0), usize::MAX) {
             self.settle(slot);
         }
         self.flows.statistics.emptied = self.flows.statistics.emptied.wrapping_add(1);
@@ -134,12 +139,12 @@ impl Engine {
         self.flows.statistics
     }
 
-    fn held_slots(&self) -> Vec<u32> {
+    fn held_slots(&self, from: StateId, max: usize) -> Vec<u32> {
         if self.flows.statistics.held == 0 {
             return Vec::new();
         }
-        let held = self.states.iter_from(StateId(0));
-        let held = held.filter(|(_, state)| state.flow.is_held());
+        let states = self.states.iter_from(from).take(max);
+        let held = states.filter(|(_, state)| state.flow.is_held());
         held.map(|(slot, _)| slot).collect()
     }
 

@@ -362,10 +362,7 @@ impl<'a> EventLoop<'a> {
             self.parts.engine.handle_timeout(now);
         }
         let parts = &mut self.parts;
-        if parts.states.begins(now) {
-            parts.engine.read_flows();
-        }
-        parts.states.work(&parts.engine, &parts.clock, now);
+        parts.states.work(&mut parts.engine, &parts.clock, now);
         self.limits.check(&parts.engine, now);
         self.gateways(now);
     }

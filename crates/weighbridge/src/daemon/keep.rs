@@ -131,13 +131,8 @@ impl Keeper {
         })
     }
 
-    /// Whether [`Keeper::work`] will begin a snapshot.
-    pub(super) fn begins(&self, now: Instant) -> bool {
-        self.place.is_some() && self.draft.is_none() && now >= self.next
-    }
-
     /// Goes on with the snapshot that is being made, or begins one if it is time.
-    pub(super) fn work(&mut self, engine: &Engine, clock: &Clock, now: Instant) {
+    pub(super) fn work(&mut self, engine: &mut Engine, clock: &Clock, now: Instant) {
         if self.place.is_none() || (self.draft.is_none() && now < self.next) {
             return;
         }

@@ -84,13 +84,14 @@ fn write(directory: &Path, arriving: &Receiver<Piece>) -> io::Result<()> {
 
 impl Snapshot {
     /// Takes in the next states and hands over what there is.
-    pub(super) fn go_on(&mut self, engine: &Engine, now: Instant) -> Progress {
+    pub(super) fn go_on(&mut self, engine: &mut Engine, now: Instant) -> Progress {
         if !self.hand_over() {
             return Progress::Behind;
         }
         let Some(mut draft) = self.draft.take() else {
             return Progress::Done(self.states);
         };
+        engine.read_flows_from(draft.next_state(), SLICE);
         let more = draft.add(engine, now, SLICE);
         self.states = draft.states();
         if more {

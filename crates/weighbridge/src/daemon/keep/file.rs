@@ -151,6 +151,11 @@ impl Draft {
         self.states
     }
 
+    /// Where the next states begin.
+    pub(crate) const fn next_state(&self) -> StateId {
+        self.next
+    }
+
     /// Adds the next states or source nodes, at most `max`; whether there are more.
     pub(crate) fn add(&mut self, engine: &Engine, now: Instant, max: usize) -> bool {
         if self.epoch != Some(engine.epoch()) {

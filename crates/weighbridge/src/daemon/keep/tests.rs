@@ -212,9 +212,9 @@ fn a_snapshot_is_made_in_slices_and_again_after_the_interval() {
     let mut keeper = Keeper::open(dir.path(), Dialect::FreeBsd);
     let start = clock.now();
     keeper.next = start;
-    keeper.work(&engine, &clock, start);
+    keeper.work(&mut engine, &clock, start);
     assert!(keeper.draft.is_some(), "200 states are two slices");
-    keeper.work(&engine, &clock, start);
+    keeper.work(&mut engine, &clock, start);
     assert!(keeper.draft.is_none());
     assert_eq!(
         keeper.deadline(),
