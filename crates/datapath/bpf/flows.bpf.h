@@ -34,6 +34,15 @@ struct traffic {
 	__u64 bytes;
 };
 
+// What a translated IPv4 packet becomes; of an echo one of the ports is its id.
+struct ends {
+	__u32 source;
+	__u32 destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u32 differ; /* whether there is something to be done */
+};
+
 // A state, and what its packets did: index 0 goes in the direction of its opener.
 struct flow_state {
 	struct bpf_spin_lock lock;
@@ -43,6 +52,7 @@ struct flow_state {
 	struct traffic traffic[2];
 	struct peer peers[2];
 	struct flow_key keys[2];
+	struct ends ends[2];
 };
 
 #define FLOW_STATES_MAX 65536 /* src/flows.rs */
@@ -104,6 +114,7 @@ struct plain {
 	__u32 ack;
 	__u32 window;
 	__u32 len;
+	__u32 asks; /* an echo request */
 };
 
 // 0 for an IPv4 packet without options that is no fragment.
@@ -222,6 +233,7 @@ static __always_inline int read_echo(struct __sk_buff *skb, struct flow_key *key
 	if (echo.type == request) {
 		key->source_port = echo.id;
 		key->destination_port = bpf_htons(request);
+		plain->asks = 1;
 	} else if (echo.type == reply) {
 		key->source_port = bpf_htons(request);
 		key->destination_port = echo.id;
@@ -298,22 +310,77 @@ static __always_inline int is_same(const struct flow_key *a, const struct flow_k
 	return !difference;
 }
 
-// How many packets it stands for, if the packet is one of a known flow: then it has been counted
-// and passes.
-static __always_inline __u32 follow(struct __sk_buff *skb, enum direction direction)
+#define MANGLED_0(protocol) ((protocol) == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0)
+
+// Where the transport's checksum is; 0 for an echo, whose checksum does not cover the addresses.
+static __always_inline __u32 covers_addresses_at(__u8 protocol, __u32 at)
 {
-	struct flow_key key __attribute__((aligned(8))) = {
-		.interface = skb->ifindex,
-		.direction = direction,
-	};
-	struct plain plain = {};
+	if (protocol == IPPROTO_TCP)
+		return at + offsetof(struct tcphdr, check);
+	return protocol == IPPROTO_UDP ? at + offsetof(struct udphdr, check) : 0;
+}
+
+static __always_inline int set_address(struct __sk_buff *skb, __u32 at, __u32 checksum_at,
+				       __u8 protocol, __u32 from, __u32 to)
+{
+	__u64 flags = BPF_F_PSEUDO_HDR | MANGLED_0(protocol) | sizeof(to);
+
+	if (from == to)
+		return 0;
+	if (bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), from, to,
+				sizeof(to)))
+		return -1;
+	if (checksum_at && bpf_l4_csum_replace(skb, checksum_at, from, to, flags))
+		return -1;
+	return bpf_skb_store_bytes(skb, at, &to, sizeof(to), 0);
+}
+
+static __always_inline int set_port(struct __sk_buff *skb, __u32 at, __u32 checksum_at,
+				    __u8 protocol, __be16 from, __be16 to)
+{
+	if (from == to)
+		return 0;
+	if (bpf_l4_csum_replace(skb, checksum_at, from, to, MANGLED_0(protocol) | sizeof(to)))
+		return -1;
+	return bpf_skb_store_bytes(skb, at, &to, sizeof(to), 0);
+}
+
+// 0 if the packet has become what its flow says.
+static __always_inline int translate(struct __sk_buff *skb, const struct flow_key *key,
+				     const struct plain *plain, const struct ends *to)
+{
+	__u32 sum = covers_addresses_at(key->protocol, plain->at);
+	__u8 protocol = key->protocol;
+
+	if (set_address(skb, ETH_HLEN + offsetof(struct iphdr, saddr), sum, protocol,
+			key->source[0], to->source) ||
+	    set_address(skb, ETH_HLEN + offsetof(struct iphdr, daddr), sum, protocol,
+			key->destination[0], to->destination))
+		return -1;
+	if (!sum)
+		return set_port(skb, plain->at + 4, plain->at + 2, protocol,
+				plain->asks ? key->source_port : key->destination_port,
+				plain->asks ? to->source_port : to->destination_port);
+	if (set_port(skb, plain->at, sum, protocol, key->source_port, to->source_port))
+		return -1;
+	return set_port(skb, plain->at + 2, sum, protocol, key->destination_port,
+			to->destination_port);
+}
+
+// How many packets it stands for, if the packet is one of a known flow: then it has been counted
+// and is to become what `ends` says, and passes.
+static __always_inline __u32 follow(struct __sk_buff *skb, enum direction direction,
+				    struct flow_key *key, struct plain *plain, struct ends *ends)
+{
 	__u32 slot, way, first = 0, hit = 0, *found, *epoch, *in_force;
 	struct flow_state *state;
 	__u64 now;
 
-	if (read_plain(skb, &key, &plain))
+	key->interface = skb->ifindex;
+	key->direction = direction;
+	if (read_plain(skb, key, plain))
 		return 0;
-	found = bpf_map_lookup_elem(&flows, &key);
+	found = bpf_map_lookup_elem(&flows, key);
 	if (!found)
 		return 0;
 	slot = *found >> 1;
@@ -328,14 +395,15 @@ static __always_inline __u32 follow(struct __sk_buff *skb, enum direction direct
 	// counted here it sees, what comes later is not counted any more.
 	bpf_spin_lock(&state->lock);
 	if (*(volatile __u32 *)epoch == *(volatile __u32 *)in_force &&
-	    is_same(&key, &state->keys[way]) && (__s64)(now - state->last) < (__s64)state->lifetime &&
+	    is_same(key, &state->keys[way]) && (__s64)(now - state->last) < (__s64)state->lifetime &&
 	    (!state->has_windows ||
-	     slides(&state->peers[way], &state->peers[!way], &plain))) {
-		state->traffic[way].packets += plain.packets;
-		state->traffic[way].bytes += plain.bytes;
+	     slides(&state->peers[way], &state->peers[!way], plain))) {
+		state->traffic[way].packets += plain->packets;
+		state->traffic[way].bytes += plain->bytes;
 		if ((__s64)(now - state->last) > 0)
 			state->last = now;
-		hit = plain.packets;
+		*ends = state->ends[way];
+		hit = plain->packets;
 	}
 	bpf_spin_unlock(&state->lock);
 	return hit;

@@ -12,6 +12,8 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -347,10 +349,17 @@ static __always_inline int hook(struct __sk_buff *skb, enum direction direction,
 // Behind a hook: an untagged IP packet that nothing has been decided about.
 static __always_inline int repeat(struct __sk_buff *skb, enum direction direction)
 {
-	__u32 packets = follow(skb, direction);
+	struct flow_key key __attribute__((aligned(8))) = {};
+	struct plain plain = {};
+	struct ends ends = {};
+	__u32 packets = follow(skb, direction, &key, &plain, &ends);
 
 	if (!packets)
 		return send_up(skb, direction, 0, 0);
+	if (ends.differ && translate(skb, &key, &plain, &ends)) {
+		count(UPCALL_FAILED, packets);
+		return TC_ACT_SHOT;
+	}
 	// As behind an upcall: nothing that came along steers the kernel's routing or queues.
 	skb->mark = 0;
 	skb->priority = 0;

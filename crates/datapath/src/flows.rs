@@ -36,13 +36,15 @@ type KeyData = [u8; 56];
 /// `struct flow_state`.
 type StateData = [u8; STATE_LEN];
 
-const STATE_LEN: usize = 200;
+const STATE_LEN: usize = 232;
 const HAS_WINDOWS_AT: usize = 4;
 const LIFETIME_AT: usize = 8;
 const LAST_AT: usize = 16;
 const TRAFFIC_AT: usize = 24;
 const PEERS_AT: usize = 56;
 const KEYS_AT: usize = 88;
+const ENDS_AT: usize = 200;
+const ENDS_LEN: usize = 16;
 
 /// The maps of the cache. What is put in lasts until it is taken, or the daemon ends.
 pub struct FlowMaps {
@@ -181,6 +183,10 @@ impl FlowMaps {
 
 impl FlowCache for FlowMaps {
     fn put(&mut self, flow: &Flow) -> Option<FlowId> {
+        let translated = flow.becomes.iter().flatten();
+        if translated.into_iter().any(|ends| ends.0.address.is_ipv6()) {
+            return None;
+        }
         let slot = self.free_slot()?;
         let keys = flow.keys.map(|key| key.as_ref().map(key_data));
         let refreshed = self.kernel_time(flow.refreshed);
@@ -272,6 +278,15 @@ fn state_data(flow: &Flow, keys: &[Option<KeyData>; 2], refreshed: u64) -> State
             put(&mut data, at, key);
         }
     }
+    for (at, ends) in (ENDS_AT..).step_by(ENDS_LEN).zip(flow.becomes) {
+        if let Some((source, destination)) = ends {
+            put_address(&mut data, at, source.address);
+            put_address(&mut data, at + 4, destination.address);
+            put(&mut data, at + 8, &source.port.to_be_bytes());
+            put(&mut data, at + 10, &destination.port.to_be_bytes());
+            put(&mut data, at + 12, &1u32.to_ne_bytes());
+        }
+    }
     data
 }
 
@@ -298,7 +313,8 @@ fn get_u64(data: &[u8], at: usize) -> u64 {
     bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
-const _: () = assert!(KEYS_AT + 2 * size_of::<KeyData>() == STATE_LEN);
+const _: () = assert!(KEYS_AT + 2 * size_of::<KeyData>() == ENDS_AT);
+const _: () = assert!(ENDS_AT + 2 * ENDS_LEN == STATE_LEN);
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! What a flow cache is told, and what it tells: the seam to whoever repeats the engine's
 //! decisions about packets of states (`datapath` does so in the kernel).
 //!
-//! A cache decides nothing. It passes packets as they are that agree with a [`FlowKey`] in every
-//! field, as long as the state lives and, for TCP, its windows take them; everything else, and
+//! A cache decides nothing. It passes packets that agree with a [`FlowKey`] in every field, as they
+//! are or translated, as long as the state lives and, for TCP, its windows take them; everything else, and
 //! whatever it is not sure of, comes to the engine. What it has passed it tells when it is asked,
 //! so that states, windows and counters are then as if the engine had seen each packet.
 
@@ -50,6 +50,8 @@ pub struct FlowWindow {
 pub struct Flow {
     /// Of the packets of its opener, and of the others; nothing for those that it may not pass.
     pub keys: [Option<FlowKey>; 2],
+    /// The ends that these packets have behind their translation, if there is one. IPv4 alone.
+    pub becomes: [Option<(HostPort, HostPort)>; 2],
     /// Of the opener and of the other end, if it is a TCP connection.
     pub windows: Option<[FlowWindow; 2]>,
     /// When its last packet came.

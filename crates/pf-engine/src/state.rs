@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher13;
 
 use serde::{Deserialize, Serialize};
 
-use crate::addr::Protocol;
+use crate::addr::{Family, Protocol};
 use crate::association::Membership;
 pub(crate) use crate::counters::Count;
 use crate::criteria::{Divert, Treatment};
@@ -187,6 +187,14 @@ impl State {
         self.wire == self.stack && !modulates && self.route.is_none() && !self.is_proxied()
     }
 
+    /// Whether it does no more with its packets than to translate them within IPv4.
+    pub(crate) fn is_straight(&self) -> bool {
+        let modulates = self.source.seq_diff != 0 || self.destination.seq_diff != 0;
+        let translates = self.wire == self.stack
+            || (self.wire.family() == Family::Inet && !self.changes_family());
+        translates && !modulates && self.route.is_none() && !self.is_proxied()
+    }
+
     /// Where a packet that goes in `direction` is routed: `route-to` for the opener's packets,
     /// `reply-to` for the others.
     pub(crate) fn route_of(&self, direction: Direction) -> Option<(RouteKind, NextHop)> {
@@ -216,7 +224,7 @@ impl State {
     }
 
     /// The key by which packets that go in `direction` find it.
-    const fn side(&self, direction: Direction) -> &StateKey {
+    pub(crate) const fn side(&self, direction: Direction) -> &StateKey {
         match direction {
             Direction::In => &self.wire,
             Direction::Out => &self.stack,

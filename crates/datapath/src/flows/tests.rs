@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use aya::EbpfLoader;
 use aya::programs::{TestRun, TestRunOptions};
-use pf_engine::addr::Protocol;
+use pf_engine::addr::{Prefix, Protocol};
 use pf_engine::decision::{EtherAddresses, Hook, Packet, StateId, Verdict};
 use pf_engine::engine::{Engine, EngineConfig, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex, Interface};
-use pf_engine::rule::{Action, Rule, StateMode, tcp_flags};
+use pf_engine::rule::{Action, Address, Pool, PoolPorts, PoolTarget, Rule, StateMode, tcp_flags};
 use pf_engine::ruleset::Ruleset;
 use pf_engine::view::HostPort;
 use pf_engine::wire::build::{self, Ip, Segment};
@@ -22,7 +22,7 @@ use crate::program::OBJECT;
 #[path = "../../../pf-engine/tests/scenarios/talks.rs"]
 mod talks;
 
-use talks::{Dice, Talk};
+use talks::{Dice, Talk, answer};
 
 /// What the program returns of a packet that passes: `TC_ACT_UNSPEC`.
 const PASSES: u32 = u32::MAX;
@@ -36,6 +36,8 @@ const ETHER: EtherAddresses = EtherAddresses {
 const CONTEXT_LEN: usize = 192;
 const GSO_SEGMENTS_AT: usize = 164;
 const GSO_SIZE_AT: usize = 176;
+/// Room for the header of what goes up.
+const HEADROOM: usize = 64;
 const PACKETS: usize = 700;
 
 /// The programs, and the cache until somebody takes it.
@@ -72,6 +74,11 @@ impl Bench {
     /// Whether the kernel passes a packet, with segments of `segment` bytes each if it is a
     /// super-packet.
     fn passes(&mut self, direction: Direction, frame: &[u8], segment: u32) -> bool {
+        self.run(direction, frame, segment).is_some()
+    }
+
+    /// What the kernel makes of a packet that it passes.
+    fn run(&mut self, direction: Direction, frame: &[u8], segment: u32) -> Option<Vec<u8>> {
         let name = match direction {
             Direction::In => "flow_in",
             Direction::Out => "flow_out",
@@ -83,14 +90,18 @@ impl Bench {
             GSO_SEGMENTS_AT,
             &u32::from(segment > 0).to_ne_bytes(),
         );
+        let mut out = vec![0; frame.len() + HEADROOM];
         let options = TestRunOptions {
             data_in: Some(frame),
+            data_out: Some(&mut out),
             ctx_in: Some(&context),
             ..TestRunOptions::default()
         };
         let program = program(&mut self.ebpf, name).expect("a program");
         let result = program.test_run(options).expect("runs");
-        result.return_value == PASSES
+        let passes = result.return_value == PASSES;
+        out.truncate(frame.len());
+        passes.then_some(out)
     }
 }
 
@@ -162,6 +173,7 @@ fn connection() -> Flow {
             Some(key(Protocol::TCP, Direction::In, client, server)),
             Some(key(Protocol::TCP, Direction::Out, server, client)),
         ],
+        becomes: [None; 2],
         windows: Some([window(1000), window(9000)]),
         // The kernel's clock moves by ticks.
         refreshed: before(Duration::from_secs(1)),
@@ -398,8 +410,8 @@ fn a_full_cache_takes_nothing_and_a_free_slot_is_used_again() {
     assert_eq!(bench.maps().put(&flow(65)), held[5]);
 }
 
-/// An engine whose rules let everything pass with state.
-fn engine() -> (Engine, FixedEnv) {
+/// An engine whose rules let everything pass with state, and translate what they are told to.
+fn engine(translation: &Ruleset) -> (Engine, FixedEnv) {
     let config = EngineConfig {
         hash_key: [1, 2],
         creator_id: 3,
@@ -409,7 +421,7 @@ fn engine() -> (Engine, FixedEnv) {
     rule.state = StateMode::Keep;
     let rules = Ruleset {
         filter: vec![rule],
-        ..Ruleset::default()
+        ..translation.clone()
     };
     engine.install(now(), rules).expect("installs");
     engine.set_enabled(now(), true);
@@ -436,29 +448,28 @@ fn figures(engine: &Engine) -> String {
     format!("{states:#?} {rules:?} {counters:?}")
 }
 
-#[test]
-fn who_has_the_kernel_s_cache_decides_and_counts_as_who_has_none() {
-    let Some(mut bench) = Bench::new("twins") else {
-        return;
-    };
-    let (mut plain, mut env) = engine();
-    let (mut cached, mut cached_env) = engine();
+/// Random traffic through the kernel's cache and an engine behind it, and through an engine alone;
+/// how many packets pass in the kernel, and how many are another then.
+fn compare(bench: &mut Bench, translation: &Ruleset, side: [Direction; 2]) -> (usize, usize) {
+    let (mut plain, mut env) = engine(translation);
+    let (mut cached, mut cached_env) = engine(translation);
     let maps = bench.maps.take().expect("the cache");
     cached.set_flow_cache(Box::new(maps));
     let mut dice = Dice(7);
     let mut talks: Vec<Talk> = (0..4).map(|_| Talk::new(&mut dice)).collect();
-    let mut passed = 0;
+    let mut asked: Vec<Option<Vec<u8>>> = vec![None; talks.len()];
+    let (mut passed, mut translated) = (0, 0);
     for step in 0..PACKETS {
         let at = usize::try_from(dice.below(4)).expect("small");
         if dice.one_in(100) {
             talks[at] = Talk::new(&mut dice);
+            asked[at] = None;
         }
-        let (bytes, forward) = talks[at].next(&mut dice);
-        let direction = if forward {
-            Direction::In
-        } else {
-            Direction::Out
-        };
+        let (mut bytes, forward) = talks[at].next(&mut dice);
+        if let Some(question) = asked[at].as_ref().filter(|_| !forward) {
+            answer(&mut bytes, question);
+        }
+        let direction = side[usize::from(!forward)];
         let hook = Hook {
             interface: IfIndex(LOOPBACK),
             direction,
@@ -470,14 +481,20 @@ fn who_has_the_kernel_s_cache_decides_and_counts_as_who_has_none() {
         };
         let mut first = packet.clone();
         let wanted = plain.handle_packet(now(), hook, &mut first, &mut env);
-        if bench.passes(direction, &frame(&packet.bytes), 0) {
+        if let Some(found) = bench.run(direction, &frame(&packet.bytes), 0) {
             let as_it_came = Verdict::Pass(pf_engine::decision::Exit::Continue);
-            assert_eq!((wanted.verdict, first), (as_it_came, packet));
+            assert_eq!(wanted.verdict, as_it_came);
+            assert_eq!(found, frame(&first.bytes), "of {packet:?}");
             passed += 1;
+            translated += usize::from(first != packet);
         } else {
             let mut second = packet;
             let found = cached.handle_packet(now(), hook, &mut second, &mut cached_env);
-            assert_eq!((found, second), (wanted, first));
+            assert_eq!((&found, &second), (&wanted, &first));
+        }
+        let passes = matches!(wanted.verdict, Verdict::Pass(_));
+        if forward && passes {
+            asked[at] = Some(first.bytes);
         }
         cached.fill_flow_cache();
         if step % 20 == 0 {
@@ -490,8 +507,61 @@ fn who_has_the_kernel_s_cache_decides_and_counts_as_who_has_none() {
     }
     cached.settle_flows();
     assert_eq!(figures(&cached), figures(&plain));
+    (passed, translated)
+}
+
+#[test]
+fn who_has_the_kernel_s_cache_decides_and_counts_as_who_has_none() {
+    let Some(mut bench) = Bench::new("twins") else {
+        return;
+    };
+    let sides = [Direction::In, Direction::Out];
+    let (passed, translated) = compare(&mut bench, &Ruleset::default(), sides);
     assert!(
         passed > PACKETS / 4,
         "{passed} packets passed in the kernel"
     );
+    assert_eq!(translated, 0);
+}
+
+#[test]
+fn the_kernel_translates_byte_for_byte_as_the_engine_does() {
+    let pool = |address: &str, port| Pool {
+        targets: vec![PoolTarget {
+            interface: None,
+            address: Address::Prefix(Prefix::host(host(address, 0).address)),
+            weight: None,
+        }],
+        ports: port,
+        ..Pool::default()
+    };
+    let mut nat = Rule::new(Action::Nat);
+    nat.nat = Some(pool("198.51.100.7", None));
+    let mut rdr = Rule::new(Action::Rdr);
+    rdr.rdr = Some(pool("198.51.100.8", Some(PoolPorts::Single(8080))));
+    rdr.protocol = Some(Protocol::TCP);
+    let mut rdr_udp = rdr.clone();
+    rdr_udp.protocol = Some(Protocol::UDP);
+    let outward = Ruleset {
+        nat: vec![nat],
+        ..Ruleset::default()
+    };
+    let inward = Ruleset {
+        rdr: vec![rdr, rdr_udp],
+        ..Ruleset::default()
+    };
+    let cases = [
+        (outward, [Direction::Out, Direction::In]),
+        (inward, [Direction::In, Direction::Out]),
+    ];
+    for (rules, sides) in cases {
+        let Some(mut bench) = Bench::new("translation") else {
+            return;
+        };
+        let (_, translated) = compare(&mut bench, &rules, sides);
+        assert!(
+            translated > PACKETS / 10,
+            "{translated} were translated in the kernel"
+        );
+    }
 }

@@ -274,7 +274,7 @@ impl Engine {
             return;
         };
         let forward = place.direction == state.direction;
-        let is_own = state.translated(place.direction).tuple(place.direction) == *identity;
+        let is_own = state.side(place.direction).tuple(place.direction) == *identity;
         if !is_own || !is_known_to_caches(&work.original.meta) {
             return;
         }
@@ -303,10 +303,10 @@ impl Engine {
             && !self.options.reassemble.no_df
     }
 
-    /// Whether all packets of the state are let pass as they are, and only counted.
+    /// Whether all packets of the state are let pass where they go, and only translated and counted.
     fn may_be_held(&self, slot: u32) -> bool {
         self.states.get(slot).is_some_and(|state| {
-            state.is_plain()
+            state.is_straight()
                 && !state.sloppy
                 && !state.logged
                 && state.scrub == Scrub::NONE
@@ -413,16 +413,23 @@ fn flow_of(state: &State, places: [Option<Place>; 2], end: crate::time::Instant)
     let [at_opener, at_other] = places;
     let key = |way: Option<Plain>, place: Option<Place>| {
         let (way, place) = way.zip(place)?;
-        Some(key_of(&state.wire.tuple(place.direction), place, way.ether))
+        let tuple = state.side(place.direction).tuple(place.direction);
+        Some(key_of(&tuple, place, way.ether))
     };
     let keys = [key(of_opener, at_opener), key(of_other, at_other)];
     if keys == [None; 2] {
         return None;
     }
+    let becomes = |place: Option<Place>| {
+        let direction = place.filter(|_| state.wire != state.stack)?.direction;
+        let tuple = state.translated(direction).tuple(direction);
+        Some((tuple.source, tuple.destination))
+    };
     let (source, destination) = (&state.source, &state.destination);
     let windows = [window(source, destination), window(destination, source)];
     Some(Flow {
         keys,
+        becomes: places.map(becomes),
         windows: (state.protocol() == Protocol::TCP).then_some(windows),
         refreshed: state.refreshed,
         lifetime: end.saturating_since(state.refreshed),

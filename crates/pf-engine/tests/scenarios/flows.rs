@@ -15,10 +15,10 @@ use pf_engine::rule::{Direction, Log, Rule, SourceTrack, StateMode, tcp_flags};
 use pf_engine::ruleset::{Ruleset, TableDefinition};
 use pf_engine::time::Instant;
 use pf_engine::view::HostPort;
-use pf_engine::wire::{Icmp, IcmpBody, Meta, Tcp, Transport};
+use pf_engine::wire::{Icmp, IcmpBody, Meta, Rewrite, Tcp, Transport};
 
 use super::harness::*;
-use super::talks::{Dice, Talk};
+use super::talks::{Dice, Talk, answer};
 
 const MAX_ACK_WINDOW: u32 = 0xffff + 1500;
 /// Courses of traffic for each ruleset.
@@ -37,6 +37,7 @@ struct Inner {
     entries: Vec<Entry>,
     by_key: HashMap<FlowKey, (usize, usize)>,
     passed: u64,
+    translated: u64,
 }
 
 /// A cache that both the engine and the wire have.
@@ -81,9 +82,9 @@ impl FlowCache for Model {
 }
 
 impl Model {
-    /// Whether the packet passes without the engine.
-    fn passes(&self, now: Instant, hook: Hook, packet: &Packet) -> bool {
-        let Some((key, meta)) = key_of(hook, packet) else {
+    /// Whether the packet passes without the engine, and translates it.
+    fn passes(&self, now: Instant, hook: Hook, packet: &mut Packet) -> bool {
+        let Some((key, mut meta)) = key_of(hook, packet) else {
             return false;
         };
         let mut inner = self.0.lock().unwrap();
@@ -109,6 +110,15 @@ impl Model {
         let bytes = u64::try_from(meta.total_len).unwrap();
         entry.progress.counts[way].add(Count::one(bytes));
         entry.progress.refreshed = Some(now);
+        if let Some((source, destination)) = entry.flow.becomes[way] {
+            let bytes = &mut packet.bytes;
+            meta.set_source(bytes, source.address).unwrap();
+            meta.set_destination(bytes, destination.address).unwrap();
+            let from = (source.port != key.source.port).then_some(source.port);
+            let to = (destination.port != key.destination.port).then_some(destination.port);
+            meta.set_ports_or_id(bytes, from, to).unwrap();
+            inner.translated += 1;
+        }
         inner.passed += 1;
         true
     }
@@ -197,8 +207,14 @@ impl Twins {
         }
     }
 
-    /// The packet meets both; returns whether it passes.
-    fn packet(&mut self, direction: Direction, name: &str, bytes: &[u8], frame: u8) -> bool {
+    /// The packet meets both; returns it if it passes.
+    fn packet(
+        &mut self,
+        direction: Direction,
+        name: &str,
+        bytes: &[u8],
+        frame: u8,
+    ) -> Option<Vec<u8>> {
         let packet = Packet {
             bytes: bytes.to_vec(),
             ether: Some(EtherAddresses {
@@ -217,22 +233,22 @@ impl Twins {
         let wanted = lab
             .engine
             .handle_packet(now, hook, &mut first, &mut lab.env);
-        if self.model.passes(now, hook, &packet) {
+        let mut second = packet.clone();
+        if self.model.passes(now, hook, &mut second) {
             let as_it_came = Verdict::Pass(pf_engine::decision::Exit::Continue);
             assert_eq!(wanted.verdict, as_it_came, "{packet:?}");
-            assert_eq!(first, packet);
+            assert_eq!(first, second);
             assert_eq!((wanted.generated, wanted.logged), (vec![], vec![]));
             assert_eq!(wanted.handling, pf_engine::decision::Handling::default());
-            return true;
+            return Some(second.bytes);
         }
-        let mut second = packet;
         let lab = &mut self.cached;
         let found = lab
             .engine
             .handle_packet(now, hook, &mut second, &mut lab.env);
         assert_eq!(found, wanted);
         assert_eq!(second, first);
-        matches!(found.verdict, Verdict::Pass(_))
+        matches!(found.verdict, Verdict::Pass(_)).then_some(second.bytes)
     }
 
     fn both(&mut self, change: impl Fn(&mut Lab)) {
@@ -255,6 +271,10 @@ impl Twins {
 
     fn passed(&self) -> u64 {
         self.model.0.lock().unwrap().passed
+    }
+
+    fn translated(&self) -> u64 {
+        self.model.0.lock().unwrap().translated
     }
 }
 
@@ -281,26 +301,32 @@ fn event(twins: &mut Twins, ruleset: &Ruleset, dice: &mut Dice) {
     }
 }
 
-/// Random traffic over both hooks of both interfaces.
-fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> u64 {
+/// Random traffic over both hooks of both interfaces; how many packets the cache has passed, and
+/// how many of these translated.
+fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> (u64, u64) {
     let mut dice = Dice(seed);
     let mut twins = Twins::new(ruleset);
     let mut talks: Vec<Talk> = (0..6).map(|_| Talk::new(&mut dice)).collect();
+    let mut asked: Vec<Option<Vec<u8>>> = vec![None; talks.len()];
     for _ in 0..steps {
         let at = usize::try_from(dice.below(6)).unwrap();
         if dice.one_in(60) {
             talks[at] = Talk::new(&mut dice);
+            asked[at] = None;
         }
-        let (bytes, forward) = talks[at].next(&mut dice);
+        let (mut bytes, forward) = talks[at].next(&mut dice);
+        if let Some(question) = asked[at].as_ref().filter(|_| !forward) {
+            answer(&mut bytes, question);
+        }
         let (from, to) = if forward {
             ("em0", "em1")
         } else {
             ("em1", "em0")
         };
         let frame = if dice.one_in(30) { 2 } else { 1 };
-        if twins.packet(In, from, &bytes, frame) {
-            twins.packet(Out, to, &bytes, frame);
-        }
+        let entered = twins.packet(In, from, &bytes, frame);
+        let left = entered.and_then(|bytes| twins.packet(Out, to, &bytes, frame));
+        asked[at] = left.filter(|_| forward).or(asked[at].take());
         if !dice.one_in(4) {
             twins.cached.engine.fill_flow_cache();
         }
@@ -313,7 +339,7 @@ fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> u64 {
         }
     }
     twins.compare();
-    twins.passed()
+    (twins.passed(), twins.translated())
 }
 
 fn tracked() -> Rule {
@@ -345,6 +371,12 @@ fn rulesets() -> Vec<(&'static str, Ruleset, bool)> {
     with_tables.tables.insert("inside".to_owned(), inside);
     let mut translated = filter(&stateful);
     translated.nat.push(nat("em1", "192.0.2.1"));
+    translated.rdr.push(
+        rdr("em0", "192.0.2.90", Some(8080))
+            .inet()
+            .proto(Protocol::UDP)
+            .port(80),
+    );
     let logged = pass().keep().change(|rule| {
         rule.log = Some(Log {
             all: true,
@@ -367,8 +399,13 @@ fn rulesets() -> Vec<(&'static str, Ruleset, bool)> {
 fn who_has_a_flow_cache_decides_and_counts_as_who_has_none() {
     for (name, ruleset, caches) in rulesets() {
         for seed in 1..=SEEDS {
-            let passed = run(&ruleset, seed, 1500);
+            let (passed, translated) = run(&ruleset, seed, 1500);
             assert_eq!(passed > 0, caches, "{name}: {passed} packets by the cache");
+            assert_eq!(
+                translated > 100,
+                name == "translation",
+                "{name}: {translated}"
+            );
         }
     }
 }
@@ -378,13 +415,25 @@ fn a_state_that_the_cache_keeps_busy_does_not_expire_and_an_idle_one_does() {
     let mut twins = Twins::new(&filter(&[pass().keep()]));
     let (client, server) = (("10.0.0.5", 5000), ("192.0.2.80", 53));
     for _ in 0..3 {
-        assert!(twins.packet(In, "em0", &udp(client, server, 10), 1));
-        assert!(twins.packet(Out, "em0", &udp(server, client, 10), 1));
+        assert!(
+            twins
+                .packet(In, "em0", &udp(client, server, 10), 1)
+                .is_some()
+        );
+        assert!(
+            twins
+                .packet(Out, "em0", &udp(server, client, 10), 1)
+                .is_some()
+        );
     }
     assert_eq!(twins.cached.engine.fill_flow_cache(), 1);
     for _ in 0..10 {
         twins.both(|lab| lab.wait(50));
-        assert!(twins.packet(In, "em0", &udp(client, server, 10), 1));
+        assert!(
+            twins
+                .packet(In, "em0", &udp(client, server, 10), 1)
+                .is_some()
+        );
     }
     twins.compare();
     assert_eq!(twins.passed(), 10);
@@ -403,12 +452,20 @@ fn a_flow_leaves_the_cache_with_its_state() {
         twins.packet(In, "em0", &udp(client, server, 10), 1);
     }
     twins.cached.engine.fill_flow_cache();
-    assert!(twins.packet(In, "em0", &udp(client, server, 10), 1));
+    assert!(
+        twins
+            .packet(In, "em0", &udp(client, server, 10), 1)
+            .is_some()
+    );
     assert_eq!(twins.passed(), 1);
     twins.both(|lab| {
         assert_eq!(kill(lab, KillStates::All), 1);
     });
     twins.both(|lab| lab.load(filter(&[block()])));
-    assert!(!twins.packet(In, "em0", &udp(client, server, 10), 1));
+    assert!(
+        twins
+            .packet(In, "em0", &udp(client, server, 10), 1)
+            .is_none()
+    );
     twins.compare();
 }

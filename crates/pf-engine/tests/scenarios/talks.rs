@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use pf_engine::addr::Protocol;
 use pf_engine::rule::tcp_flags;
 use pf_engine::wire::build::{self, Ip, Segment};
+use pf_engine::wire::{IcmpBody, Meta, Rewrite};
 
 const S: u8 = tcp_flags::SYN;
 const A: u8 = tcp_flags::ACK;
@@ -136,5 +137,24 @@ impl Talk {
         (segment.seq, segment.ack) = (seq, ack);
         (segment.options, segment.window) = (options, 5000);
         build::tcp(&ip(from, to), &segment, &vec![7; len])
+    }
+}
+
+/// An answer, to who asked as the one who is asked has seen it.
+pub(crate) fn answer(bytes: &mut [u8], question: &[u8]) {
+    let (mut meta, seen) = (
+        Meta::parse(bytes).expect("fits"),
+        Meta::parse(question).expect("fits"),
+    );
+    if meta.family != seen.family {
+        return;
+    }
+    meta.set_source(bytes, seen.destination).expect("fits");
+    meta.set_destination(bytes, seen.source).expect("fits");
+    if let Some((source, destination)) = seen.ports() {
+        let ports = (Some(destination), Some(source));
+        meta.set_ports_or_id(bytes, ports.0, ports.1).expect("fits");
+    } else if let Some(IcmpBody::Query { id }) = seen.icmp().map(|icmp| icmp.body) {
+        meta.set_ports_or_id(bytes, Some(id), None).expect("fits");
     }
 }
