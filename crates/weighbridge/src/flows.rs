@@ -19,8 +19,8 @@ Show what the flow cache does: how many packets the kernel has passed by decisio
 how many the daemon has decided.
 
 The cache is off unless weighbridge.toml says `fast-path = \"on\"`. A flow is in it while its state
-is plain (no translation, route, log (all), queue, limit of rates, scrub) and established; SYN, FIN,
-RST, fragments, IP options and what does not fit a window come up as ever. It is emptied when
+is plain (no route, log (all), queue, limit of rates, scrub; translated within IPv4 or not) and
+established; SYN, FIN, RST, fragments, IP options and what does not fit a window come up as ever. It is emptied when
 something changes that could concern it. See weighbridge.toml(5), fast-path.
 
 For example, the share of packets that the kernel has passed, in per cent:
