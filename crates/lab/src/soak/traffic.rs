@@ -328,7 +328,13 @@ pub(super) fn check_cut_off(world: &World, from: Role, to: SocketAddr) -> anyhow
         outcome => outcome.with_context(|| format!("{name} to {to} should hear nothing"))?,
     };
     stream.set_read_timeout(Some(SILENCE))?;
-    let heard = (&stream).read(&mut [0; 64]);
+    let heard = loop {
+        // A process that was stopped and goes on has been interrupted.
+        match (&stream).read(&mut [0; 64]) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            heard => break heard,
+        }
+    };
     let silent = heard
         .as_ref()
         .is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
