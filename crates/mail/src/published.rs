@@ -32,7 +32,7 @@ pub use self::publisher::{Counts, Publisher, Write};
 pub use self::slot::{SLOT_LEN, SLOTS};
 pub use self::texts::{TEXT_LEN, TEXTS};
 
-use self::slot::{Kind, Slot};
+use self::slot::{Kind, Slot, is_of};
 use crate::answer::{Answer, Basis, Confidence, Label, Os};
 use crate::connection::Peer;
 use crate::store::{CONNECTION_AGE, HOST_AGE};
@@ -226,9 +226,9 @@ pub fn look_up(
     peer: &Peer,
     now: Timestamp,
 ) -> Option<Answer> {
-    let host = newest(header.page_of_address(peer.address), source, |slot| {
-        slot.is_of_address(peer.address) && slot.age(now) <= HOST_AGE
-    });
+    let page = header.page_of_address(peer.address);
+    let key = (Kind::Address, peer.address);
+    let host = newest(page, source, key, |slot| slot.age(now) <= HOST_AGE);
     let client = peer.port.map(|port| SocketAddr::new(peer.address, port));
     let connection = client.and_then(|client| of_client(header, source, client, peer.server, now));
     let slot = connection.as_ref().or(host.as_ref())?;
@@ -250,13 +250,23 @@ fn of_client(
 ) -> Option<Slot> {
     let page = header.page_of_client(client);
     let fits = |slot: &Slot| slot.is_of_client(client) && slot.age(now) <= CONNECTION_AGE;
-    let exact = server
-        .and_then(|server| newest(page, source, |slot| fits(slot) && slot.is_to_server(server)));
-    exact.or_else(|| newest(page, source, fits))
+    let key = (Kind::Connection, client.ip());
+    let exact = server.and_then(|server| {
+        newest(page, source, key, |slot| {
+            fits(slot) && slot.is_to_server(server)
+        })
+    });
+    exact.or_else(|| newest(page, source, key, fits))
 }
 
-/// The newest slot of a page that fits.
-fn newest(offset: u64, source: &mut impl Source, fits: impl Fn(&Slot) -> bool) -> Option<Slot> {
+/// The newest slot of a page that is of this kind and address, and fits.
+fn newest(
+    offset: u64,
+    source: &mut impl Source,
+    (kind, address): (Kind, IpAddr),
+    fits: impl Fn(&Slot) -> bool,
+) -> Option<Slot> {
+    let address = wide(address);
     let mut page = [0; PAGE_LEN];
     for _ in 0..ATTEMPTS {
         if !source.read(offset, &mut page) {
@@ -265,9 +275,8 @@ fn newest(offset: u64, source: &mut impl Source, fits: impl Fn(&Slot) -> bool) -
         let mut torn = false;
         let mut best: Option<Slot> = None;
         let (slots, _) = page.as_chunks::<SLOT_LEN>();
-        for bytes in slots {
-            let slot = Slot::unchecked(bytes);
-            let Some(slot) = slot.filter(|slot| fits(slot)) else {
+        for bytes in slots.iter().filter(|slot| is_of(slot, kind, &address)) {
+            let Some(slot) = Slot::unchecked(bytes).filter(|slot| fits(slot)) else {
                 continue;
             };
             if unsealed(bytes).is_none() {

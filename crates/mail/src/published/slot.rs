@@ -1,6 +1,7 @@
 //! One connection or address: 64 bytes.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::{Fields, PAGE_LEN, narrow, take, wide};
@@ -13,6 +14,8 @@ pub const SLOT_LEN: usize = 64;
 /// Slots of a page.
 pub const SLOTS: usize = PAGE_LEN / SLOT_LEN;
 
+const KIND_AT: usize = super::CHECKSUM_LEN;
+const ADDRESS_AT: Range<usize> = 16..32;
 const FUZZY: u8 = 0x10;
 const GENERIC: u8 = 0x20;
 const CONFIDENCE: u8 = 0x0f;
@@ -209,10 +212,6 @@ impl Slot {
         }
     }
 
-    pub(super) fn is_of_address(&self, address: IpAddr) -> bool {
-        matches!(self.of, Of::Address { .. }) && self.address == address
-    }
-
     /// The later of two slots that fit has the greater.
     pub(super) const fn order(&self) -> u32 {
         match self.of {
@@ -265,6 +264,11 @@ impl Slot {
             Of::Connection { .. } => 1,
         }
     }
+}
+
+/// Whether a slot is of this kind and address, before anything else of it is looked at.
+pub(super) fn is_of(bytes: &[u8; SLOT_LEN], kind: Kind, address: &[u8; 16]) -> bool {
+    bytes.get(KIND_AT) == Some(&kind.code()) && bytes.get(ADDRESS_AT) == Some(address)
 }
 
 fn address_details(mut rest: &[u8], first_seen: u32) -> Option<Of> {
