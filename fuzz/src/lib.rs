@@ -285,11 +285,11 @@ pub fn startup(data: &[u8]) {
 pub fn lacp(data: &[u8]) {
     use links::lacp::{FRAME_LEN, Group, MAX_LACPDUS_PER_SECOND, MAX_MARKERS_PER_SECOND, Settings};
     let mut group = Group::new(Settings::new([2, 0, 0, 0, 0, 1]), &[[2, 0, 0, 0, 1, 1]; 3]);
-    let mut now = std::time::Duration::ZERO;
+    let mut now = Duration::ZERO;
     let mut rest = data;
     let mut sent = 0_usize;
     while let Some(([what, time], tail)) = rest.split_first_chunk() {
-        now += std::time::Duration::from_millis(u64::from(*time) * 1_000 / 16);
+        now += Duration::from_millis(u64::from(*time) * 1_000 / 16);
         let port = usize::from(what & 3);
         if what & 0x80 == 0 {
             let (frame, tail) = tail.split_at(tail.len().min(FRAME_LEN));

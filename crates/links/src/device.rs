@@ -414,7 +414,7 @@ fn check_loops(wanted: &WantedLinks, problems: &mut Vec<String>) {
         match device.map(|i| &i.device) {
             Some(Device::Lagg(lagg)) => lagg.ports.iter().map(String::as_str).collect(),
             Some(Device::Vlan(vlan)) => vec![vlan.parent.as_str()],
-            Some(Device::Bridge) | None | Some(Device::Physical) => {
+            Some(Device::Bridge | Device::Physical) | None => {
                 let bridge = wanted.bridges.iter().find(|b| b.name == name);
                 bridge.map_or_else(Vec::new, |b| b.members.iter().map(String::as_str).collect())
             }

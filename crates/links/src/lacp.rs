@@ -36,7 +36,7 @@ pub const LONG_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long a port waits for others to join with it (`Aggregate_Wait_Time`).
 pub const WAIT_WHILE: Duration = Duration::from_secs(2);
 /// Time out of step after which a side is churning (`Churn_Detection_Time`).
-pub const CHURN_TIME: Duration = Duration::from_secs(60);
+pub const CHURN_TIME: Duration = Duration::from_mins(1);
 /// LACPDUs in a second at most, on a port (802.1AX 5.4.16).
 pub const MAX_LACPDUS_PER_SECOND: usize = 3;
 /// Marker responses in a second at most, on a port: as many slow-protocol frames as IEEE 802.3

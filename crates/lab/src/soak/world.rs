@@ -1,5 +1,6 @@
 //! What all threads of a soak share: the network, the daemon, the book, who is connected.
 
+use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,7 +76,7 @@ impl World {
         while let Some(line) = lines.next() {
             let details: Vec<_> = std::iter::from_fn(|| lines.next_if(indented)).collect();
             if of_port(line) {
-                evidence += &format!("\n  {line}\n  {}", details.join("\n  "));
+                let _ = write!(evidence, "\n  {line}\n  {}", details.join("\n  "));
             }
         }
         for role in ends {
@@ -83,7 +84,7 @@ impl World {
             let sockets = sockets.unwrap_or_default();
             let hex = format!(":{port:04X} ");
             for line in sockets.lines().filter(|line| line.contains(&hex)) {
-                evidence += &format!("\n  {}: {}", role.name(), line.trim());
+                let _ = write!(evidence, "\n  {}: {}", role.name(), line.trim());
             }
         }
         evidence

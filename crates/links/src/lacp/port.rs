@@ -298,14 +298,17 @@ impl Port {
         let both = sync && self.partner.state.has(State::COLLECTING);
         match self.mux {
             Mux::Detached if selected => Mux::Waiting,
-            Mux::Waiting if !selected => Mux::Detached,
+            Mux::Waiting | Mux::Attached if !selected => Mux::Detached,
             Mux::Waiting if ready => Mux::Attached,
-            Mux::Attached if !selected => Mux::Detached,
             Mux::Attached if sync => Mux::Collecting,
             Mux::Collecting if !sync => Mux::Attached,
             Mux::Collecting if both => Mux::Distributing,
             Mux::Distributing if !both => Mux::Collecting,
-            same => same,
+            same @ (Mux::Detached
+            | Mux::Waiting
+            | Mux::Attached
+            | Mux::Collecting
+            | Mux::Distributing) => same,
         }
     }
 

@@ -199,7 +199,7 @@ impl Listings for Information<'_> {
         if seen.is_none() && weights.is_none() {
             return None;
         }
-        let os = seen.as_ref().map(|answer| answer.os_text());
+        let os = seen.as_ref().map(mail::answer::Answer::os_text);
         let os = os.unwrap_or_else(|| mail::answer::UNKNOWN.to_owned());
         let (accepted, rejected) =
             weights.map_or((0.0, 0.0), |known| (known.accepted, known.rejected));

@@ -324,9 +324,10 @@ impl ClientState {
     }
 
     fn begin(&mut self, request: Request) -> Option<Step> {
-        match request {
-            Request::LoadStates(states) => self.start_import(&states),
-            other => Some(self.start(other)),
+        if let Request::LoadStates(states) = request {
+            self.start_import(&states)
+        } else {
+            Some(self.start(request))
         }
     }
 
