@@ -63,7 +63,7 @@ impl Drop for Watch {
 fn reject(socket: &Path, address: IpAddr, times: usize) -> Result<()> {
     for _ in 0..times {
         let mut stream = UnixStream::connect(socket)?;
-        write!(stream, "outcome reject data {address} 4711\n")?;
+        writeln!(stream, "outcome reject data {address} 4711")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         ensure!(answer == "ok", "{answer}");
