@@ -214,9 +214,9 @@ fn questions(
     let mut times = Vec::new();
     let begin = clock::now();
     for number in 0..count {
-        let began = clock::now();
+        let sent = clock::now();
         asker.knows(address(number * 7_919 % KNOWN))?;
-        times.push(began.elapsed().as_secs_f64() * 1e6);
+        times.push(sent.elapsed().as_secs_f64() * 1e6);
     }
     let rate = f64::from(count) / begin.elapsed().as_secs_f64();
     times.sort_by(f64::total_cmp);

@@ -1,6 +1,6 @@
-//! The counts of several mail servers in one `PostgreSQL` database.
+//! The counts of several mail servers in one PostgreSQL database.
 //!
-//! Each server goes on counting in its own `SQLite` database and sends the absolute counts of hours
+//! Each server goes on counting in its own SQLite database and sends the absolute counts of hours
 //! that have changed; a row is of one server, and a count there never gets smaller. So whatever is
 //! sent twice counts once. While the common database is away nothing is lost and nothing grows but
 //! the list of hours that are to be sent.

@@ -75,7 +75,7 @@ pub struct ReportArguments {
     /// The database
     #[arg(long, value_name = "FILE", default_value = DEFAULT_DATABASE)]
     pub database: PathBuf,
-    /// The counts of all mail servers, out of the `PostgreSQL` database that mail.toml names
+    /// The counts of all mail servers, out of the PostgreSQL database that mail.toml names
     #[arg(long, conflicts_with = "database")]
     pub fleet: bool,
     /// One server of them alone

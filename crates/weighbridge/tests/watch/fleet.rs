@@ -188,7 +188,6 @@ impl Node {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn counts_of_several_servers_come_together_once_through_retries_and_outages() {
     let Some(mut server) = Server::new() else {
         eprintln!("skipped: PostgreSQL is not installed (Debian: postgresql)");

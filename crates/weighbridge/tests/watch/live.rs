@@ -205,6 +205,13 @@ fn p0f_api(socket: &Path, address: [u8; 4]) -> Vec<u8> {
     exchange(socket, &question)
 }
 
+fn in_memory(reader: &mut Reader, client: SocketAddr) -> (String, Basis) {
+    match reader.look_up(&Peer::client(client.ip(), client.port())) {
+        Found::Answer(answer) => (answer.os_text(), answer.basis),
+        other @ (Found::NotSeen | Found::Unavailable) => panic!("{client}: {other:?}"),
+    }
+}
+
 #[test]
 fn hosts_that_differ_are_told_apart_by_every_socket() {
     if requirements::skip_test("hosts_that_differ_are_told_apart_by_every_socket") {
@@ -271,16 +278,10 @@ fn hosts_that_differ_are_told_apart_by_every_socket() {
     );
 
     let mut reader = Reader::new(site.path("os.shm"));
-    let mut in_memory =
-        |client: SocketAddr| match reader.look_up(&Peer::client(client.ip(), client.port())) {
-            Found::Answer(answer) => (answer.os_text(), answer.basis),
-            other @ (Found::NotSeen | Found::Unavailable) => panic!("{client}: {other:?}"),
-        };
-    assert_eq!(in_memory(odd), ("Odd one".to_owned(), Basis::Connection));
-    assert_eq!(
-        in_memory(six),
-        ("Plain Linux".to_owned(), Basis::Connection)
-    );
+    for (client, os) in [(odd, "Odd one"), (six, "Plain Linux")] {
+        let known = in_memory(&mut reader, client);
+        assert_eq!(known, (os.to_owned(), Basis::Connection));
+    }
 
     for (verdict, message) in [("accept", "m1"), ("reject", "m2"), ("reject", "m2")] {
         let told = format!(
