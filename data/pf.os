@@ -230,9 +230,11 @@ T4:64:1:60:M*,S,T,N,W7:		Linux:2.6::Linux 2.6 (newer, 4)
 
 S10:64:1:60:M*,S,T,N,W4:	Linux:3.0::Linux 3.0
 S10:64:1:60:M*,S,T,N,W6:	Linux:3.1::Linux 3.1
-S10:64:1:60:M*,S,T,N,W7:	Linux:3.4-3.10::Linux 3.4 - 3.10
-S20:64:1:60:M*,S,T,N,W7:	Linux:3.11-4.19::Linux 3.11 - 4.19
-S44:64:1:60:M*,S,T,N,W7:	Linux:4.20::Linux 4.20
+# Weighbridge: by the defaults of these kernels: a first window of ten segments, with a scale of 7
+# since the largest receive buffer became 6 MB (3.4); of twenty since 3.11; of 64240 bytes since 4.20.
+S10:64:1:60:M*,S,T,N,W7:	Linux:3.4-3.10::ten segments, scale 7
+S20:64:1:60:M*,S,T,N,W7:	Linux:3.11-4.19::twenty segments
+S44:64:1:60:M*,S,T,N,W7:	Linux:4.20::4.20 and later, 64240 bytes
 
 S3:64:1:60:M*,S,T,N,W1:		Linux:2.5::Linux 2.5 (sometimes 2.4)
 S4:64:1:60:M*,S,T,N,W1:		Linux:2.5-2.6::Linux 2.5/2.6
@@ -279,7 +281,8 @@ S22:64:1:52:M*,N,N,S,N,W0:	Linux:2.2:ts:Linux 2.2 w/o timestamps
 65535:64:1:60:M*,N,W0,N,N,T:	FreeBSD:4.8-5.2::FreeBSD 4.8-5.2 (or MacOS X)
 65535:64:1:60:M*,N,W1,N,N,T:	FreeBSD:4.7-5.2::FreeBSD 4.7-5.2
 
-65535:64:1:60:M*,N,W6,S,T:	FreeBSD:9.0-12.0::FreeBSD 9.0 - 12.0
+# Weighbridge: by the defaults of these releases: the scale for a largest socket buffer of 2 MB.
+65535:64:1:60:M*,N,W6,S,T:	FreeBSD:9.0-12.0::the default buffer of 2 MB
 
 # XXX need quirks support
 # 65535:64:1:60:M*,N,W0,N,N,T:Z:FreeBSD:5.1-5.4::5.1-current (1)

@@ -26,6 +26,7 @@ pub mod store;
 pub mod text;
 pub mod throttle;
 pub mod time;
+pub mod unknown;
 
 #[cfg(test)]
 mod testing;

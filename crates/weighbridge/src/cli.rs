@@ -10,7 +10,7 @@ use crate::config::DEFAULT_CONFIG_DIR;
 use crate::gateway::command as gateways;
 
 use crate::mail::dnsbl::export as dnsbl;
-use crate::mail::{os, report, spammers, watch};
+use crate::mail::{fingerprints, os, report, spammers, watch};
 use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
@@ -112,6 +112,9 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     Spammers(spammers::SpammersArguments),
     /// Export the DNS list of hosts whose mail is nearly all rejected
     Dnsbl(dnsbl::DnsblArguments),
+    /// Show handshakes that no signature fits, or check a file of signatures
+    #[command(long_about = fingerprints::LONG_ABOUT)]
+    Fingerprints(fingerprints::FingerprintsArguments),
     /// Let packets pass again where a daemon has died
     #[command(long_about = unhook::LONG_ABOUT)]
     Unhook(unhook::UnhookArguments),
@@ -194,6 +197,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Os(arguments) => os::run(&arguments),
         Command::Spammers(arguments) => spammers::run(&arguments),
         Command::Dnsbl(arguments) => dnsbl::run(&arguments),
+        Command::Fingerprints(arguments) => fingerprints::run(&arguments),
         Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell, pfctl } => print(&completions(shell, pfctl)),

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod dnsbl;
 mod files;
+pub mod fingerprints;
 pub mod fleet;
 pub mod http;
 pub mod listen;

@@ -8,6 +8,8 @@ mod reference;
 
 #[path = "watch/capture.rs"]
 mod capture;
+#[path = "watch/fingerprints.rs"]
+mod fingerprints;
 #[path = "watch/fleet.rs"]
 mod fleet;
 #[path = "watch/hostile.rs"]

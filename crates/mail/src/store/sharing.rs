@@ -1,5 +1,6 @@
-//! Whether one address is one host: p0f's scores for each handshake that differs from the one
-//! before it, and what it concludes from the last of them.
+//! Whether one address is one host: each handshake is compared with the one before it, what
+//! differs has a weight, and the last sums of these weights decide. Weights, thresholds and words
+//! are those with which p0f 3.09b answers.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,19 +9,23 @@ use pf_engine::osfp::features::Quirks;
 use serde::{Deserialize, Serialize};
 
 use super::sight::{Labels, Sight};
-use super::uptime::{GRACE, MOST_TICKS_A_SECOND};
+use super::uptime::{GRACE, most_ticks};
 
-/// Scores that are kept of a host (p0f's `NAT_SCORES`).
+/// Sums that are kept of a host.
 const SCORES: usize = 32;
-/// A host so near has a TTL that does not change by itself (`NEAR_TTL_LIMIT`).
+/// Sums from a first number on that may be among the last [`SCORES`] of one host, at most.
+const TOLERATED: [(u8, u8); 4] = [(6, 2), (3, 4), (2, 6), (1, 8)];
+/// A single sum from which on a host has changed.
+const CHANGED: u8 = 2;
+/// Routers to a host whose TTL does not change by itself.
 const NEAR: u8 = 9;
-/// And one so near is in the same building (`LOCAL_TTL_LIMIT`).
+/// Routers to one that is in the same building.
 const LOCAL: u8 = 5;
-/// Routes to others may differ by this (`SMALL_TTL_CHG`).
-const SMALL_TTL_CHANGE: u16 = 2;
-/// A drop of the source port that is no mere disorder (`MIN_PORT_DROP`).
+/// Routes to others may differ by so many routers.
+const DETOUR: u16 = 2;
+/// A client's ports go up; one that falls by so much is no mere disorder.
 const PORT_DROP: u16 = 64;
-/// Timestamps further apart are not compared (`MAX_NAT_TS`).
+/// Timestamps further apart are not compared.
 const TIMESTAMPS_AGE: Duration = Duration::from_hours(24);
 /// Quirks that networks change.
 const OF_THE_WAY: Quirks = Quirks::ECN
@@ -75,6 +80,43 @@ impl fmt::Display for Reasons {
     }
 }
 
+/// Something in which a handshake differs from the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finding {
+    System,
+    Version,
+    Signature,
+    Fuzziness,
+    Quirks,
+    Layout,
+    Recognition,
+    Detour,
+    Distance,
+    Port,
+    Mss,
+    Clock,
+}
+
+impl Finding {
+    /// How much it says, and the reason that is told.
+    const fn weight(self) -> (u8, Reasons) {
+        match self {
+            Self::System => (8, Reasons::OS),
+            Self::Version => (2, Reasons::OS),
+            Self::Signature => (1, Reasons::OS),
+            Self::Fuzziness => (1, Reasons::FUZZY),
+            Self::Quirks => (2, Reasons::SIGNATURE),
+            Self::Layout => (1, Reasons::SIGNATURE),
+            Self::Recognition => (1, Reasons::KNOWN),
+            Self::Detour => (1, Reasons::TTL),
+            Self::Distance => (4, Reasons::TTL),
+            Self::Port => (1, Reasons::PORT),
+            Self::Mss => (1, Reasons::MSS),
+            Self::Clock => (4, Reasons::TIMESTAMP),
+        }
+    }
+}
+
 /// How different a handshake is, and in what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Score {
@@ -82,10 +124,12 @@ pub(super) struct Score {
     reasons: Reasons,
 }
 
-impl Score {
-    fn add(&mut self, points: u8, reason: Reasons) {
-        self.points = self.points.saturating_add(points);
-        self.reasons.add(reason);
+impl Extend<Finding> for Score {
+    fn extend<T: IntoIterator<Item = Finding>>(&mut self, findings: T) {
+        for (points, reason) in findings.into_iter().map(Finding::weight) {
+            self.points = self.points.saturating_add(points);
+            self.reasons.add(reason);
+        }
     }
 }
 
@@ -105,101 +149,111 @@ pub(super) struct Before<'a> {
 /// Compares `sight`, of a connection from `port` of the client, with what was `before`.
 pub(super) fn score(labels: &Labels, before: &Before<'_>, sight: &Sight, port: u16) -> Score {
     let mut score = Score::default();
-    let label = sight.matched.map(|matched| matched.label);
-    let other_system = match (label, before.label) {
-        (Some(now), Some(known)) => !labels.same_system(now, known),
-        _ => false,
-    };
+    let moved = is_other_system(labels, before, sight);
+    score.extend(moved.then_some(Finding::System));
     let Some(last) = before.sight else {
-        if other_system {
-            score.add(8, Reasons::OS);
-        }
         return score;
     };
-    let mut differs = signatures(labels, before, last, sight, &mut score);
-    if !differs && other_system {
-        score.add(8, Reasons::OS);
-        differs = true;
+    let pair = Pair { last, now: sight };
+    if before.of_client {
+        score.extend(pair.of_clients(labels));
+        let fell = before.port.saturating_sub(port) >= PORT_DROP;
+        score.extend(fell.then_some(Finding::Port));
     }
-    if !differs {
-        ttl(last, sight, &mut score);
+    score.extend(pair.quirks());
+    if !moved {
+        score.extend(pair.route());
     }
-    if before.of_client && before.port.saturating_sub(port) >= PORT_DROP {
-        score.add(1, Reasons::PORT);
+    score.extend((last.mss != sight.mss).then_some(Finding::Mss));
+    // Some systems' timestamps are random: they only confirm or doubt what else was found.
+    match pair.clock_runs_on().filter(|_| score.points != 0) {
+        Some(true) => score.points /= 2,
+        Some(false) => score.extend([Finding::Clock]),
+        None => {}
     }
-    if sight.mss != last.mss {
-        score.add(1, Reasons::MSS);
-    }
-    clocks(last, sight, &mut score);
     score
 }
 
-/// True where the systems differ: nothing else needs to be said of that.
-fn signatures(
-    labels: &Labels,
-    before: &Before<'_>,
-    last: &Sight,
-    sight: &Sight,
-    score: &mut Score,
-) -> bool {
-    let (Some(now), Some(then)) = (sight.matched, last.matched) else {
-        if sight.quirks.without(OF_THE_WAY) != last.quirks.without(OF_THE_WAY) {
-            score.add(2, Reasons::SIGNATURE);
-        } else if before.of_client && sight.layout.kinds() != last.layout.kinds() {
-            score.add(1, Reasons::SIGNATURE);
-        }
-        if before.of_client && sight.matched.is_some() != last.matched.is_some() {
-            score.add(1, Reasons::KNOWN);
-        }
+/// Whether the system is another than that of the last packet, or than what is known of the host.
+fn is_other_system(labels: &Labels, before: &Before<'_>, sight: &Sight) -> bool {
+    let Some(now) = sight.matched else {
         return false;
     };
-    if !labels.same_system(now.label, then.label) {
-        score.add(8, Reasons::OS);
-        return true;
+    let last = before.sight.and_then(|last| last.matched);
+    let known = [last.map(|last| last.label), before.label];
+    known
+        .into_iter()
+        .flatten()
+        .any(|label| !labels.same_system(now.label, label))
+}
+
+/// Two packets of one kind and one address.
+struct Pair<'a> {
+    last: &'a Sight,
+    now: &'a Sight,
+}
+
+impl Pair<'_> {
+    /// What is compared of SYNs alone: servers answer each client in another way.
+    fn of_clients(&self, labels: &Labels) -> Vec<Finding> {
+        let (Some(last), Some(now)) = (self.last.matched, self.now.matched) else {
+            let other = self.last.matched.is_some() != self.now.matched.is_some();
+            let same_options = self.last.layout.kinds() == self.now.layout.kinds();
+            // What differs in quirks need not be told again.
+            let layout = !same_options && self.quirks().is_none();
+            let findings = [(other, Finding::Recognition), (layout, Finding::Layout)];
+            let true_ones = findings.into_iter().filter(|(holds, _)| *holds);
+            return true_ones.map(|(_, finding)| finding).collect();
+        };
+        if !labels.same_system(last.label, now.label) {
+            return Vec::new();
+        }
+        let differences = [
+            (last.label != now.label, Finding::Version),
+            (last.signature != now.signature, Finding::Signature),
+            (last.is_fuzzy() != now.is_fuzzy(), Finding::Fuzziness),
+        ];
+        // The first says more than those behind it.
+        let first = differences.into_iter().find(|(differs, _)| *differs);
+        first.map(|(_, finding)| finding).into_iter().collect()
     }
-    if before.of_client {
-        if now.label != then.label {
-            score.add(2, Reasons::OS);
-        } else if now.signature != then.signature {
-            score.add(1, Reasons::OS);
-        } else if now.is_fuzzy() != then.is_fuzzy() {
-            score.add(1, Reasons::FUZZY);
+
+    /// Packets that no signature fits are compared by what is odd in them.
+    fn quirks(&self) -> Option<Finding> {
+        let unknown = self.last.matched.is_none() || self.now.matched.is_none();
+        let odd = |sight: &Sight| sight.quirks.without(OF_THE_WAY);
+        (unknown && odd(self.last) != odd(self.now)).then_some(Finding::Quirks)
+    }
+
+    /// Of a near host each change of the TTL tells something, of a far one that it came nearer.
+    fn route(&self) -> Option<Finding> {
+        let random = |sight: &Sight| sight.matched.is_some_and(|matched| matched.random_ttl);
+        let change = self.now.ttl.abs_diff(self.last.ttl);
+        let nearer = self.now.ttl > self.last.ttl && change > 1;
+        let tells = self.now.distance <= NEAR || nearer;
+        if change == 0 || !tells || random(self.now) || random(self.last) {
+            return None;
+        }
+        let elsewhere = self.now.distance > LOCAL;
+        if elsewhere && u16::from(change) <= DETOUR {
+            Some(Finding::Detour)
+        } else {
+            Some(Finding::Distance)
         }
     }
-    false
-}
 
-fn ttl(last: &Sight, sight: &Sight, score: &mut Score) {
-    let random = |sight: &Sight| sight.matched.is_some_and(|matched| matched.random_ttl);
-    let change = u16::from(sight.ttl.abs_diff(last.ttl));
-    let up_by_more = sight.ttl > last.ttl && change > 1;
-    if change == 0 || random(sight) || random(last) || !(sight.distance <= NEAR || up_by_more) {
-        return;
-    }
-    if sight.distance > LOCAL && change <= SMALL_TTL_CHANGE {
-        score.add(1, Reasons::TTL);
-    } else {
-        score.add(4, Reasons::TTL);
-    }
-}
-
-/// Some systems' timestamps are random: they only confirm or doubt what else was found.
-fn clocks(last: &Sight, sight: &Sight, score: &mut Score) {
-    if score.points == 0 || sight.timestamp == 0 || last.timestamp == 0 {
-        return;
-    }
-    let time = sight.at.saturating_since(last.at);
-    if time >= TIMESTAMPS_AGE {
-        return;
-    }
-    let millis = u64::try_from(time.max(GRACE).as_millis()).unwrap_or(u64::MAX);
-    let most = millis.saturating_mul(MOST_TICKS_A_SECOND) / 1000;
-    let ticks = sight.timestamp.wrapping_sub(last.timestamp);
-    let in_disorder = time < GRACE && u64::from(!ticks) <= most;
-    if u64::from(ticks) > most && !in_disorder {
-        score.add(4, Reasons::TIMESTAMP);
-    } else {
-        score.points /= 2;
+    /// Whether the newer timestamp can be of the clock that made the older; nothing where they
+    /// cannot be compared.
+    fn clock_runs_on(&self) -> Option<bool> {
+        let (last, now) = (self.last.timestamp, self.now.timestamp);
+        let time = self.now.at.saturating_since(self.last.at);
+        if last == 0 || now == 0 || time >= TIMESTAMPS_AGE {
+            return None;
+        }
+        let most = most_ticks(time.max(GRACE));
+        let forth = u64::from(now.wrapping_sub(last)) <= most;
+        let overtook = time < GRACE && u64::from(last.wrapping_sub(now)) <= most;
+        Some(forth || overtook)
     }
 }
 
@@ -236,20 +290,17 @@ impl History {
         if score.points == 0 {
             return Conclusion::OneHost;
         }
-        let hits = [6, 3, 2, 1].map(|least| self.at_least(least));
-        if hits
-            .into_iter()
-            .zip([2, 4, 6, 8])
-            .any(|(hits, most)| hits > most)
-        {
-            let reasons = self.reasons;
-            *self = Self::default();
+        let hits = TOLERATED.map(|(least, _)| self.at_least(least));
+        let mut both = hits.iter().zip(TOLERATED);
+        if both.any(|(hits, (_, most))| *hits > most) {
+            let reasons = std::mem::take(self).reasons;
             return Conclusion::Shared(reasons, hits);
         }
-        if score.points == 1 {
-            return Conclusion::OneHost;
+        if score.points >= CHANGED {
+            Conclusion::Changed(score.reasons, hits)
+        } else {
+            Conclusion::OneHost
         }
-        Conclusion::Changed(score.reasons, hits)
     }
 
     fn at_least(&self, points: u8) -> u8 {

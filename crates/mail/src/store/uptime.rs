@@ -1,22 +1,29 @@
-//! How long a host has been up, by the clock in its TCP timestamps: p0f's arithmetic.
+//! How long a host has been up, by the clock in its TCP timestamps, told as p0f 3.09b tells it.
+//!
+//! The clock's rate follows from two timestamps and the time between them. Kernels tick at few
+//! rates, so the measured one is taken to the next of these; the uptime is the newer timestamp
+//! divided by it, up to where 32 bits wrap around.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::answer::Uptime;
 
-/// Two packets must be so far apart for the clock's rate to be measured (p0f's `MIN_TWAIT`).
-const LEAST_TIME: Duration = Duration::from_millis(25);
-/// And no further (`MAX_TWAIT`).
-const MOST_TIME: Duration = Duration::from_mins(10);
-/// The clock must have moved by so many ticks.
+/// Time between two packets from which a rate can be told.
+const TIME: RangeInclusive<Duration> = Duration::from_millis(25)..=Duration::from_mins(10);
+/// Fewer ticks than these tell no rate.
 const LEAST_TICKS: u32 = 5;
-/// Within this time packets may come in the wrong order (`TSTAMP_GRACE`).
-pub(super) const GRACE: Duration = Duration::from_millis(100);
-/// Rates that clocks have, in hertz (`MIN_TSCALE`, `MAX_TSCALE`).
-const LEAST_RATE: f64 = 0.7;
-const MOST_RATE: f64 = 1500.0;
-/// [`MOST_RATE`] as a whole number.
+/// Rates that clocks have, in hertz.
+const RATES: RangeInclusive<f64> = 0.7..=1500.0;
+/// The end of [`RATES`] as a whole number.
 pub(super) const MOST_TICKS_A_SECOND: u64 = 1500;
+/// Packets that come within this time may have overtaken each other.
+pub(super) const GRACE: Duration = Duration::from_millis(100);
+/// Rates up to each first number are multiples of the second, in hertz.
+const STEPS: [(u32, u32); 4] = [(10, 1), (50, 5), (100, 10), (500, 50)];
+/// The same for all higher ones.
+const LAST_STEP: u32 = 100;
+const SECONDS_A_DAY: u32 = 86_400;
 
 /// What two timestamps of a host tell.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,49 +38,56 @@ pub(super) enum Measured {
 
 /// From the timestamp `before`, to `now` which came `time` later.
 pub(super) fn measure(before: u32, now: u32, time: Duration) -> Measured {
-    if time < LEAST_TIME || time > MOST_TIME {
+    let forth = now.wrapping_sub(before);
+    if !TIME.contains(&time) || forth < LEAST_TICKS || overtook(before, now, time) {
         return Measured::Nothing;
     }
-    let ticks = now.wrapping_sub(before);
-    let back = !ticks;
-    let just_disordered = time < GRACE && u64::from(back / 1000) < MOST_TICKS_A_SECOND / 100;
-    if ticks < LEAST_TICKS || just_disordered {
-        return Measured::Nothing;
-    }
-    let millis = f64::from(u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
-    let rate = if ticks > back {
-        -f64::from(back) * 1000.0 / millis
+    // A clock that is half its range ahead has gone back: there is no such rate.
+    let ticks = if forth > u32::MAX / 2 { 0 } else { forth };
+    let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    let rate = f64::from(ticks) * 1000.0 / f64::from(millis);
+    if RATES.contains(&rate) {
+        Measured::Clock(uptime(now, meant(rate)), rate)
     } else {
-        f64::from(ticks) * 1000.0 / millis
-    };
-    if !(LEAST_RATE..=MOST_RATE).contains(&rate) {
-        return Measured::NoClock;
+        Measured::NoClock
     }
-    Measured::Clock(uptime(now, rounded(rate)), rate)
+}
+
+/// Whether `now` is older by no more ticks than the fastest clock makes while packets can overtake
+/// each other.
+fn overtook(before: u32, now: u32, time: Duration) -> bool {
+    time < GRACE && u64::from(before.wrapping_sub(now)) <= most_ticks(GRACE)
+}
+
+/// Ticks of the fastest clock in `time`.
+pub(super) fn most_ticks(time: Duration) -> u64 {
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    millis.saturating_mul(MOST_TICKS_A_SECOND) / 1000
 }
 
 fn uptime(clock: u32, rate: u32) -> Uptime {
     Uptime {
         minutes: clock / rate / 60,
-        modulo_days: u32::MAX / (rate * 60 * 60 * 24),
+        modulo_days: u32::MAX / (rate * SECONDS_A_DAY),
     }
 }
 
-/// The rate that was meant, in hertz: from 1 to 1500.
+/// The rate that was meant, in hertz, from 1 to 1500. p0f was seen to take the next higher multiple
+/// of a step from a third of the step on: 117 Hz is 150, 116 Hz is 100.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "the rate is between 0.7 and 1500"
 )]
-fn rounded(rate: f64) -> u32 {
-    match rate as u32 {
-        0 => 1,
-        rate @ 1..=10 => rate,
-        rate @ 11..=50 => (rate + 3) / 5 * 5,
-        rate @ 51..=100 => (rate + 7) / 10 * 10,
-        rate @ 101..=500 => (rate + 33) / 50 * 50,
-        rate => (rate + 67) / 100 * 100,
+fn meant(rate: f64) -> u32 {
+    let rate = (rate as u32).max(1);
+    let steps = STEPS.iter().find(|(most, _)| rate <= *most);
+    let step = steps.map_or(LAST_STEP, |(_, step)| *step);
+    if step == 1 {
+        return rate;
     }
+    let two_thirds = (2 * step + 1) / 3;
+    (rate + two_thirds) / step * step
 }
 
 #[cfg(test)]
@@ -117,10 +131,12 @@ mod tests {
             (9.9, 9),
             (99.0, 100),
             (101.0, 100),
+            (116.0, 100),
+            (117.0, 150),
             (249.0, 250),
             (1010.0, 1000),
         ] {
-            assert_eq!(rounded(rate), meant, "{rate}");
+            assert_eq!(super::meant(rate), meant, "{rate}");
         }
     }
 }

@@ -1,20 +1,21 @@
 //! `weighbridge watch`: the operating systems behind TCP handshakes, live or from a capture, and
 //! the sockets by which mail servers ask for them.
 
-mod keep;
+pub(super) mod keep;
 mod live;
 mod offline;
-mod signatures;
-mod tell;
+pub(super) mod signatures;
+pub(super) mod tell;
 mod user;
 mod watcher;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use mail::store::{KEPT_MAX, KEPT_P0F, Limits, Store};
-use pf_engine::osfp::p0f::Mode;
+use mail::unknown::Unknown;
+use pf_engine::osfp::p0f::{Database, Mode};
 
 use self::live::Open;
 use self::watcher::{Form, Observations, Watcher};
@@ -184,6 +185,23 @@ fn store(arguments: &WatchArguments, mode: Mode) -> Result<Store, Complaint> {
     ))
 }
 
+/// What of the capture `file` fits no signature.
+pub(super) fn unknown_of(
+    file: &Path,
+    database: Database,
+    output: &mut Output<'_>,
+) -> Result<Unknown, Complaint> {
+    let random = Random::new();
+    let mut random = random.map_err(|error| complaint(reason(&error)))?;
+    let secret = (random.seed(), random.seed());
+    let store = Store::new(database, Mode::Better, KEPT_P0F, secret);
+    let observations = Observations::new(store);
+    let mut watcher = Watcher::new(observations, Mode::Better, Form::Quiet, None);
+    watcher.unknown = Some(Unknown::default());
+    offline::read(file, Mode::Better, &mut watcher, output)?;
+    Ok(watcher.unknown.unwrap_or_default())
+}
+
 /// Opens everything that takes privileges, then gives them up.
 fn open(
     arguments: &WatchArguments,
@@ -219,7 +237,7 @@ fn open(
 fn keep_in(
     arguments: &WatchArguments,
     user: Option<&nix::unistd::User>,
-    watcher: &Watcher,
+    watcher: &mut Watcher,
     output: &mut Output<'_>,
 ) -> Option<PathBuf> {
     let directory = &arguments.state_dir;
@@ -232,6 +250,10 @@ fn keep_in(
         ));
         return None;
     }
+    watcher.unknown = Some(keep::unknown(directory).unwrap_or_else(|problem| {
+        output.message(&format!("weighbridge watch: {problem}: it begins anew"));
+        Unknown::default()
+    }));
     if let Err(problem) = keep::restore(&mut watcher.observations.held(), directory) {
         output.message(&format!("weighbridge watch: {problem}: it begins anew"));
     }

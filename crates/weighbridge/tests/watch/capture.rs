@@ -21,12 +21,12 @@ sig = *:64:0:*:mss*20,7:mss,sok,ts,nop,ws:df,id+:0
 ";
 const ETHERNET: u32 = 1;
 const COOKED: u32 = 113;
-const RAW: u32 = 101;
+pub(crate) const RAW: u32 = 101;
 const COOKED_2: u32 = 276;
 const NULL: u32 = 0;
 
 /// 192.0.2.1:4711 to 192.0.2.9:25, nine routers on.
-fn syn() -> Vec<u8> {
+pub(crate) fn syn() -> Vec<u8> {
     let mut packet = vec![
         0x45, 0, 0, 60, 0x12, 0x34, 0x40, 0, 55, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 9,
     ];
@@ -41,7 +41,7 @@ fn syn() -> Vec<u8> {
     packet
 }
 
-fn pcap(link_type: u32, frames: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn pcap(link_type: u32, frames: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for number in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, link_type] {
         bytes.extend_from_slice(&u32::to_le_bytes(number));

@@ -18,6 +18,7 @@ use weighbridge::mail::os::{OsArguments, execute};
 use weighbridge_os::{Found, Reader};
 
 use crate::command::{Ran, parsed, ran};
+use crate::fingerprints;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
 const SERVER: &str = "10.99.0.1";
@@ -310,6 +311,10 @@ fn hosts_that_differ_are_told_apart_by_every_socket() {
 
     let of_odd = Peer::client(odd.ip(), odd.port());
     assert_eq!(reader.look_up(&of_odd), Found::Unavailable);
+    // The file of signatures has none of SYN+ACKs.
+    let unknown = fingerprints::kept(&site.path("state"));
+    assert!(unknown.starts_with("[tcp:response]\n; "), "{unknown}");
+
     // Nobody answers now, at once; what was seen outlives a restart.
     let silent = site.os(&["10.99.0.3"]);
     assert_eq!((silent.status, silent.out.as_str()), (2, ""));

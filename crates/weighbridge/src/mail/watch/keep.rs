@@ -6,10 +6,17 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use mail::store::{KeepCursor, Store};
+use mail::unknown::Unknown;
+
+use crate::config::read_text;
+use crate::text::reason;
 
 /// The file, in the state directory.
 const FILE: &str = "observations";
 const NEW: &str = "observations.new";
+/// Handshakes that no signature fits, in the same directory.
+const UNKNOWN: &str = "unknown-signatures";
+const UNKNOWN_NEW: &str = "unknown-signatures.new";
 /// Bytes that are read of it at most: two million lines.
 const FILE_MAX: u64 = 2 << 30;
 /// Lines of a piece: some milliseconds.
@@ -29,6 +36,26 @@ pub(super) fn restore(store: &mut Store, directory: &Path) -> Result<(), String>
     store
         .import(text.lines())
         .map_err(|error| failed(error.to_string()))
+}
+
+/// Reads the unknown signatures that were kept in `directory`, if any were.
+pub(in crate::mail) fn unknown(directory: &Path) -> Result<Unknown, String> {
+    let path = directory.join(UNKNOWN);
+    let mut unknown = Unknown::default();
+    let text = match read_text(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(unknown),
+        text => text.map_err(|error| format!("{}: {}", path.display(), reason(&error)))?,
+    };
+    let read = unknown.import(&text);
+    read.map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(unknown)
+}
+
+/// Keeps them: some thousand lines at most.
+pub(super) fn keep_unknown(unknown: &Unknown, directory: &Path) -> io::Result<()> {
+    let new = directory.join(UNKNOWN_NEW);
+    fs::write(&new, unknown.export())?;
+    fs::rename(new, directory.join(UNKNOWN))
 }
 
 /// Makes the directory, if it is not there.

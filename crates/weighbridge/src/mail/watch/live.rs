@@ -12,7 +12,7 @@ use mail::time::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::keep::Saving;
+use super::keep::{Saving, keep_unknown};
 use super::watcher::Watcher;
 use crate::capture::link;
 use crate::config::LogLevel;
@@ -33,6 +33,8 @@ use crate::tools::Complaint;
 const BATCH: usize = 256;
 /// How often the observations are kept.
 const KEEP_EVERY: Duration = Duration::from_mins(5);
+/// How often the signatures that are unknown are: `weighbridge fingerprints` shows them.
+const KEEP_UNKNOWN_EVERY: Duration = Duration::from_mins(1);
 /// Pause between two pieces of the file.
 const BETWEEN_PIECES: Duration = Duration::from_millis(5);
 
@@ -69,6 +71,7 @@ pub(super) fn run(
         directory: open.directory,
         saving: None,
         next: clock::now().saturating_add(KEEP_EVERY),
+        next_unknown: clock::now().saturating_add(KEEP_UNKNOWN_EVERY),
     };
     begin_publishing(watcher);
     output.message("weighbridge watch: ready");
@@ -239,6 +242,7 @@ struct Keeping {
     directory: Option<PathBuf>,
     saving: Option<Saving>,
     next: Timestamp,
+    next_unknown: Timestamp,
 }
 
 impl Keeping {
@@ -246,7 +250,10 @@ impl Keeping {
     fn patience(&self) -> Duration {
         match self.saving {
             Some(_) => BETWEEN_PIECES,
-            None => self.next.saturating_since(clock::now()),
+            None => {
+                let next = self.next.min(self.next_unknown);
+                next.saturating_since(clock::now())
+            }
         }
     }
 
@@ -256,10 +263,21 @@ impl Keeping {
             self.next = now.saturating_add(KEEP_EVERY);
             self.begin(output);
         }
+        if now >= self.next_unknown {
+            self.next_unknown = now.saturating_add(KEEP_UNKNOWN_EVERY);
+            self.unknown(watcher, output);
+        }
         self.piece(watcher, output);
     }
 
+    fn unknown(&self, watcher: &Watcher, output: &mut Output<'_>) {
+        if let (Some(unknown), Some(directory)) = (&watcher.unknown, &self.directory) {
+            told(keep_unknown(unknown, directory), output);
+        }
+    }
+
     fn finish(&mut self, watcher: &Watcher, output: &mut Output<'_>) {
+        self.unknown(watcher, output);
         self.begin(output);
         while self.saving.is_some() {
             self.piece(watcher, output);

@@ -12,7 +12,11 @@ const P0F_FILE: &str = "/etc/p0f/p0f.fp";
 
 /// Reads the site's own signatures first, so that they come before others, then `files`, or what
 /// there is without any: p0f's own when its answers are wanted, else those of the program.
-pub(super) fn read(files: &[PathBuf], local: &[PathBuf], mode: Mode) -> Result<Database, String> {
+pub(in crate::mail) fn read(
+    files: &[PathBuf],
+    local: &[PathBuf],
+    mode: Mode,
+) -> Result<Database, String> {
     let mut database = Database::default();
     for file in local {
         add(&mut database, file)?;

@@ -109,7 +109,7 @@ fn p0f_end(end: SocketAddr) -> String {
 }
 
 /// `2026-11-28 08:05:00`, UTC.
-fn moment(at: Timestamp, between: char) -> String {
+pub(in crate::mail) fn moment(at: Timestamp, between: char) -> String {
     let seconds = at.as_secs();
     let (year, month, day) = civil(seconds / DAY);
     let time = hours(Duration::from_secs(seconds % DAY));

@@ -10,6 +10,7 @@ use mail::answer::{Answer, LookUp};
 use mail::connection::Peer;
 use mail::store::{Event, Store, What};
 use mail::time::Timestamp;
+use mail::unknown::Unknown;
 use pf_engine::osfp::features::Segment;
 use pf_engine::osfp::p0f::Mode;
 
@@ -59,6 +60,8 @@ pub(super) struct Watcher {
     /// Handshakes that are still to be told.
     left: Option<u64>,
     events: Vec<Event>,
+    /// Handshakes that no signature fits, where they are collected.
+    pub(super) unknown: Option<Unknown>,
     /// Where answers are published too.
     pub(super) published: Option<SharedMemory>,
 }
@@ -77,6 +80,7 @@ impl Watcher {
             log: None,
             left: count,
             events: Vec::new(),
+            unknown: None,
             published: None,
         }
     }
@@ -110,6 +114,11 @@ impl Watcher {
             published.publish(&mut store, &events, at);
         }
         drop(store);
+        if let Some(unknown) = &mut self.unknown {
+            for event in &events {
+                unknown.note(event, at);
+            }
+        }
         let told = self.tell(&events, at, output);
         self.events = events;
         told
