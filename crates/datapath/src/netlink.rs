@@ -10,6 +10,7 @@ mod monitor;
 pub(crate) mod neighbor;
 pub(crate) mod route;
 mod sockets;
+mod state;
 mod undo;
 
 use links::WantedLinks;
@@ -23,6 +24,7 @@ use crate::netlink::undo::Undo;
 pub use crate::netlink::monitor::Monitor;
 pub use crate::netlink::route::Route;
 pub use crate::netlink::sockets::Sockets;
+pub use crate::netlink::state::LinkState;
 
 /// A connection to rtnetlink in the caller's network namespace.
 #[derive(Debug)]
@@ -63,6 +65,18 @@ impl Netlink {
             let hint = "rtnetlink must be reachable (AF_NETLINK)";
             Error::kernel("cannot list the interfaces", error, hint)
         })
+    }
+
+    /// All links as they stand, ordered by number.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn link_states(&mut self) -> Result<Vec<LinkState>, Error> {
+        let links = link::list(&self.connection).map_err(|error| {
+            let hint = "rtnetlink must be reachable (AF_NETLINK)";
+            Error::kernel("cannot list the links", error, hint)
+        })?;
+        Ok(state::states(&links))
     }
 
     /// The routes of the main table, those to the longest destinations first.

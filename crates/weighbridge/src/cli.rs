@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::DEFAULT_CONFIG_DIR;
+use crate::doctor;
 use crate::gateway::command as gateways;
 
 use crate::mail::dnsbl::export as dnsbl;
@@ -115,6 +116,9 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Show handshakes that no signature fits, or check a file of signatures
     #[command(long_about = fingerprints::LONG_ABOUT)]
     Fingerprints(fingerprints::FingerprintsArguments),
+    /// Find faults of httpd, Kerberos, links and rules, and mend them
+    #[command(long_about = doctor::LONG_ABOUT)]
+    Doctor(Box<doctor::DoctorArguments>),
     /// Let packets pass again where a daemon has died
     #[command(long_about = unhook::LONG_ABOUT)]
     Unhook(unhook::UnhookArguments),
@@ -198,6 +202,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Spammers(arguments) => spammers::run(&arguments),
         Command::Dnsbl(arguments) => dnsbl::run(&arguments),
         Command::Fingerprints(arguments) => fingerprints::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell, pfctl } => print(&completions(shell, pfctl)),

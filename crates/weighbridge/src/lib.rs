@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod flows;
+pub mod doctor;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gateway;

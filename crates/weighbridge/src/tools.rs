@@ -69,7 +69,7 @@ struct Main {
 }
 
 /// Files beside it, by their paths.
-struct Disk;
+pub(crate) struct Disk;
 
 impl SourceReader for Disk {
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
@@ -113,6 +113,25 @@ fn refuse(errors: &Diagnostics, output: &mut Output<'_>) -> Complaint {
 }
 
 impl Reading {
+    /// As without any option, for a configuration directory.
+    pub(crate) fn of_directory(config: &Path) -> Self {
+        Self {
+            dialect: None,
+            define: Vec::new(),
+            interface: Vec::new(),
+            config: config.to_owned(),
+            plain: false,
+        }
+    }
+
+    /// What [`pf_conf::load`] wants to know.
+    pub(crate) fn load_options(&self) -> Result<LoadOptions, String> {
+        self.options().map_err(|complaint| match complaint {
+            Complaint::Message(message) => message,
+            Complaint::Told | Complaint::OutputClosed => String::new(),
+        })
+    }
+
     /// The file and everything that its reading depends on.
     fn open(&self, file: &Path, output: &mut Output<'_>) -> Result<(Main, LoadOptions), Complaint> {
         let options = self.options()?;

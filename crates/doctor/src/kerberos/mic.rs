@@ -47,7 +47,8 @@ pub struct Side<'a> {
 
 impl Implementation {
     /// Reads `mit`, `heimdal`, `heimdal-0.6.3`, and what `krb5-config --version` prints
-    /// (`Kerberos 5 release 1.20.1`, `heimdal 7.8.0`).
+    /// (`Kerberos 5 release 1.20.1`, `heimdal 7.8.0`)
+    /// or tools do (`Kerberos 5 version 1.20.1`, `kinit (Heimdal 7.8.0)`).
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let lower = text.trim().to_ascii_lowercase();
@@ -64,7 +65,7 @@ impl Implementation {
                 _ => Self::HeimdalUnknown,
             });
         }
-        (lower.starts_with("mit") || lower.contains("kerberos 5 release")).then_some(Self::Mit)
+        (lower.starts_with("mit") || lower.contains("kerberos 5 ")).then_some(Self::Mit)
     }
 
     /// Whether it can verify the right MIC: all but Heimdal up to 0.5.
