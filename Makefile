@@ -40,6 +40,7 @@ run: build
 	@target/release/weighbridge-lab run $(ARGS)
 
 test: setup
+	@scripts/packages.sh
 	@echo '==> building the tests'
 	@$(CARGO) test --workspace --locked --no-run
 	@echo '==> running the tests'

@@ -44,7 +44,8 @@ pub struct Machine {
     pub forward_v4: Option<bool>,
     /// `net.ipv6.conf.all.forwarding`.
     pub forward_v6: Option<bool>,
-    /// `net.bridge.bridge-nf-call-iptables`: bridged packets go through the kernel's own filter.
+    /// `net.bridge.bridge-nf-call-iptables`, and the kernel's own filter has tables: bridged packets
+    /// go through it.
     pub bridge_netfilter: Option<bool>,
     /// What this program needs of the kernel and does not find: name and what it is for.
     pub missing_features: Vec<(String, String)>,
@@ -155,7 +156,7 @@ fn bridges(machine: &Machine, wanted: &Wanted) -> Step {
                 Severity::Warning,
                 "bridged packets also go through the kernel's own filter (br_netfilter)",
             )
-            .at(&system("/proc/sys/net/bridge/bridge-nf-call-iptables"), "1")
+            .at(&system("/proc/sys/net/bridge/bridge-nf-call-iptables"), "1; the kernel's filter has tables")
             .why("Two filters see each packet: the kernel's may drop, translate or reassemble what pf.conf \
                   lets pass.")
             .advise("sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0, \

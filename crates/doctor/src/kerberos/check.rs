@@ -13,7 +13,7 @@ use super::principal::Principal;
 use super::profile::{Grammar, Profile};
 use super::sshd_log::SshdLog;
 use crate::files::Files;
-use crate::finding::Step;
+use crate::finding::{Severity, Step};
 
 pub use self::mic::check_sshd_log;
 
@@ -63,6 +63,9 @@ pub trait Surroundings {
         transport: Transport,
         request: &[u8],
     ) -> Result<Answer, String>;
+    /// A number that no request before had: KDCs answer a request that they have seen with the
+    /// answer that they gave then, and so with the clock of then.
+    fn nonce(&self) -> u32;
     /// Gets a ticket for the principal with its key of the keytab.
     fn ticket(&self, keytab: &str, principal: &str) -> Ticket;
     /// The machine's own addresses, without the loopback's.
@@ -145,8 +148,17 @@ pub fn check(subject: &Subject, files: &dyn Files, around: &dyn Surroundings) ->
     ];
     steps.extend(network::kdc_and_clock(&mut case));
     steps.push(local::configuration(&case));
-    steps.push(local::keytab(&mut case));
-    steps.push(local::ticket(&case));
+    let keytab = local::keytab(&mut case);
+    let unusable = keytab
+        .findings()
+        .iter()
+        .any(|finding| finding.severity == Severity::Error);
+    steps.push(keytab);
+    steps.push(if unusable {
+        Step::unchecked("kerberos/ticket", "not tried: the keytab comes first")
+    } else {
+        local::ticket(&case)
+    });
     steps.push(local::sshd(&case));
     if let Some((name, log)) = &subject.sshd_log {
         steps.push(mic::log(name, log));

@@ -3,8 +3,8 @@
 //! the principal.
 
 use super::der::{
-    BIT_STRING, INTEGER, OCTET_STRING, SEQUENCE, STRING, TIME, application, context, each, field,
-    integer, number, only, sequence, text, time, value,
+    BIT_STRING, OCTET_STRING, SEQUENCE, STRING, TIME, application, context, each, field, integer,
+    number, only, sequence, text, time, value,
 };
 use super::encryption;
 use super::principal::Principal;
@@ -46,19 +46,19 @@ pub enum Reply {
         realm: String,
         /// Encryption type of the client's key.
         encryption: i32,
-        /// Version of the client's key.
+        /// Version of the client's key; of a ticket for the client itself that of the ticket's key,
+        /// which is the same.
         kvno: Option<u32>,
     },
 }
 
-/// An `AS-REQ` of `client` for a ticket of its realm's ticket-granting service. `nonce` is any
-/// number.
+/// An `AS-REQ` of `client` for a ticket of `service`. `nonce` is a number that no request before
+/// had.
 #[must_use]
-pub fn as_request(client: &Principal, nonce: u32) -> Vec<u8> {
+pub fn as_request(client: &Principal, service: &Principal, nonce: u32) -> Vec<u8> {
     const INITIAL_REQUEST: i64 = 10;
     const PRINCIPAL: i64 = 1;
     const INSTANCE: i64 = 2;
-    let service = Principal::service("krbtgt", &client.realm, &client.realm);
     let types: Vec<Vec<u8>> = encryption::ALL
         .iter()
         .map(|e| integer(i64::from(*e)))
@@ -67,7 +67,7 @@ pub fn as_request(client: &Principal, nonce: u32) -> Vec<u8> {
         tagged(0, &value(BIT_STRING, &[0, 0, 0, 0, 0])),
         tagged(1, &name(client, PRINCIPAL)),
         tagged(2, &value(STRING, client.realm.as_bytes())),
-        tagged(3, &name(&service, INSTANCE)),
+        tagged(3, &name(service, INSTANCE)),
         // The first second of all: as long as the KDC grants (RFC 4120, 3.1.3).
         tagged(5, &value(TIME, b"19700101000000Z")),
         tagged(7, &integer(i64::from(nonce & 0x7fff_ffff))),
@@ -149,12 +149,24 @@ fn read_ticket(bytes: &[u8]) -> Option<Reply> {
         return None;
     }
     let sealed = only(field(content, 6)?, SEQUENCE)?;
-    let kvno = field(sealed, 1).and_then(|kvno| only(kvno, INTEGER));
     Some(Reply::Ticket {
         realm: shorten(&text(content, 3)?),
         encryption: i32::try_from(number(sealed, 0)?).ok()?,
-        kvno: kvno.and_then(|_| u32::try_from(number(sealed, 1)?).ok()),
+        kvno: version(sealed).or_else(|| own_ticket_version(content)),
     })
+}
+
+/// The version of the key of an `EncryptedData`. MIT's KDC leaves that of the client's key out.
+fn version(sealed: &[u8]) -> Option<u32> {
+    number(sealed, 1).and_then(|kvno| u32::try_from(kvno).ok())
+}
+
+/// That of the ticket's key, when the ticket is for who asked.
+fn own_ticket_version(reply: &[u8]) -> Option<u32> {
+    let ticket = only(only(field(reply, 5)?, application(1))?, SEQUENCE)?;
+    let names = |content, number| field(only(field(content, number)?, SEQUENCE)?, 1);
+    let own = names(ticket, 2)? == names(reply, 4)?;
+    version(only(field(ticket, 3)?, SEQUENCE)?).filter(|_| own)
 }
 
 #[cfg(test)]
@@ -234,6 +246,41 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_version_of_a_ticket_counts_when_it_is_for_who_asked() {
+        let host = name(&Principal::parse("host/a"), 2);
+        let reply = |client: &[u8]| {
+            let sealed = |fields: &[Vec<u8>]| {
+                let cipher = tagged(2, &value(OCTET_STRING, b"sealed"));
+                sequence(&[fields.concat(), cipher])
+            };
+            let ticket = sequence(&[
+                tagged(0, &integer(5)),
+                tagged(1, &value(STRING, b"MYREALM")),
+                tagged(2, &host),
+                tagged(
+                    3,
+                    &sealed(&[tagged(0, &integer(18)), tagged(1, &integer(9))]),
+                ),
+            ]);
+            let fields = [
+                tagged(0, &integer(5)),
+                tagged(1, &integer(11)),
+                tagged(3, &value(STRING, b"MYREALM")),
+                tagged(4, client),
+                tagged(5, &value(application(1), &ticket)),
+                tagged(6, &sealed(&[tagged(0, &integer(18))])),
+            ];
+            let reply = Reply::read(&value(application(11), &sequence(&fields)));
+            match reply.unwrap() {
+                Reply::Ticket { kvno, .. } => kvno,
+                Reply::Error { .. } => panic!("no ticket"),
+            }
+        };
+        assert_eq!(reply(&name(&Principal::parse("host/a"), 1)), Some(9));
+        assert_eq!(reply(&name(&Principal::parse("host/b"), 1)), None);
+    }
+
+    #[test]
     fn what_is_cut_off_or_nothing_of_the_kind_is_refused() {
         let whole = error(25, "20261128025424Z", &[18]);
         for len in 0..whole.len() {
@@ -245,7 +292,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_request_is_an_as_req_with_its_names() {
-        let request = as_request(&Principal::parse("host/a.example.org@MYREALM"), 7);
+        let host = Principal::parse("host/a.example.org@MYREALM");
+        let request = as_request(&host, &host, 7);
         let body = only(only(&request, application(10)).unwrap(), SEQUENCE).unwrap();
         assert_eq!((number(body, 1), number(body, 2)), (Some(5), Some(10)));
         let body = only(field(body, 4).unwrap(), SEQUENCE).unwrap();

@@ -87,7 +87,12 @@ impl Surroundings for World {
             Transport::Tcp => self.answers_tcp,
         };
         let nobody = Principal::parse("weighbridge-doctor@MYREALM");
-        let bytes = if request == as_request(&nobody, 1) {
+        let bytes = if request
+            == as_request(
+                &nobody,
+                &Principal::service("krbtgt", "MYREALM", "MYREALM"),
+                1,
+            ) {
             message::tests::error(6, KDC_TIME, &[])
         } else {
             self.host_key.clone()
@@ -100,6 +105,10 @@ impl Surroundings for World {
         } else {
             Err("connection refused".to_owned())
         }
+    }
+
+    fn nonce(&self) -> u32 {
+        1
     }
 
     fn ticket(&self, _: &str, principal: &str) -> Ticket {

@@ -15,6 +15,8 @@ use ::doctor::kerberos::{
 use super::DoctorArguments;
 use super::disk::{Disk, tail};
 use super::place::own_addresses;
+use crate::mail::clock;
+use crate::random::Random;
 use crate::text::reason;
 
 /// A name is wanted, not the address as text (`NI_NAMEREQD` of getnameinfo(3)).
@@ -119,6 +121,14 @@ impl Surroundings for Network {
             Transport::Tcp => kdc::over_tcp(server, request),
         }
         .map_err(|error| reason(&error))
+    }
+
+    fn nonce(&self) -> u32 {
+        // Without random numbers the clock is as good: it is no secret.
+        Random::new().map_or_else(
+            |_| u32::try_from(clock::now().as_micros() % u64::from(u32::MAX)).unwrap_or(1),
+            |mut random| random.next(),
+        )
     }
 
     fn ticket(&self, keytab: &str, principal: &str) -> Ticket {

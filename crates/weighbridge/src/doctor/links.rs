@@ -47,7 +47,8 @@ fn machine(wanted: &Wanted) -> Machine {
     let mut machine = Machine {
         forward_v4: flag("/proc/sys/net/ipv4/ip_forward"),
         forward_v6: flag("/proc/sys/net/ipv6/conf/all/forwarding"),
-        bridge_netfilter: flag("/proc/sys/net/bridge/bridge-nf-call-iptables"),
+        bridge_netfilter: flag("/proc/sys/net/bridge/bridge-nf-call-iptables")
+            .map(|on| on && has_kernel_filter()),
         missing_features: missing_features(),
         ..Machine::default()
     };
@@ -105,6 +106,16 @@ fn interfaces() -> Result<Vec<Interface>, String> {
         }
     };
     Ok(states.into_iter().map(interface).collect())
+}
+
+/// Whether the kernel's own filter has a table, of iptables or nftables.
+fn has_kernel_filter() -> bool {
+    let legacy = fs::read_to_string("/proc/thread-self/net/ip_tables_names").unwrap_or_default();
+    let tables = || {
+        let said = ask(Command::new(find(&["nft"])?).args(["list", "tables"])).ok()?;
+        Some(said.success && !said.text.trim().is_empty())
+    };
+    !legacy.trim().is_empty() || tables().unwrap_or_default()
 }
 
 fn number(path: &str) -> Option<u32> {

@@ -321,11 +321,16 @@ fn ask(case: &mut Case<'_>, realm: &str, kdc: &Kdc, round: &mut Round) {
         components: vec![NOBODY.to_owned()],
         realm: realm.to_owned(),
     };
+    let granting = Principal::service("krbtgt", realm, realm);
     for address in addresses.into_iter().take(MAX_KDCS) {
         let server = SocketAddr::new(address, kdc.port);
         for (transport, name) in [(Transport::Udp, "UDP"), (Transport::Tcp, "TCP")] {
             let who = format!("{} ({server}, {name})", kdc.host);
-            let answer = case.around.ask(server, transport, &as_request(&nobody, 1));
+            let answer = case.around.ask(
+                server,
+                transport,
+                &as_request(&nobody, &granting, case.around.nonce()),
+            );
             match answer.and_then(|answer| Ok((Reply::read(&answer.bytes)?, answer))) {
                 Ok((reply, answer)) => {
                     note(&who, realm, &reply, &answer, round);
@@ -355,14 +360,17 @@ fn note(who: &str, realm: &str, reply: &Reply, answer: &Answer, round: &mut Roun
     }
 }
 
-/// What the KDC says of the host's own principal; asked once.
+/// What the KDC says of the host's own principal: a ticket for itself tells the version of its
+/// key. Asked once.
 fn about_host(case: &mut Case<'_>, server: SocketAddr, transport: Transport) {
     let Some(principal) = case.principal().filter(|_| case.key.is_none()) else {
         return;
     };
-    let answer = case
-        .around
-        .ask(server, transport, &as_request(&principal, 2));
+    let answer = case.around.ask(
+        server,
+        transport,
+        &as_request(&principal, &principal, case.around.nonce()),
+    );
     case.key = answer
         .ok()
         .and_then(|answer| Reply::read(&answer.bytes).ok());

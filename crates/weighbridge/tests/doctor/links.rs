@@ -1,0 +1,60 @@
+//! The machine's links, in a network namespace.
+
+use std::fs;
+use std::process::Command;
+
+use lab::identity::RunId;
+use lab::namespace::Namespace;
+use lab::requirements;
+
+use super::{BINARY, doctor};
+
+#[test]
+fn a_half_made_bridge_and_its_mtus_are_told_and_a_whole_one_is_left_alone() {
+    if requirements::skip_test("doctor::links") {
+        return;
+    }
+    let run = RunId::new().expect("an id");
+    let namespace = Namespace::create(&run.namespace("box")).expect("a namespace");
+    for (file, text) in [
+        ("hostname.em0", "up\n"),
+        ("bridgename.bridge0", "add em0\nadd em1\nup\n"),
+        ("pf.conf", "pass all\n"),
+    ] {
+        fs::write(run.directory().join(file), text).expect("written");
+    }
+    for line in [
+        "link add em0 type veth peer name p0",
+        "link add em1 type veth peer name p1",
+        "link add bridge0 type bridge",
+        "link set em0 master bridge0 up",
+        "link set em1 mtu 1400 up",
+        "link set p0 up",
+        "link set p1 up",
+        "link set bridge0 up",
+    ] {
+        namespace.ip(line).expect("ip");
+    }
+    let look = || {
+        let mut command = Command::new(BINARY);
+        command
+            .args(["doctor", "links", "--config"])
+            .arg(run.directory());
+        namespace.run(|| doctor(&mut command))
+    };
+    let (status, text) = look();
+    assert_eq!(status, 1, "{text}");
+    assert!(
+        text.contains("links/half-bridge") && text.contains("links/not-a-member"),
+        "{text}"
+    );
+    namespace.ip("link set em1 master bridge0").expect("ip");
+    let (status, text) = look();
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("em0 1500, em1 1400"), "{text}");
+    namespace.ip("link set em1 mtu 1500").expect("ip");
+    let (status, text) = look();
+    assert!(status != 1 && !text.contains("warning"), "{text}");
+    namespace.ip("link set lo down").expect("ip");
+    assert!(look().1.contains("links/loopback-down"));
+}
