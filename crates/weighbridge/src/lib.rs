@@ -10,8 +10,8 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
-pub mod flows;
 pub mod doctor;
+pub mod flows;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gateway;
