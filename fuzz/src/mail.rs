@@ -6,6 +6,7 @@ use std::time::Duration;
 use mail::amavis::{self, Style};
 use mail::answer::{Answer, Basis, Confidence, Label, LookUp, Os};
 use mail::connection::Peer;
+use mail::dnsbl::service::{Identity, Permission, Served, Transport, respond};
 use mail::dnsbl::{Listings, QueryType, Zone};
 use mail::milter::{MilterOptions, MilterSession};
 use mail::opensmtpd::{Filter, FilterOptions};
@@ -27,6 +28,10 @@ const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 const ANSWER_FACTOR: usize = 200;
 /// Bytes of the longest answer without a question.
 const ANSWER_MAX: usize = 64 << 10;
+/// Bytes of a DNS header; of a datagram at most (EDNS, as servers have it), and of a message.
+const DNS_HEADER_LEN: usize = 12;
+const DATAGRAM_MAX: usize = 1_232;
+const MESSAGE_MAX: usize = 65_535;
 /// Files of observations have lines; more of them take longer and tell nothing new.
 const LINES_MAX: usize = 64;
 
@@ -118,7 +123,7 @@ pub fn mail_texts(data: &[u8]) {
     let Some((kind, text)) = data.split_first() else {
         return;
     };
-    match kind % 5 {
+    match kind % 6 {
         0 => amavis(text),
         1 => filter(&String::from_utf8_lossy(text)),
         2 => dnsbl(&String::from_utf8_lossy(text)),
@@ -127,7 +132,8 @@ pub fn mail_texts(data: &[u8]) {
                 check(&outcome);
             }
         }
-        _ => route(&String::from_utf8_lossy(text)),
+        4 => route(&String::from_utf8_lossy(text)),
+        _ => dns(text),
     }
 }
 
@@ -193,6 +199,37 @@ fn dnsbl(text: &str) {
         QueryType::Other,
     ] {
         let _ = zone.answer(&labels, kind, &mut Even);
+    }
+}
+
+/// A DNS message. Answers go to questions alone, or two servers could keep each other busy.
+fn dns(message: &[u8]) {
+    let zone = Zone::new("bl.example").expect("a name");
+    let identity = Identity::new("ns.example").expect("a name");
+    for (transport, most) in [
+        (Transport::Udp, DATAGRAM_MAX),
+        (Transport::Tcp, MESSAGE_MAX),
+    ] {
+        for permission in [
+            Permission::Granted,
+            Permission::Denied,
+            Permission::TooOften,
+        ] {
+            let mut listings = Even;
+            let mut zones = [Served {
+                zone: &zone,
+                listings: &mut listings,
+            }];
+            let answer = respond(message, transport, permission, &identity, &mut zones, NOW);
+            let Some(answer) = answer else {
+                continue;
+            };
+            assert!((DNS_HEADER_LEN..=most).contains(&answer.len()));
+            assert_eq!(answer.get(..2), message.get(..2));
+            let is_response =
+                |message: &[u8]| message.get(2).is_some_and(|flags| flags & 0x80 != 0);
+            assert!(is_response(&answer) && !is_response(message));
+        }
     }
 }
 
