@@ -1,36 +1,12 @@
 //! What is told about a client, whatever protocol asked.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
+pub use pf_engine::osfp::p0f::{Label, plain};
 use serde::{Deserialize, Serialize};
 
 use crate::connection::Peer;
 use crate::time::Timestamp;
-
-/// An operating system (or program) as a fingerprint names it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Label {
-    /// p0f's class: `unix`, `win`, `other`, or `!` for a program (`nmap`, `masscan`).
-    pub class: String,
-    /// The family: `Windows`, `Linux`.
-    pub name: String,
-    /// Version or flavour: `7 or 8`, `3.11 and newer`. Empty where only the family is known.
-    pub flavor: String,
-}
-
-impl fmt::Display for Label {
-    /// `name flavor`, or the name alone.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, flavor) = (plain(&self.name), plain(&self.flavor));
-        if flavor.is_empty() {
-            f.write_str(&name)
-        } else {
-            write!(f, "{name} {flavor}")
-        }
-    }
-}
 
 /// How sure an answer is. In order: the first is the surest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,20 +106,6 @@ pub struct Answer {
 /// Text for a client whose operating system nobody knows, in the article's word.
 pub const UNKNOWN: &str = "Unknown";
 
-/// `text` with `?` for every character that a terminal, a header, a page or a line of fields would
-/// take for more than a character. Names of signature files have no such; what comes out of a
-/// database or a file in memory could.
-#[must_use]
-pub fn plain(text: &str) -> Cow<'_, str> {
-    let special = |c: char| matches!(c, '|' | '<' | '>' | '&' | '"' | '\\');
-    let harmless = |c: char| (c.is_ascii_graphic() || c == ' ') && !special(c);
-    if text.chars().all(harmless) {
-        return Cow::Borrowed(text);
-    }
-    let masked = text.chars().map(|c| if harmless(c) { c } else { '?' });
-    Cow::Owned(masked.collect())
-}
-
 /// Whether every character is printable ASCII: such a text can go to terminals and into headers.
 #[must_use]
 pub fn is_plain(text: &str) -> bool {
@@ -216,6 +178,7 @@ pub trait LookUp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::linux;
 
     fn answer() -> Answer {
         Answer::nothing(Basis::Connection)
@@ -230,19 +193,8 @@ mod tests {
     #[test]
     fn the_header_tells_the_system_then_how_and_from_where() {
         let known = Answer {
-            os: Some(Os {
-                label: Label {
-                    class: "unix".to_owned(),
-                    name: "Linux".to_owned(),
-                    flavor: "3.11 and newer".to_owned(),
-                },
-                confidence: Confidence::Exact,
-                fuzzy: false,
-                generic: false,
-            }),
-            distance: Some(9),
-            link: Some("DSL".to_owned()),
-            ..answer()
+            uptime: None,
+            ..linux()
         };
         assert_eq!(
             known.header_text(),

@@ -23,8 +23,6 @@ const STATUS_NO_MATCH: u32 = 0x20;
 const DISTANCE_UNKNOWN: i16 = 255;
 const QUALITY_FUZZY: u8 = 1;
 const QUALITY_GENERIC: u8 = 2;
-/// Class of labels that name a program; p0f keeps no operating system for them.
-const PROGRAM: &str = "!";
 /// Bytes of each text field. A text of that length has no terminating NUL, as in p0f.
 const TEXT_LEN: usize = 32;
 
@@ -86,7 +84,8 @@ fn found(answer: &Answer) -> [u8; RESPONSE_LEN] {
     }
     let distance = answer.distance.map_or(DISTANCE_UNKNOWN, i16::from);
     response.put(36, &distance.to_ne_bytes());
-    if let Some(os) = answer.os.as_ref().filter(|os| os.label.class != PROGRAM) {
+    // p0f keeps no operating system for programs.
+    if let Some(os) = answer.os.as_ref().filter(|os| !os.label.is_program()) {
         let fuzzy = if os.fuzzy { QUALITY_FUZZY } else { 0 };
         let generic = if os.generic { QUALITY_GENERIC } else { 0 };
         response.put(39, &[fuzzy | generic]);

@@ -505,7 +505,7 @@ mod tests {
         fn no_message_breaks_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             if let Ok(query) = Query::read(&bytes) {
                 prop_assert!(query.refuse(Rcode::Refused).len() <= bytes.len() + 11);
-                query.place_behind(200);
+                let _ = query.place_behind(200);
             }
         }
 

@@ -85,7 +85,7 @@ impl Handshake {
     /// Whether a program with a stack of its own sent it.
     #[must_use]
     pub fn is_of_program(&self) -> bool {
-        self.label.as_ref().is_some_and(|label| label.class == "!")
+        self.label.as_ref().is_some_and(|label| label.is_program())
     }
 
     /// p0f's `params`: `generic fuzzy`, `none`.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pf_engine::osfp::features::{Features, Kind, OptionLayout, Quirks};
-use pf_engine::osfp::p0f::{self, Class, Database, Mode, Quality, Ttl};
+use pf_engine::osfp::p0f::{self, Database, Mode, Quality, Ttl};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Confidence, Label, Os};
@@ -24,14 +24,7 @@ const LABELS_MAX: usize = 131_072;
 impl Labels {
     /// In the order of the database, so that its numbers are ours.
     pub(super) fn of(database: &Database) -> Self {
-        let label = |label: &p0f::Label| {
-            Arc::new(Label {
-                class: label.class.name().to_owned(),
-                name: label.name.clone(),
-                flavor: label.flavor.clone(),
-            })
-        };
-        Self(database.labels().iter().map(label).collect())
+        Self(database.labels().iter().cloned().map(Arc::new).collect())
     }
 
     pub(super) fn get(&self, number: u32) -> Option<&Arc<Label>> {
@@ -173,7 +166,7 @@ fn matched(database: &Database, found: p0f::Found) -> Option<Matched> {
         quality: found.quality,
         generic: signature.generic,
         random_ttl: matches!(signature.ttl, Ttl::AtMost(_)),
-        program: label.class == Class::Program,
+        program: label.is_program(),
     })
 }
 

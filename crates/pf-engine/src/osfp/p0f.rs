@@ -9,6 +9,7 @@
 //!   and its initial TTL are of one family.
 
 mod database;
+mod label;
 mod signature;
 mod window;
 
@@ -19,7 +20,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::database::{Class, Database, Label, LabelKind, ParseError, Section};
+pub use self::database::{Database, ParseError, Section};
+pub use self::label::{Label, PROGRAM, plain};
 pub use self::signature::{Match, Signature, Ttl, Version, Window};
 
 use self::window::multiple;
@@ -175,8 +177,7 @@ impl Database {
     }
 
     fn is_program(&self, place: u32) -> bool {
-        self.label_of(place)
-            .is_some_and(|label| label.class == Class::Program)
+        self.label_of(place).is_some_and(Label::is_program)
     }
 }
 

@@ -82,7 +82,8 @@ impl DnsList {
         let desk = Arc::new(Desk {
             rules: self.rules,
             rate: Mutex::new(self.rate),
-            limited: AtomicU64::new(0),
+            limited: Tally::default(),
+            without_seat: Tally::default(),
             shared: Arc::clone(shared),
             reputation: reputation.clone(),
         });
@@ -104,7 +105,9 @@ struct Desk {
     rules: Rules,
     rate: Mutex<RateLimit>,
     /// Questions that came too fast.
-    limited: AtomicU64,
+    limited: Tally,
+    /// Connections that were too many.
+    without_seat: Tally,
     shared: Arc<Shared>,
     reputation: Reputation,
 }
@@ -114,8 +117,13 @@ impl Desk {
         let now = clock::now();
         let permission = self.permission(source, now);
         // Every other one gets nothing at all: in a flood most senders are forged.
-        if permission == Permission::TooOften && !self.count_limited().is_multiple_of(2) {
-            return None;
+        if permission == Permission::TooOften {
+            let count = self
+                .limited
+                .count("questions to the DNS list came too fast");
+            if !count.is_multiple_of(2) {
+                return None;
+            }
         }
         let rules = &self.rules;
         let mut blocking = Blocking { desk: self, now };
@@ -151,12 +159,18 @@ impl Desk {
             Permission::TooOften
         }
     }
+}
 
-    /// Told at 1, 2, 4, 8 and so on.
-    fn count_limited(&self) -> u64 {
-        let count = self.limited.fetch_add(1, Ordering::Relaxed) + 1;
+/// Counts what has reached a limit.
+#[derive(Debug, Default)]
+struct Tally(AtomicU64);
+
+impl Tally {
+    /// One more, which is told at 1, 2, 4, 8 and so on.
+    fn count(&self, what: &str) -> u64 {
+        let count = self.0.fetch_add(1, Ordering::Relaxed) + 1;
         if count.is_power_of_two() {
-            tracing::warn!("{count} questions to the DNS list came too fast");
+            tracing::warn!("{count} {what}");
         }
         count
     }
@@ -237,14 +251,17 @@ async fn answer_connections(
     loop {
         match listener.accept().await {
             Ok((connection, source)) => {
-                // Who finds no seat is cut off: it asks again.
-                if let Ok(seat) = Arc::clone(&seats).try_acquire_owned() {
-                    let desk = Arc::clone(&desk);
-                    tokio::spawn(async move {
-                        let _ = converse(connection, source, &desk).await;
-                        drop(seat);
-                    });
-                }
+                let Ok(seat) = Arc::clone(&seats).try_acquire_owned() else {
+                    // Who finds no seat is cut off: it asks again.
+                    desk.without_seat
+                        .count("connections to the DNS list found no seat");
+                    continue;
+                };
+                let desk = Arc::clone(&desk);
+                tokio::spawn(async move {
+                    let _ = converse(connection, source, &desk).await;
+                    drop(seat);
+                });
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection to the DNS list was not accepted");

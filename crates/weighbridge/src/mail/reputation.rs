@@ -54,12 +54,16 @@ impl Reputation {
     /// Takes outcomes; returns what is to be kept of the hosts that they are of.
     pub(super) fn record<'o>(&self, outcomes: impl Iterator<Item = &'o Outcome>) -> Vec<Kept> {
         let mut account = self.held();
+        let full = account.throttle.without_room();
         let mut touched = BTreeSet::new();
         for outcome in outcomes {
             let (address, at) = (outcome.peer.address, outcome.at);
             let change = account.throttle.record(address, outcome.verdict, at);
             account.version += u64::from(change.is_some());
             touched.insert(address);
+        }
+        if full == 0 && account.throttle.without_room() != 0 {
+            tracing::warn!("more hosts than [throttle] has entries for: some are not throttled");
         }
         let kept = touched.into_iter();
         kept.filter_map(|address| account.throttle.kept(address))

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder};
 use weighbridge::mail::watch::{WatchArguments, execute};
 
 use crate::command::{Ran, parsed, ran};
@@ -25,19 +26,22 @@ pub(crate) const RAW: u32 = 101;
 const COOKED_2: u32 = 276;
 const NULL: u32 = 0;
 
+/// What Linux sends behind the header of TCP: `mss 1460,sok,ts,nop,ws 7`.
+const LINUX_OPTIONS: [u8; 20] = [
+    2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 1, 0, 0, 0, 0, 0, 1, 3, 3, 7,
+];
+
 /// 192.0.2.1:4711 to 192.0.2.9:25, nine routers on.
 pub(crate) fn syn() -> Vec<u8> {
-    let mut packet = vec![
-        0x45, 0, 0, 60, 0x12, 0x34, 0x40, 0, 55, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 9,
-    ];
-    packet.extend_from_slice(&4711_u16.to_be_bytes());
-    packet.extend_from_slice(&25_u16.to_be_bytes());
-    packet.extend_from_slice(&[0, 0, 0, 9, 0, 0, 0, 0, 0xa0, 2]);
-    packet.extend_from_slice(&29_200_u16.to_be_bytes());
-    packet.extend_from_slice(&[0, 0, 0, 0]);
-    packet.extend_from_slice(&[
-        2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 1, 0, 0, 0, 0, 0, 1, 3, 3, 7,
-    ]);
+    let (client, server) = ([192, 0, 2, 1], [192, 0, 2, 9]);
+    let mut ip = Ipv4Header::new(0, 55, IpNumber::TCP, client, server).expect("short");
+    ip.identification = 0x1234;
+    ip.dont_fragment = true;
+    let ip = IpHeaders::Ipv4(ip, Ipv4Extensions::default());
+    let tcp = PacketBuilder::ip(ip).tcp(4711, 25, 9, 29_200).syn();
+    let tcp = tcp.options_raw(&LINUX_OPTIONS).expect("they fit");
+    let mut packet = Vec::new();
+    tcp.write(&mut packet, &[]).expect("written");
     packet
 }
 

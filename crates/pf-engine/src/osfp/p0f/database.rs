@@ -1,7 +1,6 @@
 //! The file: sections of labels with their signatures.
 
-use std::fmt;
-
+use super::label::Label;
 use super::signature::{self, Signature};
 use crate::osfp::features::{Kind, OptionLayout};
 
@@ -23,59 +22,6 @@ pub enum Section {
     Response,
     /// `[http:request]`, `[http:response]`: read past, nothing here looks at payload.
     Http,
-}
-
-/// Whether a label is a last resort.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LabelKind {
-    /// `s`.
-    Specific,
-    /// `g`.
-    Generic,
-}
-
-/// What a label names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// An operating system of this class (`unix`, `win`, `other`).
-    System(String),
-    /// `!`: a program with a stack of its own.
-    Program,
-}
-
-impl Class {
-    /// As in the file.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::System(name) => name,
-            Self::Program => "!",
-        }
-    }
-}
-
-/// `label = type:class:name:flavor`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Label {
-    /// Specific or generic.
-    pub kind: LabelKind,
-    /// Class.
-    pub class: Class,
-    /// Family: `Linux`.
-    pub name: String,
-    /// Version: `3.11 and newer`; may be empty.
-    pub flavor: String,
-}
-
-impl fmt::Display for Label {
-    /// `name flavor`, or the name alone.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.flavor.is_empty() {
-            f.write_str(&self.name)
-        } else {
-            write!(f, "{} {}", self.name, self.flavor)
-        }
-    }
 }
 
 /// What is wrong with a file.
@@ -247,11 +193,19 @@ enum Covered {
     LeftOut,
 }
 
+/// The label that signatures belong to.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    number: u32,
+    /// It is a last resort.
+    generic: bool,
+}
+
 struct Reader {
     covered: Covered,
     database: Database,
     section: Option<Section>,
-    label: Option<u32>,
+    label: Option<Open>,
     link: Option<String>,
     errors: Vec<ParseError>,
 }
@@ -345,16 +299,13 @@ impl Reader {
                 "expected type:class:name:flavor, found \"{value}\""
             ));
         };
+        let generic = match *kind {
+            "s" => false,
+            "g" => true,
+            other => return Err(format!("expected s or g, found \"{other}\"")),
+        };
         let label = Label {
-            kind: match *kind {
-                "s" => LabelKind::Specific,
-                "g" => LabelKind::Generic,
-                other => return Err(format!("expected s or g, found \"{other}\"")),
-            },
-            class: match *class {
-                "!" => Class::Program,
-                other => Class::System(checked(other)?),
-            },
+            class: checked(class)?,
             name: checked(name)?,
             flavor: if flavor.is_empty() {
                 String::new()
@@ -362,7 +313,8 @@ impl Reader {
                 checked(flavor)?
             },
         };
-        self.label = Some(u32::try_from(self.database.labels.len()).unwrap_or(u32::MAX));
+        let number = u32::try_from(self.database.labels.len()).unwrap_or(u32::MAX);
+        self.label = Some(Open { number, generic });
         self.database.labels.push(label);
         Ok(())
     }
@@ -374,11 +326,8 @@ impl Reader {
             return Err(format!("more than {SIGNATURES_MAX} signatures"));
         }
         let mut signature = signature::parse(value)?;
-        let kind = usize::try_from(label)
-            .ok()
-            .and_then(|at| database.labels.get(at));
-        signature.generic = kind.is_some_and(|label| label.kind == LabelKind::Generic);
-        signature.label = label;
+        signature.generic = label.generic;
+        signature.label = label.number;
         signature.line = line;
         let place = u32::try_from(database.signatures.len()).unwrap_or(u32::MAX);
         let index = match section {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use datapath::handshakes::{BUFFER, Handshakes};
 use mail::published::HEARTBEAT;
 use mail::time::Timestamp;
+use mail::unknown::Unknown;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -102,6 +103,11 @@ pub(super) fn run(
     end_publishing(watcher, output);
     if let Some(lost @ 1..) = beside.finish() {
         output.message(&format!("weighbridge watch: {lost} outcomes came too fast"));
+    }
+    if let Some(lost @ 1..) = watcher.unknown.as_ref().map(Unknown::evicted) {
+        output.message(&format!(
+            "weighbridge watch: {lost} unknown signatures had to give way"
+        ));
     }
     if let Ok(lost @ 1..) = open.handshakes.lost() {
         output.message(&format!("weighbridge watch: {lost} packets came too fast"));
