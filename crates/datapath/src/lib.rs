@@ -7,6 +7,7 @@
 //! another priority, and steer it through the kernel's routing by marks (`steer`).
 
 mod capability;
+pub mod device;
 mod error;
 mod flows;
 mod frame;

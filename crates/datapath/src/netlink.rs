@@ -2,15 +2,18 @@
 
 mod address;
 mod apply;
-mod bridge;
+mod bond;
+pub(crate) mod bridge;
 pub(crate) mod connection;
 mod interfaces;
 pub(crate) mod link;
 mod monitor;
 pub(crate) mod neighbor;
 pub(crate) mod route;
+mod snapshot;
 mod sockets;
 mod state;
+mod steps;
 mod undo;
 
 use links::WantedLinks;
@@ -23,6 +26,7 @@ use crate::netlink::undo::Undo;
 
 pub use crate::netlink::monitor::Monitor;
 pub use crate::netlink::route::Route;
+pub use crate::netlink::snapshot::{Machine, makers};
 pub use crate::netlink::sockets::Sockets;
 pub use crate::netlink::state::LinkState;
 

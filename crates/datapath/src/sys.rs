@@ -43,6 +43,54 @@ pub(crate) fn create_tun(file: impl AsFd, name: &str, flags: u16) -> Result<()> 
     unsafe { ioctl(file, Updater::<TUNSETIFF, _>::new(&mut request)) }
 }
 
+/// `_IOW('T', 226, int)`, `linux/if_tun.h`.
+const TUNSETCARRIER: Opcode = 0x4004_54e2;
+
+/// Says whether the device behind a file of `/dev/net/tun` has a carrier.
+pub(crate) fn set_tun_carrier(file: impl AsFd, on: bool) -> Result<()> {
+    let mut carrier = libc::c_int::from(on);
+    // SAFETY: TUNSETCARRIER reads one `int` at the pointer, which outlives the call.
+    unsafe { ioctl(file, Updater::<TUNSETCARRIER, _>::new(&mut carrier)) }
+}
+
+/// `SIOCETHTOOL`, `linux/sockios.h`.
+const SIOCETHTOOL: Opcode = 0x8946;
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct EthtoolValue {
+    command: u32,
+    data: u32,
+}
+
+/// `struct ifreq` as `SIOCETHTOOL` uses it.
+#[repr(C)]
+struct EthtoolRequest {
+    name: [u8; NAME_LEN],
+    data: *mut EthtoolValue,
+    unused: [u8; 16],
+}
+
+const _: () = assert!(size_of::<EthtoolRequest>() == size_of::<libc::ifreq>());
+
+/// Asks ethtool for one value of the interface `name`.
+pub(crate) fn ethtool(socket: impl AsFd, name: &str, command: u32) -> Result<u32> {
+    let mut value = EthtoolValue { command, data: 0 };
+    let mut request = EthtoolRequest {
+        name: [0; NAME_LEN],
+        data: &raw mut value,
+        unused: [0; 16],
+    };
+    for (to, from) in request.name.iter_mut().zip(name.bytes().take(NAME_MAX)) {
+        *to = from;
+    }
+    // SAFETY: SIOCETHTOOL takes a pointer to `struct ifreq`, whose size and layout the request
+    // has, and for the commands of this crate reads and writes the `struct ethtool_value` that it
+    // points to; both outlive the call.
+    unsafe { ioctl(socket, Updater::<SIOCETHTOOL, _>::new(&mut request)) }?;
+    Ok(value.data)
+}
+
 const _: () = assert!(size_of::<InterfaceRequest>() == size_of::<libc::ifreq>());
 
 /// `BPF_PROG_ATTACH` and `BPF_PROG_DETACH`, `linux/bpf.h`.

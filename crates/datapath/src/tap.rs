@@ -110,7 +110,7 @@ impl AsFd for Tap {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Error> {
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let valid = !name.is_empty()
         && name.len() <= sys::NAME_MAX
         && !name.contains(|c: char| c == '/' || c == '%' || c.is_whitespace() || c == '\0')
@@ -125,7 +125,7 @@ fn check_name(name: &str) -> Result<(), Error> {
     })
 }
 
-fn open() -> Result<OwnedFd, Error> {
+pub(crate) fn open() -> Result<OwnedFd, Error> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
     rustix::fs::open("/dev/net/tun", flags, Mode::empty()).map_err(|error| {
         Error::kernel(

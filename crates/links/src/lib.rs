@@ -17,6 +17,8 @@ mod line;
 pub mod mygate;
 pub mod plan;
 pub mod rcconf;
+pub mod show;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

@@ -16,7 +16,7 @@ use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
 use crate::top::command as top;
-use crate::{daemon, flows, limits, pfctl, unhook};
+use crate::{daemon, flows, limits, links, pfctl, unhook};
 
 const ABOUT: &str = "PF, the BSD packet filter, for Linux bridges and routers";
 
@@ -78,6 +78,12 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Tell errors in pf.conf, and what looks wrong
     #[command(long_about = check::LONG_ABOUT)]
     Check(check::CheckArguments),
+    /// Make links as BSD start-up files ask for, and keep them
+    #[command(long_about = links::LONG_ABOUT)]
+    Links(links::LinksArguments),
+    /// Show interfaces as ifconfig(8) does
+    #[command(long_about = links::ifconfig::LONG_ABOUT)]
+    Ifconfig(links::ifconfig::IfconfigArguments),
     /// Tell what the rules do with a packet, and why
     #[command(long_about = explain::LONG_ABOUT)]
     Explain(explain::ExplainArguments),
@@ -189,6 +195,8 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Pfctl { arguments } => pfctl::run(&arguments),
         Command::Fmt(arguments) => fmt::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Links(arguments) => links::run(&arguments),
+        Command::Ifconfig(arguments) => links::ifconfig::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),

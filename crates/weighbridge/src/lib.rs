@@ -16,6 +16,7 @@ pub mod flows;
 pub mod fuzzing;
 pub mod gateway;
 pub mod limits;
+pub mod links;
 pub mod mail;
 mod memory;
 pub mod output;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
-use links::{WantedAddress, WantedBridge, WantedInterface, WantedLinks};
+use links::{Device, WantedAddress, WantedBridge, WantedInterface, WantedLinks};
 use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::route::RouteMessage;
 
@@ -74,6 +74,7 @@ fn check_all_there(wanted: &WantedLinks, present: &BTreeMap<&str, &Link>) -> Res
         }
     }
     missing.retain(|name, _| !present.contains_key(name) && !is_made(name));
+    check_devices(wanted, &missing)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -83,6 +84,24 @@ fn check_all_there(wanted: &WantedLinks, present: &BTreeMap<&str, &Link>) -> Res
         .collect();
     Err(Error::NoInterface {
         names: names.join(", "),
+    })
+}
+
+/// Laggs and VLANs have their own commands: this only configures those that are there.
+fn check_devices(wanted: &WantedLinks, missing: &BTreeMap<&str, String>) -> Result<(), Error> {
+    let made = |i: &&WantedInterface| matches!(i.device, Device::Lagg(_) | Device::Vlan(_));
+    let made = wanted.interfaces.iter().filter(made);
+    let names: Vec<&str> = made
+        .map(|interface| interface.name.as_str())
+        .filter(|name| missing.contains_key(name))
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Conflict {
+        what: format!("{}: not there yet", names.join(", ")),
+        hint: "`weighbridge links run` makes laggs and VLANs and keeps them; `weighbridge links \
+               apply` has the kernel make them",
     })
 }
 
@@ -407,7 +426,7 @@ fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-fn refused(what: &str, source: io::Error) -> Error {
+pub(super) fn refused(what: &str, source: io::Error) -> Error {
     let hint = if source.kind() == io::ErrorKind::PermissionDenied {
         "run as root"
     } else {

@@ -79,7 +79,11 @@ pub(crate) fn change_port(
 }
 
 /// `RTM_NEWLINK` without `NLM_F_CREATE`: `RTM_SETLINK` ignores what is particular to a kind.
-fn change_link(connection: &Connection, index: u32, attribute: LinkAttribute) -> io::Result<()> {
+pub(super) fn change_link(
+    connection: &Connection,
+    index: u32,
+    attribute: LinkAttribute,
+) -> io::Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.attributes = vec![attribute];

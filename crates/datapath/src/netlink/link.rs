@@ -4,10 +4,13 @@ use std::io;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkFlags,
-    LinkInfo, LinkLayerType, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVlan, LinkAttribute,
+    LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 
+use links::WantedLagg;
+
+use super::bond;
 use super::connection::Connection;
 
 /// What we need to know about a network device.
@@ -30,6 +33,20 @@ pub(crate) struct Link {
     pub(crate) port: Option<PortSettings>,
     /// Packets that its queue had no room for.
     pub(crate) tx_dropped: u64,
+    /// `IFF_*` of `linux/if.h`.
+    pub(crate) flags: u32,
+    /// Whether the link works: a cable, and what is at its other end.
+    pub(crate) carrier: bool,
+    /// The device that it is on top of (a VLAN's).
+    pub(crate) parent: Option<u32>,
+    /// Its number, if it is a VLAN.
+    pub(crate) vlan: Option<u16>,
+    /// Settings, if it is a bond.
+    pub(crate) bond: Option<WantedLagg>,
+    /// The bond's primary port.
+    pub(crate) primary: Option<u32>,
+    /// Whether it is a TAP.
+    pub(crate) tap: bool,
 }
 
 /// Settings of a bridge, as the kernel keeps them.
@@ -56,6 +73,7 @@ impl Link {
         let mut link = Self {
             index: message.header.index,
             up: message.header.flags.contains(LinkFlags::Up),
+            flags: message.header.flags.bits(),
             loopback: message.header.flags.contains(LinkFlags::Loopback),
             ethernet: matches!(
                 message.header.link_layer_type,
@@ -80,6 +98,8 @@ impl Link {
             LinkAttribute::Mtu(mtu) => self.mtu = mtu,
             LinkAttribute::Address(mac) => self.mac = mac,
             LinkAttribute::Controller(index) => self.controller = Some(index),
+            LinkAttribute::Carrier(carrier) => self.carrier = carrier != 0,
+            LinkAttribute::Link(parent) => self.parent = Some(parent),
             LinkAttribute::Stats64(statistics) => self.tx_dropped = statistics.tx_dropped,
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
@@ -92,7 +112,7 @@ impl Link {
 
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "only bridges and their ports matter"
+        reason = "only devices that are made of others matter"
     )]
     fn take_info(&mut self, info: LinkInfo) {
         match info {
@@ -104,6 +124,17 @@ impl Link {
                 for setting in &settings {
                     bridge.take(setting);
                 }
+            }
+            LinkInfo::Kind(InfoKind::Tun) => self.tap = true,
+            LinkInfo::Data(InfoData::Vlan(settings)) => {
+                self.vlan = settings.iter().find_map(|setting| match setting {
+                    InfoVlan::Id(id) => Some(*id),
+                    _ => None,
+                });
+            }
+            LinkInfo::Data(InfoData::Bond(settings)) => {
+                self.bond = Some(bond::settings(&settings));
+                self.primary = bond::primary(&settings);
             }
             LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
                 let port = self.port.get_or_insert_default();

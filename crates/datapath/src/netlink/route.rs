@@ -3,7 +3,8 @@
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use links::WantedRoute;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
     RouteVia,
@@ -171,6 +172,31 @@ pub(crate) fn moved(route: &RouteMessage, to: u32) -> RouteMessage {
         }
     }
     route
+}
+
+/// Makes a route by a next hop; one to the same destination is replaced.
+pub(crate) fn replace(connection: &Connection, wanted: &WantedRoute) -> io::Result<()> {
+    let address = |address: IpAddr| match address {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
+    };
+    let mut route = RouteMessage::default();
+    route.header.address_family = match wanted.gateway {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    route.header.destination_prefix_length = wanted.prefix_len;
+    route.header.table = RouteHeader::RT_TABLE_MAIN;
+    route.header.protocol = RouteProtocol::Static;
+    route.header.kind = RouteType::Unicast;
+    if wanted.prefix_len > 0 {
+        let destination = RouteAttribute::Destination(address(wanted.destination));
+        route.attributes.push(destination);
+    }
+    let gateway = RouteAttribute::Gateway(address(wanted.gateway));
+    route.attributes.push(gateway);
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+    connection.act(RouteNetlinkMessage::NewRoute(route), flags)
 }
 
 /// Adds a route, unless it is there.

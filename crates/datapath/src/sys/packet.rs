@@ -21,6 +21,8 @@ pub(crate) struct Arrival {
     pub(crate) hardware: u16,
     /// Since 1970, if the kernel tells.
     pub(crate) time: Option<Duration>,
+    /// The VLAN tag that was taken out of the frame, if the kernel tells.
+    pub(crate) tag: Option<u16>,
 }
 
 /// Room for the one control message that is asked for: a header and a `timespec`.
@@ -47,6 +49,20 @@ pub(crate) fn attach_filter(socket: impl AsFd, filter: &[Instruction]) -> io::Re
 pub(crate) fn ask_for_times(socket: impl AsFd) -> io::Result<()> {
     let on: libc::c_int = 1;
     set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &on)
+}
+
+/// Makes frames begin with a `virtio_net_hdr`, in both directions; tells the tags that were taken
+/// out of frames; and hears nothing of what this machine sends.
+pub(crate) fn carry_whole_frames(socket: impl AsFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    for option in [
+        libc::PACKET_VNET_HDR,
+        libc::PACKET_AUXDATA,
+        libc::PACKET_IGNORE_OUTGOING,
+    ] {
+        set_option(&socket, libc::SOL_PACKET, option, &on)?;
+    }
+    Ok(())
 }
 
 fn set_option<T>(socket: &impl AsFd, level: i32, name: i32, value: &T) -> io::Result<()> {
@@ -114,7 +130,29 @@ pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Arriva
         kind: address.sll_pkttype,
         hardware: address.sll_hatype,
         time: time_of(&message),
+        tag: tag_of(&message),
     })
+}
+
+/// The VLAN tag in the control messages of `message`.
+fn tag_of(message: &libc::msghdr) -> Option<u16> {
+    // SAFETY: the kernel has filled the control room of `message`, which is alive, and has set its
+    // length; CMSG_FIRSTHDR returns null or a header that lies in it whole.
+    let header = unsafe { libc::CMSG_FIRSTHDR(message).as_ref() }?;
+    let is_data = header.cmsg_level == libc::SOL_PACKET && header.cmsg_type == libc::PACKET_AUXDATA;
+    // SAFETY: as above; the length of the smallest such message is arithmetic.
+    let least =
+        unsafe { libc::CMSG_LEN(libc::c_uint::try_from(size_of::<libc::tpacket_auxdata>()).ok()?) };
+    if !is_data || header.cmsg_len < usize::try_from(least).ok()? {
+        return None;
+    }
+    // SAFETY: the message is long enough for a `tpacket_auxdata`, which may lie unaligned.
+    let data = unsafe {
+        libc::CMSG_DATA(header)
+            .cast::<libc::tpacket_auxdata>()
+            .read_unaligned()
+    };
+    (data.tp_status & libc::TP_STATUS_VLAN_VALID != 0).then_some(data.tp_vlan_tci)
 }
 
 /// The time in the control messages of `message`.

@@ -1,0 +1,327 @@
+//! Devices of our own where the kernel has none: a TAP that is a lagg or a VLAN, and the sockets
+//! that carry whole frames to and from its ports.
+//!
+//! Frames begin with a `virtio_net_hdr` ([`HEADER_LEN`] bytes) on both sides: checksums and
+//! segments that the hardware was to do pass through as they are.
+//!
+//! A port is held by a bridge that is down: what comes in by it reaches the sockets first and ends
+//! there, as in lagg(4); the kernel's own protocols see it once, on the lagg.
+
+use std::fs;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use netlink_packet_route::link::LinkAttribute;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+
+use crate::Error;
+use crate::netlink::connect;
+use crate::netlink::connection::Connection;
+use crate::netlink::{bridge, link};
+use crate::sys::{self, packet};
+use crate::tap;
+
+/// Bytes of the header in front of each frame.
+pub const HEADER_LEN: usize = 10;
+/// Bytes of a buffer for a frame: the largest segment that hardware is given, with its header.
+pub const BUFFER_LEN: usize = 66_000;
+
+const IFF_TAP: u16 = 0x0002;
+const IFF_NO_PI: u16 = 0x1000;
+const IFF_VNET_HDR: u16 = 0x4000;
+const IFF_TUN_EXCL: u16 = 0x8000;
+/// `ETH_P_ALL`.
+const ALL: u16 = 3;
+/// Frames that may wait for a port's socket, in bytes of the kernel's bookkeeping.
+const RECEIVE_BUFFER: usize = 8 << 20;
+/// What the name of a bridge that holds ports ends in.
+const HOLDER_SUFFIX: &str = ".ports";
+/// Bytes of a lagg's name that the name of its holder begins with.
+const HOLDER_PREFIX_LEN: usize = 9;
+
+/// The name of the bridge that holds the ports of `lagg`.
+#[must_use]
+pub fn holder_name(lagg: &str) -> String {
+    let prefix: String = lagg.chars().take(HOLDER_PREFIX_LEN).collect();
+    prefix + HOLDER_SUFFIX
+}
+
+/// The lagg whose ports a bridge of this name holds.
+pub(crate) fn holder_of(bridge: &str) -> Option<&str> {
+    bridge.strip_suffix(HOLDER_SUFFIX)
+}
+
+/// A network device whose frames this program sends and takes.
+#[derive(Debug)]
+pub struct Device {
+    file: OwnedFd,
+    name: String,
+}
+
+impl Device {
+    /// Makes it, down. It goes with its last handle.
+    ///
+    /// # Errors
+    /// When the kernel refuses; a device of that name may not exist.
+    pub fn create(name: &str, mac: [u8; 6], mtu: u32) -> Result<Self, Error> {
+        tap::check_name(name)?;
+        let file = tap::open()?;
+        let flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL;
+        sys::create_tun(&file, name, flags).map_err(|error| {
+            let hint = "run as root; `ip link` shows whether the name is taken";
+            Error::kernel(format!("cannot make {name}"), error, hint)
+        })?;
+        let device = Self {
+            file,
+            name: name.to_owned(),
+        };
+        let connection = connect()?;
+        let set_up = || -> io::Result<()> {
+            sys::set_tun_carrier(&device.file, false)?;
+            let index = link::by_name(&connection, name)?.index;
+            let attributes = vec![
+                LinkAttribute::Address(mac.to_vec()),
+                LinkAttribute::Mtu(mtu),
+            ];
+            link::set(&connection, index, attributes)
+        };
+        set_up().map_err(|error| {
+            Error::kernel(format!("cannot set up {name}"), error, "run as root")
+        })?;
+        Ok(device)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Says whether it has a carrier.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_carrier(&self, on: bool) -> io::Result<()> {
+        Ok(sys::set_tun_carrier(&self.file, on)?)
+    }
+
+    /// Reads one frame that the machine sends; nothing if there is none for now.
+    ///
+    /// # Errors
+    /// What the kernel says, as that the device is gone.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match rustix::io::read(&self.file, buffer) {
+            Ok(len) => Ok(Some(len)),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives the machine a frame, in pieces.
+    ///
+    /// # Errors
+    /// What the kernel says, as that the device is down.
+    pub fn write(&self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+        Ok(rustix::io::writev(&self.file, pieces).map(drop)?)
+    }
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// A frame that came by a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Bytes of it, with its header.
+    pub len: usize,
+    /// The VLAN tag that was taken out of it.
+    pub tag: Option<u16>,
+}
+
+/// The socket that carries the frames of a port.
+#[derive(Debug)]
+pub struct PortSocket {
+    socket: OwnedFd,
+}
+
+impl PortSocket {
+    /// Opens it on the interface `name`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open(name: &str) -> Result<Self, Error> {
+        let index = link::by_name(&connect()?, name).map_err(|_| Error::NoInterface {
+            names: name.to_owned(),
+        })?;
+        let open = || -> io::Result<OwnedFd> {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
+            let _ = sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER);
+            packet::carry_whole_frames(&socket)?;
+            packet::bind(&socket, index.index, ALL)?;
+            Ok(socket)
+        };
+        let socket = open().map_err(|error| {
+            let hint = "it takes root or CAP_NET_RAW";
+            Error::kernel(format!("cannot carry the frames of {name}"), error, hint)
+        })?;
+        Ok(Self { socket })
+    }
+
+    /// Takes the next frame; nothing if there is none for now.
+    ///
+    /// # Errors
+    /// What the kernel says, as that the interface went down.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Arrival>> {
+        match packet::receive(&self.socket, buffer) {
+            Ok(arrival) => Ok(Some(Arrival {
+                len: arrival.len,
+                tag: arrival.tag,
+            })),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a frame, in pieces, the header first.
+    ///
+    /// # Errors
+    /// What the kernel says, as that there is no room.
+    pub fn send(&self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+        Ok(rustix::io::writev(&self.socket, pieces).map(drop)?)
+    }
+}
+
+impl AsFd for PortSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The ports of a lagg, held away from the kernel's own protocols. Dropping it releases them,
+/// with the addresses that they had.
+#[derive(Debug)]
+pub struct Held {
+    connection: Connection,
+    holder: u32,
+    /// Number, own address, and whether IPv6 was off.
+    ports: Vec<(u32, [u8; 6], String)>,
+}
+
+impl Held {
+    /// Takes the ports `names` for `lagg` and gives all of them the address `mac`. `own`: the
+    /// addresses to give back.
+    ///
+    /// # Errors
+    /// When the kernel refuses; what was done is then undone.
+    pub fn take(
+        lagg: &str,
+        names: &[String],
+        mac: [u8; 6],
+        own: &[[u8; 6]],
+    ) -> Result<Self, Error> {
+        let connection = connect()?;
+        let name = holder_name(lagg);
+        let refused = |error: io::Error| {
+            let hint = "run as root; `ip -d link` shows what is there";
+            Error::kernel(format!("cannot take the ports of {lagg}"), error, hint)
+        };
+        if link::find(&connection, &name).map_err(refused)?.is_none() {
+            bridge::create(&connection, &name, bridge::settings(None)).map_err(refused)?;
+        }
+        let holder = link::by_name(&connection, &name).map_err(refused)?.index;
+        let mut held = Self {
+            connection,
+            holder,
+            ports: Vec::new(),
+        };
+        for (port, own) in names.iter().zip(own) {
+            held.port(port, mac, *own).map_err(refused)?;
+        }
+        Ok(held)
+    }
+
+    fn port(&mut self, name: &str, mac: [u8; 6], own: [u8; 6]) -> io::Result<()> {
+        let port = link::by_name(&self.connection, name)?;
+        let ipv6 = ipv6_switch(name);
+        let before = fs::read_to_string(&ipv6).unwrap_or_default();
+        // The port must not answer for the lagg's address by itself.
+        let _ = fs::write(&ipv6, "1");
+        self.ports
+            .push((port.index, own, format!("{ipv6}\n{before}")));
+        if port.controller != Some(self.holder) {
+            let join = vec![LinkAttribute::Controller(self.holder)];
+            link::set(&self.connection, port.index, join)?;
+        }
+        set_mac(&self.connection, port.index, mac)?;
+        link::set_up(&self.connection, port.index, true)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for (index, mac, ipv6) in std::mem::take(&mut self.ports) {
+            let leave = vec![LinkAttribute::Controller(0)];
+            let released = link::set(&self.connection, index, leave)
+                .and_then(|()| set_mac(&self.connection, index, mac));
+            if let Err(error) = released {
+                tracing::debug!(%error, index, "a port could not be released");
+            }
+            if let Some((path, value)) = ipv6.split_once('\n') {
+                let _ = fs::write(path, value);
+            }
+        }
+        let _ = link::delete(&self.connection, self.holder);
+    }
+}
+
+/// Not every driver changes the address of an interface that is up.
+fn set_mac(connection: &Connection, index: u32, mac: [u8; 6]) -> io::Result<()> {
+    let address = || vec![LinkAttribute::Address(mac.to_vec())];
+    if link::by_index(connection, index)?.mac == mac {
+        return Ok(());
+    }
+    if link::set(connection, index, address()).is_ok() {
+        return Ok(());
+    }
+    link::set_up(connection, index, false)?;
+    let changed = link::set(connection, index, address());
+    link::set_up(connection, index, true)?;
+    changed
+}
+
+fn ipv6_switch(name: &str) -> String {
+    format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
+}
+
+// linux/ethtool.h
+const ETHTOOL_GRXCSUM: u32 = 0x14;
+const ETHTOOL_GTXCSUM: u32 = 0x16;
+const ETHTOOL_GTSO: u32 = 0x1e;
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const FLAG_TX_VLAN: u32 = 1 << 7;
+const FLAG_RX_VLAN: u32 = 1 << 8;
+const FLAG_LRO: u32 = 1 << 15;
+
+/// What the hardware of the interface `name` does for the kernel. What cannot be asked counts as
+/// off.
+#[must_use]
+pub fn offloads(name: &str) -> links::show::Offloads {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None);
+    let Ok(socket) = socket else {
+        return links::show::Offloads::default();
+    };
+    let ask = |command| sys::ethtool(&socket, name, command).unwrap_or(0);
+    let bits = ask(ETHTOOL_GFLAGS);
+    links::show::Offloads {
+        rx_checksum: ask(ETHTOOL_GRXCSUM) != 0,
+        tx_checksum: ask(ETHTOOL_GTXCSUM) != 0,
+        segmentation: ask(ETHTOOL_GTSO) != 0,
+        vlan: bits & FLAG_TX_VLAN != 0 && bits & FLAG_RX_VLAN != 0,
+        lro: bits & FLAG_LRO != 0,
+    }
+}

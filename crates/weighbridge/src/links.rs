@@ -1,0 +1,12 @@
+//! `weighbridge links` and `weighbridge ifconfig`: start-up files made real, and shown.
+
+mod command;
+mod files;
+pub mod ifconfig;
+mod keeper;
+mod run;
+mod state;
+mod system;
+
+pub use command::{LONG_ABOUT, LinksArguments, run};
+pub(crate) use system::interfaces;

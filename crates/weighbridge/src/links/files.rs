@@ -1,0 +1,118 @@
+//! Reading the start-up files.
+
+use std::path::{Path, PathBuf};
+
+use links::{ParseError, WantedLinks, bridgename, hostname_if, mygate, rcconf};
+
+use crate::config::read_text;
+use crate::text::reason;
+
+/// What the files ask for.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) links: WantedLinks,
+    /// Variables of `rc.conf` that are about something else.
+    pub(super) others: Vec<String>,
+}
+
+/// Reads the files, or those of a directory. The errors are lines as `FILE:LINE:COLUMN: …`.
+pub(super) fn read(paths: &[PathBuf], directory: &Path) -> Result<Wanted, Vec<String>> {
+    let found = if paths.is_empty() {
+        in_directory(directory)
+    } else {
+        Ok(paths.to_vec())
+    };
+    let paths = found.map_err(|error| vec![error])?;
+    let mut wanted = Wanted::default();
+    let mut errors = Vec::new();
+    for path in &paths {
+        one(path, &mut wanted, &mut errors);
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let problems = links::check(&wanted.links);
+    if problems.is_empty() {
+        Ok(wanted)
+    } else {
+        Err(problems)
+    }
+}
+
+fn in_directory(directory: &Path) -> Result<Vec<PathBuf>, String> {
+    let unreadable = |error| format!("{}: {}", directory.display(), reason(&error));
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if kind(&path).is_some() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    if paths.is_empty() {
+        return Err(format!(
+            "{}: no start-up files\n  hint: rc.conf, hostname.IF, bridgename.BRIDGE, mygate",
+            directory.display()
+        ));
+    }
+    Ok(paths)
+}
+
+/// Whose file it is, by its name.
+enum Kind {
+    RcConf,
+    HostnameIf(String),
+    BridgenameIf(String),
+    Mygate,
+}
+
+fn kind(path: &Path) -> Option<Kind> {
+    let name = path.file_name()?.to_str()?;
+    if name.ends_with('~') {
+        return None;
+    }
+    if let Some(interface) = name.strip_prefix("hostname.") {
+        return Some(Kind::HostnameIf(interface.to_owned()));
+    }
+    if let Some(bridge) = name.strip_prefix("bridgename.") {
+        return Some(Kind::BridgenameIf(bridge.to_owned()));
+    }
+    match name {
+        "mygate" => Some(Kind::Mygate),
+        "rc.conf" | "rc.conf.local" => Some(Kind::RcConf),
+        _ => None,
+    }
+}
+
+fn one(path: &Path, wanted: &mut Wanted, errors: &mut Vec<String>) {
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err(error) => {
+            errors.push(format!("{}: {}", path.display(), reason(&error)));
+            return;
+        }
+    };
+    let links = &mut wanted.links;
+    // What has another name, `-` among it, is read as an rc.conf.
+    let read = match kind(path).unwrap_or(Kind::RcConf) {
+        Kind::HostnameIf(name) => {
+            hostname_if::parse(&name, &text).map(|interface| links.interfaces.push(interface))
+        }
+        Kind::BridgenameIf(name) => {
+            bridgename::parse(&name, &text).map(|bridge| links.bridges.push(bridge))
+        }
+        Kind::Mygate => mygate::parse(&text).map(|routes| links.routes.extend(routes)),
+        Kind::RcConf => rcconf::parse(&text).map(|read| {
+            links.interfaces.extend(read.links.interfaces);
+            links.bridges.extend(read.links.bridges);
+            links.routes.extend(read.links.routes);
+            links.forward_v4 = read.links.forward_v4.or(links.forward_v4);
+            links.forward_v6 = read.links.forward_v6.or(links.forward_v6);
+            wanted.others.extend(read.others);
+        }),
+    };
+    if let Err(faults) = read {
+        let place = |fault: &ParseError| format!("{}:{fault}", path.display());
+        errors.extend(faults.iter().map(place));
+    }
+}

@@ -1,0 +1,85 @@
+//! Where the keeper of devices publishes how they stand.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use links::WantedVlan;
+use links::plan::{Kind, Snapshot};
+use links::status::Status;
+
+use crate::config::read_text;
+
+/// Where it is unless the environment says something else.
+const DEFAULT_PATH: &str = "/run/weighbridge/links.json";
+/// The variable that says it.
+const VARIABLE: &str = "WEIGHBRIDGE_LINKS";
+/// A status that is older is a dead keeper's.
+pub(crate) const STALE_SECS: f64 = 5.0;
+
+/// Where the status is.
+pub(crate) fn status_path() -> PathBuf {
+    std::env::var_os(VARIABLE).map_or_else(|| DEFAULT_PATH.into(), PathBuf::from)
+}
+
+/// The status of a keeper that lives; nothing where there is none.
+pub(crate) fn read_status() -> Option<Status> {
+    let status = read_last()?;
+    let alive = fs::exists(format!("/proc/{}", status.pid)).unwrap_or(false);
+    (alive && unix_now() - status.time < STALE_SECS).then_some(status)
+}
+
+/// The last status, of whoever.
+pub(super) fn read_last() -> Option<Status> {
+    let text = read_text(&status_path()).ok()?;
+    Status::parse(&text).ok()
+}
+
+/// Writes the status for everybody to read; a reader sees the old one or the new one.
+pub(super) fn write_status(status: &Status) -> io::Result<()> {
+    let path = status_path();
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let temporary = with_suffix(&path);
+    let mut file = fs::File::create(&temporary)?;
+    file.write_all(serde_json::to_string_pretty(status)?.as_bytes())?;
+    file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    fs::rename(&temporary, &path)
+}
+
+/// Removes it, at the end.
+pub(super) fn remove_status() {
+    let _ = fs::remove_file(status_path());
+}
+
+fn with_suffix(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_now() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0.0, |time| time.as_secs_f64())
+}
+
+/// Tells a snapshot what our own devices in it are.
+pub(super) fn overlay(snapshot: &mut Snapshot, status: Option<&Status>) {
+    let Some(status) = status else { return };
+    for link in &mut snapshot.links {
+        if let Some(lagg) = status.laggs.iter().find(|lagg| lagg.name == link.name) {
+            link.kind = Kind::Lagg(lagg.settings());
+        }
+        if let Some(vlan) = status.vlans.iter().find(|vlan| vlan.name == link.name) {
+            link.kind = Kind::Vlan(WantedVlan {
+                parent: vlan.parent.clone(),
+                id: vlan.id,
+                priority: vlan.priority,
+            });
+        }
+    }
+}
