@@ -1,0 +1,17 @@
+//! `weighbridge links` and `weighbridge ifconfig` on real interfaces: the article's examples,
+//! links that fail, and Open vSwitch as LACP partner.
+//!
+//! All of them need root, and say that they are skipped without it.
+
+#[path = "links/article.rs"]
+mod article;
+#[path = "links/files.rs"]
+mod files;
+#[path = "links/flows.rs"]
+mod flows;
+#[path = "links/lacp.rs"]
+mod lacp;
+#[path = "links/ovs.rs"]
+mod ovs;
+#[path = "links/site.rs"]
+mod site;

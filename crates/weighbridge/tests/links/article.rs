@@ -1,0 +1,145 @@
+//! The two examples of "Improving Network Reliability on FreeBSD".
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lab::{Capture, clock, requirements};
+
+use super::flows::{Echo, Flows};
+use super::site::{Keeper, Site};
+
+const FAILOVER: &str = r#"
+cloned_interfaces="lagg0" 
+ifconfig_bge0="up" 
+ifconfig_bge1="up" 
+ifconfig_lagg0="laggproto failover laggport bge1 laggport bge0 192.168.1.5 netmask 255.255.255.0" 
+"#;
+const TRUNK: &str = r#"
+cloned_interfaces="lagg0 vlan0" 
+ifconfig_em0="up" 
+ifconfig_em1="up" 
+ifconfig_lagg0="laggproto failover laggport em0 laggport em1" 
+ifconfig_vlan0="vlan 22 vlandev lagg0 192.168.1.5 netmask 255.255.255.0" 
+"#;
+/// The far end of the second one: a VLAN of a bridge.
+const FAR: &str = "vlans_br0=\"22\"\nifconfig_br0_22=\"192.168.1.1/24\"\n";
+const FAR_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
+
+/// A loss of carrier may cost no more.
+const CARRIER_LIMIT: Duration = Duration::from_millis(100);
+/// A cut that nobody sees may cost no more: three questions without an answer.
+const SILENT_LIMIT: Duration = Duration::from_millis(1_500);
+const SETTLE: Duration = Duration::from_millis(600);
+
+/// The longest gap of flows while `work` goes on.
+fn gap_during(site: &Site, work: impl FnOnce() -> Result<()>) -> Result<Duration> {
+    let flows = Flows::start(&site.host, FAR_ADDRESS)?;
+    clock::pause(SETTLE);
+    work()?;
+    clock::pause(SETTLE);
+    flows.stop()
+}
+
+/// The block of `weighbridge ifconfig` with the lab's own addresses taken out.
+fn block(keeper: &Keeper, site: &Site, interface: &str) -> Result<String> {
+    let text = keeper.ifconfig(&site.host, interface)?;
+    let ours = |line: &&str| !line.contains("ether ") && !line.contains("inet6 ");
+    Ok(text
+        .lines()
+        .filter(ours)
+        .map(|line| line.to_owned() + "\n")
+        .collect())
+}
+
+#[test]
+fn the_first_example_moves_its_traffic_in_a_tenth_of_a_second_and_tells_the_switch() -> Result<()> {
+    if requirements::skip_test("the_first_example") {
+        return Ok(());
+    }
+    let site = Site::new("bge")?;
+    site.switch("192.168.1.1/24")?;
+    let mut keeper = site.keep(&site.host, FAILOVER)?;
+    let _echo = Echo::start(&site.far)?;
+    keeper.until("up", SETTLE * 5, |lagg| lagg.up)?;
+    assert_eq!(
+        block(&keeper, &site, "lagg0")?,
+        "lagg0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> metric 0 mtu 1500\n\
+         \toptions=19b<RXCSUM,TXCSUM,VLAN_MTU,VLAN_HWTAGGING,VLAN_HWCSUM,TSO4>\n\
+         \tinet 192.168.1.5 netmask 0xffffff00 broadcast 192.168.1.255\n\
+         \tmedia: Ethernet autoselect\n\tstatus: active\n\tlaggproto failover\n\
+         \tlaggport: bge1 flags=5<MASTER,ACTIVE>\n\tlaggport: bge0 flags=0<>\n"
+    );
+    let diff = keeper.weighbridge(&site.host, &["links", "diff", &conf(&site)])?;
+    ensure!(diff.status.success(), "applied, and still: {diff:?}");
+
+    let heard = Capture::start(&site.far, "p0")?;
+    let down = gap_during(&site, || site.carrier(1, false))?;
+    let back = gap_during(&site, || site.carrier(1, true))?;
+    ensure!(
+        down < CARRIER_LIMIT && back < CARRIER_LIMIT,
+        "{down:?} down, {back:?} back"
+    );
+    let gratuitous = |frame: &Vec<u8>| {
+        frame.get(12..14) == Some(&[8, 6])
+            && frame.get(28..32) == Some(&[192, 168, 1, 5])
+            && frame.get(38..42) == Some(&[192, 168, 1, 5])
+    };
+    ensure!(
+        heard.finish().iter().any(gratuitous),
+        "no gratuitous ARP by the standby"
+    );
+
+    let own = keeper.state()?.laggs[0].ports[1].own_mac.clone();
+    keeper.stop()?;
+    let left = site.host.ip("-br link")?;
+    ensure!(!left.contains("lagg0"), "left behind: {left}");
+    ensure!(left.contains(&own), "bge0 has not got {own} back: {left}");
+    Ok(())
+}
+
+fn conf(site: &Site) -> String {
+    let path = site
+        .run
+        .directory()
+        .join(format!("{}.conf", site.host.name()));
+    path.display().to_string()
+}
+
+#[test]
+fn the_second_example_is_vlan_22_on_a_lagg_and_finds_a_silent_cut_by_questions() -> Result<()> {
+    if requirements::skip_test("the_second_example") {
+        return Ok(());
+    }
+    let site = Site::new("em")?;
+    site.switch("")?;
+    let _far = site.keep(&site.far, FAR)?;
+    let rc_conf = format!("{TRUNK}defaultrouter=\"{FAR_ADDRESS}\"\n");
+    let keeper = site.keep(&site.host, &rc_conf)?;
+    let _echo = Echo::start(&site.far)?;
+    keeper.until("up", SETTLE * 5, |lagg| lagg.up && lagg.probe.is_some())?;
+    assert_eq!(
+        block(&keeper, &site, "vlan0")?,
+        "vlan0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> metric 0 mtu 1500\n\
+         \toptions=3<RXCSUM,TXCSUM>\n\
+         \tinet 192.168.1.5 netmask 0xffffff00 broadcast 192.168.1.255\n\
+         \tmedia: Ethernet autoselect\n\tstatus: active\n\tvlan: 22 parent interface: lagg0\n"
+    );
+    let em1 = keeper.ifconfig(&site.host, "em1")?;
+    ensure!(
+        em1.ends_with("\tstatus: active\n\tlagg: laggdev lagg0\n"),
+        "{em1}"
+    );
+    clock::pause(SETTLE);
+    let silent = gap_during(&site, || {
+        site.whole(0, false)?;
+        keeper.until("silent", SILENT_LIMIT * 2, |lagg| lagg.ports[0].silent)
+    })?;
+    ensure!(silent < SILENT_LIMIT, "{silent:?}");
+    let text = keeper.ifconfig(&site.host, "lagg0")?;
+    let ports = "\tlaggport: em0 flags=1<MASTER>\n\tlaggport: em1 flags=4<ACTIVE>\n";
+    ensure!(text.contains(ports), "{text}");
+    site.whole(0, true)?;
+    keeper.until("mended", SILENT_LIMIT * 2, |lagg| lagg.ports[0].flags == 5)?;
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Files that cannot be carried out, and the same links for other tools.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use lab::requirements;
+
+use super::site::Site;
+
+fn weighbridge(arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
+    let output = Command::new(env!("CARGO_BIN_EXE_weighbridge"))
+        .args(arguments)
+        .output()?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok((
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    ))
+}
+
+#[test]
+fn faults_are_told_with_file_line_and_column_and_nothing_is_touched() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("rc.conf");
+    fs::write(
+        &path,
+        "cloned_interfaces=\"lagg0\"\nifconfig_lagg0=\"laggproto magic\"\n",
+    )?;
+    let file = path.display().to_string();
+    for command in ["check", "diff", "apply", "run"] {
+        let (status, _, told) = weighbridge(&["links", command, &file])?;
+        assert_eq!(status, Some(1), "{command}");
+        let expected = format!("{file}:2:27: invalid aggregation protocol: magic");
+        ensure!(told.contains(&expected), "{command}: {told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_missing_is_told_before_anything_is_done() -> Result<()> {
+    if requirements::skip_test("what_is_missing_is_told") {
+        return Ok(());
+    }
+    let site = Site::new("em")?;
+    let path = site.run.directory().join("rc.conf");
+    fs::write(
+        &path,
+        "cloned_interfaces=\"bridge0\"\nifconfig_bridge0=\"addm em0 addm em7 up\"\n",
+    )?;
+    let run = |path: &std::path::Path| {
+        site.host
+            .run(|| weighbridge(&["links", "apply", &path.display().to_string()]))
+    };
+    let (status, _, told) = run(&path)?;
+    ensure!(
+        status == Some(1) && told.contains("em7, which bridge0 needs: no such interface"),
+        "{told}"
+    );
+    ensure!(
+        !site.host.ip("-br link")?.contains("bridge0"),
+        "a bridge was made"
+    );
+
+    fs::write(
+        &path,
+        "cloned_interfaces=\"bridge0\"\nifconfig_bridge0=\"addm em0 addm em1 10.0.0.1/24 up\"\n\
+         ifconfig_em0=\"mtu 1400\"\ngateway_enable=YES\n",
+    )?;
+    let (status, steps, told) = run(&path)?;
+    ensure!(status == Some(0), "{told}");
+    ensure!(
+        steps.contains("RTM_NEWADDR bridge0: 10.0.0.1/24"),
+        "{steps}"
+    );
+    let (status, steps, told) = run(&path)?;
+    assert_eq!(
+        (status, steps.as_str(), told.trim()),
+        (Some(0), "", "all is as the files say")
+    );
+    assert_eq!(site.host.read("/proc/sys/net/ipv4/ip_forward")?.trim(), "1");
+    Ok(())
+}
+
+#[test]
+fn the_articles_lagg_is_written_for_netplan_and_as_json() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("rc.conf");
+    fs::write(
+        &path,
+        "cloned_interfaces=\"lagg0\"\nifconfig_lagg0=\"laggport em0 laggport em1 10.0.0.1/24\"\n",
+    )?;
+    let file = path.display().to_string();
+    let (status, text, _) = weighbridge(&["links", "convert", "--to", "netplan", &file])?;
+    assert_eq!(status, Some(0));
+    ensure!(
+        text.contains("mode: active-backup") && text.contains("- 10.0.0.1/24"),
+        "{text}"
+    );
+    let (_, text, _) = weighbridge(&["links", "convert", "--to", "networkd", "--json", &file])?;
+    let files: serde_json::Value = serde_json::from_str(&text)?;
+    assert_eq!(files[0]["path"], "/etc/systemd/network/60-lagg0.netdev");
+    Ok(())
+}

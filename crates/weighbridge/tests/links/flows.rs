@@ -1,0 +1,107 @@
+//! Flows of small packets to a host that sends them back: how long each was interrupted.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use lab::clock;
+use lab::namespace::Namespace;
+
+const PORT: u16 = 7;
+/// Flows, so that some use each link.
+const FLOWS: usize = 8;
+/// Time between two packets of a flow.
+const PERIOD: Duration = Duration::from_millis(4);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Sends back what it gets, until it is dropped.
+pub(crate) struct Echo {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Echo {
+    pub(crate) fn start(inside: &Namespace) -> Result<Self> {
+        let socket = inside.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)))?;
+        socket.set_read_timeout(Some(POLL))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 64];
+            while !stopped.load(Ordering::Relaxed) {
+                if let Ok((len, from)) = socket.recv_from(&mut buffer) {
+                    let _ = socket.send_to(&buffer[..len], from);
+                }
+            }
+        });
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Flows that run until they are stopped.
+pub(crate) struct Flows {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Result<Duration>>>,
+}
+
+impl Flows {
+    pub(crate) fn start(inside: &Namespace, to: Ipv4Addr) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        for _ in 0..FLOWS {
+            let socket = inside.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
+            socket.connect(SocketAddr::from((to, PORT)))?;
+            socket.set_read_timeout(Some(PERIOD))?;
+            let stopped = Arc::clone(&stop);
+            threads.push(std::thread::spawn(move || flow(&socket, &stopped)));
+        }
+        Ok(Self { stop, threads })
+    }
+
+    /// Stops them; the longest time that any was without an answer.
+    pub(crate) fn stop(self) -> Result<Duration> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut longest = Duration::ZERO;
+        for thread in self.threads {
+            let gap = thread.join().map_err(|_| anyhow!("a flow panicked"))??;
+            longest = longest.max(gap);
+        }
+        Ok(longest)
+    }
+}
+
+fn flow(socket: &UdpSocket, stop: &AtomicBool) -> Result<Duration> {
+    let mut buffer = [0; 64];
+    let mut last = clock::now();
+    let mut longest = Duration::ZERO;
+    let mut heard = false;
+    while !stop.load(Ordering::Relaxed) {
+        // A link that is down refuses; that is a gap like any other.
+        let _ = socket.send(b"weighbridge");
+        if socket.recv(&mut buffer).is_ok() {
+            let now = clock::now();
+            longest = longest.max(now - last);
+            last = now;
+            heard = true;
+            clock::pause(PERIOD);
+        }
+    }
+    heard
+        .then_some(longest.max(clock::now() - last))
+        .context("no answer at all")
+}

@@ -1,0 +1,205 @@
+//! Two hosts and the links between them, each of which goes through a box in the middle: so that
+//! a link can be cut with or without its ends seeing it.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::clock;
+use lab::identity::RunId;
+use lab::namespace::Namespace;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Links between the hosts.
+const LINKS: usize = 2;
+/// How long the keeper may take to start.
+const START: Duration = Duration::from_secs(10);
+
+/// The two hosts.
+pub(crate) struct Site {
+    pub(crate) run: RunId,
+    /// Whose interfaces are `NAME0` and `NAME1`.
+    pub(crate) host: Namespace,
+    /// Whose interfaces are `p0` and `p1`.
+    pub(crate) far: Namespace,
+    middle: Namespace,
+}
+
+/// `weighbridge links run`, until it is dropped.
+pub(crate) struct Keeper {
+    child: Child,
+    pub(crate) status: PathBuf,
+    log: PathBuf,
+}
+
+impl Site {
+    /// Builds it; the host's interfaces begin with `name`.
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        let run = RunId::new()?;
+        let site = Self {
+            host: Namespace::create(&run.namespace("host"))?,
+            far: Namespace::create(&run.namespace("far"))?,
+            middle: Namespace::create(&run.namespace("middle"))?,
+            run,
+        };
+        for link in 0..LINKS {
+            let middle = &site.middle;
+            let (host, far) = (site.host.name(), site.far.name());
+            middle.ip(&format!(
+                "link add a{link} type veth peer name {name}{link} netns {host}"
+            ))?;
+            middle.ip(&format!(
+                "link add b{link} type veth peer name p{link} netns {far}"
+            ))?;
+            middle.ip(&format!("link add m{link} type bridge mcast_snooping 0"))?;
+            for device in [format!("m{link}"), format!("a{link}"), format!("b{link}")] {
+                middle.ip(&format!("link set dev {device} up"))?;
+            }
+            middle.ip(&format!("link set dev a{link} master m{link}"))?;
+            middle.ip(&format!(
+                "link set dev a{link} type bridge_slave group_fwd_mask 0xfffd"
+            ))?;
+            site.whole(link, true)?;
+            site.host.ip(&format!("link set dev {name}{link} up"))?;
+            site.far.ip(&format!("link set dev p{link} up"))?;
+        }
+        Ok(site)
+    }
+
+    /// Cuts a link so that nobody sees it, or mends it.
+    pub(crate) fn whole(&self, link: usize, whole: bool) -> Result<()> {
+        if !whole {
+            self.middle.ip(&format!("link set dev b{link} nomaster"))?;
+            return Ok(());
+        }
+        self.middle
+            .ip(&format!("link set dev b{link} master m{link}"))?;
+        let mask = format!("link set dev b{link} type bridge_slave group_fwd_mask 0xfffd");
+        self.middle.ip(&mask)?;
+        Ok(())
+    }
+
+    /// Takes the carrier of both ends of a link away, or gives it back.
+    pub(crate) fn carrier(&self, link: usize, on: bool) -> Result<()> {
+        let state = if on { "up" } else { "down" };
+        self.middle.ip(&format!("link set dev a{link} {state}"))?;
+        self.middle.ip(&format!("link set dev b{link} {state}"))?;
+        Ok(())
+    }
+
+    /// A switch at the far end, which has this address.
+    pub(crate) fn switch(&self, address: &str) -> Result<()> {
+        self.far.ip("link add br0 type bridge mcast_snooping 0")?;
+        for link in 0..LINKS {
+            self.far.ip(&format!("link set dev p{link} master br0"))?;
+        }
+        self.far.ip("link set dev br0 up")?;
+        if !address.is_empty() {
+            self.far.ip(&format!("address add {address} dev br0"))?;
+        }
+        Ok(())
+    }
+
+    /// Starts a keeper in a namespace with this `rc.conf`.
+    pub(crate) fn keep(&self, inside: &Namespace, rc_conf: &str) -> Result<Keeper> {
+        let file = |suffix: &str| {
+            let name = format!("{}{suffix}", inside.name());
+            self.run.directory().join(name)
+        };
+        let (conf, status, log) = (file(".conf"), file(".json"), file(".log"));
+        fs::write(&conf, rc_conf)?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weighbridge"));
+        command
+            .args(["links", "run"])
+            .arg(&conf)
+            .env("WEIGHBRIDGE_LINKS", &status)
+            .stderr(File::create(&log)?);
+        let child = inside.start(&mut command)?;
+        let mut keeper = Keeper { child, status, log };
+        keeper.wait()?;
+        Ok(keeper)
+    }
+}
+
+impl Keeper {
+    fn wait(&mut self) -> Result<()> {
+        let end = clock::now() + START;
+        while !self.status.exists() {
+            let ended = self.child.try_wait()?;
+            ensure!(
+                ended.is_none() && clock::now() < end,
+                "not started: {}",
+                self.log()
+            );
+            clock::pause(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Runs `weighbridge` beside it.
+    pub(crate) fn weighbridge(&self, inside: &Namespace, arguments: &[&str]) -> Result<Output> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weighbridge"));
+        command
+            .args(arguments)
+            .env("WEIGHBRIDGE_LINKS", &self.status)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Ok(inside.start(&mut command)?.wait_with_output()?)
+    }
+
+    /// What it prints.
+    pub(crate) fn ifconfig(&self, inside: &Namespace, interface: &str) -> Result<String> {
+        let output = self.weighbridge(inside, &["ifconfig", interface])?;
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// The status that it publishes.
+    pub(crate) fn state(&self) -> Result<links::status::Status> {
+        let text = fs::read_to_string(&self.status)?;
+        links::status::Status::parse(&text).context("a status")
+    }
+
+    /// Waits until the status is so.
+    pub(crate) fn until(
+        &self,
+        what: &str,
+        limit: Duration,
+        is: impl Fn(&links::status::LaggStatus) -> bool,
+    ) -> Result<()> {
+        let end = clock::now() + limit;
+        loop {
+            let status = self.state()?;
+            if status.laggs.first().is_some_and(&is) {
+                return Ok(());
+            }
+            ensure!(
+                clock::now() < end,
+                "not {what}: {status:#?}\n{}",
+                self.log()
+            );
+            clock::pause(Duration::from_millis(20));
+        }
+    }
+
+    /// Stops it and waits for its end.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let pid = i32::try_from(self.child.id())?;
+        kill_process(Pid::from_raw(pid).context("a process")?, Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
