@@ -16,6 +16,8 @@ mod optimizing;
 mod options;
 #[path = "pfctl/queues.rs"]
 mod queues;
+#[path = "pfctl/rights.rs"]
+mod rights;
 #[path = "pfctl/show.rs"]
 mod show;
 #[path = "pfctl/states.rs"]
@@ -44,8 +46,10 @@ use pf_engine::queue::{QueueNumbers, QueueTree};
 use pf_engine::rule::Direction;
 use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
+use weighbridge::config::parse_settings;
 use weighbridge::control::queueing;
 use weighbridge::control::server::Control;
+use weighbridge::control::server::rights::TableSocket;
 use weighbridge::control::server::socket::ControlSocket;
 use weighbridge::control::service::{Desk, Handled, handle, proceed};
 use weighbridge::gateway::monitor::Monitor;
@@ -87,11 +91,22 @@ struct Ran {
 
 impl Daemon {
     fn start(dialect: Dialect, engine: Engine) -> Self {
+        Self::start_with(dialect, engine, "")
+    }
+
+    /// With these keys of `[tables]`; their socket is `tables.sock`.
+    fn start_with(dialect: Dialect, engine: Engine, tables: &str) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
+        let tables = (!tables.is_empty()).then(|| {
+            let socket = dir.path().join("tables.sock");
+            let text = format!("[tables]\nsocket = \"{}\"\n{tables}", socket.display());
+            let settings = parse_settings("weighbridge.toml", &text).expect("it reads");
+            TableSocket::bind(&settings.tables.expect("there")).expect("socket")
+        });
         let socket = ControlSocket::bind(&dir.path().join("control.sock")).expect("socket");
         let poll = Poll::new().expect("poll");
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("waker"));
-        let control = Control::start(socket, None, waker.clone()).expect("control thread");
+        let control = Control::start(socket, tables, waker.clone()).expect("control thread");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || serve(poll, &control, engine, dialect, &stopped));
