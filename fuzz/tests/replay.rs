@@ -119,6 +119,36 @@ fn every_published_table_of_the_corpus_is_survived() {
 }
 
 #[test]
+fn every_httpd_conf_of_the_corpus_is_read_and_its_edits_fit() {
+    replay("httpd_conf", weighbridge_fuzz::httpd_conf);
+}
+
+#[test]
+fn every_log_of_the_doctors_corpus_is_read() {
+    replay("doctor_logs", weighbridge_fuzz::doctor_logs);
+}
+
+#[test]
+fn every_krb5_conf_of_the_corpus_is_read_and_its_edits_fit() {
+    replay("krb5_conf", weighbridge_fuzz::krb5_conf);
+}
+
+#[test]
+fn every_keytab_of_the_corpus_is_read_or_refused() {
+    replay("keytab", weighbridge_fuzz::keytab);
+}
+
+#[test]
+fn every_answer_of_the_kdc_corpus_is_read_or_refused() {
+    replay("kdc", weighbridge_fuzz::kdc);
+}
+
+#[test]
+fn every_sshd_config_of_the_corpus_is_read() {
+    replay("sshd_config", weighbridge_fuzz::sshd_config);
+}
+
+#[test]
 fn the_hostile_ruleset_is_accepted() {
     weighbridge_fuzz::packet(&[]);
 }

@@ -264,7 +264,8 @@ fn wildcard(
     .why(format!(
         "httpd's parent wakes idle children by connecting to its first listener. Bound to the \
          wildcard it connects to {wildcard}, for which {} has no way. Children are not woken, a \
-         graceful restart waits, and the log fills with \"connect to listener on {wildcard}\".",
+         graceful restart waits, and \"connect to listener on {wildcard}\" is logged again and \
+         again (at level debug, where no answer comes).",
         around.name()
     ))
     .verified(format!(

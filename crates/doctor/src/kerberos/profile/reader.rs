@@ -332,6 +332,7 @@ impl Reader<'_> {
         }
         let mut path = cursor.path.clone();
         path.push(tag.to_owned());
+        let is_quoted = value.starts_with('"');
         match self.value(value) {
             Value::Group => self.group(cursor, place, line, path),
             Value::GroupOnNextLine => {
@@ -346,7 +347,9 @@ impl Reader<'_> {
                 if last {
                     self.profile.finals.insert(path.clone());
                 }
-                self.comment_in(place, line, &value);
+                if !is_quoted {
+                    self.comment_in(place, line, &value);
+                }
                 self.profile.relations.push(Relation {
                     path,
                     value,
@@ -357,7 +360,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A `#` behind a value is part of it, in both grammars.
+    /// A `#` behind a value is part of it, in both grammars; in quotes it is meant to be.
     fn comment_in(&mut self, place: &Place, line: &str, value: &str) {
         if let Some((kept, _)) = value.split_once(" #").or(value.split_once("\t#")) {
             let message = "`#` begins a comment only where a line begins: it is part of the value";

@@ -113,6 +113,7 @@ fn faults_are_told_with_their_lines() {
         }
     }
     assert!(problems("", Grammar::Mit).is_empty());
+    assert!(problems("[a]\nb = \"c #d\"\n", Grammar::Mit).is_empty());
     let none = Profile::read("/a:/b", Grammar::Mit, &MemoryFiles::default());
     assert_eq!(none.problems.len(), 2);
 }
