@@ -226,7 +226,7 @@ pub fn kdc(data: &[u8]) {
     check_findings(&check_kerberos(Implementation::Mit, &files, data), conf);
 }
 
-/// Reads text as an sshd_config that includes itself.
+/// Reads text as an `sshd_config` that includes itself.
 ///
 /// # Panics
 /// When the text cannot be read at all.

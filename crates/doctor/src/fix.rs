@@ -87,10 +87,11 @@ pub fn apply(text: &str, edits: &[&Edit]) -> Result<String, FixError> {
         }
         let kept = lines.get(next..first);
         let gone = lines.get(first..first + edit.old.len());
+        // A last line may end in a carriage return alone.
+        let bare = |line: &str| line.trim_end_matches(['\r', '\n']).to_owned();
         let same = |gone: &[&str]| {
-            gone.iter()
-                .map(|line| line.trim_end_matches(['\r', '\n']))
-                .eq(edit.old.iter())
+            let old = edit.old.iter().map(|line| bare(line));
+            gone.iter().map(|line| bare(line)).eq(old)
         };
         let (Some(kept), true) = (kept, gone.is_some_and(same)) else {
             return Err(FixError::Changed { line: edit.line });
@@ -159,6 +160,14 @@ mod tests {
         assert_eq!(
             apply(text, &[&edit(2, &["two"], &["2"])]).unwrap(),
             "one\r\n2\r\n"
+        );
+    }
+
+    #[test]
+    fn a_last_line_that_ends_in_a_carriage_return_alone_is_found() {
+        assert_eq!(
+            apply("a\nb\r", &[&edit(2, &["b\r"], &["c"])]).unwrap(),
+            "a\nc\n"
         );
     }
 

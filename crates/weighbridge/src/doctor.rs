@@ -130,7 +130,7 @@ pub struct DoctorArguments {
     /// sshd's configuration
     #[arg(long, value_name = "FILE", default_value = "/etc/ssh/sshd_config")]
     pub sshd_config: String,
-    /// Log of sshd (`sshd -ddd -e`, or with LogLevel DEBUG)
+    /// Log of sshd (`sshd -ddd -e`, or with `LogLevel DEBUG`)
     #[arg(long, value_name = "FILE")]
     pub sshd_log: Option<PathBuf>,
     /// Configuration directory of weighbridge

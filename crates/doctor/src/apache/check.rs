@@ -455,9 +455,8 @@ fn virtual_hosts(config: &Config) -> Step {
 fn serves(listen: &Listen, address: &Address, port: Option<u16>) -> bool {
     let same_port = port.is_none_or(|port| port == listen.port);
     let same_address = match (&listen.address, address) {
-        (Address::Any, _) | (_, Address::Any) => true,
         // A name is one of the machine's addresses, or httpd would not start.
-        (Address::Name(_), _) | (_, Address::Name(_)) => true,
+        (Address::Any | Address::Name(_), _) | (_, Address::Any | Address::Name(_)) => true,
         (Address::Ip(bound), Address::Ip(wanted)) => {
             bound == wanted || bound.is_unspecified() && (bound.is_ipv6() || wanted.is_ipv4())
         }

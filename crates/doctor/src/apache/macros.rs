@@ -1,4 +1,4 @@
-//! mod_macro: `<Macro NAME $a …>` … `</Macro>`, `Use NAME value …`.
+//! `mod_macro`: `<Macro NAME $a …>` … `</Macro>`, `Use NAME value …`.
 
 use super::lexer::Line;
 use crate::limits::{MAX_FILE_LEN, MAX_WORD_LEN};

@@ -29,6 +29,8 @@ pub(super) struct Reader<'a> {
     modules: BTreeSet<String>,
     macros: BTreeMap<String, Macro>,
     open: Vec<Section>,
+    /// Files and macros that are being read, each because of the one before.
+    reading: Vec<String>,
     lines: usize,
     bytes: usize,
 }
@@ -48,6 +50,7 @@ impl<'a> Reader<'a> {
             modules: server.built_in.iter().cloned().collect(),
             macros: BTreeMap::new(),
             open: Vec::new(),
+            reading: Vec::new(),
             lines: 0,
             bytes: 0,
         }
@@ -78,9 +81,11 @@ impl<'a> Reader<'a> {
             return self.config.problem(&place, "", false, message);
         }
         self.config.files.push(path.to_owned());
+        self.reading.push(path.to_owned());
         let opened = self.open.len();
         self.block(path, &lines(&String::from_utf8_lossy(&bytes)), depth);
         self.close_down_to(opened);
+        self.reading.pop();
     }
 
     fn is_full(&self) -> bool {
@@ -350,6 +355,11 @@ impl<'a> Reader<'a> {
                 self.config.left_out += 1;
                 return;
             }
+            if self.reading.contains(&path) {
+                let message = format!("{path} includes itself: httpd gives up");
+                self.config.problem(place, &line.text, true, message);
+                continue;
+            }
             self.file(&path, depth + 1);
         }
     }
@@ -361,8 +371,12 @@ impl<'a> Reader<'a> {
         (name, values): (&str, &[String]),
         depth: usize,
     ) {
-        let expanded = match self.macros.get(&name.to_ascii_lowercase()) {
+        let name = name.to_ascii_lowercase();
+        // No path has this form.
+        let mark = format!("<Macro {name}>");
+        let expanded = match self.macros.get(&name) {
             _ if depth >= MAX_DEPTH => Err(format!("macros are used more than {MAX_DEPTH} deep")),
+            _ if self.reading.contains(&mark) => Err(format!("the macro {name} uses itself")),
             Some(found) => found.expand(values),
             None => Err(format!("there is no macro {name}")),
         };
@@ -370,7 +384,9 @@ impl<'a> Reader<'a> {
             Ok(block) => {
                 self.bytes += block.iter().map(|line| line.text.len()).sum::<usize>();
                 let opened = self.open.len();
+                self.reading.push(mark);
                 self.block(&place.file, &block, depth + 1);
+                self.reading.pop();
                 self.close_down_to(opened);
             }
             Err(message) => self.config.problem(place, &line.text, true, message),

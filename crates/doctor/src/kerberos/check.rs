@@ -81,7 +81,7 @@ pub struct Subject {
     pub configuration: String,
     /// The keytab's path.
     pub keytab: String,
-    /// The path of sshd_config.
+    /// The path of `sshd_config`.
     pub sshd_config: String,
     /// The name to use instead of the machine's own.
     pub host: Option<String>,

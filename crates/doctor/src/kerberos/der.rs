@@ -8,9 +8,9 @@ pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
 /// Tag of an OCTET STRING.
 pub(crate) const OCTET_STRING: u8 = 0x04;
-/// Tag of a GeneralizedTime.
+/// Tag of a `GeneralizedTime`.
 pub(crate) const TIME: u8 = 0x18;
-/// Tag of a GeneralString.
+/// Tag of a `GeneralString`.
 pub(crate) const STRING: u8 = 0x1b;
 /// Tag of a SEQUENCE.
 pub(crate) const SEQUENCE: u8 = 0x30;
@@ -115,13 +115,13 @@ pub(crate) fn number(content: &[u8], field_number: u8) -> Option<i64> {
     )
 }
 
-/// The text of a field that is a GeneralString.
+/// The text of a field that is a `GeneralString`.
 pub(crate) fn text(content: &[u8], field_number: u8) -> Option<String> {
     let bytes = only(field(content, field_number)?, STRING)?;
     Some(String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// The time of a field that is a GeneralizedTime `YYYYMMDDHHMMSSZ`, in seconds since 1970.
+/// The time of a field that is a `GeneralizedTime`, `YYYYMMDDHHMMSSZ`, in seconds since 1970.
 pub(crate) fn time(content: &[u8], field_number: u8) -> Option<i64> {
     let text = std::str::from_utf8(only(field(content, field_number)?, TIME)?).ok()?;
     let digits = text.strip_suffix('Z').filter(|digits| digits.len() == 14)?;

@@ -1,4 +1,4 @@
-//! sshd_config(5), as far as Kerberos goes: the first value of a keyword counts.
+//! `sshd_config(5)`, as far as Kerberos goes: the first value of a keyword counts.
 
 use crate::files::{Files, Place, join};
 use crate::glob::{is_pattern, matches};
@@ -19,14 +19,16 @@ pub struct Keyword {
     pub in_match: bool,
 }
 
-/// An sshd_config with what it includes.
+/// An `sshd_config` with what it includes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SshdConfig {
     /// Keywords in their order.
     pub keywords: Vec<Keyword>,
-    /// Whether a limit left something out.
+    /// Whether something was left out: a file that includes itself, or a limit.
     pub cut: bool,
     files: usize,
+    /// Files that are being read, each included by the one before.
+    reading: Vec<String>,
 }
 
 impl SshdConfig {
@@ -64,6 +66,7 @@ impl SshdConfig {
     ) -> std::io::Result<()> {
         let bytes = files.read(path)?;
         self.files += 1;
+        self.reading.push(path.to_owned());
         for (line, text) in (1..).zip(String::from_utf8_lossy(&bytes).lines()) {
             if self.keywords.len() >= MAX_LINES {
                 self.cut = true;
@@ -75,6 +78,7 @@ impl SshdConfig {
             };
             self.line(place, text, files, in_match, depth);
         }
+        self.reading.pop();
         Ok(())
     }
 
@@ -136,7 +140,7 @@ impl SshdConfig {
             found.sort();
         }
         for path in found {
-            if depth >= MAX_DEPTH || self.files >= MAX_FILES {
+            if depth >= MAX_DEPTH || self.files >= MAX_FILES || self.reading.contains(&path) {
                 self.cut = true;
                 return;
             }

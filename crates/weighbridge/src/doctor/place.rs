@@ -133,6 +133,6 @@ fn outcome(error: &io::Error) -> Probe {
         Some(Errno::PERM | Errno::ACCESS | Errno::MFILE | Errno::NFILE | Errno::NOBUFS) => {
             Probe::Unknown(format!("a listener cannot be tried: {}", reason(error)))
         }
-        _ => Probe::Refused(reason(error)),
+        Some(_) | None => Probe::Refused(reason(error)),
     }
 }

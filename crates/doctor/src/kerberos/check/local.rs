@@ -426,6 +426,19 @@ pub(super) fn sshd(case: &Case<'_>) -> Step {
         return Step::clean(CHECK, "the host has no key, so sshd takes no tickets");
     }
     let mut findings = Vec::new();
+    if config.cut {
+        findings.push(
+            Finding::new(
+                "kerberos/limit",
+                Severity::Warning,
+                format!("{path} was not read whole"),
+            )
+            .at(&Place::file(path), "")
+            .why("A file includes itself, or there are more than anybody has: sshd may refuse it.")
+            .advise("Ask sshd itself: sshd -t")
+            .verified("read in sshd_config"),
+        );
+    }
     if !config.is_on("gssapiauthentication", false) {
         findings.push(no_gssapi(case, &config));
     }

@@ -169,7 +169,7 @@ pub(super) fn mic(case: &Case<'_>) -> Step {
     );
     let mut findings = useless_lines(case, implementation);
     let des3 = des3(case);
-    let sends = worst_sends(case, &side, acceptor);
+    let sends = worst_sends(case, &side, &acceptor);
     if des3 != Des3::No {
         match sends {
             Sends::Broken => findings.push(broken(case, implementation, &realm, des3)),
@@ -196,7 +196,7 @@ pub(super) fn mic(case: &Case<'_>) -> Step {
 }
 
 /// What is sent to the host's own principal, or to any that a `broken_des3_mic` pattern names.
-fn worst_sends(case: &Case<'_>, side: &Side<'_>, own: Principal) -> Sends {
+fn worst_sends(case: &Case<'_>, side: &Side<'_>, own: &Principal) -> Sends {
     let patterns = case.profile.patterns("broken_des3_mic");
     let named = patterns.iter().map(|(pattern, _)| {
         // The pattern itself is a principal that it matches, with `*` for a component.
@@ -206,7 +206,7 @@ fn worst_sends(case: &Case<'_>, side: &Side<'_>, own: Principal) -> Sends {
         }
         side.sends(&principal)
     });
-    let sent: Vec<Sends> = std::iter::once(side.sends(&own)).chain(named).collect();
+    let sent: Vec<Sends> = std::iter::once(side.sends(own)).chain(named).collect();
     let worst = [Sends::BrokenForGood, Sends::Broken, Sends::Unknown];
     worst
         .into_iter()
@@ -244,7 +244,7 @@ fn des3(case: &Case<'_>) -> Des3 {
             Des3::Certain
         }
         Some(types) if strong(types) && !mic_failed => Des3::No,
-        _ => Des3::Possible,
+        None | Some(_) => Des3::Possible,
     }
 }
 

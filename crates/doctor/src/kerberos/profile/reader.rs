@@ -40,6 +40,7 @@ pub(super) fn read(paths: &str, grammar: Grammar, files: &dyn Files) -> Profile 
         grammar,
         files,
         profile: Profile::default(),
+        reading: Vec::new(),
         lines: 0,
         bytes: 0,
     };
@@ -63,6 +64,8 @@ struct Reader<'a> {
     grammar: Grammar,
     files: &'a dyn Files,
     profile: Profile,
+    /// Files that are being read, each included by the one before.
+    reading: Vec<String>,
     lines: usize,
     bytes: usize,
 }
@@ -114,6 +117,7 @@ impl Reader<'_> {
             return Ok(());
         }
         self.profile.files.push(path.to_owned());
+        self.reading.push(path.to_owned());
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_start_matches('\u{feff}');
         let mut cursor = Cursor {
@@ -132,6 +136,7 @@ impl Reader<'_> {
             }
             self.line(&mut cursor, &place, line);
         }
+        self.reading.pop();
         if cursor.path.len() > 1 {
             let open = cursor.path.join(" ");
             self.problem(
@@ -222,6 +227,8 @@ impl Reader<'_> {
                 true,
                 format!("{path}: the path must begin with /"),
             );
+        } else if self.reading.iter().any(|open| open == path) {
+            self.problem(place, line, true, format!("{path} includes itself"));
         } else if self.profile.files.len() >= MAX_FILES || self.lines > MAX_LINES {
             self.profile.cut = true;
         } else {
