@@ -100,6 +100,10 @@ install: build
 	install -D -m 0644 docs/man/libweighbridge-os.3 $(DESTDIR)$(PREFIX)/share/man/man3/libweighbridge-os.3
 	install -D -m 0644 docs/man/pfctl.8 $(DESTDIR)$(PREFIX)/share/man/man8/pfctl.8
 	install -D -m 0644 docs/man/weighbridge.8 $(DESTDIR)$(PREFIX)/share/man/man8/weighbridge.8
+	install -D -m 0644 contrib/exim/00_local_weighbridge $(DESTDIR)$(PREFIX)/share/weighbridge/exim/00_local_weighbridge
+	for acl in connect rcpt predata data end; do \
+	    install -D -m 0644 contrib/exim/weighbridge/$$acl $(DESTDIR)$(PREFIX)/share/weighbridge/exim/weighbridge/$$acl; \
+	done
 	install -D -m 0644 docs/man/mail.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/mail.toml.5
 	install -D -m 0644 docs/man/weighbridge.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/weighbridge.toml.5
 

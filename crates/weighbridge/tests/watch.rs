@@ -5,6 +5,8 @@
 mod command;
 #[path = "common/reference.rs"]
 mod reference;
+#[path = "common/site.rs"]
+mod site;
 
 #[path = "watch/capture.rs"]
 mod capture;

@@ -1,42 +1,24 @@
 //! A mail server's machine, with hosts whose TCP differs; needs root.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use lab::identity::RunId;
-use lab::namespace::Namespace;
 use lab::{clock, requirements};
 use mail::answer::Basis;
 use mail::connection::Peer;
-use rustix::process::{Pid, Signal, kill_process};
 use weighbridge::mail::os::{OsArguments, execute};
 use weighbridge_os::{Found, Reader};
 
 use crate::command::{Ran, parsed, ran};
 use crate::fingerprints;
+use crate::site::{BINARY, Daemon, SERVER, Site};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
-const SERVER: &str = "10.99.0.1";
 const SMTP: u16 = 25;
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A plain Linux, and one that looks as if it were something else.
-const HOSTS: [(&str, &str); 2] = [("plain", "10.99.0.2"), ("odd", "10.99.0.3")];
-const SIGNATURES: &str = "\
-[mtu]
-label = Ethernet or modem
-sig = 1500
-[tcp:request]
-label = s:unix:Plain:Linux
-sig = *:64:0:*:*,*:mss,sok,ts,nop,ws:df,id+:0
-sig = 6:64:0:*:*,*:mss,sok,ts,nop,ws::0
-label = s:other:Odd:one
-sig = 4:128:0:*:*,*:mss,nop,nop,sok,nop,ws:df,id+:0
-";
 const SETTINGS: &str = r#"
 [p0f]
 listen = { socket = "DIR/p0f.sock" }
@@ -54,80 +36,13 @@ mode = "0644"
 entries = 1000
 "#;
 
-/// The network, and the files of the daemon.
-struct Site {
-    server: Namespace,
-    hosts: Vec<Namespace>,
-    dir: tempfile::TempDir,
-    _id: RunId,
+trait Questions {
+    fn connect(&self, number: usize, to: &str) -> SocketAddr;
+    fn os(&self, more: &[&str]) -> Ran;
+    fn os_of(&self, client: SocketAddr) -> String;
 }
 
-impl Site {
-    fn new() -> anyhow::Result<Self> {
-        let id = RunId::new()?;
-        let server = Namespace::create(&id.namespace("mail"))?;
-        server.ip("link add lan type bridge")?;
-        server.ip(&format!("addr add {SERVER}/24 dev lan"))?;
-        server.ip("addr add fd99::1/64 dev lan nodad")?;
-        server.ip("link set lan up")?;
-        let mut hosts = Vec::new();
-        for (name, address) in HOSTS {
-            let host = Namespace::create(&id.namespace(name))?;
-            let to = host.name();
-            server.ip(&format!(
-                "link add {name} type veth peer name eth0 netns {to}"
-            ))?;
-            server.ip(&format!("link set {name} master lan up"))?;
-            host.ip(&format!("addr add {address}/24 dev eth0"))?;
-            host.ip("link set eth0 up")?;
-            hosts.push(host);
-        }
-        hosts[0].ip("addr add fd99::2/64 dev eth0 nodad")?;
-        hosts[1].sysctl("net/ipv4/ip_default_ttl", "128")?;
-        hosts[1].sysctl("net/ipv4/tcp_timestamps", "0")?;
-        let dir = tempfile::tempdir()?;
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
-        let place = dir.path().display().to_string();
-        std::fs::write(
-            dir.path().join("mail.toml"),
-            SETTINGS.replace("DIR", &place),
-        )?;
-        std::fs::write(dir.path().join("os.fp"), SIGNATURES)?;
-        Ok(Self {
-            server,
-            hosts,
-            dir,
-            _id: id,
-        })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn start(&self) -> Daemon {
-        let mut command = Command::new(BINARY);
-        command.args([
-            "watch", "-i", "lan", "--json", "--user", "nobody", "--config",
-        ]);
-        command
-            .arg(self.dir.path())
-            .arg("--state-dir")
-            .arg(self.path("state"));
-        command
-            .arg("-f")
-            .arg(self.path("os.fp"))
-            .arg("-o")
-            .arg(self.path("p0f.log"));
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = self.server.start(&mut command).expect("it starts");
-        let mut errors = BufReader::new(child.stderr.take().expect("piped"));
-        let mut line = String::new();
-        errors.read_line(&mut line).expect("read");
-        assert_eq!(line, "weighbridge watch: ready\n");
-        Daemon(child, errors)
-    }
-
+impl Questions for Site {
     /// Connects host `number` to the mail server and tells its port. The connection is closed.
     fn connect(&self, number: usize, to: &str) -> SocketAddr {
         let to: IpAddr = to.parse().expect("an address");
@@ -161,31 +76,13 @@ impl Site {
     }
 }
 
-struct Daemon(Child, BufReader<std::process::ChildStderr>);
-
-impl Daemon {
-    fn stop(mut self) -> String {
-        let pid = Pid::from_child(&self.0);
-        kill_process(pid, Signal::TERM).expect("sent");
-        assert!(self.0.wait().expect("waited").success());
-        let mut said = String::new();
-        self.1.read_to_string(&mut said).expect("read");
-        said
-    }
-
-    fn status(&self, field: &str) -> String {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()));
-        let status = status.expect("read");
-        let line = status.lines().find(|line| line.starts_with(field));
-        line.expect("it is there").to_owned()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A line of the kernel's about the daemon.
+fn status(daemon: &Daemon, field: &str) -> String {
+    let pid = daemon.pid().as_raw_nonzero();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = status.expect("read");
+    let line = status.lines().find(|line| line.starts_with(field));
+    line.expect("it is there").to_owned()
 }
 
 fn exchange(socket: &Path, question: &[u8]) -> Vec<u8> {
@@ -218,14 +115,14 @@ fn hosts_that_differ_are_told_apart_by_every_socket() {
     if requirements::skip_test("hosts_that_differ_are_told_apart_by_every_socket") {
         return;
     }
-    let site = Site::new().expect("a network");
+    let site = Site::new(SETTINGS).expect("a network");
     let daemon = site.start();
     assert!(
-        daemon.status("Uid:").contains("65534"),
+        status(&daemon, "Uid:").contains("65534"),
         "{}",
-        daemon.status("Uid:")
+        status(&daemon, "Uid:")
     );
-    assert!(daemon.status("CapEff:").ends_with("0000000000000000"));
+    assert!(status(&daemon, "CapEff:").ends_with("0000000000000000"));
     let plain = site.connect(0, SERVER);
     let odd = site.connect(1, SERVER);
     let six = site.connect(0, "fd99::1");

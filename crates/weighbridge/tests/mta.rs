@@ -1,0 +1,14 @@
+//! Real mail servers of Debian's with the recipes of docs/mail.md: mail from hosts with different
+//! TCP gets the right header, outcomes are counted, and without the daemon mail flows.
+//!
+//! The programs are those that `scripts/packages.sh` unpacks; without them, or without root, a test
+//! says that it is skipped.
+
+#[path = "mta/exim.rs"]
+mod exim;
+#[path = "mta/machine.rs"]
+mod machine;
+#[path = "common/site.rs"]
+mod site;
+#[path = "mta/smtp.rs"]
+mod smtp;

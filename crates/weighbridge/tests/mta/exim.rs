@@ -1,0 +1,113 @@
+//! Debian's exim4-daemon-heavy with the drop-in files of `contrib/exim`.
+
+use std::time::Duration;
+
+use lab::clock;
+
+use crate::machine::{Away, Machine, header};
+use crate::smtp::Mail;
+
+/// Exim as Debian configures it for an internet site, and the drop-in files.
+const SCRIPT: &str = r#"
+printf 'Debian-exim:x:993:993::/var/spool/exim4:/bin/false\nbob:x:1993:1993::%s/bob:/bin/sh\n' "$DIRECTORY" >>/etc/passwd
+printf 'Debian-exim:x:993:\nbob:x:1993:\n' >>/etc/group
+mkdir -p "$DIRECTORY/bob" /var/spool/exim4 /var/log/exim4 /var/lib/exim4 /run/exim4 /run/weighbridge
+chown 993:993 /var/spool/exim4 /var/log/exim4 /run/exim4
+chown 1993:1993 "$DIRECTORY/bob"
+ln -s "$DIRECTORY/os.sock" /run/weighbridge/os.sock
+echo 'nameserver 127.0.0.1' >/etc/resolv.conf
+echo mx.example >/etc/mailname
+: >/etc/aliases
+rm -rf /etc/exim4/weighbridge
+cp -r "$CONTRIB/exim/weighbridge" /etc/exim4/
+cat >/etc/exim4/update-exim4.conf.conf <<END
+dc_eximconfig_configtype='internet'
+dc_other_hostnames='mx.example'
+dc_local_interfaces='10.99.0.1'
+dc_readhost=''
+dc_relay_domains=''
+dc_minimaldns='false'
+dc_relay_nets=''
+dc_smarthost=''
+CFILEMODE='644'
+dc_use_split_config='SPLIT'
+dc_hide_mailname=''
+dc_mailname_in_oh='true'
+dc_localdelivery='maildir_home'
+END
+if [ SPLIT = true ]; then
+    cp "$CONTRIB/exim/00_local_weighbridge" /etc/exim4/conf.d/main/
+else
+    cat "$CONTRIB/exim/00_local_weighbridge" >>/etc/exim4/exim4.conf.localmacros
+fi
+update-exim4.conf
+exim4 -bd
+tail -F /var/log/exim4/mainlog /var/log/exim4/rejectlog /var/log/exim4/paniclog
+"#;
+/// How long mail may take when nobody answers: the recipe asks twice, and waits for a second.
+const SOON: Duration = Duration::from_secs(4);
+
+fn mail<'m>(to: &'m str, subject: &'m str) -> Mail<'m> {
+    Mail {
+        to,
+        subject,
+        head: "X-OS-Fingerprint: Forged\r\n",
+        text: "Hello",
+    }
+}
+
+fn exim_asks_reports_and_goes_on_alone(test: &str, split: &str) {
+    let script = SCRIPT.replace("SPLIT", split);
+    let Some(mut machine) = Machine::start(test, "exim", &script) else {
+        return;
+    };
+    let (plain, odd) = (0, 1);
+    for (host, subject, os) in [(plain, "one", "Plain Linux"), (odd, "two", "Odd one")] {
+        let answer = machine.send(host, &mail("bob@mx.example", subject));
+        assert!(
+            answer.starts_with("250 OK id="),
+            "{answer}: {}",
+            machine.log()
+        );
+        let message = machine.delivered(subject);
+        let told = header(&message, "X-OS-Fingerprint");
+        let wanted = format!("{os} (exact");
+        assert!(
+            told.is_some_and(|told| told.starts_with(&wanted)),
+            "{message}"
+        );
+    }
+    let relayed = machine.send(odd, &mail("somebody@elsewhere.example", "three"));
+    assert_eq!(relayed, "550 relay not permitted", "Debian's own words");
+    let long = "x".repeat(1500);
+    let long = Mail {
+        text: &long,
+        ..mail("bob@mx.example", "four")
+    };
+    let refused = machine.send(odd, &long);
+    assert!(refused.starts_with("550 "), "{refused}");
+
+    let report = machine.report();
+    assert!(report.contains("\r\nPlain Linux,1,0,0,"), "{report}");
+    assert!(report.contains("\r\nOdd one,1,2,0,"), "{report}");
+
+    for (away, subject) in [(Away::Killed, "five"), (Away::Silent, "six")] {
+        machine.lose_daemon(away);
+        let began = clock::now();
+        let answer = machine.send(plain, &mail("bob@mx.example", subject));
+        assert!(answer.starts_with("250 OK id="), "{answer}");
+        assert!(began.elapsed() < SOON, "{away:?}: {:?}", began.elapsed());
+        let message = machine.delivered(subject);
+        assert_eq!(header(&message, "X-OS-Fingerprint"), None, "{message}");
+    }
+}
+
+#[test]
+fn exim_with_the_split_configuration_asks_reports_and_goes_on_alone() {
+    exim_asks_reports_and_goes_on_alone("exim_split", "true");
+}
+
+#[test]
+fn exim_with_the_single_configuration_asks_reports_and_goes_on_alone() {
+    exim_asks_reports_and_goes_on_alone("exim_single", "false");
+}

@@ -1,0 +1,187 @@
+//! A Debian machine with a mail server, and the mail that it has delivered.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use lab::{clock, requirements};
+use rustix::process::{Signal, kill_process};
+
+use crate::site::{BINARY, Daemon, SERVER, Site};
+use crate::smtp::{Mail, PATIENCE, SMTP, send};
+
+/// What the mail side serves, for all servers.
+const SETTINGS: &str = r#"
+[p0f]
+listen = { socket = "DIR/p0f.sock", mode = "0666" }
+[text]
+listen = { socket = "DIR/os.sock", mode = "0666" }
+[milter]
+listen = { address = "127.0.0.1:9999" }
+"#;
+/// How long a server may take to begin.
+const BEGIN: Duration = Duration::from_secs(20);
+
+/// Why nobody answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Away {
+    /// The daemon was killed: its sockets are there, nobody listens.
+    Killed,
+    /// It was stopped: it takes connections and says nothing.
+    Silent,
+}
+
+/// A mail server in its network, and the daemon that it asks.
+pub(crate) struct Machine {
+    pub(crate) site: Site,
+    daemon: Option<Daemon>,
+    server: Option<Child>,
+}
+
+impl Machine {
+    /// Nothing when `test` has to be skipped. `packages` is what `scripts/packages.sh` calls
+    /// them; `script` becomes the mail server. In its environment are `DIRECTORY`, of the site,
+    /// and `CONTRIB`, the repository's; mail for bob goes to `$DIRECTORY/bob/Maildir`.
+    pub(crate) fn start(test: &str, packages: &str, script: &str) -> Option<Self> {
+        let packages = packages_for(test, packages)?;
+        let site = Site::new(SETTINGS).expect("a network");
+        site.server.ip("link set lo up").expect("a loopback");
+        let daemon = Some(site.start());
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let contrib = repository
+            .join("contrib")
+            .canonicalize()
+            .expect("it is there");
+        let log = File::create(site.path("server.log")).expect("a log");
+        let mut command = Command::new("unshare");
+        command
+            .args(["-m", "sh"])
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mta/machine.sh"))
+            .env("PACKAGES", packages)
+            .env("DIRECTORY", site.dir.path())
+            .env("CONTRIB", contrib)
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log);
+        let mut server = site.server.start(&mut command).expect("it starts");
+        let mut input = server.stdin.take().expect("piped");
+        input.write_all(script.as_bytes()).expect("a script");
+        drop(input);
+        let machine = Self {
+            site,
+            daemon,
+            server: Some(server),
+        };
+        machine.wait_until_it_listens();
+        Some(machine)
+    }
+
+    fn wait_until_it_listens(&self) {
+        let listens = clock::wait_until(BEGIN, || {
+            let to = format!("{SERVER}:{SMTP}").parse().expect("an address");
+            self.site
+                .server
+                .run(|| TcpStream::connect_timeout(&to, PATIENCE).is_ok())
+        });
+        assert!(listens, "it does not listen: {}", self.log());
+    }
+
+    /// Host `number` of the site sends mail; the answer.
+    pub(crate) fn send(&self, number: usize, mail: &Mail<'_>) -> String {
+        send(&self.site.hosts[number], mail)
+    }
+
+    /// What the server has said; only asked for when something is wrong.
+    pub(crate) fn log(&self) -> String {
+        clock::pause(Duration::from_secs(1));
+        fs::read_to_string(self.site.path("server.log")).unwrap_or_default()
+    }
+
+    /// The delivered message with this subject, once it is there.
+    pub(crate) fn delivered(&self, subject: &str) -> String {
+        let wanted = format!("\nSubject: {subject}\n");
+        let mut found = None;
+        let came = clock::wait_until(BEGIN, || {
+            found = self
+                .messages()
+                .into_iter()
+                .find(|text| text.contains(&wanted));
+            found.is_some()
+        });
+        assert!(came, "{subject} was not delivered: {}", self.log());
+        found.expect("it came")
+    }
+
+    fn messages(&self) -> Vec<String> {
+        let new = self.site.path("bob/Maildir/new");
+        let files = fs::read_dir(new).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| fs::read_to_string(file.path()).ok())
+            .map(|text| text.replace("\r\n", "\n"))
+            .collect()
+    }
+
+    /// The daemon is there again, and does not answer.
+    pub(crate) fn lose_daemon(&mut self, how: Away) {
+        self.daemon.take();
+        let daemon = self.site.start();
+        match how {
+            Away::Killed => drop(daemon),
+            Away::Silent => {
+                kill_process(daemon.pid(), Signal::STOP).expect("sent");
+                self.daemon = Some(daemon);
+            }
+        }
+    }
+
+    /// The daemon ends in order; the report's lines, system and counts.
+    pub(crate) fn report(&mut self) -> String {
+        if let Some(daemon) = self.daemon.take() {
+            daemon.stop();
+        }
+        let report = Command::new(BINARY)
+            .args(["report", "--by", "version", "--csv", "--database"])
+            .arg(self.site.path("state/mail.db"))
+            .output()
+            .expect("it runs");
+        String::from_utf8(report.stdout).expect("text")
+    }
+}
+
+impl Drop for Machine {
+    /// All that was started in the machine's namespace ends with it.
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+fn packages_for(test: &str, name: &str) -> Option<PathBuf> {
+    if requirements::skip_test(test) {
+        return None;
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(target, PathBuf::from);
+    let packages = target.join("packages").join(name);
+    if !packages.with_extension("complete").exists() {
+        println!("skipped {test}: {name} is not unpacked: run scripts/packages.sh");
+        return None;
+    }
+    Some(packages.canonicalize().expect("it is there"))
+}
+
+/// The value of a header, if it is there once.
+pub(crate) fn header<'m>(message: &'m str, name: &str) -> Option<&'m str> {
+    let head = message.split("\n\n").next()?;
+    let mut values = head
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let value = values.next();
+    assert_eq!(values.next(), None, "one {name} only: {head}");
+    value
+}
