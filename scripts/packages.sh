@@ -47,3 +47,4 @@ unpack exim \
     exim4-daemon-heavy exim4-base exim4-config libgnutls-dane0 libunbound8 libgnutls30 libidn12 \
     libldap-2.5-0 libmariadb3 libnsl2 libperl5.36 perl-modules-5.36 libpq5 libsasl2-2 \
     libsasl2-modules-db libspf2-2 libevent-2.1-7
+unpack postfix postfix libicu72 libnsl2 libsasl2-2 libsasl2-modules-db libdb5.3

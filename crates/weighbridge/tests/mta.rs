@@ -8,6 +8,8 @@
 mod exim;
 #[path = "mta/machine.rs"]
 mod machine;
+#[path = "mta/postfix.rs"]
+mod postfix;
 #[path = "common/site.rs"]
 mod site;
 #[path = "mta/smtp.rs"]

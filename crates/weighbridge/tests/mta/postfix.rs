@@ -1,0 +1,93 @@
+//! Debian's Postfix with the milter.
+
+use std::time::Duration;
+
+use lab::clock;
+
+use crate::machine::{Away, Machine, header};
+use crate::smtp::Mail;
+
+/// Postfix with the recipe of docs/mail.md.
+const SCRIPT: &str = r#"
+printf 'postfix:x:994:994::/var/spool/postfix:/bin/false\nbob:x:1993:1993::%s/bob:/bin/sh\n' "$DIRECTORY" >>/etc/passwd
+printf 'postfix:x:994:\npostdrop:x:995:\nbob:x:1993:\n' >>/etc/group
+mkdir -p "$DIRECTORY/bob" /var/lib/postfix /var/spool/postfix
+chown 1993:1993 "$DIRECTORY/bob"
+chown 994:994 /var/lib/postfix
+echo 'nameserver 127.0.0.1' >/etc/resolv.conf
+: >/etc/aliases
+cp /usr/share/postfix/master.cf.dist /etc/postfix/master.cf
+cp /usr/share/postfix/dynamicmaps.cf /etc/postfix/
+echo 'postlog unix-dgram n - n - 1 postlogd' >>/etc/postfix/master.cf
+cat >/etc/postfix/main.cf <<END
+compatibility_level = 3.6
+myhostname = mx.example
+mydestination = mx.example
+mynetworks = 127.0.0.0/8
+inet_interfaces = 10.99.0.1
+inet_protocols = ipv4
+alias_maps =
+home_mailbox = Maildir/
+smtpd_peername_lookup = no
+biff = no
+maillog_file = /dev/stdout
+smtpd_milters = inet:127.0.0.1:9999
+milter_default_action = accept
+milter_connect_timeout = 2s
+milter_command_timeout = 2s
+END
+postfix set-permissions create-missing 2>/dev/null || true
+exec postfix start-fg
+"#;
+/// How long mail may take when nobody answers: the recipe's time-outs.
+const SOON: Duration = Duration::from_secs(6);
+
+fn mail<'m>(to: &'m str, subject: &'m str) -> Mail<'m> {
+    Mail {
+        to,
+        subject,
+        head: "X-OS-Fingerprint: Forged\r\n",
+        text: "Hello",
+    }
+}
+
+#[test]
+fn postfix_with_the_milter_has_the_header_reports_and_goes_on_alone() {
+    let Some(mut machine) = Machine::start("postfix", "postfix", SCRIPT) else {
+        return;
+    };
+    let (plain, odd) = (0, 1);
+    for (host, subject, os) in [(plain, "one", "Plain Linux"), (odd, "two", "Odd one")] {
+        let answer = machine.send(host, &mail("bob@mx.example", subject));
+        assert!(
+            answer.starts_with("250 2.0.0 Ok"),
+            "{answer}: {}",
+            machine.log()
+        );
+        let message = machine.delivered(subject);
+        let told = header(&message, "X-OS-Fingerprint");
+        let wanted = format!("{os} (exact");
+        assert!(
+            told.is_some_and(|told| told.starts_with(&wanted)),
+            "{message}"
+        );
+    }
+    let relayed = machine.send(odd, &mail("somebody@elsewhere.example", "three"));
+    assert!(
+        relayed.starts_with("454 ") || relayed.starts_with("554 "),
+        "{relayed}"
+    );
+
+    let report = machine.report();
+    assert!(report.contains("\r\nPlain Linux,1,0,0,"), "{report}");
+    assert!(report.contains("\r\nOdd one,1,"), "{report}");
+
+    for (away, subject) in [(Away::Killed, "five"), (Away::Silent, "six")] {
+        machine.lose_daemon(away);
+        let began = clock::now();
+        let answer = machine.send(plain, &mail("bob@mx.example", subject));
+        assert!(answer.starts_with("250 2.0.0 Ok"), "{away:?}: {answer}");
+        assert!(began.elapsed() < SOON, "{away:?}: {:?}", began.elapsed());
+        machine.delivered(subject);
+    }
+}
