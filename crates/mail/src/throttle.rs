@@ -35,7 +35,8 @@ pub struct ThrottleRules {
     pub half_life: Duration,
     /// How long an address stays in the table.
     pub duration: Duration,
-    /// Hosts that may be in the table at the same time, at most [`ADDRESSES_MAX`].
+    /// Hosts that may be in the table at the same time, at most [`ADDRESSES_MAX`]; with 0 hosts are
+    /// weighed only.
     pub most: usize,
     /// Networks that never enter: our own, and those that are trusted.
     pub never: Vec<Prefix>,
@@ -190,7 +191,8 @@ impl Throttle {
     /// Puts the host into the table, or lets it stay longer, if it has earned it.
     fn judge(&mut self, host: Prefix, record: &mut Record, now: Timestamp) -> Option<Change> {
         let (least, ratio) = (self.rules.least_rejected, self.rules.ratio);
-        if !self.explained(host, record, now).is_beyond(least, ratio) {
+        let throttles = self.rules.most != 0;
+        if !throttles || !self.explained(host, record, now).is_beyond(least, ratio) {
             return None;
         }
         let enters = record.until.is_none();
@@ -490,6 +492,15 @@ mod tests {
         assert_eq!(throttle.hosts.len(), ADDRESSES_MAX);
         assert_eq!(throttle.throttled(at(60)).len(), 1);
         assert_eq!(throttle.explain([192, 0, 2, 67].into(), at(60)), None);
+    }
+
+    #[test]
+    fn without_a_table_hosts_are_weighed_only() {
+        let mut throttle = Throttle::new(ThrottleRules { most: 0, ..rules() });
+        assert_eq!(rejected(&mut throttle, "192.0.2.66", 9), []);
+        assert_eq!(throttle.without_room(), 0);
+        let known = throttle.explain(SPAMMER.into(), at(9)).expect("known");
+        assert!(known.is_beyond(3.0, 0.9));
     }
 
     #[test]
