@@ -20,5 +20,7 @@ pub mod shared_memory;
 pub mod spammers;
 pub mod storage;
 pub mod stream;
+#[cfg(test)]
+mod testing;
 mod throttle;
 pub mod watch;

@@ -300,25 +300,11 @@ async fn converse(mut stream: TcpStream, source: SocketAddr, desk: &Desk) -> io:
 mod tests {
     use std::io::{Read, Write};
 
-    use mail::answer::{Answer, LookUp};
-    use mail::outcome::{Outcome, OutcomeSink, Verdict};
-
     use super::*;
     use crate::mail::settings::{MailSettings, parse};
+    use crate::mail::testing::{Nobody, rejected};
 
     const PATIENCE: Duration = Duration::from_secs(10);
-
-    struct Nobody;
-
-    impl LookUp for Nobody {
-        fn look_up(&mut self, _: &Peer, _: Timestamp) -> Option<Answer> {
-            None
-        }
-    }
-
-    impl OutcomeSink for Nobody {
-        fn record(&mut self, _: Outcome) {}
-    }
 
     /// A list on ports of its own, which knows one spammer.
     struct Site {
@@ -335,15 +321,7 @@ mod tests {
             );
             let settings: MailSettings = parse("mail.toml", &settings).expect("it reads");
             let reputation = Reputation::new(&settings);
-            let outcomes = ["203.0.113.66"; 3].map(|address| Outcome {
-                at: clock::now(),
-                peer: Peer::address(address.parse().expect("an address")),
-                verdict: Verdict::Rejected,
-                stage: None,
-                message: None,
-                reporter: "text",
-            });
-            reputation.record(outcomes.iter());
+            reputation.record(rejected("203.0.113.66", 3, clock::now()).iter());
             let list = DnsList::open(&settings.dnsbl.expect("it is there")).expect("it opens");
             let udp = list.udp.local_addr().expect("bound");
             let tcp = list.tcp.local_addr().expect("bound");

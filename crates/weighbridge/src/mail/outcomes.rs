@@ -199,21 +199,12 @@ impl Counter {
 
 #[cfg(test)]
 mod tests {
-    use mail::answer::Answer;
-    use mail::connection::Peer;
     use mail::outcome::Verdict;
     use mail::statistics::Grouping;
 
     use super::*;
     use crate::mail::settings::MailSettings;
-
-    struct Nobody;
-
-    impl LookUp for Nobody {
-        fn look_up(&mut self, _: &Peer, _: Timestamp) -> Option<Answer> {
-            None
-        }
-    }
+    use crate::mail::testing::{Nobody, outcome};
 
     #[test]
     fn what_was_reported_is_counted_when_the_writer_has_finished() {
@@ -222,17 +213,14 @@ mod tests {
         let writer = Writer::start(dir.path(), Box::new(Nobody), reputation.clone());
         let writer = writer.expect("it starts");
         let mut sink = writer.sink();
+        let at = Timestamp::from_secs(1_700_000_000);
         for (number, verdict) in [Verdict::Accepted, Verdict::Rejected, Verdict::Rejected]
             .into_iter()
             .enumerate()
         {
             sink.record(Outcome {
-                at: Timestamp::from_secs(1_700_000_000),
-                peer: Peer::address([192, 0, 2, 1].into()),
-                verdict,
-                stage: None,
                 message: Some(number.to_string()),
-                reporter: "text",
+                ..outcome("203.0.113.1", verdict, at)
             });
         }
         assert_eq!(writer.finish(), 0);
@@ -244,19 +232,11 @@ mod tests {
         assert_eq!(report.rows.len(), 1);
         assert_eq!(report.rows[0].system, "Unknown");
         assert_eq!((report.total.accepted, report.total.rejected), (1, 2));
-        let at = Timestamp::from_secs(1_700_000_000);
         let known = reputation
-            .explain([192, 0, 2, 1].into(), at)
+            .explain([203, 0, 113, 1].into(), at)
             .expect("known");
         assert!((known.rejected - 2.0).abs() < 0.01, "{known}");
         assert_eq!(storage.hosts().expect("it reads").len(), 1);
-        sink.record(Outcome {
-            at: Timestamp::default(),
-            peer: Peer::address([192, 0, 2, 1].into()),
-            verdict: Verdict::Accepted,
-            stage: None,
-            message: None,
-            reporter: "text",
-        });
+        sink.record(outcome("203.0.113.1", Verdict::Accepted, at));
     }
 }

@@ -139,22 +139,9 @@ fn own_addresses() -> Vec<Prefix> {
 
 #[cfg(test)]
 mod tests {
-    use mail::connection::Peer;
-    use mail::outcome::Verdict;
-
     use super::*;
     use crate::mail::settings::parse;
-
-    fn rejected(address: &str, at: u64) -> Outcome {
-        Outcome {
-            at: Timestamp::from_secs(at),
-            peer: Peer::address(address.parse().expect("an address")),
-            verdict: Verdict::Rejected,
-            stage: None,
-            message: None,
-            reporter: "text",
-        }
-    }
+    use crate::mail::testing::rejected;
 
     fn reputation() -> Reputation {
         let text = "[throttle]\ntable = \"t\"\nleast-rejected = 2\nduration = \"10s\"\n\
@@ -169,8 +156,7 @@ mod tests {
         let (seen, nobody) = reputation.throttled_since(0, at(100)).expect("new");
         assert!(nobody.is_empty());
         assert_eq!(reputation.throttled_since(seen, at(100)), None);
-        let outcomes = ["203.0.113.1"; 3].map(|address| rejected(address, 100));
-        let kept = reputation.record(outcomes.iter());
+        let kept = reputation.record(rejected("203.0.113.1", 3, at(100)).iter());
         assert_eq!(kept.len(), 1);
         let (seen, one) = reputation.throttled_since(seen, at(101)).expect("changed");
         assert_eq!(one.len(), 1);
@@ -187,12 +173,9 @@ mod tests {
     fn own_private_and_trusted_networks_are_never_throttled() {
         let reputation = reputation();
         for address in ["10.1.2.3", "127.0.0.1", "198.51.100.7", "fd00::1", "::1"] {
-            let outcomes = [(); 9].map(|()| rejected(address, 100));
-            reputation.record(outcomes.iter());
-            let known = reputation.explain(
-                address.parse().expect("an address"),
-                Timestamp::from_secs(100),
-            );
+            let now = Timestamp::from_secs(100);
+            reputation.record(rejected(address, 9, now).iter());
+            let known = reputation.explain(address.parse().expect("an address"), now);
             assert!(known.expect("known").never, "{address}");
         }
         let throttled = reputation.throttled_since(0, Timestamp::from_secs(100));

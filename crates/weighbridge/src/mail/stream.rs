@@ -249,27 +249,12 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream as Blocking;
 
-    use mail::answer::{Answer, LookUp};
-    use mail::connection::Peer;
-    use mail::outcome::{Outcome, OutcomeSink};
     use mail::session::World;
-    use mail::time::Timestamp;
 
     use super::*;
     use crate::mail::listen::bind;
     use crate::mail::settings::Listen;
-
-    struct Nobody;
-
-    impl LookUp for Nobody {
-        fn look_up(&mut self, _: &Peer, _: Timestamp) -> Option<Answer> {
-            None
-        }
-    }
-
-    impl OutcomeSink for Nobody {
-        fn record(&mut self, _: Outcome) {}
-    }
+    use crate::mail::testing::Nobody;
 
     struct Echo;
 

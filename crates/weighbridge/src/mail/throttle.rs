@@ -146,24 +146,10 @@ mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::UnixListener;
 
-    use mail::connection::Peer;
-    use mail::outcome::{Outcome, Verdict};
-
     use super::*;
     use crate::control::protocol::{Outcome as Done, Response, TableOutcome, decode, encode};
     use crate::mail::settings::parse;
-
-    fn rejected(address: [u8; 4], times: usize) -> Vec<Outcome> {
-        let one = Outcome {
-            at: clock::now(),
-            peer: Peer::address(address.into()),
-            verdict: Verdict::Rejected,
-            stage: None,
-            message: None,
-            reporter: "text",
-        };
-        vec![one; times]
-    }
+    use crate::mail::testing::rejected;
 
     /// A daemon that answers `requests` requests on one connection, then is gone.
     fn daemon(listener: &UnixListener, requests: usize) -> Vec<(TableCommand, usize)> {
@@ -204,10 +190,10 @@ mod tests {
         let listener = UnixListener::bind(&socket).expect("listens");
         std::thread::scope(|scope| {
             let first = scope.spawn(|| daemon(&listener, 3));
-            reputation.record(rejected([203, 0, 113, 1], 3).iter());
+            reputation.record(rejected("203.0.113.1", 3, clock::now()).iter());
             feeder.turn();
             feeder.turn();
-            reputation.record(rejected([203, 0, 113, 2], 3).iter());
+            reputation.record(rejected("203.0.113.2", 3, clock::now()).iter());
             feeder.turn();
             feeder.turns = TURNS_BETWEEN_WHOLE;
             feeder.turn();
@@ -217,7 +203,7 @@ mod tests {
 
             // The daemon restarts.
             let second = scope.spawn(|| daemon(&listener, 1));
-            reputation.record(rejected([203, 0, 113, 3], 3).iter());
+            reputation.record(rejected("203.0.113.3", 3, clock::now()).iter());
             feeder.turn();
             feeder.turn();
             assert_eq!(second.join().expect("joined"), [(replace, 3)]);

@@ -6,15 +6,8 @@ use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder}
 use weighbridge::mail::watch::{WatchArguments, execute};
 
 use crate::command::{Ran, parsed, ran};
+use crate::services::SIGNATURES;
 
-const SIGNATURES: &str = "\
-[mtu]
-label = Ethernet or modem
-sig = 1500
-[tcp:request]
-label = s:unix:Linux:3.11 and newer
-sig = *:64:0:*:mss*20,7:mss,sok,ts,nop,ws:df,id+:0
-";
 const OWN: &str = "\
 [tcp:request]
 label = s:unix:Ours:of the site

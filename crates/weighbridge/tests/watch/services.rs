@@ -20,7 +20,7 @@ use weighbridge::mail::serve::Services;
 use weighbridge::mail::settings;
 use weighbridge::mail::shared::Shared;
 
-const SIGNATURES: &str = "\
+pub(crate) const SIGNATURES: &str = "\
 [mtu]
 label = Ethernet or modem
 sig = 1500
