@@ -13,7 +13,7 @@ const CONTEXT: usize = 3;
 pub fn unified(name: &str, text: &str, edits: &[&Edit]) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let mut edits: Vec<&Edit> = edits.to_vec();
-    edits.sort_by_key(|edit| edit.line);
+    edits.sort_by_key(|edit| edit.order());
     let mut diff = format!("--- {name}\n+++ {name}\n");
     let mut shift = 0;
     let mut rest = edits.as_slice();

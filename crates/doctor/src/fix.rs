@@ -76,7 +76,7 @@ impl Fix {
 pub fn apply(text: &str, edits: &[&Edit]) -> Result<String, FixError> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let mut edits: Vec<&Edit> = edits.to_vec();
-    edits.sort_by_key(|edit| edit.line);
+    edits.sort_by_key(|edit| edit.order());
     let ending = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let mut result = String::with_capacity(text.len());
     let mut next = 0;
@@ -111,6 +111,31 @@ pub fn apply(text: &str, edits: &[&Edit]) -> Result<String, FixError> {
 }
 
 impl Edit {
+    /// By line; what is put before a line comes before what becomes of it.
+    pub(crate) fn order(&self) -> (u32, usize) {
+        (self.line, self.old.len())
+    }
+
+    /// Edits of one file that can be made together, in their order; and how many want a line that
+    /// an earlier one changes, and have to wait.
+    #[must_use]
+    pub fn compatible<'a>(edits: &[&'a Self]) -> (Vec<&'a Self>, usize) {
+        let mut sorted = edits.to_vec();
+        sorted.sort_by_key(|edit| edit.order());
+        let mut end = 0;
+        let mut kept = sorted.clone();
+        kept.retain(|edit| {
+            let first = edit.line as usize;
+            let fits = first >= end;
+            if fits {
+                end = first + edit.old.len();
+            }
+            fits
+        });
+        let waiting = sorted.len() - kept.len();
+        (kept, waiting)
+    }
+
     /// Appends `lines` to a file of `text`.
     #[must_use]
     pub fn append(file: &str, text: &str, lines: Vec<String>) -> Self {
@@ -160,6 +185,18 @@ mod tests {
         assert_eq!(
             apply(text, &[&edit(2, &["two"], &["2"])]).unwrap(),
             "one\r\n2\r\n"
+        );
+    }
+
+    #[test]
+    fn of_edits_that_want_one_line_the_first_is_made_and_insertions_agree_with_it() {
+        let (first, second) = (edit(2, &["two"], &["2"]), edit(2, &["two"], &["II"]));
+        let insertion = edit(2, &[], &["1b"]);
+        let (kept, waiting) = Edit::compatible(&[&first, &second, &insertion]);
+        assert_eq!((kept.as_slice(), waiting), (&[&insertion, &first][..], 1));
+        assert_eq!(
+            apply("one\ntwo\n", &[&first, &insertion]).unwrap(),
+            "one\n1b\n2\n"
         );
     }
 

@@ -76,6 +76,18 @@ pub enum Area {
     All,
 }
 
+impl Area {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Apache => "apache",
+            Self::Kerberos => "kerberos",
+            Self::Links => "links",
+            Self::Pf => "pf",
+            Self::All => "all",
+        }
+    }
+}
+
 /// `weighbridge doctor`.
 #[derive(Clone, Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
@@ -163,11 +175,17 @@ pub fn execute(arguments: &DoctorArguments, output: &mut Output<'_>) -> u8 {
 fn examine(arguments: &DoctorArguments, output: &mut Output<'_>) -> Result<u8, Complaint> {
     let areas = areas(&arguments.areas);
     let mut report = Report::default();
-    for area in &areas {
-        report.steps.extend(steps(*area, arguments)?);
-    }
     // What somebody names is expected to be there; `all` takes what is.
     let asked_for = !arguments.areas.is_empty() && !arguments.areas.contains(&Area::All);
+    for area in &areas {
+        match steps(*area, arguments, asked_for) {
+            Ok(steps) => report.steps.extend(steps),
+            Err(Complaint::Message(reason)) if areas.len() > 1 => {
+                report.steps.push(Step::unchecked(area.name(), reason));
+            }
+            Err(other) => return Err(other),
+        }
+    }
     let status = report.status(asked_for);
     if arguments.json {
         output.text(&report::json(&report, status)?)?;
@@ -193,10 +211,10 @@ fn areas(asked: &[Area]) -> Vec<Area> {
     areas
 }
 
-fn steps(area: Area, arguments: &DoctorArguments) -> Result<Vec<Step>, Complaint> {
+fn steps(area: Area, arguments: &DoctorArguments, asked_for: bool) -> Result<Vec<Step>, Complaint> {
     let steps = match area {
         Area::Apache => apache::steps(arguments),
-        Area::Kerberos => kerberos::steps(arguments),
+        Area::Kerberos => kerberos::steps(arguments, asked_for),
         Area::Links => links::steps(arguments),
         Area::Pf => pf::steps(arguments),
         Area::All => Ok(Vec::new()),

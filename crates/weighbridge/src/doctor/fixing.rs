@@ -29,6 +29,11 @@ pub(super) fn mend(report: &Report, yes: bool, output: &mut Output<'_>) -> Resul
         return Ok(());
     }
     for (file, edits) in files {
+        let (edits, waiting) = Edit::compatible(&edits);
+        if waiting > 0 {
+            let line = "want lines that others change: run again for them";
+            output.message(&format!("weighbridge: {file}: {waiting} edits {line}"));
+        }
         mend_file(Path::new(file), &edits, yes, output)?;
     }
     for finding in report.findings() {

@@ -5,6 +5,7 @@ mod kdc;
 mod tools;
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 
 use ::doctor::Step;
 use ::doctor::kerberos::{
@@ -22,13 +23,21 @@ use crate::text::reason;
 /// A name is wanted, not the address as text (`NI_NAMEREQD` of getnameinfo(3)).
 const NAME_REQUIRED: i32 = 8;
 
-pub(super) fn steps(arguments: &DoctorArguments) -> Result<Vec<Step>, String> {
+/// Without being `asked_for` by name Kerberos is looked at where the machine has a key: a
+/// krb5.conf alone comes with many a package, and means nothing.
+pub(super) fn steps(arguments: &DoctorArguments, asked_for: bool) -> Result<Vec<Step>, String> {
     if arguments.pid.is_some() {
-        return Err(
-            "kerberos: --pid is for apache and links; names are looked up by this very \
-                    process, so run it inside: nsenter -t PID -a weighbridge doctor kerberos"
-                .to_owned(),
+        let reason = "names are looked up by this very process, so run it inside: nsenter -t PID -a \
+                      weighbridge doctor kerberos";
+        return Ok(vec![Step::unchecked("kerberos", reason)]);
+    }
+    let has_key = Path::new(&arguments.keytab).exists();
+    if !asked_for && !has_key && arguments.sshd_log.is_none() {
+        let what = format!(
+            "no {}; `doctor kerberos` looks at a client too",
+            arguments.keytab
         );
+        return Ok(vec![Step::absent("kerberos", what)]);
     }
     let sshd_log = arguments.sshd_log.as_ref().map(|path| {
         let (bytes, _) =
@@ -66,7 +75,7 @@ fn is_log_alone(subject: &Subject) -> bool {
         .configuration
         .split(':')
         .chain([subject.keytab.as_str()]);
-    !files.any(|file| std::path::Path::new(file).exists())
+    !files.any(|file| Path::new(file).exists())
 }
 
 /// The network as this process sees it.

@@ -153,6 +153,60 @@ fn what_is_asked_for_by_name_and_is_not_there_could_not_be_checked() {
 }
 
 #[test]
+fn a_krb5_conf_without_a_key_is_looked_at_only_when_kerberos_is_asked_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("krb5.conf");
+    fs::write(&config, "[libdefaults\n").expect("written");
+    let rest = [
+        "--krb5-config",
+        config.to_str().expect("UTF-8"),
+        "--keytab",
+        "/nonexistent",
+        "--library",
+        "mit",
+        "--host",
+        "a.invalid",
+        "--config",
+        "/nonexistent",
+    ];
+    let all = doctor(&[&["all"], &rest[..]].concat());
+    assert!(!all.out.contains("kerberos/"), "{}", all.out);
+    let asked = doctor(&[&["kerberos"], &rest[..]].concat());
+    assert_eq!(asked.status, 1);
+    assert!(
+        asked.out.contains("krb5.conf:1: [libdefaults"),
+        "{}",
+        asked.out
+    );
+}
+
+#[test]
+fn two_edits_of_one_line_are_made_one_after_the_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("krb5.conf");
+    let text = "[gssapi]\ncorrect_des_mic = host/*@R # x\n";
+    fs::write(&config, text).expect("written");
+    let arguments = [
+        "kerberos",
+        "--krb5-config",
+        config.to_str().expect("UTF-8"),
+        "--keytab",
+        "/nonexistent",
+        "--library",
+        "heimdal-7.8",
+        "--host",
+        "a.invalid",
+        "--fix",
+        "--yes",
+    ];
+    let first = doctor(&arguments);
+    assert!(first.err.contains("run again"), "{first:?}");
+    doctor(&arguments);
+    let mended = fs::read_to_string(&config).expect("read");
+    assert_eq!(mended, "[gssapi]\ncorrect_des3_mic = host/*@R\n");
+}
+
+#[test]
 fn a_log_of_sshd_alone_names_the_side_to_mend() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = directory.path().join("debug.log");
