@@ -63,26 +63,36 @@ impl Realm {
     }
 }
 
-/// Builds `heimdal.c`, by which OpenSSH's client runs on Heimdal.
+/// Builds `heimdal.c`, by which OpenSSH's client runs on Heimdal, and `late.c`, by which a clock is
+/// late.
 fn shim(test: &str, directory: &Path) -> Option<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/doctor/heimdal.c");
     let shim = directory.join("shim");
     fs::create_dir(&shim).expect("a directory");
     let map = directory.join("shim.map");
     fs::write(&map, "gssapi_krb5_2_MIT { gss_*; GSS_*; };\n").expect("written");
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-Wl,-soname,libgssapi_krb5.so.2"])
-        .arg(format!("-Wl,--version-script={}", map.display()))
-        .arg("-o")
-        .arg(shim.join("libgssapi_krb5.so.2"))
-        .arg(source)
-        .arg("-ldl")
-        .status();
-    if !built.is_ok_and(|status| status.success()) {
+    let versions = format!("-Wl,--version-script={}", map.display());
+    let name = "-Wl,-soname,libgssapi_krb5.so.2";
+    let built = build(
+        "heimdal.c",
+        &shim.join("libgssapi_krb5.so.2"),
+        &[name, &versions],
+    ) && build("late.c", &shim.join("late.so"), &[]);
+    if !built {
         eprintln!("skipped {test}: no C compiler (apt-get install gcc libc6-dev)");
-        return None;
     }
-    Some(shim)
+    built.then_some(shim)
+}
+
+fn build(source: &str, library: &Path, options: &[&str]) -> bool {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/doctor");
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-shared", "-fPIC"])
+        .args(options)
+        .arg("-o")
+        .arg(library);
+    let built = compiler.arg(directory.join(source)).arg("-ldl").status();
+    built.is_ok_and(|status| status.success())
 }
 
 #[test]
@@ -131,7 +141,7 @@ fn the_articles_fault_is_reproduced_named_cured_and_quiet_afterwards() {
 }
 
 #[test]
-fn with_aes_keys_the_doctor_is_quiet_and_stale_keys_and_dead_kdcs_are_told() {
+fn with_aes_keys_the_doctor_is_quiet_and_stale_keys_and_dead_or_late_kdcs_are_told() {
     let Some(realm) = Realm::of("doctor::kerberos aes", "aes") else {
         return;
     };
@@ -147,4 +157,10 @@ fn with_aes_keys_the_doctor_is_quiet_and_stale_keys_and_dead_kdcs_are_told() {
     let (status, text) = realm.look("dead");
     assert_eq!(status, "1", "{text}");
     assert!(text.contains("no KDC answers at 10.77.0.1"), "{text}");
+    let (status, text) = realm.look("late");
+    assert_eq!(status, "1", "{text}");
+    assert!(
+        text.contains("s ahead of the KDC's; 300 s are allowed"),
+        "{text}"
+    );
 }

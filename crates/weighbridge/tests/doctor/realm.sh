@@ -1,6 +1,7 @@
 #!/bin/sh
 # realm.sh des3|aes: a Kerberos realm in the namespaces that this is called in.
-# In the environment: ROOT (unpacked packages), LIBRARIES, SHIM (heimdal.c, built), DOCTOR (the
+# In the environment: ROOT (unpacked packages), LIBRARIES, SHIM (heimdal.c and late.c,
+# built), DOCTOR (the
 # binary), DIRECTORY (for everything that is made). Writes NAME.sshd and NAME.ssh for each
 # attempt to log in, NAME.look and NAME.status for each look of the doctor.
 set -eu
@@ -131,11 +132,15 @@ else
 fi
 admin ktadd -norandkey -k "$DIRECTORY/keytab" host/a.example.org
 unpacked bin/ssh-keygen -q -t ed25519 -N '' -f hostkey
-KRB5_CONFIG=server.conf KRB5_KDC_PROFILE=kdc.conf LD_LIBRARY_PATH=$LIBRARIES \
-    "$ROOT/usr/sbin/krb5kdc" -n -r MYREALM >kdc.log 2>&1 &
-kdc=$!
-started="$started $kdc"
-until grep -q 'starting' kdc.log; do sleep 0.05; done
+# The KDC, with a library that is loaded before others, or none.
+start_kdc() {
+    KRB5_CONFIG=server.conf KRB5_KDC_PROFILE=kdc.conf LD_LIBRARY_PATH=$LIBRARIES LD_PRELOAD=$1 \
+        "$ROOT/usr/sbin/krb5kdc" -n -r MYREALM >kdc.log 2>&1 &
+    kdc=$!
+    started="$started $kdc"
+    until grep -q 'starting' kdc.log; do sleep 0.05; done
+}
+start_kdc ''
 
 # shellcheck disable=SC2086 # options, one word each
 case $part in
@@ -161,5 +166,7 @@ aes)
     kill $kdc
     wait $kdc || true
     look dead $server
+    start_kdc "$SHIM/late.so"
+    look late $server
     ;;
 esac
