@@ -10,6 +10,8 @@ mod exim;
 mod machine;
 #[path = "mta/postfix.rs"]
 mod postfix;
+#[path = "mta/rspamd.rs"]
+mod rspamd;
 #[path = "common/site.rs"]
 mod site;
 #[path = "mta/smtp.rs"]

@@ -23,7 +23,7 @@ listen = { socket = "DIR/os.sock", mode = "0666" }
 listen = { address = "127.0.0.1:9999" }
 "#;
 /// How long a server may take to begin.
-const BEGIN: Duration = Duration::from_secs(20);
+const BEGIN: Duration = Duration::from_mins(1);
 
 /// Why nobody answers.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ impl Machine {
         let log = File::create(site.path("server.log")).expect("a log");
         let mut command = Command::new("unshare");
         command
-            .args(["-m", "sh"])
+            .args(["-m", "-p", "--fork", "--kill-child", "sh"])
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mta/machine.sh"))
             .env("PACKAGES", packages)
             .env("DIRECTORY", site.dir.path())
@@ -92,6 +92,22 @@ impl Machine {
     /// Host `number` of the site sends mail; the answer.
     pub(crate) fn send(&self, number: usize, mail: &Mail<'_>) -> String {
         send(&self.site.hosts[number], mail)
+    }
+
+    /// Host `number` of the site connects, and the daemon has seen it.
+    pub(crate) fn connect(&self, number: usize) {
+        let to = format!("{SERVER}:{SMTP}").parse().expect("an address");
+        let stream = self.site.hosts[number].run(|| TcpStream::connect_timeout(&to, PATIENCE));
+        let from = stream.expect("connected").local_addr().expect("has one");
+        let known = clock::wait_until(BEGIN, || {
+            let asked = Command::new(BINARY)
+                .args(["os", &from.ip().to_string(), &from.port().to_string()])
+                .arg("--socket")
+                .arg(self.site.path("os.sock"))
+                .output();
+            asked.is_ok_and(|asked| asked.status.success())
+        });
+        assert!(known, "{from} stays unknown");
     }
 
     /// What the server has said; only asked for when something is wrong.
