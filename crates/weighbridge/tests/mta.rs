@@ -4,6 +4,8 @@
 //! The programs are those that `scripts/packages.sh` unpacks; without them, or without root, a test
 //! says that it is skipped.
 
+#[path = "mta/amavis.rs"]
+mod amavis;
 #[path = "mta/exim.rs"]
 mod exim;
 #[path = "mta/machine.rs"]

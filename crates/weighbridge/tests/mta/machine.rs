@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -21,6 +21,8 @@ listen = { socket = "DIR/p0f.sock", mode = "0666" }
 listen = { socket = "DIR/os.sock", mode = "0666" }
 [milter]
 listen = { address = "127.0.0.1:9999" }
+[amavis]
+address = "127.0.0.1:2345"
 "#;
 /// How long a server may take to begin.
 const BEGIN: Duration = Duration::from_mins(1);
@@ -47,9 +49,8 @@ impl Machine {
     /// and `CONTRIB`, the repository's; mail for bob goes to `$DIRECTORY/bob/Maildir`.
     pub(crate) fn start(test: &str, packages: &str, script: &str) -> Option<Self> {
         let packages = packages_for(test, packages)?;
-        let site = Site::new(SETTINGS).expect("a network");
-        site.server.ip("link set lo up").expect("a loopback");
-        let daemon = Some(site.start());
+        let mut machine = Self::without_server();
+        let site = &machine.site;
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let contrib = repository
             .join("contrib")
@@ -70,13 +71,21 @@ impl Machine {
         let mut input = server.stdin.take().expect("piped");
         input.write_all(script.as_bytes()).expect("a script");
         drop(input);
-        let machine = Self {
-            site,
-            daemon,
-            server: Some(server),
-        };
+        machine.server = Some(server);
         machine.wait_until_it_listens();
         Some(machine)
+    }
+
+    /// The network and the daemon alone.
+    pub(crate) fn without_server() -> Self {
+        let site = Site::new(SETTINGS).expect("a network");
+        site.server.ip("link set lo up").expect("a loopback");
+        let daemon = Some(site.start());
+        Self {
+            site,
+            daemon,
+            server: None,
+        }
     }
 
     fn wait_until_it_listens(&self) {
@@ -95,10 +104,12 @@ impl Machine {
     }
 
     /// Host `number` of the site connects, and the daemon has seen it.
-    pub(crate) fn connect(&self, number: usize) {
+    pub(crate) fn connect(&self, number: usize) -> SocketAddr {
         let to = format!("{SERVER}:{SMTP}").parse().expect("an address");
+        let listener = self.site.server.run(|| TcpListener::bind(to));
         let stream = self.site.hosts[number].run(|| TcpStream::connect_timeout(&to, PATIENCE));
         let from = stream.expect("connected").local_addr().expect("has one");
+        drop(listener);
         let known = clock::wait_until(BEGIN, || {
             let asked = Command::new(BINARY)
                 .args(["os", &from.ip().to_string(), &from.port().to_string()])
@@ -108,6 +119,7 @@ impl Machine {
             asked.is_ok_and(|asked| asked.status.success())
         });
         assert!(known, "{from} stays unknown");
+        from
     }
 
     /// What the server has said; only asked for when something is wrong.
@@ -142,7 +154,7 @@ impl Machine {
 
     /// The daemon is there again, and does not answer.
     pub(crate) fn lose_daemon(&mut self, how: Away) {
-        self.daemon.take();
+        self.kill_daemon();
         let daemon = self.site.start();
         match how {
             Away::Killed => drop(daemon),
@@ -151,6 +163,10 @@ impl Machine {
                 self.daemon = Some(daemon);
             }
         }
+    }
+
+    pub(crate) fn kill_daemon(&mut self) {
+        self.daemon.take();
     }
 
     /// The daemon ends in order; the report's lines, system and counts.
@@ -177,7 +193,8 @@ impl Drop for Machine {
     }
 }
 
-fn packages_for(test: &str, name: &str) -> Option<PathBuf> {
+/// Where packages are unpacked; nothing when `test` has to be skipped.
+pub(crate) fn packages_for(test: &str, name: &str) -> Option<PathBuf> {
     if requirements::skip_test(test) {
         return None;
     }
