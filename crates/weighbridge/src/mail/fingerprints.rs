@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use mail::unknown::{Section, Seen, Unknown};
 use pf_engine::osfp::p0f::{Database, Mode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::watch::tell::moment;
 use super::watch::{STATE_DIR, keep, signatures, unknown_of};
@@ -142,9 +142,14 @@ fn entry(seen: &Seen) -> String {
 }
 
 fn lines(unknown: &Unknown) -> String {
-    let sections = Section::ALL.into_iter();
-    let line = |seen: &Seen| {
-        let object = json!({
+    let line = |object: Value| mail::json::line(&object) + "\n";
+    objects(unknown).map(line).collect()
+}
+
+/// Each as a JSON object, SYNs first, of these the most frequent.
+pub(super) fn objects(unknown: &Unknown) -> impl Iterator<Item = Value> {
+    let object = |seen: &Seen| {
+        json!({
             "section": seen.section.name(),
             "signature": seen.signature,
             "raw_signature": seen.raw,
@@ -153,13 +158,10 @@ fn lines(unknown: &Unknown) -> String {
             "last": seen.last.as_secs(),
             "example": seen.example,
             "family": seen.family,
-        });
-        format!("{object}\n")
+        })
     };
-    sections
-        .flat_map(|section| unknown.of(section))
-        .map(line)
-        .collect()
+    let sections = Section::ALL.into_iter();
+    sections.flat_map(|section| unknown.of(section)).map(object)
 }
 
 /// Each file by itself: what one covers of another is no mistake.

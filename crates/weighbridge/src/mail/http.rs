@@ -4,6 +4,7 @@
 //! ```text
 //! GET  /os/ADDRESS[/PORT[/SERVER-ADDRESS/SERVER-PORT]]
 //! GET  /report[?since=7d][&by=version][&family=Windows]
+//! GET  /unknown
 //! GET  /health
 //! POST /outcome
 //! ```
@@ -16,7 +17,7 @@ mod route;
 
 use std::convert::Infallible;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,10 +39,12 @@ use tokio::time::timeout;
 pub use self::guard::Guard;
 pub use self::route::{ReportQuery, Route, Wrong};
 
-use super::clock;
+use super::outcomes::DATABASE;
 use super::shared::Shared;
 use super::storage::Storage;
 use super::stream::{Seat, Stream, Talk, Way};
+use super::watch::keep;
+use super::{clock, fingerprints};
 
 /// How long a client may take for the head of a request, and be silent between two.
 const HEAD: Duration = Duration::from_secs(10);
@@ -51,15 +54,15 @@ const BODY: Duration = Duration::from_secs(10);
 const CONNECTION: Duration = Duration::from_mins(2);
 /// Bytes that are held of what a client has sent and not been answered.
 const HELD: usize = 16_384;
-/// Reports that are made at the same time.
-const REPORTS: usize = 2;
-/// How long a report may wait for those before it.
-const REPORT: Duration = Duration::from_secs(5);
+/// Answers that are read from the disk at the same time.
+const READS: usize = 2;
+/// How long one may wait for those before it.
+const READ: Duration = Duration::from_secs(5);
 
 /// What HTTP tells beside answers.
 pub struct Facts {
-    /// Where outcomes are counted, if they are.
-    pub database: Option<PathBuf>,
+    /// Where outcomes and unknown signatures are kept, if they are.
+    pub directory: Option<PathBuf>,
     /// What the store holds now.
     pub counts: Box<dyn Fn() -> Counts + Send + Sync>,
 }
@@ -68,7 +71,7 @@ impl std::fmt::Debug for Facts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut facts = f.debug_struct("Facts");
         facts
-            .field("database", &self.database)
+            .field("directory", &self.directory)
             .finish_non_exhaustive()
     }
 }
@@ -77,7 +80,7 @@ struct Site {
     guard: Guard,
     shared: Arc<Shared>,
     facts: Arc<Facts>,
-    reports: Semaphore,
+    reads: Semaphore,
 }
 
 type Reply = (StatusCode, Value);
@@ -89,7 +92,7 @@ pub fn talk(guard: Guard, shared: Arc<Shared>, facts: Arc<Facts>) -> Talk {
         guard,
         shared,
         facts,
-        reports: Semaphore::new(REPORTS),
+        reads: Semaphore::new(READS),
     });
     Arc::new(move |stream, way, seat| Box::pin(converse(stream, way, seat, Arc::clone(&site))))
 }
@@ -142,6 +145,7 @@ async fn dispatch(request: Request<Incoming>, way: Way, site: &Site) -> Result<R
             Ok((StatusCode::OK, json::object(&peer, answer.as_ref())))
         }
         Route::Report(query) => report(query, site).await,
+        Route::Unknown => unknown(site).await,
         Route::Health => Ok((StatusCode::OK, health(&(site.facts.counts)()))),
         Route::Outcome => outcome(request, site).await,
     }
@@ -161,25 +165,43 @@ fn health(counts: &Counts) -> Value {
     })
 }
 
-/// The database is read by another thread: nobody else waits for the disk.
 async fn report(query: ReportQuery, site: &Site) -> Result<Reply, Reply> {
-    let unavailable = |why: String| error(StatusCode::SERVICE_UNAVAILABLE, &why);
-    let Some(path) = site.facts.database.clone() else {
-        return Err(unavailable("outcomes are not kept".to_owned()));
-    };
-    let permit = timeout(REPORT, site.reports.acquire()).await;
-    let Ok(Ok(_permit)) = permit else {
-        return Err(unavailable("too many reports are asked for".to_owned()));
-    };
     let now = clock::now();
-    let read = tokio::task::spawn_blocking(move || {
-        let tally = Storage::open_to_read(&path)?.tally(query.since(now))?;
-        Ok::<_, super::storage::StorageError>(tally.report(&query.grouping))
-    });
+    let read = move |directory: &Path| {
+        let storage = Storage::open_to_read(&directory.join(DATABASE));
+        let tally = storage.and_then(|storage| storage.tally(query.since(now)));
+        let tally = tally.map_err(|error| error.to_string())?;
+        Ok(render::json(&tally.report(&query.grouping)))
+    };
+    from_disk(site, read).await
+}
+
+async fn unknown(site: &Site) -> Result<Reply, Reply> {
+    let read = |directory: &Path| {
+        let unknown = keep::unknown(directory)?;
+        Ok(fingerprints::objects(&unknown).collect())
+    };
+    from_disk(site, read).await
+}
+
+/// What `read` finds in the state directory. Another thread reads: nobody else waits for the disk.
+async fn from_disk(
+    site: &Site,
+    read: impl FnOnce(&Path) -> Result<Value, String> + Send + 'static,
+) -> Result<Reply, Reply> {
+    let unavailable = |why: &str| error(StatusCode::SERVICE_UNAVAILABLE, why);
+    let Some(directory) = site.facts.directory.clone() else {
+        return Err(unavailable("nothing is kept"));
+    };
+    let permit = timeout(READ, site.reads.acquire()).await;
+    let Ok(Ok(_permit)) = permit else {
+        return Err(unavailable("too much is asked for at the same time"));
+    };
+    let read = tokio::task::spawn_blocking(move || read(&directory));
     match read.await {
-        Ok(Ok(report)) => Ok((StatusCode::OK, render::json(&report))),
-        Ok(Err(problem)) => Err(unavailable(problem.to_string())),
-        Err(problem) => Err(unavailable(problem.to_string())),
+        Ok(Ok(value)) => Ok((StatusCode::OK, value)),
+        Ok(Err(problem)) => Err(unavailable(&problem)),
+        Err(problem) => Err(unavailable(&problem.to_string())),
     }
 }
 

@@ -64,6 +64,7 @@ fn clients_and_the_daemon_s_health_are_told_as_json() {
         ("/os/script", 400),
         ("/outcome", 405),
         ("/report", 503),
+        ("/unknown", 503),
         ("/report?since=x", 400),
     ] {
         assert_eq!(get(&serving, target).0, status, "{target}");
@@ -138,6 +139,9 @@ fn the_report_is_that_of_the_command() {
     let (_, versions) = get(&serving, "/report?by=version&family=Windows&since=1d");
     assert_eq!(versions["rows"][0]["system"], "Windows 1 ?b?");
     assert_eq!(versions["rows"].as_array().map(Vec::len), Some(1));
+    // Nothing unknown was kept yet.
+    let (status, unknown) = get(&serving, "/unknown");
+    assert_eq!((status, unknown), (200, Value::Array(Vec::new())));
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// `DIR` in `settings` is a directory of the test's own.
-    pub(crate) fn new(settings: &str, with_database: bool) -> Self {
+    pub(crate) fn new(settings: &str, with_directory: bool) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let place = dir.path().display().to_string();
         let settings = settings::parse("mail.toml", &settings.replace("DIR", &place));
@@ -78,7 +78,7 @@ impl Serving {
         let told = Told::default();
         let shared = Shared::new(Box::new(store.clone()), Box::new(told.clone()));
         let facts = Facts {
-            database: with_database.then(|| dir.path().join("mail.db")),
+            directory: with_directory.then(|| dir.path().to_owned()),
             counts: Box::new(move || store.0.lock().expect("whole").counts()),
         };
         let (stop, stopped) = oneshot::channel();

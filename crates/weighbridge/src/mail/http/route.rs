@@ -18,6 +18,8 @@ pub enum Route {
     Os(Peer),
     /// Outcomes by operating system.
     Report(ReportQuery),
+    /// Handshakes that no signature fits.
+    Unknown,
     /// How the daemon is.
     Health,
     /// A report of an outcome, in the body.
@@ -56,7 +58,7 @@ impl From<Wrong> for Reply {
         match wrong {
             Wrong::NotFound => error(
                 StatusCode::NOT_FOUND,
-                "expected /os/ADDRESS, /report, /health or /outcome",
+                "expected /os/ADDRESS, /report, /unknown, /health or /outcome",
             ),
             Wrong::Method(method) => error(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -76,6 +78,7 @@ impl Route {
         let (expected, route) = match path {
             "/outcome" => ("POST", Self::Outcome),
             "/health" => ("GET", Self::Health),
+            "/unknown" => ("GET", Self::Unknown),
             "/report" => ("GET", Self::Report(report(query.unwrap_or_default())?)),
             path => {
                 let words = path.strip_prefix("/os/").ok_or(Wrong::NotFound)?;

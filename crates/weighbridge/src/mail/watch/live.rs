@@ -118,9 +118,8 @@ pub(super) fn run(
 /// What HTTP tells beside answers.
 fn facts(open: &Open, watcher: &Watcher) -> Facts {
     let observations = watcher.observations.clone();
-    let directory = open.directory.as_ref();
     Facts {
-        database: directory.map(|directory| directory.join(outcomes::DATABASE)),
+        directory: open.directory.clone(),
         counts: Box::new(move || observations.held().counts()),
     }
 }
