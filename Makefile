@@ -72,6 +72,8 @@ fmt:
 FUZZ_TARGETS = packet wire features language startup lacp capture pflog settings control states \
     pf_os p0f_fp mail_sessions mail_texts mail_settings observations published \
     httpd_conf doctor_logs krb5_conf keytab kdc sshd_config
+FUZZ_TARGETS = packet wire features language startup lacp monitor capture pflog settings control states \
+    pf_os p0f_fp mail_sessions mail_texts mail_settings observations published
 FUZZ_HOST = $(shell rustc --print host-tuple)
 FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -94,6 +96,7 @@ fuzz: setup
 install: build
 	install -D -m 0755 target/release/weighbridge $(DESTDIR)$(PREFIX)/sbin/weighbridge
 	ln -sf weighbridge $(DESTDIR)$(PREFIX)/sbin/pfctl
+	ln -sf weighbridge $(DESTDIR)$(PREFIX)/sbin/check_weighbridge
 	install -D -m 0644 target/release/libweighbridge_os.so $(DESTDIR)$(PREFIX)/lib/libweighbridge-os.so.0
 	ln -sf libweighbridge-os.so.0 $(DESTDIR)$(PREFIX)/lib/libweighbridge-os.so
 	install -D -m 0644 crates/weighbridge-os/include/weighbridge_os.h $(DESTDIR)$(PREFIX)/include/weighbridge_os.h

@@ -317,6 +317,33 @@ pub fn lacp(data: &[u8]) {
     assert!(sent <= most, "{sent} frames in {seconds} s");
 }
 
+/// Reads text as everything that the monitoring plug-in reads, and judges it.
+///
+/// # Panics
+/// When the answer is not one line, or has more than one bar.
+pub fn monitor(data: &[u8]) {
+    use links::monitor::{
+        Limits, Range, judge, of_status, read_bonding, read_ifconfig, read_teamd,
+    };
+    let text = String::from_utf8_lossy(data);
+    let mut bundles = read_ifconfig(&text);
+    bundles.extend(read_bonding("bond0", &text));
+    bundles.extend(read_teamd(&text));
+    let status = links::status::Status::parse(&text);
+    bundles.extend(
+        status
+            .iter()
+            .flat_map(|status| &status.laggs)
+            .map(|lagg| of_status(lagg, 1.0)),
+    );
+    let limits = Limits {
+        warning: text.lines().next().and_then(|line| Range::parse(line).ok()),
+        ..Limits::default()
+    };
+    let told = judge(&bundles, &[], &limits).text("LINKS", 0);
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
 /// Interfaces as in the bridge article, with an IPv6 address each.
 fn interfaces() -> Vec<Interface> {
     [

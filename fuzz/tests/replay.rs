@@ -49,6 +49,11 @@ fn every_lacp_frame_of_the_corpus_is_survived() {
 }
 
 #[test]
+fn every_text_for_the_monitoring_plugin_is_read_or_refused() {
+    replay("monitor", weighbridge_fuzz::monitor);
+}
+
+#[test]
 fn every_packet_of_the_wire_corpus_is_survived() {
     replay("wire", weighbridge_fuzz::wire);
 }

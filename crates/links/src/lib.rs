@@ -14,6 +14,7 @@ mod ifconfig;
 pub mod lacp;
 pub mod lagg;
 mod line;
+pub mod monitor;
 pub mod mygate;
 pub mod plan;
 pub mod rcconf;

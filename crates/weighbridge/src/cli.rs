@@ -16,7 +16,7 @@ use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
 use crate::top::command as top;
-use crate::{daemon, flows, limits, links, pfctl, unhook};
+use crate::{daemon, flows, limits, links, pfctl, plugin, unhook};
 
 const ABOUT: &str = "PF, the BSD packet filter, for Linux bridges and routers";
 
@@ -176,6 +176,12 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     if called_as_pfctl(arguments.first()) {
         return pfctl::run(&arguments[1..]);
     }
+    if called_as(plugin::NAME, arguments.first()) {
+        return plugin::run(&arguments[1..]);
+    }
+    if plugin::is_meant(&arguments) {
+        return plugin::run(&arguments[2..]);
+    }
     match Cli::try_parse_from(arguments) {
         Ok(cli) => dispatch(cli.command),
         Err(error) => {
@@ -186,7 +192,11 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn called_as_pfctl(program: Option<&OsString>) -> bool {
-    program.is_some_and(|name| Path::new(name).file_name() == Some("pfctl".as_ref()))
+    called_as("pfctl", program)
+}
+
+fn called_as(known: &str, program: Option<&OsString>) -> bool {
+    program.is_some_and(|name| Path::new(name).file_name() == Some(known.as_ref()))
 }
 
 fn dispatch(command: Command) -> ExitCode {

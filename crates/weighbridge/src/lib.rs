@@ -22,6 +22,7 @@ mod memory;
 pub mod output;
 pub mod pfctl;
 pub mod pflog;
+mod plugin;
 mod random;
 pub mod text;
 pub mod tools;

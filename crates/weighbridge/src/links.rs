@@ -9,4 +9,5 @@ mod state;
 mod system;
 
 pub use command::{LONG_ABOUT, LinksArguments, run};
+pub(crate) use state::{STALE_SECS, read_last, status_path, unix_now};
 pub(crate) use system::interfaces;

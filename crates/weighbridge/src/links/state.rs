@@ -32,7 +32,7 @@ pub(crate) fn read_status() -> Option<Status> {
 }
 
 /// The last status, of whoever.
-pub(super) fn read_last() -> Option<Status> {
+pub(crate) fn read_last() -> Option<Status> {
     let text = read_text(&status_path()).ok()?;
     Status::parse(&text).ok()
 }

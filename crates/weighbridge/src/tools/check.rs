@@ -35,6 +35,10 @@ Examples:
   weighbridge check --dialect openbsd3 -D dsl_enable= pf.conf
   weighbridge check --interface em0=192.0.2.1/24 --interface em1 --json pf.conf
 
+`weighbridge check links`, `uplinks`, `bridge` and `daemon` are something else: a plug-in for
+Nagios and Icinga, also called check_weighbridge; see `check_weighbridge --help`. A file of such a
+name is given as ./links.
+
 Exit status: 0 nothing found; 1 errors; 2 warnings only, or a wrong command line.";
 
 /// `weighbridge check`.

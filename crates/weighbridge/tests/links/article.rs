@@ -106,6 +106,12 @@ fn conf(site: &Site) -> String {
     path.display().to_string()
 }
 
+/// What the plug-in says, and its exit status.
+fn checked(keeper: &Keeper, site: &Site) -> Result<(Option<i32>, String)> {
+    let output = keeper.weighbridge(&site.host, &["check", "links"])?;
+    Ok((output.status.code(), String::from_utf8(output.stdout)?))
+}
+
 #[test]
 fn the_second_example_is_vlan_22_on_a_lagg_and_finds_a_silent_cut_by_questions() -> Result<()> {
     if requirements::skip_test("the_second_example") {
@@ -131,11 +137,24 @@ fn the_second_example_is_vlan_22_on_a_lagg_and_finds_a_silent_cut_by_questions()
         "{em1}"
     );
     clock::pause(SETTLE);
+    let (status, told) = checked(&keeper, &site)?;
+    assert_eq!(
+        (
+            status,
+            told.starts_with("LINKS OK: lagg0 (failover): 2 of 2")
+        ),
+        (Some(0), true)
+    );
     let silent = gap_during(&site, || {
         site.whole(0, false)?;
         keeper.until("silent", SILENT_LIMIT * 2, |lagg| lagg.ports[0].silent)
     })?;
     ensure!(silent < SILENT_LIMIT, "{silent:?}");
+    let (status, told) = checked(&keeper, &site)?;
+    assert_eq!(status, Some(1), "{told}");
+    let expected = "LINKS WARNING: lagg0 (failover): 1 of 2 links work, standby em1 in use instead \
+                    of em0, em0 passes nothing |";
+    ensure!(told.starts_with(expected), "{told}");
     let text = keeper.ifconfig(&site.host, "lagg0")?;
     let ports = "\tlaggport: em0 flags=1<MASTER>\n\tlaggport: em1 flags=4<ACTIVE>\n";
     ensure!(text.contains(ports), "{text}");

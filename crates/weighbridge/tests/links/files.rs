@@ -103,3 +103,48 @@ fn the_articles_lagg_is_written_for_netplan_and_as_json() -> Result<()> {
     assert_eq!(files[0]["path"], "/etc/systemd/network/60-lagg0.netdev");
     Ok(())
 }
+
+#[test]
+fn the_plugin_reads_others_texts_and_takes_its_name_from_its_link() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("ifconfig");
+    fs::write(
+        &path,
+        "lagg0: flags=8843<UP> metric 0 mtu 1500\n\tlaggproto failover\n\tlaggport: em4 flags=0<>\n\
+         \tlaggport: em0 flags=1<MASTER>\n",
+    )?;
+    let link = directory.path().join("check_weighbridge");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_weighbridge"), &link)?;
+    let run = |arguments: &[&str]| -> Result<(Option<i32>, String)> {
+        let output = Command::new(&link).args(arguments).output()?;
+        Ok((
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        ))
+    };
+    let file = path.display().to_string();
+    let (status, told) = run(&["links", "--ifconfig", &file])?;
+    assert_eq!(status, Some(2), "{told}");
+    ensure!(
+        told.starts_with("LINKS CRITICAL: lagg0 (failover)"),
+        "{told}"
+    );
+    for wrong in [
+        &["links", "-w", "20:10"][..],
+        &["--help"],
+        &["links", "--teamd", &file],
+    ] {
+        let (status, told) = run(wrong)?;
+        ensure!(
+            status == Some(3) && !told.is_empty(),
+            "{wrong:?}: {status:?} {told}"
+        );
+    }
+    let socket = directory.path().join("no.sock").display().to_string();
+    let (status, told) = run(&["daemon", "--socket", &socket])?;
+    ensure!(
+        status == Some(2) && told.starts_with("DAEMON CRITICAL: "),
+        "{told}"
+    );
+    Ok(())
+}
