@@ -69,11 +69,9 @@ fmt:
 
 # What libFuzzer needs of the compiler is in the stable one. What is found new is kept in
 # target/fuzz/corpus, what breaks something in target/fuzz.
-FUZZ_TARGETS = packet wire features language startup lacp capture pflog settings control states \
+FUZZ_TARGETS = packet wire features language startup lacp monitor capture pflog settings control states \
     pf_os p0f_fp mail_sessions mail_texts mail_settings observations published \
     httpd_conf doctor_logs krb5_conf keytab kdc sshd_config
-FUZZ_TARGETS = packet wire features language startup lacp monitor capture pflog settings control states \
-    pf_os p0f_fp mail_sessions mail_texts mail_settings observations published
 FUZZ_HOST = $(shell rustc --print host-tuple)
 FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

@@ -11,10 +11,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::flows::{Echo, Flows};
 use super::lacp::{LONGEST_GAP, alternate};
-use super::site::Site;
+use super::site::{Keeper, Site};
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+/// A loss of carrier may cost no more; the best of some tries counts, for a busy machine delays
+/// those who measure, and Open vSwitch.
+const CARRIER_LIMIT: Duration = Duration::from_millis(100);
+const TRIES: usize = 4;
 /// Between two LACPDUs of ours, at most.
 const BEAT: Duration = Duration::from_millis(1_100);
 
@@ -109,6 +113,20 @@ fn beats(frames: &[Vec<u8>], source: &[u8]) -> usize {
     frames.iter().filter(is_ours).count()
 }
 
+/// The longest gap of any flow when a link loses its carrier, which it then gets back.
+fn carrier_cut(site: &Site, keeper: &Keeper) -> Result<Duration> {
+    let flows = Flows::start(&site.host, ADDRESS)?;
+    clock::pause(Duration::from_millis(500));
+    site.carrier(0, false)?;
+    clock::pause(Duration::from_secs(1));
+    let cut = flows.stop()?;
+    site.carrier(0, true)?;
+    keeper.until("formed again", Duration::from_secs(6), |lagg| {
+        lagg.ports.iter().all(|port| port.flags == 0x1c)
+    })?;
+    Ok(cut)
+}
+
 #[test]
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn open_vswitch_is_a_partner_and_links_that_die_in_turn_leave_one() -> Result<()> {
@@ -131,19 +149,14 @@ fn open_vswitch_is_a_partner_and_links_that_die_in_turn_leave_one() -> Result<()
     })?;
     let _echo = Echo::start(&site.far)?;
 
-    let flows = Flows::start(&site.host, ADDRESS)?;
-    clock::pause(Duration::from_millis(500));
-    site.carrier(0, false)?;
-    clock::pause(Duration::from_secs(1));
-    let cut = flows.stop()?;
-    site.carrier(0, true)?;
-    ensure!(
-        cut < Duration::from_millis(300),
-        "a loss of carrier cost {cut:?}"
-    );
-    keeper.until("formed again", Duration::from_secs(6), |lagg| {
-        lagg.ports.iter().all(|port| port.flags == 0x1c)
-    })?;
+    let mut cut = Duration::MAX;
+    for _ in 0..TRIES {
+        cut = cut.min(carrier_cut(&site, &keeper)?);
+        if cut < CARRIER_LIMIT {
+            break;
+        }
+    }
+    ensure!(cut < CARRIER_LIMIT, "a loss of carrier cost {cut:?}");
 
     let heard = Capture::start(&site.far, "p1")?;
     let before = clock::now();
