@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use lab::{Capture, clock, requirements};
 
-use super::flows::{Echo, Flows};
+use super::flows::{Echo, Flows, reach};
 use super::site::{Keeper, Site};
 
 const FAILOVER: &str = r#"
@@ -64,6 +64,7 @@ fn the_first_example_moves_its_traffic_in_a_tenth_of_a_second_and_tells_the_swit
     let mut keeper = site.keep(&site.host, FAILOVER)?;
     let _echo = Echo::start(&site.far)?;
     keeper.until("up", SETTLE * 5, |lagg| lagg.up)?;
+    reach(&site.host, FAR_ADDRESS)?;
     assert_eq!(
         block(&keeper, &site, "lagg0")?,
         "lagg0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> metric 0 mtu 1500\n\
@@ -132,6 +133,7 @@ fn the_second_example_is_vlan_22_on_a_lagg_and_finds_a_silent_cut_by_questions()
     let keeper = site.keep(&site.host, &rc_conf)?;
     let _echo = Echo::start(&site.far)?;
     keeper.until("up", SETTLE * 5, |lagg| lagg.up && lagg.probe.is_some())?;
+    reach(&site.host, FAR_ADDRESS)?;
     assert_eq!(
         block(&keeper, &site, "vlan0")?,
         "vlan0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> metric 0 mtu 1500\n\

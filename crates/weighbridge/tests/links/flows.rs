@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use lab::clock;
 use lab::namespace::Namespace;
 
@@ -16,6 +16,8 @@ const FLOWS: usize = 8;
 /// Time between two packets of a flow.
 const PERIOD: Duration = Duration::from_millis(4);
 const POLL: Duration = Duration::from_millis(50);
+/// How long a network may take to carry anything.
+const REACH: Duration = Duration::from_secs(10);
 
 /// Sends back what it gets, until it is dropped.
 pub(crate) struct Echo {
@@ -85,23 +87,34 @@ impl Flows {
     }
 }
 
+/// Waits until a flow is answered.
+pub(crate) fn reach(inside: &Namespace, to: Ipv4Addr) -> Result<()> {
+    let socket = inside.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
+    socket.connect(SocketAddr::from((to, PORT)))?;
+    socket.set_read_timeout(Some(POLL))?;
+    let mut buffer = [0; 64];
+    let answered = clock::wait_until(REACH, || {
+        let _ = socket.send(b"weighbridge");
+        socket.recv(&mut buffer).is_ok()
+    });
+    ensure!(answered, "{to} does not answer");
+    Ok(())
+}
+
+/// The longest time without an answer, after the first one.
 fn flow(socket: &UdpSocket, stop: &AtomicBool) -> Result<Duration> {
     let mut buffer = [0; 64];
-    let mut last = clock::now();
+    let mut last = None;
     let mut longest = Duration::ZERO;
-    let mut heard = false;
     while !stop.load(Ordering::Relaxed) {
         // A link that is down refuses; that is a gap like any other.
         let _ = socket.send(b"weighbridge");
         if socket.recv(&mut buffer).is_ok() {
             let now = clock::now();
-            longest = longest.max(now - last);
-            last = now;
-            heard = true;
+            longest = longest.max(now - last.replace(now).unwrap_or(now));
             clock::pause(PERIOD);
         }
     }
-    heard
-        .then_some(longest.max(clock::now() - last))
-        .context("no answer at all")
+    let last = last.context("no answer at all")?;
+    Ok(longest.max(clock::now() - last))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use lab::{clock, requirements};
 
-use super::flows::{Echo, Flows};
+use super::flows::{Echo, Flows, reach};
 use super::site::Site;
 
 /// The longest gap that is promised, and what a busy machine adds to it.
@@ -53,6 +53,7 @@ fn links_that_die_silently_in_turn_never_take_the_traffic_for_more_than_three_se
         })?;
     }
     let _echo = Echo::start(&site.far)?;
+    reach(&site.host, Ipv4Addr::new(10, 0, 0, 1))?;
     let longest = alternate(&site, Ipv4Addr::new(10, 0, 0, 1), 4)?;
     ensure!(longest <= LONGEST_GAP, "{longest:?}\n{:#?}", near.state()?);
     Ok(())

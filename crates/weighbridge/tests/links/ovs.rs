@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use lab::{Capture, clock, requirements};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::flows::{Echo, Flows};
+use super::flows::{Echo, Flows, reach};
 use super::lacp::{LONGEST_GAP, alternate};
 use super::site::{Keeper, Site};
 
@@ -115,6 +115,7 @@ fn beats(frames: &[Vec<u8>], source: &[u8]) -> usize {
 
 /// The longest gap of any flow when a link loses its carrier, which it then gets back.
 fn carrier_cut(site: &Site, keeper: &Keeper) -> Result<Duration> {
+    reach(&site.host, ADDRESS)?;
     let flows = Flows::start(&site.host, ADDRESS)?;
     clock::pause(Duration::from_millis(500));
     site.carrier(0, false)?;
@@ -148,6 +149,7 @@ fn open_vswitch_is_a_partner_and_links_that_die_in_turn_leave_one() -> Result<()
         lagg.ports.iter().all(|port| port.flags == 0x1c)
     })?;
     let _echo = Echo::start(&site.far)?;
+    reach(&site.host, ADDRESS)?;
 
     let mut cut = Duration::MAX;
     for _ in 0..TRIES {
