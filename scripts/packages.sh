@@ -50,3 +50,4 @@ unpack exim \
 unpack postfix postfix libicu72 libnsl2 libsasl2-2 libsasl2-modules-db libdb5.3
 unpack rspamd rspamd libhyperscan5 libicu72 libluajit-5.1-2 libluajit-5.1-common libsodium23 libunwind8 libglib2.0-0
 unpack amavis amavisd-new
+unpack opensmtpd opensmtpd libevent-2.1-7 libdb5.3

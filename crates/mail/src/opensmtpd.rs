@@ -14,6 +14,7 @@ use crate::outcome::{Outcome, Stage, Verdict};
 use crate::policy::HEADER;
 use crate::session::World;
 use crate::text::message_id;
+use crate::time::Timestamp;
 
 /// Who reports.
 const REPORTER: &str = "opensmtpd";
@@ -32,6 +33,33 @@ const REPORTS: [&str; 9] = [
     "tx-rollback",
     "tx-reset",
 ];
+
+/// What the filter needs of its surroundings. It runs as a child of `smtpd`, where the answers are
+/// another process's.
+pub trait Surroundings {
+    /// The text of the header for `peer`; nothing when it is not known or nobody answers.
+    fn header(&mut self, peer: &Peer) -> Option<String>;
+
+    /// Takes what became of a message.
+    fn record(&mut self, outcome: Outcome);
+
+    /// The time.
+    fn now(&self) -> Timestamp;
+}
+
+impl Surroundings for World<'_> {
+    fn header(&mut self, peer: &Peer) -> Option<String> {
+        self.look_up(peer).map(|answer| answer.header_text())
+    }
+
+    fn record(&mut self, outcome: Outcome) {
+        World::record(self, outcome);
+    }
+
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+}
 
 /// What an administrator can choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +118,7 @@ impl Filter {
     }
 
     /// Takes one line, without its end; lines for smtpd are appended to `output`.
-    pub fn line(&mut self, line: &str, output: &mut String, world: &mut World<'_>) {
+    pub fn line(&mut self, line: &str, output: &mut String, world: &mut dyn Surroundings) {
         let mut fields = line.splitn(6, '|');
         match (fields.next(), fields.next()) {
             (Some("config"), Some("ready")) => self.register(output),
@@ -122,7 +150,7 @@ impl Filter {
     }
 
     /// An event; `rest` is the session and the event's own arguments.
-    fn report(&mut self, event: &str, rest: &str, world: &mut World<'_>) {
+    fn report(&mut self, event: &str, rest: &str, world: &mut dyn Surroundings) {
         let (id, rest) = rest.split_once('|').unwrap_or((rest, ""));
         match event {
             "link-connect" => {
@@ -177,7 +205,7 @@ impl Filter {
     }
 
     /// `session|token|line`: one line of a message.
-    fn data_line(&mut self, rest: &str, output: &mut String, world: &mut World<'_>) {
+    fn data_line(&mut self, rest: &str, output: &mut String, world: &mut dyn Surroundings) {
         let mut fields = rest.splitn(3, '|');
         let (Some(id), Some(token)) = (fields.next(), fields.next()) else {
             return;
@@ -213,19 +241,19 @@ impl SmtpSession {
         })
     }
 
-    fn header(&self, world: &mut World<'_>) -> String {
-        let answer = self.peer().and_then(|peer| world.look_up(&peer));
-        answer.map_or_else(|| UNKNOWN.to_owned(), |answer| answer.header_text())
+    fn header(&self, world: &mut dyn Surroundings) -> String {
+        let known = self.peer().and_then(|peer| world.header(&peer));
+        known.unwrap_or_else(|| UNKNOWN.to_owned())
     }
 
     /// The transaction is over; it had this outcome, if any.
-    fn finish(&mut self, outcome: Option<(Verdict, Stage)>, world: &mut World<'_>) {
+    fn finish(&mut self, outcome: Option<(Verdict, Stage)>, world: &mut dyn Surroundings) {
         let message = std::mem::take(&mut self.message);
         if let Some((verdict, stage)) = outcome
             && let Some(peer) = self.peer()
         {
             world.record(Outcome {
-                at: world.now,
+                at: world.now(),
                 peer,
                 verdict,
                 stage: Some(stage),

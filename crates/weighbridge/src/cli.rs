@@ -11,7 +11,7 @@ use crate::doctor;
 use crate::gateway::command as gateways;
 
 use crate::mail::dnsbl::export as dnsbl;
-use crate::mail::{fingerprints, os, report, spammers, watch};
+use crate::mail::{filter, fingerprints, os, report, spammers, tell, watch};
 use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
@@ -114,6 +114,12 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Tell the operating system of a client
     #[command(long_about = os::LONG_ABOUT)]
     Os(os::OsArguments),
+    /// Tell what became of a message
+    #[command(long_about = tell::LONG_ABOUT)]
+    Outcome(tell::OutcomeArguments),
+    /// Filter mail as a child of the mail server
+    #[command(long_about = filter::LONG_ABOUT)]
+    Filter(filter::FilterArguments),
     /// Show who is throttled for the mail it sends, and why
     #[command(long_about = spammers::LONG_ABOUT)]
     Spammers(spammers::SpammersArguments),
@@ -217,6 +223,8 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Top(arguments) => top::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Os(arguments) => os::run(&arguments),
+        Command::Outcome(arguments) => tell::run(&arguments),
+        Command::Filter(arguments) => filter::run(&arguments),
         Command::Spammers(arguments) => spammers::run(&arguments),
         Command::Dnsbl(arguments) => dnsbl::run(&arguments),
         Command::Fingerprints(arguments) => fingerprints::run(&arguments),

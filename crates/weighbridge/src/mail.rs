@@ -2,9 +2,11 @@
 //! touch the data path. The codecs, the store and the arithmetic are in the `mail` crate; here
 //! are their sockets, files and the one clock.
 
+pub mod ask;
 pub mod clock;
 pub mod dnsbl;
 mod files;
+pub mod filter;
 pub mod fingerprints;
 pub mod fleet;
 pub mod http;
@@ -20,6 +22,7 @@ pub mod shared_memory;
 pub mod spammers;
 pub mod storage;
 pub mod stream;
+pub mod tell;
 #[cfg(test)]
 mod testing;
 mod throttle;

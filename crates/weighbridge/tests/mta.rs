@@ -10,6 +10,8 @@ mod amavis;
 mod exim;
 #[path = "mta/machine.rs"]
 mod machine;
+#[path = "mta/opensmtpd.rs"]
+mod opensmtpd;
 #[path = "mta/postfix.rs"]
 mod postfix;
 #[path = "mta/rspamd.rs"]

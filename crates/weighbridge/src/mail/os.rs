@@ -5,18 +5,14 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use mail::answer::UNKNOWN;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::time::timeout;
 
+use super::ask::{ask, complaint, strange};
 use super::settings::OS_SOCKET;
 use crate::output::{Output, with_process_output};
-use crate::text::reason;
 
 /// What `--help` says.
 pub const LONG_ABOUT: &str = "\
@@ -33,10 +29,6 @@ Examples:
 Exit status: 0 the system is known; 1 it is not (`Unknown` is printed); 2 nobody could be asked,
 which takes a second at most.";
 
-/// The whole question, answer included.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes of an answer.
-const ANSWER_MAX: u64 = 16_384;
 const KNOWN: u8 = 0;
 const NOT_KNOWN: u8 = 1;
 const NOT_ASKED: u8 = 2;
@@ -69,15 +61,10 @@ pub fn execute(arguments: &OsArguments, output: &mut Output<'_>) -> u8 {
         let _ = write!(question, " {port}");
     }
     question.push('\n');
-    let answer = match ask(&arguments.socket, &question) {
+    let answer = match ask_in_json(&arguments.socket, &question) {
         Ok(answer) => answer,
         Err(error) => {
-            let socket = arguments.socket.display();
-            output.message(&format!(
-                "weighbridge os: {socket}: {}\n  hint: `weighbridge watch -i INTERFACE` answers \
-                 there",
-                reason(&error)
-            ));
+            output.message(&complaint("os", &arguments.socket, &error));
             return NOT_ASKED;
         }
     };
@@ -94,29 +81,11 @@ fn os_of(answer: &str) -> String {
     os.unwrap_or(UNKNOWN).to_owned()
 }
 
-fn ask(socket: &Path, question: &str) -> io::Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer within a second");
-    let answer = runtime.block_on(async {
-        let asked = timeout(PATIENCE, exchange(socket, question)).await;
-        asked.map_err(late)?
-    })?;
+fn ask_in_json(socket: &Path, question: &str) -> io::Result<String> {
+    let answer = ask(socket, question)?;
     if answer.starts_with('{') {
         Ok(answer)
     } else {
-        Err(io::Error::other(format!(
-            "not the text socket of weighbridge watch: {}",
-            answer.escape_debug()
-        )))
+        Err(strange(&answer))
     }
-}
-
-async fn exchange(socket: &Path, question: &str) -> io::Result<String> {
-    let mut stream = UnixStream::connect(socket).await?;
-    stream.write_all(question.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.take(ANSWER_MAX).read_to_string(&mut answer).await?;
-    Ok(answer)
 }

@@ -46,7 +46,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// Nothing when `test` has to be skipped. `packages` is what `scripts/packages.sh` calls
     /// them; `script` becomes the mail server. In its environment are `DIRECTORY`, of the site,
-    /// and `CONTRIB`, the repository's; mail for bob goes to `$DIRECTORY/bob/Maildir`.
+    /// `CONTRIB`, the repository's, and `WEIGHBRIDGE`, the binary; mail for bob goes to `$DIRECTORY/bob/Maildir`.
     pub(crate) fn start(test: &str, packages: &str, script: &str) -> Option<Self> {
         let packages = packages_for(test, packages)?;
         let mut machine = Self::without_server();
@@ -64,6 +64,7 @@ impl Machine {
             .env("PACKAGES", packages)
             .env("DIRECTORY", site.dir.path())
             .env("CONTRIB", contrib)
+            .env("WEIGHBRIDGE", BINARY)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log);

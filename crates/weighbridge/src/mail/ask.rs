@@ -1,0 +1,58 @@
+//! A client of the text socket: one line asked, one answered, within a second.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::text::reason;
+
+/// The whole question, answer included.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes of an answer.
+const ANSWER_MAX: u64 = 16_384;
+
+/// The answer to `question`, a line with its end.
+///
+/// # Errors
+/// When nobody answers within [`PATIENCE`].
+pub fn ask(socket: &Path, question: &str) -> io::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer within a second");
+    runtime.block_on(async {
+        let asked = timeout(PATIENCE, exchange(socket, question)).await;
+        asked.map_err(late)?
+    })
+}
+
+/// The error for an answer that `weighbridge watch` would not give.
+#[must_use]
+pub fn strange(answer: &str) -> io::Error {
+    io::Error::other(format!(
+        "not the text socket of weighbridge watch: {}",
+        answer.escape_debug()
+    ))
+}
+
+/// What a command says when it could not ask.
+#[must_use]
+pub fn complaint(command: &str, socket: &Path, error: &io::Error) -> String {
+    format!(
+        "weighbridge {command}: {}: {}\n  hint: `weighbridge watch -i INTERFACE` answers there",
+        socket.display(),
+        reason(error)
+    )
+}
+
+async fn exchange(socket: &Path, question: &str) -> io::Result<String> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(question.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.take(ANSWER_MAX).read_to_string(&mut answer).await?;
+    Ok(answer)
+}

@@ -1,0 +1,300 @@
+//! `weighbridge filter opensmtpd`: a filter that `smtpd` starts itself.
+//!
+//! `smtpd` ends when its filter ends, so nothing but the end of its input ends it; and all its
+//! sessions wait while it does, so it asks for a second at most, and when nobody has answered it
+//! asks nobody for a while.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use mail::answer::UNKNOWN;
+use mail::connection::Peer;
+use mail::opensmtpd::{Filter, FilterOptions, Surroundings};
+use mail::outcome::Outcome;
+use mail::time::Timestamp;
+
+use super::ask::ask;
+use super::settings::OS_SOCKET;
+use super::{clock, tell};
+
+/// What `--help` says.
+pub const LONG_ABOUT: &str = "\
+Filter mail as a child of the mail server.
+
+  opensmtpd   takes forged X-OS-Fingerprint headers out of messages, puts ours in front, and
+              reports what became of each. In smtpd.conf:
+
+    filter os proc-exec \"/usr/local/sbin/weighbridge filter opensmtpd\"
+    listen on eth0 filter os
+
+Answers come from a running `weighbridge watch` by its text socket, which the user that smtpd runs
+filters as must be able to open. When nobody answers, the header says Unknown, and nobody is asked
+for ten seconds: mail flows on. It ends when smtpd closes its input, and for no other reason.";
+
+/// How long nobody is asked when nobody has answered.
+const RESPITE: Duration = Duration::from_secs(10);
+/// Reports that wait to be told; when there are more the oldest is lost.
+const REPORTS_MAX: usize = 10_000;
+/// Bytes of a line, more than smtpd's own limit; what is longer is passed on in pieces.
+const LINE_MAX: u64 = 1 << 16;
+
+/// `weighbridge filter`.
+#[derive(Clone, Debug, Args)]
+pub struct FilterArguments {
+    /// Which server's protocol is spoken
+    #[command(subcommand)]
+    pub server: FilterServer,
+}
+
+/// Which server's protocol is spoken.
+#[derive(Clone, Debug, Subcommand)]
+pub enum FilterServer {
+    /// smtpd-filters(7)
+    Opensmtpd(OpensmtpdArguments),
+}
+
+/// `weighbridge filter opensmtpd`.
+#[derive(Clone, Debug, Args)]
+pub struct OpensmtpdArguments {
+    /// Report what became of messages and do not touch them
+    #[arg(long)]
+    pub outcomes_only: bool,
+    /// Text socket of `weighbridge watch`
+    #[arg(long, value_name = "PATH", env = "WEIGHBRIDGE_OS_SOCKET", default_value = OS_SOCKET)]
+    pub socket: PathBuf,
+}
+
+/// Runs it on the process's own input and output.
+#[must_use]
+pub fn run(arguments: &FilterArguments) -> ExitCode {
+    let FilterServer::Opensmtpd(arguments) = &arguments.server;
+    let ended = filter(arguments, &mut io::stdin().lock(), &mut io::stdout().lock());
+    ExitCode::from(u8::from(ended.is_err()))
+}
+
+fn filter(
+    arguments: &OpensmtpdArguments,
+    input: &mut dyn BufRead,
+    output: &mut dyn Write,
+) -> io::Result<()> {
+    let (reports, waiting) = sync_channel(REPORTS_MAX);
+    let socket = arguments.socket.clone();
+    std::thread::spawn(move || tell_all(&socket, &waiting));
+    let mut daemon = Daemon {
+        socket: arguments.socket.clone(),
+        reports,
+        silent_until: Timestamp::default(),
+        known: VecDeque::new(),
+    };
+    let options = FilterOptions {
+        header: !arguments.outcomes_only,
+    };
+    let mut filter = Filter::new(options);
+    let mut line = Vec::new();
+    while read_line(input, &mut line)? {
+        let mut answers = String::new();
+        filter.line(&text(&line), &mut answers, &mut daemon);
+        output.write_all(&bytes(&answers))?;
+        output.flush()?;
+    }
+    Ok(())
+}
+
+/// The next line without its end; whether there was one.
+fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    let read = io::Read::take(input, LINE_MAX).read_until(b'\n', line)?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    Ok(read > 0)
+}
+
+/// A character for each byte: mail need not be UTF-8, and leaves as it came.
+fn text(line: &[u8]) -> String {
+    line.iter().map(|byte| char::from(*byte)).collect()
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    let byte = |c| u8::try_from(u32::from(c)).unwrap_or(b'?');
+    text.chars().map(byte).collect()
+}
+
+/// `weighbridge watch`, as seen from here.
+struct Daemon {
+    socket: PathBuf,
+    reports: SyncSender<Outcome>,
+    silent_until: Timestamp,
+    /// The last connections' answers: a connection may bring many messages.
+    known: VecDeque<(Peer, Option<String>)>,
+}
+
+/// Connections whose answers are kept.
+const KNOWN_MAX: usize = 64;
+
+impl Surroundings for Daemon {
+    fn header(&mut self, peer: &Peer) -> Option<String> {
+        if let Some((_, answer)) = self.known.iter().find(|(known, _)| known == peer) {
+            return answer.clone();
+        }
+        let answer = self.ask(peer)?;
+        let answer = Some(answer).filter(|answer| answer != UNKNOWN);
+        if self.known.len() >= KNOWN_MAX {
+            self.known.pop_front();
+        }
+        self.known.push_back((*peer, answer.clone()));
+        answer
+    }
+
+    fn record(&mut self, outcome: Outcome) {
+        // Full: the daemon has been away for long. Mail does not wait for it.
+        let _ = self.reports.try_send(outcome);
+    }
+
+    fn now(&self) -> Timestamp {
+        clock::now()
+    }
+}
+
+impl Daemon {
+    fn ask(&mut self, peer: &Peer) -> Option<String> {
+        if clock::now() < self.silent_until {
+            return None;
+        }
+        let answer = ask(&self.socket, &question(peer)).ok();
+        if answer.is_none() {
+            self.silent_until = clock::now().saturating_add(RESPITE);
+        }
+        answer.filter(|answer| !answer.starts_with("error:"))
+    }
+}
+
+fn question(peer: &Peer) -> String {
+    let mut words = vec!["header".to_owned(), peer.address.to_string()];
+    if let Some(port) = peer.port {
+        words.push(port.to_string());
+        if let Some(server) = peer.server {
+            words.extend([server.ip().to_string(), server.port().to_string()]);
+        }
+    }
+    words.join(" ") + "\n"
+}
+
+/// Tells reports one after the other, each once, until there will be no more.
+fn tell_all(socket: &std::path::Path, waiting: &Receiver<Outcome>) {
+    while let Ok(outcome) = waiting.recv() {
+        let _ = ask(socket, &tell::line(&outcome));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Read};
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
+    use super::*;
+
+    const CONNECT: &[u8] = b"config|ready\nreport|0.6|1.5|smtp-in|link-connect|s1|mx|pass|\
+                             192.0.2.1:4711|192.0.2.9:25\n";
+
+    fn filtered(socket: &Path, input: &[u8], outcomes_only: bool) -> Vec<u8> {
+        let arguments = OpensmtpdArguments {
+            outcomes_only,
+            socket: socket.to_owned(),
+        };
+        let mut output = Vec::new();
+        filter(&arguments, &mut BufReader::new(input), &mut output).expect("it ends");
+        output
+    }
+
+    /// A message of an old encoding, whose sender has forged our header.
+    fn message() -> Vec<u8> {
+        let lines: [&[u8]; 5] = [
+            b"Subject: caf\xe9",
+            b"X-OS-Fingerprint: Forged",
+            b"",
+            b"text",
+            b".",
+        ];
+        let mut input = CONNECT.to_vec();
+        for line in lines {
+            input.extend_from_slice(b"filter|0.6|1.5|smtp-in|data-line|s1|t1|");
+            input.extend_from_slice(line);
+            input.push(b'\n');
+        }
+        input
+    }
+
+    fn data_lines(output: &[u8]) -> Vec<&[u8]> {
+        let lines = output.split(|byte| *byte == b'\n');
+        let prefix: &[u8] = b"filter-dataline|s1|t1|";
+        lines.filter_map(|line| line.strip_prefix(prefix)).collect()
+    }
+
+    #[test]
+    fn messages_get_the_daemons_answer_and_leave_otherwise_as_they_came() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("os.sock");
+        let listener = UnixListener::bind(&path).expect("listens");
+        let asked = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("asked");
+            let mut question = [0; 64];
+            let length = stream.read(&mut question).expect("read");
+            stream.write_all(b"Odd one (exact)").expect("answered");
+            String::from_utf8_lossy(&question[..length]).into_owned()
+        });
+        let output = filtered(&path, &message(), false);
+        assert_eq!(
+            asked.join().expect("asked"),
+            "header 192.0.2.1 4711 192.0.2.9 25\n"
+        );
+        let lines: [&[u8]; 5] = [
+            b"X-OS-Fingerprint: Odd one (exact)",
+            b"Subject: caf\xe9",
+            b"",
+            b"text",
+            b".",
+        ];
+        assert_eq!(data_lines(&output), lines);
+    }
+
+    #[test]
+    fn without_a_daemon_messages_pass_at_once() {
+        let nobody = Path::new("/nonexistent/os.sock");
+        let output = filtered(nobody, &message(), false);
+        assert_eq!(data_lines(&output)[0], b"X-OS-Fingerprint: Unknown");
+        assert_eq!(data_lines(&output).len(), 5);
+        let registered = filtered(nobody, b"config|ready\n", true);
+        let registered = String::from_utf8(registered).expect("text");
+        assert!(!registered.contains("data-line"), "{registered}");
+        assert!(registered.ends_with("register|ready\n"), "{registered}");
+    }
+
+    #[test]
+    fn reports_are_told_and_smtpd_does_not_wait_for_them() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("os.sock");
+        let listener = UnixListener::bind(&path).expect("listens");
+        let mut input = CONNECT.to_vec();
+        for event in [
+            "tx-begin|s1|m1",
+            "tx-mail|s1|m1|ok|a",
+            "tx-rcpt|s1|m1|permfail|b",
+        ] {
+            input.extend_from_slice(format!("report|0.6|1.5|smtp-in|{event}\n").as_bytes());
+        }
+        input.extend_from_slice(b"report|0.6|1.5|smtp-in|tx-rollback|s1|m1\n");
+        filtered(&path, &input, true);
+        let (mut stream, _) = listener.accept().expect("told");
+        let mut told = [0; 128];
+        let length = stream.read(&mut told).expect("read");
+        let told = String::from_utf8_lossy(&told[..length]).into_owned();
+        assert_eq!(told, "outcome rejected rcpt 192.0.2.1 4711 m1\n");
+    }
+}

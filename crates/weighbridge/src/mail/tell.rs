@@ -1,0 +1,114 @@
+//! `weighbridge outcome`: any mail server tells what became of a message.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use mail::outcome::{Outcome, Stage, Verdict};
+use mail::text::message_id;
+
+use super::ask::{ask, complaint, strange};
+use super::settings::OS_SOCKET;
+use crate::output::{Output, with_process_output};
+
+/// What `--help` says.
+pub const LONG_ABOUT: &str = "\
+Tell what became of a message, so that it is counted by the system that sent it.
+
+For mail servers without a way of their own. Tells a running `weighbridge watch` by its text socket
+([text] in mail.toml). VERDICT is accept, reject or defer; STAGE says at which command: connect,
+helo, mail, rcpt, data or eom (the end of the text). With --message a message that is told twice
+counts once.
+
+Examples:
+  weighbridge outcome accept eom 192.0.2.1 4711 --message 1pQxyz-0001
+  weighbridge outcome reject rcpt 192.0.2.1 4711
+
+Exit status: 0 told; 1 not understood; 2 nobody was there, which takes a second at most. In a mail
+server's hook ignore it (`|| true`): no message depends on being counted.";
+
+const TOLD: u8 = 0;
+const REFUSED: u8 = 1;
+const NOBODY: u8 = 2;
+
+/// `weighbridge outcome`.
+#[derive(Clone, Debug, Args)]
+pub struct OutcomeArguments {
+    /// accept, reject or defer
+    #[arg(value_parser = verdict)]
+    pub verdict: Verdict,
+    /// connect, helo, mail, rcpt, data or eom
+    #[arg(value_parser = stage)]
+    pub stage: Stage,
+    /// The client's address
+    pub address: IpAddr,
+    /// The client's port
+    pub port: Option<u16>,
+    /// The message's name in the mail server
+    #[arg(long, value_name = "ID", requires = "port")]
+    pub message: Option<String>,
+    /// Text socket of `weighbridge watch`
+    #[arg(long, value_name = "PATH", env = "WEIGHBRIDGE_OS_SOCKET", default_value = OS_SOCKET)]
+    pub socket: PathBuf,
+}
+
+fn verdict(word: &str) -> Result<Verdict, &'static str> {
+    Verdict::parse(word).ok_or("expected accept, reject or defer")
+}
+
+fn stage(word: &str) -> Result<Stage, &'static str> {
+    Stage::parse(word).ok_or("expected connect, helo, mail, rcpt, data or eom")
+}
+
+/// Runs it on the process's own output.
+#[must_use]
+pub fn run(arguments: &OutcomeArguments) -> ExitCode {
+    with_process_output(true, |output| ExitCode::from(execute(arguments, output)))
+}
+
+/// Runs it; returns the exit status.
+pub fn execute(arguments: &OutcomeArguments, output: &mut Output<'_>) -> u8 {
+    let mut line = format!(
+        "outcome {} {} {}",
+        arguments.verdict.name(),
+        arguments.stage.name(),
+        arguments.address
+    );
+    if let Some(port) = arguments.port {
+        let _ = write!(line, " {port}");
+    }
+    if let Some(message) = &arguments.message {
+        let _ = write!(line, " {}", message_id(message));
+    }
+    match ask(&arguments.socket, &(line + "\n")) {
+        Ok(answer) if answer == "ok" => TOLD,
+        Ok(answer) => {
+            let error = strange(&answer);
+            output.message(&complaint("outcome", &arguments.socket, &error));
+            REFUSED
+        }
+        Err(error) => {
+            output.message(&complaint("outcome", &arguments.socket, &error));
+            NOBODY
+        }
+    }
+}
+
+/// The line of the text socket that tells `outcome`.
+#[must_use]
+pub fn line(outcome: &Outcome) -> String {
+    let peer = &outcome.peer;
+    let stage = outcome.stage.unwrap_or(Stage::EndOfData);
+    let (verdict, stage) = (outcome.verdict.name(), stage.name());
+    let mut line = format!("outcome {verdict} {stage} {}", peer.address);
+    if let Some(port) = peer.port {
+        let _ = write!(line, " {port}");
+        if let Some(message) = &outcome.message {
+            let _ = write!(line, " {message}");
+        }
+    }
+    line.push('\n');
+    line
+}
