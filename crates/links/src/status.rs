@@ -26,6 +26,10 @@ pub struct Status {
 
 /// A lagg.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub struct LaggStatus {
     /// Its name.
     pub name: String,

@@ -278,6 +278,23 @@ mod tests {
     }
 
     #[test]
+    fn check_is_the_plugin_for_its_subjects_and_reads_rules_else() {
+        let meant = |words: &[&str]| {
+            let line: Vec<OsString> = words.iter().map(OsString::from).collect();
+            plugin::is_meant(&line)
+        };
+        assert!(meant(&["weighbridge", "check", "links"]));
+        assert!(meant(&["weighbridge", "check", "daemon", "-v"]));
+        assert!(!meant(&["weighbridge", "check", "./links"]));
+        assert!(!meant(&[
+            "weighbridge",
+            "check",
+            "/etc/weighbridge/pf.conf"
+        ]));
+        assert!(!meant(&["weighbridge", "explain", "links"]));
+    }
+
+    #[test]
     fn pfctl_options_pass_through_untouched() {
         let cli = Cli::try_parse_from(["weighbridge", "pfctl", "-vvsl", "--plain", "-h"]).unwrap();
         let Command::Pfctl { arguments } = cli.command else {

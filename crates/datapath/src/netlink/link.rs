@@ -15,6 +15,10 @@ use super::connection::Connection;
 
 /// What we need to know about a network device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a property of its own"
+)]
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,

@@ -96,28 +96,26 @@ impl Keeper {
         wanted: &WantedLinks,
         netlink: &mut Netlink,
     ) -> Result<bool, Error> {
-        match step {
-            Step::MakeLagg {
-                name,
-                lagg,
-                maker: Maker::Own,
-            } => {
-                let mtu = wanted
-                    .interfaces
-                    .iter()
-                    .find(|i| i.name == *name)
-                    .and_then(|i| i.mtu);
-                self.make_lagg(name, lagg, mtu, &netlink.machine()?)?;
-            }
-            Step::MakeVlan {
-                name,
-                vlan,
-                maker: Maker::Own,
-            } => {
-                self.make_vlan(name, vlan, &netlink.machine()?)?;
-            }
-            Step::AddPort { of, .. } => return Ok(self.is_ours(of)),
-            _ => return Ok(false),
+        if let Step::MakeLagg {
+            name,
+            lagg,
+            maker: Maker::Own,
+        } = step
+        {
+            let described = wanted.interfaces.iter().find(|i| i.name == *name);
+            let mtu = described.and_then(|i| i.mtu);
+            self.make_lagg(name, lagg, mtu, &netlink.machine()?)?;
+        } else if let Step::MakeVlan {
+            name,
+            vlan,
+            maker: Maker::Own,
+        } = step
+        {
+            self.make_vlan(name, vlan, &netlink.machine()?)?;
+        } else if let Step::AddPort { of, .. } = step {
+            return Ok(self.is_ours(of));
+        } else {
+            return Ok(false);
         }
         Ok(true)
     }

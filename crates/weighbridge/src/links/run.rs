@@ -42,7 +42,7 @@ pub(super) fn run(
         signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(told)?;
     }
     let mut netlink = Netlink::open().map_err(told)?;
-    let monitor = Monitor::open().map_err(told)?;
+    let mut monitor = Monitor::open().map_err(told)?;
     let steps = plan_of(wanted, &mut netlink, Maker::Own)?;
     let mut keeper = Keeper::new(start());
     make(wanted, &steps, &mut netlink, &mut keeper, output)?;
@@ -54,7 +54,7 @@ pub(super) fn run(
         let target = target_of(wanted, &lagg, probe);
         keeper.probe(&lagg, target);
     }
-    keep(&mut netlink, monitor, &mut keeper, &stop)?;
+    keep(&mut netlink, &mut monitor, &mut keeper, &stop)?;
     remove_status();
     Ok(0)
 }
@@ -111,14 +111,14 @@ fn target_of(wanted: &WantedLinks, lagg: &str, probe: Option<Probe>) -> Option<P
 
 fn keep(
     netlink: &mut Netlink,
-    mut monitor: Monitor,
+    monitor: &mut Monitor,
     keeper: &mut Keeper,
     stop: &AtomicBool,
 ) -> Result<(), Complaint> {
     let mut written = None;
     keeper.look(netlink).map_err(told)?;
     while !stop.load(Ordering::Relaxed) {
-        wait(&monitor, keeper).map_err(told)?;
+        wait(monitor, keeper).map_err(told)?;
         if monitor.drain().map_err(told)? {
             keeper.look(netlink).map_err(told)?;
         }

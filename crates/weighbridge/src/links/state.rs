@@ -62,6 +62,10 @@ fn with_suffix(path: &Path) -> PathBuf {
 }
 
 /// Seconds since 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the age of a file that other processes read"
+)]
 pub(crate) fn unix_now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0.0, |time| time.as_secs_f64())

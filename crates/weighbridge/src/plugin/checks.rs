@@ -155,10 +155,10 @@ fn uplinks(arguments: &UplinksArguments) -> Result<Report, String> {
 fn gateways(socket: &Path) -> Result<Vec<GatewayView>, String> {
     let mut client = Client::connect(socket).map_err(|error| error.to_string())?;
     let outcome = client.call(&Request::Gateways, &mut |_| Ok(()));
-    match outcome.map_err(|error| error.to_string())? {
-        Outcome::Gateways(views) => Ok(views),
-        _ => Err("the daemon's answer is not understood; are both of one version?".to_owned()),
+    if let Outcome::Gateways(views) = outcome.map_err(|error| error.to_string())? {
+        return Ok(views);
     }
+    Err("the daemon's answer is not understood; are both of one version?".to_owned())
 }
 
 fn judged_uplinks(views: &[GatewayView], common: &Common) -> Report {
