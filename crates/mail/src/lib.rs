@@ -11,6 +11,7 @@ pub mod amavis;
 pub mod answer;
 pub mod connection;
 pub mod dnsbl;
+pub mod follow;
 pub mod http;
 pub mod json;
 pub mod line;
