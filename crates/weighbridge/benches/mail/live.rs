@@ -17,6 +17,8 @@ use super::table::{Better, Table, Who, percentile};
 use super::{Extent, SIGNATURES};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
+/// A file system in memory.
+const MEMORY: &str = "/dev/shm";
 /// Hosts that are known when questions are asked.
 const KNOWN: u32 = 10_000;
 /// Questions of each kind.
@@ -84,7 +86,8 @@ struct Watcher {
 
 impl Watcher {
     fn start(who: Who, wire: &Wire) -> anyhow::Result<Self> {
-        let dir = tempfile::tempdir()?;
+        // The table of answers lies in memory, as it should where it is used.
+        let dir = tempfile::tempdir_in(MEMORY)?;
         let mut command = match who {
             Who::P0f => {
                 let mut p0f = Command::new("p0f");
@@ -100,9 +103,14 @@ impl Watcher {
             .stderr(Stdio::null());
         let child = wire.site.start(&mut command)?;
         let watcher = Self { child, dir };
-        let there = clock::wait_until(PATIENCE, || watcher.asker(By::P0fApi).is_ok());
+        let there = clock::wait_until(PATIENCE, || watcher.answers());
         ensure!(there, "{command:?} does not answer");
         Ok(watcher)
+    }
+
+    fn answers(&self) -> bool {
+        let asker = self.asker(By::P0fApi);
+        asker.is_ok_and(|mut asker| asker.knows(address(0)).is_ok())
     }
 
     fn asker(&self, by: By) -> std::io::Result<Asker> {
