@@ -11,7 +11,7 @@ use crate::doctor;
 use crate::gateway::command as gateways;
 
 use crate::mail::dnsbl::export as dnsbl;
-use crate::mail::{filter, fingerprints, os, report, spammers, tell, watch};
+use crate::mail::{filter, fingerprints, follow, os, report, spammers, tell, watch};
 use crate::output::with_process_output;
 use crate::pflog::command as log;
 use crate::tools::{check, explain, fmt, replay};
@@ -120,6 +120,9 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     /// Filter mail as a child of the mail server
     #[command(long_about = filter::LONG_ABOUT)]
     Filter(filter::FilterArguments),
+    /// Tell what became of messages, out of a mail server's log
+    #[command(long_about = follow::LONG_ABOUT)]
+    Follow(follow::FollowArguments),
     /// Show who is throttled for the mail it sends, and why
     #[command(long_about = spammers::LONG_ABOUT)]
     Spammers(spammers::SpammersArguments),
@@ -225,6 +228,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Os(arguments) => os::run(&arguments),
         Command::Outcome(arguments) => tell::run(&arguments),
         Command::Filter(arguments) => filter::run(&arguments),
+        Command::Follow(arguments) => follow::run(&arguments),
         Command::Spammers(arguments) => spammers::run(&arguments),
         Command::Dnsbl(arguments) => dnsbl::run(&arguments),
         Command::Fingerprints(arguments) => fingerprints::run(&arguments),

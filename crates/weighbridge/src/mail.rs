@@ -9,6 +9,7 @@ mod files;
 pub mod filter;
 pub mod fingerprints;
 pub mod fleet;
+pub mod follow;
 pub mod http;
 pub mod listen;
 pub mod os;

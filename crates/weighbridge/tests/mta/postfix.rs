@@ -1,10 +1,12 @@
 //! Debian's Postfix with the milter.
 
+use std::process::Command;
 use std::time::Duration;
 
 use lab::clock;
 
 use crate::machine::{Away, Machine, header};
+use crate::site::BINARY;
 use crate::smtp::Mail;
 
 /// Postfix with the recipe of docs/mail.md.
@@ -49,6 +51,43 @@ fn mail<'m>(to: &'m str, subject: &'m str) -> Mail<'m> {
         head: "X-OS-Fingerprint: Forged\r\n",
         text: "Hello",
     }
+}
+
+#[test]
+fn the_log_of_postfix_tells_what_became_of_messages() {
+    let script = SCRIPT.replace(
+        "smtpd_milters = inet:127.0.0.1:9999",
+        "smtpd_client_port_logging = yes",
+    );
+    let Some(mut machine) = Machine::start("postfix_log", "postfix", &script) else {
+        return;
+    };
+    let (plain, odd) = (0, 1);
+    for (host, subject) in [(plain, "one"), (odd, "two")] {
+        let answer = machine.send(host, &mail("bob@mx.example", subject));
+        assert!(answer.starts_with("250 2.0.0 Ok"), "{answer}");
+    }
+    let unknown = machine.send(odd, &mail("nobody-here@mx.example", "three"));
+    assert!(unknown.starts_with("550 "), "{unknown}");
+    let relayed = machine.send(odd, &mail("somebody@elsewhere.example", "four"));
+    assert!(relayed.starts_with("454 "), "{relayed}");
+
+    let log = machine.log();
+    for _ in 0..2 {
+        // The second time there is nothing new.
+        let followed = Command::new(BINARY)
+            .args(["follow", "postfix", "--from-start", "--once", "--place"])
+            .arg(machine.site.path("place.json"))
+            .arg("--socket")
+            .arg(machine.site.path("os.sock"))
+            .arg(machine.site.path("server.log"))
+            .output()
+            .expect("it runs");
+        assert!(followed.status.success(), "{followed:?}");
+    }
+    let report = machine.report();
+    assert!(report.contains("\r\nPlain Linux,1,0,0,"), "{report}{log}");
+    assert!(report.contains("\r\nOdd one,1,1,1,"), "{report}{log}");
 }
 
 #[test]

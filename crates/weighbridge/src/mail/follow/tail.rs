@@ -1,0 +1,194 @@
+//! A log that grows, is renamed and made anew, or cut: its lines, each once, over restarts too.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a line that are kept; what is longer is no line of a mail server and is skipped whole.
+pub(super) const LINE_MAX: u64 = 64 * 1024;
+
+/// Up to where a file was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    device: u64,
+    inode: u64,
+    /// In bytes, at the beginning of a line.
+    offset: u64,
+}
+
+/// The log.
+#[derive(Debug)]
+pub(super) struct Tail {
+    path: PathBuf,
+    file: BufReader<File>,
+    place: Place,
+}
+
+impl Tail {
+    /// Goes on at `place`, in the log or, when it has been renamed since, in `LOG.1`; without a
+    /// place, or when it is in neither, at the beginning or the end of the log.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(super) fn open(path: &Path, place: Option<Place>, from_start: bool) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let fresh = Self::at(path, file, if from_start { Some(0) } else { None })?;
+        let Some(place) = place else {
+            return Ok(fresh);
+        };
+        let mut renamed = path.as_os_str().to_owned();
+        renamed.push(".1");
+        for candidate in [path.to_owned(), renamed.into()] {
+            if let Ok(file) = File::open(candidate)
+                && let Ok(metadata) = file.metadata()
+                && (metadata.dev(), metadata.ino()) == (place.device, place.inode)
+                && metadata.len() >= place.offset
+            {
+                return Self::at(path, file, Some(place.offset));
+            }
+        }
+        // It is another log by now, all of which is new.
+        Self::at(path, File::open(path)?, Some(0))
+    }
+
+    /// In `file` at `offset`, or at its end.
+    fn at(path: &Path, mut file: File, offset: Option<u64>) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let offset = offset.unwrap_or_else(|| metadata.len());
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufReader::new(file),
+            place: Place {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                offset,
+            },
+        })
+    }
+
+    /// Behind the last line that was read.
+    pub(super) const fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The next whole line; nothing when there is none yet.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(super) fn line(&mut self) -> io::Result<Option<String>> {
+        loop {
+            if let Some(line) = self.line_of_file()? {
+                return Ok(Some(line));
+            }
+            if !self.moved_on()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn line_of_file(&mut self) -> io::Result<Option<String>> {
+        let mut line = Vec::new();
+        let mut read = 0_u64;
+        let mut kept = true;
+        loop {
+            line.clear();
+            let piece = self
+                .file
+                .by_ref()
+                .take(LINE_MAX)
+                .read_until(b'\n', &mut line)?;
+            read = read.saturating_add(u64::try_from(piece).unwrap_or(u64::MAX));
+            if line.ends_with(b"\n") {
+                self.place.offset = self.place.offset.saturating_add(read);
+                if kept {
+                    line.pop();
+                    return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
+                }
+                (read, kept) = (0, true);
+            } else if u64::try_from(piece) == Ok(LINE_MAX) {
+                kept = false;
+            } else {
+                // The end, perhaps in the middle of a line.
+                self.file.seek(SeekFrom::Start(self.place.offset))?;
+                return Ok(None);
+            }
+        }
+    }
+
+    /// All of this file is read: whether there is another by its name, or it begins anew.
+    fn moved_on(&mut self) -> io::Result<bool> {
+        let Ok(metadata) = fs::metadata(&self.path) else {
+            // Between renaming and making anew.
+            return Ok(false);
+        };
+        let same = (metadata.dev(), metadata.ino()) == (self.place.device, self.place.inode);
+        if same && metadata.len() >= self.place.offset {
+            return Ok(false);
+        }
+        *self = Self::at(&self.path, File::open(&self.path)?, Some(0))?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn append(path: &Path, text: &str) {
+        let file = File::options().append(true).create(true).open(path);
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .expect("written");
+    }
+
+    fn rest(tail: &mut Tail) -> Vec<String> {
+        std::iter::from_fn(|| tail.line().expect("it reads")).collect()
+    }
+
+    #[test]
+    fn lines_come_whole_and_once_over_rotation_cutting_and_restarts() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("log");
+        append(&path, "old\n");
+        let mut tail = Tail::open(&path, None, false).expect("it opens");
+        append(&path, "one\ntw");
+        assert_eq!(rest(&mut tail), ["one"]);
+        append(&path, "o\n");
+        assert_eq!(rest(&mut tail), ["two"]);
+        append(&path, "three\n");
+        let renamed = dir.path().join("log.1");
+        fs::rename(&path, &renamed).expect("renamed");
+        assert_eq!(rest(&mut tail), ["three"]);
+        append(&path, "four\n");
+        assert_eq!(rest(&mut tail), ["four"]);
+        File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_len(0))
+            .expect("cut");
+        append(&path, "5\n");
+        assert_eq!(rest(&mut tail), ["5"]);
+
+        let place = tail.place();
+        append(&path, "six\n");
+        fs::rename(&path, &renamed).expect("renamed");
+        append(&path, "seven\n");
+        let mut again = Tail::open(&path, Some(place), false).expect("it opens");
+        assert_eq!(rest(&mut again), ["six", "seven"]);
+    }
+
+    #[test]
+    fn a_line_without_bounds_is_skipped_whole() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("log");
+        let long = "x".repeat(usize::try_from(LINE_MAX).expect("fits") * 2 + 9);
+        append(&path, &format!("one\n{long}\ntwo\n"));
+        let mut tail = Tail::open(&path, None, true).expect("it opens");
+        assert_eq!(rest(&mut tail), ["one", "two"]);
+    }
+}
