@@ -8,6 +8,8 @@
 mod amavis;
 #[path = "mta/exim.rs"]
 mod exim;
+#[path = "mta/follow.rs"]
+mod follow;
 #[path = "mta/machine.rs"]
 mod machine;
 #[path = "mta/opensmtpd.rs"]

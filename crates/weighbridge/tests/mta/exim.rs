@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lab::clock;
 
+use crate::follow::follow;
 use crate::machine::{Away, Machine, header};
 use crate::smtp::Mail;
 
@@ -110,4 +111,31 @@ fn exim_with_the_split_configuration_asks_reports_and_goes_on_alone() {
 #[test]
 fn exim_with_the_single_configuration_asks_reports_and_goes_on_alone() {
     exim_asks_reports_and_goes_on_alone("exim_single", "false");
+}
+
+#[test]
+fn the_log_of_exim_tells_what_became_of_messages() {
+    let settings = r#"mkdir "$DIRECTORY/log" && chown 993:993 "$DIRECTORY/log"
+    printf 'MAIN_LOG_SELECTOR = +incoming_port +incoming_interface\nlog_file_path = %s/log/%%slog\n' "$DIRECTORY" \
+        >/etc/exim4/conf.d/main/00_log"#;
+    let script = SCRIPT.replace("SPLIT", "true").replace(
+        r#"cp "$CONTRIB/exim/00_local_weighbridge" /etc/exim4/conf.d/main/"#,
+        settings,
+    );
+    let Some(mut machine) = Machine::start("exim_log", "exim", &script) else {
+        return;
+    };
+    let (plain, odd) = (0, 1);
+    for (host, subject) in [(plain, "one"), (odd, "two")] {
+        let answer = machine.send(host, &mail("bob@mx.example", subject));
+        assert!(answer.starts_with("250 OK"), "{answer}");
+    }
+    let refused = machine.send(odd, &mail("somebody@elsewhere.example", "three"));
+    assert!(refused.starts_with("550 "), "{refused}");
+
+    let log = machine.log();
+    follow(&machine, "exim", "log/mainlog");
+    let report = machine.report();
+    assert!(report.contains("\r\nPlain Linux,1,0,0,"), "{report}{log}");
+    assert!(report.contains("\r\nOdd one,1,1,0,"), "{report}{log}");
 }

@@ -1,12 +1,11 @@
 //! Debian's Postfix with the milter.
 
-use std::process::Command;
 use std::time::Duration;
 
 use lab::clock;
 
+use crate::follow::follow;
 use crate::machine::{Away, Machine, header};
-use crate::site::BINARY;
 use crate::smtp::Mail;
 
 /// Postfix with the recipe of docs/mail.md.
@@ -75,15 +74,7 @@ fn the_log_of_postfix_tells_what_became_of_messages() {
     let log = machine.log();
     for _ in 0..2 {
         // The second time there is nothing new.
-        let followed = Command::new(BINARY)
-            .args(["follow", "postfix", "--from-start", "--once", "--place"])
-            .arg(machine.site.path("place.json"))
-            .arg("--socket")
-            .arg(machine.site.path("os.sock"))
-            .arg(machine.site.path("server.log"))
-            .output()
-            .expect("it runs");
-        assert!(followed.status.success(), "{followed:?}");
+        follow(&machine, "postfix", "server.log");
     }
     let report = machine.report();
     assert!(report.contains("\r\nPlain Linux,1,0,0,"), "{report}{log}");
