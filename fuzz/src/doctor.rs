@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use doctor::apache::{self, Log, Probe, Server};
 use doctor::kerberos::{
@@ -30,7 +31,11 @@ impl Files for Everywhere<'_> {
             name: name.to_owned(),
             directory: false,
         };
-        if directory == "/etc/apache2" || directory.ends_with(".d") {
+        if directory == "/etc/apache2"
+            || Path::new(directory)
+                .extension()
+                .is_some_and(|end| end == "d")
+        {
             return Ok(vec![entry("a.conf"), entry("none")]);
         }
         Err(io::ErrorKind::NotFound.into())

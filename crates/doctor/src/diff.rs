@@ -77,7 +77,9 @@ fn write_hunk(diff: &mut String, lines: &[&str], edits: &[&Edit], shift: isize) 
 
 fn context(diff: &mut String, lines: &[&str], from: usize, to: usize) {
     let kept = lines.get(from..to.min(lines.len())).unwrap_or_default();
-    kept.iter().for_each(|line| put(diff, ' ', line));
+    for line in kept {
+        put(diff, ' ', line);
+    }
 }
 
 fn put(diff: &mut String, mark: char, line: &str) {

@@ -9,6 +9,10 @@ use crate::finding::{Finding, Severity, Step};
 const MIN_IPV6_MTU: u32 = 1280;
 
 /// An interface as the kernel tells it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own that the kernel tells"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Interface {
     /// Its name.
@@ -561,20 +565,20 @@ mod tests {
         type Break = fn(&mut Machine, &mut Wanted);
         let cases: [(&str, Break); 13] = [
             ("links/kernel-feature", |m, _| {
-                m.missing_features = vec![("TCX".into(), "hooks".into())]
+                m.missing_features = vec![("TCX".into(), "hooks".into())];
             }),
             ("links/loopback-down", |m, _| m.interfaces[0].up = false),
             ("links/bridge-down", |m, _| m.interfaces[1].up = false),
             ("links/member-down", |m, _| m.interfaces[3].up = false),
             ("links/bridge-netfilter", |m, _| {
-                m.bridge_netfilter = Some(true)
+                m.bridge_netfilter = Some(true);
             }),
             ("links/mtu-mismatch", |m, _| m.interfaces[3].mtu = 9000),
             ("links/offload", |m, _| {
-                m.interfaces[2].offloads = vec!["large-receive-offload".into()]
+                m.interfaces[2].offloads = vec!["large-receive-offload".into()];
             }),
             ("links/missing-member", |_, w| {
-                w.bridges[0].2.push("em9".into())
+                w.bridges[0].2.push("em9".into());
             }),
             ("links/not-a-member", |m, w| {
                 m.interfaces.push(interface("em2"));

@@ -226,7 +226,9 @@ impl<P: Peer> World<P> {
 
     fn note(&mut self, port: usize) {
         let (last, longest) = &mut self.sent[port];
-        let gap = self.now - last.replace(self.now).unwrap_or(self.now);
+        let gap = self
+            .now
+            .saturating_sub(last.replace(self.now).unwrap_or(self.now));
         *longest = gap.max(*longest);
     }
 
@@ -238,7 +240,7 @@ impl<P: Peer> World<P> {
                 *lost = None;
             } else {
                 let since = *lost.get_or_insert(self.now);
-                self.flow.longest = self.flow.longest.max(self.now - since + STEP);
+                self.flow.longest = self.flow.longest.max(self.now.saturating_sub(since) + STEP);
             }
         }
     }
@@ -465,7 +467,7 @@ fn churn_is_told_after_a_minute_and_a_half_duplex_link_is_never_used() {
     group.link(0, true, true, Duration::ZERO);
     group.link(1, true, false, Duration::ZERO);
     let status = |group: &Group, at: usize| group.ports().nth(at).expect("there");
-    group.tick(CHURN_TIME - STEP);
+    group.tick(CHURN_TIME.checked_sub(STEP).unwrap());
     assert_eq!(status(&group, 0).partner_churn, Churn::Monitor);
     group.tick(CHURN_TIME);
     assert_eq!(status(&group, 0).partner_churn, Churn::Churned);

@@ -179,19 +179,16 @@ impl Collected {
     /// Whether another had to go.
     fn add(&mut self, new: Seen) -> bool {
         let mut evicted = false;
-        let seen = match self.seen.remove(&new.signature) {
-            Some(old) => {
-                self.order.remove(&(old.count, old.last, old.signature));
-                Seen {
-                    count: old.count.saturating_add(new.count),
-                    first: old.first.min(new.first),
-                    ..new
-                }
+        let seen = if let Some(old) = self.seen.remove(&new.signature) {
+            self.order.remove(&(old.count, old.last, old.signature));
+            Seen {
+                count: old.count.saturating_add(new.count),
+                first: old.first.min(new.first),
+                ..new
             }
-            None => {
-                evicted = self.make_room();
-                new
-            }
+        } else {
+            evicted = self.make_room();
+            new
         };
         let signature = seen.signature.clone();
         self.order

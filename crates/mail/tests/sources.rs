@@ -65,9 +65,9 @@ fn a_million_sources_take_no_more_room_than_was_given_and_each_one_that_goes_is_
     assert_eq!(counts.hosts_evicted, u64::from(SOURCES) - 10_000);
     assert_eq!(counts.connections_evicted, u64::from(SOURCES) - 5_000);
     assert_eq!(counts.syns, u64::from(SOURCES));
-    let published = publisher.counts();
-    assert_eq!(published.written, 2 * u64::from(SOURCES));
-    assert_eq!(published.evicted, published.written - 256 * 64);
+    let shared = publisher.counts();
+    assert_eq!(shared.written, 2 * u64::from(SOURCES));
+    assert_eq!(shared.evicted, shared.written - 256 * 64);
     let grown = resident_kb().saturating_sub(half_way);
     assert!(grown < 1_024, "it still grows: {grown} kB");
     assert!(resident_kb() < MEMORY_KB, "{} kB", resident_kb());

@@ -23,6 +23,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
 
 /// Where `scripts/packages.sh` has unpacked programs; none, and a line on standard error, when
 /// `program` is not among them.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn unpacked(test: &str, program: &str) -> Option<PathBuf> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/packages/root");
     let root = std::env::var_os("WEIGHBRIDGE_PACKAGES").map_or(default, PathBuf::from);

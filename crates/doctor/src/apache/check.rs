@@ -1,5 +1,6 @@
 //! From a configuration, a log and what the machine does to findings.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::{Config, VirtualHost};
@@ -189,9 +190,11 @@ fn wildcard_probe(listen: &Listen, around: &dyn Surroundings) -> Option<(IpAddr,
     match listen.address {
         Address::Any => {
             let v6 = IpAddr::from(Ipv6Addr::UNSPECIFIED);
-            Some(match around.reach(v6) {
-                Probe::NoFamily => (v4, around.reach(v4)),
-                probe => (v6, probe),
+            let probe = around.reach(v6);
+            Some(if matches!(probe, Probe::NoFamily) {
+                (v4, around.reach(v4))
+            } else {
+                (v6, probe)
             })
         }
         Address::Ip(address) if address.is_unspecified() => Some((address, around.reach(address))),
@@ -376,11 +379,12 @@ fn with_advice(
             .skip(1)
             .map(ToString::to_string)
             .collect();
-        advice.push_str(&format!(
+        let _ = write!(
+            advice,
             "; with `{}` alone {} would be lost",
             first.trim(),
             lost.join(", ")
-        ));
+        );
     }
     if !remedy.reached {
         advice.push_str("; this keeps the log quiet, but children are still not woken");

@@ -47,7 +47,7 @@ pub(crate) fn lines(text: &str) -> Vec<Line> {
             line.text.push_str(raw);
             line.raw.push(raw.to_owned());
         }
-        line.text = line.text.trim().to_owned();
+        line.text = line.text.trim().into();
         lines.push(line);
     }
     lines

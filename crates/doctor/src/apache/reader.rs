@@ -118,12 +118,11 @@ impl<'a> Reader<'a> {
                 let message = format!("more than {MAX_LINES} lines: the rest is not read");
                 return self.config.problem(&place, &line.text, false, message);
             }
-            at += match line.text.strip_prefix('<') {
-                Some(tag) => self.section(&place, line, tag, block.get(at..).unwrap_or_default()),
-                None => {
-                    self.directive(&place, line, depth);
-                    0
-                }
+            at += if let Some(tag) = line.text.strip_prefix('<') {
+                self.section(&place, line, tag, block.get(at..).unwrap_or_default())
+            } else {
+                self.directive(&place, line, depth);
+                0
             };
         }
     }

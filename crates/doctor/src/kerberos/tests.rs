@@ -217,26 +217,26 @@ fn each_fault_is_named_at_its_step() {
         ("kerberos/host-name", |w| w.host = "localhost".into()),
         ("kerberos/host-name", |w| w.host = "A.example.org".into()),
         ("kerberos/no-address", |w| {
-            drop(w.addresses.remove("a.example.org"))
+            drop(w.addresses.remove("a.example.org"));
         }),
         ("kerberos/loopback-name", |w| {
             w.addresses
                 .insert("a.example.org".into(), vec![ip("127.0.1.1")]);
         }),
         ("kerberos/reverse-name", |w| {
-            drop(w.names.insert(ip("192.0.2.1"), "b.example.org".into()))
+            drop(w.names.insert(ip("192.0.2.1"), "b.example.org".into()));
         }),
         ("kerberos/reverse-name", |w| w.names.clear()),
         ("kerberos/kdc-unreachable", |w| w.answers_tcp = false),
         ("kerberos/clock-skew", |w| w.clock = NOW - 301_000_000),
         ("kerberos/principal-unknown", |w| {
-            w.host_key = message::tests::error(6, KDC_TIME, &[])
+            w.host_key = message::tests::error(6, KDC_TIME, &[]);
         }),
         ("kerberos/keytab-stale", |w| {
-            w.host_key = message::tests::error(25, KDC_TIME, &[16])
+            w.host_key = message::tests::error(25, KDC_TIME, &[16]);
         }),
         ("kerberos/no-ticket", |w| {
-            w.ticket = Ticket::Refused("Preauthentication failed".into())
+            w.ticket = Ticket::Refused("Preauthentication failed".into());
         }),
     ];
     for (id, break_it) in cases {

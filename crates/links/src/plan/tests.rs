@@ -125,12 +125,12 @@ fn a_lagg_with_other_settings_is_made_anew_and_a_port_too_many_released() {
     let before = machine(&["em0", "em1", "em2"]);
     let mut there = after(before.clone(), &diff(&trunk(), &before, OWN).unwrap());
     change(&mut there, "em2", |link| {
-        link.controller = Some("lagg0".into())
+        link.controller = Some("lagg0".into());
     });
     let steps = diff(&trunk(), &there, OWN).unwrap();
     assert_eq!(told(&steps), ["RTM_SETLINK em2: no port of lagg0 any more"]);
     change(&mut there, "lagg0", |link| {
-        link.kind = Kind::Lagg(WantedLagg::default())
+        link.kind = Kind::Lagg(WantedLagg::default());
     });
     let steps = told(&diff(&trunk(), &there, OWN).unwrap());
     assert_eq!(steps[0], "RTM_DELLINK lagg0: remove, it has other settings");

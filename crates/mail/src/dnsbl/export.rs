@@ -115,10 +115,10 @@ mod tests {
         assert!(text.contains("\n1.2.0.192 IN TXT \"97% of $50 \\\"mail\\\"\"\n"));
         let six = format!("\n*.{}8.b.d.0.1.0.0.2 IN A 127.0.0.2\n", "0.".repeat(8));
         assert!(text.contains(&six), "{text}");
-        let test = format!(
+        let entry = format!(
             "\n2.0.0.0.0.0.f.7.f.f.f.f.{}0 IN A 127.0.0.2\n",
             "0.".repeat(19)
         );
-        assert!(text.contains(&test), "{text}");
+        assert!(text.contains(&entry), "{text}");
     }
 }

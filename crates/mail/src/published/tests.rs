@@ -62,7 +62,9 @@ impl Site {
         self.store.handle(&segment, now, &mut events);
         let store = &mut self.store;
         self.publisher.events(store, &events, now, &mut writes);
-        writes.iter().for_each(|write| self.file.write(write));
+        for write in &writes {
+            self.file.write(write);
+        }
     }
 
     fn published(&mut self, peer: &Peer, now: Timestamp) -> Option<Answer> {

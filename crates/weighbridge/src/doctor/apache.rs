@@ -130,17 +130,16 @@ fn ask_server(program: &Path, server: &mut Server) -> Option<String> {
         server.root = root;
     }
     if let Ok(said) = ask(Command::new(program).arg("-l")) {
-        for file in said
+        for stem in said
             .text
             .lines()
             .map(str::trim)
-            .filter(|line| line.ends_with(".c"))
+            .filter_map(|line| line.strip_suffix(".c"))
         {
-            let stem = file.trim_end_matches(".c");
             let name = stem.strip_prefix("mod_").unwrap_or(stem);
             server
                 .built_in
-                .extend([file.to_owned(), format!("{name}_module")]);
+                .extend([format!("{stem}.c"), format!("{name}_module")]);
         }
     }
     let file = define("SERVER_CONFIG_FILE")?;

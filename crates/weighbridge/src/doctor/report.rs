@@ -16,7 +16,9 @@ pub(super) fn text(report: &Report, all: bool) -> String {
     for step in &report.steps {
         match &step.state {
             State::Findings(findings) => {
-                findings.iter().for_each(|finding| put(&mut text, finding))
+                for finding in findings {
+                    put(&mut text, finding);
+                }
             }
             State::Unchecked(reason) => line(&mut text, "not checked", step, reason),
             State::Clean(seen) if all => line(&mut text, "ok", step, seen),

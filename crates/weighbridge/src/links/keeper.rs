@@ -19,7 +19,7 @@ use super::state::read_last;
 
 /// Failovers that are remembered for the last hour at most.
 const MAX_RECENT: usize = 1_000;
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// All of them.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! `weighbridge fingerprints`: signatures that are missing, and files of signatures.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -114,7 +115,7 @@ fn listing(unknown: &Unknown) -> String {
     for section in Section::ALL {
         let mut seen = unknown.of(section).peekable();
         if seen.peek().is_some() {
-            text += &format!("[{}]\n", section.name());
+            let _ = writeln!(text, "[{}]", section.name());
         }
         for seen in seen {
             text += &entry(seen);

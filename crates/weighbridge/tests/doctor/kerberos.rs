@@ -65,6 +65,7 @@ impl Realm {
 
 /// Builds `heimdal.c`, by which OpenSSH's client runs on Heimdal, and `late.c`, by which a clock is
 /// late.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn shim(test: &str, directory: &Path) -> Option<PathBuf> {
     let shim = directory.join("shim");
     fs::create_dir(&shim).expect("a directory");

@@ -129,7 +129,6 @@ fn carrier_cut(site: &Site, keeper: &Keeper) -> Result<Duration> {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn open_vswitch_is_a_partner_and_links_that_die_in_turn_leave_one() -> Result<()> {
     if requirements::skip_test("open_vswitch_is_a_partner") {
         return Ok(());

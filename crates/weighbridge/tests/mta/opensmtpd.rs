@@ -1,4 +1,4 @@
-//! Debian's OpenSMTPD with the filter.
+//! Debian's `OpenSMTPD` with the filter.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use lab::clock;
 use crate::machine::{Away, Machine, header};
 use crate::smtp::Mail;
 
-/// OpenSMTPD with the recipe of docs/mail.md.
+/// `OpenSMTPD` with the recipe of docs/mail.md.
 const SCRIPT: &str = r#"
 printf 'opensmtpd:x:994:994::/var/empty:/bin/false\nopensmtpq:x:995:995::/var/empty:/bin/false\nbob:x:1993:1993::%s/bob:/bin/sh\n' "$DIRECTORY" >>/etc/passwd
 printf 'opensmtpd:x:994:\nopensmtpq:x:995:\nbob:x:1993:\n' >>/etc/group

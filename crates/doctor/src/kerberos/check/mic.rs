@@ -202,7 +202,7 @@ fn worst_sends(case: &Case<'_>, side: &Side<'_>, own: &Principal) -> Sends {
         // The pattern itself is a principal that it matches, with `*` for a component.
         let mut principal = Principal::parse(pattern);
         if principal.realm.is_empty() {
-            principal.realm = case.profile.default_realm().unwrap_or_default().to_owned();
+            principal.realm = case.profile.default_realm().unwrap_or_default().into();
         }
         side.sends(&principal)
     });
@@ -290,23 +290,22 @@ fn add_line(case: &Case<'_>, realm: &str) -> Option<Fix> {
         .sections
         .iter()
         .find(|(name, _)| name == "gssapi");
-    let edit = match section {
-        Some((_, place)) => Edit {
+    let edit = if let Some((_, place)) = section {
+        Edit {
             file: place.file.clone(),
             line: place.line.saturating_add(1),
             old: Vec::new(),
             new: vec![format!("    {relation}")],
-        },
-        None => {
-            let file = case.profile.files.last()?;
-            let bytes = case.files.read(file).ok()?;
-            let text = String::from_utf8_lossy(&bytes);
-            Edit::append(
-                file,
-                &text,
-                vec!["[gssapi]".to_owned(), format!("    {relation}")],
-            )
         }
+    } else {
+        let file = case.profile.files.last()?;
+        let bytes = case.files.read(file).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        Edit::append(
+            file,
+            &text,
+            vec!["[gssapi]".to_owned(), format!("    {relation}")],
+        )
     };
     Some(Fix {
         summary: relation,

@@ -57,7 +57,7 @@ impl Tail {
     /// In `file` at `offset`, or at its end.
     fn at(path: &Path, mut file: File, offset: Option<u64>) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        let offset = offset.unwrap_or_else(|| metadata.len());
+        let offset = offset.unwrap_or(metadata.len());
         file.seek(SeekFrom::Start(offset))?;
         Ok(Self {
             path: path.to_owned(),

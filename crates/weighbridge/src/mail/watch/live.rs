@@ -253,12 +253,11 @@ struct Keeping {
 impl Keeping {
     /// How long nothing needs to be done.
     fn patience(&self) -> Duration {
-        match self.saving {
-            Some(_) => BETWEEN_PIECES,
-            None => {
-                let next = self.next.min(self.next_unknown);
-                next.saturating_since(clock::now())
-            }
+        if self.saving.is_some() {
+            BETWEEN_PIECES
+        } else {
+            let next = self.next.min(self.next_unknown);
+            next.saturating_since(clock::now())
         }
     }
 
