@@ -6,8 +6,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -38,7 +40,7 @@ for ten seconds: mail flows on. It ends when smtpd closes its input, and for no 
 
 /// How long nobody is asked when nobody has answered.
 const RESPITE: Duration = Duration::from_secs(10);
-/// Reports that wait to be told; when there are more the oldest is lost.
+/// Reports that wait to be told; further ones are lost, and counted.
 const REPORTS_MAX: usize = 10_000;
 /// Bytes of a line, more than smtpd's own limit; what is longer is passed on in pieces.
 const LINE_MAX: u64 = 1 << 16;
@@ -83,11 +85,13 @@ fn filter(
     output: &mut dyn Write,
 ) -> io::Result<()> {
     let (reports, waiting) = sync_channel(REPORTS_MAX);
-    let socket = arguments.socket.clone();
-    std::thread::spawn(move || tell_all(&socket, &waiting));
+    let (socket, lost) = (arguments.socket.clone(), Arc::new(AtomicU64::new(0)));
+    let lost_here = Arc::clone(&lost);
+    std::thread::spawn(move || tell_all(&socket, &waiting, &lost_here));
     let mut daemon = Daemon {
         socket: arguments.socket.clone(),
         reports,
+        lost,
         silent_until: Timestamp::default(),
         known: VecDeque::new(),
     };
@@ -129,6 +133,8 @@ fn bytes(text: &str) -> Vec<u8> {
 struct Daemon {
     socket: PathBuf,
     reports: SyncSender<Outcome>,
+    /// Reports that nobody took.
+    lost: Arc<AtomicU64>,
     silent_until: Timestamp,
     /// The last connections' answers: a connection may bring many messages.
     known: VecDeque<(Peer, Option<String>)>,
@@ -153,7 +159,9 @@ impl Surroundings for Daemon {
 
     fn record(&mut self, outcome: Outcome) {
         // Full: the daemon has been away for long. Mail does not wait for it.
-        let _ = self.reports.try_send(outcome);
+        if self.reports.try_send(outcome).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -185,10 +193,20 @@ fn question(peer: &Peer) -> String {
     words.join(" ") + "\n"
 }
 
-/// Tells reports one after the other, each once, until there will be no more.
-fn tell_all(socket: &std::path::Path, waiting: &Receiver<Outcome>) {
+/// Tells reports one after the other, each once, until there will be no more. How many were lost
+/// is told, on standard error, which is smtpd's log, when somebody listens again.
+fn tell_all(socket: &Path, waiting: &Receiver<Outcome>, lost: &AtomicU64) {
     while let Ok(outcome) = waiting.recv() {
-        let _ = ask(socket, &tell::line(&outcome));
+        if ask(socket, &tell::line(&outcome)).is_err() {
+            lost.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        let lost = lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let told = writeln!(io::stderr(), "{lost} outcomes were lost: nobody took them");
+            // A log that is gone changes nothing.
+            drop(told);
+        }
     }
 }
 
@@ -196,7 +214,6 @@ fn tell_all(socket: &std::path::Path, waiting: &Receiver<Outcome>) {
 mod tests {
     use std::io::{BufReader, Read};
     use std::os::unix::net::UnixListener;
-    use std::path::Path;
 
     use super::*;
 
