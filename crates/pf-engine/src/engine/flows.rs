@@ -4,6 +4,10 @@
 //! of it than its key: when a packet comes up that may be its own, when it is removed, when a
 //! change might concern it. Then it is taken out and what its packets did is made up for.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
+
 use crate::addr::{Family, Protocol};
 use crate::counters::Count;
 use crate::criteria::Treatment;
@@ -22,17 +26,54 @@ use crate::wire::{Meta, Transport, icmp, icmp6};
 /// times over. Those for which there is no room ask again with their next packet.
 const WISHES_MAX: usize = 8192;
 
+/// Flows in the cache that one address has opened, at most: a quarter of what the kernel's holds, so
+/// that nobody can keep the others out of it.
+const FLOWS_OF_ONE_MAX: u32 = 16_384;
+/// Bits of an IPv6 address that a host may choose (RFC 4291, section 2.5.1).
+const HOST_BITS: u32 = 64;
+
 /// The engine's side of the cache.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     cache: Option<Box<dyn FlowCache>>,
     /// States that could be in it.
     wishes: Vec<StateId>,
+    /// How many flows in it an address has opened; of IPv6 its network of 64 bits, which is what
+    /// one host can have.
+    by_opener: BTreeMap<IpAddr, u32>,
     /// Moves on with every emptying: ways that were noted before are no longer known.
     generation: u64,
     /// The engine itself has changed a table.
     fills_tables: bool,
     statistics: FlowStatistics,
+}
+
+impl Flows {
+    fn has_room_for(&self, opener: IpAddr) -> bool {
+        self.by_opener
+            .get(&opener)
+            .is_none_or(|flows| *flows < FLOWS_OF_ONE_MAX)
+    }
+
+    fn add(&mut self, opener: IpAddr) {
+        let statistics = &mut self.statistics;
+        statistics.put = statistics.put.wrapping_add(1);
+        statistics.held = statistics.held.saturating_add(1);
+        let flows = self.by_opener.entry(opener).or_default();
+        *flows = flows.saturating_add(1);
+    }
+
+    fn remove(&mut self, opener: IpAddr) {
+        let statistics = &mut self.statistics;
+        statistics.held = statistics.held.saturating_sub(1);
+        statistics.taken = statistics.taken.wrapping_add(1);
+        if let Entry::Occupied(mut flows) = self.by_opener.entry(opener) {
+            *flows.get_mut() = flows.get().saturating_sub(1);
+            if *flows.get() == 0 {
+                flows.remove();
+            }
+        }
+    }
 }
 
 /// What a state knows of the cache.
@@ -200,10 +241,9 @@ impl Engine {
         self.make_up(slot, held, &progress);
         if let Some(state) = self.states.get_mut(slot) {
             state.flow.held = None;
+            let opener = opener(state);
+            self.flows.remove(opener);
         }
-        let statistics = &mut self.flows.statistics;
-        statistics.held = statistics.held.saturating_sub(1);
-        statistics.taken = statistics.taken.wrapping_add(1);
     }
 
     /// Learns what a state's packets did in the cache, if it is there.
@@ -344,15 +384,15 @@ impl Engine {
         let Some(flow) = flow_of(state, places, lifetime) else {
             return;
         };
-        let cache = self.flows.cache.as_mut();
-        let id = cache.and_then(|cache| cache.put(&flow));
-        let statistics = &mut self.flows.statistics;
-        let Some(id) = id else {
+        let opener = opener(state);
+        let has_room = self.flows.has_room_for(opener);
+        let cache = self.flows.cache.as_mut().filter(|_| has_room);
+        let Some(id) = cache.and_then(|cache| cache.put(&flow)) else {
+            let statistics = &mut self.flows.statistics;
             statistics.refused = statistics.refused.wrapping_add(1);
             return;
         };
-        statistics.put = statistics.put.wrapping_add(1);
-        statistics.held = statistics.held.saturating_add(1);
+        self.flows.add(opener);
         if let Some(state) = self.states.get_mut(slot) {
             state.flow.held = Some(Held {
                 id,
@@ -360,6 +400,17 @@ impl Engine {
                 counted: <[Count; 2]>::default(),
             });
         }
+    }
+}
+
+/// Whose share of the cache a state has.
+fn opener(state: &State) -> IpAddr {
+    match state.origin_tuple().source.address {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) >> HOST_BITS << HOST_BITS;
+            IpAddr::V6(network.into())
+        }
+        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -469,3 +469,25 @@ fn a_flow_leaves_the_cache_with_its_state() {
     );
     twins.compare();
 }
+
+#[test]
+fn nobody_has_more_than_a_share_of_the_cache() {
+    let mut twins = Twins::new(&filter(&[pass().keep()]));
+    let of_one = |twins: &mut Twins, host: &str, ports: std::ops::Range<u16>| {
+        for port in ports {
+            let packet = udp((host, port), ("192.0.2.80", 53), 1);
+            twins.packet(In, "em0", &packet, 1);
+            twins.packet(In, "em0", &packet, 1);
+            twins.cached.engine.fill_flow_cache();
+        }
+        twins.cached.engine.flow_statistics()
+    };
+    let flows = of_one(&mut twins, "10.0.0.5", 1..16_500);
+    assert_eq!((flows.held, flows.refused > 0), (16_384, true));
+    let flows = of_one(&mut twins, "10.0.0.6", 1..2);
+    assert_eq!(flows.held, 16_385, "others have room");
+    twins.both(|lab| lab.wait(70));
+    assert_eq!(twins.cached.engine.flow_statistics().held, 0);
+    let flows = of_one(&mut twins, "10.0.0.5", 1..2);
+    assert_eq!(flows.held, 1, "what is free can be had again");
+}
