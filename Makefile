@@ -3,6 +3,7 @@
 # make soak   the box for 30 minutes under random traffic, reloads, loss, resets and restarts
 # make bench  how long reading rules takes
 # make bench-mail  the mail side beside p0f
+# make bench-path  packets through the box beside the kernel's bridge and nftables
 # make lint   formatting, clippy, documentation, as CI runs them
 # make help   all targets
 
@@ -14,7 +15,7 @@ SOAK_SECONDS ?= 1800
 SOAK_SEED ?= 1
 SOAK_REPORT ?= target/soak.json
 
-.PHONY: help setup build run test soak bench bench-mail lint fmt fuzz install clean
+.PHONY: help setup build run test soak bench bench-mail bench-path lint fmt fuzz install clean
 
 help:
 	@echo 'make run [ARGS=--once]  run the bridge article in a lab of network namespaces (root)'
@@ -22,6 +23,7 @@ help:
 	@echo 'make soak               random traffic, reloads, loss, resets and restarts for SOAK_SECONDS'
 	@echo '                        ($(SOAK_SECONDS)) from SOAK_SEED ($(SOAK_SEED)): every verdict checked, memory watched (root)'
 	@echo 'make bench              how long reading rules takes, and nft beside it'
+	@echo 'make bench-path         packets through the box, the kernel bridge and nftables (root)'
 	@echo 'make bench-mail         the mail side beside p0f: SYNs and questions a second, latency, memory (root)'
 	@echo 'make lint               formatting, clippy and documentation, warnings denied'
 	@echo 'make build              release build: target/release/weighbridge'
@@ -55,6 +57,9 @@ bench: setup
 
 bench-mail: setup
 	@$(CARGO) bench --locked -p weighbridge --bench mail
+
+bench-path: setup
+	@$(CARGO) bench --locked -p weighbridge --bench path
 
 lint: setup
 	@echo '==> formatting'

@@ -68,6 +68,7 @@ use crate::view::{InterfaceCounters, Status};
 
 pub use control::{KillFilter, KillStates, Killing};
 pub(crate) use flows::Cacheable;
+pub use flows::FLOW_BEGINS_AT;
 
 pub use self::change::{TableChange, TableChanged};
 pub use self::install::Staging;

@@ -26,6 +26,10 @@ use crate::wire::{Meta, Transport, icmp, icmp6};
 /// times over. Those for which there is no room ask again with their next packet.
 const WISHES_MAX: usize = 8192;
 
+/// Packets that a state has had, both ways, before it is put into the cache: a connection that asks
+/// and is answered in a packet each (handshake, question, answer, close) costs less without.
+pub const FLOW_BEGINS_AT: u64 = 12;
+
 /// Flows in the cache that one address has opened, at most: a quarter of what the kernel's holds, so
 /// that nobody can keep the others out of it.
 const FLOWS_OF_ONE_MAX: u32 = 16_384;
@@ -138,12 +142,6 @@ impl Engine {
             }
         }
         usize::try_from(self.flows.statistics.put.wrapping_sub(before)).unwrap_or(usize::MAX)
-    }
-
-    /// Flows that wait for [`Engine::fill_flow_cache`].
-    #[must_use]
-    pub fn flows_waiting(&self) -> usize {
-        self.flows.wishes.len()
     }
 
     /// Makes up for what packets did in the cache so far: to be called before anything of the
@@ -327,7 +325,7 @@ impl Engine {
             ether,
             generation,
         });
-        let has_room = self.flows.wishes.len() < WISHES_MAX;
+        let has_room = self.flows.wishes.len() < WISHES_MAX && packets(state) >= FLOW_BEGINS_AT;
         if way.is_some() && has_room && !state.flow.is_wished && !state.flow.is_held() {
             state.flow.is_wished = true;
             self.flows.wishes.push(id);
@@ -401,6 +399,12 @@ impl Engine {
             });
         }
     }
+}
+
+/// Packets of both ways.
+fn packets(state: &State) -> u64 {
+    let [forward, reply] = state.traffic;
+    forward.packets.saturating_add(reply.packets)
 }
 
 /// Whose share of the cache a state has.
@@ -514,4 +518,28 @@ const fn advance(peer: &mut Peer, window: &FlowWindow) {
     peer.seq_lo = window.seq_lo;
     peer.seq_hi = window.seq_hi;
     peer.max_win = window.max_win;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_has_more_than_a_share_of_the_cache() {
+        let mut flows = Flows::default();
+        let [one, other] = ["10.0.0.5", "10.0.0.6"].map(|text| text.parse().expect("an address"));
+        for _ in 0..FLOWS_OF_ONE_MAX {
+            assert!(flows.has_room_for(one));
+            flows.add(one);
+        }
+        assert!(!flows.has_room_for(one));
+        assert!(flows.has_room_for(other), "others have room");
+        flows.remove(one);
+        assert!(flows.has_room_for(one), "what is free can be had again");
+        for _ in 1..FLOWS_OF_ONE_MAX {
+            flows.remove(one);
+        }
+        assert!(flows.by_opener.is_empty());
+        assert_eq!(flows.statistics.held, 0);
+    }
 }

@@ -36,8 +36,9 @@ use crate::pflog::writer::Logger;
 
 /// Packets that are handled before requests get their turn: a few milliseconds' worth.
 const PACKETS_PER_TURN: usize = 256;
-/// Flows that wait for the cache before they are put into it although packets wait too.
-const FLOWS_PER_TURN: usize = 1024;
+/// Turns that leave packets behind before flows are put into the cache although packets wait: as
+/// many packets as the TAP's queue holds.
+const TURNS_WITH_MORE: u32 = 4;
 /// Pieces of work for pfctl that are done before packets get their turn again.
 const JOBS_PER_TURN: usize = 4;
 /// How long a flood of packets may put off the judgement of gateways.
@@ -85,6 +86,8 @@ pub(super) struct EventLoop<'a> {
     upcall: Upcall,
     /// The TAP had packets when we last looked; the kernel will not tell again.
     packets_left: bool,
+    /// Turns after which it still had some.
+    turns_with_more: u32,
     /// The same for requests.
     jobs_left: bool,
     /// A job that is done in pieces, and the client that it is for; nobody for a reload.
@@ -123,6 +126,7 @@ impl<'a> EventLoop<'a> {
             parts,
             upcall: empty_upcall(),
             packets_left: true,
+            turns_with_more: 0,
             jobs_left: true,
             ongoing: None,
             lost_before: 0,
@@ -231,11 +235,15 @@ impl<'a> EventLoop<'a> {
 
     fn packets(&mut self, now: Instant) -> Result<()> {
         self.take_packets(now)?;
-        let engine = &mut self.parts.engine;
-        // Whoever waits behind others must not be overtaken by the next packet of its flow; under
-        // a flood that never ends they are put in all the same.
-        if !self.packets_left || engine.flows_waiting() >= FLOWS_PER_TURN {
-            engine.fill_flow_cache();
+        // Whoever waits behind others must not be overtaken by the next packet of its flow; under a
+        // flood, which has no end, they are put in all the same.
+        self.turns_with_more = match self.packets_left {
+            true => self.turns_with_more.saturating_add(1),
+            false => 0,
+        };
+        if !self.packets_left || self.turns_with_more >= TURNS_WITH_MORE {
+            self.parts.engine.fill_flow_cache();
+            self.turns_with_more = 0;
         }
         Ok(())
     }
