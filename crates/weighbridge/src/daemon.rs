@@ -165,7 +165,11 @@ fn start(plan: &Plan) -> Result<()> {
     let mut datapath = Datapath::open(&DatapathConfig {
         tap: plan.configuration.settings.tap.clone(),
         policy: plan.configuration.settings.fail_policy,
-        fast_path: plan.configuration.settings.fast_path,
+        fast_path: plan
+            .configuration
+            .settings
+            .fast_path
+            .unwrap_or(FastPath::On),
     })?;
     let mut keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone());
     let attached = keeper.attach(&mut datapath, &present);
@@ -359,9 +363,14 @@ fn open_fast_path(
     datapath: &mut Datapath,
     clock: &Clock,
 ) -> Result<()> {
-    if plan.configuration.settings.fast_path == FastPath::On {
-        let flows = datapath.open_flows(clock.now())?;
-        engine.set_flow_cache(Box::new(flows));
+    let wanted = plan.configuration.settings.fast_path;
+    if wanted == Some(FastPath::Off) {
+        return Ok(());
+    }
+    match datapath.open_flows(clock.now()) {
+        Ok(flows) => engine.set_flow_cache(Box::new(flows)),
+        Err(error) if wanted.is_some() => return Err(error.into()),
+        Err(error) => warn!("each packet goes up to the daemon: {error}"),
     }
     Ok(())
 }

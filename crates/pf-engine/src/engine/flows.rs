@@ -87,6 +87,9 @@ pub(crate) struct Cacheable {
     ways: [Option<Plain>; 2],
     held: Option<Held>,
     is_wished: bool,
+    /// It was in the cache until a packet of its key came up: one that waited when it was put in,
+    /// most likely.
+    returns: bool,
 }
 
 /// Packets of a state that are let pass as they are, here, in such frames.
@@ -205,6 +208,9 @@ impl Engine {
         let held = chain.filter(|slot| self.is_held(*slot));
         for slot in held.collect::<Vec<_>>() {
             self.settle(slot);
+            if let Some(state) = self.states.get_mut(slot) {
+                state.flow.returns = true;
+            }
         }
     }
 
@@ -326,7 +332,10 @@ impl Engine {
             generation,
         });
         let has_room = self.flows.wishes.len() < WISHES_MAX && packets(state) >= FLOW_BEGINS_AT;
-        if way.is_some() && has_room && !state.flow.is_wished && !state.flow.is_held() {
+        if std::mem::take(&mut state.flow.returns) && way.is_some() {
+            // Those behind it have overtaken it already.
+            self.put_flow(slot);
+        } else if way.is_some() && has_room && !state.flow.is_wished && !state.flow.is_held() {
             state.flow.is_wished = true;
             self.flows.wishes.push(id);
         }

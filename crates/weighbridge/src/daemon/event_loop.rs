@@ -36,9 +36,9 @@ use crate::pflog::writer::Logger;
 
 /// Packets that are handled before requests get their turn: a few milliseconds' worth.
 const PACKETS_PER_TURN: usize = 256;
-/// Turns that leave packets behind before flows are put into the cache although packets wait: as
-/// many packets as the TAP's queue holds.
-const TURNS_WITH_MORE: u32 = 4;
+/// Turns that leave packets behind before flows are put into the cache although packets wait: four
+/// times as many packets as the TAP's queue holds.
+const TURNS_WITH_MORE: u32 = 16;
 /// Pieces of work for pfctl that are done before packets get their turn again.
 const JOBS_PER_TURN: usize = 4;
 /// How long a flood of packets may put off the judgement of gateways.
