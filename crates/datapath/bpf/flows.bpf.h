@@ -60,7 +60,6 @@ struct flow_state {
 // Keys to twice the slot of the state, and 1 for packets to the opener.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 2 * FLOW_STATES_MAX);
 	__type(key, struct flow_key);
 	__type(value, __u32);

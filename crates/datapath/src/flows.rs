@@ -16,7 +16,7 @@ use pf_engine::time::Instant;
 use crate::Error;
 use crate::program::{io_error, program};
 
-/// States that the cache holds at most (`FLOW_STATES_MAX`): some 25 MB of the kernel's memory.
+/// States that the cache holds at most (`FLOW_STATES_MAX`): some 30 MB of the kernel's memory.
 pub(crate) const FLOW_STATES_MAX: u32 = 65_536;
 
 pub(crate) const FLOWS: &str = "flows";

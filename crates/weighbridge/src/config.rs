@@ -151,9 +151,9 @@ pub struct Settings {
     /// What becomes of packets when the daemon has died.
     #[serde(rename = "fail-policy", deserialize_with = "fail_policy")]
     pub fail_policy: FailPolicy,
-    /// Whether the kernel repeats decisions about packets of states; without it if it can.
+    /// Whether the kernel repeats decisions about packets of states.
     #[serde(rename = "fast-path", deserialize_with = "fast_path")]
-    pub fast_path: Option<FastPath>,
+    pub fast_path: FastPath,
     /// What is logged to standard error.
     pub log: LogLevel,
     /// Whether the filter is enabled from the start.
@@ -189,7 +189,7 @@ impl Default for Settings {
             socket: None,
             state_dir: None,
             fail_policy: FailPolicy::default(),
-            fast_path: None,
+            fast_path: FastPath::default(),
             log: LogLevel::default(),
             enabled: true,
             log_directory: LogSettings::default().directory,
@@ -255,10 +255,10 @@ fn fail_policy<'de, D: Deserializer<'de>>(input: D) -> Result<FailPolicy, D::Err
     }
 }
 
-fn fast_path<'de, D: Deserializer<'de>>(input: D) -> Result<Option<FastPath>, D::Error> {
+fn fast_path<'de, D: Deserializer<'de>>(input: D) -> Result<FastPath, D::Error> {
     match String::deserialize(input)?.as_str() {
-        "off" => Ok(Some(FastPath::Off)),
-        "on" => Ok(Some(FastPath::On)),
+        "off" => Ok(FastPath::Off),
+        "on" => Ok(FastPath::On),
         other => Err(serde::de::Error::custom(format!(
             "unknown fast-path \"{other}\": use off or on"
         ))),

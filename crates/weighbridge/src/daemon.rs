@@ -165,11 +165,7 @@ fn start(plan: &Plan) -> Result<()> {
     let mut datapath = Datapath::open(&DatapathConfig {
         tap: plan.configuration.settings.tap.clone(),
         policy: plan.configuration.settings.fail_policy,
-        fast_path: plan
-            .configuration
-            .settings
-            .fast_path
-            .unwrap_or(FastPath::On),
+        fast_path: plan.configuration.settings.fast_path,
     })?;
     let mut keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone());
     let attached = keeper.attach(&mut datapath, &present);
@@ -363,14 +359,9 @@ fn open_fast_path(
     datapath: &mut Datapath,
     clock: &Clock,
 ) -> Result<()> {
-    let wanted = plan.configuration.settings.fast_path;
-    if wanted == Some(FastPath::Off) {
-        return Ok(());
-    }
-    match datapath.open_flows(clock.now()) {
-        Ok(flows) => engine.set_flow_cache(Box::new(flows)),
-        Err(error) if wanted.is_some() => return Err(error.into()),
-        Err(error) => warn!("each packet goes up to the daemon: {error}"),
+    if plan.configuration.settings.fast_path == FastPath::On {
+        let flows = datapath.open_flows(clock.now())?;
+        engine.set_flow_cache(Box::new(flows));
     }
     Ok(())
 }

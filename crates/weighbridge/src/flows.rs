@@ -18,7 +18,7 @@ pub const LONG_ABOUT: &str = "\
 Show what the flow cache does: how many packets the kernel has passed by decisions of before, and
 how many the daemon has decided.
 
-The cache is on, unless weighbridge.toml says `fast-path = \"off\"` or the kernel does not take it.
+The cache is off unless weighbridge.toml says `fast-path = \"on\"`.
 A flow is in it once its state has had a dozen packets, is plain (no route, log (all), queue, limit
 of rates, scrub; translated within IPv4 or not) and established. SYN, FIN, RST, fragments, IP options
 and what does not fit a window come up as ever. It is emptied when something changes that could

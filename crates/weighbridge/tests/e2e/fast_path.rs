@@ -71,11 +71,31 @@ fn label(bench: &Bench, name: &str) -> Result<u64> {
     packets.context("a label")?.parse().context("packets")
 }
 
-/// What pfctl has counted of the host's TCP agrees with the host's kernel.
+/// A counter of `pfctl -si`.
+fn counter(bench: &Bench, name: &str) -> Result<u64> {
+    let info = bench.daemon.pfctl_ok(&["-si"])?;
+    let line = info.lines().find(|line| line.contains(name));
+    let mut words = line.context("a counter")?.split_whitespace();
+    words
+        .nth(1)
+        .context("a number")?
+        .parse()
+        .context("a number")
+}
+
+/// What pfctl has counted of the host's TCP agrees with the hosts' kernels. What is lost on a busy
+/// machine, or comes so late that its window has moved on, may be so before it is counted or behind.
 fn assert_tcp_is_exact(bench: &Bench, before: u64) -> Result<()> {
-    let read = || Ok((label(bench, "tcp")?, segments(bench)? - before));
-    let (counted, seen) = at_rest(read)?;
-    assert_eq!(counted, seen, "packets of TCP");
+    let read = || {
+        let dropped = counter(bench, "congestion")? + counter(bench, "state-mismatch")?;
+        Ok((label(bench, "tcp")?, segments(bench)? - before, dropped))
+    };
+    let (counted, seen, dropped) = at_rest(read)?;
+    let all = seen - dropped.min(seen)..=seen;
+    assert!(
+        all.contains(&counted),
+        "{counted} counted, {seen} sent, {dropped} dropped"
+    );
     Ok(())
 }
 
@@ -163,7 +183,7 @@ fn datagrams_and_pings_pass_in_the_kernel_and_are_counted() -> Result<()> {
         assert_eq!(at_rest(|| label(bench, "icmp"))?, 2);
         let passed = flow_counter(bench, "passed")?;
         // At two hooks each; the first dozen of the conversation come up.
-        ensure!(passed > datagrams, "{passed} passed");
+        ensure!(passed > datagrams, "{:?}", flows(bench)?);
         Ok(())
     })
 }
