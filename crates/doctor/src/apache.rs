@@ -6,7 +6,7 @@
 //! `connect to listener on 0.0.0.0:80` comes into the log, once a second.
 //!
 //! Whether that is so cannot be read out of the configuration: in most containers nothing is wrong
-//! with `Listen 80`. [`check`] therefore asks [`Surroundings`] to do what httpd does.
+//! with `Listen 80`. [`fn@check`] therefore asks [`Surroundings`] to do what httpd does.
 
 mod check;
 mod config;

@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn near_edits_share_a_hunk_and_far_ones_do_not() {
-        let text: String = (1..=20).map(|n| format!("{n}\n")).collect();
+        let text: String = (1..=20).fold(String::new(), |text, n| text + &n.to_string() + "\n");
         let edit = |line: u32, new: &[&str]| Edit {
             file: "f".into(),
             line,

@@ -322,7 +322,8 @@ fn whoever_reads_while_it_is_written_gets_whole_answers() {
                     let which = expected
                         .iter()
                         .position(|(os, far)| text.0 == *os && text.1 == Some(*far));
-                    answers[which.expect("a whole answer")] += 1;
+                    let which = which.unwrap_or_else(|| panic!("no whole answer: {text:?}"));
+                    answers[which] += 1;
                 }
             }
             answers

@@ -81,7 +81,7 @@ impl Surroundings for World {
         transport: Transport,
         request: &[u8],
     ) -> Result<Answer, String> {
-        assert_eq!(server, "192.0.2.88:88".parse().unwrap());
+        assert_eq!(server.to_string(), "192.0.2.88:88");
         let answers = match transport {
             Transport::Udp => self.answers_udp,
             Transport::Tcp => self.answers_tcp,

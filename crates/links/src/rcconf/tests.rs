@@ -138,7 +138,7 @@ gateway_enable="YES"
     );
     let vlan = |name: &str| match &interface(&links, name).device {
         Device::Vlan(vlan) => (vlan.parent.clone(), vlan.id),
-        other => panic!("{other:?}"),
+        other @ (Device::Physical | Device::Bridge | Device::Lagg(_)) => panic!("{other:?}"),
     };
     assert_eq!(vlan("em0.101"), ("em0".into(), 101));
     assert_eq!(vlan("guests"), ("em0".into(), 102));

@@ -151,7 +151,7 @@ fn echo_ports(icmp: Icmp, request: u8, reply: u8) -> Option<(u16, u16)> {
     match icmp.body {
         IcmpBody::Query { id } if icmp.kind == request => Some((id, request.into())),
         IcmpBody::Query { id } if icmp.kind == reply => Some((request.into(), id)),
-        _ => None,
+        IcmpBody::Query { .. } | IcmpBody::Error | IcmpBody::Other => None,
     }
 }
 

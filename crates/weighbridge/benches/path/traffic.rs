@@ -118,7 +118,9 @@ pub(crate) fn bulk(net: &Net, streams: usize, time: Duration) -> Result<f64> {
             }))
         });
         let readers: Vec<_> = readers.collect::<Result<_>>()?;
-        readers.into_iter().for_each(|reader| drop(reader.join()));
+        for reader in readers {
+            drop(reader.join());
+        }
         Ok(())
     });
     let ends = AtomicBool::new(false);
@@ -134,9 +136,9 @@ pub(crate) fn bulk(net: &Net, streams: usize, time: Duration) -> Result<f64> {
                 while !ends.load(Ordering::Relaxed) && stream.write_all(&buffer).is_ok() {}
             });
         }
-        std::thread::sleep(time / 4);
+        lab::clock::pause(time / 4);
         let (start, before) = (clock(), received.load(Ordering::Relaxed));
-        std::thread::sleep(time);
+        lab::clock::pause(time);
         let bytes = received.load(Ordering::Relaxed) - before;
         let rate = per_second(bytes * 8, start.elapsed());
         ends.store(true, Ordering::Relaxed);

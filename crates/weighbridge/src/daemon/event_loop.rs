@@ -237,9 +237,10 @@ impl<'a> EventLoop<'a> {
         self.take_packets(now)?;
         // Whoever waits behind others must not be overtaken by the next packet of its flow; under a
         // flood, which has no end, they are put in all the same.
-        self.turns_with_more = match self.packets_left {
-            true => self.turns_with_more.saturating_add(1),
-            false => 0,
+        self.turns_with_more = if self.packets_left {
+            self.turns_with_more.saturating_add(1)
+        } else {
+            0
         };
         if !self.packets_left || self.turns_with_more >= TURNS_WITH_MORE {
             self.parts.engine.fill_flow_cache();

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! There is no password: who may ask is decided by the socket's mode, or by being on this machine.
-//! [`guard`] keeps browsers out, whose pages could ask for others.
+//! `guard` keeps browsers out, whose pages could ask for others.
 
 mod guard;
 mod route;
