@@ -128,7 +128,11 @@ fn busy_session(bench: &Bench) -> Result<LineClient> {
     for _ in 0..LINES {
         session.exchange("over the fast path")?;
     }
-    ensure!(flow_counter(bench, "passed")? > before, "nothing passed");
+    let counters = flows(bench)?;
+    ensure!(
+        flow_counter(bench, "passed")? > before,
+        "nothing passed: {counters:?}"
+    );
     Ok(session)
 }
 
