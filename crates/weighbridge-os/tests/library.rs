@@ -308,7 +308,7 @@ fn whoever_reads_while_it_is_written_gets_whole_answers() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("os.shm");
     let mut daemon = Daemon::new(&path);
-    daemon.sees(&syn(CLIENT, false, 0));
+    daemon.sees(&syn(CLIENT, false, 20_000));
     let done = AtomicBool::new(false);
     let answers = std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
