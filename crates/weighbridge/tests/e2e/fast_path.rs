@@ -120,6 +120,7 @@ fn session(bench: &Bench) -> Result<LineClient> {
 
 /// Runs a test that counts on the cache once more in another network if it fails: on a busy machine a
 /// daemon's cache now and then takes nothing, which costs speed and nothing else.
+#[expect(clippy::print_stdout, reason = "a test that is tried again says so")]
 fn at_most_twice(run: impl Fn() -> Result<()>) -> Result<()> {
     run().or_else(|error| {
         println!("once more: {error:#}");
