@@ -54,11 +54,9 @@ fn told(line: &str) -> Option<Told> {
 fn without_time(line: &str) -> Option<&str> {
     let (date, rest) = line.split_once(' ')?;
     let (time, mut rest) = rest.split_once(' ')?;
-    let digits = |text: &str, allowed: &[char]| {
-        text.chars()
-            .all(|c| c.is_ascii_digit() || allowed.contains(&c))
-    };
-    if !(digits(date, &['-']) && digits(time, &[':', '.'])) {
+    // In rejectlog the headers of a message follow, whose folded lines begin with blanks.
+    let time = time.split('.').next()?;
+    if !(has_form(date, "0000-00-00") && has_form(time, "00:00:00")) {
         return None;
     }
     for opening in ["+", "-", "["] {
@@ -67,6 +65,18 @@ fn without_time(line: &str) -> Option<&str> {
         }
     }
     Some(rest)
+}
+
+/// A digit where `form` has one, and all else the same.
+fn has_form(text: &str, form: &str) -> bool {
+    let fits = |(c, wanted): (u8, u8)| {
+        if wanted == b'0' {
+            c.is_ascii_digit()
+        } else {
+            c == wanted
+        }
+    };
+    text.len() == form.len() && text.bytes().zip(form.bytes()).all(fits)
 }
 
 /// `1r9Abc-0001aB-2C`, and the longer form of Exim 4.97.
@@ -137,7 +147,7 @@ fn host(text: &str) -> Option<(Peer, &str)> {
 /// `… F=<SENDER> [temporarily ]rejected WHAT`.
 fn refusal(rest: &str) -> Option<(Verdict, Stage)> {
     let rest = match rest.split_once(" F=<") {
-        Some((_, sender)) => sender.split_once("> ")?.1,
+        Some((_, sender)) => behind_sender(sender)?,
         None => rest.trim_start(),
     };
     let at = rest.find("rejected ")?;
@@ -165,6 +175,18 @@ fn refusal(rest: &str) -> Option<(Verdict, Stage)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sender_or_a_header_is_not_taken_for_the_servers_words() {
+        let begin = "2026-11-28 04:22:59 H=(x) [192.0.2.1]:4711";
+        let sender = r#"F=<"x> temporarily rejected RCPT <y"@d.example>"#;
+        let found = told(&format!("{begin} {sender} rejected RCPT <a@b.example>: no"));
+        assert_eq!(found.map(|told| told.verdict), Some(Verdict::Rejected));
+        for folded in ["  ", "\t ", "2026 04 ", "- : "] {
+            let forged = format!("{folded}H=(x) [198.51.100.7]:25 rejected RCPT <x@y.example>: no");
+            assert!(told(&forged).is_none(), "{forged}");
+        }
+    }
 
     fn peer() -> Peer {
         Peer::client([192, 0, 2, 1].into(), 4711).to_server([192, 0, 2, 9].into(), 25)

@@ -9,7 +9,7 @@ use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -42,8 +42,8 @@ for ten seconds: mail flows on. It ends when smtpd closes its input, and for no 
 const RESPITE: Duration = Duration::from_secs(10);
 /// Reports that wait to be told; further ones are lost, and counted.
 const REPORTS_MAX: usize = 10_000;
-/// Bytes of a line, more than smtpd's own limit; what is longer is passed on in pieces.
-const LINE_MAX: u64 = 1 << 16;
+/// Bytes of a line: many times smtpd's own limit of 65,535 for a line of SMTP.
+const LINE_MAX: u64 = 1 << 20;
 
 /// `weighbridge filter`.
 #[derive(Clone, Debug, Args)]
@@ -86,8 +86,9 @@ fn filter(
 ) -> io::Result<()> {
     let (reports, waiting) = sync_channel(REPORTS_MAX);
     let (socket, lost) = (arguments.socket.clone(), Arc::new(AtomicU64::new(0)));
-    let lost_here = Arc::clone(&lost);
-    std::thread::spawn(move || tell_all(&socket, &waiting, &lost_here));
+    let (lost_here, ended) = (Arc::clone(&lost), Arc::new(AtomicBool::new(false)));
+    let ended_here = Arc::clone(&ended);
+    let teller = std::thread::spawn(move || tell_all(&socket, &waiting, &lost_here, &ended_here));
     let mut daemon = Daemon {
         socket: arguments.socket.clone(),
         reports,
@@ -106,17 +107,37 @@ fn filter(
         output.write_all(&bytes(&answers))?;
         output.flush()?;
     }
-    Ok(())
+    // What was reported last is still told, while somebody takes it.
+    ended.store(true, Ordering::Relaxed);
+    drop(daemon);
+    teller
+        .join()
+        .map_err(|_| io::Error::other("reports were not told"))
 }
 
-/// The next line without its end; whether there was one.
+/// The next line without its end; whether there was one. What is longer than any line of smtpd's is
+/// no line: all of it is passed over, so that none of it is taken for another.
 fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
-    let read = io::Read::take(input, LINE_MAX).read_until(b'\n', line)?;
+    let mut read = take_line(input, line)?;
+    if read == LINE_MAX && line.last() != Some(&b'\n') {
+        let mut tail = Vec::new();
+        while read == LINE_MAX && tail.last() != Some(&b'\n') {
+            tail.clear();
+            read = take_line(input, &mut tail)?;
+        }
+        line.clear();
+        return Ok(true);
+    }
     if line.last() == Some(&b'\n') {
         line.pop();
     }
     Ok(read > 0)
+}
+
+fn take_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
+    let read = io::Read::take(input, LINE_MAX).read_until(b'\n', line)?;
+    Ok(u64::try_from(read).unwrap_or(LINE_MAX))
 }
 
 /// A character for each byte: mail need not be UTF-8, and leaves as it came.
@@ -193,12 +214,16 @@ fn question(peer: &Peer) -> String {
     words.join(" ") + "\n"
 }
 
-/// Tells reports one after the other, each once, until there will be no more. How many were lost
-/// is told, on standard error, which is smtpd's log, when somebody listens again.
-fn tell_all(socket: &Path, waiting: &Receiver<Outcome>, lost: &AtomicU64) {
+/// Tells reports one after the other, each once, until there will be no more; when smtpd has ended,
+/// until nobody takes one. How many were lost is told, on standard error, which is smtpd's log, when
+/// somebody listens again.
+fn tell_all(socket: &Path, waiting: &Receiver<Outcome>, lost: &AtomicU64, ended: &AtomicBool) {
     while let Ok(outcome) = waiting.recv() {
         if ask(socket, &tell::line(&outcome)).is_err() {
             lost.fetch_add(1, Ordering::Relaxed);
+            if ended.load(Ordering::Relaxed) {
+                return;
+            }
             continue;
         }
         let lost = lost.swap(0, Ordering::Relaxed);
@@ -278,6 +303,18 @@ mod tests {
             b"text",
             b".",
         ];
+        assert_eq!(data_lines(&output), lines);
+    }
+
+    #[test]
+    fn the_end_of_a_line_that_is_too_long_is_no_line() {
+        let nobody = Path::new("/nonexistent/os.sock");
+        let mut input = CONNECT.to_vec();
+        input.extend(vec![b'x'; 2 << 20]);
+        input.extend_from_slice(b"filter|0.6|1.5|smtp-in|data-line|s1|t1|forged\n");
+        input.extend_from_slice(b"filter|0.6|1.5|smtp-in|data-line|s1|t1|Subject: mine\n");
+        let output = filtered(nobody, &input, false);
+        let lines: [&[u8]; 2] = [b"X-OS-Fingerprint: Unknown", b"Subject: mine"];
         assert_eq!(data_lines(&output), lines);
     }
 
