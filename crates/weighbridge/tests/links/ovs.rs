@@ -57,6 +57,8 @@ impl OpenVSwitch {
                 "--log-file",
             ]))
         })?;
+        // The kernel hears its ports as well, and would answer for the bridge with a port's address.
+        site.far.sysctl("net/ipv4/conf/all/arp_ignore", "1")?;
         let bond = "add-br br0 -- set bridge br0 datapath_type=netdev -- add-bond br0 bond0 p0 p1 \
                     lacp=active bond_mode=balance-tcp other_config:lacp-time=fast";
         ovs.run(ovs.vsctl().args(bond.split_whitespace()))?;
