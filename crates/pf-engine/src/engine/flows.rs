@@ -216,6 +216,9 @@ impl Engine {
 
     /// Takes out whatever a new state may stand in the way of, or before.
     pub(super) fn settle_rivals(&mut self, state: &State) {
+        if self.flows.statistics.held == 0 {
+            return;
+        }
         for key in [state.wire, state.stack] {
             let [first, second] = key.ends;
             let back = StateKey {
@@ -309,7 +312,10 @@ impl Engine {
         identity: &Tuple,
         work: &Work<'_>,
     ) {
-        let Some(slot) = self.states.slot(id).filter(|_| self.flows.cache.is_some()) else {
+        if !self.has_flow_cache() {
+            return;
+        }
+        let Some(slot) = self.states.slot(id) else {
             return;
         };
         let may_be_held = self.repeats() && self.may_be_held(slot);

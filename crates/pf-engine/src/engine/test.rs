@@ -139,10 +139,10 @@ impl Engine {
     ) -> Option<(u32, Direction)> {
         self.counters.searches = self.counters.searches.wrapping_add(1);
         let way = work.way_at(place);
-        self.settle_key(place.direction, &tuple.key(place.direction));
+        let key = tuple.key(place.direction);
+        self.settle_key(place.direction, &key);
         let lifetimes = self.lifetimes();
         let covers = |state: &State| state.covers(place.name) && !lifetimes.is_over(state);
-        let key = tuple.key(place.direction);
         let find = |wanted: &dyn Fn(&State) -> bool| {
             let covers = |state: &State| covers(state) && wanted(state);
             let slot = self.states.find(place.direction, &key, covers);
