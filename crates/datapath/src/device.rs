@@ -26,10 +26,7 @@ pub const HEADER_LEN: usize = 10;
 /// Bytes of a buffer for a frame: the largest segment that hardware is given, with its header.
 pub const BUFFER_LEN: usize = 66_000;
 
-const IFF_TAP: u16 = 0x0002;
-const IFF_NO_PI: u16 = 0x1000;
 const IFF_VNET_HDR: u16 = 0x4000;
-const IFF_TUN_EXCL: u16 = 0x8000;
 /// `ETH_P_ALL`.
 const ALL: u16 = 3;
 /// Frames that may wait for a port's socket, in bytes of the kernel's bookkeeping.
@@ -66,7 +63,7 @@ impl Device {
     pub fn create(name: &str, mac: [u8; 6], mtu: u32) -> Result<Self, Error> {
         tap::check_name(name)?;
         let file = tap::open()?;
-        let flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL;
+        let flags = tap::NEW_TAP | IFF_VNET_HDR;
         sys::create_tun(&file, name, flags).map_err(|error| {
             let hint = "run as root; `ip link` shows whether the name is taken";
             Error::kernel(format!("cannot make {name}"), error, hint)

@@ -16,6 +16,8 @@ const IFF_TAP: u16 = 0x0002;
 const IFF_NO_PI: u16 = 0x1000;
 /// A device with that name may not exist yet.
 const IFF_TUN_EXCL: u16 = 0x8000;
+/// A new device for whole frames.
+pub(crate) const NEW_TAP: u16 = IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL;
 
 /// Largest MTU of a TAP (`MAX_MTU` of drivers/net/tun.c without the Ethernet header). Frames
 /// that are redirected into it are not measured against it.
@@ -39,8 +41,7 @@ impl Tap {
         let file = open()?;
         // No offloads are announced: the kernel cuts super-packets into segments and completes
         // checksums before a packet gets here, also those that are not the Internet's (SCTP).
-        sys::create_tun(&file, name, IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL)
-            .map_err(|error| not_made(name, error))?;
+        sys::create_tun(&file, name, NEW_TAP).map_err(|error| not_made(name, error))?;
         let link = link::by_name(connection, name).map_err(|error| not_set_up(name, error))?;
         let tap = Self {
             file,

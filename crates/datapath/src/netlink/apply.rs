@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
+use links::plan::mac_text;
 use links::{Device, WantedAddress, WantedBridge, WantedInterface, WantedLinks};
 use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::route::RouteMessage;
@@ -420,10 +421,6 @@ fn number(path: &str) -> Option<u32> {
 
 fn text(address: &WantedAddress) -> String {
     format!("{}/{}", address.address, address.prefix_len)
-}
-
-fn mac_text(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 pub(super) fn refused(what: &str, source: io::Error) -> Error {

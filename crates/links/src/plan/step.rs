@@ -215,6 +215,5 @@ pub fn bonding_mode(protocol: Protocol) -> Option<&'static str> {
 /// `00:05:5d:71:8d:b8`.
 #[must_use]
 pub fn mac_text(mac: [u8; 6]) -> String {
-    let bytes: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-    bytes.join(":")
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
