@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod protocol;
+pub(crate) mod question;
 pub mod queueing;
 pub mod server;
 pub mod service;

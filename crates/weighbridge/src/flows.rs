@@ -8,8 +8,8 @@ use pf_engine::engine::Engine;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{DEFAULT_SOCKET, SOCKET_VARIABLE};
-use crate::control::client::Client;
 use crate::control::protocol::{Outcome, Request};
+use crate::control::question::{Question, answer};
 use crate::output::{Output, with_process_output};
 use crate::text::laid_out;
 
@@ -87,35 +87,23 @@ pub fn run(arguments: &FlowsArguments) -> ExitCode {
 
 /// Runs it; returns the exit status.
 pub fn execute(arguments: &FlowsArguments, output: &mut Output<'_>) -> u8 {
-    let text = ask(arguments).and_then(|counters| rendered(&counters, arguments.json));
-    match text {
-        Ok(text) => u8::from(output.text(&text).is_err_and(|error| !is_over(&error))),
-        Err(message) => {
-            output.message(&format!("weighbridge flows: {message}"));
-            1
+    let question = Question {
+        command: "flows",
+        socket: &arguments.socket,
+        json: arguments.json,
+        request: Request::Flows,
+    };
+    let counters = |outcome| {
+        if let Outcome::Flows(counters) = outcome {
+            Some(counters)
+        } else {
+            None
         }
-    }
+    };
+    answer(&question, counters, table, output)
 }
 
-/// Whoever reads has enough.
-fn is_over(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::BrokenPipe
-}
-
-fn ask(arguments: &FlowsArguments) -> Result<FlowCounters, String> {
-    let mut client = Client::connect(&arguments.socket).map_err(|error| error.to_string())?;
-    match client.call(&Request::Flows, &mut |_| Ok(())) {
-        Ok(Outcome::Flows(counters)) => Ok(counters),
-        Ok(_) => Err("the daemon's answer is not understood; are both of one version?".into()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn rendered(counters: &FlowCounters, json: bool) -> Result<String, String> {
-    if json {
-        let text = serde_json::to_string_pretty(counters).map_err(|error| error.to_string())?;
-        return Ok(text + "\n");
-    }
+fn table(counters: &FlowCounters) -> String {
     let rows = [
         (
             "fast path",
@@ -129,14 +117,13 @@ fn rendered(counters: &FlowCounters, json: bool) -> Result<String, String> {
         ("emptied", counters.emptied.to_string()),
         ("no room", counters.refused.to_string()),
     ];
-    Ok(laid_out(
-        &rows.map(|(name, value)| [name.to_owned(), value]),
-    ))
+    laid_out(&rows.map(|(name, value)| [name.to_owned(), value]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::question::rendered;
 
     #[test]
     fn counters_are_shown_in_lines_and_as_json() {
@@ -150,12 +137,12 @@ mod tests {
             emptied: 1,
             refused: 0,
         };
-        let text = rendered(&counters, false).expect("text");
+        let text = rendered(&counters, false, table).expect("text");
         assert!(
             text.starts_with("fast path        on\nstates held      3\n"),
             "{text}"
         );
-        let text = rendered(&counters, true).expect("JSON");
+        let text = rendered(&counters, true, table).expect("JSON");
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(json["passed"], 100);
     }

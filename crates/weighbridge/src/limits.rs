@@ -8,8 +8,8 @@ use pf_engine::limits::{LimitSource, LimitView};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{DEFAULT_SOCKET, SOCKET_VARIABLE};
-use crate::control::client::Client;
 use crate::control::protocol::{Outcome, Request};
+use crate::control::question::{Question, answer};
 use crate::output::{Output, with_process_output};
 use crate::text::laid_out;
 
@@ -81,35 +81,23 @@ pub fn run(arguments: &LimitsArguments) -> ExitCode {
 
 /// Runs it; returns the exit status.
 pub fn execute(arguments: &LimitsArguments, output: &mut Output<'_>) -> u8 {
-    let text = ask(arguments).and_then(|lines| rendered(&lines, arguments.json));
-    match text {
-        Ok(text) => match output.text(&text) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => 1,
-            Ok(()) | Err(_) => 0,
-        },
-        Err(message) => {
-            output.message(&format!("weighbridge limits: {message}"));
-            1
-        }
-    }
-}
-
-fn ask(arguments: &LimitsArguments) -> Result<Vec<LimitLine>, String> {
-    let mut client = Client::connect(&arguments.socket).map_err(|error| error.to_string())?;
-    let outcome = client.call(&Request::Limits, &mut |_| Ok(()));
-    let Outcome::Limits(lines) = outcome.map_err(|error| error.to_string())? else {
-        return Err("the daemon's answer is not understood; are both of one version?".into());
+    let question = Question {
+        command: "limits",
+        socket: &arguments.socket,
+        json: arguments.json,
+        request: Request::Limits,
     };
-    Ok(lines)
+    let lines = |outcome| {
+        if let Outcome::Limits(lines) = outcome {
+            Some(lines)
+        } else {
+            None
+        }
+    };
+    answer(&question, lines, |lines| table(lines), output)
 }
 
-fn rendered(lines: &[LimitLine], json: bool) -> Result<String, String> {
-    if json {
-        let text = serde_json::to_string_pretty(lines);
-        return text
-            .map(|text| text + "\n")
-            .map_err(|error| error.to_string());
-    }
+fn table(lines: &[LimitLine]) -> String {
     let mut rows = vec![["LIMIT", "FROM", "VALUE", "USED", "PEAK", "HITS"].map(str::to_owned)];
     rows.extend(lines.iter().map(|line| {
         [
@@ -121,12 +109,13 @@ fn rendered(lines: &[LimitLine], json: bool) -> Result<String, String> {
             line.hits.to_string(),
         ]
     }));
-    Ok(laid_out(&rows))
+    laid_out(&rows)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::question::rendered;
 
     #[test]
     fn limits_are_shown_in_columns_and_as_json() {
@@ -140,10 +129,10 @@ mod tests {
         });
         let lines = [line];
         assert_eq!(
-            rendered(&lines, false).expect("text"),
+            rendered(&lines[..], false, table).expect("text"),
             "LIMIT   FROM  VALUE  USED  PEAK  HITS\nstates  set   100    7     100   12\n"
         );
-        let text = rendered(&lines, true).expect("JSON");
+        let text = rendered(&lines[..], true, table).expect("JSON");
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(json[0]["hits"], 12);
     }

@@ -35,6 +35,10 @@ pub enum ClientError {
     Output(#[source] io::Error),
 }
 
+/// What is said of an outcome that does not belong to the request.
+pub(crate) const NOT_UNDERSTOOD: &str =
+    "the daemon's answer is not understood; are both of one version?";
+
 fn advice(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::PermissionDenied {
         "run pfctl as root"

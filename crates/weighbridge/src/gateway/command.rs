@@ -1,14 +1,14 @@
 //! `weighbridge gateways`: which gateways work.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::monitor::{GatewayView, TargetView};
 use crate::config::{DEFAULT_SOCKET, SOCKET_VARIABLE};
-use crate::control::client::Client;
 use crate::control::protocol::{Outcome, Request};
+use crate::control::question::{Question, answer, ask};
 use crate::output::{Output, with_process_output};
 use crate::text::laid_out;
 
@@ -44,40 +44,33 @@ pub fn run(arguments: &GatewaysArguments) -> ExitCode {
 
 /// Runs it; returns the exit status.
 pub fn execute(arguments: &GatewaysArguments, output: &mut Output<'_>) -> u8 {
-    let text = ask(arguments).and_then(|views| rendered(&views, arguments.json));
-    match text {
-        Ok(text) => match output.text(&text) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => 1,
-            Ok(()) | Err(_) => 0,
-        },
-        Err(message) => {
-            output.message(&format!("weighbridge gateways: {message}"));
-            1
-        }
-    }
+    let question = Question {
+        command: "gateways",
+        socket: &arguments.socket,
+        json: arguments.json,
+        request: Request::Gateways,
+    };
+    answer(&question, views_of, |views| shown(views), output)
 }
 
-fn ask(arguments: &GatewaysArguments) -> Result<Vec<GatewayView>, String> {
-    let mut client = Client::connect(&arguments.socket).map_err(|error| error.to_string())?;
-    let outcome = client.call(&Request::Gateways, &mut |_| Ok(()));
-    let outcome = outcome.map_err(|error| error.to_string())?;
+/// The gateways of the daemon at `socket`.
+pub(crate) fn gateways(socket: &Path) -> Result<Vec<GatewayView>, String> {
+    ask(socket, &Request::Gateways, views_of)
+}
+
+fn views_of(outcome: Outcome) -> Option<Vec<GatewayView>> {
     if let Outcome::Gateways(views) = outcome {
-        return Ok(views);
+        Some(views)
+    } else {
+        None
     }
-    Err("the daemon's answer is not understood; are both of one version?".into())
 }
 
-fn rendered(views: &[GatewayView], json: bool) -> Result<String, String> {
-    if json {
-        let text = serde_json::to_string_pretty(views);
-        return text
-            .map(|text| text + "\n")
-            .map_err(|error| error.to_string());
-    }
+fn shown(views: &[GatewayView]) -> String {
     if views.is_empty() {
-        return Ok("no gateway is probed (see weighbridge.toml(5), GATEWAYS)\n".into());
+        return "no gateway is probed (see weighbridge.toml(5), GATEWAYS)\n".into();
     }
-    Ok(table(views))
+    table(views)
 }
 
 /// A line for each gateway, and one for each target that is not the gateway itself.
@@ -174,6 +167,7 @@ fn since(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::question::rendered;
     use crate::gateway::probe::ProbeKind;
 
     fn target(address: &str, port: Option<u16>, up: bool) -> TargetView {
@@ -219,7 +213,7 @@ mod tests {
                 ],
             ),
         ];
-        let text = rendered(&views, false).expect("text");
+        let text = rendered(&views[..], false, shown).expect("text");
         assert_eq!(
             text,
             "\
@@ -231,14 +225,14 @@ em0        192.0.2.254          up              01:02:05  2       tcp 1/2
 "
         );
         let json: serde_json::Value =
-            serde_json::from_str(&rendered(&views, true).expect("text")).expect("JSON");
+            serde_json::from_str(&rendered(&views[..], true, shown).expect("text")).expect("JSON");
         assert_eq!(json[1]["targets"][0]["port"], 443);
         assert_eq!(json[0]["up"], false);
     }
 
     #[test]
     fn nothing_probed_is_told_and_where_to_look() {
-        let text = rendered(&[], false).expect("text");
+        let text = rendered(&[][..], false, shown).expect("text");
         assert!(text.contains("weighbridge.toml(5)"), "{text}");
     }
 }

@@ -16,7 +16,7 @@ use super::load::{Surroundings, own_surroundings, read_rules};
 use super::show::{Scope, Section, Style};
 use super::{Failure, hosts, names, tables};
 use crate::config::{self, DEFAULT_CONFIG_DIR, DEFAULT_SOCKET, SOCKET_VARIABLE};
-use crate::control::client::{Client, ClientError};
+use crate::control::client::{Client, ClientError, NOT_UNDERSTOOD};
 use crate::control::protocol::{
     Description, DialectName, FileBytes, FlushRequest, FlushTarget, KillLimitedRequest,
     KillRequest, KillSourcesRequest, KillTarget, LoadedStates, Outcome, PrefixText, Request,
@@ -203,9 +203,7 @@ impl Session<'_, '_> {
         if let Outcome::Description(description) = self.call(&Request::Describe)? {
             return Ok(description);
         }
-        Err(Failure::Message(
-            "the daemon's answer is not understood; are both of one version?".into(),
-        ))
+        Err(Failure::Message(NOT_UNDERSTOOD.into()))
     }
 
     fn flush(&mut self, flush: Flush) -> Result<(), Failure> {

@@ -13,7 +13,8 @@ use links::plan::Kind;
 
 use super::{BridgeArguments, Common, DaemonArguments, LinksArguments, Subject, UplinksArguments};
 use crate::control::client::Client;
-use crate::control::protocol::{Outcome, Request};
+use crate::control::protocol::Request;
+use crate::gateway::command::gateways;
 use crate::gateway::monitor::GatewayView;
 use crate::links::{STALE_SECS, interfaces, read_last, status_path, unix_now};
 use crate::text::reason;
@@ -150,15 +151,6 @@ fn uplinks(arguments: &UplinksArguments) -> Result<Report, String> {
         ));
     }
     Ok(judged_uplinks(&views, &arguments.common))
-}
-
-fn gateways(socket: &Path) -> Result<Vec<GatewayView>, String> {
-    let mut client = Client::connect(socket).map_err(|error| error.to_string())?;
-    let outcome = client.call(&Request::Gateways, &mut |_| Ok(()));
-    if let Outcome::Gateways(views) = outcome.map_err(|error| error.to_string())? {
-        return Ok(views);
-    }
-    Err("the daemon's answer is not understood; are both of one version?".to_owned())
 }
 
 fn judged_uplinks(views: &[GatewayView], common: &Common) -> Report {
