@@ -8,6 +8,7 @@
 //! outcome VERDICT STAGE ADDRESS [PORT [ID]]            ok
 //! ```
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::str::SplitAsciiWhitespace;
 
@@ -103,6 +104,36 @@ pub fn peer<'w>(mut words: impl Iterator<Item = &'w str>) -> Result<Peer, &'stat
     }
 }
 
+/// `peer` as [`peer`] reads it: `ADDRESS [PORT [SERVER-ADDRESS SERVER-PORT]]`.
+#[must_use]
+pub fn words(peer: &Peer) -> String {
+    let mut words = peer.address.to_string();
+    if let Some(port) = peer.port {
+        let _ = write!(words, " {port}");
+        if let Some(server) = peer.server {
+            let _ = write!(words, " {} {}", server.ip(), server.port());
+        }
+    }
+    words
+}
+
+/// The line, with its end, that tells `outcome`.
+#[must_use]
+pub fn report(outcome: &Outcome) -> String {
+    let client = Peer {
+        server: None,
+        ..outcome.peer
+    };
+    let stage = outcome.stage.unwrap_or(Stage::EndOfData);
+    let (verdict, stage) = (outcome.verdict.name(), stage.name());
+    let mut line = format!("outcome {verdict} {stage} {}", words(&client));
+    if let (Some(_), Some(message)) = (client.port, &outcome.message) {
+        let _ = write!(line, " {}", message_id(message));
+    }
+    line.push('\n');
+    line
+}
+
 /// `VERDICT STAGE ADDRESS [PORT [ID]]`.
 fn outcome(
     mut words: SplitAsciiWhitespace<'_>,
@@ -159,6 +190,29 @@ fn port(word: &str) -> Result<u16, &'static str> {
 mod tests {
     use super::*;
     use crate::testing::{Fakes, linux, seen};
+    use crate::time::Timestamp;
+
+    #[test]
+    fn what_is_written_is_read_the_same() {
+        let address = Peer::address([192, 0, 2, 1].into());
+        let client = Peer::client([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(), 4711);
+        let whole = Peer::client([192, 0, 2, 1].into(), 4711).to_server([192, 0, 2, 9].into(), 25);
+        for wanted in [address, client, whole] {
+            assert_eq!(peer(words(&wanted).split(' ')), Ok(wanted));
+        }
+        let told = Outcome {
+            at: Timestamp::from_secs(1),
+            peer: whole,
+            verdict: Verdict::Deferred,
+            stage: Some(Stage::Rcpt),
+            message: Some("m 1".to_owned()),
+            reporter: "somebody",
+        };
+        let line = report(&told);
+        assert_eq!(line, "outcome deferred rcpt 192.0.2.1 4711 m1\n");
+        let mut fakes = Fakes::default();
+        assert_eq!(answer(&line, &mut fakes.world()), "ok");
+    }
 
     fn said(fakes: &mut Fakes, pieces: &[&str]) -> (String, Flow) {
         let mut session = TextSession::default();

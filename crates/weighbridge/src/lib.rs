@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod doctor;
+mod files;
 pub mod flows;
 #[doc(hidden)]
 pub mod fuzzing;

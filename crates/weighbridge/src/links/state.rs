@@ -1,9 +1,8 @@
 //! Where the keeper of devices publishes how they stand.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use links::WantedVlan;
@@ -11,6 +10,7 @@ use links::plan::{Kind, Snapshot};
 use links::status::Status;
 
 use crate::config::read_text;
+use crate::files;
 
 /// Where it is unless the environment says something else.
 const DEFAULT_PATH: &str = "/run/weighbridge/links.json";
@@ -43,22 +43,13 @@ pub(super) fn write_status(status: &Status) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    let temporary = with_suffix(&path);
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(serde_json::to_string_pretty(status)?.as_bytes())?;
-    file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    fs::rename(&temporary, &path)
+    let text = serde_json::to_string_pretty(status)?;
+    files::replace(&path, text.as_bytes(), Some(0o644))
 }
 
 /// Removes it, at the end.
 pub(super) fn remove_status() {
     let _ = fs::remove_file(status_path());
-}
-
-fn with_suffix(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
 }
 
 /// Seconds since 1970.

@@ -18,11 +18,12 @@ use mail::answer::UNKNOWN;
 use mail::connection::Peer;
 use mail::opensmtpd::{Filter, FilterOptions, Surroundings};
 use mail::outcome::Outcome;
+use mail::text::{report, words};
 use mail::time::Timestamp;
 
 use super::ask::ask;
+use super::clock;
 use super::settings::OS_SOCKET;
-use super::{clock, tell};
 
 /// What `--help` says.
 pub const LONG_ABOUT: &str = "\
@@ -195,7 +196,7 @@ impl Daemon {
         if clock::now() < self.silent_until {
             return None;
         }
-        let answer = ask(&self.socket, &question(peer)).ok();
+        let answer = ask(&self.socket, &format!("header {}\n", words(peer))).ok();
         if answer.is_none() {
             self.silent_until = clock::now().saturating_add(RESPITE);
         }
@@ -203,23 +204,12 @@ impl Daemon {
     }
 }
 
-fn question(peer: &Peer) -> String {
-    let mut words = vec!["header".to_owned(), peer.address.to_string()];
-    if let Some(port) = peer.port {
-        words.push(port.to_string());
-        if let Some(server) = peer.server {
-            words.extend([server.ip().to_string(), server.port().to_string()]);
-        }
-    }
-    words.join(" ") + "\n"
-}
-
 /// Tells reports one after the other, each once, until there will be no more; when smtpd has ended,
 /// until nobody takes one. How many were lost is told, on standard error, which is smtpd's log, when
 /// somebody listens again.
 fn tell_all(socket: &Path, waiting: &Receiver<Outcome>, lost: &AtomicU64, ended: &AtomicBool) {
     while let Ok(outcome) = waiting.recv() {
-        if ask(socket, &tell::line(&outcome)).is_err() {
+        if ask(socket, &report(&outcome)).is_err() {
             lost.fetch_add(1, Ordering::Relaxed);
             if ended.load(Ordering::Relaxed) {
                 return;

@@ -11,13 +11,15 @@ use mail::follow::Follow;
 use mail::follow::exim::EximLog;
 use mail::follow::postfix::PostfixLog;
 use mail::outcome::Outcome;
+use mail::text::report;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::tail::{Place, Tail};
 use super::ask::{ask, complaint, strange};
+use super::clock;
 use super::settings::OS_SOCKET;
-use super::{clock, tell};
+use crate::files;
 use crate::output::{Output, with_process_output};
 use crate::text::reason;
 
@@ -162,7 +164,7 @@ fn told(
 ) -> Option<u8> {
     let mut complained = false;
     loop {
-        let error = match ask(&arguments.socket, &tell::line(outcome)) {
+        let error = match ask(&arguments.socket, &report(outcome)) {
             Ok(answer) if answer == "ok" => return None,
             Ok(answer) => strange(&answer),
             Err(error) => error,
@@ -189,9 +191,7 @@ fn read_place(path: &Path) -> io::Result<Option<Place>> {
 }
 
 fn write_place(path: &Path, place: Place) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    fs::write(&beside, serde_json::to_vec(&place)?)?;
-    fs::rename(&beside, path)
+    files::replace(path, &serde_json::to_vec(&place)?, None)
 }
 
 /// A wait that a signal ends.

@@ -1,6 +1,5 @@
 //! `weighbridge os`: what system a client has, of a running `weighbridge watch`.
 
-use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -8,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use mail::answer::UNKNOWN;
+use mail::connection::Peer;
+use mail::text::words;
 use serde_json::Value;
 
 use super::ask::{ask, complaint, strange};
@@ -56,11 +57,11 @@ pub fn run(arguments: &OsArguments) -> ExitCode {
 
 /// Runs it; returns the exit status.
 pub fn execute(arguments: &OsArguments, output: &mut Output<'_>) -> u8 {
-    let mut question = format!("json {}", arguments.address);
-    if let Some(port) = arguments.port {
-        let _ = write!(question, " {port}");
-    }
-    question.push('\n');
+    let peer = Peer {
+        port: arguments.port,
+        ..Peer::address(arguments.address)
+    };
+    let question = format!("json {}\n", words(&peer));
     let answer = match ask_in_json(&arguments.socket, &question) {
         Ok(answer) => answer,
         Err(error) => {

@@ -1,15 +1,16 @@
 //! `weighbridge outcome`: any mail server tells what became of a message.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use mail::connection::Peer;
 use mail::outcome::{Outcome, Stage, Verdict};
-use mail::text::message_id;
+use mail::text::report;
 
 use super::ask::{ask, complaint, strange};
+use super::clock;
 use super::settings::OS_SOCKET;
 use crate::output::{Output, with_process_output};
 
@@ -29,6 +30,8 @@ Examples:
 Exit status: 0 told; 1 not understood; 2 nobody was there, which takes a second at most. In a mail
 server's hook ignore it (`|| true`): no message depends on being counted.";
 
+/// Who reports; the daemon knows it as the text socket.
+const REPORTER: &str = "outcome";
 const TOLD: u8 = 0;
 const REFUSED: u8 = 1;
 const NOBODY: u8 = 2;
@@ -70,19 +73,18 @@ pub fn run(arguments: &OutcomeArguments) -> ExitCode {
 
 /// Runs it; returns the exit status.
 pub fn execute(arguments: &OutcomeArguments, output: &mut Output<'_>) -> u8 {
-    let mut line = format!(
-        "outcome {} {} {}",
-        arguments.verdict.name(),
-        arguments.stage.name(),
-        arguments.address
-    );
-    if let Some(port) = arguments.port {
-        let _ = write!(line, " {port}");
-    }
-    if let Some(message) = &arguments.message {
-        let _ = write!(line, " {}", message_id(message));
-    }
-    match ask(&arguments.socket, &(line + "\n")) {
+    let outcome = Outcome {
+        at: clock::now(),
+        peer: Peer {
+            port: arguments.port,
+            ..Peer::address(arguments.address)
+        },
+        verdict: arguments.verdict,
+        stage: Some(arguments.stage),
+        message: arguments.message.clone(),
+        reporter: REPORTER,
+    };
+    match ask(&arguments.socket, &report(&outcome)) {
         Ok(answer) if answer == "ok" => TOLD,
         Ok(answer) => {
             let error = strange(&answer);
@@ -94,21 +96,4 @@ pub fn execute(arguments: &OutcomeArguments, output: &mut Output<'_>) -> u8 {
             NOBODY
         }
     }
-}
-
-/// The line of the text socket that tells `outcome`.
-#[must_use]
-pub fn line(outcome: &Outcome) -> String {
-    let peer = &outcome.peer;
-    let stage = outcome.stage.unwrap_or(Stage::EndOfData);
-    let (verdict, stage) = (outcome.verdict.name(), stage.name());
-    let mut line = format!("outcome {verdict} {stage} {}", peer.address);
-    if let Some(port) = peer.port {
-        let _ = write!(line, " {port}");
-        if let Some(message) = &outcome.message {
-            let _ = write!(line, " {message}");
-        }
-    }
-    line.push('\n');
-    line
 }

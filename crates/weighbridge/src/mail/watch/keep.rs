@@ -9,6 +9,7 @@ use mail::store::{KeepCursor, Store};
 use mail::unknown::Unknown;
 
 use crate::config::read_text;
+use crate::files;
 use crate::text::reason;
 
 /// The file, in the state directory.
@@ -16,7 +17,6 @@ const FILE: &str = "observations";
 const NEW: &str = "observations.new";
 /// Handshakes that no signature fits, in the same directory.
 const UNKNOWN: &str = "unknown-signatures";
-const UNKNOWN_NEW: &str = "unknown-signatures.new";
 /// Bytes that are read of it at most: two million lines.
 const FILE_MAX: u64 = 2 << 30;
 /// Lines of a piece: some milliseconds.
@@ -53,9 +53,8 @@ pub(in crate::mail) fn unknown(directory: &Path) -> Result<Unknown, String> {
 
 /// Keeps them: some thousand lines at most.
 pub(super) fn keep_unknown(unknown: &Unknown, directory: &Path) -> io::Result<()> {
-    let new = directory.join(UNKNOWN_NEW);
-    fs::write(&new, unknown.export())?;
-    fs::rename(new, directory.join(UNKNOWN))
+    let path = directory.join(UNKNOWN);
+    files::replace(&path, unknown.export().as_bytes(), None)
 }
 
 /// Makes the directory, if it is not there.
