@@ -14,28 +14,14 @@ mod files;
 mod kerberos;
 #[path = "doctor/links.rs"]
 mod links;
+#[path = "common/packages.rs"]
+mod packages;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// The binary under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
-
-/// Where `scripts/packages.sh` has unpacked programs; none, and a line on standard error, when
-/// `program` is not among them.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn unpacked(test: &str, program: &str) -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/packages/root");
-    let root = std::env::var_os("WEIGHBRIDGE_PACKAGES").map_or(default, PathBuf::from);
-    let root = root
-        .canonicalize()
-        .ok()
-        .filter(|root| root.join(program).is_file());
-    if root.is_none() {
-        eprintln!("skipped {test}: {program} is not unpacked: run scripts/packages.sh");
-    }
-    root
-}
 
 /// The libraries of unpacked programs, as the dynamic linker wants them.
 fn libraries(root: &Path) -> String {

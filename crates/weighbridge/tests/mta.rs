@@ -14,8 +14,12 @@ mod follow;
 mod machine;
 #[path = "mta/opensmtpd.rs"]
 mod opensmtpd;
+#[path = "common/packages.rs"]
+mod packages;
 #[path = "mta/postfix.rs"]
 mod postfix;
+#[path = "mta/recipe.rs"]
+mod recipe;
 #[path = "mta/rspamd.rs"]
 mod rspamd;
 #[path = "common/site.rs"]

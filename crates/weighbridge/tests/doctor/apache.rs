@@ -10,7 +10,8 @@ use lab::identity::RunId;
 use lab::namespace::Namespace;
 use lab::{clock, requirements};
 
-use super::{BINARY, doctor, libraries, unpacked};
+use super::packages::unpacked;
+use super::{BINARY, doctor, libraries};
 
 /// httpd's message comes once a second; this is as long as it may take.
 const LONG: Duration = Duration::from_secs(10);
@@ -32,7 +33,7 @@ impl Httpd {
         if requirements::skip_test(test) {
             return None;
         }
-        let root = unpacked(test, "usr/sbin/apache2")?;
+        let root = unpacked(test, "root")?;
         let run = RunId::new().expect("an id");
         let namespace = Namespace::create(&run.namespace("web")).expect("a namespace");
         for line in [

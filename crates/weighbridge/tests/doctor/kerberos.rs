@@ -9,7 +9,8 @@ use lab::identity::RunId;
 use lab::namespace::Namespace;
 use lab::requirements;
 
-use super::{BINARY, libraries, unpacked};
+use super::packages::unpacked;
+use super::{BINARY, libraries};
 
 /// What a run of `realm.sh` came to.
 struct Realm {
@@ -23,7 +24,7 @@ impl Realm {
         if requirements::skip_test(test) {
             return None;
         }
-        let root = unpacked(test, "usr/sbin/krb5kdc")?;
+        let root = unpacked(test, "root")?;
         let run = RunId::new().expect("an id");
         let shim = shim(test, run.directory())?;
         let namespace = Namespace::create(&run.namespace("realm")).expect("a namespace");

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use lab::clock;
-
 use crate::follow::follow;
-use crate::machine::{Away, Machine, header};
+use crate::machine::{Machine, header};
+use crate::recipe::{ODD, PLAIN, Recipe, forged};
 use crate::smtp::Mail;
 
 /// Exim as Debian configures it for an internet site, and the drop-in files.
@@ -45,60 +44,33 @@ update-exim4.conf
 exim4 -bd
 tail -F /var/log/exim4/mainlog /var/log/exim4/rejectlog /var/log/exim4/paniclog
 "#;
-/// How long mail may take when nobody answers: the recipe asks twice, and waits for a second.
-const SOON: Duration = Duration::from_secs(4);
-
-fn mail<'m>(to: &'m str, subject: &'m str) -> Mail<'m> {
-    Mail {
-        to,
-        subject,
-        head: "X-OS-Fingerprint: Forged\r\n",
-        text: "Hello",
-    }
-}
+/// It asks twice, and waits for a second each time.
+const EXIM: Recipe = Recipe {
+    taken: "250 OK id=",
+    soon: Duration::from_secs(4),
+};
 
 fn exim_asks_reports_and_goes_on_alone(test: &str, split: &str) {
     let script = SCRIPT.replace("SPLIT", split);
     let Some(mut machine) = Machine::start(test, "exim", &script) else {
         return;
     };
-    let (plain, odd) = (0, 1);
-    for (host, subject, os) in [(plain, "one", "Plain Linux"), (odd, "two", "Odd one")] {
-        let answer = machine.send(host, &mail("bob@mx.example", subject));
-        assert!(
-            answer.starts_with("250 OK id="),
-            "{answer}: {}",
-            machine.log()
-        );
-        let message = machine.delivered(subject);
-        let told = header(&message, "X-OS-Fingerprint");
-        let wanted = format!("{os} (exact");
-        assert!(
-            told.is_some_and(|told| told.starts_with(&wanted)),
-            "{message}"
-        );
-    }
-    let relayed = machine.send(odd, &mail("somebody@elsewhere.example", "three"));
+    EXIM.marks(&machine, forged);
+    let relayed = machine.send(ODD, &forged("somebody@elsewhere.example", "three"));
     assert_eq!(relayed, "550 relay not permitted", "Debian's own words");
     let long = "x".repeat(1500);
     let long = Mail {
         text: &long,
-        ..mail("bob@mx.example", "four")
+        ..forged("bob@mx.example", "four")
     };
-    let refused = machine.send(odd, &long);
+    let refused = machine.send(ODD, &long);
     assert!(refused.starts_with("550 "), "{refused}");
 
     let report = machine.report();
     assert!(report.contains("\r\nPlain Linux,1,0,0,"), "{report}");
     assert!(report.contains("\r\nOdd one,1,2,0,"), "{report}");
 
-    for (away, subject) in [(Away::Killed, "five"), (Away::Silent, "six")] {
-        machine.lose_daemon(away);
-        let began = clock::now();
-        let answer = machine.send(plain, &mail("bob@mx.example", subject));
-        assert!(answer.starts_with("250 OK id="), "{answer}");
-        assert!(began.elapsed() < SOON, "{away:?}: {:?}", began.elapsed());
-        let message = machine.delivered(subject);
+    for message in EXIM.goes_on_alone(&mut machine, forged) {
         assert_eq!(header(&message, "X-OS-Fingerprint"), None, "{message}");
     }
 }
@@ -125,12 +97,10 @@ fn the_log_of_exim_tells_what_became_of_messages() {
     let Some(mut machine) = Machine::start("exim_log", "exim", &script) else {
         return;
     };
-    let (plain, odd) = (0, 1);
-    for (host, subject) in [(plain, "one"), (odd, "two")] {
-        let answer = machine.send(host, &mail("bob@mx.example", subject));
-        assert!(answer.starts_with("250 OK"), "{answer}");
+    for (host, subject) in [(PLAIN, "one"), (ODD, "two")] {
+        EXIM.taken(&machine, host, &forged("bob@mx.example", subject));
     }
-    let refused = machine.send(odd, &mail("somebody@elsewhere.example", "three"));
+    let refused = machine.send(ODD, &forged("somebody@elsewhere.example", "three"));
     assert!(refused.starts_with("550 "), "{refused}");
 
     let log = machine.log();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use lab::{clock, requirements};
 use rustix::process::{Signal, kill_process};
 
+use crate::packages::unpacked;
 use crate::site::{BINARY, Daemon, SERVER, Site};
 use crate::smtp::{Mail, PATIENCE, SMTP, send};
 
@@ -195,19 +196,11 @@ impl Drop for Machine {
 }
 
 /// Where packages are unpacked; nothing when `test` has to be skipped.
-#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 pub(crate) fn packages_for(test: &str, name: &str) -> Option<PathBuf> {
     if requirements::skip_test(test) {
         return None;
     }
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(target, PathBuf::from);
-    let packages = target.join("packages").join(name);
-    if !packages.with_extension("complete").exists() {
-        println!("skipped {test}: {name} is not unpacked: run scripts/packages.sh");
-        return None;
-    }
-    Some(packages.canonicalize().expect("it is there"))
+    unpacked(test, name)
 }
 
 /// The value of a header, if it is there once.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use lab::clock;
 
-use crate::machine::{Away, Machine, header};
+use crate::machine::{Machine, header};
+use crate::recipe::{ODD, Recipe, forged};
 use crate::smtp::Mail;
 
 /// `OpenSMTPD` with the recipe of docs/mail.md.
@@ -28,15 +29,17 @@ match from any for domain "mx.example" action "local"
 END
 exec smtpd -d
 "#;
-/// How long mail may take when nobody answers.
-const SOON: Duration = Duration::from_secs(6);
+/// It asks once, and waits for a second.
+const OPENSMTPD: Recipe = Recipe {
+    taken: "250 2.0.0",
+    soon: Duration::from_secs(6),
+};
 
-fn mail<'m>(to: &'m str, subject: &'m str) -> Mail<'m> {
+/// The forged header has a second line.
+fn folded<'m>(to: &'m str, subject: &'m str) -> Mail<'m> {
     Mail {
-        to,
-        subject,
         head: "X-OS-Fingerprint: Forged\r\n folded\r\n",
-        text: "Hello",
+        ..forged(to, subject)
     }
 }
 
@@ -45,24 +48,10 @@ fn opensmtpd_with_the_filter_has_the_header_reports_and_goes_on_alone() {
     let Some(mut machine) = Machine::start("opensmtpd", "opensmtpd", SCRIPT) else {
         return;
     };
-    let (plain, odd) = (0, 1);
-    for (host, subject, os) in [(plain, "one", "Plain Linux"), (odd, "two", "Odd one")] {
-        let answer = machine.send(host, &mail("bob@mx.example", subject));
-        assert!(
-            answer.starts_with("250 2.0.0"),
-            "{answer}: {}",
-            machine.log()
-        );
-        let message = machine.delivered(subject);
-        let told = header(&message, "X-OS-Fingerprint");
-        let wanted = format!("{os} (exact");
-        assert!(
-            told.is_some_and(|told| told.starts_with(&wanted)),
-            "{message}"
-        );
+    for message in OPENSMTPD.marks(&machine, folded) {
         assert!(!message.contains("folded"), "{message}");
     }
-    let relayed = machine.send(odd, &mail("somebody@elsewhere.example", "three"));
+    let relayed = machine.send(ODD, &folded("somebody@elsewhere.example", "three"));
     assert!(relayed.starts_with("550 "), "{relayed}");
     clock::pause(Duration::from_millis(500));
 
@@ -70,17 +59,8 @@ fn opensmtpd_with_the_filter_has_the_header_reports_and_goes_on_alone() {
     assert!(report.contains("\r\nPlain Linux,1,0,0,"), "{report}");
     assert!(report.contains("\r\nOdd one,1,1,0,"), "{report}");
 
-    for (away, subject) in [(Away::Killed, "five"), (Away::Silent, "six")] {
-        machine.lose_daemon(away);
-        let began = clock::now();
-        let answer = machine.send(plain, &mail("bob@mx.example", subject));
-        assert!(answer.starts_with("250 2.0.0"), "{away:?}: {answer}");
-        assert!(began.elapsed() < SOON, "{away:?}: {:?}", began.elapsed());
-        let message = machine.delivered(subject);
-        assert_eq!(
-            header(&message, "X-OS-Fingerprint"),
-            Some("Unknown"),
-            "{message}"
-        );
+    for message in OPENSMTPD.goes_on_alone(&mut machine, folded) {
+        let told = header(&message, "X-OS-Fingerprint");
+        assert_eq!(told, Some("Unknown"), "{message}");
     }
 }

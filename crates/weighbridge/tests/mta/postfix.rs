@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use lab::clock;
-
 use crate::follow::follow;
-use crate::machine::{Away, Machine, header};
-use crate::smtp::Mail;
+use crate::machine::Machine;
+use crate::recipe::{ODD, PLAIN, Recipe, forged};
 
 /// Postfix with the recipe of docs/mail.md.
 const SCRIPT: &str = r#"
@@ -40,17 +38,11 @@ END
 postfix set-permissions create-missing 2>/dev/null || true
 exec postfix start-fg
 "#;
-/// How long mail may take when nobody answers: the recipe's time-outs.
-const SOON: Duration = Duration::from_secs(6);
-
-fn mail<'m>(to: &'m str, subject: &'m str) -> Mail<'m> {
-    Mail {
-        to,
-        subject,
-        head: "X-OS-Fingerprint: Forged\r\n",
-        text: "Hello",
-    }
-}
+/// It waits for the recipe's time-outs.
+const POSTFIX: Recipe = Recipe {
+    taken: "250 2.0.0 Ok",
+    soon: Duration::from_secs(6),
+};
 
 #[test]
 fn the_log_of_postfix_tells_what_became_of_messages() {
@@ -61,14 +53,12 @@ fn the_log_of_postfix_tells_what_became_of_messages() {
     let Some(mut machine) = Machine::start("postfix_log", "postfix", &script) else {
         return;
     };
-    let (plain, odd) = (0, 1);
-    for (host, subject) in [(plain, "one"), (odd, "two")] {
-        let answer = machine.send(host, &mail("bob@mx.example", subject));
-        assert!(answer.starts_with("250 2.0.0 Ok"), "{answer}");
+    for (host, subject) in [(PLAIN, "one"), (ODD, "two")] {
+        POSTFIX.taken(&machine, host, &forged("bob@mx.example", subject));
     }
-    let unknown = machine.send(odd, &mail("nobody-here@mx.example", "three"));
+    let unknown = machine.send(ODD, &forged("nobody-here@mx.example", "three"));
     assert!(unknown.starts_with("550 "), "{unknown}");
-    let relayed = machine.send(odd, &mail("somebody@elsewhere.example", "four"));
+    let relayed = machine.send(ODD, &forged("somebody@elsewhere.example", "four"));
     assert!(relayed.starts_with("454 "), "{relayed}");
 
     let log = machine.log();
@@ -86,23 +76,8 @@ fn postfix_with_the_milter_has_the_header_reports_and_goes_on_alone() {
     let Some(mut machine) = Machine::start("postfix", "postfix", SCRIPT) else {
         return;
     };
-    let (plain, odd) = (0, 1);
-    for (host, subject, os) in [(plain, "one", "Plain Linux"), (odd, "two", "Odd one")] {
-        let answer = machine.send(host, &mail("bob@mx.example", subject));
-        assert!(
-            answer.starts_with("250 2.0.0 Ok"),
-            "{answer}: {}",
-            machine.log()
-        );
-        let message = machine.delivered(subject);
-        let told = header(&message, "X-OS-Fingerprint");
-        let wanted = format!("{os} (exact");
-        assert!(
-            told.is_some_and(|told| told.starts_with(&wanted)),
-            "{message}"
-        );
-    }
-    let relayed = machine.send(odd, &mail("somebody@elsewhere.example", "three"));
+    POSTFIX.marks(&machine, forged);
+    let relayed = machine.send(ODD, &forged("somebody@elsewhere.example", "three"));
     assert!(
         relayed.starts_with("454 ") || relayed.starts_with("554 "),
         "{relayed}"
@@ -112,12 +87,5 @@ fn postfix_with_the_milter_has_the_header_reports_and_goes_on_alone() {
     assert!(report.contains("\r\nPlain Linux,1,0,0,"), "{report}");
     assert!(report.contains("\r\nOdd one,1,"), "{report}");
 
-    for (away, subject) in [(Away::Killed, "five"), (Away::Silent, "six")] {
-        machine.lose_daemon(away);
-        let began = clock::now();
-        let answer = machine.send(plain, &mail("bob@mx.example", subject));
-        assert!(answer.starts_with("250 2.0.0 Ok"), "{away:?}: {answer}");
-        assert!(began.elapsed() < SOON, "{away:?}: {:?}", began.elapsed());
-        machine.delivered(subject);
-    }
+    POSTFIX.goes_on_alone(&mut machine, forged);
 }
