@@ -19,6 +19,8 @@ mod live;
 mod offline;
 #[path = "mail/process.rs"]
 mod process;
+#[path = "common/samples.rs"]
+mod samples;
 #[path = "mail/table.rs"]
 mod table;
 
@@ -67,9 +69,9 @@ fn main() -> anyhow::Result<()> {
         [] => live::measure(extent, &mut table)?,
         missing => println!("no live measurements: {}", missing.join(", ")),
     }
-    println!("{} rounds\n\n{}", extent.rounds, table.markdown());
+    println!("{} rounds\n\n{}", extent.rounds, table::markdown(&table));
     if let Ok(path) = std::env::var("MAIL_BENCH_JSON") {
-        std::fs::write(&path, table.json().to_string()).context(path)?;
+        std::fs::write(&path, table::json(&table).to_string()).context(path)?;
     }
     Ok(())
 }

@@ -13,6 +13,8 @@
 mod boxes;
 #[path = "path/figures.rs"]
 mod figures;
+#[path = "common/samples.rs"]
+mod samples;
 #[path = "path/traffic.rs"]
 mod traffic;
 
@@ -74,9 +76,9 @@ fn main() -> anyhow::Result<()> {
             rate / 1000.0,
         );
     }
-    println!("{rounds} rounds\n\n{}", figures.markdown());
+    println!("{rounds} rounds\n\n{}", figures::markdown(&figures));
     if let Ok(path) = std::env::var("PATH_BENCH_JSON") {
-        std::fs::write(&path, figures.json().to_string()).context(path)?;
+        std::fs::write(&path, figures::json(&figures).to_string()).context(path)?;
     }
     Ok(())
 }

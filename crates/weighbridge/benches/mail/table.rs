@@ -1,9 +1,11 @@
 //! Figures.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+
+pub(crate) use super::samples::Better;
+use super::samples::{Row, Rows};
 
 /// Whose figure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,105 +14,47 @@ pub(crate) enum Who {
     Weighbridge,
 }
 
-/// What is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Better {
-    More,
-    Less,
+/// The figures of both.
+pub(crate) type Table = Rows<Who>;
+
+pub(crate) fn markdown(table: &Table) -> String {
+    let mut text = "| what | p0f | weighbridge | ratio |\n|---|---|---|---|\n".to_owned();
+    for row in &table.0 {
+        let ratio = ratio(row).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}"));
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {ratio} |",
+            row.what,
+            figure(row, Who::P0f),
+            figure(row, Who::Weighbridge)
+        );
+    }
+    text
 }
 
-/// One line.
-#[derive(Debug)]
-struct Row {
-    what: String,
-    unit: &'static str,
-    better: Better,
-    samples: BTreeMap<Who, Vec<f64>>,
+pub(crate) fn json(table: &Table) -> Value {
+    let row = |row: &Row<Who>| {
+        json!({
+            "what": row.what,
+            "unit": row.unit,
+            "p0f": row.json(Who::P0f),
+            "weighbridge": row.json(Who::Weighbridge),
+            "times_better": ratio(row),
+        })
+    };
+    Value::Array(table.0.iter().map(row).collect())
 }
 
-/// All lines, in the order in which they came first.
-#[derive(Debug, Default)]
-pub(crate) struct Table(Vec<Row>);
-
-impl Table {
-    /// Adds a sample to the line `what`.
-    pub(crate) fn add(
-        &mut self,
-        what: &str,
-        unit: &'static str,
-        better: Better,
-        who: Who,
-        value: f64,
-    ) {
-        let at = self.0.iter().position(|row| row.what == what);
-        let at = at.unwrap_or_else(|| {
-            self.0.push(Row {
-                what: what.to_owned(),
-                unit,
-                better,
-                samples: BTreeMap::new(),
-            });
-            self.0.len() - 1
-        });
-        self.0[at].samples.entry(who).or_default().push(value);
-    }
-
-    pub(crate) fn markdown(&self) -> String {
-        let mut text = "| what | p0f | weighbridge | ratio |\n|---|---|---|---|\n".to_owned();
-        for row in &self.0 {
-            let figure = |who| match row.samples.get(&who) {
-                Some(samples) => figure(samples, row.unit),
-                None => "-".to_owned(),
-            };
-            let ratio = row
-                .ratio()
-                .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}"));
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {ratio} |",
-                row.what,
-                figure(Who::P0f),
-                figure(Who::Weighbridge)
-            );
-        }
-        text
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        let row = |row: &Row| {
-            let side = |who| {
-                row.samples.get(&who).map(|samples| {
-                    let (low, middle, high) = summary(samples);
-                    json!({"median": middle, "min": low, "max": high, "samples": samples})
-                })
-            };
-            json!({
-                "what": row.what,
-                "unit": row.unit,
-                "p0f": side(Who::P0f),
-                "weighbridge": side(Who::Weighbridge),
-                "times_better": row.ratio(),
-            })
-        };
-        Value::Array(self.0.iter().map(row).collect())
-    }
+/// How many times better ours is.
+fn ratio(row: &Row<Who>) -> Option<f64> {
+    row.ratio(Who::Weighbridge, Who::P0f)
 }
 
-impl Row {
-    /// How many times better ours is.
-    fn ratio(&self) -> Option<f64> {
-        let median = |who| self.samples.get(&who).map(|samples| summary(samples).1);
-        let (theirs, ours) = (median(Who::P0f)?, median(Who::Weighbridge)?);
-        let ratio = match self.better {
-            Better::More => ours / theirs,
-            Better::Less => theirs / ours,
-        };
-        ratio.is_finite().then_some(ratio)
-    }
-}
-
-fn figure(samples: &[f64], unit: &str) -> String {
-    let (low, middle, high) = summary(samples);
+fn figure(row: &Row<Who>, who: Who) -> String {
+    let Some((low, middle, high)) = row.summary(who) else {
+        return "-".to_owned();
+    };
+    let unit = row.unit;
     format!(
         "{} {unit} ({} - {})",
         short(middle),
@@ -139,18 +83,6 @@ fn grouped(digits: &str) -> String {
         text.push(digit);
     }
     text
-}
-
-/// Least, median, greatest.
-fn summary(samples: &[f64]) -> (f64, f64, f64) {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
-    (
-        at(0),
-        at(sorted.len() / 2),
-        at(sorted.len().saturating_sub(1)),
-    )
 }
 
 /// The value that `share` percent of `sorted` do not exceed.

@@ -6,116 +6,53 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::boxes::Variant;
+pub(crate) use super::samples::Better;
+use super::samples::{Row, Rows};
 
-/// What is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Better {
-    More,
-    Less,
-}
+/// The figures of all.
+pub(crate) type Figures = Rows<Variant>;
 
-#[derive(Debug)]
-struct Row {
-    what: String,
-    unit: &'static str,
-    better: Better,
-    samples: BTreeMap<Variant, Vec<f64>>,
-}
-
-/// All lines, in the order in which they came first.
-#[derive(Debug, Default)]
-pub(crate) struct Figures(Vec<Row>);
-
-/// Least, median and greatest.
-fn summary(samples: &[f64]) -> (f64, f64, f64) {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-    (
-        at(0),
-        at(sorted.len() / 2),
-        at(sorted.len().saturating_sub(1)),
-    )
-}
-
-impl Figures {
-    pub(crate) fn add(
-        &mut self,
-        what: &str,
-        unit: &'static str,
-        better: Better,
-        who: Variant,
-        value: f64,
-    ) {
-        let at = self.0.iter().position(|row| row.what == what);
-        let at = at.unwrap_or_else(|| {
-            self.0.push(Row {
-                what: what.to_owned(),
-                unit,
-                better,
-                samples: BTreeMap::new(),
-            });
-            self.0.len() - 1
-        });
-        self.0[at].samples.entry(who).or_default().push(value);
+pub(crate) fn markdown(figures: &Figures) -> String {
+    let mut text = "| what |".to_owned();
+    for who in Variant::ALL {
+        let _ = write!(text, " {} |", who.name());
     }
-
-    pub(crate) fn markdown(&self) -> String {
-        let mut text = "| what |".to_owned();
+    text.push_str(" on to bridge | on to nftables |\n|---|---|---|---|---|---|---|\n");
+    for row in &figures.0 {
+        let _ = write!(text, "| {}, {} |", row.what, row.unit);
         for who in Variant::ALL {
-            let _ = write!(text, " {} |", who.name());
+            let _ = write!(text, " {} |", figure(row, who));
         }
-        text.push_str(" on to bridge | on to nftables |\n|---|---|---|---|---|---|---|\n");
-        for row in &self.0 {
-            let _ = write!(text, "| {}, {} |", row.what, row.unit);
-            for who in Variant::ALL {
-                let _ = write!(text, " {} |", row.figure(who));
-            }
-            let ratio = |to| row.ratio(to).map_or("-".to_owned(), |r| format!("{r:.2}"));
-            let (bridge, rules) = (ratio(Variant::Bridge), ratio(Variant::Nftables));
-            let _ = writeln!(text, " {bridge} | {rules} |");
-        }
-        text
+        let ratio = |to| ratio(row, to).map_or("-".to_owned(), |r| format!("{r:.2}"));
+        let (bridge, rules) = (ratio(Variant::Bridge), ratio(Variant::Nftables));
+        let _ = writeln!(text, " {bridge} | {rules} |");
     }
-
-    pub(crate) fn json(&self) -> Value {
-        let row = |row: &Row| {
-            let side = |who| {
-                let samples = row.samples.get(&who)?;
-                let (low, middle, high) = summary(samples);
-                Some(json!({"median": middle, "min": low, "max": high, "samples": samples}))
-            };
-            let sides = Variant::ALL.map(|who| (who.name(), side(who)));
-            json!({
-                "what": row.what,
-                "unit": row.unit,
-                "figures": BTreeMap::from(sides),
-                "on_to_bridge": row.ratio(Variant::Bridge),
-                "on_to_nftables": row.ratio(Variant::Nftables),
-            })
-        };
-        Value::Array(self.0.iter().map(row).collect())
-    }
+    text
 }
 
-impl Row {
-    /// How many times better the flow cache is.
-    fn ratio(&self, than: Variant) -> Option<f64> {
-        let median = |who| self.samples.get(&who).map(|samples| summary(samples).1);
-        let (ours, theirs) = (median(Variant::Cache)?, median(than)?);
-        let ratio = match self.better {
-            Better::More => ours / theirs,
-            Better::Less => theirs / ours,
-        };
-        ratio.is_finite().then_some(ratio)
-    }
+pub(crate) fn json(figures: &Figures) -> Value {
+    let row = |row: &Row<Variant>| {
+        let sides = Variant::ALL.map(|who| (who.name(), row.json(who)));
+        json!({
+            "what": row.what,
+            "unit": row.unit,
+            "figures": BTreeMap::from(sides),
+            "on_to_bridge": ratio(row, Variant::Bridge),
+            "on_to_nftables": ratio(row, Variant::Nftables),
+        })
+    };
+    Value::Array(figures.0.iter().map(row).collect())
+}
 
-    fn figure(&self, who: Variant) -> String {
-        let Some(samples) = self.samples.get(&who) else {
-            return "-".to_owned();
-        };
-        let (low, middle, high) = summary(samples);
-        let digits = usize::from(middle < 100.0);
-        format!("{middle:.digits$} ({low:.digits$} - {high:.digits$})")
-    }
+/// How many times better the flow cache is.
+fn ratio(row: &Row<Variant>, than: Variant) -> Option<f64> {
+    row.ratio(Variant::Cache, than)
+}
+
+fn figure(row: &Row<Variant>, who: Variant) -> String {
+    let Some((low, middle, high)) = row.summary(who) else {
+        return "-".to_owned();
+    };
+    let digits = usize::from(middle < 100.0);
+    format!("{middle:.digits$} ({low:.digits$} - {high:.digits$})")
 }
