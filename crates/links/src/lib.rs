@@ -20,6 +20,8 @@ pub mod plan;
 pub mod rcconf;
 pub mod show;
 pub mod status;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

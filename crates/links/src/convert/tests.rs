@@ -1,10 +1,5 @@
 use super::*;
-
-fn links(text: &str) -> WantedLinks {
-    crate::rcconf::parse(text)
-        .unwrap_or_else(|e| panic!("{e:?}"))
-        .links
-}
+use crate::testing::links;
 
 fn trunk() -> WantedLinks {
     links(

@@ -1,15 +1,10 @@
 use super::*;
+use crate::testing::links as wanted;
 
 const OWN: Makers = Makers {
     lagg: Maker::Own,
     vlan: Maker::Own,
 };
-
-fn wanted(text: &str) -> WantedLinks {
-    crate::rcconf::parse(text)
-        .unwrap_or_else(|e| panic!("{e:?}"))
-        .links
-}
 
 fn trunk() -> WantedLinks {
     wanted(

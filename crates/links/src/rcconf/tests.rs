@@ -1,23 +1,9 @@
 use super::*;
+use crate::testing::links;
 use crate::{HashLayers, Protocol, WantedRoute};
 
-const FAILOVER: &str = r#"
-cloned_interfaces="lagg0" 
-ifconfig_bge0="up" 
-ifconfig_bge1="up" 
-ifconfig_lagg0="laggproto failover laggport bge1 laggport bge0 192.168.1.5 netmask 255.255.255.0" 
-"#;
-const TRUNK: &str = r#"
-cloned_interfaces="lagg0 vlan0" 
-ifconfig_em0="up" 
-ifconfig_em1="up" 
-ifconfig_lagg0="laggproto failover laggport em0 laggport em1" 
-ifconfig_vlan0="vlan 22 vlandev lagg0 192.168.1.5 netmask 255.255.255.0" 
-"#;
-
-fn links(text: &str) -> WantedLinks {
-    parse(text).unwrap_or_else(|e| panic!("{e:?}")).links
-}
+const FAILOVER: &str = include_str!("../../tests/article/failover.conf");
+const TRUNK: &str = include_str!("../../tests/article/trunk.conf");
 
 fn interface<'l>(links: &'l WantedLinks, name: &str) -> &'l WantedInterface {
     links

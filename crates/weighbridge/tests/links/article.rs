@@ -9,19 +9,8 @@ use lab::{Capture, clock, requirements};
 use super::flows::{Echo, Flows, reach};
 use super::site::{Keeper, Site};
 
-const FAILOVER: &str = r#"
-cloned_interfaces="lagg0" 
-ifconfig_bge0="up" 
-ifconfig_bge1="up" 
-ifconfig_lagg0="laggproto failover laggport bge1 laggport bge0 192.168.1.5 netmask 255.255.255.0" 
-"#;
-const TRUNK: &str = r#"
-cloned_interfaces="lagg0 vlan0" 
-ifconfig_em0="up" 
-ifconfig_em1="up" 
-ifconfig_lagg0="laggproto failover laggport em0 laggport em1" 
-ifconfig_vlan0="vlan 22 vlandev lagg0 192.168.1.5 netmask 255.255.255.0" 
-"#;
+const FAILOVER: &str = include_str!("../../../links/tests/article/failover.conf");
+const TRUNK: &str = include_str!("../../../links/tests/article/trunk.conf");
 /// The far end of the second one: a VLAN of a bridge.
 const FAR: &str = "vlans_br0=\"22\"\nifconfig_br0_22=\"192.168.1.1/24\"\n";
 const FAR_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
