@@ -111,6 +111,14 @@ fn assert_most_passed(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
+/// A download and an upload, each intact.
+fn transfer(bench: &Bench, digest: &str) -> Result<()> {
+    let host = bench.lab.host(Role::H99);
+    assert_eq!(host.download(Bench::server(HTTP), BULK)?.sha256, digest);
+    assert_eq!(host.upload(Bench::server(HTTP), BULK)?.sha256, digest);
+    Ok(())
+}
+
 fn session(bench: &Bench) -> Result<LineClient> {
     let host = bench.lab.host(Role::H99);
     let session = host.line_client(Bench::server(OTHER))?;
@@ -149,11 +157,8 @@ fn busy_session(bench: &Bench) -> Result<LineClient> {
 #[test]
 fn bulk_transfers_pass_in_the_kernel_and_each_segment_is_counted() -> Result<()> {
     with_daemon("fast path, bulk", UNSHAPED, &files(RULES), |bench| {
-        let host = bench.lab.host(Role::H99);
         let before = segments(bench)?;
-        let digest = sha256_of_bytes(BULK);
-        assert_eq!(host.download(Bench::server(HTTP), BULK)?.sha256, digest);
-        assert_eq!(host.upload(Bench::server(HTTP), BULK)?.sha256, digest);
+        transfer(bench, &sha256_of_bytes(BULK))?;
         assert_tcp_is_exact(bench, before)?;
         assert_most_passed(bench)
     })
@@ -164,11 +169,8 @@ fn redirected_transfers_are_translated_in_the_kernel() -> Result<()> {
     let [there, instead, ..] = SERVICES_V4;
     let rules = format!("rdr on em1 inet proto tcp to {there} port 80 -> {instead}\n{RULES}");
     with_daemon("fast path, rdr", UNSHAPED, &files(&rules), |bench| {
-        let host = bench.lab.host(Role::H99);
         let before = segments(bench)?;
-        let digest = sha256_of_bytes(BULK);
-        assert_eq!(host.download(Bench::server(HTTP), BULK)?.sha256, digest);
-        assert_eq!(host.upload(Bench::server(HTTP), BULK)?.sha256, digest);
+        transfer(bench, &sha256_of_bytes(BULK))?;
         assert_tcp_is_exact(bench, before)?;
         let states = bench.daemon.pfctl_ok(&["-ss"])?;
         assert!(
@@ -207,7 +209,6 @@ fn datagrams_and_pings_pass_in_the_kernel_and_are_counted() -> Result<()> {
 #[test]
 fn a_cache_that_is_emptied_at_any_moment_changes_nothing_but_speed() -> Result<()> {
     with_daemon("fast path, emptied", UNSHAPED, &files(RULES), |bench| {
-        let host = bench.lab.host(Role::H99);
         let before = segments(bench)?;
         let digest = sha256_of_bytes(BULK);
         let done = AtomicBool::new(false);
@@ -222,8 +223,7 @@ fn a_cache_that_is_emptied_at_any_moment_changes_nothing_but_speed() -> Result<(
             });
             let transferred = (|| -> Result<()> {
                 for _ in 0..3 {
-                    assert_eq!(host.download(Bench::server(HTTP), BULK)?.sha256, digest);
-                    assert_eq!(host.upload(Bench::server(HTTP), BULK)?.sha256, digest);
+                    transfer(bench, &digest)?;
                 }
                 Ok(())
             })();
