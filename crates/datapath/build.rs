@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
 const SOURCE: &str = "bpf/weighbridge.bpf.c";
-const FLOWS: &str = "bpf/flows.bpf.h";
+/// With all that the program includes.
+const DIRECTORY: &str = "bpf";
 const HINT: &str = "install it with `apt-get install clang libbpf-dev linux-libc-dev`";
 
 fn main() -> ExitCode {
-    println!("cargo::rerun-if-changed={SOURCE}");
-    println!("cargo::rerun-if-changed={FLOWS}");
+    println!("cargo::rerun-if-changed={DIRECTORY}");
     println!("cargo::rerun-if-env-changed=CLANG");
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
     match compile(&clang) {

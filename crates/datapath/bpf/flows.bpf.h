@@ -117,12 +117,12 @@ struct plain {
 };
 
 // 0 for an IPv4 packet without options that is no fragment.
-static __always_inline int read_v4(struct __sk_buff *skb, struct flow_key *key,
+static __always_inline int read_v4(const struct frame *frame, struct flow_key *key,
 				   struct plain *plain)
 {
 	struct iphdr ip;
 
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+	if (load(frame, ETH_HLEN, &ip, sizeof(ip)))
 		return -1;
 	if (ip.version != 4 || ip.ihl != 5 || ip.frag_off & ~bpf_htons(0x4000))
 		return -1;
@@ -136,12 +136,12 @@ static __always_inline int read_v4(struct __sk_buff *skb, struct flow_key *key,
 }
 
 // 0 for an IPv6 packet without extension headers.
-static __always_inline int read_v6(struct __sk_buff *skb, struct flow_key *key,
+static __always_inline int read_v6(const struct frame *frame, struct flow_key *key,
 				   struct plain *plain)
 {
 	struct ipv6hdr ip;
 
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+	if (load(frame, ETH_HLEN, &ip, sizeof(ip)))
 		return -1;
 	if (ip.version != 6 || !ip.payload_len)
 		return -1;
@@ -155,7 +155,7 @@ static __always_inline int read_v6(struct __sk_buff *skb, struct flow_key *key,
 }
 
 // A super-packet is what its segments are: they have its headers each.
-static __always_inline int read_tcp(struct __sk_buff *skb, struct flow_key *key,
+static __always_inline int read_tcp(const struct frame *frame, struct flow_key *key,
 				    struct plain *plain)
 {
 	struct {
@@ -168,9 +168,9 @@ static __always_inline int read_tcp(struct __sk_buff *skb, struct flow_key *key,
 		__be16 window;
 		__be32 rest;
 	} tcp;
-	__u32 header, segment = skb->gso_size;
+	__u32 header, segment = frame->segment;
 
-	if (bpf_skb_load_bytes(skb, plain->at, &tcp, sizeof(tcp)))
+	if (load(frame, plain->at, &tcp, sizeof(tcp)))
 		return -1;
 	if (tcp.flags & ~TCP_PLAIN_FLAGS || !(tcp.flags & TCP_ACK) || tcp.offset & 0x0f)
 		return -1;
@@ -185,14 +185,14 @@ static __always_inline int read_tcp(struct __sk_buff *skb, struct flow_key *key,
 	plain->len = plain->end - plain->at - header;
 	if (!segment)
 		return 0;
-	if (plain->end != skb->len || !plain->len)
+	if (plain->end != frame->len || !plain->len)
 		return -1;
 	plain->packets = (plain->len + segment - 1) / segment;
 	plain->bytes += (plain->packets - 1) * (plain->at + header - ETH_HLEN);
 	return 0;
 }
 
-static __always_inline int read_udp(struct __sk_buff *skb, struct flow_key *key,
+static __always_inline int read_udp(const struct frame *frame, struct flow_key *key,
 				    struct plain *plain)
 {
 	struct {
@@ -203,7 +203,7 @@ static __always_inline int read_udp(struct __sk_buff *skb, struct flow_key *key,
 	} udp;
 	__u32 len;
 
-	if (skb->gso_size || bpf_skb_load_bytes(skb, plain->at, &udp, sizeof(udp)))
+	if (frame->segment || load(frame, plain->at, &udp, sizeof(udp)))
 		return -1;
 	len = bpf_ntohs(udp.len);
 	if (!udp.destination || len < sizeof(udp) || plain->at + len > plain->end)
@@ -214,7 +214,7 @@ static __always_inline int read_udp(struct __sk_buff *skb, struct flow_key *key,
 }
 
 // Echo requests and their answers have the ports that the engine's keys have.
-static __always_inline int read_echo(struct __sk_buff *skb, struct flow_key *key,
+static __always_inline int read_echo(const struct frame *frame, struct flow_key *key,
 				     struct plain *plain, __u8 request, __u8 reply)
 {
 	struct {
@@ -225,7 +225,7 @@ static __always_inline int read_echo(struct __sk_buff *skb, struct flow_key *key
 		__be16 sequence;
 	} echo;
 
-	if (skb->gso_size || bpf_skb_load_bytes(skb, plain->at, &echo, sizeof(echo)))
+	if (frame->segment || load(frame, plain->at, &echo, sizeof(echo)))
 		return -1;
 	if (plain->at + sizeof(echo) > plain->end)
 		return -1;
@@ -243,29 +243,29 @@ static __always_inline int read_echo(struct __sk_buff *skb, struct flow_key *key
 }
 
 // 0 if the packet is one whose flow may be known.
-static __always_inline int read_plain(struct __sk_buff *skb, struct flow_key *key,
+static __always_inline int read_plain(const struct frame *frame, struct flow_key *key,
 				      struct plain *plain)
 {
 	struct ethhdr ether;
 	int failed;
 
-	if (bpf_skb_load_bytes(skb, 0, &ether, sizeof(ether)))
+	if (load(frame, 0, &ether, sizeof(ether)))
 		return -1;
 	__builtin_memcpy(key->ether, &ether, sizeof(key->ether));
-	failed = ether.h_proto == bpf_htons(ETH_P_IP) ? read_v4(skb, key, plain) :
-							read_v6(skb, key, plain);
-	if (failed || plain->end > skb->len || plain->at > plain->end)
+	failed = ether.h_proto == bpf_htons(ETH_P_IP) ? read_v4(frame, key, plain) :
+							read_v6(frame, key, plain);
+	if (failed || plain->end > frame->len || plain->at > plain->end)
 		return -1;
 	plain->packets = 1;
 	plain->bytes = plain->end - ETH_HLEN;
 	if (key->protocol == IPPROTO_TCP)
-		return read_tcp(skb, key, plain);
+		return read_tcp(frame, key, plain);
 	if (key->protocol == IPPROTO_UDP)
-		return read_udp(skb, key, plain);
+		return read_udp(frame, key, plain);
 	if (key->family == FAMILY_V4 && key->protocol == IPPROTO_ICMP)
-		return read_echo(skb, key, plain, 8, 0);
+		return read_echo(frame, key, plain, 8, 0);
 	if (key->family == FAMILY_V6 && key->protocol == IPPROTO_ICMPV6)
-		return read_echo(skb, key, plain, 128, 129);
+		return read_echo(frame, key, plain, 128, 129);
 	return -1;
 }
 
@@ -319,65 +319,63 @@ static __always_inline __u32 covers_addresses_at(__u8 protocol, __u32 at)
 	return protocol == IPPROTO_UDP ? at + offsetof(struct udphdr, check) : 0;
 }
 
-static __always_inline int set_address(struct __sk_buff *skb, __u32 at, __u32 checksum_at,
+static __always_inline int set_address(const struct frame *frame, __u32 at, __u32 checksum_at,
 				       __u8 protocol, __u32 from, __u32 to)
 {
-	__u64 flags = BPF_F_PSEUDO_HDR | MANGLED_0(protocol) | sizeof(to);
-
 	if (from == to)
 		return 0;
-	if (bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), from, to,
-				sizeof(to)))
+	if (sum_of_header(frame, ETH_HLEN + offsetof(struct iphdr, check), from, to))
 		return -1;
-	if (checksum_at && bpf_l4_csum_replace(skb, checksum_at, from, to, flags))
+	if (checksum_at && sum_of_payload(frame, checksum_at, from, to,
+					  BPF_F_PSEUDO_HDR | MANGLED_0(protocol) | sizeof(to)))
 		return -1;
-	return bpf_skb_store_bytes(skb, at, &to, sizeof(to), 0);
+	return store(frame, at, &to, sizeof(to));
 }
 
-static __always_inline int set_port(struct __sk_buff *skb, __u32 at, __u32 checksum_at,
+static __always_inline int set_port(const struct frame *frame, __u32 at, __u32 checksum_at,
 				    __u8 protocol, __be16 from, __be16 to)
 {
 	if (from == to)
 		return 0;
-	if (bpf_l4_csum_replace(skb, checksum_at, from, to, MANGLED_0(protocol) | sizeof(to)))
+	if (sum_of_payload(frame, checksum_at, from, to, MANGLED_0(protocol) | sizeof(to)))
 		return -1;
-	return bpf_skb_store_bytes(skb, at, &to, sizeof(to), 0);
+	return store(frame, at, &to, sizeof(to));
 }
 
 // 0 if the packet has become what its flow says.
-static __always_inline int translate(struct __sk_buff *skb, const struct flow_key *key,
+static __always_inline int translate(const struct frame *frame, const struct flow_key *key,
 				     const struct plain *plain, const struct ends *to)
 {
 	__u32 sum = covers_addresses_at(key->protocol, plain->at);
 	__u8 protocol = key->protocol;
 
-	if (set_address(skb, ETH_HLEN + offsetof(struct iphdr, saddr), sum, protocol,
+	if (set_address(frame, ETH_HLEN + offsetof(struct iphdr, saddr), sum, protocol,
 			key->source[0], to->source) ||
-	    set_address(skb, ETH_HLEN + offsetof(struct iphdr, daddr), sum, protocol,
+	    set_address(frame, ETH_HLEN + offsetof(struct iphdr, daddr), sum, protocol,
 			key->destination[0], to->destination))
 		return -1;
 	if (!sum)
-		return set_port(skb, plain->at + 4, plain->at + 2, protocol,
+		return set_port(frame, plain->at + 4, plain->at + 2, protocol,
 				plain->asks ? key->source_port : key->destination_port,
 				plain->asks ? to->source_port : to->destination_port);
-	if (set_port(skb, plain->at, sum, protocol, key->source_port, to->source_port))
+	if (set_port(frame, plain->at, sum, protocol, key->source_port, to->source_port))
 		return -1;
-	return set_port(skb, plain->at + 2, sum, protocol, key->destination_port,
+	return set_port(frame, plain->at + 2, sum, protocol, key->destination_port,
 			to->destination_port);
 }
 
 // How many packets it stands for, if the packet is one of a known flow: then it has been counted
 // and is to become what `ends` says, and passes.
-static __always_inline __u32 follow(struct __sk_buff *skb, enum direction direction,
+static __always_inline __u32 follow(const struct frame *frame, enum direction direction,
 				    struct flow_key *key, struct plain *plain, struct ends *ends)
 {
 	__u32 slot, way, first = 0, hit = 0, *found, *epoch, *in_force;
 	struct flow_state *state;
 	__u64 now;
 
-	key->interface = skb->ifindex;
+	key->interface = frame->interface;
 	key->direction = direction;
-	if (read_plain(skb, key, plain))
+	if (read_plain(frame, key, plain))
 		return 0;
 	found = bpf_map_lookup_elem(&flows, key);
 	if (!found)

@@ -39,6 +39,7 @@
 
 enum direction { IN = 0, OUT = 1 };
 
+#include "frame.bpf.h"
 #include "flows.bpf.h"
 
 // Beside the direction: what goes up is a frame without an untagged IP packet, it has a tag that
@@ -352,11 +353,12 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 	struct flow_key key __attribute__((aligned(8))) = {};
 	struct plain plain = {};
 	struct ends ends = {};
-	__u32 packets = follow(skb, direction, &key, &plain, &ends);
+	const struct frame frame = frame_of_skb(skb);
+	__u32 packets = follow(&frame, direction, &key, &plain, &ends);
 
 	if (!packets)
 		return send_up(skb, direction, 0, 0);
-	if (ends.differ && translate(skb, &key, &plain, &ends)) {
+	if (ends.differ && translate(&frame, &key, &plain, &ends)) {
 		count(UPCALL_FAILED, packets);
 		return TC_ACT_SHOT;
 	}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//
+// A frame at a hook, whichever kind of hook it is. Which kind is known when this is compiled: what
+// the other kind needs is not in the program.
+
+struct frame {
+	void *ctx;
+	__u32 is_xdp;
+	__u32 len;
+	__u32 interface;
+	__u32 segment; /* bytes of payload of a super-packet's segments; 0 of a packet */
+};
+
+static __always_inline struct frame frame_of_skb(struct __sk_buff *skb)
+{
+	struct frame frame = {
+		.ctx = skb,
+		.len = skb->len,
+		.interface = skb->ifindex,
+		.segment = skb->gso_size,
+	};
+
+	return frame;
+}
+
+static __always_inline int load(const struct frame *frame, __u32 at, void *to, __u32 len)
+{
+	if (frame->is_xdp)
+		return bpf_xdp_load_bytes(frame->ctx, at, to, len);
+	return bpf_skb_load_bytes(frame->ctx, at, to, len);
+}
+
+static __always_inline int store(const struct frame *frame, __u32 at, void *from, __u32 len)
+{
+	if (frame->is_xdp)
+		return bpf_xdp_store_bytes(frame->ctx, at, from, len);
+	return bpf_skb_store_bytes(frame->ctx, at, from, len, 0);
+}
+
+// RFC 1624, equation 3: the checksum of a packet in which `from` has become `to`.
+static __always_inline int resum(const struct frame *frame, __u32 at, __be32 from, __be32 to,
+				 __u64 flags)
+{
+	__u16 old;
+	__u64 sum;
+
+	if (load(frame, at, &old, sizeof(old)))
+		return -1;
+	// Of UDP 0 says that there is none (RFC 768).
+	if (flags & BPF_F_MARK_MANGLED_0 && !old)
+		return 0;
+	sum = (__u16)~old + (__u64)(__u32)~from + to;
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	old = ~sum;
+	if (flags & BPF_F_MARK_MANGLED_0 && !old)
+		old = 0xffff;
+	return store(frame, at, &old, sizeof(old));
+}
+
+// The checksum of the IPv4 header at `at`.
+static __always_inline int sum_of_header(const struct frame *frame, __u32 at, __be32 from,
+					 __be32 to)
+{
+	if (frame->is_xdp)
+		return resum(frame, at, from, to, 0);
+	return bpf_l3_csum_replace(frame->ctx, at, from, to, sizeof(to));
+}
+
+// The transport's checksum at `at`; `flags` as of bpf_l4_csum_replace.
+static __always_inline int sum_of_payload(const struct frame *frame, __u32 at, __be32 from,
+					  __be32 to, __u64 flags)
+{
+	if (frame->is_xdp)
+		return resum(frame, at, from, to, flags);
+	return bpf_l4_csum_replace(frame->ctx, at, from, to, flags);
+}
