@@ -1,4 +1,5 @@
-//! How long reading pf.conf takes: 10,000 and 100,000 rules, a table of 1,000,000 addresses.
+//! How long reading pf.conf takes: 10,000 and 100,000 rules, a table of 1,000,000 addresses; and
+//! how long a packet takes that no rule matches, as the first of a connection does.
 //!
 //! `make bench`. Each figure is the median of several runs with the fastest and the slowest; the
 //! ratio of the time for one rule shows whether time grows faster than the rules do. Where nft
@@ -13,13 +14,19 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pf_conf::{LoadOptions, Loaded, MemoryFiles, Optimization};
+use pf_engine::decision::{Hook, Packet, Verdict};
 use pf_engine::engine::{Engine, EngineConfig};
+use pf_engine::env::{FixedEnv, IfIndex, Interface};
+use pf_engine::rule::{Direction, tcp_flags};
 use pf_engine::ruleset::Limit;
+use pf_engine::wire::build;
 
 /// Runs of each measurement.
 const REPETITIONS: usize = 7;
 /// Addresses in the table.
 const TABLE_ENTRIES: u32 = 1_000_000;
+/// Packets that are evaluated in a run.
+const FIRST_PACKETS: u32 = 1_000;
 
 fn main() {
     let (few, many) = (10_000, 100_000);
@@ -38,6 +45,11 @@ fn main() {
             b / a
         );
     }
+    first_packets(&[
+        ("few", &rules(100)),
+        ("10,000", &small),
+        ("100,000", &large),
+    ]);
     let table = table(TABLE_ENTRIES);
     let entries = TABLE_ENTRIES as usize;
     let small_table = self::table(TABLE_ENTRIES / 10);
@@ -129,6 +141,10 @@ fn read_and_optimize(text: &str) {
 }
 
 fn read_optimize_install(text: &str) {
+    std::hint::black_box(installed(text));
+}
+
+fn installed(text: &str) -> Engine {
     let mut loaded = load(text);
     loaded.optimize(Optimization::Basic, &[]);
     assert!(
@@ -145,7 +161,40 @@ fn read_optimize_install(text: &str) {
     };
     let mut engine = Engine::new(now, config);
     assert_eq!(engine.install(now, loaded.ruleset), Ok(()));
-    std::hint::black_box(engine);
+    engine
+}
+
+/// Packets from addresses that no rule names: each rule counts that it was evaluated.
+fn first_packets(lists: &[(&str, &Pair)]) {
+    let now = pf_engine::time::Instant::from_secs(0);
+    let mut env = FixedEnv::new(vec![Interface::new(IfIndex(1), "em0")], 7);
+    let hook = Hook {
+        interface: IfIndex(1),
+        direction: Direction::In,
+    };
+    for (name, pair) in lists {
+        let mut engine = installed(&pair.pf);
+        engine.set_enabled(now, true);
+        let times = measure(|| {
+            for number in 0..FIRST_PACKETS {
+                let source = std::net::Ipv4Addr::from_bits(0x0b00_0000 + number);
+                let header = build::Ip::new(source.into(), [192, 0, 2, 1].into());
+                let segment = build::Segment::new(4000, 80, tcp_flags::SYN);
+                let mut packet = Packet {
+                    bytes: build::tcp(&header, &segment, &[]),
+                    ..Packet::default()
+                };
+                let decision = engine.handle_packet(now, hook, &mut packet, &mut env);
+                assert!(matches!(decision.verdict, Verdict::Drop(_)));
+            }
+        });
+        report(
+            &format!("first, {name} rules"),
+            FIRST_PACKETS as usize,
+            &times,
+        );
+    }
+    println!();
 }
 
 /// Times of the runs, fastest first.

@@ -10,7 +10,8 @@ use crate::engine::RuleList;
 use crate::engine::prefix_len;
 use crate::evaluate::ether::CompiledEtherRule;
 use crate::evaluate::{
-    Asked, CompiledAddress, CompiledEndpoint, CompiledRule, Keep, SKIP_STEPS, Verb, set_skip_steps,
+    Asked, CompiledAddress, CompiledEndpoint, CompiledRule, Keep, SKIP_STEPS, Verb, index,
+    set_skip_steps,
 };
 use crate::installed::Rules;
 use crate::installed::ether::EtherRules;
@@ -208,7 +209,7 @@ impl Compiler<'_> {
         let binat_out = self.list(ruleset.binat);
         let mut binat_in: Vec<CompiledRule> =
             binat_out.iter().filter_map(Self::turned_round).collect();
-        set_skip_steps(&mut binat_in);
+        self.order(&mut binat_in);
         Lists {
             ether: self.ether_list(ruleset.ether),
             scrub: self.list(ruleset.scrub),
@@ -225,8 +226,14 @@ impl Compiler<'_> {
             .zip(rules)
             .map(|(number, rule)| self.rule(number, rule))
             .collect();
-        set_skip_steps(&mut compiled);
+        self.order(&mut compiled);
         compiled
+    }
+
+    /// How a whole list is gone through.
+    fn order(&mut self, rules: &mut [CompiledRule]) {
+        set_skip_steps(rules);
+        index::index(rules, self.rules);
     }
 
     fn rule(&mut self, number: u32, rule: Rule) -> CompiledRule {
@@ -274,6 +281,7 @@ impl Compiler<'_> {
             asked: self.asked(&rule),
             treatment: self.treatment(&rule),
             skip: [0; SKIP_STEPS],
+            runs: index::Runs::default(),
             id: self.rules.install(rule, (&self.anchor, number), tables),
         }
     }
@@ -405,6 +413,7 @@ impl Compiler<'_> {
     /// source and destination as they are (`pf_match_translation`).
     fn turned_round(rule: &CompiledRule) -> Option<CompiledRule> {
         let mut turned = rule.clone();
+        turned.runs = index::Runs::default();
         if rule.call.is_some() {
             (turned.source, turned.destination) = (rule.destination, rule.source);
             return Some(turned);

@@ -4,6 +4,7 @@
 //! rules that ask for the same (PF's skip steps), which shows in the evaluation counters.
 
 pub(crate) mod ether;
+pub(crate) mod index;
 
 use std::net::IpAddr;
 
@@ -84,6 +85,8 @@ pub(crate) struct CompiledRule {
     pub(crate) treatment: Treatment,
     /// The rule that follows when a criterion fails, for each criterion.
     pub(crate) skip: [usize; SKIP_STEPS],
+    /// Where it stands in long stretches of rules that differ in addresses or ports.
+    pub(crate) runs: index::Runs,
 }
 
 impl CompiledRule {
@@ -271,21 +274,26 @@ pub(crate) struct Ground<'a> {
 
 /// Somebody who watches an evaluation. Nobody, `()`, costs nothing.
 pub(crate) trait Tracer {
+    /// Whether rules that a look-up rules out are looked at as well.
+    const SEES_ALL: bool = true;
+
     /// The rule at `at` was compared; the next that may match is at `next`.
     fn tested(&mut self, at: usize, next: usize, outcome: Result<(), Criterion>);
 }
 
 impl Tracer for () {
+    const SEES_ALL: bool = false;
+
     fn tested(&mut self, _: usize, _: usize, _: Result<(), Criterion>) {}
 }
 
 /// The first rule from `from` on that matches.
-pub(crate) fn next_match(
+pub(crate) fn next_match<T: Tracer>(
     rules: &[CompiledRule],
     from: usize,
     subject: &Subject<'_>,
     ground: &mut Ground<'_>,
-    tracer: &mut impl Tracer,
+    tracer: &mut T,
 ) -> Option<usize> {
     let mut at = from;
     while let Some(rule) = rules.get(at) {
@@ -297,7 +305,14 @@ pub(crate) fn next_match(
         let outcome = test(rule, subject, ground);
         let next = match outcome {
             Ok(()) => at + 1,
-            Err(failed) => rule.skip.get(failed as usize).copied().unwrap_or(at + 1),
+            Err(failed) => {
+                let next = rule.skip.get(failed as usize).copied().unwrap_or(at + 1);
+                if T::SEES_ALL {
+                    next
+                } else {
+                    index::pass_over(rule, failed, next, subject, ground.rules)
+                }
+            }
         };
         tracer.tested(at, next, outcome);
         if outcome.is_ok() {

@@ -1,12 +1,14 @@
 //! Rules in force and rules that only states still refer to, with their counters.
 
 pub(crate) mod ether;
+pub(crate) mod runs;
 
 use serde::{Deserialize, Serialize};
 
 use crate::anchor::AnchorPath;
 use crate::counters::Count;
 use crate::counters::Traffic;
+use crate::installed::runs::{Place, RunId, Runs};
 use crate::pool::Cursor;
 use crate::rule::{Direction, Rule, Timeout};
 use crate::slab::Slab;
@@ -39,7 +41,10 @@ pub(crate) struct Entry {
     pub(crate) number: Option<u32>,
     /// A rule with `once` that has decided: it is not looked at any more.
     pub(crate) expired: bool,
-    pub(crate) counters: RuleCounters,
+    /// Evaluations are those of its own alone: see [`Rules::counters`].
+    counters: RuleCounters,
+    /// Where it is evaluated with others.
+    runs: Vec<Place>,
     /// Tables of `from` and `to`, each with its negation.
     pub(crate) tables: [Option<(TableId, bool)>; 2],
     /// Where the pools stand, by [`PoolUse`].
@@ -71,6 +76,11 @@ impl Entry {
         }
     }
 
+    /// States that refer to it now.
+    pub(crate) const fn states(&self) -> u32 {
+        self.counters.states
+    }
+
     /// Whether states or source nodes need it.
     const fn is_needed(&self) -> bool {
         self.counters.states > 0 || self.nodes > 0
@@ -90,6 +100,7 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     slab: Slab<Entry>,
+    runs: Runs,
 }
 
 impl Rules {
@@ -105,6 +116,7 @@ impl Rules {
             number: Some(number),
             expired: false,
             counters: RuleCounters::default(),
+            runs: Vec::new(),
             tables,
             cursors: <[Cursor; 3]>::default(),
             packet_rate: None,
@@ -136,6 +148,11 @@ impl Rules {
             return;
         };
         entry.number = None;
+        for place in std::mem::take(&mut entry.runs) {
+            let counted = self.runs.get(place);
+            entry.counters.evaluations = entry.counters.evaluations.wrapping_add(counted);
+            self.runs.leave(place);
+        }
         if !entry.is_needed() {
             self.slab.remove(id.0);
         }
@@ -227,6 +244,36 @@ impl Rules {
         }
     }
 
+    /// Rules that are evaluated together, in groups that begin with these.
+    pub(crate) fn open_run(&mut self, firsts: &[RuleId]) -> RunId {
+        let run = self
+            .runs
+            .open(u32::try_from(firsts.len()).unwrap_or(u32::MAX));
+        for (group, id) in (0..).zip(firsts) {
+            if let Some(entry) = self.slab.get_mut(id.0) {
+                entry.runs.push(Runs::place(run, group));
+            }
+        }
+        run
+    }
+
+    /// The first rules of the groups from `from` to the one before `to`, or to the last, were
+    /// looked at.
+    pub(crate) fn count_evaluations(&mut self, run: RunId, from: u32, to: Option<u32>) {
+        self.runs.count(run, from, to);
+    }
+
+    /// What a rule has counted.
+    pub(crate) fn counters(&self, id: RuleId) -> Option<RuleCounters> {
+        let entry = self.slab.get(id.0)?;
+        let together = entry.runs.iter().map(|place| self.runs.get(*place));
+        let own = entry.counters.evaluations;
+        Some(RuleCounters {
+            evaluations: together.fold(own, u64::wrapping_add),
+            ..entry.counters
+        })
+    }
+
     pub(crate) fn count_packet(&mut self, id: RuleId, direction: Direction, count: Count) {
         if let Some(entry) = self.slab.get_mut(id.0) {
             entry.counters.traffic.count(direction, count);
@@ -240,6 +287,7 @@ impl Rules {
             entry.counters.traffic = Traffic::default();
             entry.counters.states_created = 0;
         }
+        self.runs.clear();
     }
 
     /// Forgets tables that are gone.
@@ -272,7 +320,7 @@ mod tests {
         rules.refer(id);
         rules.retire(id);
         rules.count_packet(id, Direction::In, Count::one(100));
-        assert_eq!(rules.get(id).unwrap().counters.traffic.bytes_in, 100);
+        assert_eq!(rules.counters(id).unwrap().traffic.bytes_in, 100);
         rules.release(id);
         assert!(rules.get(id).is_none());
         assert_eq!(rules.len(), 0);

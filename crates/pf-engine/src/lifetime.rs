@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::installed::Rules;
+use crate::installed::{Entry, Rules};
 use crate::rule::{Timeout, Timeouts};
 use crate::ruleset::{Limit, Options};
 use crate::state::State;
@@ -44,7 +44,7 @@ impl Lifetimes<'_> {
         let seconds = own(state.timeout).unwrap_or(self.timeouts.value(state.timeout));
         let (start, end, states) = match own(Timeout::AdaptiveStart) {
             Some(start) => {
-                let states = rule.map_or(0, |rule| rule.counters.states);
+                let states = rule.map_or(0, Entry::states);
                 (start, own(Timeout::AdaptiveEnd).unwrap_or(0), states)
             }
             None => (

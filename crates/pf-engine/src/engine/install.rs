@@ -226,9 +226,11 @@ impl Engine {
         };
         let mut counted: HashMap<&Rule, VecDeque<RuleCounters>> = HashMap::new();
         let before: BTreeSet<RuleId> = old.iter().map(|rule| rule.id).collect();
-        for entry in old.iter().filter_map(|rule| self.rules.get(rule.id)) {
-            let known = counted.entry(&entry.rule).or_default();
-            known.push_back(entry.counters);
+        for rule in old.iter() {
+            let entry = self.rules.get(rule.id);
+            if let Some((entry, counters)) = entry.zip(self.rules.counters(rule.id)) {
+                counted.entry(&entry.rule).or_default().push_back(counters);
+            }
         }
         let mut kept = Vec::new();
         for rule in lists.iter().filter(|rule| !before.contains(&rule.id)) {

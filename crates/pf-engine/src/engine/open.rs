@@ -13,7 +13,7 @@ use crate::engine::test::{is_icmp_error, modulate};
 use crate::engine::translate::Course;
 use crate::env::Env;
 use crate::evaluate::{CompiledRule, Content};
-use crate::installed::PoolUse;
+use crate::installed::{Entry, PoolUse};
 use crate::key::translate;
 use crate::limiter::LimiterRef;
 use crate::limits::LimitCounter;
@@ -252,10 +252,7 @@ impl Engine {
             return Err(DropReason::StateLimit.into());
         }
         let full = rule.is_some_and(|rule| {
-            let states = self
-                .rules
-                .get(rule.id)
-                .map_or(0, |entry| entry.counters.states);
+            let states = self.rules.get(rule.id).map_or(0, Entry::states);
             rule.keep.max.is_some_and(|max| states >= max)
         });
         if full {

@@ -73,7 +73,7 @@ impl Engine {
         Some(InstalledRule {
             number: entry.number?,
             rule: &entry.rule,
-            counters: entry.counters,
+            counters: self.rules.counters(rule.id)?,
             skip_steps: rule.skip.map(number),
             expired: entry.expired,
         })
