@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //
-// The flow cache: repeats for packets of known states what the engine has decided. It decides
-// nothing: whatever is not plain goes up. The layouts are repeated in src/flows.rs; the window
+// The flow cache: repeats for packets of known states what the engine has decided, and what rules
+// decided without a state. It decides nothing: whatever is not plain goes up. The layouts are repeated in src/flows.rs; the window
 // test is that of crates/pf-engine/src/tcp.rs, for segments between two connected ends.
 
 #define FAMILY_V4 4
@@ -13,7 +13,7 @@ struct flow_key {
 	__u8 direction;
 	__u8 family;
 	__u8 protocol;
-	__u8 reserved;
+	__u8 opens; /* a segment with SYN and without ACK, FIN, RST and URG */
 	__be16 source_port; /* of an echo: its id or, where it asks or is asked, the type */
 	__be16 destination_port;
 	__u8 ether[2 * ETH_ALEN];
@@ -34,13 +34,16 @@ struct traffic {
 	__u64 bytes;
 };
 
-// What a translated IPv4 packet becomes; of an echo one of the ports is its id.
+// What is done with a packet of a flow.
+enum act { LET_PASS = 0, TRANSLATE = 1, DROP = 2 };
+
+// That, and what a translated IPv4 packet becomes; of an echo one of the ports is its id.
 struct ends {
 	__u32 source;
 	__u32 destination;
 	__be16 source_port;
 	__be16 destination_port;
-	__u32 differ; /* whether there is something to be done */
+	__u32 act;
 };
 
 // A state, and what its packets did: index 0 goes in the direction of its opener.
@@ -56,18 +59,22 @@ struct flow_state {
 };
 
 #define FLOW_STATES_MAX 65536 /* src/flows.rs */
+// Decisions without a state have slots of their own, behind those of states: whoever has himself
+// blocked takes no state's room.
+#define FLOW_DECISIONS_MAX 16384
+#define FLOW_SLOTS_MAX (FLOW_STATES_MAX + FLOW_DECISIONS_MAX)
 
 // Keys to twice the slot of the state, and 1 for packets to the opener.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2 * FLOW_STATES_MAX);
+	__uint(max_entries, 2 * FLOW_STATES_MAX + FLOW_DECISIONS_MAX);
 	__type(key, struct flow_key);
 	__type(value, __u32);
 } flows SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FLOW_STATES_MAX);
+	__uint(max_entries, FLOW_SLOTS_MAX);
 	__type(key, __u32);
 	__type(value, struct flow_state);
 } flow_states SEC(".maps");
@@ -76,7 +83,7 @@ struct {
 // touches no counter.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FLOW_STATES_MAX);
+	__uint(max_entries, FLOW_SLOTS_MAX);
 	__type(key, __u32);
 	__type(value, __u32);
 } flow_epochs SEC(".maps");
@@ -99,8 +106,9 @@ struct {
 } fast_path SEC(".maps");
 
 #define TCP_FLAGS_AT 12
+#define TCP_SYN 0x02
 #define TCP_ACK 0x10
-#define TCP_PLAIN_FLAGS (TCP_ACK | 0x08 | 0x40 | 0x80) /* ACK, PSH, ECE, CWR */
+#define TCP_CLASS_FLAGS 0x37 /* FIN, SYN, RST, ACK, URG: FLAGS_IN_KEY of the engine */
 #define MAX_ACK_WINDOW (0xffffu + 1500) /* PF's MAXACKWINDOW */
 
 // What of a packet matters besides its key.
@@ -172,7 +180,11 @@ static __always_inline int read_tcp(const struct frame *frame, struct flow_key *
 
 	if (load(frame, plain->at, &tcp, sizeof(tcp)))
 		return -1;
-	if (tcp.flags & ~TCP_PLAIN_FLAGS || !(tcp.flags & TCP_ACK) || tcp.offset & 0x0f)
+	if (tcp.offset & 0x0f)
+		return -1;
+	if ((tcp.flags & TCP_CLASS_FLAGS) == TCP_SYN)
+		key->opens = 1;
+	else if ((tcp.flags & TCP_CLASS_FLAGS) != TCP_ACK)
 		return -1;
 	header = (tcp.offset >> 4) * 4;
 	if (header < sizeof(tcp) || plain->at + header > plain->end)
@@ -185,7 +197,7 @@ static __always_inline int read_tcp(const struct frame *frame, struct flow_key *
 	plain->len = plain->end - plain->at - header;
 	if (!segment)
 		return 0;
-	if (plain->end != frame->len || !plain->len)
+	if (key->opens || plain->end != frame->len || !plain->len)
 		return -1;
 	plain->packets = (plain->len + segment - 1) / segment;
 	plain->bytes += (plain->packets - 1) * (plain->at + header - ETH_HLEN);
@@ -364,8 +376,8 @@ static __always_inline int translate(const struct frame *frame, const struct flo
 			to->destination_port);
 }
 
-// How many packets it stands for, if the packet is one of a known flow: then it has been counted
-// and is to become what `ends` says, and passes.
+// How many packets it stands for, if the packet is one of a known flow: then it has been counted,
+// and `ends` says what is to be done with it.
 static __always_inline __u32 follow(const struct frame *frame, enum direction direction,
 				    struct flow_key *key, struct plain *plain, struct ends *ends)
 {

@@ -72,7 +72,17 @@ struct reinjection {
 	__u32 priority; /* 1 and the priority; 0 for none */
 };
 
-enum counter { UPCALLS, REINJECTED, NOT_IP, DECIDED, UPCALL_FAILED, REFUSED, CACHED, COUNTERS };
+enum counter {
+	UPCALLS,
+	REINJECTED,
+	NOT_IP,
+	DECIDED,
+	UPCALL_FAILED,
+	REFUSED,
+	CACHED,
+	BLOCKED,
+	COUNTERS,
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -358,7 +368,11 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 
 	if (!packets)
 		return send_up(skb, direction, 0, 0);
-	if (ends.differ && translate(&frame, &key, &plain, &ends)) {
+	if (ends.act == DROP) {
+		count(BLOCKED, packets);
+		return TC_ACT_SHOT;
+	}
+	if (ends.act == TRANSLATE && translate(&frame, &key, &plain, &ends)) {
 		count(UPCALL_FAILED, packets);
 		return TC_ACT_SHOT;
 	}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, ProgramArray};
 use pf_engine::counters::Count;
-use pf_engine::flow::{Flow, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
+use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
 use pf_engine::rule::Direction;
 use pf_engine::time::Instant;
 
@@ -17,7 +17,10 @@ use crate::Error;
 use crate::program::{io_error, program};
 
 /// States that the cache holds at most (`FLOW_STATES_MAX`): some 30 MB of the kernel's memory.
-pub(crate) const FLOW_STATES_MAX: u32 = 65_536;
+const FLOW_STATES_MAX: u32 = 65_536;
+/// Decisions without a state that it holds at most (`FLOW_DECISIONS_MAX`): some 6 MB. What blocks
+/// and what passes have half each (`BLOCKING_MAX` of the engine).
+const FLOW_DECISIONS_MAX: u32 = 16_384;
 
 pub(crate) const FLOWS: &str = "flows";
 pub(crate) const FLOW_STATES: &str = "flow_states";
@@ -45,6 +48,85 @@ const PEERS_AT: usize = 56;
 const KEYS_AT: usize = 88;
 const ENDS_AT: usize = 200;
 const ENDS_LEN: usize = 16;
+/// `enum act`.
+const TRANSLATE: u32 = 1;
+const DROP: u32 = 2;
+
+/// For how many flows there is room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    states: u32,
+    decisions: u32,
+}
+
+impl Room {
+    pub(crate) const FULL: Self = Self {
+        states: FLOW_STATES_MAX,
+        decisions: FLOW_DECISIONS_MAX,
+    };
+    /// As little as maps can have: the cache is off.
+    pub(crate) const NONE: Self = Self {
+        states: 1,
+        decisions: 0,
+    };
+
+    /// Keys that lead to them: a state has two.
+    pub(crate) const fn keys(self) -> u32 {
+        self.states.saturating_mul(2).saturating_add(self.decisions)
+    }
+
+    pub(crate) const fn slots(self) -> u32 {
+        self.states.saturating_add(self.decisions)
+    }
+}
+
+/// Slots for flows of one sort, from `first` on.
+#[derive(Debug)]
+struct Slots {
+    first: u32,
+    len: u32,
+    /// Those that were used once.
+    used: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+impl Slots {
+    const fn new(first: u32, len: u32) -> Self {
+        Self {
+            first,
+            len,
+            used: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    const fn has(&self, slot: u32) -> bool {
+        slot >= self.first && slot - self.first < self.len
+    }
+
+    /// A slot that nothing is in.
+    fn take(&mut self) -> Option<u32> {
+        if let Some(slot) = self.free.pop() {
+            return Some(slot);
+        }
+        let next = u32::try_from(self.used.len()).ok()?;
+        if next >= self.len {
+            return None;
+        }
+        self.used.push(Slot::default());
+        Some(self.first.saturating_add(next))
+    }
+
+    fn get_mut(&mut self, slot: u32) -> Option<&mut Slot> {
+        let at = slot.checked_sub(self.first)?;
+        self.used.get_mut(at as usize)
+    }
+
+    fn get(&self, slot: u32) -> Option<&Slot> {
+        let at = slot.checked_sub(self.first)?;
+        self.used.get(at as usize)
+    }
+}
 
 /// The maps of the cache. What is put in lasts until it is taken, or the daemon ends.
 pub struct FlowMaps {
@@ -56,8 +138,8 @@ pub struct FlowMaps {
     /// kernel takes the programs out.
     programs: ProgramArray<MapData>,
     epoch: u32,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    /// Of states, then of decisions without one.
+    slots: [Slots; 2],
     /// The kernel's monotonic clock at the engine's time origin may lie before its own beginning:
     /// so much is added to the kernel's times.
     ahead: Duration,
@@ -74,8 +156,7 @@ impl fmt::Debug for FlowMaps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FlowMaps")
             .field("epoch", &self.epoch)
-            .field("slots", &self.slots.len())
-            .field("free", &self.free.len())
+            .field("slots", &self.slots)
             .finish_non_exhaustive()
     }
 }
@@ -88,15 +169,17 @@ impl FlowMaps {
             let loaded = program(ebpf, name)?.load();
             loaded.map_err(|error| unusable(io_error(error)))?;
         }
+        let states: Array<_, StateData> = taken(ebpf, FLOW_STATES)?;
+        let decisions = FLOW_DECISIONS_MAX.min(states.len() / 2);
+        let of_states = states.len().saturating_sub(decisions);
         let mut maps = Self {
             flows: taken(ebpf, FLOWS)?,
-            states: taken(ebpf, FLOW_STATES)?,
+            states,
             epochs: taken(ebpf, FLOW_EPOCHS)?,
             epoch_in_force: taken(ebpf, FLOW_EPOCH)?,
             programs: taken(ebpf, FAST_PATH)?,
             epoch: 0,
-            slots: Vec::new(),
-            free: Vec::new(),
+            slots: [Slots::new(0, of_states), Slots::new(of_states, decisions)],
             ahead: now.0.since_origin().saturating_sub(now.1),
         };
         maps.suspend();
@@ -110,16 +193,24 @@ impl FlowMaps {
     }
 
     /// A slot that nothing is in.
-    fn free_slot(&mut self) -> Option<u32> {
-        if let Some(slot) = self.free.pop() {
-            return Some(slot);
+    fn free_slot(&mut self, basis: FlowBasis) -> Option<u32> {
+        let [of_states, of_decisions] = &mut self.slots;
+        match basis {
+            FlowBasis::State => of_states.take(),
+            FlowBasis::Pass | FlowBasis::Block => of_decisions.take(),
         }
-        let next = u32::try_from(self.slots.len()).ok()?;
-        if next >= self.states.len() {
-            return None;
+    }
+
+    fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot> {
+        let mut slots = self.slots.iter_mut();
+        slots.find(|slots| slots.has(slot))?.get_mut(slot)
+    }
+
+    /// Nothing is in the slot any more.
+    fn free(&mut self, slot: u32) {
+        if let Some(slots) = self.slots.iter_mut().find(|slots| slots.has(slot)) {
+            slots.free.push(slot);
         }
-        self.slots.push(Slot::default());
-        Some(next)
     }
 
     fn kernel_time(&self, at: Instant) -> u64 {
@@ -143,7 +234,7 @@ impl FlowMaps {
     fn close(&mut self, slot: u32) {
         // Without it the keys alone go, and packets that are just looked at are not counted.
         let closed = self.epochs.set(slot, 0, 0);
-        let entry = self.slots.get_mut(slot as usize);
+        let entry = self.slot_mut(slot);
         let keys = entry.map(|entry| std::mem::take(&mut entry.keys));
         for key in keys.into_iter().flatten().flatten() {
             if let Err(error) = self.flows.remove(&key) {
@@ -171,7 +262,9 @@ impl FlowMaps {
             scale: u8::try_from(get_u32(&data, PEERS_AT + at + 12)).unwrap_or_default(),
         });
         let last = get_u64(&data, LAST_AT);
-        let before = self.slots.get(slot as usize).map(|slot| slot.refreshed);
+        let mut slots = self.slots.iter();
+        let before = slots.find_map(|slots| slots.get(slot));
+        let before = before.map(|slot| slot.refreshed);
         let refreshed = Instant::from_origin(self.ahead.saturating_add(Duration::from_nanos(last)));
         FlowProgress {
             counts,
@@ -187,17 +280,17 @@ impl FlowCache for FlowMaps {
         if translated.into_iter().any(|ends| ends.0.address.is_ipv6()) {
             return None;
         }
-        let slot = self.free_slot()?;
+        let slot = self.free_slot(flow.basis)?;
         let keys = flow.keys.map(|key| key.as_ref().map(key_data));
         let refreshed = self.kernel_time(flow.refreshed);
         let state = state_data(flow, &keys, refreshed);
         let filled = self.fill(slot, &state, &keys);
-        if let Some(entry) = self.slots.get_mut(slot as usize) {
+        if let Some(entry) = self.slot_mut(slot) {
             *entry = Slot { keys, refreshed };
         }
         if !filled {
             self.close(slot);
-            self.free.push(slot);
+            self.free(slot);
             return None;
         }
         Some(FlowId(slot))
@@ -210,7 +303,7 @@ impl FlowCache for FlowMaps {
     fn take(&mut self, flow: FlowId) -> FlowProgress {
         self.close(flow.0);
         let progress = self.progress(flow.0);
-        self.free.push(flow.0);
+        self.free(flow.0);
         progress
     }
 
@@ -249,7 +342,8 @@ fn key_data(key: &FlowKey) -> KeyData {
     };
     let family = if key.source.address.is_ipv4() { 4 } else { 6 };
     put(&mut data, 0, &key.hook.interface.0.to_ne_bytes());
-    put(&mut data, 4, &[direction, family, key.protocol.0]);
+    let opens = u8::from(key.opens);
+    put(&mut data, 4, &[direction, family, key.protocol.0, opens]);
     put(&mut data, 8, &key.source.port.to_be_bytes());
     put(&mut data, 10, &key.destination.port.to_be_bytes());
     put(&mut data, 12, &key.ether.destination);
@@ -284,7 +378,10 @@ fn state_data(flow: &Flow, keys: &[Option<KeyData>; 2], refreshed: u64) -> State
             put_address(&mut data, at + 4, destination.address);
             put(&mut data, at + 8, &source.port.to_be_bytes());
             put(&mut data, at + 10, &destination.port.to_be_bytes());
-            put(&mut data, at + 12, &1u32.to_ne_bytes());
+            put(&mut data, at + 12, &TRANSLATE.to_ne_bytes());
+        }
+        if flow.basis == FlowBasis::Block {
+            put(&mut data, at + 12, &DROP.to_ne_bytes());
         }
     }
     data

@@ -89,7 +89,8 @@ pub enum FastPath {
     /// Each packet goes up.
     #[default]
     Off,
-    /// Packets of states that are only counted pass in the kernel.
+    /// Packets of states that are only counted pass in the kernel, and those that rules decide by
+    /// the flow's key alone pass or end there.
     On,
 }
 
@@ -177,6 +178,8 @@ pub struct DatapathStatistics {
     pub not_sent: u64,
     /// Packets that passed by the flow cache, without coming up.
     pub cached: u64,
+    /// Packets that the flow cache dropped, without their coming up.
+    pub blocked: u64,
 }
 
 /// What we know about an interface with hooks.
@@ -496,6 +499,7 @@ impl Datapath {
             oversized: self.oversized,
             not_sent: self.not_sent,
             cached: self.program.counter(Counter::Cached),
+            blocked: self.program.counter(Counter::Blocked),
         }
     }
 

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::flows::{FLOW_EPOCHS, FLOW_STATES, FLOW_STATES_MAX, FLOWS, FlowMaps};
+use crate::flows::{FLOW_EPOCHS, FLOW_STATES, FLOWS, FlowMaps, Room};
 use crate::left::OwnerData;
 use crate::sys::{self, TcxPoint};
 use crate::tap::Tap;
@@ -55,6 +55,7 @@ pub(crate) enum Counter {
     UpcallFailed,
     Refused,
     Cached,
+    Blocked,
 }
 
 #[derive(Debug)]
@@ -108,15 +109,15 @@ impl Program {
         lift_memory_limit();
         let token = token().map_err(not_loaded)?;
         let owner: OwnerData = crate::left::owner_data(tap.index, &tap.name, token);
-        let flow_states = match fast_path {
-            FastPath::On => FLOW_STATES_MAX,
-            FastPath::Off => 1,
+        let room = match fast_path {
+            FastPath::On => Room::FULL,
+            FastPath::Off => Room::NONE,
         };
         let mut ebpf = EbpfLoader::new()
             .override_global("owner", &owner, true)
-            .map_max_entries(FLOWS, flow_states.saturating_mul(2))
-            .map_max_entries(FLOW_STATES, flow_states)
-            .map_max_entries(FLOW_EPOCHS, flow_states)
+            .map_max_entries(FLOWS, room.keys())
+            .map_max_entries(FLOW_STATES, room.slots())
+            .map_max_entries(FLOW_EPOCHS, room.slots())
             .load(OBJECT)
             .map_err(|error| not_loaded(io::Error::other(error)))?;
         for name in [HOOK_IN, HOOK_OUT, REINJECT, DIVERT_IN] {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::addr::Family;
 use crate::anchor::AnchorPath;
 use crate::env::IfIndex;
+use crate::flow;
 use crate::queue::QueueId;
 use crate::rule::Direction;
 
@@ -343,10 +344,12 @@ pub struct StateId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "a set of fields")]
 pub struct Consulted {
-    /// TCP flags.
-    pub tcp_flags: bool,
-    /// ICMP type or code.
+    /// TCP flags: those that were asked for.
+    pub tcp_flags: u8,
+    /// ICMP type.
     pub icmp: bool,
+    /// ICMP code.
+    pub icmp_code: bool,
     /// Type of service.
     pub tos: bool,
     /// A table, whose contents may change.
@@ -367,6 +370,10 @@ pub struct Consulted {
     pub limits: bool,
     /// What the SYN says of its sender's system (`os`).
     pub system: bool,
+    /// The length of the packet (`max-pkt-size`).
+    pub length: bool,
+    /// What a pool gives next.
+    pub pool: bool,
 }
 
 impl Consulted {
@@ -380,5 +387,17 @@ impl Consulted {
             || self.priority
             || self.limits
             || self.system)
+    }
+
+    /// Whether the key of a flow tells all of it ([`FlowKey`](crate::flow::FlowKey)), but for the
+    /// contents of tables and addresses of interfaces. It tells the type of an echo, unless the
+    /// identifier is the same number, and of the TCP flags those that make a segment plain or one
+    /// that opens a connection.
+    #[must_use]
+    pub const fn is_told_by_key(&self) -> bool {
+        let flags = self.tcp_flags & !flow::FLAGS_IN_KEY;
+        self.is_repeatable()
+            && flags == 0
+            && !(self.icmp_code || self.tos || self.tag || self.length || self.pool)
     }
 }

@@ -5,6 +5,7 @@ mod answer;
 mod associations;
 mod change;
 mod control;
+mod decisions;
 mod errors;
 mod ether;
 mod expire;
@@ -67,6 +68,7 @@ use crate::time::Instant;
 use crate::view::{InterfaceCounters, Status};
 
 pub use control::{KillFilter, KillStates, Killing};
+pub use decisions::DECISION_LIFETIME;
 pub(crate) use flows::Cacheable;
 pub use flows::FLOW_BEGINS_AT;
 
@@ -269,8 +271,12 @@ struct Counters {
 
 impl Counters {
     fn count(&mut self, reason: DropReason) {
+        self.count_many(reason, 1);
+    }
+
+    fn count_many(&mut self, reason: DropReason, packets: u64) {
         if let Some(counter) = self.reasons.get_mut(reason as usize) {
-            *counter = counter.wrapping_add(1);
+            *counter = counter.wrapping_add(packets);
         }
     }
 

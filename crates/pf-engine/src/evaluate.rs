@@ -22,6 +22,7 @@ use crate::names::NameId;
 use crate::net::{DynamicId, Net, NetInterface};
 use crate::osfp::pfos::{System, SystemMatch};
 use crate::pool::CompiledPool;
+use crate::replay::{Record, Touch};
 use crate::rule::{
     BlockReply, Direction, FlagsMatch, FragmentMode, IcmpMatch, LimiterUse, Log, PortMatch,
     RouteKind, Scrub, SourceTrack, StateMode, WhenLimited,
@@ -266,6 +267,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) env: &'a mut dyn Env,
     pub(crate) owner: &'a mut OwnerLookup,
     pub(crate) consulted: &'a mut Consulted,
+    pub(crate) record: &'a mut Record,
     pub(crate) limiters: &'a mut Limiters,
     pub(crate) now: Instant,
     /// Why the packet is dropped although the rule matches: its limiter blocks.
@@ -301,7 +303,8 @@ pub(crate) fn next_match<T: Tracer>(
             at += 1;
             continue;
         }
-        ground.rules.count_evaluation(rule.id);
+        ground.rules.count_evaluation(rule.id, 1);
+        ground.record.touch(Touch::Rule(rule.id));
         let outcome = test(rule, subject, ground);
         let next = match outcome {
             Ok(()) => at + 1,
@@ -310,7 +313,7 @@ pub(crate) fn next_match<T: Tracer>(
                 if T::SEES_ALL {
                     next
                 } else {
-                    index::pass_over(rule, failed, next, subject, ground.rules)
+                    index::pass_over(rule, failed, next, subject, ground)
                 }
             }
         };
@@ -551,7 +554,7 @@ fn flags_match(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Consu
     let (Some(wanted), Some(flags)) = (rule.flags, subject.flags) else {
         return true;
     };
-    consulted.tcp_flags = true;
+    consulted.tcp_flags |= wanted.mask;
     flags & wanted.mask == wanted.set
 }
 
@@ -569,6 +572,7 @@ fn icmp_matches(rule: &CompiledRule, subject: &Subject<'_>, consulted: &mut Cons
         return true;
     };
     consulted.icmp = true;
+    consulted.icmp_code |= wanted.code.is_some();
     subject.icmp.is_some_and(|(kind, code)| {
         kind == wanted.kind && wanted.code.is_none_or(|wanted| wanted == code)
     })
@@ -619,7 +623,9 @@ fn address_matches(
         }
         CompiledAddress::Table(id) => {
             ground.consulted.table = true;
-            ground.tables.matches(id, address)
+            let found = ground.tables.matches(id, address);
+            ground.record.touch(Touch::Table(id, found));
+            found
         }
         CompiledAddress::NoRoute => {
             ground.consulted.interface_addresses = true;

@@ -1,8 +1,10 @@
 //! What a flow cache is told, and what it tells: the seam to whoever repeats the engine's
-//! decisions about packets of states (`datapath` does so in the kernel).
+//! decisions about packets of states, and those that it made without (`datapath` does so in the
+//! kernel).
 //!
 //! A cache decides nothing. It passes packets that agree with a [`FlowKey`] in every field, as they
-//! are or translated, as long as the state lives and, for TCP, its windows take them; everything else, and
+//! are or translated, as long as the state lives and, for TCP, its windows take them; it drops those
+//! of flows that are blocked; everything else, and
 //! whatever it is not sure of, comes to the engine. What it has passed it tells when it is asked,
 //! so that states, windows and counters are then as if the engine had seen each packet.
 
@@ -12,12 +14,14 @@ use std::time::Duration;
 use crate::addr::Protocol;
 use crate::counters::Count;
 use crate::decision::{EtherAddresses, Hook};
+use crate::rule::tcp_flags;
 use crate::time::Instant;
 use crate::view::HostPort;
 
 /// What all packets of a flow have in common at a hook. They are whole, without IP options or
-/// extension headers; TCP segments have ACK and none of SYN, FIN, RST and URG.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// extension headers; TCP segments have ACK and none of SYN, FIN, RST and URG, or of these five SYN
+/// alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey {
     /// Where they meet the filter.
     pub hook: Hook,
@@ -25,6 +29,8 @@ pub struct FlowKey {
     pub ether: EtherAddresses,
     /// TCP, UDP, or ICMP and ICMPv6 echo.
     pub protocol: Protocol,
+    /// They are TCP segments with SYN.
+    pub opens: bool,
     /// Their source. Of an echo request the port is its identifier, of an answer the type of
     /// the request.
     pub source: HostPort,
@@ -45,9 +51,28 @@ pub struct FlowWindow {
     pub scale: u8,
 }
 
-/// A state whose packets a cache may pass.
+/// TCP flags that a [`FlowKey`] tells: all that make a segment plain, or one that opens a
+/// connection.
+pub const FLAGS_IN_KEY: u8 =
+    tcp_flags::FIN | tcp_flags::SYN | tcp_flags::RST | tcp_flags::ACK | tcp_flags::URG;
+
+/// What the packets of a flow are decided by, and what becomes of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlowBasis {
+    /// By a state: they pass.
+    #[default]
+    State,
+    /// By rules alone: they pass.
+    Pass,
+    /// By rules alone: they are dropped.
+    Block,
+}
+
+/// Packets that a cache may decide about: those of a state, or those that rules decide alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
+    /// What they are decided by. Flows without a state have the first key alone.
+    pub basis: FlowBasis,
     /// Of the packets of its opener, and of the others; nothing for those that it may not pass.
     pub keys: [Option<FlowKey>; 2],
     /// The ends that these packets have behind their translation, if there is one. IPv4 alone.
@@ -75,7 +100,7 @@ pub struct FlowProgress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowId(pub u32);
 
-/// A cache of decisions about packets of states.
+/// A cache of decisions.
 pub trait FlowCache: Debug + Send {
     /// Takes a flow up; nothing where there is no room.
     fn put(&mut self, flow: &Flow) -> Option<FlowId>;
@@ -93,8 +118,10 @@ pub trait FlowCache: Debug + Send {
 /// What a cache has done for the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowStatistics {
-    /// Flows that are in the cache now.
+    /// States that are in the cache now.
     pub held: usize,
+    /// Decisions without a state that are.
+    pub decisions: usize,
     /// Flows that were put into it.
     pub put: u64,
     /// Flows that were taken out of it: for a packet that the engine had to see, or with their
@@ -106,6 +133,8 @@ pub struct FlowStatistics {
     pub refused: u64,
     /// Packets that it has passed, as far as they have been told.
     pub packets: u64,
+    /// Packets that it has dropped, as far as they have been told.
+    pub blocked: u64,
     /// Packets that the engine has decided about.
     pub decided: u64,
 }

@@ -238,9 +238,9 @@ impl Rules {
         }
     }
 
-    pub(crate) fn count_evaluation(&mut self, id: RuleId) {
+    pub(crate) fn count_evaluation(&mut self, id: RuleId, packets: u64) {
         if let Some(entry) = self.slab.get_mut(id.0) {
-            entry.counters.evaluations = entry.counters.evaluations.wrapping_add(1);
+            entry.counters.evaluations = entry.counters.evaluations.wrapping_add(packets);
         }
     }
 
@@ -258,9 +258,15 @@ impl Rules {
     }
 
     /// The first rules of the groups from `from` to the one before `to`, or to the last, were
-    /// looked at.
-    pub(crate) fn count_evaluations(&mut self, run: RunId, from: u32, to: Option<u32>) {
-        self.runs.count(run, from, to);
+    /// looked at, for so many packets.
+    pub(crate) fn count_evaluations(
+        &mut self,
+        run: RunId,
+        from: u32,
+        to: Option<u32>,
+        packets: u64,
+    ) {
+        self.runs.count(run, from, to, packets);
     }
 
     /// What a rule has counted.

@@ -20,6 +20,7 @@ mod net;
 mod pool;
 pub mod queue;
 mod quota;
+mod replay;
 mod route;
 mod sctp;
 mod slab;

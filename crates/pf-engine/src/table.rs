@@ -191,13 +191,15 @@ impl Tables {
             return false;
         };
         let found = table.holds(address);
-        let counter = if found {
-            &mut table.matches
-        } else {
-            &mut table.misses
-        };
-        *counter = counter.wrapping_add(1);
+        table.count_lookups(found, 1);
         found
+    }
+
+    /// Counts look-ups that have come to this.
+    pub(crate) fn count_lookups(&mut self, id: TableId, found: bool, lookups: u64) {
+        if let Some(table) = self.meant(id).and_then(|id| self.get_mut(id)) {
+            table.count_lookups(found, lookups);
+        }
     }
 }
 
@@ -277,6 +279,15 @@ impl Table {
             matched: Traffic::default(),
             xpassed: Traffic::default(),
         }
+    }
+
+    fn count_lookups(&mut self, found: bool, lookups: u64) {
+        let counter = if found {
+            &mut self.matches
+        } else {
+            &mut self.misses
+        };
+        *counter = counter.wrapping_add(lookups);
     }
 
     pub(crate) fn name(&self) -> &str {

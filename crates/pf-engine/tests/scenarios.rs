@@ -7,6 +7,7 @@ mod scenarios {
     mod behaviours;
     mod control;
     mod criteria;
+    mod decisions;
     mod ether;
     mod flows;
     mod fragments;

@@ -15,14 +15,18 @@ use crate::text::laid_out;
 
 /// What `--help` says.
 pub const LONG_ABOUT: &str = "\
-Show what the flow cache does: how many packets the kernel has passed by decisions of before, and
-how many the daemon has decided.
+Show what the flow cache does: how many packets the kernel has passed or dropped by decisions of
+before, and how many the daemon has decided.
 
 The cache is off unless weighbridge.toml says `fast-path = \"on\"`.
 A flow is in it once its state has had a dozen packets, is plain (no route, log (all), queue, limit
 of rates, scrub; translated within IPv4 or not) and established. SYN, FIN, RST, fragments, IP options
-and what does not fit a window come up as ever. It is emptied when something changes that could
-concern it. See weighbridge.toml(5), fast-path.
+and what does not fit a window come up as ever.
+A decision without a state (of a packet that no rule matches, `pass ... no state`, `block` without an
+answer) is in it from the second packet of a flow until none has come for 30 seconds, if the rules
+asked for nothing but interface, direction, addresses, ports, protocol, the type of an echo, and the
+TCP flags FIN, SYN, RST, ACK and URG. A source has at most 1024; they take no room of states.
+It is emptied when something changes that could concern it. See weighbridge.toml(5), fast-path.
 
 For example, the share of packets that the kernel has passed, in per cent:
   weighbridge flows --json | jq '100 * .passed / (.passed + .decided)'";
@@ -47,17 +51,21 @@ pub struct FlowCounters {
     pub on: bool,
     /// States in it.
     pub held: usize,
+    /// Decisions without a state in it.
+    pub decisions: usize,
     /// Packets that passed by it.
     pub passed: u64,
+    /// Packets that it dropped, because a rule blocks them.
+    pub blocked: u64,
     /// Packets that came up and were decided.
     pub decided: u64,
-    /// States that were put into it.
+    /// States and decisions that were put into it.
     pub put: u64,
-    /// States that were taken out.
+    /// States and decisions that were taken out.
     pub taken: u64,
     /// How often it was emptied.
     pub emptied: u64,
-    /// States for which it had no room.
+    /// States and decisions for which it had no room.
     pub refused: u64,
 }
 
@@ -69,7 +77,9 @@ impl FlowCounters {
         Self {
             on: engine.has_flow_cache(),
             held: statistics.held,
+            decisions: statistics.decisions,
             passed: statistics.packets,
+            blocked: statistics.blocked,
             decided: statistics.decided,
             put: statistics.put,
             taken: statistics.taken,
@@ -110,10 +120,12 @@ fn table(counters: &FlowCounters) -> String {
             if counters.on { "on" } else { "off" }.to_owned(),
         ),
         ("states held", counters.held.to_string()),
+        ("decisions held", counters.decisions.to_string()),
         ("packets passed", counters.passed.to_string()),
+        ("packets blocked", counters.blocked.to_string()),
         ("packets decided", counters.decided.to_string()),
-        ("states put", counters.put.to_string()),
-        ("states taken", counters.taken.to_string()),
+        ("put", counters.put.to_string()),
+        ("taken", counters.taken.to_string()),
         ("emptied", counters.emptied.to_string()),
         ("no room", counters.refused.to_string()),
     ];
@@ -130,7 +142,9 @@ mod tests {
         let counters = FlowCounters {
             on: true,
             held: 3,
+            decisions: 1,
             passed: 100,
+            blocked: 9,
             decided: 7,
             put: 5,
             taken: 2,

@@ -7,16 +7,20 @@ use std::time::Duration;
 use aya::EbpfLoader;
 use aya::programs::{TestRun, TestRunOptions};
 use pf_engine::addr::{Prefix, Protocol};
-use pf_engine::decision::{EtherAddresses, Hook, Packet, StateId, Verdict};
+use pf_engine::decision::{DropReason, EtherAddresses, Hook, Packet, StateId, Verdict};
 use pf_engine::engine::{Engine, EngineConfig, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex, Interface};
-use pf_engine::rule::{Action, Address, Pool, PoolPorts, PoolTarget, Rule, StateMode, tcp_flags};
+use pf_engine::rule::{
+    Action, Address, BlockReply, Pool, PoolPorts, PoolTarget, Rule, StateMode, tcp_flags,
+};
 use pf_engine::ruleset::Ruleset;
 use pf_engine::view::HostPort;
 use pf_engine::wire::build::{self, Ip, Segment};
 
 use super::*;
 use crate::program::OBJECT;
+
+mod decisions;
 
 #[path = "../../../pf-engine/tests/scenarios/talks.rs"]
 mod talks;
@@ -25,6 +29,8 @@ use talks::{Dice, Talk, answer};
 
 /// What the program returns of a packet that passes: `TC_ACT_UNSPEC`.
 const PASSES: u32 = u32::MAX;
+/// Of one that it drops: `TC_ACT_SHOT`.
+const ENDS: u32 = 2;
 /// What a test run has for its interface: the loopback.
 const LOOPBACK: u32 = 1;
 const ETHER: EtherAddresses = EtherAddresses {
@@ -38,6 +44,25 @@ const GSO_SIZE_AT: usize = 176;
 /// Room for the header of what goes up.
 const HEADROOM: usize = 64;
 const PACKETS: usize = 1000;
+
+/// What the kernel did with a packet.
+#[derive(Debug, PartialEq, Eq)]
+enum Done {
+    /// It passed, as this.
+    Passes(Vec<u8>),
+    /// It was dropped.
+    Ends,
+    /// It came up.
+    ComesUp,
+}
+
+/// How many packets of a comparison ended in the kernel, passed there, and were another then.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    ended: usize,
+    passed: usize,
+    translated: usize,
+}
 
 /// The programs, and the cache until somebody takes it.
 struct Bench {
@@ -53,8 +78,8 @@ impl Bench {
             return None;
         }
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries(FLOW_STATES, 64)
-            .map_max_entries(FLOW_EPOCHS, 64)
+            .map_max_entries(FLOW_STATES, 128)
+            .map_max_entries(FLOW_EPOCHS, 128)
             .load(OBJECT)
             .expect("loads");
         let now = (now(), kernel_now());
@@ -72,11 +97,12 @@ impl Bench {
     /// Whether the kernel passes a packet, with segments of `segment` bytes each if it is a
     /// super-packet.
     fn passes(&mut self, direction: Direction, frame: &[u8], segment: u32) -> bool {
-        self.run(direction, frame, segment).is_some()
+        let done = self.run(direction, frame, segment);
+        matches!(done, Done::Passes(_))
     }
 
-    /// What the kernel makes of a packet that it passes.
-    fn run(&mut self, direction: Direction, frame: &[u8], segment: u32) -> Option<Vec<u8>> {
+    /// What the kernel does with a packet.
+    fn run(&mut self, direction: Direction, frame: &[u8], segment: u32) -> Done {
         let name = match direction {
             Direction::In => "flow_in",
             Direction::Out => "flow_out",
@@ -97,9 +123,12 @@ impl Bench {
         };
         let program = program(&mut self.ebpf, name).expect("a program");
         let result = program.test_run(options).expect("runs");
-        let passes = result.return_value == PASSES;
         out.truncate(frame.len());
-        passes.then_some(out)
+        match result.return_value {
+            PASSES => Done::Passes(out),
+            ENDS => Done::Ends,
+            _ => Done::ComesUp,
+        }
     }
 }
 
@@ -149,6 +178,7 @@ fn key(
         hook,
         ether: ETHER,
         protocol,
+        opens: false,
         source,
         destination,
     }
@@ -167,6 +197,7 @@ fn connection() -> Flow {
         scale: 0,
     };
     Flow {
+        basis: FlowBasis::State,
         keys: [
             Some(key(Protocol::TCP, Direction::In, client, server)),
             Some(key(Protocol::TCP, Direction::Out, server, client)),
@@ -406,8 +437,9 @@ fn a_full_cache_takes_nothing_and_a_free_slot_is_used_again() {
     assert_eq!(bench.maps().put(&flow(65)), held[5]);
 }
 
-/// An engine whose rules let everything pass with state, and translate what they are told to.
-fn engine(translation: &Ruleset) -> (Engine, FixedEnv) {
+/// An engine whose rules, if there are no others, let everything pass with state, and translate
+/// what they are told to.
+fn engine(ruleset: &Ruleset) -> (Engine, FixedEnv) {
     let config = EngineConfig {
         hash_key: [1, 2],
         creator_id: 3,
@@ -415,10 +447,10 @@ fn engine(translation: &Ruleset) -> (Engine, FixedEnv) {
     let mut engine = Engine::new(now(), config);
     let mut rule = Rule::new(Action::Pass);
     rule.state = StateMode::Keep;
-    let rules = Ruleset {
-        filter: vec![rule],
-        ..translation.clone()
-    };
+    let mut rules = ruleset.clone();
+    if rules.filter.is_empty() {
+        rules.filter.push(rule);
+    }
     engine.install(now(), rules).expect("installs");
     engine.set_enabled(now(), true);
     let interface = Interface::new(IfIndex(LOOPBACK), "em0");
@@ -437,24 +469,23 @@ fn figures(engine: &Engine) -> String {
     let states: Vec<_> = states.collect();
     let rules = engine
         .rules(RuleList::Filter)
-        .map(|rule| rule.counters.traffic);
+        .map(|rule| (rule.counters.evaluations, rule.counters.traffic));
     let rules: Vec<_> = rules.collect();
     let (all, seen) = (engine.status(), engine.interface_counters("em0"));
     let counters = (all.searches, all.reasons, seen.inet, seen.inet6);
     format!("{states:#?} {rules:?} {counters:?}")
 }
 
-/// Random traffic through the kernel's cache and an engine behind it, and through an engine alone;
-/// how many packets pass in the kernel, and how many are another then.
-fn compare(bench: &mut Bench, translation: &Ruleset, side: [Direction; 2]) -> (usize, usize) {
-    let (mut plain, mut env) = engine(translation);
-    let (mut cached, mut cached_env) = engine(translation);
+/// Random traffic through the kernel's cache and an engine behind it, and through an engine alone.
+fn compare(bench: &mut Bench, ruleset: &Ruleset, side: [Direction; 2]) -> Tally {
+    let (mut plain, mut env) = engine(ruleset);
+    let (mut cached, mut cached_env) = engine(ruleset);
     let maps = bench.maps.take().expect("the cache");
     cached.set_flow_cache(Box::new(maps));
     let mut dice = Dice(7);
     let mut talks: Vec<Talk> = (0..4).map(|_| Talk::new(&mut dice)).collect();
     let mut asked: Vec<Option<Vec<u8>>> = vec![None; talks.len()];
-    let (mut passed, mut translated) = (0, 0);
+    let mut tally = Tally::default();
     for step in 0..PACKETS {
         let at = usize::try_from(dice.below(4)).expect("small");
         if dice.one_in(100) {
@@ -477,16 +508,23 @@ fn compare(bench: &mut Bench, translation: &Ruleset, side: [Direction; 2]) -> (u
         };
         let mut first = packet.clone();
         let wanted = plain.handle_packet(now(), hook, &mut first, &mut env);
-        if let Some(found) = bench.run(direction, &frame(&packet.bytes), 0) {
-            let as_it_came = Verdict::Pass(pf_engine::decision::Exit::Continue);
-            assert_eq!(wanted.verdict, as_it_came);
-            assert_eq!(found, frame(&first.bytes), "of {packet:?}");
-            passed += 1;
-            translated += usize::from(first != packet);
-        } else {
-            let mut second = packet;
-            let found = cached.handle_packet(now(), hook, &mut second, &mut cached_env);
-            assert_eq!((&found, &second), (&wanted, &first));
+        match bench.run(direction, &frame(&packet.bytes), 0) {
+            Done::Passes(found) => {
+                let as_it_came = Verdict::Pass(pf_engine::decision::Exit::Continue);
+                assert_eq!(wanted.verdict, as_it_came);
+                assert_eq!(found, frame(&first.bytes), "of {packet:?}");
+                tally.passed += 1;
+                tally.translated += usize::from(first != packet);
+            }
+            Done::Ends => {
+                assert_eq!(wanted.verdict, Verdict::Drop(DropReason::Match));
+                tally.ended += 1;
+            }
+            Done::ComesUp => {
+                let mut second = packet;
+                let found = cached.handle_packet(now(), hook, &mut second, &mut cached_env);
+                assert_eq!((&found, &second), (&wanted, &first));
+            }
         }
         if forward && matches!(wanted.verdict, Verdict::Pass(_)) {
             asked[at] = Some(first.bytes);
@@ -502,7 +540,7 @@ fn compare(bench: &mut Bench, translation: &Ruleset, side: [Direction; 2]) -> (u
     }
     cached.settle_flows();
     assert_eq!(figures(&cached), figures(&plain));
-    (passed, translated)
+    tally
 }
 
 #[test]
@@ -511,7 +549,9 @@ fn who_has_the_kernel_s_cache_decides_and_counts_as_who_has_none() {
         return;
     };
     let sides = [Direction::In, Direction::Out];
-    let (passed, translated) = compare(&mut bench, &Ruleset::default(), sides);
+    let Tally {
+        passed, translated, ..
+    } = compare(&mut bench, &Ruleset::default(), sides);
     assert!(
         passed > PACKETS / 8,
         "{passed} packets passed in the kernel"
@@ -553,7 +593,7 @@ fn the_kernel_translates_byte_for_byte_as_the_engine_does() {
         let Some(mut bench) = Bench::new("translation") else {
             return;
         };
-        let (_, translated) = compare(&mut bench, &rules, sides);
+        let translated = compare(&mut bench, &rules, sides).translated;
         assert!(
             translated > PACKETS / 20,
             "{translated} were translated in the kernel"

@@ -20,6 +20,7 @@ use crate::explain::Step;
 use crate::key::Tuple;
 use crate::names::NameId;
 use crate::queue::QueueId;
+use crate::replay::Record;
 use crate::time::Instant;
 use crate::view::InstalledEtherRule;
 use crate::wire::Meta;
@@ -291,6 +292,7 @@ impl Engine {
             env,
             owner: &mut OwnerLookup::default(),
             consulted: &mut crate::decision::Consulted::default(),
+            record: &mut Record::default(),
             limiters: &mut self.limiters,
             now: self.now,
             refused: &mut None,

@@ -39,6 +39,7 @@ impl Engine {
         self.expire_sources();
         self.full.expire(self.now);
         self.sweep_states();
+        self.expire_decisions();
         self.checks_cookies();
     }
 
@@ -101,6 +102,7 @@ impl Engine {
         });
         let options = self.reassembly_options();
         let fragments = self.fragments.poll_timeout(&options);
-        [sweep, fragments].into_iter().flatten().min()
+        let expiries = [sweep, fragments, self.next_decision_expiry()];
+        expiries.into_iter().flatten().min()
     }
 }

@@ -13,9 +13,13 @@ use crate::counters::Count;
 use crate::criteria::Treatment;
 use crate::decision::{EtherAddresses, Exit, Handling, Hook, StateId};
 use crate::engine::Engine;
+use crate::engine::decisions::Decisions;
 use crate::engine::packet::{Place, Work};
-use crate::flow::{Flow, FlowCache, FlowId, FlowKey, FlowProgress, FlowStatistics, FlowWindow};
+use crate::flow::{
+    Flow, FlowBasis, FlowCache, FlowId, FlowKey, FlowProgress, FlowStatistics, FlowWindow,
+};
 use crate::key::{StateKey, Tuple};
+use crate::replay::Record;
 use crate::rule::{Direction, Scrub};
 use crate::state::State;
 use crate::tcp::{self, Peer};
@@ -39,7 +43,7 @@ const HOST_BITS: u32 = 64;
 /// The engine's side of the cache.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
-    cache: Option<Box<dyn FlowCache>>,
+    pub(super) cache: Option<Box<dyn FlowCache>>,
     /// States that could be in it.
     wishes: Vec<StateId>,
     /// How many flows in it an address has opened; of IPv6 its network of 64 bits, which is what
@@ -48,11 +52,19 @@ pub(super) struct Flows {
     /// Moves on with every emptying: ways that were noted before are no longer known.
     generation: u64,
     /// The engine itself has changed a table.
-    fills_tables: bool,
-    statistics: FlowStatistics,
+    pub(super) fills_tables: bool,
+    pub(super) statistics: FlowStatistics,
+    /// Flows without a state.
+    pub(super) decisions: Decisions,
+    /// What the packet at hand has touched.
+    record: Record,
 }
 
 impl Flows {
+    pub(super) const fn record(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
     fn has_room_for(&self, opener: IpAddr) -> bool {
         self.by_opener
             .get(&opener)
@@ -144,6 +156,7 @@ impl Engine {
                 self.put_flow(slot);
             }
         }
+        self.put_decisions();
         usize::try_from(self.flows.statistics.put.wrapping_sub(before)).unwrap_or(usize::MAX)
     }
 
@@ -151,6 +164,7 @@ impl Engine {
     /// engine is shown.
     pub fn read_flows(&mut self) {
         self.read_flows_from(StateId(0), usize::MAX);
+        self.read_decisions();
     }
 
     /// The same for the next `max` states, from this number on.
@@ -163,12 +177,15 @@ impl Engine {
     /// Empties the cache: to be called before anything changes that is no packet.
     pub fn settle_flows(&mut self) {
         self.flows.generation = self.flows.generation.wrapping_add(1);
-        if self.flows.statistics.held == 0 {
+        self.flows.decisions.forget_wishes();
+        let statistics = &self.flows.statistics;
+        if statistics.held == 0 && statistics.decisions == 0 {
             return;
         }
         if let Some(cache) = &mut self.flows.cache {
             cache.suspend();
         }
+        self.settle_decisions();
         for slot in self.held_slots(StateId(0), usize::MAX) {
             self.settle(slot);
         }
@@ -216,6 +233,8 @@ impl Engine {
 
     /// Takes out whatever a new state may stand in the way of, or before.
     pub(super) fn settle_rivals(&mut self, state: &State) {
+        self.settle_decided(state.wire);
+        self.settle_decided(state.stack);
         if self.flows.statistics.held == 0 {
             return;
         }
@@ -348,7 +367,7 @@ impl Engine {
     }
 
     /// Whether the rules leave packets of states to their states alone.
-    fn repeats(&self) -> bool {
+    pub(super) fn repeats(&self) -> bool {
         self.enabled
             && self.lists.scrub.is_empty()
             && self.lists.ether.is_empty()
@@ -424,7 +443,12 @@ fn packets(state: &State) -> u64 {
 
 /// Whose share of the cache a state has.
 fn opener(state: &State) -> IpAddr {
-    match state.origin_tuple().source.address {
+    share_of(state.origin_tuple().source.address)
+}
+
+/// Of IPv6 the network of 64 bits, which is what one host can have.
+pub(super) fn share_of(address: IpAddr) -> IpAddr {
+    match address {
         IpAddr::V6(address) => {
             let network = u128::from(address) >> HOST_BITS << HOST_BITS;
             IpAddr::V6(network.into())
@@ -434,7 +458,7 @@ fn opener(state: &State) -> IpAddr {
 }
 
 /// The kinds of packets that a cache can tell apart by a [`FlowKey`].
-fn is_known_to_caches(meta: &Meta) -> bool {
+pub(super) fn is_known_to_caches(meta: &Meta) -> bool {
     let is_echo = |kind| match meta.family {
         Family::Inet => matches!(kind, icmp::ECHO_REQUEST | icmp::ECHO_REPLY),
         Family::Inet6 => matches!(kind, icmp6::ECHO_REQUEST | icmp6::ECHO_REPLY),
@@ -498,6 +522,7 @@ fn flow_of(state: &State, places: [Option<Place>; 2], end: crate::time::Instant)
     let (source, destination) = (&state.source, &state.destination);
     let windows = [window(source, destination), window(destination, source)];
     Some(Flow {
+        basis: FlowBasis::State,
         keys,
         becomes: places.map(becomes),
         windows: (state.protocol() == Protocol::TCP).then_some(windows),
@@ -506,7 +531,7 @@ fn flow_of(state: &State, places: [Option<Place>; 2], end: crate::time::Instant)
     })
 }
 
-const fn key_of(tuple: &Tuple, place: Place, ether: EtherAddresses) -> FlowKey {
+pub(super) const fn key_of(tuple: &Tuple, place: Place, ether: EtherAddresses) -> FlowKey {
     FlowKey {
         hook: Hook {
             interface: place.index,
@@ -514,6 +539,7 @@ const fn key_of(tuple: &Tuple, place: Place, ether: EtherAddresses) -> FlowKey {
         },
         ether,
         protocol: tuple.protocol,
+        opens: false,
         source: tuple.source,
         destination: tuple.destination,
     }

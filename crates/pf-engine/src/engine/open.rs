@@ -100,6 +100,7 @@ impl Engine {
         course.matched_source = course.tuple.source.address;
         let own = rule.and_then(|rule| rule.max_packet_size);
         course.max_packet_size = own.or(course.max_packet_size);
+        course.consulted.length |= course.max_packet_size.is_some();
         if is_too_long(course.max_packet_size, &work.meta) {
             return Err(DropReason::Normalize.into());
         }
@@ -155,6 +156,7 @@ impl Engine {
         let Some((kind, pool)) = &rule.route else {
             return Ok(None);
         };
+        course.consulted.pool = true;
         // Answers to `af-to` are of the family that the packet came in.
         let source = match kind {
             RouteKind::ReplyTo => course.identity.source.address,

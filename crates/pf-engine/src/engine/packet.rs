@@ -16,6 +16,7 @@ use crate::engine::open::Pending;
 use crate::engine::proxy::Completed;
 use crate::engine::walk::Found;
 use crate::env::{Env, IfIndex};
+use crate::flow::FlowBasis;
 use crate::generate::MAX_QUOTE_LEN;
 use crate::installed::RuleId;
 use crate::key::Tuple;
@@ -293,6 +294,7 @@ impl Engine {
             return self.unfiltered();
         };
         self.frame = FrameMarks::default();
+        self.begin_record();
         if hook.direction == Direction::In
             && let Some(decision) = self.frame_enters(place, packet, env)
         {
@@ -494,7 +496,10 @@ impl Engine {
                 basis,
                 logged: work.logged,
             },
-            Err(refused) => self.dropped(refused, work.generated, work.logged),
+            Err(refused) => {
+                self.note_refusal(&refused, &work);
+                self.dropped(refused, work.generated, work.logged)
+            }
         }
     }
 
@@ -588,6 +593,9 @@ impl Engine {
                     && !work.is_unlike_its_flow
                     && work.scrub == Scrub::NONE;
                 let silent = work.generated.is_empty() && work.logged.is_empty();
+                if plain && silent && work.handling == Handling::default() {
+                    self.note_decision(&consulted, FlowBasis::Pass, work);
+                }
                 let basis = self.stateless(consulted, plain && silent);
                 return Ok((verdict(exit, pieces), basis));
             }

@@ -21,7 +21,8 @@ use crate::evaluate::{self, CompiledRule, Content, Ground, Subject, Verb};
 use crate::installed::RuleId;
 use crate::key::{Tuple, translate};
 use crate::names::NameId;
-use crate::rule::{Direction, Scrub, tcp_flags};
+use crate::replay::Judgement;
+use crate::rule::{BlockReply, Direction, Scrub, tcp_flags};
 use crate::sctp;
 use crate::state::State;
 use crate::table::Verdict;
@@ -442,6 +443,9 @@ impl Engine {
             if course.content == Content::Whole {
                 self.answer_blocked(reply, work);
             }
+            if reply != BlockReply::Drop || course.translated {
+                self.flows.record().spoil();
+            }
             self.tally_course(&course, Some(rule.id), false);
             self.log_decision(rule, LogAction::Block, &course, work);
             return Err(Refused {
@@ -556,6 +560,8 @@ impl Engine {
     /// `once`: the rule has had its packet. What was decided without state may not be repeated.
     fn expire_once(&mut self, rule: Option<&CompiledRule>) {
         if let Some(rule) = rule.filter(|rule| rule.once) {
+            self.settle_decisions();
+            self.flows.record().spoil();
             self.rules.expire(rule.id);
             self.advance_epoch();
         }
@@ -592,6 +598,7 @@ impl Engine {
             env,
             owner: &mut course.owner,
             consulted: &mut course.consulted,
+            record: self.flows.record(),
             limiters: &mut self.limiters,
             now: self.now,
             refused: &mut course.refused,
@@ -619,6 +626,14 @@ impl Engine {
             destination: course.seen().destination.address,
         };
         self.tally(course.place.direction, Count::one(course.bytes), &tally);
+        let judgement = Judgement {
+            rule,
+            anchor: course.anchor,
+            translation_rule: course.translation_rule,
+            match_rules: Vec::new(),
+            passed,
+        };
+        self.flows.record().decide(judgement, &course.match_rules);
     }
 }
 

@@ -262,6 +262,7 @@ impl Engine {
         if !course.is_translatable {
             return Ok(());
         }
+        course.consulted.pool |= rule.translates();
         if let Some(pool) = &rule.rdr {
             self.translate_destination(rule, pool, course, env)?;
         }

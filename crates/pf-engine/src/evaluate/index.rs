@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::addr::{Family, Prefix};
-use crate::evaluate::{CompiledAddress, CompiledRule, Content, SKIP_STEPS, Subject};
+use crate::evaluate::{CompiledAddress, CompiledRule, Content, Ground, SKIP_STEPS, Subject};
 use crate::explain::Criterion;
 use crate::installed::Rules;
 use crate::installed::runs::RunId;
+use crate::replay::Touch;
 use crate::rule::PortMatch;
 
 /// Criteria by which runs are indexed.
@@ -203,7 +204,7 @@ pub(crate) fn pass_over(
     failed: Criterion,
     next: usize,
     subject: &Subject<'_>,
-    counts: &mut Rules,
+    ground: &mut Ground<'_>,
 ) -> usize {
     let place = INDEXED.iter().position(|criterion| *criterion == failed);
     let run = place.and_then(|place| rule.runs.get(place)?.as_deref());
@@ -225,7 +226,8 @@ pub(crate) fn pass_over(
         run.candidate(from, port(subject, end.port))
     };
     let next = found.and_then(|group| run.groups.get(group as usize).copied());
-    counts.count_evaluations(run.id, from, found);
+    ground.rules.count_evaluations(run.id, from, found, 1);
+    ground.record.touch(Touch::Run(run.id, from, found));
     next.unwrap_or(run.end)
 }
 

@@ -3,7 +3,7 @@
 use crate::slab::Slab;
 
 /// Number of a run of rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RunId(u32);
 
 /// A rule's place in a run.
@@ -40,12 +40,13 @@ impl Runs {
         Place { run, group }
     }
 
-    /// Groups from `from` to the one before `to`, or to the last, were looked at.
-    pub(crate) fn count(&mut self, run: RunId, from: u32, to: Option<u32>) {
+    /// Groups from `from` to the one before `to`, or to the last, were looked at for so many
+    /// packets.
+    pub(crate) fn count(&mut self, run: RunId, from: u32, to: Option<u32>, packets: u64) {
         if let Some(run) = self.slab.get_mut(run.0) {
-            run.counts.add(from, 1);
+            run.counts.add(from, packets);
             if let Some(to) = to {
-                run.counts.add(to, u64::MAX);
+                run.counts.add(to, packets.wrapping_neg());
             }
         }
     }
@@ -138,9 +139,9 @@ mod tests {
             (7, Some(7)),
             (10, Some(30)),
         ] {
-            runs.count(run, from, to);
+            runs.count(run, from, to, 3);
             for count in &mut model[from as usize..to.unwrap_or(37) as usize] {
-                *count += 1;
+                *count += 3;
             }
         }
         for (group, expected) in (0..).zip(model) {

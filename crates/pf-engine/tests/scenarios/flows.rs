@@ -10,7 +10,7 @@ use pf_engine::addr::Protocol;
 use pf_engine::counters::Count;
 use pf_engine::decision::{EtherAddresses, Hook, Packet, StateId, Verdict};
 use pf_engine::engine::{FLOW_BEGINS_AT, KillStates};
-use pf_engine::flow::{Flow, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
+use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
 use pf_engine::rule::{Direction, Log, Rule, SourceTrack, StateMode, tcp_flags};
 use pf_engine::ruleset::{Ruleset, TableDefinition};
 use pf_engine::time::Instant;
@@ -23,7 +23,6 @@ use super::talks::{Dice, Talk, answer};
 const MAX_ACK_WINDOW: u32 = 0xffff + 1500;
 /// Courses of traffic for each ruleset.
 const SEEDS: u64 = 3;
-const PLAIN_FLAGS: u8 = tcp_flags::ACK | tcp_flags::PSH | 0x40 | 0x80;
 
 #[derive(Debug)]
 struct Entry {
@@ -38,6 +37,16 @@ struct Inner {
     by_key: HashMap<FlowKey, (usize, usize)>,
     passed: u64,
     translated: u64,
+    dropped: u64,
+}
+
+/// What the cache did with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    Passed,
+    Dropped,
+    /// It is for the engine.
+    Nothing,
 }
 
 /// A cache that both the engine and the wire have.
@@ -82,20 +91,20 @@ impl FlowCache for Model {
 }
 
 impl Model {
-    /// Whether the packet passes without the engine, and translates it.
-    fn passes(&self, now: Instant, hook: Hook, packet: &mut Packet) -> bool {
+    /// What becomes of the packet without the engine; translates it.
+    fn meet(&self, now: Instant, hook: Hook, packet: &mut Packet) -> Done {
         let Some((key, mut meta)) = key_of(hook, packet) else {
-            return false;
+            return Done::Nothing;
         };
         let mut inner = self.0.lock().unwrap();
         let Some((id, way)) = inner.by_key.get(&key).copied() else {
-            return false;
+            return Done::Nothing;
         };
         let entry = &mut inner.entries[id];
         let last = entry.progress.refreshed.unwrap_or(entry.flow.refreshed);
         let is_over = last.saturating_add(entry.flow.lifetime) <= now;
         if !entry.is_live || is_over || entry.flow.keys[way] != Some(key) {
-            return false;
+            return Done::Nothing;
         }
         if let (Some(windows), Some(tcp)) = (&mut entry.progress.windows, meta.tcp())
             && !slides(
@@ -105,11 +114,15 @@ impl Model {
                 u32::try_from(meta.payload_len()).unwrap(),
             )
         {
-            return false;
+            return Done::Nothing;
         }
         let bytes = u64::try_from(meta.total_len).unwrap();
         entry.progress.counts[way].add(Count::one(bytes));
         entry.progress.refreshed = Some(now);
+        if entry.flow.basis == FlowBasis::Block {
+            inner.dropped += 1;
+            return Done::Dropped;
+        }
         if let Some((source, destination)) = entry.flow.becomes[way] {
             let bytes = &mut packet.bytes;
             meta.set_source(bytes, source.address).unwrap();
@@ -120,7 +133,7 @@ impl Model {
             inner.translated += 1;
         }
         inner.passed += 1;
-        true
+        Done::Passed
     }
 }
 
@@ -128,9 +141,7 @@ impl Model {
 fn key_of(hook: Hook, packet: &Packet) -> Option<(FlowKey, Meta)> {
     let meta = Meta::parse(&packet.bytes).ok()?;
     let ports = match meta.transport {
-        Transport::Tcp(tcp) if tcp.flags & !PLAIN_FLAGS != 0 || tcp.flags & tcp_flags::ACK == 0 => {
-            return None;
-        }
+        Transport::Tcp(tcp) if !has_class(tcp.flags) => return None,
         Transport::Tcp(_) | Transport::Udp(_) => meta.ports()?,
         Transport::Icmp(icmp) => echo_ports(icmp, 8, 0)?,
         Transport::Icmp6(icmp) => echo_ports(icmp, 128, 129)?,
@@ -141,10 +152,19 @@ fn key_of(hook: Hook, packet: &Packet) -> Option<(FlowKey, Meta)> {
         hook,
         ether: packet.ether?,
         protocol: meta.protocol,
+        opens: meta
+            .tcp()
+            .is_some_and(|tcp| tcp.flags & tcp_flags::SYN != 0),
         source: host(meta.source, ports.0),
         destination: host(meta.destination, ports.1),
     };
     (!meta.has_ip_options && meta.fragment.is_none()).then_some((key, meta))
+}
+
+/// A plain segment, or one that opens a connection.
+fn has_class(flags: u8) -> bool {
+    let told = flags & !(tcp_flags::PSH | 0x40 | 0x80);
+    told == tcp_flags::ACK || told == tcp_flags::SYN
 }
 
 fn echo_ports(icmp: Icmp, request: u8, reply: u8) -> Option<(u16, u16)> {
@@ -189,14 +209,14 @@ fn slides(windows: &mut [FlowWindow; 2], way: usize, tcp: &Tcp, len: u32) -> boo
 }
 
 /// Two boxes in the same traffic: one has a cache.
-struct Twins {
+pub(super) struct Twins {
     plain: Lab,
-    cached: Lab,
+    pub(super) cached: Lab,
     model: Model,
 }
 
 impl Twins {
-    fn new(ruleset: &Ruleset) -> Self {
+    pub(super) fn new(ruleset: &Ruleset) -> Self {
         let model = Model::default();
         let mut cached = Lab::router(ruleset.clone());
         cached.engine.set_flow_cache(Box::new(model.clone()));
@@ -208,7 +228,7 @@ impl Twins {
     }
 
     /// The packet meets both; returns it if it passes.
-    fn packet(
+    pub(super) fn packet(
         &mut self,
         direction: Direction,
         name: &str,
@@ -234,13 +254,17 @@ impl Twins {
             .engine
             .handle_packet(now, hook, &mut first, &mut lab.env);
         let mut second = packet.clone();
-        if self.model.passes(now, hook, &mut second) {
-            let as_it_came = Verdict::Pass(pf_engine::decision::Exit::Continue);
+        let done = self.model.meet(now, hook, &mut second);
+        if done != Done::Nothing {
+            let as_it_came = match done {
+                Done::Passed => Verdict::Pass(pf_engine::decision::Exit::Continue),
+                _ => Verdict::Drop(pf_engine::decision::DropReason::Match),
+            };
             assert_eq!(wanted.verdict, as_it_came, "{packet:?}");
             assert_eq!(first, second);
             assert_eq!((wanted.generated, wanted.logged), (vec![], vec![]));
             assert_eq!(wanted.handling, pf_engine::decision::Handling::default());
-            return Some(second.bytes);
+            return (done == Done::Passed).then_some(second.bytes);
         }
         let lab = &mut self.cached;
         let found = lab
@@ -251,13 +275,13 @@ impl Twins {
         matches!(found.verdict, Verdict::Pass(_)).then_some(second.bytes)
     }
 
-    fn both(&mut self, change: impl Fn(&mut Lab)) {
+    pub(super) fn both(&mut self, change: impl Fn(&mut Lab)) {
         change(&mut self.plain);
         change(&mut self.cached);
     }
 
     /// Both have the same states and counters.
-    fn compare(&mut self) {
+    pub(super) fn compare(&mut self) {
         self.cached.engine.read_flows();
         let all = |lab: &Lab| {
             let states = lab.engine.states_from(StateId(0), lab.now);
@@ -269,12 +293,16 @@ impl Twins {
         assert_eq!(plain.0, cached.0);
     }
 
-    fn passed(&self) -> u64 {
+    pub(super) fn passed(&self) -> u64 {
         self.model.0.lock().unwrap().passed
     }
 
     fn translated(&self) -> u64 {
         self.model.0.lock().unwrap().translated
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.model.0.lock().unwrap().dropped
     }
 }
 
@@ -301,9 +329,8 @@ fn event(twins: &mut Twins, ruleset: &Ruleset, dice: &mut Dice) {
     }
 }
 
-/// Random traffic over both hooks of both interfaces; how many packets the cache has passed, and
-/// how many of these translated.
-fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> (u64, u64) {
+/// Random traffic over both hooks of both interfaces.
+fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> Twins {
     let mut dice = Dice(seed);
     let mut twins = Twins::new(ruleset);
     let mut talks: Vec<Talk> = (0..6).map(|_| Talk::new(&mut dice)).collect();
@@ -339,7 +366,7 @@ fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> (u64, u64) {
         }
     }
     twins.compare();
-    (twins.passed(), twins.translated())
+    twins
 }
 
 fn tracked() -> Rule {
@@ -348,7 +375,54 @@ fn tracked() -> Rule {
     })
 }
 
-fn rulesets() -> Vec<(&'static str, Ruleset, bool)> {
+/// TCP has states, the rest has none, and of one host some is blocked.
+fn by_protocol() -> Ruleset {
+    let none = |rule: &mut Rule| rule.state = StateMode::None;
+    let mut rules = filter(&[
+        pass().change(none).label("rest"),
+        Rule::new(pf_engine::rule::Action::Match).from("<hosts>"),
+        pass().keep().flags_s_sa().proto(Protocol::TCP),
+        pass().change(none).from("!<hosts>").label("others"),
+        pass().change(none).proto(Protocol::ICMP).label("pings"),
+    ]);
+    let hosts = TableDefinition {
+        counters: true,
+        ..table(true, &["10.0.0.0/24", "!10.0.0.6"])
+    };
+    rules.tables.insert("hosts".to_owned(), hosts);
+    rules
+}
+
+/// Nothing but connections over IPv4 passes, and these from one side alone.
+fn blocking() -> Ruleset {
+    let none = |rule: &mut Rule| rule.state = StateMode::None;
+    filter(&[
+        block().label("all"),
+        pass()
+            .keep()
+            .flags_s_sa()
+            .from("10.0.0.5")
+            .inbound()
+            .on("em0")
+            .label("one"),
+        pass().change(none).from("10.0.0.9").label("nobody"),
+        block().quick().outbound().label("out"),
+    ])
+}
+
+/// Stretches of rules that are looked up.
+fn long() -> Ruleset {
+    let none = |rule: &mut Rule| rule.state = StateMode::None;
+    let mut rules = vec![pass().change(none)];
+    rules.extend((1..90).map(|last| block().quick().from(&format!("10.0.1.{last}"))));
+    rules.push(block().from("10.0.0.5").inbound().on("em0").label("one"));
+    let by_port = |port| block().quick().proto(Protocol::UDP).port(port);
+    rules.extend((81..130).map(by_port));
+    filter(&rules)
+}
+
+/// With whether the cache is to pass packets, and to drop some.
+fn rulesets() -> Vec<(&'static str, Ruleset, [bool; 2])> {
     let stateful = vec![pass().keep().label("all")];
     let several = vec![
         block(),
@@ -385,22 +459,32 @@ fn rulesets() -> Vec<(&'static str, Ruleset, bool)> {
     });
     let none = pass().change(|rule| rule.state = StateMode::None);
     vec![
-        ("stateful", filter(&stateful), true),
-        ("tables, match rules and source tracking", with_tables, true),
-        ("one stateful hook", filter(&bound), true),
-        ("translation", translated, true),
-        ("modulated", filter(&[pass().modulate()]), true),
-        ("everything logged", filter(&[logged]), false),
-        ("no state", filter(&[none]), false),
+        ("stateful", filter(&stateful), [true, false]),
+        (
+            "tables, match rules and source tracking",
+            with_tables,
+            [true, true],
+        ),
+        ("one stateful hook", filter(&bound), [true, false]),
+        ("translation", translated, [true, false]),
+        ("modulated", filter(&[pass().modulate()]), [true, false]),
+        ("everything logged", filter(&[logged]), [false, false]),
+        ("no state", filter(&[none]), [true, false]),
+        ("no state and state", by_protocol(), [true, false]),
+        ("block", blocking(), [true, true]),
+        ("long lists", long(), [true, true]),
     ]
 }
 
 #[test]
 fn who_has_a_flow_cache_decides_and_counts_as_who_has_none() {
-    for (name, ruleset, caches) in rulesets() {
+    for (name, ruleset, [passes, drops]) in rulesets() {
         for seed in 1..=SEEDS {
-            let (passed, translated) = run(&ruleset, seed, 1500);
-            assert_eq!(passed > 0, caches, "{name}: {passed} packets by the cache");
+            let twins = run(&ruleset, seed, 1500);
+            let (passed, translated) = (twins.passed(), twins.translated());
+            assert_eq!(passed > 0, passes, "{name}: {passed} packets by the cache");
+            let dropped = twins.dropped();
+            assert_eq!(dropped > 0, drops, "{name}: {dropped} were dropped");
             assert_eq!(
                 translated > 100,
                 name == "translation",

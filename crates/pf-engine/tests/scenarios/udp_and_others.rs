@@ -120,7 +120,7 @@ fn nothing_is_tracked_without_keep_state_and_the_basis_says_what_was_looked_at()
         .packet(In, "em0", tcp(CLIENT, SERVER, S, 1, 0, 0))
         .passes_unchanged();
     let consulted = Consulted {
-        tcp_flags: true,
+        tcp_flags: S | SA,
         table: true,
         ..Consulted::default()
     };

@@ -151,9 +151,14 @@ impl<'a> EventLoop<'a> {
         let flows = self.parts.engine.flow_statistics();
         if flows.put > 0 {
             info!(
-                "{} packets passed by the flow cache: {} flows were put in, {} taken out, it was \
-                 emptied {} times and had no room {} times",
-                statistics.cached, flows.put, flows.taken, flows.emptied, flows.refused
+                "{} packets passed by the flow cache and {} ended there: {} flows were put in, {} \
+                 taken out, it was emptied {} times and had no room {} times",
+                statistics.cached,
+                statistics.blocked,
+                flows.put,
+                flows.taken,
+                flows.emptied,
+                flows.refused
             );
         }
         if result.is_ok() && self.ending == Some(Ending::Stop) {

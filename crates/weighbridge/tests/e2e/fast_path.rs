@@ -2,6 +2,7 @@
 //! it would be without.
 
 use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use lab::client::LineClient;
 use lab::roles::SERVICES_V4;
 use lab::service::{HTTP, OTHER, sha256_of_bytes};
 use lab::{Configuration, Role, Weighbridge, clock};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 
 use crate::support::{BINARY, Bench, SILENCE, UNSHAPED, at_rest, with_daemon};
 
@@ -21,6 +23,16 @@ pass in on em1 inet proto tcp keep state label \"tcp\"
 pass in on em1 inet proto udp keep state label \"udp\"
 pass in on em1 inet proto icmp keep state label \"icmp\"
 ";
+/// Everything without state but what is blocked.
+const STATELESS: &str = "\
+pass no state
+pass inet proto udp no state label \"udp\"
+block in on em1 inet proto udp to port 5353 label \"blocked udp\"
+block in on em1 inet proto tcp to port 80 label \"blocked tcp\"
+";
+/// Packets that are blocked, and where their SYNs come from.
+const KNOCKER: u16 = 20_000;
+const ATTEMPTS: u64 = 400;
 /// Enough for many super-packets.
 const BULK: u64 = 8_000_000;
 const LINES: usize = 50;
@@ -57,12 +69,17 @@ fn segments(bench: &Bench) -> Result<u64> {
 }
 
 fn segments_of(bench: &Bench, role: Role) -> Result<u64> {
+    sent(bench, role, "Tcp:", &["OutSegs", "RetransSegs"])
+}
+
+/// The sum of counters that a host's kernel has of a protocol.
+fn sent(bench: &Bench, role: Role, protocol: &str, counters: &[&str]) -> Result<u64> {
     let read = || std::fs::read_to_string("/proc/thread-self/net/snmp");
     let text = bench.lab.namespace(role).run(read)?;
-    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
-    let (names, values) = lines.next().zip(lines.next()).context("TCP's counters")?;
+    let mut lines = text.lines().filter(|line| line.starts_with(protocol));
+    let (names, values) = lines.next().zip(lines.next()).context("counters")?;
     let values = names.split_whitespace().zip(values.split_whitespace());
-    let values = values.filter(|(name, _)| ["OutSegs", "RetransSegs"].contains(name));
+    let values = values.filter(|(name, _)| counters.contains(name));
     let numbers: Vec<u64> = values.filter_map(|(_, v)| v.parse().ok()).collect();
     Ok(numbers.iter().sum())
 }
@@ -70,9 +87,10 @@ fn segments_of(bench: &Bench, role: Role) -> Result<u64> {
 /// Packets that rules with a label have counted (`pfctl -sl`).
 fn label(bench: &Bench, name: &str) -> Result<u64> {
     let text = bench.daemon.pfctl_ok(&["-sl"])?;
-    let mut lines = text.lines().map(str::split_whitespace);
-    let mut line = lines.find(|line| line.clone().next() == Some(name));
-    let packets = line.as_mut().and_then(|words| words.nth(2));
+    let mut numbers = text.lines().filter_map(|line| line.strip_prefix(name));
+    let packets = numbers
+        .next()
+        .and_then(|line| line.split_whitespace().nth(1));
     packets.context("a label")?.parse().context("packets")
 }
 
@@ -178,11 +196,7 @@ fn redirected_transfers_are_translated_in_the_kernel() -> Result<()> {
 fn datagrams_and_pings_pass_in_the_kernel_and_are_counted() -> Result<()> {
     with_daemon("fast path, UDP", UNSHAPED, &files(RULES), |bench| {
         let host = bench.lab.host(Role::H99);
-        let socket = host
-            .namespace()
-            .run(|| std::net::UdpSocket::bind("0.0.0.0:0"))?;
-        socket.connect(Bench::server(443))?;
-        socket.set_read_timeout(Some(SILENCE))?;
+        let socket = datagrams_to(bench, 443)?;
         for _ in 0..DATAGRAMS {
             lab::client::udp_exchange_over(&socket, &[5; 100])?;
         }
@@ -273,4 +287,90 @@ pass out on fxp0 inet proto tcp scrub (min-ttl 10) keep state
         assert_eq!(flow_counter(bench, "passed")?, 0, "{:?}", flows(bench)?);
         Ok(())
     })
+}
+
+/// A socket of an inside host for datagrams to `port` of the server.
+fn datagrams_to(bench: &Bench, port: u16) -> Result<UdpSocket> {
+    let host = bench.lab.host(Role::H99);
+    let socket = host.namespace().run(|| UdpSocket::bind("0.0.0.0:0"))?;
+    socket.connect(Bench::server(port))?;
+    socket.set_read_timeout(Some(SILENCE))?;
+    Ok(socket)
+}
+
+/// The host sends one SYN, each time from the same port.
+fn knock(bench: &Bench, port: u16) -> Result<()> {
+    let host = bench.lab.host(Role::H99);
+    host.namespace().run(|| -> Result<()> {
+        let kind = (
+            AddressFamily::INET,
+            SocketType::STREAM,
+            SocketFlags::NONBLOCK,
+        );
+        let socket = rustix::net::socket_with(kind.0, kind.1, kind.2, Some(ipproto::TCP))?;
+        rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &SocketAddr::from(([0, 0, 0, 0], KNOCKER)))?;
+        match rustix::net::connect(&socket, &Bench::server(port)) {
+            Err(rustix::io::Errno::INPROGRESS) => Ok(()),
+            other => Ok(other?),
+        }
+    })
+}
+
+#[test]
+fn what_is_blocked_ends_in_the_kernel_and_passes_at_once_when_the_rules_say_so() -> Result<()> {
+    with_daemon("fast path, blocked", UNSHAPED, &files(STATELESS), |bench| {
+        let socket = datagrams_to(bench, 5353)?;
+        let counted = || -> Result<[u64; 2]> {
+            let datagrams = sent(bench, Role::H99, "Udp:", &["OutDatagrams"])?;
+            Ok([datagrams, segments_of(bench, Role::H99)?])
+        };
+        let before = counted()?;
+        for _ in 0..ATTEMPTS {
+            socket.send(&[5; 100])?;
+            knock(bench, HTTP)?;
+        }
+        let after = counted()?;
+        let sent = [after[0] - before[0], after[1] - before[1]];
+        ensure!(sent.iter().all(|packets| *packets >= ATTEMPTS), "{sent:?}");
+        let labels = || -> Result<[u64; 2]> {
+            Ok([label(bench, "blocked udp")?, label(bench, "blocked tcp")?])
+        };
+        assert_eq!(at_rest(labels)?, sent);
+        let (blocked, emptied) = (
+            flow_counter(bench, "blocked")?,
+            flow_counter(bench, "emptied")?,
+        );
+        ensure!(blocked > ATTEMPTS || emptied > 0, "{:?}", flows(bench)?);
+        bench.daemon.load("pass\n")?;
+        assert_eq!(flow_counter(bench, "decisions")?, 0);
+        transfer_once(bench)
+    })
+}
+
+/// A download that rules blocked before.
+fn transfer_once(bench: &Bench) -> Result<()> {
+    let host = bench.lab.host(Role::H99);
+    let downloaded = host.download(Bench::server(HTTP), 1000)?;
+    assert_eq!(downloaded.sha256, sha256_of_bytes(1000));
+    Ok(())
+}
+
+#[test]
+fn datagrams_without_state_pass_in_the_kernel_and_are_counted() -> Result<()> {
+    with_daemon(
+        "fast path, no state",
+        UNSHAPED,
+        &files(STATELESS),
+        |bench| {
+            let socket = datagrams_to(bench, 443)?;
+            for _ in 0..DATAGRAMS {
+                lab::client::udp_exchange_over(&socket, &[5; 100])?;
+            }
+            // Both ways, at two hooks each: there are no states.
+            let datagrams = 4 * u64::try_from(DATAGRAMS)?;
+            assert_eq!(at_rest(|| label(bench, "udp"))?, datagrams);
+            assert_most_passed(bench)
+        },
+    )
 }

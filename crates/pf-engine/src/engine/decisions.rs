@@ -1,0 +1,532 @@
+//! Decisions without a state in a flow cache: which may be there, and what their packets did.
+//!
+//! A decision is repeated for packets with the same key if the evaluation asked for nothing that
+//! the key does not tell and what was done can be counted again (`replay`). It is in the cache
+//! until no packet has come for a while, a state is made that its packets would meet first, or
+//! something changes. What its packets did is made up for whenever somebody looks.
+
+use std::collections::btree_map::Entry as Place;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
+
+use crate::addr::{Family, Protocol};
+use crate::counters::Count;
+use crate::decision::{Consulted, DropReason};
+use crate::engine::Engine;
+use crate::engine::flows::{is_known_to_caches, key_of, share_of};
+use crate::engine::packet::{self, Refused, Work};
+use crate::engine::test::Tally;
+use crate::flow::{FLAGS_IN_KEY, Flow, FlowBasis, FlowId, FlowKey};
+use crate::key::{StateKey, Tuple};
+use crate::replay::{Replay, Touch};
+use crate::rule::{Direction, tcp_flags};
+use crate::ruleset::Syncookies;
+use crate::slab::Slab;
+use crate::time::Instant;
+use crate::wire::Meta;
+
+/// How long a decision stays without a packet: as long as PF keeps a UDP state of which one packet
+/// was seen (`udp.single`), halved. Longer than hosts pause between attempts, and short enough that
+/// what a scan leaves makes room for the next.
+pub const DECISION_LIFETIME: Duration = Duration::from_secs(30);
+
+/// Decisions about one source's packets, at most: a sixteenth of what the kernel's cache holds.
+const DECISIONS_OF_ONE_MAX: u32 = 1024;
+/// Decisions that block, at most: half of what it holds, so that those that pass have the other.
+const BLOCKING_MAX: usize = 8192;
+/// Decisions that wait to be put into the cache, at most: as many as may come in a turn of the event
+/// loop, several times over.
+const WISHES_MAX: usize = 1024;
+/// Counters that all decisions together may have to move: some 2 MB. Decisions that came about in
+/// the same way share theirs.
+const TOUCHES_MAX: usize = 262_144;
+/// Marks of packets that came lately (4 bytes each). A decision is put into the cache for the
+/// second packet of a flow: most of what scans and floods send comes once.
+const MARKS: usize = 8192;
+/// Decisions that one call of [`Engine::handle_timeout`] looks at, at most.
+const EXPIRY_MAX: usize = 512;
+
+/// A decision in the cache.
+#[derive(Debug)]
+struct Entry {
+    key: FlowKey,
+    /// By which a state would be found that its packets meet first.
+    states: StateKey,
+    at: packet::Place,
+    id: FlowId,
+    /// When it may be over.
+    due: Instant,
+    /// What has been made up for.
+    counted: Count,
+    replay: Arc<Replay>,
+}
+
+/// A decision that could be in it.
+#[derive(Debug)]
+struct Wish {
+    states: StateKey,
+    at: packet::Place,
+    replay: Arc<Replay>,
+}
+
+/// The engine's side of decisions in the cache.
+#[derive(Debug, Default)]
+pub(super) struct Decisions {
+    entries: Slab<Entry>,
+    by_key: BTreeMap<FlowKey, u32>,
+    by_states: BTreeSet<(StateKey, u32)>,
+    by_due: BTreeSet<(Instant, u32)>,
+    by_source: BTreeMap<IpAddr, u32>,
+    blocking: usize,
+    replays: BTreeSet<Arc<Replay>>,
+    touches: usize,
+    wishes: BTreeMap<FlowKey, Wish>,
+    marks: Vec<u32>,
+}
+
+impl Decisions {
+    /// Whether a packet with this hash came lately; it has now.
+    fn comes_again(&mut self, hash: u64) -> bool {
+        self.marks.resize(MARKS, 0);
+        let bytes = hash.to_ne_bytes();
+        let [a, b, c, d, e, f, ..] = bytes;
+        let mark = u32::from_ne_bytes([a, b, c, d]);
+        let at = usize::from(u16::from_ne_bytes([e, f])) % MARKS;
+        let before = self.marks.get_mut(at);
+        before.is_some_and(|before| std::mem::replace(before, mark) == mark)
+    }
+
+    /// The same for all decisions that came about so; nothing if there is no room for one more.
+    fn shared(&mut self, replay: Replay) -> Option<Arc<Replay>> {
+        if let Some(known) = self.replays.get(&replay) {
+            return Some(Arc::clone(known));
+        }
+        let touches = self.touches.saturating_add(replay.touches.len());
+        if touches > TOUCHES_MAX {
+            self.drop_unused();
+            return None;
+        }
+        self.touches = touches;
+        let replay = Arc::new(replay);
+        self.replays.insert(Arc::clone(&replay));
+        Some(replay)
+    }
+
+    fn drop_unused(&mut self) {
+        self.replays.retain(|replay| Arc::strong_count(replay) > 1);
+        let touches = self.replays.iter().map(|replay| replay.touches.len());
+        self.touches = touches.sum();
+    }
+
+    fn has_room_for(&self, key: &FlowKey, basis: FlowBasis) -> bool {
+        let of_source = self.by_source.get(&share_of(key.source.address));
+        let is_within = of_source.is_none_or(|held| *held < DECISIONS_OF_ONE_MAX);
+        is_within && (basis != FlowBasis::Block || self.blocking < BLOCKING_MAX)
+    }
+
+    fn add(&mut self, entry: Entry) {
+        let (key, states, due) = (entry.key, entry.states, entry.due);
+        self.blocking = self
+            .blocking
+            .saturating_add(usize::from(!entry.replay.judgement.passed));
+        let held = self.by_source.entry(share_of(key.source.address));
+        let held = held.or_default();
+        *held = held.saturating_add(1);
+        if let Some(slot) = self.entries.insert(entry) {
+            self.by_key.insert(key, slot);
+            self.by_states.insert((states, slot));
+            self.by_due.insert((due, slot));
+        }
+    }
+
+    fn remove(&mut self, slot: u32) -> Option<Entry> {
+        let entry = self.entries.remove(slot)?;
+        self.by_key.remove(&entry.key);
+        self.by_states.remove(&(entry.states, slot));
+        self.by_due.remove(&(entry.due, slot));
+        let blocks = usize::from(!entry.replay.judgement.passed);
+        self.blocking = self.blocking.saturating_sub(blocks);
+        if let Place::Occupied(mut held) = self.by_source.entry(share_of(entry.key.source.address))
+        {
+            *held.get_mut() = held.get().saturating_sub(1);
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+        Some(entry)
+    }
+
+    /// A packet has come at `last`: it is not over before its lifetime has gone by again.
+    fn put_off(&mut self, slot: u32, last: Option<Instant>) {
+        let (Some(entry), Some(last)) = (self.entries.get_mut(slot), last) else {
+            return;
+        };
+        self.by_due.remove(&(entry.due, slot));
+        entry.due = entry.due.max(last.saturating_add(DECISION_LIFETIME));
+        self.by_due.insert((entry.due, slot));
+    }
+
+    /// Those whose packets meet states with this key.
+    fn of_states(&self, key: StateKey) -> Vec<u32> {
+        let of_key = self.by_states.range((key, 0)..=(key, u32::MAX));
+        of_key.map(|(_, slot)| *slot).collect()
+    }
+
+    /// What was to be put in was decided by what is about to change.
+    pub(super) fn forget_wishes(&mut self) {
+        self.wishes.clear();
+        self.drop_unused();
+    }
+}
+
+impl Engine {
+    /// A packet comes: what is done with it is recorded if it could be repeated.
+    pub(super) fn begin_record(&mut self) {
+        let is_on = self.has_flow_cache() && self.repeats();
+        self.flows.record().begin(is_on);
+    }
+
+    /// A packet was dropped: by a rule, or for another reason.
+    pub(super) fn note_refusal(&mut self, refused: &Refused, work: &Work<'_>) {
+        let silent = work.generated.is_empty() && work.logged.is_empty();
+        if let Some(consulted) = refused.consulted.filter(|_| silent) {
+            self.note_decision(&consulted, FlowBasis::Block, work);
+        }
+    }
+
+    /// Rules alone have decided about a packet, as they will about others like it if a cache can
+    /// tell them by their key.
+    pub(super) fn note_decision(
+        &mut self,
+        consulted: &Consulted,
+        basis: FlowBasis,
+        work: &Work<'_>,
+    ) {
+        if !self.flows.record().is_whole() || !self.is_told_by_key(consulted) {
+            return;
+        }
+        let (meta, at) = (&work.original.meta, work.hook);
+        let tuple = Tuple::of(meta, work.bytes);
+        let Some(opens) = kind_of(meta, basis).filter(|_| is_unmistakable(consulted, &tuple))
+        else {
+            return;
+        };
+        let cookies = self.options.syncookies != Syncookies::Never;
+        if cookies && tuple.protocol == Protocol::TCP {
+            return;
+        }
+        let Some(ether) = work.ether else {
+            return;
+        };
+        let key = FlowKey {
+            opens,
+            ..key_of(&tuple, at, ether)
+        };
+        let states = tuple.key(Direction::In);
+        self.wish_for(key, Wishing { states, at, basis });
+    }
+
+    /// Tables that we change ourselves may change with any packet.
+    fn is_told_by_key(&self, consulted: &Consulted) -> bool {
+        consulted.is_told_by_key() && !(self.flows.fills_tables && consulted.table)
+    }
+
+    fn wish_for(&mut self, key: FlowKey, wishing: Wishing) {
+        let hash = self.hash_of(&key);
+        let decisions = &mut self.flows.decisions;
+        if decisions.wishes.contains_key(&key) || !decisions.comes_again(hash) {
+            return;
+        }
+        if let Some(slot) = decisions.by_key.get(&key).copied()
+            && !self.is_decision_over(slot)
+        {
+            return;
+        }
+        let decisions = &mut self.flows.decisions;
+        let has_room =
+            decisions.wishes.len() < WISHES_MAX && decisions.has_room_for(&key, wishing.basis);
+        let replay = if has_room {
+            let replay = self.flows.record().replay();
+            self.flows.decisions.shared(replay)
+        } else {
+            None
+        };
+        let Some(replay) = replay else {
+            self.count_refused_flow();
+            return;
+        };
+        let Wishing { states, at, .. } = wishing;
+        let wish = Wish { states, at, replay };
+        self.flows.decisions.wishes.insert(key, wish);
+    }
+
+    fn hash_of(&self, key: &FlowKey) -> u64 {
+        let [first, second] = self.config.hash_key;
+        let mut hasher = SipHasher13::new_with_keys(first, second);
+        key.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn count_refused_flow(&mut self) {
+        let statistics = &mut self.flows.statistics;
+        statistics.refused = statistics.refused.wrapping_add(1);
+    }
+
+    /// Puts decisions into the cache that were made since the last call.
+    pub(super) fn put_decisions(&mut self) {
+        for (key, wish) in std::mem::take(&mut self.flows.decisions.wishes) {
+            if self.repeats() && !self.has_states(wish.states) {
+                self.put_decision(key, wish);
+            }
+        }
+    }
+
+    fn put_decision(&mut self, key: FlowKey, wish: Wish) {
+        let basis = if wish.replay.judgement.passed {
+            FlowBasis::Pass
+        } else {
+            FlowBasis::Block
+        };
+        let flow = Flow {
+            basis,
+            keys: [Some(key), None],
+            becomes: [None; 2],
+            windows: None,
+            refreshed: self.now,
+            lifetime: DECISION_LIFETIME,
+        };
+        let has_room = self.flows.decisions.has_room_for(&key, basis);
+        let cache = self.flows.cache.as_mut().filter(|_| has_room);
+        let Some(id) = cache.and_then(|cache| cache.put(&flow)) else {
+            self.count_refused_flow();
+            return;
+        };
+        self.flows.decisions.add(Entry {
+            key,
+            states: wish.states,
+            at: wish.at,
+            id,
+            due: self.now.saturating_add(DECISION_LIFETIME),
+            counted: Count::default(),
+            replay: wish.replay,
+        });
+        let statistics = &mut self.flows.statistics;
+        statistics.put = statistics.put.wrapping_add(1);
+        statistics.decisions = statistics.decisions.saturating_add(1);
+    }
+
+    /// Whether there is a state, live or not, that packets between these ends might meet.
+    fn has_states(&self, key: StateKey) -> bool {
+        let keys = [key, turned(key)];
+        let sides = [Direction::In, Direction::Out];
+        let mut chains = keys
+            .iter()
+            .flat_map(|key| sides.map(|side| self.states.chain(side, key).next().is_some()));
+        chains.any(|has| has)
+    }
+
+    /// Takes decisions out whose packets meet states with this key, either way.
+    pub(super) fn settle_decided(&mut self, key: StateKey) {
+        if self.flows.statistics.decisions == 0 {
+            return;
+        }
+        for key in [key, turned(key)] {
+            for slot in self.flows.decisions.of_states(key) {
+                self.settle_decision(slot);
+            }
+        }
+    }
+
+    /// Takes all decisions out.
+    pub(super) fn settle_decisions(&mut self) {
+        for slot in self.decided_slots() {
+            self.settle_decision(slot);
+        }
+        self.flows.decisions.forget_wishes();
+    }
+
+    fn settle_decision(&mut self, slot: u32) {
+        let Some(id) = self.flows.decisions.entries.get(slot).map(|entry| entry.id) else {
+            return;
+        };
+        let progress = self.flows.cache.as_mut().map(|cache| cache.take(id));
+        let [count, _] = progress.unwrap_or_default().counts;
+        self.make_up_decision(slot, count);
+        if self.flows.decisions.remove(slot).is_some() {
+            let statistics = &mut self.flows.statistics;
+            statistics.taken = statistics.taken.wrapping_add(1);
+            statistics.decisions = statistics.decisions.saturating_sub(1);
+        }
+    }
+
+    /// Learns what packets did by decisions in the cache.
+    pub(super) fn read_decisions(&mut self) {
+        for slot in self.decided_slots() {
+            self.read_decision(slot);
+        }
+    }
+
+    fn decided_slots(&self) -> Vec<u32> {
+        let entries = self.flows.decisions.entries.iter();
+        entries.map(|(slot, _)| slot).collect()
+    }
+
+    fn read_decision(&mut self, slot: u32) {
+        let entry = self.flows.decisions.entries.get(slot);
+        if let Some((entry, cache)) = entry.zip(self.flows.cache.as_mut()) {
+            let progress = cache.read(entry.id);
+            let [count, _] = progress.counts;
+            self.make_up_decision(slot, count);
+            self.flows.decisions.put_off(slot, progress.refreshed);
+        }
+    }
+
+    /// Counts packets as if each had been evaluated.
+    fn make_up_decision(&mut self, slot: u32, now: Count) {
+        let Some(entry) = self.flows.decisions.entries.get_mut(slot) else {
+            return;
+        };
+        let count = now.since(entry.counted);
+        entry.counted = now;
+        if count.packets == 0 {
+            return;
+        }
+        let (replay, at) = (Arc::clone(&entry.replay), entry.at);
+        let (source, destination) = (entry.key.source.address, entry.key.destination.address);
+        for touch in &replay.touches {
+            match *touch {
+                Touch::Rule(rule) => self.rules.count_evaluation(rule, count.packets),
+                Touch::Run(run, from, to) => {
+                    self.rules.count_evaluations(run, from, to, count.packets);
+                }
+                Touch::Table(table, found) => {
+                    self.tables.count_lookups(table, found, count.packets);
+                }
+            }
+        }
+        let judgement = &replay.judgement;
+        let tally = Tally {
+            rule: judgement.rule,
+            anchor: judgement.anchor,
+            translation_rule: judgement.translation_rule,
+            match_rules: &judgement.match_rules,
+            passed: judgement.passed,
+            source,
+            destination,
+        };
+        self.tally(at.direction, count, &tally);
+        self.count_at(at, Family::of(source), count, judgement.passed);
+        self.counters.searches = self.counters.searches.wrapping_add(count.packets);
+        self.counters.count_many(DropReason::Match, count.packets);
+        let statistics = &mut self.flows.statistics;
+        let packets = if judgement.passed {
+            &mut statistics.packets
+        } else {
+            &mut statistics.blocked
+        };
+        *packets = packets.wrapping_add(count.packets);
+    }
+
+    /// Takes a decision out if it is over, also by what the cache knows of it.
+    fn is_decision_over(&mut self, slot: u32) -> bool {
+        let now = self.now;
+        let seems_over = |engine: &Self| {
+            let entry = engine.flows.decisions.entries.get(slot);
+            entry.is_none_or(|entry| entry.due <= now)
+        };
+        if seems_over(self) {
+            self.read_decision(slot);
+        }
+        let is_over = seems_over(self);
+        if is_over {
+            self.settle_decision(slot);
+        }
+        is_over
+    }
+
+    /// Takes decisions out of which no packet has come for long.
+    pub(super) fn expire_decisions(&mut self) {
+        let due = self.flows.decisions.by_due.iter();
+        let due = due.take_while(|(due, _)| *due <= self.now).take(EXPIRY_MAX);
+        for (_, slot) in due.copied().collect::<Vec<_>>() {
+            self.is_decision_over(slot);
+        }
+    }
+
+    /// When there may be something for [`Engine::expire_decisions`].
+    pub(super) fn next_decision_expiry(&self) -> Option<Instant> {
+        self.flows.decisions.by_due.first().map(|(due, _)| *due)
+    }
+}
+
+/// A decision that is to be put into the cache, but for what it has touched.
+#[derive(Clone, Copy)]
+struct Wishing {
+    states: StateKey,
+    at: packet::Place,
+    basis: FlowBasis,
+}
+
+/// The key of who talks the other way.
+const fn turned(key: StateKey) -> StateKey {
+    let [first, second] = key.ends;
+    StateKey {
+        ends: [second, first],
+        ..key
+    }
+}
+
+/// Whether the packet is a SYN; nothing for one that caches cannot tell. SYNs that pass without a
+/// state are too few.
+fn kind_of(meta: &Meta, basis: FlowBasis) -> Option<bool> {
+    if !is_known_to_caches(meta) {
+        return None;
+    }
+    let Some(tcp) = meta.tcp() else {
+        return Some(false);
+    };
+    match tcp.flags & FLAGS_IN_KEY {
+        tcp_flags::ACK => Some(false),
+        tcp_flags::SYN => (basis == FlowBasis::Block).then_some(true),
+        _ => None,
+    }
+}
+
+/// Requests and answers of an echo are told by which port is the type: not if both are the same.
+fn is_unmistakable(consulted: &Consulted, tuple: &Tuple) -> bool {
+    !consulted.icmp || tuple.source.port != tuple.destination.port
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_comes_again_is_worth_a_decision() {
+        let mut decisions = Decisions::default();
+        assert!(!decisions.comes_again(77));
+        assert!(decisions.comes_again(77));
+        assert!(!decisions.comes_again(78));
+    }
+
+    #[test]
+    fn decisions_that_came_about_alike_share_what_they_touch_within_a_bound() {
+        let replay = |rule| Replay {
+            judgement: crate::replay::Judgement::default(),
+            touches: vec![Touch::Rule(crate::installed::RuleId::from_number(rule)); 16_384],
+        };
+        let mut decisions = Decisions::default();
+        let held: Vec<_> = (0..16).map(|rule| decisions.shared(replay(rule))).collect();
+        assert!(held.iter().all(Option::is_some));
+        assert!(decisions.shared(replay(0)).is_some(), "shared");
+        assert!(decisions.shared(replay(16)).is_none(), "no room");
+        drop(held);
+        assert!(decisions.shared(replay(16)).is_none(), "noticed too late");
+        assert!(decisions.shared(replay(17)).is_some(), "room again");
+    }
+}

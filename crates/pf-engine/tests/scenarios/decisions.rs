@@ -1,0 +1,241 @@
+//! Decisions without a state in a flow cache: which are repeated, and until when.
+
+use pf_engine::addr::Protocol;
+use pf_engine::criteria::{OwnerMatch, Probability};
+use pf_engine::engine::DECISION_LIFETIME;
+use pf_engine::rule::{
+    Action, BlockReply, FlagsMatch, IcmpMatch, InterfaceMatch, Log, Rule, StateMode, tcp_flags,
+};
+use pf_engine::ruleset::{Ruleset, Syncookies};
+
+use super::flows::Twins;
+use super::harness::*;
+
+const CLIENT: (&str, u16) = ("10.0.0.5", 5000);
+const SERVER: (&str, u16) = ("192.0.2.80", 53);
+
+fn none() -> Rule {
+    pass().change(|rule| rule.state = StateMode::None)
+}
+
+/// Sends the packet often enough for its decision to be in the cache, if it can be.
+fn repeat(twins: &mut Twins, bytes: &[u8]) {
+    for _ in 0..3 {
+        twins.packet(In, "em0", bytes, 1);
+        twins.cached.engine.fill_flow_cache();
+    }
+    twins.compare();
+}
+
+fn decisions(twins: &Twins) -> usize {
+    twins.cached.engine.flow_statistics().decisions
+}
+
+fn question() -> Vec<u8> {
+    udp(CLIENT, SERVER, 10)
+}
+
+fn syn() -> Vec<u8> {
+    tcp(CLIENT, SERVER, tcp_flags::SYN, 1, 0, 0)
+}
+
+/// How many decisions there are after such a packet has come a few times.
+fn kept(rules: &[Rule], bytes: &[u8]) -> usize {
+    kept_by(&filter(rules), bytes)
+}
+
+fn kept_by(ruleset: &Ruleset, bytes: &[u8]) -> usize {
+    let mut twins = Twins::new(ruleset);
+    repeat(&mut twins, bytes);
+    decisions(&twins)
+}
+
+#[test]
+fn what_the_key_tells_is_repeated() {
+    let data = tcp(CLIENT, SERVER, tcp_flags::ACK, 1, 1, 10);
+    let ping = echo(CLIENT.0, SERVER.0, 7);
+    let by_type = |kind, code| {
+        block().proto(Protocol::ICMP).change(|rule| {
+            rule.icmp = Some(IcmpMatch { kind, code });
+        })
+    };
+    let by_flags = none().change(|rule| {
+        rule.flags = Some(FlagsMatch {
+            set: tcp_flags::SYN,
+            mask: tcp_flags::SYN | tcp_flags::ACK,
+        });
+    });
+    assert_eq!(kept(&[none()], &question()), 1);
+    assert_eq!(kept(&[], &question()), 1, "the implicit pass");
+    assert_eq!(kept(&[block()], &question()), 1);
+    assert_eq!(kept(&[block()], &syn()), 1);
+    assert_eq!(kept(&[block()], &data), 1);
+    assert_eq!(kept(&[block(), by_flags.clone()], &data), 1);
+    assert_eq!(kept(&[block(), by_flags], &syn()), 0, "a SYN that passes");
+    assert_eq!(kept(&[by_type(8, None)], &ping), 1);
+    assert_eq!(kept(&[none(), by_type(0, None)], &ping), 1);
+    let same = echo(CLIENT.0, SERVER.0, 8);
+    assert_eq!(kept(&[by_type(8, None)], &same), 0, "request or answer?");
+    assert_eq!(kept(&[by_type(8, Some(0))], &ping), 0, "a code");
+    let fin = tcp(CLIENT, SERVER, tcp_flags::FIN | tcp_flags::ACK, 1, 1, 0);
+    assert_eq!(kept(&[block()], &fin), 0, "neither plain nor a SYN");
+}
+
+#[test]
+fn whoever_asked_for_anything_else_sees_each_packet() {
+    let others = |change: fn(&mut Rule)| none().from("10.0.0.99").change(change);
+    let cases: Vec<(&str, Rule)> = vec![
+        ("tos", none().change(|r| r.tos = Some(8))),
+        (
+            "probability",
+            block().change(|r| r.criteria.probability = Probability::of_share(0.5)),
+        ),
+        (
+            "user",
+            none().change(|r| r.criteria.user = Some(OwnerMatch::Eq(0))),
+        ),
+        ("prio", none().change(|r| r.criteria.priority = Some(3))),
+        (
+            "tagged",
+            none().change(|r| r.tagged = Some((false, "t".to_owned()))),
+        ),
+        (
+            "max-pkt-size",
+            none().change(|r| r.max_packet_size = Some(1000)),
+        ),
+        (
+            "received-on",
+            none().change(|r| {
+                r.criteria.received_on = Some(InterfaceMatch {
+                    name: "em0".to_owned(),
+                    negated: false,
+                });
+            }),
+        ),
+        ("log", none().change(|r| r.log = Some(Log::default()))),
+        (
+            "set prio",
+            none().change(|r| r.treatment.priority = Some((5, 5))),
+        ),
+        (
+            "rtable",
+            none().change(|r| r.treatment.routing_table = Some(2)),
+        ),
+        ("scrub", none().change(|r| r.scrub.min_ttl = Some(64))),
+        ("return", Rule::new(Action::Block(BlockReply::Return))),
+        ("log", block().change(|r| r.log = Some(Log::default()))),
+        ("state", pass().keep()),
+        (
+            "reply-to",
+            none().route(pf_engine::rule::RouteKind::ReplyTo, &[("em1", "192.0.2.1")]),
+        ),
+    ];
+    for (name, rule) in cases {
+        assert_eq!(kept(&[rule], &question()), 0, "{name}");
+    }
+    // A rule that is skipped before it asks says nothing.
+    assert_eq!(kept(&[none(), others(|r| r.tos = Some(8))], &question()), 1);
+}
+
+#[test]
+fn flags_that_the_key_does_not_tell_are_looked_at() {
+    let psh = block().change(|rule| {
+        rule.flags = Some(FlagsMatch {
+            set: tcp_flags::PSH,
+            mask: tcp_flags::PSH,
+        });
+    });
+    let data = tcp(CLIENT, SERVER, tcp_flags::ACK, 1, 1, 10);
+    assert_eq!(kept(&[none(), psh], &data), 0);
+}
+
+#[test]
+fn syncookies_answer_before_any_rule() {
+    let mut ruleset = filter(&[block()]);
+    ruleset.options.syncookies = Syncookies::Always;
+    assert_eq!(
+        kept_by(&ruleset, &tcp(CLIENT, SERVER, tcp_flags::ACK, 1, 1, 0)),
+        0
+    );
+    assert_eq!(kept_by(&ruleset, &question()), 1);
+}
+
+#[test]
+fn a_state_takes_the_place_of_a_decision() {
+    let rules = [
+        block(),
+        pass().keep().outbound().on("em0").proto(Protocol::UDP),
+    ];
+    let mut twins = Twins::new(&filter(&rules));
+    repeat(&mut twins, &question());
+    assert_eq!((decisions(&twins), twins.dropped()), (1, 1));
+    // What answers is a question of its own here.
+    let answer = udp(SERVER, CLIENT, 10);
+    assert!(twins.packet(Out, "em0", &answer, 1).is_some());
+    assert_eq!(decisions(&twins), 0);
+    assert!(twins.packet(In, "em0", &question(), 1).is_some());
+    repeat(&mut twins, &question());
+    assert_eq!(decisions(&twins), 0);
+}
+
+#[test]
+fn another_ruleset_takes_effect_at_once_and_counts_what_came_before() {
+    let mut twins = Twins::new(&filter(&[block().label("all")]));
+    repeat(&mut twins, &syn());
+    for _ in 0..5 {
+        assert!(twins.packet(In, "em0", &syn(), 1).is_none());
+    }
+    assert_eq!(twins.dropped(), 6);
+    twins.cached.engine.read_flows();
+    assert_eq!(twins.cached.label("all").1, 8);
+    twins.both(|lab| lab.load(filter(&[none()])));
+    assert_eq!(decisions(&twins), 0);
+    assert!(twins.packet(In, "em0", &syn(), 1).is_some());
+    twins.compare();
+}
+
+#[test]
+fn an_idle_decision_is_forgotten_and_a_busy_one_stays() {
+    let idle = DECISION_LIFETIME.as_secs();
+    let mut twins = Twins::new(&filter(&[block()]));
+    repeat(&mut twins, &question());
+    for _ in 0..4 {
+        twins.both(|lab| lab.wait(idle / 2 + 1));
+        assert!(twins.packet(In, "em0", &question(), 1).is_none());
+    }
+    assert_eq!((decisions(&twins), twins.dropped()), (1, 5));
+    twins.both(|lab| lab.wait(idle + 1));
+    assert_eq!(decisions(&twins), 0);
+    twins.compare();
+}
+
+#[test]
+fn a_rule_that_has_had_its_one_packet_changes_what_was_decided() {
+    let once = block().quick().to(SERVER.0).port(99).proto(Protocol::UDP);
+    let once = once.change(|rule| rule.once = true);
+    let mut twins = Twins::new(&filter(&[once, none().label("rest")]));
+    repeat(&mut twins, &question());
+    assert_eq!(decisions(&twins), 1);
+    twins.packet(In, "em0", &udp(CLIENT, (SERVER.0, 99), 1), 1);
+    assert_eq!(decisions(&twins), 0);
+    repeat(&mut twins, &question());
+    assert_eq!(decisions(&twins), 1);
+}
+
+#[test]
+fn nobody_has_more_than_a_share_of_the_decisions() {
+    const SHARE: u16 = 1024;
+    let mut twins = Twins::new(&filter(&[block()]));
+    let blocked = |source, port| udp((source, port), SERVER, 1);
+    for port in 1..=SHARE + 10 {
+        for _ in 0..2 {
+            twins.packet(In, "em0", &blocked("10.0.0.5", port), 1);
+        }
+        twins.cached.engine.fill_flow_cache();
+    }
+    assert_eq!(decisions(&twins), usize::from(SHARE));
+    assert_eq!(twins.cached.engine.flow_statistics().refused, 10);
+    repeat(&mut twins, &blocked("10.0.0.6", 1));
+    assert_eq!(decisions(&twins), usize::from(SHARE) + 1);
+    twins.compare();
+}
