@@ -4,6 +4,7 @@
 # make bench  how long reading rules takes
 # make bench-mail  the mail side beside p0f
 # make bench-path  packets through the box beside the kernel's bridge and nftables
+# make bench-links  links that fail: our LACP beside Open vSwitch's
 # make lint   formatting, clippy, documentation, as CI runs them
 # make help   all targets
 
@@ -15,7 +16,7 @@ SOAK_SECONDS ?= 1800
 SOAK_SEED ?= 1
 SOAK_REPORT ?= target/soak.json
 
-.PHONY: help setup build run test soak bench bench-mail bench-path lint fmt fuzz install clean
+.PHONY: help setup build run test soak bench bench-mail bench-path bench-links lint fmt fuzz install clean
 
 help:
 	@echo 'make run [ARGS=--once]  run the bridge article in a lab of network namespaces (root)'
@@ -25,6 +26,7 @@ help:
 	@echo 'make bench              how long reading rules takes, and nft beside it'
 	@echo 'make bench-path         packets through the box, the kernel bridge and nftables (root)'
 	@echo 'make bench-mail         the mail side beside p0f: SYNs and questions a second, latency, memory (root)'
+	@echo 'make bench-links        links that fail: our LACP beside that of Open vSwitch, ten minutes (root)'
 	@echo 'make lint               formatting, clippy and documentation, warnings denied'
 	@echo 'make build              release build: target/release/weighbridge'
 	@echo 'make fuzz               look for inputs that break something, FUZZ_SECONDS each target'
@@ -60,6 +62,10 @@ bench-mail: setup
 
 bench-path: setup
 	@$(CARGO) bench --locked -p weighbridge --bench path
+
+bench-links: setup
+	@scripts/packages.sh
+	@$(CARGO) test --locked -p weighbridge --test links -- --ignored --nocapture figures_of_links
 
 lint: setup
 	@echo '==> formatting'

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Unpacks, below target/packages, programs of Debian's that tests run: for `weighbridge doctor` httpd,
-# MIT's KDC, Heimdal's client and OpenSSH (root); mail servers, which exclude each other, each in a
-# directory of its own. Nothing is installed and no service is started. Tests that need what is not
+# MIT's KDC, Heimdal's client and OpenSSH (root); Open vSwitch and tcpdump (openvswitch); mail servers,
+# which exclude each other, each in a directory of its own. Nothing is installed and no service is started. Tests that need what is not
 # there say so and are skipped.
 set -eu
 
@@ -51,3 +51,6 @@ unpack postfix postfix libicu72 libnsl2 libsasl2-2 libsasl2-modules-db libdb5.3
 unpack rspamd rspamd libhyperscan5 libicu72 libluajit-5.1-2 libluajit-5.1-common libsodium23 libunwind8 libglib2.0-0
 unpack amavis amavisd-new
 unpack opensmtpd opensmtpd libevent-2.1-7 libdb5.3
+unpack openvswitch \
+    openvswitch-switch openvswitch-common libbpf1 libcap-ng0 libelf1 libevent-2.1-7 libgmp10 \
+    libhogweed6 libnettle8 libnuma1 libssl3 libunbound8 libxdp1 zlib1g tcpdump libpcap0.8 libdbus-1-3

@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use links::lacp::SLOW_PROTOCOLS;
 use netlink_packet_route::link::LinkAttribute;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
@@ -31,6 +32,13 @@ const IFF_VNET_HDR: u16 = 0x4000;
 const ALL: u16 = 3;
 /// Frames that may wait for a port's socket, in bytes of the kernel's bookkeeping.
 const RECEIVE_BUFFER: usize = 8 << 20;
+/// Classic BPF: frames whose Ethernet type is that of the slow protocols, whole.
+const SLOW_FRAMES: [packet::Instruction; 4] = [
+    (0x28, 0, 0, 12),                    // ldh [12]
+    (0x15, 0, 1, SLOW_PROTOCOLS as u32), // jeq #0x8809
+    (0x06, 0, 0, u32::MAX),              // ret all
+    (0x06, 0, 0, 0),                     // ret 0
+];
 /// What the name of a bridge that holds ports ends in.
 const HOLDER_SUFFIX: &str = ".ports";
 /// Bytes of a lagg's name that the name of its holder begins with.
@@ -144,26 +152,49 @@ pub struct PortSocket {
     socket: OwnedFd,
 }
 
+/// Opens a packet socket on the interface `name` that hears everything. One for a protocol would
+/// hear nothing: frames end at the bridge that holds the ports before they have one.
+fn packet_socket(
+    name: &str,
+    set_up: impl FnOnce(&OwnedFd) -> io::Result<()>,
+) -> Result<OwnedFd, Error> {
+    let index = link::by_name(&connect()?, name).map_err(|_| Error::NoInterface {
+        names: name.to_owned(),
+    })?;
+    let open = || -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
+        set_up(&socket)?;
+        packet::bind(&socket, index.index, ALL)?;
+        Ok(socket)
+    };
+    open().map_err(|error| {
+        let hint = "it takes root or CAP_NET_RAW";
+        Error::kernel(format!("cannot carry the frames of {name}"), error, hint)
+    })
+}
+
+/// The next packet of a socket that does not wait; nothing if there is none for now.
+fn next_arrival(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<Arrival>> {
+    match packet::receive(socket, buffer) {
+        Ok(arrival) => Ok(Some(Arrival {
+            len: arrival.len,
+            tag: arrival.tag,
+        })),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl PortSocket {
     /// Opens it on the interface `name`.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn open(name: &str) -> Result<Self, Error> {
-        let index = link::by_name(&connect()?, name).map_err(|_| Error::NoInterface {
-            names: name.to_owned(),
-        })?;
-        let open = || -> io::Result<OwnedFd> {
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
-            let _ = sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER);
-            packet::carry_whole_frames(&socket)?;
-            packet::bind(&socket, index.index, ALL)?;
-            Ok(socket)
-        };
-        let socket = open().map_err(|error| {
-            let hint = "it takes root or CAP_NET_RAW";
-            Error::kernel(format!("cannot carry the frames of {name}"), error, hint)
+        let socket = packet_socket(name, |socket| {
+            let _ = sockopt::set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER);
+            packet::carry_whole_frames(socket)
         })?;
         Ok(Self { socket })
     }
@@ -173,14 +204,7 @@ impl PortSocket {
     /// # Errors
     /// What the kernel says, as that the interface went down.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Arrival>> {
-        match packet::receive(&self.socket, buffer) {
-            Ok(arrival) => Ok(Some(Arrival {
-                len: arrival.len,
-                tag: arrival.tag,
-            })),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
-        }
+        next_arrival(&self.socket, buffer)
     }
 
     /// Sends a frame, in pieces, the header first.
@@ -193,6 +217,49 @@ impl PortSocket {
 }
 
 impl AsFd for PortSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The socket for the slow protocols of a port, LACP among them: beside that of all frames, so that
+/// nothing of them is lost or late when those are too many. Frames have no header in front.
+#[derive(Debug)]
+pub struct ControlSocket {
+    socket: OwnedFd,
+}
+
+impl ControlSocket {
+    /// Opens it on the interface `name`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open(name: &str) -> Result<Self, Error> {
+        let socket = packet_socket(name, |socket| {
+            packet::attach_filter(socket, &SLOW_FRAMES)?;
+            packet::control_links(socket)
+        })?;
+        Ok(Self { socket })
+    }
+
+    /// Takes the next frame; nothing if there is none for now.
+    ///
+    /// # Errors
+    /// What the kernel says, as that the interface went down.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Arrival>> {
+        next_arrival(&self.socket, buffer)
+    }
+
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// What the kernel says, as that there is no room.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        Ok(rustix::io::write(&self.socket, frame).map(drop)?)
+    }
+}
+
+impl AsFd for ControlSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

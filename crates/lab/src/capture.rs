@@ -24,7 +24,8 @@ const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
 const LONGEST_FRAME: usize = 128 * 1024;
 /// Ethernet, IP and TCP headers, all with their options.
 const HEADERS: usize = 14 + 60 + 60;
-const POLL: Duration = Duration::from_millis(50);
+/// How long a thread that listens waits before it asks whether it is to end.
+pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// Everything that crosses one port of a namespace, both ways, Ethernet header first.
 #[derive(Debug)]
@@ -95,7 +96,11 @@ impl RawSender {
 }
 
 /// A packet socket bound to one port.
-fn open(namespace: &Namespace, port: &str, protocol: Option<u16>) -> anyhow::Result<OwnedFd> {
+pub(crate) fn open(
+    namespace: &Namespace,
+    port: &str,
+    protocol: Option<u16>,
+) -> anyhow::Result<OwnedFd> {
     let protocol = protocol.and_then(|number| NonZeroU32::new(u32::from(number.to_be())));
     namespace.run(|| {
         let address = link_address(port)?;

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod article;
+pub mod beats;
 pub mod capture;
 pub mod client;
 pub mod clock;

@@ -4,6 +4,7 @@ mod command;
 mod files;
 pub mod ifconfig;
 mod keeper;
+mod publish;
 mod run;
 mod state;
 mod system;

@@ -3,15 +3,25 @@
 //!
 //! All of them need root, and say that they are skipped without it.
 
+#[path = "links/announce.rs"]
+mod announce;
 #[path = "links/article.rs"]
 mod article;
+#[path = "links/beats.rs"]
+mod beats;
+#[path = "links/ends.rs"]
+mod ends;
 #[path = "links/files.rs"]
 mod files;
 #[path = "links/flows.rs"]
 mod flows;
 #[path = "links/lacp.rs"]
 mod lacp;
+#[path = "links/open_vswitch.rs"]
+mod open_vswitch;
 #[path = "links/ovs.rs"]
 mod ovs;
+#[path = "common/packages.rs"]
+mod packages;
 #[path = "links/site.rs"]
 mod site;

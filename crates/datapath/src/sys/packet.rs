@@ -65,6 +65,18 @@ pub(crate) fn carry_whole_frames(socket: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Tells the tags that were taken out of frames, hears nothing of what this machine sends, and sends
+/// before all other traffic, as the kernel's own bonding does (`TC_PRIO_CONTROL`).
+pub(crate) fn control_links(socket: impl AsFd) -> io::Result<()> {
+    const PRIORITY_CONTROL: libc::c_int = 7; // linux/pkt_sched.h
+    let on: libc::c_int = 1;
+    for option in [libc::PACKET_AUXDATA, libc::PACKET_IGNORE_OUTGOING] {
+        set_option(&socket, libc::SOL_PACKET, option, &on)?;
+    }
+    let priority = PRIORITY_CONTROL;
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_PRIORITY, &priority)
+}
+
 fn set_option<T>(socket: &impl AsFd, level: i32, name: i32, value: &T) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<T>()).unwrap_or_default();
     // SAFETY: setsockopt(2) reads `len` bytes at `value`, which is that large and outlives the

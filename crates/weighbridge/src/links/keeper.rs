@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use datapath::Error;
-use datapath::device::{BUFFER_LEN, Device, Held, PortSocket};
+use datapath::device::{BUFFER_LEN, ControlSocket, Device, Held, PortSocket};
 use datapath::netlink::{Machine, Netlink};
 use links::lagg::{Lagg, OwnAddress, ProbeTarget};
 use links::plan::{Maker, Present, Step};
 use links::show::Interface;
-use links::{WantedLagg, WantedLinks, WantedVlan};
+use links::{Protocol, WantedLagg, WantedLinks, WantedVlan};
 
 use super::state::read_last;
 
@@ -51,6 +51,8 @@ struct KeptPort {
     own_mac: [u8; 6],
     link: bool,
     socket: PortSocket,
+    /// Of a lagg with LACP.
+    control: Option<ControlSocket>,
 }
 
 #[derive(Debug)]
@@ -143,14 +145,8 @@ impl Keeper {
         let mac = macs.first().copied().unwrap_or_default();
         let device = Device::create(name, mac, mtu)?;
         let held = Held::take(name, &settings.ports, mac, &macs)?;
-        let ports = settings.ports.iter().zip(&macs).map(|(port, own)| {
-            Ok(KeptPort {
-                name: port.clone(),
-                own_mac: *own,
-                link: false,
-                socket: PortSocket::open(port)?,
-            })
-        });
+        let ports = settings.ports.iter().zip(&macs);
+        let ports = ports.map(|(port, own)| KeptPort::open(port, *own, settings.protocol));
         let ports = ports.collect::<Result<Vec<KeptPort>, Error>>()?;
         self.laggs.push(KeptLagg {
             settings: settings.clone(),
@@ -271,7 +267,7 @@ impl Keeper {
     /// Everything that frames come by.
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let laggs = self.laggs.iter().flat_map(|kept| {
-            let ports = kept.ports.iter().map(|port| port.socket.as_fd());
+            let ports = kept.ports.iter().flat_map(KeptPort::fds);
             std::iter::once(kept.device.as_fd()).chain(ports)
         });
         let vlans = self.vlans.iter().flat_map(|vlan| {
@@ -279,6 +275,24 @@ impl Keeper {
             std::iter::once(vlan.device.as_fd()).chain(socket)
         });
         laggs.chain(vlans)
+    }
+}
+
+impl KeptPort {
+    fn open(name: &str, own_mac: [u8; 6], protocol: Protocol) -> Result<Self, Error> {
+        let lacp = protocol == Protocol::Lacp;
+        Ok(Self {
+            name: name.to_owned(),
+            own_mac,
+            link: false,
+            socket: PortSocket::open(name)?,
+            control: lacp.then(|| ControlSocket::open(name)).transpose()?,
+        })
+    }
+
+    fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let control = self.control.iter().map(AsFd::as_fd);
+        control.chain(std::iter::once(self.socket.as_fd()))
     }
 }
 

@@ -1,4 +1,8 @@
 //! `weighbridge links run`: making the links, then being the laggs and VLANs until stopped.
+//!
+//! The loop that carries frames sends the LACPDUs too. It has the highest priority that needs no
+//! real-time scheduling, which would let bulk traffic starve the machine; and what may wait for a
+//! disk is done by another thread.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -12,16 +16,22 @@ use links::lagg::ProbeTarget;
 use links::plan::{Maker, Step};
 use links::{Device, WantedLinks};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::setpriority_process;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::command::{Probe, plan_of, told};
 use super::keeper::Keeper;
-use super::state::{read_status, remove_status, write_status};
+use super::publish::Publisher;
+use super::state::read_status;
+use crate::config::LogLevel;
+use crate::daemon::logging;
 use crate::output::Output;
 use crate::tools::Complaint;
 
 /// The longest sleep: signals and the status must not wait longer.
 const LONGEST_SLEEP: Duration = Duration::from_millis(250);
+/// Of nice(1): the highest.
+const PRIORITY: i32 = -20;
 /// How often the status is written, if nothing happens.
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
 
@@ -43,6 +53,7 @@ pub(super) fn run(
     }
     let mut netlink = Netlink::open().map_err(told)?;
     let mut monitor = Monitor::open().map_err(told)?;
+    logging::start(LogLevel::Warn);
     let steps = plan_of(wanted, &mut netlink, Maker::Own)?;
     let mut keeper = Keeper::new(start());
     make(wanted, &steps, &mut netlink, &mut keeper, output)?;
@@ -54,9 +65,21 @@ pub(super) fn run(
         let target = target_of(wanted, &lagg, probe);
         keeper.probe(&lagg, target);
     }
-    keep(&mut netlink, &mut monitor, &mut keeper, &stop)?;
-    remove_status();
-    Ok(0)
+    prefer();
+    let publisher = Publisher::start().map_err(told)?;
+    let kept = keep(&mut netlink, &mut monitor, &mut keeper, &publisher, &stop);
+    publisher.finish();
+    kept.map(|()| 0)
+}
+
+/// Lets no busy program delay this one.
+fn prefer() {
+    if let Err(error) = setpriority_process(None, PRIORITY) {
+        tracing::warn!(
+            "this process has no priority over others ({error}): a busy machine may delay LACPDUs; \
+             it takes root or CAP_SYS_NICE"
+        );
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock of this event loop")]
@@ -113,9 +136,11 @@ fn keep(
     netlink: &mut Netlink,
     monitor: &mut Monitor,
     keeper: &mut Keeper,
+    publisher: &Publisher,
     stop: &AtomicBool,
 ) -> Result<(), Complaint> {
     let mut written = None;
+    let mut due = false;
     keeper.look(netlink).map_err(told)?;
     while !stop.load(Ordering::Relaxed) {
         wait(monitor, keeper).map_err(told)?;
@@ -125,11 +150,10 @@ fn keep(
         keeper.forward();
         keeper.tick();
         let now = keeper.now();
-        if keeper.has_news() || written.is_none_or(|at| now >= at + STATUS_PERIOD) {
+        due |= keeper.has_news() || written.is_none_or(|at| now >= at + STATUS_PERIOD);
+        if due && publisher.publish(keeper.status()) {
             written = Some(now);
-            if let Err(error) = write_status(&keeper.status()) {
-                tracing::warn!(%error, "the status of the links cannot be written");
-            }
+            due = false;
         }
     }
     Ok(())

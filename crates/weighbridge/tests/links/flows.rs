@@ -3,8 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use lab::clock;
@@ -59,20 +60,32 @@ impl Drop for Echo {
 pub(crate) struct Flows {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<Duration>>>,
+    answered: Receiver<Instant>,
 }
 
 impl Flows {
     pub(crate) fn start(inside: &Namespace, to: Ipv4Addr) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
+        let (tell, answered) = channel();
         for _ in 0..FLOWS {
             let socket = inside.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
             socket.connect(SocketAddr::from((to, PORT)))?;
             socket.set_read_timeout(Some(PERIOD))?;
             let stopped = Arc::clone(&stop);
-            threads.push(std::thread::spawn(move || flow(&socket, &stopped)));
+            let tell = tell.clone();
+            threads.push(std::thread::spawn(move || flow(&socket, &stopped, &tell)));
         }
-        Ok(Self { stop, threads })
+        Ok(Self {
+            stop,
+            threads,
+            answered,
+        })
+    }
+
+    /// Waits for the first answer to any of them.
+    pub(crate) fn first_answer(&self, limit: Duration) -> Result<Instant> {
+        Ok(self.answered.recv_timeout(limit)?)
     }
 
     /// Stops them; the longest time that any was without an answer.
@@ -105,7 +118,7 @@ pub(crate) fn reach(inside: &Namespace, to: Ipv4Addr) -> Result<()> {
 }
 
 /// The longest time without an answer, after the first one.
-fn flow(socket: &UdpSocket, stop: &AtomicBool) -> Result<Duration> {
+fn flow(socket: &UdpSocket, stop: &AtomicBool, tell: &Sender<Instant>) -> Result<Duration> {
     let mut buffer = [0; 64];
     let mut last = None;
     let mut longest = Duration::ZERO;
@@ -114,6 +127,9 @@ fn flow(socket: &UdpSocket, stop: &AtomicBool) -> Result<Duration> {
         let _ = socket.send(b"weighbridge");
         if socket.recv(&mut buffer).is_ok() {
             let now = clock::now();
+            if last.is_none() {
+                let _ = tell.send(now);
+            }
             longest = longest.max(now - last.replace(now).unwrap_or(now));
             clock::pause(PERIOD);
         }

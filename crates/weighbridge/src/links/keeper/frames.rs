@@ -3,8 +3,10 @@
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use datapath::device::{HEADER_LEN, PortSocket};
-use links::lagg::frame::{ADDRESSES_LEN, tag};
+use datapath::device::{Arrival, HEADER_LEN, PortSocket};
+use links::Protocol;
+use links::lacp::SLOW_PROTOCOLS;
+use links::lagg::frame::{ADDRESSES_LEN, ethernet_type, tag};
 
 use super::{Keeper, KeptLagg, KeptPort, KeptVlan, report};
 
@@ -41,13 +43,17 @@ impl Keeper {
             return;
         };
         for port in 0..kept.ports.len() {
+            kept.control(port, &mut self.buffer, now);
             for _ in 0..BATCH {
                 let Some((len, tag)) = kept.receive(port, &mut self.buffer) else {
                     break;
                 };
                 let frame = self.buffer.get(..len).unwrap_or_default();
-                let vlan = tag.map(|tag| tag & VLAN_BITS).filter(|vlan| *vlan != 0);
+                let vlan = vlan_of(tag);
                 let inner = frame.get(HEADER_LEN..).unwrap_or_default();
+                if kept.is_control(inner, vlan) {
+                    continue;
+                }
                 if !kept.lagg.receive(port, inner, vlan.is_some(), now) {
                     kept.send_own();
                     continue;
@@ -62,6 +68,30 @@ impl KeptLagg {
     fn receive(&self, port: usize, buffer: &mut [u8]) -> Option<(usize, Option<u16>)> {
         let port = self.ports.get(port)?;
         receive(&port.socket, buffer, &port.name)
+    }
+
+    /// Takes what the slow protocols' own socket has, which is before everything else.
+    fn control(&mut self, at: usize, buffer: &mut [u8], now: Duration) {
+        for _ in 0..BATCH {
+            let Some(port) = self.ports.get(at) else {
+                return;
+            };
+            let Some(socket) = &port.control else { return };
+            let Some((len, tag)) = received(socket.receive(buffer), &port.name) else {
+                return;
+            };
+            let frame = buffer.get(..len).unwrap_or_default();
+            if vlan_of(tag).is_none() {
+                let _ = self.lagg.receive(at, frame, false, now);
+                self.send_own();
+            }
+        }
+    }
+
+    /// Whether a frame has come by the slow protocols' own socket as well.
+    fn is_control(&self, frame: &[u8], vlan: Option<u16>) -> bool {
+        let is_slow = vlan.is_none() && ethernet_type(frame) == Some(SLOW_PROTOCOLS);
+        is_slow && self.settings.protocol == Protocol::Lacp
     }
 
     /// Gives the machine a frame: by its VLAN if that is ours, else with its tag back in place.
@@ -107,10 +137,20 @@ impl KeptLagg {
     /// Sends what the lagg itself has to say.
     pub(super) fn send_own(&mut self) {
         while let Some((port, frame)) = self.lagg.next_frame() {
+            let control = self.ports.get(port).and_then(|port| port.control.as_ref());
+            if let Some(socket) = control.filter(|_| self.is_control(&frame, None)) {
+                lost(socket.send(&frame), self.device.name());
+                continue;
+            }
             let pieces = [IoSlice::new(&NO_HEADER), IoSlice::new(&frame)];
             send(&self.ports, port, &pieces);
         }
     }
+}
+
+/// The VLAN of a tag; 0 is none.
+fn vlan_of(tag: Option<u16>) -> Option<u16> {
+    tag.map(|tag| tag & VLAN_BITS).filter(|vlan| *vlan != 0)
 }
 
 impl KeptVlan {
@@ -158,7 +198,11 @@ impl KeptVlan {
 }
 
 fn receive(socket: &PortSocket, buffer: &mut [u8], name: &str) -> Option<(usize, Option<u16>)> {
-    match socket.receive(buffer) {
+    received(socket.receive(buffer), name)
+}
+
+fn received(arrival: io::Result<Option<Arrival>>, name: &str) -> Option<(usize, Option<u16>)> {
+    match arrival {
         Ok(arrival) => arrival.map(|arrival| (arrival.len, arrival.tag)),
         Err(error) => {
             report(&error, name);

@@ -1,0 +1,151 @@
+//! LACPDUs as their partner hears them: what is in them, and when they come.
+
+use std::net::UdpSocket;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::beats::{Beats, longest_gap};
+use lab::{clock, requirements};
+
+use super::ends::{End, FAR, Pair, Who};
+use super::open_vswitch::{command, programs};
+use super::site::Site;
+
+/// Between two LACPDUs, at most.
+const BEAT: Duration = Duration::from_millis(1_100);
+/// Time under load.
+const LOAD: Duration = Duration::from_secs(8);
+/// Bytes of a datagram that fills a frame.
+const FULL: usize = 1_472;
+
+/// Threads that keep the machine busy, until they are dropped.
+struct Busy {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Busy {
+    fn start() -> Self {
+        Self {
+            stop: Arc::new(AtomicBool::new(false)),
+            threads: Vec::new(),
+        }
+    }
+
+    fn with(&mut self, mut work: impl FnMut() + Send + 'static) {
+        let stop = Arc::clone(&self.stop);
+        self.threads.push(std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                work();
+            }
+        }));
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A program for each core that does nothing but compute, and one that sends all it can by the
+/// links.
+fn full_load(site: &Site) -> Result<Busy> {
+    let mut busy = Busy::start();
+    for _ in 0..std::thread::available_parallelism()?.get() {
+        busy.with(std::hint::spin_loop);
+    }
+    let socket = site.host.run(|| UdpSocket::bind("0.0.0.0:0"))?;
+    busy.with(move || {
+        let _ = socket.send_to(&[0; FULL], (FAR, 9));
+    });
+    Ok(busy)
+}
+
+fn own_macs(pair: &Pair) -> Result<Vec<[u8; 6]>> {
+    let End::Ours(keeper) = &pair.near else {
+        return Ok(Vec::new());
+    };
+    let status = keeper.state()?;
+    let ports = status.laggs.iter().flat_map(|lagg| &lagg.ports);
+    ports.map(|port| mac(&port.own_mac)).collect()
+}
+
+fn mac(text: &str) -> Result<[u8; 6]> {
+    let bytes: Vec<u8> = text
+        .split(':')
+        .filter_map(|byte| u8::from_str_radix(byte, 16).ok())
+        .collect();
+    bytes.try_into().ok().context("a MAC address")
+}
+
+#[test]
+fn no_gap_between_lacpdus_is_longer_than_promised_under_full_load() -> Result<()> {
+    let test = "no_gap_between_lacpdus_is_longer_than_promised";
+    if requirements::skip_test(test) {
+        return Ok(());
+    }
+    let Some(root) = programs(test) else {
+        return Ok(());
+    };
+    let pair = Pair::start(&root, Who::Ours, Who::OpenVSwitch)?;
+    let macs = own_macs(&pair)?;
+    let heard = [
+        Beats::start(&pair.site.far, "p0")?,
+        Beats::start(&pair.site.far, "p1")?,
+    ];
+    let busy = full_load(&pair.site)?;
+    clock::pause(LOAD);
+    drop(busy);
+    for (link, (beats, mac)) in heard.into_iter().zip(macs).enumerate() {
+        let beats = beats.finish();
+        let gap = longest_gap(&beats, mac).context("no LACPDUs")?;
+        eprintln!("link {link}: {} LACPDUs, longest gap {gap:?}", beats.len());
+        ensure!(gap <= BEAT, "link {link}: {gap:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn tcpdump_reads_our_lacpdus_as_they_are_meant() -> Result<()> {
+    let test = "tcpdump_reads_our_lacpdus";
+    if requirements::skip_test(test) {
+        return Ok(());
+    }
+    let Some(root) = programs(test) else {
+        return Ok(());
+    };
+    let pair = Pair::start(&root, Who::Ours, Who::OpenVSwitch)?;
+    let macs = own_macs(&pair)?;
+    let [a, b, c, d, e, f] = *macs.first().context("a port")?;
+    let source = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+    let filter = format!("ether src {source} and ether proto 0x8809");
+    let mut tcpdump = command(&root, "usr/bin/tcpdump");
+    tcpdump
+        .args(["-i", "p0", "-c", "1", "-e", "-n", "-vvv", &filter])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let output = pair.site.far.start(&mut tcpdump)?.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let state = "Activity, Timeout, Aggregation, Synchronization, Collecting, Distributing";
+    for expected in [
+        format!("{source} > 01:80:c2:00:00:02, ethertype Slow Protocols (0x8809), length 124"),
+        "LACPv1, length 110".to_owned(),
+        "Actor Information TLV (0x01), length 20".to_owned(),
+        format!("System {source}, System Priority 32768, Key 1, Port 1, Port Priority 32768"),
+        format!("State Flags [{state}]"),
+        "Partner Information TLV (0x02), length 20".to_owned(),
+        "Collector Information TLV (0x03), length 16".to_owned(),
+        "Terminator TLV (0x00), length 0".to_owned(),
+    ] {
+        ensure!(text.contains(&expected), "not {expected:?}:\n{text}");
+    }
+    Ok(())
+}
