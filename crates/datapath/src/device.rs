@@ -7,6 +7,8 @@
 //! A port is held by a bridge that is down: what comes in by it reaches the sockets first and ends
 //! there, as in lagg(4); the kernel's own protocols see it once, on the lagg.
 
+mod inherit;
+
 use std::fs;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,6 +23,8 @@ use crate::netlink::connection::Connection;
 use crate::netlink::{bridge, link};
 use crate::sys::{self, packet};
 use crate::tap;
+
+pub use inherit::{HeldPorts, inherited_file, pass_on};
 
 /// Bytes of the header in front of each frame.
 pub const HEADER_LEN: usize = 10;

@@ -4,7 +4,7 @@
 pub(crate) mod packet;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::Result;
 use rustix::ioctl::{Opcode, Updater, ioctl};
@@ -92,6 +92,23 @@ pub(crate) fn ethtool(socket: impl AsFd, name: &str, command: u32) -> Result<u32
 }
 
 const _: () = assert!(size_of::<InterfaceRequest>() == size_of::<libc::ifreq>());
+
+/// The open file `number` that the program before this one (execve(2)) has left; the next one gets it
+/// only if it is passed on again. A file that this program has opened itself is refused.
+pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: both commands of fcntl(2) take no pointer; a number that is not open is an error.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if number <= libc::STDERR_FILENO || flags & libc::FD_CLOEXEC != 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: as above.
+    if flags < 0 || unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and nobody here owns it: Rust and this crate open files with
+    // FD_CLOEXEC, which it did not have before and has from now on, so that it is taken once.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
 
 /// `BPF_PROG_ATTACH` and `BPF_PROG_DETACH`, `linux/bpf.h`.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::line::{self, Word};
 use crate::{ParseError, WantedInterface, WantedLinks, lacp};
 
@@ -23,7 +25,7 @@ pub enum Device {
 }
 
 /// How aggregated links share the traffic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
     /// The first port that works carries all.
     #[default]
@@ -69,7 +71,7 @@ impl Protocol {
 }
 
 /// What of a frame decides which port it leaves by (`lagghash`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HashLayers {
     /// MAC addresses and the VLAN.
     pub l2: bool,
@@ -104,7 +106,7 @@ impl HashLayers {
 }
 
 /// Aggregated links.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WantedLagg {
     /// How they share the traffic.
     pub protocol: Protocol,
@@ -137,7 +139,7 @@ impl Default for WantedLagg {
 }
 
 /// A VLAN of another interface.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WantedVlan {
     /// The interface that carries it; empty until it was named.
     pub parent: String,

@@ -14,7 +14,9 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::lacp::{Group, MAX_PORTS, PortStatus, SLOW_PROTOCOLS, Settings};
+use serde::{Deserialize, Serialize};
+
+use crate::lacp::{Group, Info, MAX_PORTS, PortStatus, SLOW_PROTOCOLS, Settings};
 use crate::{Protocol, WantedLagg};
 
 use frame::ethernet_type;
@@ -69,7 +71,7 @@ struct Port {
 }
 
 /// What was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Times that the traffic moved to another port (`failover`), or that the set of ports in use
     /// shrank.
@@ -161,6 +163,26 @@ impl Lagg {
             group.link(port, up, full_duplex, now);
         }
         self.choose(now);
+    }
+
+    /// The link of a port is up and full-duplex, and the port goes on with the LACP partner that it
+    /// had in another process, where it was in use.
+    pub fn resume(&mut self, port: usize, partner: Info, now: Duration) {
+        if let Some(port) = self.ports.get_mut(port) {
+            port.link = true;
+        }
+        if let Some(group) = &mut self.group {
+            group.resume(port, partner, now);
+        }
+        self.choose(now);
+    }
+
+    /// Goes on counting from what another process has counted; `flaps` of each port.
+    pub fn count_from(&mut self, totals: Totals, flaps: &[u64]) {
+        self.totals = totals;
+        for (port, flaps) in self.ports.iter_mut().zip(flaps) {
+            port.flaps = *flaps;
+        }
     }
 
     /// Takes a frame that came by `port`, without its VLAN tag; true if it is for who is above.

@@ -282,6 +282,38 @@ fn two_systems_use_both_links_within_three_seconds() {
 }
 
 #[test]
+fn a_system_that_goes_on_in_another_process_stays_in_use_on_both_sides() {
+    let mut world = pair(2);
+    world.run(secs(5));
+    let partners: Vec<Info> = world.a.ports().map(|port| port.partner).collect();
+    let flaps = |world: &World<Group>| world.b.ports().map(|port| port.counters.flaps).sum::<u64>();
+    let before = flaps(&world);
+    world.measure_anew();
+    world.a = group(A, 2);
+    for (port, partner) in partners.into_iter().enumerate() {
+        world.a.resume(port, partner, world.now);
+    }
+    assert_eq!(world.usable(), [0, 1]);
+    world.run(secs(10));
+    assert_eq!(world.flow.longest, Duration::ZERO);
+    assert_eq!(flaps(&world), before);
+    assert!(world.sent.iter().all(|(_, gap)| *gap <= secs(1)));
+}
+
+#[test]
+fn a_system_that_goes_on_without_its_partner_gives_it_up_in_time() {
+    let mut world = pair(1);
+    world.run(secs(5));
+    let partner = world.a.ports().next().expect("there").partner;
+    world.a = group(A, 1);
+    world.a.resume(0, partner, world.now);
+    world.whole[0] = false;
+    world.run(secs(4));
+    assert_eq!(receive_of(&world, 0), Receive::Expired);
+    assert!(world.usable().is_empty());
+}
+
+#[test]
 fn a_lost_carrier_takes_the_link_away_at_once_and_it_is_back_within_two_seconds() {
     let mut world = pair(2);
     world.run(secs(5));

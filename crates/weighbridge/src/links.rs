@@ -2,6 +2,7 @@
 
 mod command;
 mod files;
+mod handover;
 pub mod ifconfig;
 mod keeper;
 mod publish;

@@ -113,6 +113,17 @@ impl Group {
         self.run(now);
     }
 
+    /// The link of a port is up and full-duplex, and the port goes on as it did in another process,
+    /// where its partner was `partner` and the port was in use.
+    pub fn resume(&mut self, port: usize, partner: Info, now: Duration) {
+        if let Some(port) = self.ports.get_mut(port) {
+            // Nothing is sent before both: the partner would hear of a port that is not in use.
+            port.link(true, true, &self.settings, now);
+            port.resume(partner, now);
+        }
+        self.run(now);
+    }
+
     /// Takes a frame with the slow protocols' Ethernet type.
     pub fn receive(&mut self, port: usize, frame: &[u8], now: Duration) {
         let own = self.settings.system;

@@ -1,5 +1,7 @@
 //! LACPDUs and marker PDUs as bytes.
 
+use serde::{Deserialize, Serialize};
+
 /// Ethernet type of the slow protocols (IEEE 802.3 annex 57A).
 pub const SLOW_PROTOCOLS: u16 = 0x8809;
 /// Where slow-protocol frames are sent to.
@@ -16,7 +18,7 @@ const COLLECTOR_TLV_LEN: u8 = 16;
 const COLLECTOR_MAX_DELAY: u16 = 0;
 
 /// The state octet of a port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct State(pub u8);
 
 impl State {
@@ -83,7 +85,7 @@ impl State {
 }
 
 /// What a PDU says about one side of a link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Info {
     /// Priority of the system; the lower, the better.
     pub system_priority: u16,

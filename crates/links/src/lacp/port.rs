@@ -164,6 +164,19 @@ impl Port {
         self.current_while = Some(now + SHORT_TIMEOUT);
     }
 
+    /// Goes on as the port did in another process, whose partner was `partner`: in use, as far as
+    /// the partner was. The partner is told at once, and need not notice.
+    pub(crate) fn resume(&mut self, partner: Info, now: Duration) {
+        self.partner = partner;
+        self.receive = Receive::Current;
+        self.actor.state.set(State::DEFAULTED, false);
+        self.actor.state.set(State::EXPIRED, false);
+        self.heard(now);
+        self.selected = Some(self.lag_id());
+        self.last = self.selected;
+        self.enter(Mux::Distributing);
+    }
+
     /// Whether the link is up and LACP runs on it.
     pub(crate) fn is_enabled(&self) -> bool {
         !matches!(self.receive, Receive::PortDisabled | Receive::LacpDisabled)
@@ -181,6 +194,10 @@ impl Port {
         self.transmit.wanted |= self.is_misunderstood(&pdu.partner);
         self.record(pdu);
         self.receive = Receive::Current;
+        self.heard(now);
+    }
+
+    fn heard(&mut self, now: Duration) {
         let short = self.actor.state.has(State::TIMEOUT);
         self.current_while = Some(now + if short { SHORT_TIMEOUT } else { LONG_TIMEOUT });
     }
@@ -250,13 +267,18 @@ impl Port {
             Receive::Expired | Receive::PortDisabled | Receive::LacpDisabled => false,
         };
         if has_partner && self.selected.is_none() && !self.leaves() {
-            let together = self.partner.state.has(State::AGGREGATION);
-            self.selected = Some(LagId {
-                priority: self.partner.system_priority,
-                system: self.partner.system,
-                key: self.partner.key,
-                individual: (!together).then_some(self.actor.port),
-            });
+            self.selected = Some(self.lag_id());
+        }
+    }
+
+    /// The aggregator of the present partner.
+    fn lag_id(&self) -> LagId {
+        let together = self.partner.state.has(State::AGGREGATION);
+        LagId {
+            priority: self.partner.system_priority,
+            system: self.partner.system,
+            key: self.partner.key,
+            individual: (!together).then_some(self.actor.port),
         }
     }
 
@@ -275,11 +297,7 @@ impl Port {
         if self.mux == Mux::Distributing {
             self.counters.flaps += 1;
         }
-        self.mux = next;
-        let state = &mut self.actor.state;
-        state.set(State::SYNC, next >= Mux::Attached);
-        state.set(State::COLLECTING, next >= Mux::Collecting);
-        state.set(State::DISTRIBUTING, next >= Mux::Distributing);
+        self.enter(next);
         self.wait_while = match next {
             Mux::Waiting if self.selected == self.last => Some(now),
             Mux::Waiting => Some(now + WAIT_WHILE),
@@ -288,8 +306,16 @@ impl Port {
         if next == Mux::Attached && self.selected.is_some() {
             self.last = self.selected;
         }
-        self.transmit.wanted = true;
         true
+    }
+
+    fn enter(&mut self, mux: Mux) {
+        self.mux = mux;
+        let state = &mut self.actor.state;
+        state.set(State::SYNC, mux >= Mux::Attached);
+        state.set(State::COLLECTING, mux >= Mux::Collecting);
+        state.set(State::DISTRIBUTING, mux >= Mux::Distributing);
+        self.transmit.wanted = true;
     }
 
     fn next_mux(&self, ready: bool) -> Mux {

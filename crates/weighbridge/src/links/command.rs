@@ -9,6 +9,8 @@ use datapath::netlink::{Netlink, makers};
 use links::WantedLinks;
 use links::convert::{self, Target};
 use links::plan::{self, Maker, Problem, Step};
+use links::status::Status;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::files::{self, Wanted};
@@ -29,6 +31,9 @@ The files are rc.conf, hostname.IF, bridgename.BRIDGE and mygate, read as they s
 are named, else those of the configuration directory. All of it is checked before anything is
 touched; applying twice changes nothing.
 
+`weighbridge links reload` (SIGHUP) puts the program as it is installed now in the place of the running
+one, with its devices and LACP partners: no link is lost, by new files or by an upgrade.
+
 Linux's own bonding and 802.1Q make laggs and VLANs where the kernel has them. Where it has not,
 `weighbridge links run` is the lagg, with failover, LACP (IEEE 802.1AX), load balancing, round
 robin and broadcast, as long as it runs. How its devices stand is in /run/weighbridge/links.json
@@ -39,6 +44,7 @@ Examples:
   weighbridge links diff
   weighbridge links apply --dry-run /etc/rc.conf
   weighbridge links run --probe 192.0.2.1 /etc/rc.conf
+  weighbridge links reload
   weighbridge links convert --to netplan /etc/rc.conf
 
 Exit status: 0 done; 1 errors; 2 diff: something is not as the files say, or a wrong command line.";
@@ -69,6 +75,9 @@ enum LinksCommand {
         #[arg(long, value_name = "ADDRESS")]
         probe: Option<Probe>,
     },
+    /// Have `links run` read its files again, by the program as it is installed now; nobody on the
+    /// links notices
+    Reload,
     /// Print the interfaces, as `weighbridge ifconfig` does
     Show(ifconfig::IfconfigArguments),
     /// Print what is not as the files say
@@ -149,10 +158,8 @@ pub fn run(arguments: &LinksArguments) -> ExitCode {
 fn execute(command: &LinksCommand, output: &mut Output<'_>) -> Result<u8, Complaint> {
     match command {
         LinksCommand::Apply { source, dry_run } => apply(source, *dry_run, output),
-        LinksCommand::Run { source, probe } => {
-            let wanted = source.read(output)?;
-            keep::run(&wanted.links, *probe, output)
-        }
+        LinksCommand::Run { source, probe } => keep::run(source, *probe, output),
+        LinksCommand::Reload => reload(output),
         LinksCommand::Show(_) => Ok(0),
         LinksCommand::Diff { source } => {
             let (_, steps) = source.plan(Maker::Nobody, output)?;
@@ -165,7 +172,7 @@ fn execute(command: &LinksCommand, output: &mut Output<'_>) -> Result<u8, Compla
 }
 
 impl Source {
-    fn read(&self, output: &mut Output<'_>) -> Result<Wanted, Complaint> {
+    pub(super) fn read(&self, output: &mut Output<'_>) -> Result<Wanted, Complaint> {
         files::read(&self.files, &self.config).map_err(|errors| {
             if self.json {
                 let _ = output.text(&format!("{:#}\n", json!({"errors": errors})));
@@ -186,19 +193,20 @@ impl Source {
     ) -> Result<(WantedLinks, Vec<Step>), Complaint> {
         let wanted = self.read(output)?.links;
         let mut netlink = Netlink::open().map_err(told)?;
-        let steps = plan_of(&wanted, &mut netlink, otherwise)?;
+        let steps = plan_of(&wanted, &mut netlink, otherwise, read_status().as_ref())?;
         Ok((wanted, steps))
     }
 }
 
-/// The steps from the machine as it is.
+/// The steps from the machine as it is; `own`: our devices on it.
 pub(super) fn plan_of(
     wanted: &WantedLinks,
     netlink: &mut Netlink,
     otherwise: Maker,
+    own: Option<&Status>,
 ) -> Result<Vec<Step>, Complaint> {
     let mut snapshot = netlink.machine().map_err(told)?.snapshot();
-    overlay(&mut snapshot, read_status().as_ref());
+    overlay(&mut snapshot, own);
     plan::diff(wanted, &snapshot, makers(otherwise)).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
         Complaint::Message(lines.join("\nweighbridge: "))
@@ -246,6 +254,19 @@ fn step_json(step: &Step) -> Value {
         "interface": step.interface(),
         "step": step.to_string(),
     })
+}
+
+fn reload(output: &mut Output<'_>) -> Result<u8, Complaint> {
+    let Some(keeper) = read_status() else {
+        return Err(told(
+            "nobody keeps links here\n  hint: `weighbridge links run` makes and keeps them",
+        ));
+    };
+    let pid = i32::try_from(keeper.pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| told("the status names no process"))?;
+    kill_process(pid, Signal::HUP).map_err(told)?;
+    output.message(&format!("process {} reads its files again", keeper.pid));
+    Ok(0)
 }
 
 fn check(source: &Source, output: &mut Output<'_>) -> Result<u8, Complaint> {

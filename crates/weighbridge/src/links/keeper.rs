@@ -1,6 +1,7 @@
 //! The devices of this program: laggs and VLANs, their ports, and the frames between them.
 
 mod frames;
+mod inherit;
 mod status;
 
 use std::io;
@@ -24,6 +25,8 @@ const HOUR: Duration = Duration::from_hours(1);
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Keeper {
+    /// The time at `start`.
+    base: Duration,
     start: Instant,
     laggs: Vec<KeptLagg>,
     vlans: Vec<KeptVlan>,
@@ -38,7 +41,7 @@ struct KeptLagg {
     device: Device,
     ports: Vec<KeptPort>,
     /// Released last.
-    _held: Held,
+    held: Held,
     carrier: bool,
     failovers: u64,
     recent: Vec<Duration>,
@@ -66,6 +69,7 @@ struct KeptVlan {
 impl Keeper {
     pub(super) fn new(start: Instant) -> Self {
         Self {
+            base: Duration::ZERO,
             start,
             laggs: Vec::new(),
             vlans: Vec::new(),
@@ -74,9 +78,9 @@ impl Keeper {
         }
     }
 
-    /// Time since the start.
+    /// Time since the start, that of the first of the programs that followed each other.
     pub(super) fn now(&self) -> Duration {
-        self.start.elapsed()
+        self.base + self.start.elapsed()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -153,7 +157,7 @@ impl Keeper {
             lagg: Lagg::new(settings, &macs),
             device,
             ports,
-            _held: held,
+            held,
             carrier: false,
             failovers: 0,
             recent: Vec::new(),

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use links::status::Status;
 
+use super::handover::hold_signals;
 use super::state::{remove_status, write_status};
 
 /// Statuses that wait to be written; of more, the next one tells as much.
@@ -23,7 +24,11 @@ impl Publisher {
     pub(super) fn start() -> io::Result<Self> {
         let (statuses, receiver) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("status".into());
-        let thread = thread.spawn(move || write_all(&receiver))?;
+        let thread = thread.spawn(move || {
+            // They are for the thread that has the links.
+            let _ = hold_signals();
+            write_all(&receiver);
+        })?;
         Ok(Self { statuses, thread })
     }
 

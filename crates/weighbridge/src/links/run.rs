@@ -17,9 +17,10 @@ use links::plan::{Maker, Step};
 use links::{Device, WantedLinks};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::setpriority_process;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::command::{Probe, plan_of, told};
+use super::command::{Probe, Source, plan_of, told};
+use super::handover::{self, HandOver};
 use super::keeper::Keeper;
 use super::publish::Publisher;
 use super::state::read_status;
@@ -35,41 +36,103 @@ const PRIORITY: i32 = -20;
 /// How often the status is written, if nothing happens.
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
 
-/// Makes the links and keeps them until SIGTERM or SIGINT.
+/// Makes the links and keeps them until SIGTERM or SIGINT; with SIGHUP by the program as it is
+/// installed then, as the files say then.
 pub(super) fn run(
-    wanted: &WantedLinks,
+    source: &Source,
     probe: Option<Probe>,
     output: &mut Output<'_>,
 ) -> Result<u8, Complaint> {
-    if let Some(other) = read_status() {
-        let message = format!("process {} keeps the links already", other.pid);
-        return Err(Complaint::Message(
-            message + "\n  hint: stop it with SIGTERM first",
-        ));
-    }
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(told)?;
-    }
-    let mut netlink = Netlink::open().map_err(told)?;
-    let mut monitor = Monitor::open().map_err(told)?;
+    let signals = Signals::register().map_err(told)?;
     logging::start(LogLevel::Warn);
-    let steps = plan_of(wanted, &mut netlink, Maker::Own)?;
-    let mut keeper = Keeper::new(start());
-    make(wanted, &steps, &mut netlink, &mut keeper, output)?;
-    if keeper.is_empty() {
+    let left = HandOver::take().map_err(told)?;
+    let wanted = source.read(output)?.links;
+    let mut netlink = Netlink::open().map_err(told)?;
+    let monitor = Monitor::open().map_err(told)?;
+    let keeper = match left {
+        Some(left) => go_on(left, &wanted, &mut netlink, output)?,
+        None => begin(&wanted, &mut netlink, output)?,
+    };
+    let mut links = Links {
+        source,
+        netlink,
+        monitor,
+        keeper,
+    };
+    if links.keeper.is_empty() {
         output.message("the kernel has made all of it: nothing to keep");
         return Ok(0);
     }
-    for lagg in keeper.laggs() {
-        let target = target_of(wanted, &lagg, probe);
-        keeper.probe(&lagg, target);
+    for lagg in links.keeper.laggs() {
+        let target = target_of(&wanted, &lagg, probe);
+        links.keeper.probe(&lagg, target);
     }
     prefer();
     let publisher = Publisher::start().map_err(told)?;
-    let kept = keep(&mut netlink, &mut monitor, &mut keeper, &publisher, &stop);
+    let kept = links.keep(&publisher, &signals, output);
     publisher.finish();
     kept.map(|()| 0)
+}
+
+/// Makes all links.
+fn begin(
+    wanted: &WantedLinks,
+    netlink: &mut Netlink,
+    output: &mut Output<'_>,
+) -> Result<Keeper, Complaint> {
+    if let Some(other) = read_status() {
+        let message = format!("process {} keeps the links already", other.pid);
+        return Err(Complaint::Message(
+            message + "\n  hint: `weighbridge links reload` has it read its files again",
+        ));
+    }
+    let steps = plan_of(wanted, netlink, Maker::Own, None)?;
+    let mut keeper = Keeper::new(start());
+    make(wanted, &steps, netlink, &mut keeper, output)?;
+    Ok(keeper)
+}
+
+/// Goes on with links that are there. What cannot be made is no reason to lose the others.
+fn go_on(
+    left: HandOver,
+    wanted: &WantedLinks,
+    netlink: &mut Netlink,
+    output: &mut Output<'_>,
+) -> Result<Keeper, Complaint> {
+    let mut keeper = Keeper::inherit(left, wanted, start()).map_err(told)?;
+    let status = keeper.status();
+    let made = plan_of(wanted, netlink, Maker::Own, Some(&status))
+        .and_then(|steps| make(wanted, &steps, netlink, &mut keeper, output));
+    if let Err(Complaint::Message(message)) = made {
+        output.message(&message);
+    }
+    output.message("goes on with the links that were there");
+    Ok(keeper)
+}
+
+/// What has been asked for.
+struct Signals {
+    stop: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn register() -> io::Result<Self> {
+        let signals = Self {
+            stop: Arc::new(AtomicBool::new(false)),
+            reload: Arc::new(AtomicBool::new(false)),
+        };
+        for (signal, flag) in [
+            (SIGTERM, &signals.stop),
+            (SIGINT, &signals.stop),
+            (SIGHUP, &signals.reload),
+        ] {
+            signal_hook::flag::register(signal, Arc::clone(flag))?;
+        }
+        // The program before this one has held them back.
+        handover::listen()?;
+        Ok(signals)
+    }
 }
 
 /// Lets no busy program delay this one.
@@ -132,31 +195,72 @@ fn target_of(wanted: &WantedLinks, lagg: &str, probe: Option<Probe>) -> Option<P
     Some(ProbeTarget { vlan, address })
 }
 
-fn keep(
-    netlink: &mut Netlink,
-    monitor: &mut Monitor,
-    keeper: &mut Keeper,
-    publisher: &Publisher,
-    stop: &AtomicBool,
-) -> Result<(), Complaint> {
-    let mut written = None;
-    let mut due = false;
-    keeper.look(netlink).map_err(told)?;
-    while !stop.load(Ordering::Relaxed) {
-        wait(monitor, keeper).map_err(told)?;
-        if monitor.drain().map_err(told)? {
-            keeper.look(netlink).map_err(told)?;
+/// The links, and what they are made by.
+struct Links<'a> {
+    source: &'a Source,
+    netlink: Netlink,
+    monitor: Monitor,
+    keeper: Keeper,
+}
+
+impl Links<'_> {
+    fn keep(
+        &mut self,
+        publisher: &Publisher,
+        signals: &Signals,
+        output: &mut Output<'_>,
+    ) -> Result<(), Complaint> {
+        let mut written = None;
+        let mut due = false;
+        self.keeper.look(&mut self.netlink).map_err(told)?;
+        while !signals.stop.load(Ordering::Relaxed) {
+            wait(&self.monitor, &self.keeper).map_err(told)?;
+            if self.monitor.drain().map_err(told)? {
+                self.keeper.look(&mut self.netlink).map_err(told)?;
+            }
+            self.keeper.forward();
+            self.keeper.tick();
+            let now = self.keeper.now();
+            due |= self.keeper.has_news() || written.is_none_or(|at| now >= at + STATUS_PERIOD);
+            if due && publisher.publish(self.keeper.status()) {
+                written = Some(now);
+                due = false;
+            }
+            if signals.reload.swap(false, Ordering::Relaxed) {
+                self.reload(signals, output);
+            }
         }
-        keeper.forward();
-        keeper.tick();
-        let now = keeper.now();
-        due |= keeper.has_news() || written.is_none_or(|at| now >= at + STATUS_PERIOD);
-        if due && publisher.publish(keeper.status()) {
-            written = Some(now);
-            due = false;
+        Ok(())
+    }
+
+    /// Lets the next program go on. If anything is wrong all stays as it is.
+    fn reload(&mut self, signals: &Signals, output: &mut Output<'_>) {
+        match self.next_program(signals, output) {
+            Ok(()) | Err(Complaint::Told | Complaint::OutputClosed) => {}
+            Err(Complaint::Message(message)) => output.message(&message),
+        }
+        output.message("the links stay as they are");
+        if let Err(error) = handover::listen() {
+            tracing::warn!(%error, "signals are held back");
         }
     }
-    Ok(())
+
+    /// Comes back only when there is no next program.
+    fn next_program(
+        &mut self,
+        signals: &Signals,
+        output: &mut Output<'_>,
+    ) -> Result<(), Complaint> {
+        let wanted = self.source.read(output)?.links;
+        let status = self.keeper.status();
+        plan_of(&wanted, &mut self.netlink, Maker::Own, Some(&status))?;
+        handover::hold_signals().map_err(told)?;
+        if signals.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let left = self.keeper.hand_over().map_err(told)?;
+        Err(told(left.start_next()))
+    }
 }
 
 /// Sleeps until there is something to do.

@@ -11,14 +11,17 @@ use anyhow::{Context, Result, ensure};
 use lab::beats::{Beats, longest_gap};
 use lab::{clock, requirements};
 
-use super::ends::{End, FAR, Pair, Who};
+use super::ends::{End, FAR, NEAR, Pair, Who, rc_conf};
+use super::flows::Flows;
 use super::open_vswitch::{command, programs};
 use super::site::Site;
 
 /// Between two LACPDUs, at most.
 const BEAT: Duration = Duration::from_millis(1_100);
 /// Time under load.
-const LOAD: Duration = Duration::from_secs(8);
+const LOAD: Duration = Duration::from_secs(4);
+/// How long new files may take to be in force.
+const RELOAD: Duration = Duration::from_secs(5);
 /// Bytes of a datagram that fills a frame.
 const FULL: usize = 1_472;
 
@@ -69,6 +72,34 @@ fn full_load(site: &Site) -> Result<Busy> {
     Ok(busy)
 }
 
+/// Gives our end another file, and has it read by the program that is there now.
+fn reload(pair: &Pair) -> Result<()> {
+    let End::Ours(keeper) = &pair.near else {
+        return Ok(());
+    };
+    let alias = "ifconfig_lagg0_alias0=\"10.0.0.3/24\"\n";
+    keeper.rewrite(&(rc_conf("em", NEAR) + alias))?;
+    let output = keeper.weighbridge(&pair.site.host, &["links", "reload"])?;
+    ensure!(output.status.success(), "{output:?}");
+    let host = &pair.site.host;
+    let has_alias = || {
+        host.ip("address show dev lagg0")
+            .is_ok_and(|text| text.contains("10.0.0.3/24"))
+    };
+    ensure!(
+        clock::wait_until(RELOAD, has_alias),
+        "no alias: {}",
+        keeper.log()
+    );
+    let status = keeper.state()?;
+    ensure!(
+        status.pid == keeper.pid(),
+        "another process: {}",
+        status.pid
+    );
+    Ok(())
+}
+
 fn own_macs(pair: &Pair) -> Result<Vec<[u8; 6]>> {
     let End::Ours(keeper) = &pair.near else {
         return Ok(Vec::new());
@@ -87,7 +118,8 @@ fn mac(text: &str) -> Result<[u8; 6]> {
 }
 
 #[test]
-fn no_gap_between_lacpdus_is_longer_than_promised_under_full_load() -> Result<()> {
+fn no_gap_between_lacpdus_is_longer_than_promised_under_full_load_and_across_a_reload() -> Result<()>
+{
     let test = "no_gap_between_lacpdus_is_longer_than_promised";
     if requirements::skip_test(test) {
         return Ok(());
@@ -103,6 +135,8 @@ fn no_gap_between_lacpdus_is_longer_than_promised_under_full_load() -> Result<()
     ];
     let busy = full_load(&pair.site)?;
     clock::pause(LOAD);
+    reload(&pair)?;
+    clock::pause(LOAD);
     drop(busy);
     for (link, (beats, mac)) in heard.into_iter().zip(macs).enumerate() {
         let beats = beats.finish();
@@ -110,6 +144,49 @@ fn no_gap_between_lacpdus_is_longer_than_promised_under_full_load() -> Result<()
         eprintln!("link {link}: {} LACPDUs, longest gap {gap:?}", beats.len());
         ensure!(gap <= BEAT, "link {link}: {gap:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_reload_interrupts_no_flow_and_wrong_files_change_nothing() -> Result<()> {
+    let test = "a_reload_interrupts_no_flow";
+    if requirements::skip_test(test) {
+        return Ok(());
+    }
+    let Some(root) = programs(test) else {
+        return Ok(());
+    };
+    let pair = Pair::start(&root, Who::Ours, Who::OpenVSwitch)?;
+    let End::Ours(keeper) = &pair.near else {
+        return Ok(());
+    };
+    let flows = Flows::start(&pair.site.host, FAR)?;
+    clock::pause(Duration::from_millis(500));
+    reload(&pair)?;
+    keeper.rewrite("cloned_interfaces=\"lagg0\"\nifconfig_lagg0=\"laggproto lapc\"\n")?;
+    keeper.weighbridge(&pair.site.host, &["links", "reload"])?;
+    let told = || keeper.log().contains("the links stay as they are");
+    ensure!(
+        clock::wait_until(RELOAD, told),
+        "not refused: {}",
+        keeper.log()
+    );
+    ensure!(
+        keeper
+            .log()
+            .contains(":2:27: invalid aggregation protocol: lapc"),
+        "{}",
+        keeper.log()
+    );
+    clock::pause(Duration::from_secs(4));
+    let gap = flows.stop()?;
+    eprintln!("longest gap across a reload: {gap:?}");
+    ensure!(gap < Duration::from_secs(1), "{gap:?}");
+    ensure!(
+        keeper.state()?.laggs[0].failovers == 0,
+        "{:#?}",
+        keeper.state()?
+    );
     Ok(())
 }
 

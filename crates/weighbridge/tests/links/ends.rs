@@ -122,8 +122,8 @@ impl Pair {
         }
         let flows = Flows::start(&self.site.host, FAR)?;
         let first = flows.first_answer(LONGEST_REJOIN)?;
-        flows.stop()?;
         self.whole()?;
+        flows.stop()?;
         Ok(first - start)
     }
 
@@ -159,7 +159,8 @@ impl Pair {
     }
 }
 
-fn rc_conf(ports: &str, address: Ipv4Addr) -> String {
+/// What is at an end of ours.
+pub(crate) fn rc_conf(ports: &str, address: Ipv4Addr) -> String {
     format!(
         "cloned_interfaces=\"lagg0\"\n\
          ifconfig_lagg0=\"laggproto lacp laggport {ports}0 laggport {ports}1 {address}/24\"\n"

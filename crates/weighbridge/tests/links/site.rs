@@ -115,7 +115,7 @@ impl Site {
             .args(["links", "run"])
             .arg(&conf)
             .env("WEIGHBRIDGE_LINKS", &status)
-            .stderr(File::create(&log)?);
+            .stderr(File::options().create(true).append(true).open(&log)?);
         let child = inside.start(&mut command)?;
         let mut keeper = Keeper { child, status, log };
         keeper.wait()?;
@@ -186,6 +186,16 @@ impl Keeper {
             );
             clock::pause(Duration::from_millis(20));
         }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Puts this in the place of its `rc.conf`.
+    pub(crate) fn rewrite(&self, rc_conf: &str) -> Result<()> {
+        Ok(fs::write(self.status.with_extension("conf"), rc_conf)?)
     }
 
     /// Stops it and waits for its end.
