@@ -41,6 +41,7 @@ enum direction { IN = 0, OUT = 1 };
 
 #include "frame.bpf.h"
 #include "flows.bpf.h"
+#include "shares.bpf.h"
 
 // Beside the direction: what goes up is a frame without an untagged IP packet, it has a tag that
 // is not in it, the packet in it is decided and the frame is not.
@@ -81,6 +82,7 @@ enum counter {
 	REFUSED,
 	CACHED,
 	BLOCKED,
+	HELD_BACK,
 	COUNTERS,
 };
 
@@ -206,7 +208,12 @@ static __always_inline int send_up(struct __sk_buff *skb, enum direction directi
 	};
 	// A super-packet is cut into its segments on the way into the TAP.
 	__u32 packets = skb->gso_segs ? skb->gso_segs : 1;
+	const struct frame frame = frame_of_skb(skb);
 
+	if (direction == IN && !has_share(&frame, packets)) {
+		count(HELD_BACK, packets);
+		return TC_ACT_SHOT;
+	}
 	// No packet passes without a decision: what cannot be sent up is dropped.
 	if (bpf_skb_change_head(skb, sizeof(header), 0) ||
 	    bpf_skb_store_bytes(skb, 0, &header, sizeof(header), 0)) {

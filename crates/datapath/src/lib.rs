@@ -16,6 +16,7 @@ mod left;
 pub mod netlink;
 mod program;
 pub mod queues;
+mod shares;
 mod steer;
 mod sys;
 mod tap;
@@ -43,6 +44,7 @@ use crate::tap::Tap;
 pub use crate::capability::{check_privileges, drop_all_capabilities, drop_capabilities};
 pub use crate::error::Error;
 pub use crate::flows::FlowMaps;
+pub use crate::shares::UpcallShares;
 pub use crate::unhook::{Unhooked, unhook};
 
 /// Room for the largest frame from the TAP, and a byte more to notice what is larger.
@@ -180,6 +182,8 @@ pub struct DatapathStatistics {
     pub cached: u64,
     /// Packets that the flow cache dropped, without their coming up.
     pub blocked: u64,
+    /// Packets of who had had his share of what comes up ([`UpcallShares`]).
+    pub held_back: u64,
 }
 
 /// What we know about an interface with hooks.
@@ -500,7 +504,28 @@ impl Datapath {
             not_sent: self.not_sent,
             cached: self.program.counter(Counter::Cached),
             blocked: self.program.counter(Counter::Blocked),
+            held_back: self.held_back(),
         }
+    }
+
+    /// Packets of who had had his share of what comes up, so far.
+    #[must_use]
+    pub fn held_back(&self) -> u64 {
+        self.program.counter(Counter::HeldBack)
+    }
+
+    /// Bounds what comes up from one source and by one interface.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_upcall_shares(&mut self, shares: &UpcallShares) -> Result<(), Error> {
+        self.program.set_upcall_shares(shares).map_err(|source| {
+            Error::kernel(
+                "cannot tell the BPF program who may send how much up",
+                source,
+                "start weighbridge again",
+            )
+        })
     }
 
     /// Has the kernel ask a neighbour of an interface for its link-layer address (ARP, neighbor

@@ -19,6 +19,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::flows::{FLOW_EPOCHS, FLOW_STATES, FLOWS, FlowMaps, Room};
 use crate::left::OwnerData;
+use crate::shares::{SharesData, UpcallShares};
 use crate::sys::{self, TcxPoint};
 use crate::tap::Tap;
 use crate::{Attachment, Error, FailPolicy, FastPath};
@@ -41,6 +42,7 @@ const DIVERT_IN: &str = "divert_in";
 const COUNTERS: &str = "counters";
 const DIVERTS: &str = "diverts";
 const FRAMES: &str = "frames";
+pub(crate) const UPCALL_SHARES: &str = "upcall_shares";
 
 /// An entry of the map `diverts`, as the program reads it: address, family, port.
 pub(crate) type DivertData = [u8; 24];
@@ -56,6 +58,7 @@ pub(crate) enum Counter {
     Refused,
     Cached,
     Blocked,
+    HeldBack,
 }
 
 #[derive(Debug)]
@@ -181,6 +184,14 @@ impl Program {
         let map = map.ok_or(io::ErrorKind::NotFound)?;
         let mut map: Array<_, u32> = map.try_into().map_err(io::Error::other)?;
         map.set(0, u32::from(filters), 0).map_err(io_error)
+    }
+
+    /// Tells the program what may come up.
+    pub(crate) fn set_upcall_shares(&mut self, shares: &UpcallShares) -> io::Result<()> {
+        let map = self.ebpf.map_mut(UPCALL_SHARES);
+        let map = map.ok_or(io::ErrorKind::NotFound)?;
+        let mut map: Array<_, SharesData> = map.try_into().map_err(io::Error::other)?;
+        map.set(0, shares.data(), 0).map_err(io_error)
     }
 
     /// The sum of a counter over all CPUs.

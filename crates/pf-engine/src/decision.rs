@@ -264,11 +264,13 @@ pub enum DropReason {
     TtlExceeded,
     /// Ours: too big for the exit's MTU with "don't fragment" set.
     TooBig,
+    /// Ours: more came than the engine could take, and its sender had had his share.
+    UpcallShare,
 }
 
 impl DropReason {
     /// All of them: PF's in the order of `pfctl -si`, then ours.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Match,
         Self::BadOffset,
         Self::Fragment,
@@ -288,6 +290,7 @@ impl DropReason {
         Self::NoRoute,
         Self::TtlExceeded,
         Self::TooBig,
+        Self::UpcallShare,
     ];
 
     /// The name in `pfctl -si`.
@@ -313,6 +316,7 @@ impl DropReason {
             Self::NoRoute => "no-route",
             Self::TtlExceeded => "ttl-exceeded",
             Self::TooBig => "too-big",
+            Self::UpcallShare => "upcall-share",
         }
     }
 }

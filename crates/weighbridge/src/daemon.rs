@@ -16,6 +16,7 @@ mod notify;
 mod owner;
 mod packets;
 mod reload;
+mod shares;
 pub(crate) mod signals;
 
 use std::collections::BTreeSet;

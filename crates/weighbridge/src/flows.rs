@@ -28,6 +28,8 @@ asked for nothing but interface, direction, addresses, ports, protocol, the type
 TCP flags FIN, SYN, RST, ACK and URG. A source has at most 1024; they take no room of states.
 It is emptied when something changes that could concern it. See weighbridge.toml(5), fast-path.
 
+Packets are held back while more come up than the daemon takes: those of who has had his share.
+
 For example, the share of packets that the kernel has passed, in per cent:
   weighbridge flows --json | jq '100 * .passed / (.passed + .decided)'";
 
@@ -57,6 +59,8 @@ pub struct FlowCounters {
     pub passed: u64,
     /// Packets that it dropped, because a rule blocks them.
     pub blocked: u64,
+    /// Packets that did not come up, because their source or interface had had its share.
+    pub held_back: u64,
     /// Packets that came up and were decided.
     pub decided: u64,
     /// States and decisions that were put into it.
@@ -70,9 +74,9 @@ pub struct FlowCounters {
 }
 
 impl FlowCounters {
-    /// Those of an engine.
+    /// Those of an engine; so many packets were kept from it.
     #[must_use]
-    pub fn of(engine: &Engine) -> Self {
+    pub fn of(engine: &Engine, held_back: u64) -> Self {
         let statistics = engine.flow_statistics();
         Self {
             on: engine.has_flow_cache(),
@@ -80,6 +84,7 @@ impl FlowCounters {
             decisions: statistics.decisions,
             passed: statistics.packets,
             blocked: statistics.blocked,
+            held_back,
             decided: statistics.decided,
             put: statistics.put,
             taken: statistics.taken,
@@ -123,6 +128,7 @@ fn table(counters: &FlowCounters) -> String {
         ("decisions held", counters.decisions.to_string()),
         ("packets passed", counters.passed.to_string()),
         ("packets blocked", counters.blocked.to_string()),
+        ("packets held back", counters.held_back.to_string()),
         ("packets decided", counters.decided.to_string()),
         ("put", counters.put.to_string()),
         ("taken", counters.taken.to_string()),
@@ -145,6 +151,7 @@ mod tests {
             decisions: 1,
             passed: 100,
             blocked: 9,
+            held_back: 4,
             decided: 7,
             put: 5,
             taken: 2,
@@ -153,7 +160,7 @@ mod tests {
         };
         let text = rendered(&counters, false, table).expect("text");
         assert!(
-            text.starts_with("fast path        on\nstates held      3\n"),
+            text.starts_with("fast path          on\nstates held        3\n"),
             "{text}"
         );
         let text = rendered(&counters, true, table).expect("JSON");

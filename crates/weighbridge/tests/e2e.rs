@@ -51,6 +51,8 @@ mod pflog;
 mod queues;
 #[path = "e2e/security.rs"]
 mod security;
+#[path = "e2e/shares.rs"]
+mod shares;
 #[path = "e2e/soak.rs"]
 mod soak;
 #[path = "e2e/sources.rs"]

@@ -55,7 +55,7 @@ use weighbridge::control::service::{Desk, Handled, handle, proceed};
 use weighbridge::gateway::monitor::Monitor;
 use weighbridge::output::Output;
 use weighbridge::pfctl::execute;
-use weighbridge::pfctl::show::LoadedBy;
+use weighbridge::pfctl::show::{LoadedBy, Lost};
 
 const RULES: &str = r#"
 table <web> counters { 198.51.100.10 }
@@ -69,7 +69,10 @@ block in quick on em0 inet proto tcp from any to any port 23
 const ASKED_AT: u64 = 160;
 const PACKETS_AT: u64 = 100;
 /// Packets that the data path says it lost.
-const LOST: u64 = 5;
+const LOST: Lost = Lost {
+    congested: 5,
+    held_back: 7,
+};
 /// 2025-11-23 08:03:20 UTC.
 const ORIGIN: u64 = 1_763_885_000;
 
@@ -194,7 +197,7 @@ fn serve(
     stop: &AtomicBool,
 ) {
     let mut loaded_by = LoadedBy { uid: 0, pid: 4711 };
-    let mut lost_before = 0;
+    let mut lost_before = Lost::default();
     let mut scheduler = Scheduler;
     let mut events = Events::with_capacity(4);
     while !stop.load(Ordering::SeqCst) {

@@ -21,6 +21,7 @@ use super::*;
 use crate::program::OBJECT;
 
 mod decisions;
+mod shares;
 
 #[path = "../../../pf-engine/tests/scenarios/talks.rs"]
 mod talks;

@@ -18,7 +18,7 @@ const STATES_SPARE: u64 = 8;
 const DESCRIPTORS_SPARE: u64 = 4;
 
 /// Why packets of a soak are dropped: each reason that it may have, with its explanation.
-pub const EXPLAINED: [(DropReason, &str); 7] = [
+pub const EXPLAINED: [(DropReason, &str); 8] = [
     (
         DropReason::Match,
         "what is blocked on purpose, and segments whose state is gone",
@@ -41,6 +41,7 @@ pub const EXPLAINED: [(DropReason, &str); 7] = [
         "handshakes that the proxy or a cookie makes",
     ),
     (DropReason::Congestion, "a flood faster than the daemon"),
+    (DropReason::UpcallShare, "who floods it"),
 ];
 
 /// Slope of memory over the second half of the samples that one process gave: KiB in ten

@@ -30,7 +30,7 @@ use crate::daemon::keep::load::take_over;
 use crate::daemon::logging;
 use crate::flows::FlowCounters;
 use crate::gateway::monitor::Monitor;
-use crate::pfctl::show::{Cursor, LoadedBy, Page, Section, View, page};
+use crate::pfctl::show::{Cursor, LoadedBy, Lost, Page, Section, View, page};
 
 /// States that are written down before packets get their turn: a few milliseconds' worth.
 const STATES_PER_TURN: usize = 512;
@@ -52,9 +52,9 @@ pub struct Desk<'a> {
     /// Who loaded the rules in force.
     pub loaded_by: &'a mut LoadedBy,
     /// Packets that the data path lost since it was opened.
-    pub lost: u64,
+    pub lost: Lost,
     /// How many of these had been lost when `-F info` last zeroed the counters.
-    pub lost_before: &'a mut u64,
+    pub lost_before: &'a mut Lost,
     /// The interfaces of the box.
     pub interfaces: &'a [Interface],
     /// The dialect that the daemon was configured with.
@@ -244,7 +244,7 @@ fn show(desk: &Desk<'_>, request: &ShowRequest, cursor: Cursor) -> Page {
         now: desk.now,
         origin: desk.origin,
         loaded_by: *desk.loaded_by,
-        lost: desk.lost.saturating_sub(*desk.lost_before),
+        lost: desk.lost.since(*desk.lost_before),
         interfaces: desk.interfaces,
         interface: request.interface.as_deref(),
         dialect: request
@@ -335,7 +335,10 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
             outcome(Outcome::Ok)
         }
         Request::SetDebug(name) => set_debug(desk, &name),
-        Request::Flows => outcome(Outcome::Flows(FlowCounters::of(desk.engine))),
+        Request::Flows => outcome(Outcome::Flows(FlowCounters::of(
+            desk.engine,
+            desk.lost.held_back,
+        ))),
         Request::Limits => outcome(Outcome::Limits(
             desk.engine.limits().iter().map(Into::into).collect(),
         )),

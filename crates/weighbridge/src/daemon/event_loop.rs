@@ -26,12 +26,13 @@ use super::limits::LimitWatch;
 use super::links::LinkKeeper;
 use super::packets;
 use super::reload::Reloader;
+use super::shares::{Shares, Turn};
 use super::signals::{Signals, drain};
 use crate::control::server::Control;
 use crate::control::service::{
     Answer, Desk, Effect, Handled, Ongoing, Work, handle, packets_seen, proceed,
 };
-use crate::pfctl::show::LoadedBy;
+use crate::pfctl::show::{LoadedBy, Lost};
 use crate::pflog::writer::Logger;
 
 /// Packets that are handled before requests get their turn: a few milliseconds' worth.
@@ -93,8 +94,9 @@ pub(super) struct EventLoop<'a> {
     /// A job that is done in pieces, and the client that it is for; nobody for a reload.
     ongoing: Option<(Option<usize>, Ongoing)>,
     /// Lost packets when the counters were last zeroed.
-    lost_before: u64,
+    lost_before: Lost,
     limits: LimitWatch,
+    shares: Shares,
     ending: Option<Ending>,
 }
 
@@ -129,8 +131,9 @@ impl<'a> EventLoop<'a> {
             turns_with_more: 0,
             jobs_left: true,
             ongoing: None,
-            lost_before: 0,
+            lost_before: Lost::default(),
             limits: LimitWatch::default(),
+            shares: Shares::default(),
             ending: None,
         })
     }
@@ -144,9 +147,10 @@ impl<'a> EventLoop<'a> {
         parts.states.finish(&parts.engine, &parts.clock);
         let statistics = self.parts.datapath.statistics();
         info!(
-            "{} packets came up, {} were lost on the way",
+            "{} packets came up, {} were lost on the way, {} were held back",
             statistics.upcalls,
-            lost(&statistics)
+            lost(&statistics).congested,
+            statistics.held_back
         );
         let flows = self.parts.engine.flow_statistics();
         if flows.put > 0 {
@@ -218,7 +222,8 @@ impl<'a> EventLoop<'a> {
         let now = self.parts.clock.now();
         let engine = self.parts.engine.poll_timeout();
         let gateways = self.parts.gateways.deadline();
-        let deadlines = [engine, self.parts.states.deadline(), gateways];
+        let shares = self.shares.deadline();
+        let deadlines = [engine, self.parts.states.deadline(), gateways, shares];
         let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.saturating_since(now))
     }
@@ -239,7 +244,8 @@ impl<'a> EventLoop<'a> {
     }
 
     fn packets(&mut self, now: Instant) -> Result<()> {
-        self.take_packets(now)?;
+        let turn = self.take_packets(now)?;
+        self.share(now, turn);
         // Whoever waits behind others must not be overtaken by the next packet of its flow; under a
         // flood, which has no end, they are put in all the same.
         self.turns_with_more = if self.packets_left {
@@ -254,16 +260,33 @@ impl<'a> EventLoop<'a> {
         Ok(())
     }
 
-    fn take_packets(&mut self, now: Instant) -> Result<()> {
+    /// Bounds who sends more than his share, while more comes up than can be taken. Without a flow
+    /// cache all packets of all connections come up: a share of that would be one of the line.
+    fn share(&mut self, now: Instant, turn: Turn) {
+        if !self.parts.engine.has_flow_cache() {
+            return;
+        }
+        let datapath = &mut self.parts.datapath;
+        self.shares.note(now, turn);
+        let shares = self.shares.adjust(now, || datapath.held_back());
+        if let Some(Err(error)) = shares.map(|shares| datapath.set_upcall_shares(&shares)) {
+            warn!("{error}");
+        }
+    }
+
+    fn take_packets(&mut self, now: Instant) -> Result<Turn> {
+        let mut turn = Turn::default();
         if !self.packets_left {
-            return Ok(());
+            return Ok(turn);
         }
         let parts = &mut self.parts;
         for _ in 0..PACKETS_PER_TURN {
             if !parts.datapath.receive(&mut self.upcall)? {
                 self.packets_left = false;
-                return Ok(());
+                return Ok(turn);
             }
+            turn.packets += 1;
+            turn.entered += u32::from(self.upcall.hook.direction == Direction::In);
             let around = Around {
                 engine: &mut parts.engine,
                 env: &mut parts.env,
@@ -290,7 +313,8 @@ impl<'a> EventLoop<'a> {
                 parts.logger.log(logged, parts.clock.since_1970(now), by);
             }
         }
-        Ok(())
+        turn.left = true;
+        Ok(turn)
     }
 
     fn jobs(&mut self, now: Instant) {
@@ -431,8 +455,14 @@ fn free_elsewhere(discarded: Discarded) {
 }
 
 /// Packets that never came back from their way up.
-const fn lost(statistics: &DatapathStatistics) -> u64 {
-    statistics.upcall_failed + statistics.queue_full + statistics.oversized + statistics.not_sent
+const fn lost(statistics: &DatapathStatistics) -> Lost {
+    Lost {
+        congested: statistics.upcall_failed
+            + statistics.queue_full
+            + statistics.oversized
+            + statistics.not_sent,
+        held_back: statistics.held_back,
+    }
 }
 
 fn empty_upcall() -> Upcall {

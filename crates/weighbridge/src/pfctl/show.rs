@@ -156,6 +156,26 @@ pub struct LoadedBy {
     pub pid: u32,
 }
 
+/// Packets that never came to the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// There was no room for them (`congestion`).
+    pub congested: u64,
+    /// Their sender had had his share (`upcall-share`).
+    pub held_back: u64,
+}
+
+impl Lost {
+    /// Those that have been lost since they were `earlier`.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self {
+            congested: self.congested.saturating_sub(earlier.congested),
+            held_back: self.held_back.saturating_sub(earlier.held_back),
+        }
+    }
+}
+
 /// All that showing needs: the engine and what it does not know.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
@@ -170,7 +190,7 @@ pub struct View<'a> {
     /// Who loaded the rules.
     pub loaded_by: LoadedBy,
     /// Packets that the data path lost before the engine saw them.
-    pub lost: u64,
+    pub lost: Lost,
     /// The interfaces of the box.
     pub interfaces: &'a [Interface],
     /// `-i`: this interface alone.

@@ -110,7 +110,9 @@ fn counter(bench: &Bench, name: &str) -> Result<u64> {
 /// machine, or comes so late that its window has moved on, may be so before it is counted or behind.
 fn assert_tcp_is_exact(bench: &Bench, before: u64) -> Result<()> {
     let read = || {
-        let dropped = counter(bench, "congestion")? + counter(bench, "state-mismatch")?;
+        let reasons = ["congestion", "state-mismatch", "upcall-share"];
+        let dropped = reasons.into_iter().map(|reason| counter(bench, reason));
+        let dropped = dropped.sum::<Result<u64>>()?;
         Ok((label(bench, "tcp")?, segments(bench)? - before, dropped))
     };
     let (counted, seen, dropped) = at_rest(read)?;

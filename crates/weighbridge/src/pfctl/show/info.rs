@@ -34,7 +34,8 @@ pub fn info(view: &View<'_>) -> String {
     };
     let mut status = view.engine.status();
     let congestion = &mut status.reasons[DropReason::Congestion as usize];
-    *congestion = congestion.saturating_add(view.lost);
+    *congestion = congestion.saturating_add(view.lost.congested);
+    status.reasons[DropReason::UpcallShare as usize] = view.lost.held_back;
     format(&status, view.now, view.dialect, &extra)
 }
 

@@ -232,7 +232,7 @@ mod tests {
             now: Instant::from_secs(200),
             origin: 1_763_885_000,
             loaded_by: LoadedBy::default(),
-            lost: 0,
+            lost: crate::pfctl::show::Lost::default(),
             interfaces: &[],
             interface: None,
             dialect,

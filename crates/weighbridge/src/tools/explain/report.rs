@@ -537,6 +537,7 @@ const fn drop_words(reason: DropReason) -> &'static str {
         DropReason::MapFailed => "no address or port is free to translate to",
         DropReason::NoRoute => "the rule routes to no usable interface or address",
         DropReason::TtlExceeded => "its hop limit is used up",
+        DropReason::UpcallShare => "its sender has had his share",
         DropReason::TooBig => "it is too big for the exit and must not be cut",
         DropReason::StateLimit => "there are as many states as are allowed",
         DropReason::SrcLimit => "there are as many source nodes as are allowed",

@@ -27,7 +27,7 @@ use crate::capture::link::{self, Carried, NoPacket};
 use crate::capture::{Capture, Frame};
 use crate::output::Output;
 use crate::pfctl::show::anchors::Scope;
-use crate::pfctl::show::{Cursor, LoadedBy, Section, Style, View, page};
+use crate::pfctl::show::{Cursor, LoadedBy, Lost, Section, Style, View, page};
 use crate::pflog::record::{PFLOG_HEADER, Record, file_header};
 
 /// Bytes of output that are gathered.
@@ -472,7 +472,7 @@ impl Replay {
                 now: self.now,
                 origin: 0,
                 loaded_by: LoadedBy::default(),
-                lost: 0,
+                lost: Lost::default(),
                 interfaces: self.world.env.interfaces(),
                 interface: None,
                 dialect: self.engine.dialect(),
