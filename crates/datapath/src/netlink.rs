@@ -83,6 +83,21 @@ impl Netlink {
         Ok(state::states(&links))
     }
 
+    /// Sets an interface up or down.
+    ///
+    /// # Errors
+    /// When it is not there or the kernel refuses.
+    pub fn set_up(&mut self, name: &str, up: bool) -> Result<(), Error> {
+        let set = |link: link::Link| link::set_up(&self.connection, link.index, up);
+        link::by_name(&self.connection, name)
+            .and_then(set)
+            .map_err(|error| {
+                let what = if up { "up" } else { "down" };
+                let hint = "it takes root or CAP_NET_ADMIN";
+                Error::kernel(format!("cannot set {name} {what}"), error, hint)
+            })
+    }
+
     /// The routes of the main table, those to the longest destinations first.
     ///
     /// # Errors

@@ -101,6 +101,16 @@ pub struct Configuration {
 }
 
 impl Configuration {
+    /// The ports of the bridges that pass the loss of a carrier on.
+    #[must_use]
+    pub fn coupled(&self) -> Vec<[String; 2]> {
+        let named = |name: &String| self.settings.carrier_pass_through.contains(name);
+        let bridges = self.links.bridges.iter().filter(|b| named(&b.name));
+        bridges
+            .filter_map(|bridge| bridge.members.clone().try_into().ok())
+            .collect()
+    }
+
     /// Interfaces to be filtered: those of `weighbridge.toml`, else all that the start-up files
     /// name but for the bridges themselves, whose members are filtered instead.
     ///
@@ -144,6 +154,7 @@ pub fn read(dir: &Path, rules: Option<&Path>) -> Result<Configuration, Vec<Probl
     };
     check_managed(dir, &configuration, &mut problems);
     check_gateways(dir, &configuration, &mut problems);
+    check_pass_through(dir, &configuration, &mut problems);
     if problems.is_empty() {
         Ok(configuration)
     } else {
@@ -178,6 +189,25 @@ fn check_gateways(dir: &Path, configuration: &Configuration, problems: &mut Vec<
                 managed.join(", ")
             )));
         }
+    }
+}
+
+/// A carrier is passed on from one port to the one other.
+fn check_pass_through(dir: &Path, configuration: &Configuration, problems: &mut Vec<Problem>) {
+    if !problems.is_empty() {
+        return;
+    }
+    let place = dir.join(SETTINGS_FILE).display().to_string();
+    for name in &configuration.settings.carrier_pass_through {
+        let mut bridges = configuration.links.bridges.iter();
+        let what = match bridges.find(|bridge| bridge.name == *name) {
+            Some(bridge) if bridge.members.len() == 2 => continue,
+            Some(bridge) => format!("has {} ports, not two", bridge.members.len()),
+            None => "is no bridge that a file describes".to_owned(),
+        };
+        let message = format!("carrier-pass-through: {name} {what}");
+        let hint = "name bridges of exactly two ports: carrier-pass-through = [\"bridge0\"]";
+        problems.push(Problem::new(&place, message).hint(hint));
     }
 }
 
@@ -388,6 +418,30 @@ mod tests {
         let text = problems[0].to_string();
         assert!(text.contains("interface \"em7\" is not filtered"), "{text}");
         assert!(text.contains("filtered are em0, em1, fxp0"), "{text}");
+    }
+
+    #[test]
+    fn a_carrier_is_passed_on_by_bridges_of_two_ports_only() {
+        let dir = directory(&ARTICLE);
+        let settings = |text: &str| fs::write(dir.path().join(SETTINGS_FILE), text).expect("write");
+        settings("carrier-pass-through = [\"bridge0\"]\n");
+        let configuration = read(dir.path(), None).expect("no problem");
+        assert_eq!(configuration.coupled(), [["em1", "fxp0"]]);
+        settings("carrier-pass-through = [\"bridge7\"]\n");
+        let problems = read(dir.path(), None).unwrap_err();
+        let text = problems[0].to_string();
+        assert!(
+            text.contains("bridge7 is no bridge that a file describes"),
+            "{text}"
+        );
+        settings("carrier-pass-through = [\"bridge0\"]\n");
+        fs::write(dir.path().join("bridgename.bridge0"), "add em1\n").expect("write");
+        let problems = read(dir.path(), None).unwrap_err();
+        assert!(
+            problems[0]
+                .to_string()
+                .contains("bridge0 has 1 ports, not two")
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Everything that can be checked without touching the box is checked first. What is changed
 //! afterwards is taken back when a later step fails.
 
+mod carrier;
 mod clock;
 pub(crate) mod env;
 mod event_loop;
@@ -168,7 +169,8 @@ fn start(plan: &Plan) -> Result<()> {
         policy: plan.configuration.settings.fail_policy,
         fast_path: plan.configuration.settings.fast_path,
     })?;
-    let mut keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone());
+    let keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone());
+    let mut keeper = keeper.couple(plan.configuration.coupled());
     let attached = keeper.attach(&mut datapath, &present);
     let applied = match attached.and_then(|()| keeper.apply()) {
         Ok(applied) => applied,

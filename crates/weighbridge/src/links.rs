@@ -9,7 +9,9 @@ mod publish;
 mod run;
 mod state;
 mod system;
+mod watch;
 
 pub use command::{LONG_ABOUT, LinksArguments, run};
 pub(crate) use state::{STALE_SECS, read_last, status_path, unix_now};
 pub(crate) use system::interfaces;
+pub(crate) use watch::Watch;

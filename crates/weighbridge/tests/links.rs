@@ -9,12 +9,16 @@ mod announce;
 mod article;
 #[path = "links/beats.rs"]
 mod beats;
+#[path = "links/daemon.rs"]
+mod daemon;
 #[path = "links/ends.rs"]
 mod ends;
 #[path = "links/files.rs"]
 mod files;
 #[path = "links/flows.rs"]
 mod flows;
+#[path = "links/inline.rs"]
+mod inline;
 #[path = "links/lacp.rs"]
 mod lacp;
 #[path = "links/open_vswitch.rs"]

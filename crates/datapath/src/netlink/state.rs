@@ -9,6 +9,8 @@ pub struct LinkState {
     pub name: String,
     /// Whether it is set up (`IFF_UP`).
     pub up: bool,
+    /// Whether it has a carrier; none that is not set up has.
+    pub carrier: bool,
     /// MTU in bytes.
     pub mtu: u32,
     /// Whether it is the loopback.
@@ -29,6 +31,7 @@ pub(super) fn states(links: &[Link]) -> Vec<LinkState> {
     let state = |link: &Link| LinkState {
         name: link.name.clone(),
         up: link.up,
+        carrier: link.carrier,
         mtu: link.mtu,
         loopback: link.loopback,
         is_bridge: link.bridge.is_some(),

@@ -87,6 +87,8 @@ pub struct Settings {
     /// Whether the kernel repeats decisions about packets of states.
     #[serde(rename = "fast-path", deserialize_with = "fast_path")]
     pub fast_path: FastPath,
+    /// Bridges of two ports that pass the loss of a carrier on, like a cable.
+    pub carrier_pass_through: Vec<String>,
     /// What is logged to standard error.
     pub log: LogLevel,
     /// Whether the filter is enabled from the start.
@@ -123,6 +125,7 @@ impl Default for Settings {
             state_dir: None,
             fail_policy: FailPolicy::default(),
             fast_path: FastPath::default(),
+            carrier_pass_through: Vec::new(),
             log: LogLevel::default(),
             enabled: true,
             log_directory: LogSettings::default().directory,
@@ -238,7 +241,7 @@ pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
     let mut settings: Settings = toml::from_str(text).map_err(|error| {
         toml_problem(name, text, &error).hint(
             "known keys: dialect, interfaces, tap, socket, state-dir, fail-policy, fast-path, log, enabled, \
-             log-directory, log-file-size, log-files, log-snap-length, [gateway-defaults], \
+             carrier-pass-through, log-directory, log-file-size, log-files, log-snap-length, [gateway-defaults], \
              [[gateway]], [tables]; for example dialect = \"openbsd3\"",
         )
     })?;

@@ -166,6 +166,7 @@ impl<'a> EventLoop<'a> {
             );
         }
         if result.is_ok() && self.ending == Some(Ending::Stop) {
+            self.parts.keeper.release_carriers();
             self.parts.datapath.release();
         }
         self.parts.logger.finish();
@@ -223,7 +224,10 @@ impl<'a> EventLoop<'a> {
         let engine = self.parts.engine.poll_timeout();
         let gateways = self.parts.gateways.deadline();
         let shares = self.shares.deadline();
-        let deadlines = [engine, self.parts.states.deadline(), gateways, shares];
+        let carriers = self.parts.keeper.carrier_deadline();
+        let carriers = carriers.map(Instant::from_origin);
+        let states = self.parts.states.deadline();
+        let deadlines = [engine, states, gateways, shares, carriers];
         let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.saturating_since(now))
     }
@@ -402,6 +406,7 @@ impl<'a> EventLoop<'a> {
         let parts = &mut self.parts;
         parts.states.work(&mut parts.engine, &parts.clock, now);
         self.limits.check(&parts.engine, now);
+        parts.keeper.look_at_carriers(now.since_origin());
         self.gateways(now);
     }
 
@@ -424,6 +429,9 @@ impl<'a> EventLoop<'a> {
     }
 
     fn links_changed(&mut self) {
+        // First, for who waits at the other end of a cable.
+        let now = self.parts.clock.now();
+        self.parts.keeper.carriers_changed(now.since_origin());
         match self.parts.keeper.refresh(&mut self.parts.datapath) {
             Ok(interfaces) => {
                 self.parts.datapath.restore_queues();

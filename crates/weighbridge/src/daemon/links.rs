@@ -1,6 +1,7 @@
 //! Links and hooks, kept as configured while interfaces vanish and return.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use datapath::netlink::{Applied, Netlink, Route};
@@ -9,7 +10,9 @@ use links::WantedLinks;
 use pf_engine::env::{IfIndex, Interface};
 use tracing::{debug, info, warn};
 
+use super::carrier::{Coupling, Seen};
 use super::env::as_configured;
+use crate::links::Watch;
 
 /// Knows which interfaces should be there and which carry hooks.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(super) struct LinkKeeper {
     managed: Vec<String>,
     /// Interfaces that matter and are there, by name.
     present: BTreeMap<String, IfIndex>,
+    couplings: Vec<Coupling>,
+    watch: Watch,
 }
 
 /// What came and went between two looks.
@@ -36,6 +41,73 @@ impl LinkKeeper {
             wanted,
             managed,
             present: BTreeMap::new(),
+            couplings: Vec::new(),
+            watch: Watch::default(),
+        }
+    }
+
+    /// From now on these pairs of ports have a carrier together.
+    pub(super) fn couple(mut self, pairs: Vec<[String; 2]>) -> Self {
+        self.couplings = pairs.into_iter().map(Coupling::new).collect();
+        self
+    }
+
+    /// Passes the loss and the return of carriers on, after a notice.
+    pub(super) fn carriers_changed(&mut self, now: Duration) {
+        if !self.couplings.is_empty() {
+            self.watch.told(now);
+            self.pass_carriers(now);
+        }
+    }
+
+    /// The same without a notice, if it is time for that.
+    pub(super) fn look_at_carriers(&mut self, now: Duration) {
+        let mut deadlines = self.couplings.iter().filter_map(Coupling::deadline);
+        if self.watch.is_due(now) || deadlines.any(|at| at <= now) {
+            self.pass_carriers(now);
+        }
+    }
+
+    fn pass_carriers(&mut self, now: Duration) {
+        let links = match self.netlink.link_states() {
+            Ok(links) => links,
+            Err(error) => return warn!("carriers are not passed on: {error}"),
+        };
+        for coupling in &mut self.couplings {
+            let seen = |name: &String| {
+                let link = links.iter().find(|link| link.name == *name);
+                link.map_or(Seen::default(), |link| Seen {
+                    up: link.up,
+                    carrier: link.carrier,
+                })
+            };
+            let seen = coupling.ports.each_ref().map(seen);
+            for (port, up) in coupling.step(seen, now) {
+                let [first, second] = &coupling.ports;
+                let (name, other) = if port == 0 {
+                    (first, second)
+                } else {
+                    (second, first)
+                };
+                set_port(&mut self.netlink, name, other, up);
+            }
+        }
+    }
+
+    /// When [`LinkKeeper::look_at_carriers`] has something to do.
+    pub(super) fn carrier_deadline(&self) -> Option<Duration> {
+        let couplings = self.couplings.iter().filter_map(Coupling::deadline);
+        couplings.chain(self.watch.deadline()).min()
+    }
+
+    /// Brings up what is held down for the sake of another port's carrier.
+    pub(super) fn release_carriers(&mut self) {
+        for coupling in &mut self.couplings {
+            if let Some(name) = coupling.end()
+                && let Err(error) = self.netlink.set_up(name, true)
+            {
+                warn!("{error}");
+            }
         }
     }
 
@@ -142,6 +214,14 @@ impl LinkKeeper {
         let members = self.wanted.bridges.iter().flat_map(|b| &b.members);
         let all = self.managed.iter().chain(configured).chain(bridges);
         all.chain(members).map(String::as_str).collect()
+    }
+}
+
+fn set_port(netlink: &mut Netlink, name: &str, other: &str, up: bool) {
+    match netlink.set_up(name, up) {
+        Ok(()) if up => info!("{name} is brought up"),
+        Ok(()) => warn!("{other} has no carrier: {name} is taken down"),
+        Err(error) => warn!("{error}"),
     }
 }
 

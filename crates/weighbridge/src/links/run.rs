@@ -24,6 +24,7 @@ use super::handover::{self, HandOver};
 use super::keeper::Keeper;
 use super::publish::Publisher;
 use super::state::read_status;
+use super::watch::Watch;
 use crate::config::LogLevel;
 use crate::daemon::logging;
 use crate::output::Output;
@@ -212,10 +213,15 @@ impl Links<'_> {
     ) -> Result<(), Complaint> {
         let mut written = None;
         let mut due = false;
+        let mut watch = Watch::default();
         self.keeper.look(&mut self.netlink).map_err(told)?;
         while !signals.stop.load(Ordering::Relaxed) {
-            wait(&self.monitor, &self.keeper).map_err(told)?;
-            if self.monitor.drain().map_err(told)? {
+            wait(&self.monitor, &self.keeper, watch.deadline()).map_err(told)?;
+            let noticed = self.monitor.drain().map_err(told)?;
+            if noticed {
+                watch.told(self.keeper.now());
+            }
+            if noticed || watch.is_due(self.keeper.now()) {
                 self.keeper.look(&mut self.netlink).map_err(told)?;
             }
             self.keeper.forward();
@@ -264,10 +270,10 @@ impl Links<'_> {
 }
 
 /// Sleeps until there is something to do.
-fn wait(monitor: &Monitor, keeper: &Keeper) -> io::Result<()> {
+fn wait(monitor: &Monitor, keeper: &Keeper, look: Option<Duration>) -> io::Result<()> {
     let now = keeper.now();
-    let sleep = keeper
-        .deadline()
+    let deadline = [keeper.deadline(), look].into_iter().flatten().min();
+    let sleep = deadline
         .map_or(LONGEST_SLEEP, |at| at.saturating_sub(now))
         .min(LONGEST_SLEEP);
     let fds: Vec<BorrowedFd<'_>> = std::iter::once(monitor.fd()).chain(keeper.fds()).collect();

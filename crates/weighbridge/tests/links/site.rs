@@ -24,7 +24,7 @@ pub(crate) struct Site {
     pub(crate) host: Namespace,
     /// Whose interfaces are `p0` and `p1`.
     pub(crate) far: Namespace,
-    middle: Namespace,
+    pub(crate) middle: Namespace,
 }
 
 /// `weighbridge links run`, until it is dropped.
@@ -37,6 +37,22 @@ pub(crate) struct Keeper {
 impl Site {
     /// Builds it; the host's interfaces begin with `name`.
     pub(crate) fn new(name: &str) -> Result<Self> {
+        let site = Self::without_bridges(name)?;
+        for link in 0..LINKS {
+            let middle = &site.middle;
+            middle.ip(&format!("link add m{link} type bridge mcast_snooping 0"))?;
+            middle.ip(&format!("link set dev m{link} up"))?;
+            middle.ip(&format!("link set dev a{link} master m{link}"))?;
+            middle.ip(&format!(
+                "link set dev a{link} type bridge_slave group_fwd_mask 0xfffd"
+            ))?;
+            site.whole(link, true)?;
+        }
+        Ok(site)
+    }
+
+    /// The same, but nothing joins the interfaces `aN` and `bN` in the middle.
+    pub(crate) fn without_bridges(name: &str) -> Result<Self> {
         let run = RunId::new()?;
         let site = Self {
             host: Namespace::create(&run.namespace("host"))?,
@@ -53,15 +69,9 @@ impl Site {
             middle.ip(&format!(
                 "link add b{link} type veth peer name p{link} netns {far}"
             ))?;
-            middle.ip(&format!("link add m{link} type bridge mcast_snooping 0"))?;
-            for device in [format!("m{link}"), format!("a{link}"), format!("b{link}")] {
+            for device in [format!("a{link}"), format!("b{link}")] {
                 middle.ip(&format!("link set dev {device} up"))?;
             }
-            middle.ip(&format!("link set dev a{link} master m{link}"))?;
-            middle.ip(&format!(
-                "link set dev a{link} type bridge_slave group_fwd_mask 0xfffd"
-            ))?;
-            site.whole(link, true)?;
             site.host.ip(&format!("link set dev {name}{link} up"))?;
             site.far.ip(&format!("link set dev p{link} up"))?;
         }
