@@ -46,7 +46,8 @@ struct ends {
 	__u32 act;
 };
 
-// A state, and what its packets did: index 0 goes in the direction of its opener.
+// A state, and what its packets did: index 0 goes in the direction of its opener. What each packet
+// needs stands in front, in one line of the CPU's cache.
 struct flow_state {
 	struct bpf_spin_lock lock;
 	__u32 has_windows;
@@ -54,8 +55,14 @@ struct flow_state {
 	__u64 last; /* when its last packet passed, on the monotonic clock */
 	struct traffic traffic[2];
 	struct peer peers[2];
-	struct flow_key keys[2];
 	struct ends ends[2];
+	__u64 reserved;
+};
+
+// Where the packets of a flow lead: a slot in use for one state, and one of the state's ways.
+struct flow_place {
+	__u64 use; /* of the slot, as it is in `flow_uses` as long as the state is there */
+	__u64 way; /* twice the slot, and 1 for packets to the opener */
 };
 
 #define FLOW_STATES_MAX 65536 /* src/flows.rs */
@@ -64,12 +71,11 @@ struct flow_state {
 #define FLOW_DECISIONS_MAX 16384
 #define FLOW_SLOTS_MAX (FLOW_STATES_MAX + FLOW_DECISIONS_MAX)
 
-// Keys to twice the slot of the state, and 1 for packets to the opener.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 2 * FLOW_STATES_MAX + FLOW_DECISIONS_MAX);
 	__type(key, struct flow_key);
-	__type(value, __u32);
+	__type(value, struct flow_place);
 } flows SEC(".maps");
 
 struct {
@@ -79,14 +85,37 @@ struct {
 	__type(value, struct flow_state);
 } flow_states SEC(".maps");
 
-// The epoch for which a slot is in use; 0 for none. Apart from the state, so that writing it
+// How the packets of one way of a state have left, as long as nothing has changed: exit.bpf.h.
+struct exit {
+	__u64 use; /* of their own slot */
+	struct flow_place out; /* what knows them where they leave */
+	__u64 learned; /* when, on the monotonic clock */
+	__u64 begins; /* since when it holds */
+	__u32 topology; /* in which it was found */
+	__u32 interface; /* that they leave by; 0 if they have more than one exit */
+	__u8 ether[2 * ETH_ALEN]; /* addresses of their frames then */
+	__u16 longest; /* bytes of the longest packet that has gone this way */
+	__u8 hops; /* that they lose to routing */
+	__u8 reserved;
+};
+
+// By twice the slot, and the way.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * FLOW_SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, struct exit);
+} flow_exits SEC(".maps");
+
+// What a slot is in use for: the epoch in the low half, in the high one a number that tells a state
+// from those that had the slot before; 0 for nothing. Apart from the state, so that writing it
 // touches no counter.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, FLOW_SLOTS_MAX);
 	__type(key, __u32);
-	__type(value, __u32);
-} flow_epochs SEC(".maps");
+	__type(value, __u64);
+} flow_uses SEC(".maps");
 
 // The epoch in force: moving it on empties the cache.
 struct {
@@ -122,6 +151,8 @@ struct plain {
 	__u32 window;
 	__u32 len;
 	__u32 asks; /* an echo request */
+	__u32 longest; /* bytes of the longest of them */
+	__u8 hops; /* that it has left: TTL or hop limit */
 };
 
 // 0 for an IPv4 packet without options that is no fragment.
@@ -138,6 +169,7 @@ static __always_inline int read_v4(const struct frame *frame, struct flow_key *k
 	key->protocol = ip.protocol;
 	key->source[0] = ip.saddr;
 	key->destination[0] = ip.daddr;
+	plain->hops = ip.ttl;
 	plain->at = ETH_HLEN + sizeof(ip);
 	plain->end = ETH_HLEN + bpf_ntohs(ip.tot_len);
 	return 0;
@@ -157,6 +189,7 @@ static __always_inline int read_v6(const struct frame *frame, struct flow_key *k
 	key->protocol = ip.nexthdr;
 	__builtin_memcpy(key->source, &ip.saddr, sizeof(key->source));
 	__builtin_memcpy(key->destination, &ip.daddr, sizeof(key->destination));
+	plain->hops = ip.hop_limit;
 	plain->at = ETH_HLEN + sizeof(ip);
 	plain->end = plain->at + bpf_ntohs(ip.payload_len);
 	return 0;
@@ -201,6 +234,8 @@ static __always_inline int read_tcp(const struct frame *frame, struct flow_key *
 		return -1;
 	plain->packets = (plain->len + segment - 1) / segment;
 	plain->bytes += (plain->packets - 1) * (plain->at + header - ETH_HLEN);
+	if (plain->packets > 1)
+		plain->longest = plain->at + header - ETH_HLEN + segment;
 	return 0;
 }
 
@@ -270,6 +305,7 @@ static __always_inline int read_plain(const struct frame *frame, struct flow_key
 		return -1;
 	plain->packets = 1;
 	plain->bytes = plain->end - ETH_HLEN;
+	plain->longest = plain->bytes;
 	if (key->protocol == IPPROTO_TCP)
 		return read_tcp(frame, key, plain);
 	if (key->protocol == IPPROTO_UDP)
@@ -308,17 +344,6 @@ static __always_inline int slides(struct peer *source, struct peer *destination,
 	if ((__s32)(plain->ack + reach - destination->seq_hi) >= 0)
 		destination->seq_hi = plain->ack + (reach ? reach : 1);
 	return 1;
-}
-
-static __always_inline int is_same(const struct flow_key *a, const struct flow_key *b)
-{
-	const __u64 *left = (const __u64 *)a, *right = (const __u64 *)b;
-	__u64 difference = 0;
-
-#pragma unroll
-	for (int i = 0; i < sizeof(*a) / sizeof(*left); i++)
-		difference |= left[i] ^ right[i];
-	return !difference;
 }
 
 #define MANGLED_0(protocol) ((protocol) == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0)
@@ -376,35 +401,52 @@ static __always_inline int translate(const struct frame *frame, const struct flo
 			to->destination_port);
 }
 
-// How many packets it stands for, if the packet is one of a known flow: then it has been counted,
-// and `ends` says what is to be done with it.
-static __always_inline __u32 follow(const struct frame *frame, enum direction direction,
-				    struct flow_key *key, struct plain *plain, struct ends *ends)
-{
-	__u32 slot, way, first = 0, hit = 0, *found, *epoch, *in_force;
+// A state whose packet this may be.
+struct found {
+	struct flow_place place;
 	struct flow_state *state;
-	__u64 now;
+	const volatile __u64 *use;
+	const volatile __u32 *epoch; /* in force */
+};
 
-	key->interface = frame->interface;
-	key->direction = direction;
-	if (read_plain(frame, key, plain))
-		return 0;
-	found = bpf_map_lookup_elem(&flows, key);
-	if (!found)
-		return 0;
-	slot = *found >> 1;
-	way = *found & 1;
-	state = bpf_map_lookup_elem(&flow_states, &slot);
-	epoch = bpf_map_lookup_elem(&flow_epochs, &slot);
-	in_force = bpf_map_lookup_elem(&flow_epoch, &first);
-	if (!state || !epoch || !in_force)
-		return 0;
-	now = bpf_ktime_get_coarse_ns();
-	// The daemon ends a slot by its epoch and takes the lock afterwards to read it: what is
-	// counted here it sees, what comes later is not counted any more.
+// 0 if there is such a place. What is there is to be asked under the state's lock.
+static __always_inline int find_place(const struct flow_place *place, struct found *found)
+{
+	__u32 slot = place->way >> 1, first = 0;
+
+	found->place = *place;
+	found->state = bpf_map_lookup_elem(&flow_states, &slot);
+	found->use = bpf_map_lookup_elem(&flow_uses, &slot);
+	found->epoch = bpf_map_lookup_elem(&flow_epoch, &first);
+	return found->state && found->use && found->epoch ? 0 : -1;
+}
+
+static __always_inline int find(const struct flow_key *key, struct found *found)
+{
+	const struct flow_place *place = bpf_map_lookup_elem(&flows, key);
+
+	return place ? find_place(place, found) : -1;
+}
+
+// Under the lock of its state. The daemon ends a slot by its use and takes the lock afterwards to
+// read it: what is counted here it sees, what comes later is not counted any more.
+static __always_inline int is_in_use(const struct found *found)
+{
+	__u64 use = *found->use;
+
+	return use == found->place.use && (__u32)use == *found->epoch;
+}
+
+// How many packets it stands for, if the packet is one of the state: then it has been counted and
+// is to become what `ends` says, and passes. `known` becomes `exit`, if there is one.
+static __always_inline __u32 pass(const struct found *found, const struct plain *plain, __u64 now,
+				  struct ends *ends, const struct exit *exit, struct exit *known)
+{
+	struct flow_state *state = found->state;
+	__u32 way = found->place.way & 1, packets = 0;
+
 	bpf_spin_lock(&state->lock);
-	if (*(volatile __u32 *)epoch == *(volatile __u32 *)in_force &&
-	    is_same(key, &state->keys[way]) && (__s64)(now - state->last) < (__s64)state->lifetime &&
+	if (is_in_use(found) && (__s64)(now - state->last) < (__s64)state->lifetime &&
 	    (!state->has_windows ||
 	     slides(&state->peers[way], &state->peers[!way], plain))) {
 		state->traffic[way].packets += plain->packets;
@@ -412,8 +454,37 @@ static __always_inline __u32 follow(const struct frame *frame, enum direction di
 		if ((__s64)(now - state->last) > 0)
 			state->last = now;
 		*ends = state->ends[way];
-		hit = plain->packets;
+		if (exit)
+			*known = *exit;
+		packets = plain->packets;
 	}
 	bpf_spin_unlock(&state->lock);
-	return hit;
+	return packets;
+}
+
+// A packet on its way past a hook. Apart from its key, which must be in memory.
+struct passing {
+	struct plain plain;
+	struct found found;
+	struct ends ends;
+	__u64 now;
+};
+
+// As `pass`, for a packet at a hook.
+static __always_inline __u32 follow(const struct frame *frame, enum direction direction,
+				    struct flow_key *key, struct passing *passing,
+				    struct exit *known)
+{
+	const struct exit *exit = NULL;
+	__u32 way;
+
+	key->interface = frame->interface;
+	key->direction = direction;
+	if (read_plain(frame, key, &passing->plain) || find(key, &passing->found))
+		return 0;
+	if (direction == IN) {
+		way = passing->found.place.way;
+		exit = bpf_map_lookup_elem(&flow_exits, &way);
+	}
+	return pass(&passing->found, &passing->plain, passing->now, &passing->ends, exit, known);
 }

@@ -23,11 +23,26 @@ static __always_inline struct frame frame_of_skb(struct __sk_buff *skb)
 	return frame;
 }
 
+// Headers behind that of Ethernet, which has 14 bytes, stand at multiples of four in the kernel's
+// memory (NET_IP_ALIGN) where that matters.
+#define aligned_at(data, at) \
+	(__builtin_constant_p(at) && (at) < ETH_HLEN ? \
+		 __builtin_assume_aligned((data) + (at), 2) : \
+		 __builtin_assume_aligned((data) + (at), 4))
+
 static __always_inline int load(const struct frame *frame, __u32 at, void *to, __u32 len)
 {
+	struct __sk_buff *skb = frame->ctx;
+	void *data, *end;
+
 	if (frame->is_xdp)
 		return bpf_xdp_load_bytes(frame->ctx, at, to, len);
-	return bpf_skb_load_bytes(frame->ctx, at, to, len);
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if (data + at + len > end)
+		return bpf_skb_load_bytes(skb, at, to, len);
+	__builtin_memcpy(to, aligned_at(data, at), len);
+	return 0;
 }
 
 static __always_inline int store(const struct frame *frame, __u32 at, void *from, __u32 len)
@@ -63,6 +78,15 @@ static __always_inline int resum(const struct frame *frame, __u32 at, __be32 fro
 // The checksum of the IPv4 header at `at`.
 static __always_inline int sum_of_header(const struct frame *frame, __u32 at, __be32 from,
 					 __be32 to)
+{
+	if (frame->is_xdp)
+		return resum(frame, at, from, to, 0);
+	return bpf_l3_csum_replace(frame->ctx, at, from, to, sizeof(to));
+}
+
+// The same where two bytes have changed.
+static __always_inline int sum_of_header_word(const struct frame *frame, __u32 at, __be16 from,
+					      __be16 to)
 {
 	if (frame->is_xdp)
 		return resum(frame, at, from, to, 0);

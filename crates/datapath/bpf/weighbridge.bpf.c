@@ -37,11 +37,10 @@
 // the rules for frames are asked when it leaves.
 #define MARK_FRAME_DUE 0x01000000u
 
-enum direction { IN = 0, OUT = 1 };
+// A packet that the flow cache sends out: it has been at both hooks.
+#define MARK_FUSED 0x02000000u
 
-#include "frame.bpf.h"
-#include "flows.bpf.h"
-#include "shares.bpf.h"
+enum direction { IN = 0, OUT = 1 };
 
 // Beside the direction: what goes up is a frame without an untagged IP packet, it has a tag that
 // is not in it, the packet in it is decided and the frame is not.
@@ -83,6 +82,7 @@ enum counter {
 	CACHED,
 	BLOCKED,
 	HELD_BACK,
+	FUSED,
 	COUNTERS,
 };
 
@@ -143,15 +143,21 @@ static __always_inline void count(__u32 counter, __u64 by)
 		*value += by;
 }
 
+#include "frame.bpf.h"
+#include "flows.bpf.h"
+#include "exit.bpf.h"
+#include "shares.bpf.h"
+
 // The frame's own type is asked, not skb->protocol, which a sender on a packet socket can choose
 // freely. A tag that the NIC took off is not in the frame any more.
 static __always_inline int is_untagged_ip(struct __sk_buff *skb)
 {
+	const struct frame frame = frame_of_skb(skb);
 	__be16 type;
 
 	if (skb->vlan_present)
 		return 0;
-	if (bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_proto), &type, sizeof(type)))
+	if (load(&frame, offsetof(struct ethhdr, h_proto), &type, sizeof(type)))
 		return 0;
 	return type == bpf_htons(ETH_P_IP) || type == bpf_htons(ETH_P_IPV6);
 }
@@ -328,9 +334,17 @@ static __always_inline void assign(struct __sk_buff *skb, __u32 entry)
 
 static __always_inline int hook(struct __sk_buff *skb, enum direction direction, __u32 done)
 {
-	__u32 priority = tag_priority(skb);
-	__u32 flags = 0;
+	__u32 priority, flags = 0;
 
+	if (direction == OUT && skb->tc_index) {
+		if (skb->tc_index == owner.token && skb->mark == (MARK_OUT_DONE | MARK_FUSED)) {
+			skb->mark = 0;
+			skb->tc_index = 0;
+			return TC_ACT_UNSPEC;
+		}
+		count_leaving(skb);
+	}
+	priority = tag_priority(skb);
 	if (take_priority_tags_off(skb)) {
 		count(UPCALL_FAILED, 1);
 		return TC_ACT_SHOT;
@@ -367,19 +381,20 @@ static __always_inline int hook(struct __sk_buff *skb, enum direction direction,
 // Behind a hook: an untagged IP packet that nothing has been decided about.
 static __always_inline int repeat(struct __sk_buff *skb, enum direction direction)
 {
-	struct flow_key key __attribute__((aligned(8))) = {};
-	struct plain plain = {};
-	struct ends ends = {};
 	const struct frame frame = frame_of_skb(skb);
-	__u32 packets = follow(&frame, direction, &key, &plain, &ends);
+	struct flow_key key __attribute__((aligned(8))) = {};
+	struct passing passing = { .now = bpf_ktime_get_coarse_ns() };
+	struct exit exit = {};
+	__u32 packets = follow(&frame, direction, &key, &passing, &exit);
 
 	if (!packets)
 		return send_up(skb, direction, 0, 0);
-	if (ends.act == DROP) {
+	if (passing.ends.act == DROP) {
 		count(BLOCKED, packets);
 		return TC_ACT_SHOT;
 	}
-	if (ends.act == TRANSLATE && translate(&frame, &key, &plain, &ends)) {
+	if (passing.ends.act == TRANSLATE &&
+	    translate(&frame, &key, &passing.plain, &passing.ends)) {
 		count(UPCALL_FAILED, packets);
 		return TC_ACT_SHOT;
 	}
@@ -387,6 +402,9 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 	skb->mark = 0;
 	skb->priority = 0;
 	count(CACHED, packets);
+	if (direction == IN)
+		return go_on(skb, &frame, &key, &passing, &exit);
+	learn(skb, &key, &passing);
 	return TC_ACT_UNSPEC;
 }
 

@@ -16,7 +16,7 @@ use pf_engine::time::Instant;
 use crate::Error;
 use crate::program::{io_error, program};
 
-/// States that the cache holds at most (`FLOW_STATES_MAX`): some 30 MB of the kernel's memory.
+/// States that the cache holds at most (`FLOW_STATES_MAX`): some 35 MB of the kernel's memory.
 const FLOW_STATES_MAX: u32 = 65_536;
 /// Decisions without a state that it holds at most (`FLOW_DECISIONS_MAX`): some 6 MB. What blocks
 /// and what passes have half each (`BLOCKING_MAX` of the engine).
@@ -24,29 +24,31 @@ const FLOW_DECISIONS_MAX: u32 = 16_384;
 
 pub(crate) const FLOWS: &str = "flows";
 pub(crate) const FLOW_STATES: &str = "flow_states";
-pub(crate) const FLOW_EPOCHS: &str = "flow_epochs";
+pub(crate) const FLOW_USES: &str = "flow_uses";
+pub(crate) const FLOW_EXITS: &str = "flow_exits";
 const FLOW_EPOCH: &str = "flow_epoch";
 const FAST_PATH: &str = "fast_path";
 
 /// The programs by their index in `fast_path`, which is the direction.
 const PROGRAMS: [&str; 2] = ["flow_in", "flow_out"];
 
-/// `BPF_F_LOCK`: the value is read while no packet changes it.
+/// `BPF_F_LOCK`: the value is read, or written, while no packet changes it.
 const LOCKED: u64 = 4;
 
 /// `struct flow_key`.
 type KeyData = [u8; 56];
+/// `struct flow_place`.
+type PlaceData = [u64; 2];
 /// `struct flow_state`.
 type StateData = [u8; STATE_LEN];
 
-const STATE_LEN: usize = 232;
+const STATE_LEN: usize = 128;
 const HAS_WINDOWS_AT: usize = 4;
 const LIFETIME_AT: usize = 8;
 const LAST_AT: usize = 16;
 const TRAFFIC_AT: usize = 24;
 const PEERS_AT: usize = 56;
-const KEYS_AT: usize = 88;
-const ENDS_AT: usize = 200;
+const ENDS_AT: usize = 88;
 const ENDS_LEN: usize = 16;
 /// `enum act`.
 const TRANSLATE: u32 = 1;
@@ -130,14 +132,16 @@ impl Slots {
 
 /// The maps of the cache. What is put in lasts until it is taken, or the daemon ends.
 pub struct FlowMaps {
-    flows: HashMap<MapData, KeyData, u32>,
+    flows: HashMap<MapData, KeyData, PlaceData>,
     states: Array<MapData, StateData>,
-    epochs: Array<MapData, u32>,
+    uses: Array<MapData, u64>,
     epoch_in_force: Array<MapData, u32>,
     /// Which programs look flows up. Their descriptor must stay open: when it is closed the
     /// kernel takes the programs out.
     programs: ProgramArray<MapData>,
     epoch: u32,
+    /// Tells what is put from what was put before.
+    puts: u32,
     /// Of states, then of decisions without one.
     slots: [Slots; 2],
     /// The kernel's monotonic clock at the engine's time origin may lie before its own beginning:
@@ -175,10 +179,11 @@ impl FlowMaps {
         let mut maps = Self {
             flows: taken(ebpf, FLOWS)?,
             states,
-            epochs: taken(ebpf, FLOW_EPOCHS)?,
+            uses: taken(ebpf, FLOW_USES)?,
             epoch_in_force: taken(ebpf, FLOW_EPOCH)?,
             programs: taken(ebpf, FAST_PATH)?,
             epoch: 0,
+            puts: 0,
             slots: [Slots::new(0, of_states), Slots::new(of_states, decisions)],
             ahead: now.0.since_origin().saturating_sub(now.1),
         };
@@ -220,20 +225,26 @@ impl FlowMaps {
 
     /// Fills a slot that no packet can reach yet, then lets packets reach it.
     fn fill(&mut self, slot: u32, state: &StateData, keys: &[Option<KeyData>; 2]) -> bool {
-        if self.states.set(slot, state, 0).is_err() || self.epochs.set(slot, self.epoch, 0).is_err()
+        self.puts = self.puts.wrapping_add(1);
+        let slot_use = u64::from(self.puts) << 32 | u64::from(self.epoch);
+        // With the lock: a packet that comes by what it knew of the slot before must not see this
+        // use without all of this state.
+        if self.states.set(slot, state, LOCKED).is_err()
+            || self.uses.set(slot, slot_use, 0).is_err()
         {
             return false;
         }
         (0..).zip(keys).all(|(way, key)| {
+            let place = [slot_use, u64::from(slot) << 1 | way];
             let key = key.as_ref();
-            key.is_none_or(|key| self.flows.insert(key, slot << 1 | way, 0).is_ok())
+            key.is_none_or(|key| self.flows.insert(key, place, 0).is_ok())
         })
     }
 
     /// Lets no packet reach a slot any more.
     fn close(&mut self, slot: u32) {
         // Without it the keys alone go, and packets that are just looked at are not counted.
-        let closed = self.epochs.set(slot, 0, 0);
+        let closed = self.uses.set(slot, 0, 0);
         let entry = self.slot_mut(slot);
         let keys = entry.map(|entry| std::mem::take(&mut entry.keys));
         for key in keys.into_iter().flatten().flatten() {
@@ -283,7 +294,7 @@ impl FlowCache for FlowMaps {
         let slot = self.free_slot(flow.basis)?;
         let keys = flow.keys.map(|key| key.as_ref().map(key_data));
         let refreshed = self.kernel_time(flow.refreshed);
-        let state = state_data(flow, &keys, refreshed);
+        let state = state_data(flow, refreshed);
         let filled = self.fill(slot, &state, &keys);
         if let Some(entry) = self.slot_mut(slot) {
             *entry = Slot { keys, refreshed };
@@ -353,7 +364,7 @@ fn key_data(key: &FlowKey) -> KeyData {
     data
 }
 
-fn state_data(flow: &Flow, keys: &[Option<KeyData>; 2], refreshed: u64) -> StateData {
+fn state_data(flow: &Flow, refreshed: u64) -> StateData {
     let mut data = [0; STATE_LEN];
     let lifetime = u64::try_from(flow.lifetime.as_nanos()).unwrap_or(u64::MAX);
     let has_windows = u32::from(flow.windows.is_some());
@@ -366,11 +377,6 @@ fn state_data(flow: &Flow, keys: &[Option<KeyData>; 2], refreshed: u64) -> State
         put(&mut data, at + 4, &window.seq_hi.to_ne_bytes());
         put(&mut data, at + 8, &window.max_win.to_ne_bytes());
         put(&mut data, at + 12, &u32::from(window.scale).to_ne_bytes());
-    }
-    for (at, key) in (KEYS_AT..).step_by(size_of::<KeyData>()).zip(keys) {
-        if let Some(key) = key {
-            put(&mut data, at, key);
-        }
     }
     for (at, ends) in (ENDS_AT..).step_by(ENDS_LEN).zip(flow.becomes) {
         if let Some((source, destination)) = ends {
@@ -410,8 +416,7 @@ fn get_u64(data: &[u8], at: usize) -> u64 {
     bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
-const _: () = assert!(KEYS_AT + 2 * size_of::<KeyData>() == ENDS_AT);
-const _: () = assert!(ENDS_AT + 2 * ENDS_LEN == STATE_LEN);
+const _: () = assert!(ENDS_AT + 2 * ENDS_LEN + size_of::<u64>() == STATE_LEN);
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@
 mod capability;
 pub mod device;
 mod error;
+mod exits;
 mod flows;
 mod frame;
 pub mod handshakes;
@@ -68,6 +69,8 @@ pub struct Datapath {
     steer: Steer,
     queues: Queues,
     filters_frames: bool,
+    /// Moves on with each change of the ways of packets.
+    topology: u32,
     buffer: Vec<u8>,
     invalid: u64,
     oversized: u64,
@@ -184,6 +187,9 @@ pub struct DatapathStatistics {
     pub blocked: u64,
     /// Packets of who had had his share of what comes up ([`UpcallShares`]).
     pub held_back: u64,
+    /// Packets that passed two hooks at once by the flow cache, without the kernel's bridge or
+    /// routing between: two of `cached` each.
+    pub fused: u64,
 }
 
 /// What we know about an interface with hooks.
@@ -227,6 +233,7 @@ impl Datapath {
             steer: Steer::default(),
             queues: Queues::default(),
             filters_frames: false,
+            topology: 0,
             buffer: vec![0; BUFFER_LEN],
             invalid: 0,
             oversized: 0,
@@ -293,6 +300,30 @@ impl Datapath {
             tracing::info!("{} was blocked and is filtered again", link.name);
         }
         Ok(())
+    }
+
+    /// Interfaces, bridges, addresses or routes have changed: the flow cache forgets where packets
+    /// leave.
+    ///
+    /// # Errors
+    /// When the interfaces cannot be looked at, or the kernel refuses. What is wrong is forgotten
+    /// within a second all the same.
+    pub fn topology_changed(&mut self) -> Result<(), Error> {
+        let links = link::list(&self.connection).map_err(ways_unknown)?;
+        let ports = exits::ports(&links, |index| self.attached.contains_key(&IfIndex(index)));
+        self.program.set_exit_ports(&ports).map_err(ways_unknown)?;
+        self.neighbours_changed()
+    }
+
+    /// The same for changes that concern neither interfaces nor what they are ports of.
+    ///
+    /// # Errors
+    /// As [`Datapath::topology_changed`].
+    pub fn neighbours_changed(&mut self) -> Result<(), Error> {
+        self.topology = self.topology.wrapping_add(1);
+        self.program
+            .set_topology(self.topology)
+            .map_err(ways_unknown)
     }
 
     /// Takes off what a dead daemon with this one's TAP left on interfaces that have no hooks of
@@ -505,6 +536,7 @@ impl Datapath {
             cached: self.program.counter(Counter::Cached),
             blocked: self.program.counter(Counter::Blocked),
             held_back: self.held_back(),
+            fused: self.program.counter(Counter::Fused),
         }
     }
 
@@ -624,6 +656,14 @@ impl Datapath {
             .get(&interface)
             .map_or(interface, |attached| attached.neighbours)
     }
+}
+
+fn ways_unknown(source: std::io::Error) -> Error {
+    Error::kernel(
+        "the flow cache cannot be told of a change",
+        source,
+        "set fast-path = \"off\" in weighbridge.toml",
+    )
 }
 
 fn no_such_interface(interface: IfIndex, source: std::io::Error) -> Error {

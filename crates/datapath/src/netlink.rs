@@ -15,6 +15,7 @@ mod sockets;
 mod state;
 mod steps;
 mod undo;
+mod ways;
 
 use links::WantedLinks;
 use pf_engine::env::Interface;
@@ -29,6 +30,7 @@ pub use crate::netlink::route::Route;
 pub use crate::netlink::snapshot::{Machine, makers};
 pub use crate::netlink::sockets::Sockets;
 pub use crate::netlink::state::LinkState;
+pub use crate::netlink::ways::{Heard, WayMonitor};
 
 /// A connection to rtnetlink in the caller's network namespace.
 #[derive(Debug)]

@@ -1,11 +1,12 @@
 //! The BPF program: loading, attaching, counters.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZeroU16;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use aya::maps::{Array, PerCpuArray};
+use aya::maps::{Array, HashMap, PerCpuArray};
 use aya::programs::tc::{
     NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle,
 };
@@ -17,7 +18,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::flows::{FLOW_EPOCHS, FLOW_STATES, FLOWS, FlowMaps, Room};
+use crate::flows::{FLOW_EXITS, FLOW_STATES, FLOW_USES, FLOWS, FlowMaps, Room};
 use crate::left::OwnerData;
 use crate::shares::{SharesData, UpcallShares};
 use crate::sys::{self, TcxPoint};
@@ -43,6 +44,12 @@ const COUNTERS: &str = "counters";
 const DIVERTS: &str = "diverts";
 const FRAMES: &str = "frames";
 pub(crate) const UPCALL_SHARES: &str = "upcall_shares";
+const TOPOLOGY: &str = "topology";
+const EXIT_PORTS: &str = "exit_ports";
+
+/// Interfaces that fused flows leave by (`EXIT_PORTS_MAX` of bpf/exit.bpf.h), at most: a bridge has
+/// no more ports (`BR_MAX_PORTS` of net/bridge/br_private.h). Flows of others go the ordinary way.
+const EXIT_PORTS_MAX: usize = 1024;
 
 /// An entry of the map `diverts`, as the program reads it: address, family, port.
 pub(crate) type DivertData = [u8; 24];
@@ -59,6 +66,7 @@ pub(crate) enum Counter {
     Cached,
     Blocked,
     HeldBack,
+    Fused,
 }
 
 #[derive(Debug)]
@@ -120,7 +128,8 @@ impl Program {
             .override_global("owner", &owner, true)
             .map_max_entries(FLOWS, room.keys())
             .map_max_entries(FLOW_STATES, room.slots())
-            .map_max_entries(FLOW_EPOCHS, room.slots())
+            .map_max_entries(FLOW_USES, room.slots())
+            .map_max_entries(FLOW_EXITS, room.slots().saturating_mul(2))
             .load(OBJECT)
             .map_err(|error| not_loaded(io::Error::other(error)))?;
         for name in [HOOK_IN, HOOK_OUT, REINJECT, DIVERT_IN] {
@@ -192,6 +201,32 @@ impl Program {
         let map = map.ok_or(io::ErrorKind::NotFound)?;
         let mut map: Array<_, SharesData> = map.try_into().map_err(io::Error::other)?;
         map.set(0, shares.data(), 0).map_err(io_error)
+    }
+
+    /// Of these interfaces, and no others, packets may be sent out at once.
+    pub(crate) fn set_exit_ports(&mut self, ports: &BTreeSet<u32>) -> io::Result<()> {
+        let map = self.ebpf.map_mut(EXIT_PORTS);
+        let map = map.ok_or(io::ErrorKind::NotFound)?;
+        let mut map: HashMap<_, u32, u32> = map.try_into().map_err(io::Error::other)?;
+        let known: BTreeSet<u32> = map.keys().filter_map(Result::ok).collect();
+        for port in known.difference(ports) {
+            map.remove(port).map_err(io_error)?;
+        }
+        for port in ports
+            .difference(&known)
+            .take(EXIT_PORTS_MAX - known.len().min(EXIT_PORTS_MAX))
+        {
+            map.insert(port, 1, 0).map_err(io_error)?;
+        }
+        Ok(())
+    }
+
+    /// What has been learnt of the ways of packets holds for this number alone.
+    pub(crate) fn set_topology(&mut self, number: u32) -> io::Result<()> {
+        let map = self.ebpf.map_mut(TOPOLOGY);
+        let map = map.ok_or(io::ErrorKind::NotFound)?;
+        let mut map: Array<_, u32> = map.try_into().map_err(io::Error::other)?;
+        map.set(0, number, 0).map_err(io_error)
     }
 
     /// The sum of a counter over all CPUs.

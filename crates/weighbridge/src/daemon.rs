@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
-use datapath::netlink::{Monitor, Netlink};
+use datapath::netlink::{Monitor, Netlink, WayMonitor};
 use datapath::{Datapath, DatapathConfig, FastPath};
 use mio::Poll;
 use pf_conf::{LoadOptions, Loaded};
@@ -304,6 +304,7 @@ fn filter(
     let mut random = Random::new().context("no random numbers from the kernel")?;
     let mut engine = new_engine(&clock, &mut random);
     let monitor = Monitor::open()?;
+    let ways = WayMonitor::open()?;
     let interfaces = keeper.interfaces()?;
     let datapath = opened.as_mut().context("no data path")?;
     keeper.attach(datapath, &interfaces)?;
@@ -346,6 +347,7 @@ fn filter(
         clock,
         engine,
         monitor,
+        ways,
         keeper,
     };
     let mut event_loop = EventLoop::new(poll, parts)?;

@@ -21,7 +21,8 @@ before, and how many the daemon has decided.
 The cache is off unless weighbridge.toml says `fast-path = \"on\"`.
 A flow is in it once its state has had a dozen packets, is plain (no route, log (all), queue, limit
 of rates, scrub; translated within IPv4 or not) and established. SYN, FIN, RST, fragments, IP options
-and what does not fit a window come up as ever.
+and what does not fit a window come up as ever. Packets that pass both where they come in and where
+they leave are fused: sent on at once, without the kernel's bridge or routing.
 A decision without a state (of a packet that no rule matches, `pass ... no state`, `block` without an
 answer) is in it from the second packet of a flow until none has come for 30 seconds, if the rules
 asked for nothing but interface, direction, addresses, ports, protocol, the type of an echo, and the
@@ -61,6 +62,9 @@ pub struct FlowCounters {
     pub blocked: u64,
     /// Packets that did not come up, because their source or interface had had its share.
     pub held_back: u64,
+    /// Packets that passed by it where they came in and where they left at once, without the
+    /// kernel's bridge or routing between; `passed` counts them at both.
+    pub fused: u64,
     /// Packets that came up and were decided.
     pub decided: u64,
     /// States and decisions that were put into it.
@@ -74,9 +78,9 @@ pub struct FlowCounters {
 }
 
 impl FlowCounters {
-    /// Those of an engine; so many packets were kept from it.
+    /// Those of an engine; so many packets were kept from it, and so many passed two hooks at once.
     #[must_use]
-    pub fn of(engine: &Engine, held_back: u64) -> Self {
+    pub fn of(engine: &Engine, held_back: u64, fused: u64) -> Self {
         let statistics = engine.flow_statistics();
         Self {
             on: engine.has_flow_cache(),
@@ -85,6 +89,7 @@ impl FlowCounters {
             passed: statistics.packets,
             blocked: statistics.blocked,
             held_back,
+            fused,
             decided: statistics.decided,
             put: statistics.put,
             taken: statistics.taken,
@@ -129,6 +134,7 @@ fn table(counters: &FlowCounters) -> String {
         ("packets passed", counters.passed.to_string()),
         ("packets blocked", counters.blocked.to_string()),
         ("packets held back", counters.held_back.to_string()),
+        ("packets fused", counters.fused.to_string()),
         ("packets decided", counters.decided.to_string()),
         ("put", counters.put.to_string()),
         ("taken", counters.taken.to_string()),
@@ -152,6 +158,7 @@ mod tests {
             passed: 100,
             blocked: 9,
             held_back: 4,
+            fused: 40,
             decided: 7,
             put: 5,
             taken: 2,

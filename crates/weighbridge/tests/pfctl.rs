@@ -209,6 +209,7 @@ fn serve(
                 origin: ORIGIN,
                 loaded_by: &mut loaded_by,
                 lost: LOST,
+                fused: 0,
                 lost_before: &mut lost_before,
                 interfaces: &interfaces(),
                 dialect,

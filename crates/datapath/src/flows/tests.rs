@@ -80,7 +80,8 @@ impl Bench {
         }
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(FLOW_STATES, 128)
-            .map_max_entries(FLOW_EPOCHS, 128)
+            .map_max_entries(FLOW_USES, 128)
+            .map_max_entries(FLOW_EXITS, 256)
             .load(OBJECT)
             .expect("loads");
         let now = (now(), kernel_now());

@@ -38,7 +38,7 @@ impl Monitor {
     /// # Errors
     /// When the kernel refuses.
     pub fn open() -> Result<Self, Error> {
-        subscribe()
+        subscribe(&GROUPS)
             .map(|socket| Self { socket })
             .map_err(|error| broken("cannot watch the interfaces", error))
     }
@@ -70,12 +70,13 @@ impl Monitor {
     }
 }
 
-fn subscribe() -> io::Result<Socket> {
+/// A socket that hears the notices of these groups.
+pub(super) fn subscribe(groups: &[u32]) -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind(&SocketAddr::new(0, 0))?;
     socket.set_non_blocking(true)?;
-    for group in GROUPS {
-        socket.add_membership(group)?;
+    for group in groups {
+        socket.add_membership(*group)?;
     }
     Ok(socket)
 }

@@ -2,6 +2,7 @@
 //! nothing leaves them.
 
 mod frames;
+mod fused;
 mod hooks;
 mod links;
 mod nobody_home;

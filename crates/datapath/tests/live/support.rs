@@ -285,16 +285,23 @@ pub(crate) fn open_as(
         policy,
         fast_path: datapath::FastPath::Off,
     };
+    open_with_config(&config, attachment)
+}
+
+pub(crate) fn open_with_config(
+    config: &DatapathConfig,
+    attachment: Option<Attachment>,
+) -> Result<Datapath, Error> {
     // A child that another test has forked holds the last TAP's descriptor until it executes.
     for _ in 0..TRIES_FOR_A_NAME {
-        match open_now(&config, attachment) {
+        match open_now(config, attachment) {
             Err(Error::Kernel { source, .. }) if source.kind() == ErrorKind::ResourceBusy => {
                 thread::park_timeout(Duration::from_millis(20));
             }
             other => return other,
         }
     }
-    open_now(&config, attachment)
+    open_now(config, attachment)
 }
 
 fn open_now(config: &DatapathConfig, attachment: Option<Attachment>) -> Result<Datapath, Error> {

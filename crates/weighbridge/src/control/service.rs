@@ -55,6 +55,8 @@ pub struct Desk<'a> {
     pub lost: Lost,
     /// How many of these had been lost when `-F info` last zeroed the counters.
     pub lost_before: &'a mut Lost,
+    /// Packets that passed two hooks at once by the flow cache.
+    pub fused: u64,
     /// The interfaces of the box.
     pub interfaces: &'a [Interface],
     /// The dialect that the daemon was configured with.
@@ -335,10 +337,11 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
             outcome(Outcome::Ok)
         }
         Request::SetDebug(name) => set_debug(desk, &name),
-        Request::Flows => outcome(Outcome::Flows(FlowCounters::of(
-            desk.engine,
-            desk.lost.held_back,
-        ))),
+        Request::Flows => {
+            let (held_back, fused) = (desk.lost.held_back, desk.fused);
+            let counters = FlowCounters::of(desk.engine, held_back, fused);
+            outcome(Outcome::Flows(counters))
+        }
         Request::Limits => outcome(Outcome::Limits(
             desk.engine.limits().iter().map(Into::into).collect(),
         )),

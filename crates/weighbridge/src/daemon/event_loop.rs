@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use datapath::netlink::Monitor;
+use datapath::netlink::{Monitor, WayMonitor};
 use datapath::{Content, Datapath, DatapathStatistics, Upcall};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -53,6 +53,7 @@ const WAKER: Token = Token(2);
 const STOP: Token = Token(3);
 const RELOAD: Token = Token(4);
 const HAND_OVER: Token = Token(5);
+const WAYS: Token = Token(6);
 
 /// A waker for the loop that will use `poll`.
 pub(super) fn waker(poll: &Poll) -> Result<Arc<Waker>> {
@@ -67,6 +68,7 @@ pub(super) struct Parts<'a> {
     pub(super) env: LiveEnv,
     pub(super) datapath: Datapath,
     pub(super) monitor: Monitor,
+    pub(super) ways: WayMonitor,
     pub(super) keeper: &'a mut LinkKeeper,
     pub(super) control: Control,
     pub(super) logger: Logger,
@@ -91,6 +93,8 @@ pub(super) struct EventLoop<'a> {
     turns_with_more: u32,
     /// The same for requests.
     jobs_left: bool,
+    /// The same for notices of neighbours.
+    notices_left: bool,
     /// A job that is done in pieces, and the client that it is for; nobody for a reload.
     ongoing: Option<(Option<usize>, Ongoing)>,
     /// Lost packets when the counters were last zeroed.
@@ -117,6 +121,7 @@ impl<'a> EventLoop<'a> {
         for (fd, token) in [
             (parts.datapath.fd().as_raw_fd(), TAP),
             (parts.monitor.fd().as_raw_fd(), MONITOR),
+            (parts.ways.fd().as_raw_fd(), WAYS),
         ] {
             registry.register(&mut SourceFd(&fd), token, readable)?;
         }
@@ -130,6 +135,7 @@ impl<'a> EventLoop<'a> {
             packets_left: true,
             turns_with_more: 0,
             jobs_left: true,
+            notices_left: true,
             ongoing: None,
             lost_before: Lost::default(),
             limits: LimitWatch::default(),
@@ -155,9 +161,11 @@ impl<'a> EventLoop<'a> {
         let flows = self.parts.engine.flow_statistics();
         if flows.put > 0 {
             info!(
-                "{} packets passed by the flow cache and {} ended there: {} flows were put in, {} \
-                 taken out, it was emptied {} times and had no room {} times",
+                "{} packets passed by the flow cache, {} of them at two hooks at once, and {} ended \
+                 there: {} flows were put in, {} taken out, it was emptied {} times and had no \
+                 room {} times",
                 statistics.cached,
+                2 * statistics.fused,
                 statistics.blocked,
                 flows.put,
                 flows.taken,
@@ -188,6 +196,7 @@ impl<'a> EventLoop<'a> {
             for event in &events {
                 self.take(event.token())?;
             }
+            self.ways()?;
             let now = self.parts.clock.now();
             self.packets(now)?;
             self.jobs(now);
@@ -217,7 +226,7 @@ impl<'a> EventLoop<'a> {
 
     /// How long to wait for events.
     fn patience(&self) -> Option<Duration> {
-        if self.packets_left || self.jobs_left || self.ongoing.is_some() {
+        if self.packets_left || self.jobs_left || self.notices_left || self.ongoing.is_some() {
             return Some(Duration::ZERO);
         }
         let now = self.parts.clock.now();
@@ -236,6 +245,7 @@ impl<'a> EventLoop<'a> {
         match token {
             TAP => self.packets_left = true,
             WAKER => self.jobs_left = true,
+            WAYS => self.notices_left = true,
             MONITOR if self.parts.monitor.drain()? => self.links_changed(),
             STOP if drain(&mut self.parts.signals.stop) => self.ending = Some(Ending::Stop),
             HAND_OVER if drain(&mut self.parts.signals.hand_over) => {
@@ -377,8 +387,10 @@ impl<'a> EventLoop<'a> {
 
     fn desk(&mut self, now: Instant) -> Desk<'_> {
         let parts = &mut self.parts;
+        let statistics = parts.datapath.statistics();
         Desk {
-            lost: lost(&parts.datapath.statistics()),
+            lost: lost(&statistics),
+            fused: statistics.fused,
             scheduler: &mut parts.datapath,
             engine: &mut parts.engine,
             now,
@@ -428,6 +440,23 @@ impl<'a> EventLoop<'a> {
         });
     }
 
+    /// Neighbours, or rules of the kernel's routing, have changed perhaps.
+    fn ways(&mut self) -> Result<()> {
+        if !self.notices_left {
+            return Ok(());
+        }
+        let parts = &mut self.parts;
+        let heard = parts.ways.drain()?;
+        self.notices_left = heard.more;
+        if heard.changed
+            && parts.engine.has_flow_cache()
+            && let Err(error) = parts.datapath.neighbours_changed()
+        {
+            warn!("{error}");
+        }
+        Ok(())
+    }
+
     fn links_changed(&mut self) {
         // First, for who waits at the other end of a cable.
         let now = self.parts.clock.now();
@@ -448,6 +477,11 @@ impl<'a> EventLoop<'a> {
                 }
             }
             Err(error) => warn!("cannot look at the routes: {error}"),
+        }
+        if self.parts.engine.has_flow_cache()
+            && let Err(error) = self.parts.datapath.topology_changed()
+        {
+            warn!("{error}");
         }
     }
 }

@@ -1,0 +1,54 @@
+//! Where fused flows may leave: `bpf/exit.bpf.h` learns their ways from packets that it sees leave,
+//! so it must see each of them.
+
+use std::collections::BTreeSet;
+
+use crate::netlink::link::Link;
+
+/// The interfaces, of those with hooks, that what is seen to leave there leaves by alone: all ports
+/// of their bridge have hooks, so that a flood is known for what it is.
+pub(crate) fn ports(links: &[Link], is_hooked: impl Fn(u32) -> bool) -> BTreeSet<u32> {
+    let bridge = |link: &Link| link.controller.filter(|_| link.port.is_some());
+    let unseen = links.iter().filter(|link| !is_hooked(link.index));
+    let unseen: BTreeSet<u32> = unseen.filter_map(bridge).collect();
+    let hooked = links.iter().filter(|link| is_hooked(link.index));
+    let seen = hooked.filter(|link| bridge(link).is_none_or(|bridge| !unseen.contains(&bridge)));
+    seen.map(|link| link.index).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::link::PortSettings;
+
+    fn port(index: u32, bridge: u32) -> Link {
+        Link {
+            controller: Some(bridge),
+            port: Some(PortSettings::default()),
+            ..link(index)
+        }
+    }
+
+    fn link(index: u32) -> Link {
+        Link {
+            index,
+            ..Link::default()
+        }
+    }
+
+    #[test]
+    fn flows_leave_by_ports_of_bridges_that_have_hooks_on_all_of_them() {
+        let links = [
+            link(1),
+            link(2),
+            port(3, 10),
+            port(4, 10),
+            port(5, 11),
+            port(6, 11),
+            link(10),
+        ];
+        let hooked = [2, 3, 4, 5, 10];
+        let ports = ports(&links, |index| hooked.contains(&index));
+        assert_eq!(ports, BTreeSet::from([2, 3, 4, 10]));
+    }
+}
