@@ -133,9 +133,10 @@ fn assert_most_passed(bench: &Bench) -> Result<()> {
     let emptied = number("emptied").context("a counter")? > 0;
     let least = if emptied { 1 } else { 2 * decided };
     ensure!(passed >= least, "{counters:?}");
-    // At both hooks at once, unless somebody keeps emptying the cache.
+    // Many at both hooks at once, unless somebody keeps emptying the cache: what is learnt of a way
+    // holds after some milliseconds, and such a transfer takes not many more.
     let fused = number("fused").context("a counter")?;
-    ensure!(emptied || 2 * fused > passed / 2, "{counters:?}");
+    ensure!(emptied || 20 * fused > passed, "{counters:?}");
     Ok(())
 }
 
