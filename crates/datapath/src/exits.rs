@@ -2,18 +2,56 @@
 //! so it must see each of them.
 
 use std::collections::BTreeSet;
+use std::io;
 
-use crate::netlink::link::Link;
+use pf_engine::env::IfIndex;
+
+use crate::netlink::link::{self, Link};
+use crate::{Datapath, Error};
+
+impl Datapath {
+    /// Interfaces, bridges, addresses or routes have changed: the flow cache forgets where packets
+    /// leave.
+    ///
+    /// # Errors
+    /// When the interfaces cannot be looked at, or the kernel refuses. What is wrong is forgotten
+    /// within a second all the same.
+    pub fn topology_changed(&mut self) -> Result<(), Error> {
+        let links = link::list(&self.connection).map_err(ways_unknown)?;
+        let ports = ports(&links, |index| self.attached.contains_key(&IfIndex(index)));
+        self.program.set_exit_ports(&ports).map_err(ways_unknown)?;
+        self.neighbours_changed()
+    }
+
+    /// The same for changes that concern neither interfaces nor what they are ports of.
+    ///
+    /// # Errors
+    /// As [`Datapath::topology_changed`].
+    pub fn neighbours_changed(&mut self) -> Result<(), Error> {
+        self.topology = self.topology.wrapping_add(1);
+        self.program
+            .set_topology(self.topology)
+            .map_err(ways_unknown)
+    }
+}
 
 /// The interfaces, of those with hooks, that what is seen to leave there leaves by alone: all ports
 /// of their bridge have hooks, so that a flood is known for what it is.
-pub(crate) fn ports(links: &[Link], is_hooked: impl Fn(u32) -> bool) -> BTreeSet<u32> {
+fn ports(links: &[Link], is_hooked: impl Fn(u32) -> bool) -> BTreeSet<u32> {
     let bridge = |link: &Link| link.controller.filter(|_| link.port.is_some());
     let unseen = links.iter().filter(|link| !is_hooked(link.index));
     let unseen: BTreeSet<u32> = unseen.filter_map(bridge).collect();
     let hooked = links.iter().filter(|link| is_hooked(link.index));
     let seen = hooked.filter(|link| bridge(link).is_none_or(|bridge| !unseen.contains(&bridge)));
     seen.map(|link| link.index).collect()
+}
+
+fn ways_unknown(source: io::Error) -> Error {
+    Error::kernel(
+        "the flow cache cannot be told of a change",
+        source,
+        "set fast-path = \"off\" in weighbridge.toml",
+    )
 }
 
 #[cfg(test)]

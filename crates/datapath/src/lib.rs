@@ -302,30 +302,6 @@ impl Datapath {
         Ok(())
     }
 
-    /// Interfaces, bridges, addresses or routes have changed: the flow cache forgets where packets
-    /// leave.
-    ///
-    /// # Errors
-    /// When the interfaces cannot be looked at, or the kernel refuses. What is wrong is forgotten
-    /// within a second all the same.
-    pub fn topology_changed(&mut self) -> Result<(), Error> {
-        let links = link::list(&self.connection).map_err(ways_unknown)?;
-        let ports = exits::ports(&links, |index| self.attached.contains_key(&IfIndex(index)));
-        self.program.set_exit_ports(&ports).map_err(ways_unknown)?;
-        self.neighbours_changed()
-    }
-
-    /// The same for changes that concern neither interfaces nor what they are ports of.
-    ///
-    /// # Errors
-    /// As [`Datapath::topology_changed`].
-    pub fn neighbours_changed(&mut self) -> Result<(), Error> {
-        self.topology = self.topology.wrapping_add(1);
-        self.program
-            .set_topology(self.topology)
-            .map_err(ways_unknown)
-    }
-
     /// Takes off what a dead daemon with this one's TAP left on interfaces that have no hooks of
     /// ours. Returns the names of those interfaces.
     ///
@@ -656,14 +632,6 @@ impl Datapath {
             .get(&interface)
             .map_or(interface, |attached| attached.neighbours)
     }
-}
-
-fn ways_unknown(source: std::io::Error) -> Error {
-    Error::kernel(
-        "the flow cache cannot be told of a change",
-        source,
-        "set fast-path = \"off\" in weighbridge.toml",
-    )
 }
 
 fn no_such_interface(interface: IfIndex, source: std::io::Error) -> Error {
