@@ -526,7 +526,7 @@ impl Datapath {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn set_upcall_shares(&mut self, shares: &UpcallShares) -> Result<(), Error> {
+    pub fn set_upcall_shares(&mut self, shares: UpcallShares) -> Result<(), Error> {
         self.program.set_upcall_shares(shares).map_err(|source| {
             Error::kernel(
                 "cannot tell the BPF program who may send how much up",

@@ -196,7 +196,7 @@ impl Program {
     }
 
     /// Tells the program what may come up.
-    pub(crate) fn set_upcall_shares(&mut self, shares: &UpcallShares) -> io::Result<()> {
+    pub(crate) fn set_upcall_shares(&mut self, shares: UpcallShares) -> io::Result<()> {
         let map = self.ebpf.map_mut(UPCALL_SHARES);
         let map = map.ok_or(io::ErrorKind::NotFound)?;
         let mut map: Array<_, SharesData> = map.try_into().map_err(io::Error::other)?;

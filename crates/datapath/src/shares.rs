@@ -29,7 +29,7 @@ impl UpcallShares {
         interface: None,
     };
 
-    pub(crate) fn data(&self) -> SharesData {
+    pub(crate) fn data(self) -> SharesData {
         let mut data = SharesData::default();
         let shares = [
             (self.source, SOURCE_BURST),

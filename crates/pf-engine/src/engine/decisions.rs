@@ -5,7 +5,7 @@
 //! until no packet has come for a while, a state is made that its packets would meet first, or
 //! something changes. What its packets did is made up for whenever somebody looks.
 
-use std::collections::btree_map::Entry as Place;
+use std::collections::btree_map;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -47,7 +47,7 @@ const WISHES_MAX: usize = 1024;
 const TOUCHES_MAX: usize = 262_144;
 /// Marks of packets that came lately (4 bytes each). A decision is put into the cache for the
 /// second packet of a flow: most of what scans and floods send comes once.
-const MARKS: usize = 8192;
+const MARKS: u64 = 8192;
 /// Decisions that one call of [`Engine::handle_timeout`] looks at, at most.
 const EXPIRY_MAX: usize = 512;
 
@@ -92,11 +92,11 @@ pub(super) struct Decisions {
 impl Decisions {
     /// Whether a packet with this hash came lately; it has now.
     fn comes_again(&mut self, hash: u64) -> bool {
-        self.marks.resize(MARKS, 0);
-        let bytes = hash.to_ne_bytes();
-        let [a, b, c, d, e, f, ..] = bytes;
-        let mark = u32::from_ne_bytes([a, b, c, d]);
-        let at = usize::from(u16::from_ne_bytes([e, f])) % MARKS;
+        if self.marks.is_empty() {
+            self.marks.extend((0..MARKS).map(|_| 0));
+        }
+        let mark = u32::try_from(hash >> 32).unwrap_or_default();
+        let at = usize::try_from(hash % MARKS).unwrap_or_default();
         let before = self.marks.get_mut(at);
         before.is_some_and(|before| std::mem::replace(before, mark) == mark)
     }
@@ -151,8 +151,8 @@ impl Decisions {
         self.by_due.remove(&(entry.due, slot));
         let blocks = usize::from(!entry.replay.judgement.passed);
         self.blocking = self.blocking.saturating_sub(blocks);
-        if let Place::Occupied(mut held) = self.by_source.entry(share_of(entry.key.source.address))
-        {
+        let held = self.by_source.entry(share_of(entry.key.source.address));
+        if let btree_map::Entry::Occupied(mut held) = held {
             *held.get_mut() = held.get().saturating_sub(1);
             if *held.get() == 0 {
                 held.remove();
@@ -509,9 +509,15 @@ mod tests {
     #[test]
     fn only_what_comes_again_is_worth_a_decision() {
         let mut decisions = Decisions::default();
-        assert!(!decisions.comes_again(77));
-        assert!(decisions.comes_again(77));
-        assert!(!decisions.comes_again(78));
+        let one = 77 << 32 | 5;
+        assert!(!decisions.comes_again(one));
+        assert!(decisions.comes_again(one));
+        assert!(!decisions.comes_again(one + 1));
+        assert!(
+            !decisions.comes_again(one + (1 << 32)),
+            "another takes its place"
+        );
+        assert!(!decisions.comes_again(one));
     }
 
     #[test]

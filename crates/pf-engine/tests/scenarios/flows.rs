@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pf_engine::addr::Protocol;
 use pf_engine::counters::Count;
-use pf_engine::decision::{EtherAddresses, Hook, Packet, StateId, Verdict};
+use pf_engine::decision::{DropReason, EtherAddresses, Hook, Packet, StateId, Verdict};
 use pf_engine::engine::{FLOW_BEGINS_AT, KillStates};
 use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
 use pf_engine::rule::{Direction, Log, Rule, SourceTrack, StateMode, tcp_flags};
@@ -258,7 +258,7 @@ impl Twins {
         if done != Done::Nothing {
             let as_it_came = match done {
                 Done::Passed => Verdict::Pass(pf_engine::decision::Exit::Continue),
-                _ => Verdict::Drop(pf_engine::decision::DropReason::Match),
+                Done::Dropped | Done::Nothing => Verdict::Drop(DropReason::Match),
             };
             assert_eq!(wanted.verdict, as_it_came, "{packet:?}");
             assert_eq!(first, second);

@@ -283,7 +283,7 @@ impl<'a> EventLoop<'a> {
         let datapath = &mut self.parts.datapath;
         self.shares.note(now, turn);
         let shares = self.shares.adjust(now, || datapath.held_back());
-        if let Some(Err(error)) = shares.map(|shares| datapath.set_upcall_shares(&shares)) {
+        if let Some(Err(error)) = shares.map(|shares| datapath.set_upcall_shares(shares)) {
             warn!("{error}");
         }
     }

@@ -26,6 +26,9 @@ const QUIET_PERIODS: u32 = 20;
 const SOURCE_MIN: u32 = 100;
 /// The same of an interface: ten sources' worth.
 const INTERFACE_MIN: u32 = 1_000;
+/// An interface's share is not raised any more when it is so many times what the loop took: then
+/// it is the sources' that hold somebody back.
+const ENOUGH: u32 = 4;
 /// The most that a share is raised to.
 const SHARE_MAX: u32 = 10_000_000;
 
@@ -36,6 +39,8 @@ pub(super) struct Shares {
     /// Packets a second that came in and that the last run took, if one has ended since shares
     /// were looked at last.
     pressure: Option<u32>,
+    /// A turn has left nothing behind since then.
+    keeps_up: bool,
     bounds: Option<Bounds>,
 }
 
@@ -61,6 +66,16 @@ struct Bounds {
     quiet: u32,
 }
 
+/// What the loop had to do since shares were looked at last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    /// Packets were left behind all the time.
+    TooMuch,
+    /// They still are, since a short time ago.
+    Unclear,
+    Little,
+}
+
 /// Packets that one turn of the loop took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Turn {
@@ -76,6 +91,7 @@ impl Shares {
     pub(super) fn note(&mut self, now: Instant, turn: Turn) {
         if !turn.left {
             self.run = Run::default();
+            self.keeps_up = true;
             return;
         }
         let began = *self.run.began.get_or_insert(now);
@@ -117,8 +133,12 @@ impl Shares {
         if now < bounds.due {
             return None;
         }
-        let pressed = self.pressure.take().is_some();
-        self.bounds = bounds.next(now, pressed, held_back());
+        let load = match (self.pressure.take(), std::mem::take(&mut self.keeps_up)) {
+            (Some(_), _) => Load::TooMuch,
+            (None, true) => Load::Little,
+            (None, false) => Load::Unclear,
+        };
+        self.bounds = bounds.next(now, load, held_back());
         let shares = self.bounds.as_ref().map(Bounds::shares);
         Some(shares.unwrap_or(UpcallShares::NONE)).filter(|new| *new != bounds.shares())
     }
@@ -137,9 +157,9 @@ impl Bounds {
     }
 
     /// Nothing once nobody needs to be bounded.
-    fn next(mut self, now: Instant, pressed: bool, held_back: u64) -> Option<Self> {
+    fn next(mut self, now: Instant, load: Load, held_back: u64) -> Option<Self> {
         let holds_back = held_back != self.held_back;
-        self.quiet = if pressed || holds_back {
+        self.quiet = if load == Load::TooMuch || holds_back {
             0
         } else {
             self.quiet.saturating_add(1)
@@ -147,18 +167,21 @@ impl Bounds {
         if self.quiet >= QUIET_PERIODS {
             return None;
         }
-        if pressed {
-            self.lower();
-        } else if holds_back {
-            self.raise();
+        match load {
+            Load::TooMuch => self.lower(holds_back),
+            Load::Little if holds_back => self.raise(),
+            Load::Little | Load::Unclear => {}
         }
         self.held_back = held_back;
         self.due = now.saturating_add(PERIOD);
         Some(self)
     }
 
-    fn lower(&mut self) {
-        if self.source > SOURCE_MIN {
+    /// By half as long as it holds nobody back, then by an eighth.
+    fn lower(&mut self, holds_back: bool) {
+        let divisor = if holds_back { 8 } else { 2 };
+        let lowered = |rate: u32| rate.saturating_sub(rate / divisor);
+        if self.interface.is_none() && self.source > SOURCE_MIN {
             self.source = lowered(self.source).max(SOURCE_MIN);
         } else {
             let interface = self.interface.unwrap_or(self.capacity);
@@ -167,11 +190,11 @@ impl Bounds {
     }
 
     fn raise(&mut self) {
-        self.interface = self.interface.map(raised);
-        if self.interface.is_some_and(|rate| rate > self.capacity) {
-            self.interface = None;
-        } else if self.interface.is_none() {
-            self.source = raised(self.source).min(SHARE_MAX);
+        match &mut self.interface {
+            Some(interface) if *interface < self.capacity.saturating_mul(ENOUGH) => {
+                *interface = raised(*interface);
+            }
+            Some(_) | None => self.source = raised(self.source).min(SHARE_MAX),
         }
     }
 
@@ -181,11 +204,6 @@ impl Bounds {
             interface: self.interface.and_then(NonZeroU32::new),
         }
     }
-}
-
-/// By an eighth.
-const fn lowered(rate: u32) -> u32 {
-    rate.saturating_sub(rate / 8)
 }
 
 /// By a sixteenth: more slowly than it is lowered, so that most of the time the loop keeps up.
@@ -260,9 +278,21 @@ mod tests {
         shares.pressure = Some(1);
         let second = rate(shares.adjust(at(END + 100), || 10).expect("others"));
         assert_eq!(second, first - first / 8);
+        shares.keeps_up = true;
         let third = rate(shares.adjust(at(END + 200), || 20).expect("others"));
         assert!(third > second && third < first);
-        assert_eq!(shares.adjust(at(END + 300), || 20), None, "as it is");
+        assert_eq!(shares.adjust(at(END + 300), || 30), None, "not sure");
+        shares.keeps_up = true;
+        assert_eq!(shares.adjust(at(END + 400), || 30), None, "as it is");
+    }
+
+    #[test]
+    fn a_share_that_holds_nobody_back_is_halved() {
+        let mut shares = pressed();
+        let first = rate(shares.adjust(at(END), || 0).expect("bounded"));
+        shares.pressure = Some(1);
+        let second = rate(shares.adjust(at(END + 100), || 0).expect("others"));
+        assert_eq!(second, first / 2);
     }
 
     #[test]
@@ -276,6 +306,7 @@ mod tests {
         }
         assert_eq!(rate(last), SOURCE_MIN);
         assert_eq!(last.interface.map(NonZeroU32::get), Some(INTERFACE_MIN));
+        shares.keeps_up = true;
         let relaxed = shares.adjust(at(END + 8000), || 1000).expect("others");
         assert!(relaxed.interface > last.interface && relaxed.source == last.source);
     }

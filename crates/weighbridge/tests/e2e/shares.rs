@@ -1,18 +1,24 @@
 //! Shares of what comes up: a flood of new connections from one source does not keep the others'
 //! from the daemon.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use lab::roles::SERVICES_V4;
 use lab::service::{OTHER, PseudoRandom};
-use lab::{Configuration, RawSender, Role, clock};
+use lab::{Configuration, LabConfig, RawSender, Role, clock};
 use pf_engine::rule::tcp_flags::SYN;
 use pf_engine::wire::build::{self, Ip, Segment};
 
-use crate::support::{Bench, UNSHAPED, with_daemon};
+use crate::support::{Bench, SILENCE, with_daemon};
 
+/// A flood has the machine to itself, as shaped labs have.
+const ALONE: LabConfig = LabConfig {
+    dsl_lines: 1,
+    shaped: true,
+};
 /// Everything passes, with state.
 const RULES: &str = "set limit states 2000000\npass\n";
 /// Of a host that is not there, and of nobody: locally administered.
@@ -26,15 +32,32 @@ const HEAD_START: Duration = Duration::from_secs(2);
 /// again.
 const CONNECTIONS: usize = 30;
 const FEWER: usize = 8;
+/// How long it takes until shares of sources are found to be of no use.
+const LONG_HEAD_START: Duration = Duration::from_secs(4);
+/// Datagrams from outside: fewer than a socket's buffer holds.
+const DATAGRAMS: usize = 100;
 const SOON: Duration = Duration::from_millis(700);
 
-/// SYNs from one host to random ports, as many as go, until `done`.
-fn flood(sender: &RawSender, done: &AtomicBool) {
+/// From whom the SYNs of a flood are.
+#[derive(Clone, Copy, Debug)]
+enum Sources {
+    /// One host.
+    One,
+    /// Anybody, so it seems.
+    Anybody,
+}
+
+/// SYNs to random ports, as many as go, until `done`.
+fn flood(sender: &RawSender, from: Sources, done: &AtomicBool) {
     let mut random = PseudoRandom::seeded(11);
-    let ip = Ip::new(IpAddr::from(FLOODER), IpAddr::from(NOWHERE));
     while !done.load(Ordering::Relaxed) {
-        let [.., a, b, c, d] = random.draw().to_be_bytes();
-        let ports = [[a, b], [c, d]].map(u16::from_be_bytes);
+        let [first, second, third, _, high, low, ..] = random.draw().to_be_bytes();
+        let source = match from {
+            Sources::One => FLOODER,
+            Sources::Anybody => [10, first, second, third],
+        };
+        let ip = Ip::new(IpAddr::from(source), IpAddr::from(NOWHERE));
+        let ports = [[first, second], [high, low]].map(u16::from_be_bytes);
         let segment = Segment::new(ports[0].max(1), ports[1].max(1), SYN);
         let packet = build::tcp(&ip, &segment, &[]);
         let header = [&NOBODY_MAC[..], &FLOODER_MAC, &[0x08, 0]].concat();
@@ -45,17 +68,51 @@ fn flood(sender: &RawSender, done: &AtomicBool) {
 
 /// How many of so many connections of another host succeed during a flood.
 fn succeed(bench: &Bench, connections: usize) -> Result<usize> {
-    let sender = RawSender::open(bench.lab.namespace(Role::Switch), "uplink")?;
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| flood(&sender, &done));
-        clock::pause(HEAD_START);
+    during(bench, Sources::One, HEAD_START, || {
         let host = bench.lab.host(Role::H99);
         let to: SocketAddr = Bench::server(OTHER);
         let all = (0..connections).map(|_| host.tcp_connect_within(SOON, to));
-        let succeeded = all.filter(Result::is_ok).count();
+        Ok(all.filter(Result::is_ok).count())
+    })
+}
+
+/// What comes of `work` during a flood, which has begun so much earlier.
+fn during<T>(
+    bench: &Bench,
+    from: Sources,
+    head_start: Duration,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let sender = RawSender::open(bench.lab.namespace(Role::Switch), "uplink")?;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| flood(&sender, from, &done));
+        clock::pause(head_start);
+        let result = work();
         done.store(true, Ordering::Relaxed);
-        Ok(succeeded)
+        result
+    })
+}
+
+/// How many datagrams arrive that come by another port than the flood, each of a flow of its own.
+fn arrive(bench: &Bench, head_start: Duration) -> Result<usize> {
+    let inside = bench.lab.namespace(Role::H99);
+    let receiver = inside.run(|| UdpSocket::bind("0.0.0.0:0"))?;
+    receiver.set_read_timeout(Some(SILENCE))?;
+    let port = receiver.local_addr()?.port();
+    let to = SocketAddr::new(Bench::t1(Role::H99), port);
+    let outside = bench.lab.namespace(Role::Internet);
+    during(bench, Sources::Anybody, head_start, || {
+        for _ in 0..DATAGRAMS {
+            let from = SocketAddr::from((SERVICES_V4[0], 0));
+            let socket = outside.run(|| UdpSocket::bind(from))?;
+            socket.send_to(b"one", to)?;
+            clock::pause(Duration::from_millis(10));
+        }
+        let mut buffer = [0; 16];
+        Ok((0..DATAGRAMS)
+            .take_while(|_| receiver.recv(&mut buffer).is_ok())
+            .count())
     })
 }
 
@@ -75,7 +132,7 @@ fn files(fast_path: &str) -> Configuration {
 #[test]
 fn a_flood_of_one_source_does_not_keep_the_others_from_connecting() -> Result<()> {
     let mut with = 0;
-    with_daemon("shares", UNSHAPED, &files("on"), |bench| {
+    with_daemon("shares", ALONE, &files("on"), |bench| {
         with = succeed(bench, CONNECTIONS)?;
         let held_back = held_back(bench)?;
         ensure!(held_back > 0, "nobody was held back");
@@ -85,12 +142,34 @@ fn a_flood_of_one_source_does_not_keep_the_others_from_connecting() -> Result<()
         );
         Ok(())
     })?;
-    with_daemon("no shares", UNSHAPED, &files("off"), |bench| {
+    with_daemon("no shares", ALONE, &files("off"), |bench| {
         let without = succeed(bench, FEWER)?;
         assert_eq!(held_back(bench)?, 0);
         ensure!(
             without * CONNECTIONS < with * FEWER,
             "{without} of {FEWER} succeeded without shares, {with} of {CONNECTIONS} with them"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_flood_of_random_sources_by_one_port_leaves_what_comes_by_another() -> Result<()> {
+    let mut with = 0;
+    with_daemon("shares of ports", ALONE, &files("on"), |bench| {
+        with = arrive(bench, LONG_HEAD_START)?;
+        let held_back = held_back(bench)?;
+        ensure!(
+            held_back > 0 && with * 10 >= DATAGRAMS * 8,
+            "{with} of {DATAGRAMS} arrived, {held_back} packets were held back"
+        );
+        Ok(())
+    })?;
+    with_daemon("no shares of ports", ALONE, &files("off"), |bench| {
+        let without = arrive(bench, HEAD_START)?;
+        ensure!(
+            without < with,
+            "{without} arrived without shares, {with} with"
         );
         Ok(())
     })
