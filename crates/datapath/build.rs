@@ -1,12 +1,13 @@
-//! Compiles the BPF program with clang.
+//! Compiles the BPF programs with clang.
 
 use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
-const SOURCE: &str = "bpf/weighbridge.bpf.c";
-/// With all that the program includes.
+/// The data path's, and what benchmarks need.
+const PROGRAMS: [&str; 2] = ["weighbridge", "bench"];
+/// With all that the programs include.
 const DIRECTORY: &str = "bpf";
 const HINT: &str = "install it with `apt-get install clang libbpf-dev linux-libc-dev`";
 
@@ -14,20 +15,24 @@ fn main() -> ExitCode {
     println!("cargo::rerun-if-changed={DIRECTORY}");
     println!("cargo::rerun-if-env-changed=CLANG");
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
-    match compile(&clang) {
-        Ok(output) if output.status.success() => ExitCode::SUCCESS,
-        Ok(output) => {
-            report(&format!("{clang} cannot compile {SOURCE}"), &output.stderr);
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            println!("cargo::error=cannot run {clang} for the BPF program ({error}): {HINT}");
-            ExitCode::FAILURE
+    for program in PROGRAMS {
+        let source = format!("{DIRECTORY}/{program}.bpf.c");
+        match compile(&clang, program, &source) {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => {
+                report(&format!("{clang} cannot compile {source}"), &output.stderr);
+                return ExitCode::FAILURE;
+            }
+            Err(error) => {
+                println!("cargo::error=cannot run {clang} for {source} ({error}): {HINT}");
+                return ExitCode::FAILURE;
+            }
         }
     }
+    ExitCode::SUCCESS
 }
 
-fn compile(clang: &str) -> io::Result<Output> {
+fn compile(clang: &str, program: &str, source: &str) -> io::Result<Output> {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     Command::new(clang)
         .args([
@@ -41,8 +46,8 @@ fn compile(clang: &str) -> io::Result<Output> {
         ])
         .args(["-fdebug-compilation-dir", "."]) // no path of the building machine in the object
         .args(multiarch_include())
-        .args(["-c", SOURCE, "-o"])
-        .arg(out.join("weighbridge.bpf.o"))
+        .args(["-c", source, "-o"])
+        .arg(out.join(format!("{program}.bpf.o")))
         .output()
 }
 

@@ -6,6 +6,8 @@
 //! kernel knew beside them (socket, `SO_MARK`, priority) is lost with the upcall. Rules may give it
 //! another priority, and steer it through the kernel's routing by marks (`steer`).
 
+#[doc(hidden)]
+pub mod bench;
 mod capability;
 pub mod device;
 mod error;

@@ -16,7 +16,7 @@ pub(crate) enum Better {
 pub(crate) struct Row<W> {
     pub(crate) what: String,
     pub(crate) unit: &'static str,
-    better: Better,
+    pub(crate) better: Better,
     samples: BTreeMap<W, Vec<f64>>,
 }
 
@@ -31,7 +31,7 @@ impl<W> Default for Rows<W> {
 }
 
 impl<W: Copy + Ord> Rows<W> {
-    /// Adds a sample to the line `what`.
+    /// Adds a sample to the line `what` of this unit.
     pub(crate) fn add(
         &mut self,
         what: &str,
@@ -40,7 +40,8 @@ impl<W: Copy + Ord> Rows<W> {
         who: W,
         value: f64,
     ) {
-        let at = self.0.iter().position(|row| row.what == what);
+        let mut rows = self.0.iter();
+        let at = rows.position(|row| row.what == what && row.unit == unit);
         let at = at.unwrap_or_else(|| {
             self.0.push(Row {
                 what: what.to_owned(),
@@ -85,9 +86,8 @@ fn summary(samples: &[f64]) -> (f64, f64, f64) {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
-    (
-        at(0),
-        at(sorted.len() / 2),
-        at(sorted.len().saturating_sub(1)),
-    )
+    let last = sorted.len().saturating_sub(1);
+    // The same one twice where their number is odd.
+    let middle = f64::midpoint(at(last / 2), at(sorted.len() / 2));
+    (at(0), middle, at(last))
 }
