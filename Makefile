@@ -1,9 +1,7 @@
 # make run    the bridge article's network in a lab on this machine (ARGS=--once: ends by itself)
 # make test   the whole test suite
 # make soak   the box for 30 minutes under random traffic, reloads, loss, resets and restarts
-# make bench  how long reading rules takes
-# make bench-mail  the mail side beside p0f
-# make bench-path  packets through the box beside the kernel's bridge and nftables
+# make bench  all benchmarks: packets through the box, reading rules, the mail side
 # make bench-links  links that fail: our LACP beside Open vSwitch's
 # make lint   formatting, clippy, documentation, as CI runs them
 # make help   all targets
@@ -16,16 +14,20 @@ SOAK_SECONDS ?= 1800
 SOAK_SEED ?= 1
 SOAK_REPORT ?= target/soak.json
 
-.PHONY: help setup build run test soak bench bench-mail bench-path bench-links lint fmt fuzz install clean
+.PHONY: help setup build run test soak bench bench-load bench-mail bench-path bench-links lint fmt fuzz install clean
 
 help:
 	@echo 'make run [ARGS=--once]  run the bridge article in a lab of network namespaces (root)'
 	@echo 'make test               run the whole test suite (end-to-end tests need root)'
 	@echo 'make soak               random traffic, reloads, loss, resets and restarts for SOAK_SECONDS'
 	@echo '                        ($(SOAK_SECONDS)) from SOAK_SEED ($(SOAK_SEED)): every verdict checked, memory watched (root)'
-	@echo 'make bench              how long reading rules takes, and nft beside it'
-	@echo 'make bench-path         packets through the box, the kernel bridge and nftables (root)'
-	@echo 'make bench-mail         the mail side beside p0f: SYNs and questions a second, latency, memory (root)'
+	@echo 'make bench              the three that follow; figures, JSON and a chart in target/bench (root)'
+	@echo 'make bench-path         packets through the box beside the kernel bridge, nftables and bare redirection:'
+	@echo '                        BENCH_ROUNDS (5), BENCH_MILLIS of each measurement (600), BENCH_SEED (1),'
+	@echo '                        BENCH_ONLY: words of which one is in the name of what is measured, as'
+	@echo '                        "packets", "fast-path on", "sockets,nat"'
+	@echo 'make bench-load         how long reading rules takes, and nft beside it'
+	@echo 'make bench-mail         the mail side beside p0f: SYNs and questions a second, latency, memory'
 	@echo 'make bench-links        links that fail: our LACP beside that of Open vSwitch, ten minutes (root)'
 	@echo 'make lint               formatting, clippy and documentation, warnings denied'
 	@echo 'make build              release build: target/release/weighbridge'
@@ -54,14 +56,16 @@ test: setup
 soak: build
 	@target/release/weighbridge-lab soak --seconds $(SOAK_SECONDS) --seed $(SOAK_SEED) --json $(SOAK_REPORT)
 
-bench: setup
+bench: bench-path bench-load bench-mail
+
+bench-path: setup
+	@$(CARGO) bench --locked -p weighbridge --bench path
+
+bench-load: setup
 	@$(CARGO) bench --locked -p pf-conf --bench load
 
 bench-mail: setup
 	@$(CARGO) bench --locked -p weighbridge --bench mail
-
-bench-path: setup
-	@$(CARGO) bench --locked -p weighbridge --bench path
 
 bench-links: setup
 	@scripts/packages.sh

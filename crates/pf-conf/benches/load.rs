@@ -1,7 +1,7 @@
 //! How long reading pf.conf takes: 10,000 and 100,000 rules, a table of 1,000,000 addresses; and
 //! how long a packet takes that no rule matches, as the first of a connection does.
 //!
-//! `make bench`. Each figure is the median of several runs with the fastest and the slowest; the
+//! `make bench-load`. Each figure is the median of several runs with the fastest and the slowest; the
 //! ratio of the time for one rule shows whether time grows faster than the rules do. Where nft
 //! is there and may be run, it checks equivalent rules in the same run (`nft -c -f`, which changes
 //! nothing).

@@ -1,6 +1,7 @@
 //! The data path on real packets. Needs root; each test has network namespaces of its own, and
 //! nothing leaves them.
 
+mod bench;
 mod frames;
 mod fused;
 mod hooks;
