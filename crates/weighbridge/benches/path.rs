@@ -148,6 +148,7 @@ fn run() -> Result<ExitCode> {
     }
     let mut figures = Figures::default();
     let left = measure(&plan, &mut figures)?;
+    figures.sort();
     report(&plan, &machine, &figures, &left)?;
     if left.failed.is_empty() {
         return Ok(ExitCode::SUCCESS);

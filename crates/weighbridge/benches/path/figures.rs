@@ -10,6 +10,16 @@ use super::jobs::{Job, Scene};
 pub(crate) use super::samples::Better;
 use super::samples::{Row, Rows};
 
+/// Lines whose order is not that in which they are measured.
+const LINES: &[&str] = &[
+    "UDP, 1 flow",
+    "UDP, 10,000 flows",
+    "1 rule",
+    "100 rules",
+    "10,000 rules",
+];
+const UNITS: &[&str] = &["kpps", "ns in all", "ns of the box", "% arrived"];
+
 /// The figures of all, scene by scene.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
@@ -46,6 +56,15 @@ impl Figures {
     pub(crate) fn scenes(&self) -> impl Iterator<Item = (Scene, &[Row<Contestant>])> {
         let scenes = self.scenes.iter();
         scenes.map(|(scene, rows)| (*scene, rows.0.as_slice()))
+    }
+
+    /// Brings the lines into one order, whatever was measured first.
+    pub(crate) fn sort(&mut self) {
+        let rank = |list: &[&str], text: &str| list.iter().position(|known| *known == text);
+        for rows in self.scenes.values_mut() {
+            rows.0
+                .sort_by_key(|row| (rank(LINES, &row.what), rank(UNITS, row.unit)));
+        }
     }
 
     pub(crate) fn markdown(&self) -> String {

@@ -202,7 +202,7 @@ impl Round<'_> {
     fn blocked(&mut self, net: &Net, job: Job, carrier: &Carrier) -> Result<()> {
         let through = Through::new(net, FLOWS, BLOCKED)?;
         // What is remembered of blocked flows is remembered before.
-        through.flood_once()?;
+        through.trickle()?;
         let daemon = carrier.daemon().map(Daemon::process);
         let used = || daemon.map_or(Ok(Duration::ZERO), process::cpu_time);
         let (before, begin) = (used()?, now());
