@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::contestants::Contestant;
+use super::measure::rules;
 
 /// Comparisons that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,12 +135,11 @@ impl Job {
 
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scene, who, rules } = self;
-        write!(f, "{}: {}", scene.name(), who.name())?;
-        if *rules == RULES {
-            return Ok(());
+        write!(f, "{}: {}", self.scene.name(), self.who.name())?;
+        if self.scene.rules().len() > 1 {
+            write!(f, ", {}", rules(self.rules))?;
         }
-        write!(f, ", {rules} rules")
+        Ok(())
     }
 }
 
