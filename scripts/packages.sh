@@ -1,7 +1,8 @@
 #!/bin/sh
 # Unpacks, below target/packages, programs of Debian's that tests run: for `weighbridge doctor` httpd,
 # MIT's KDC, Heimdal's client and OpenSSH (root); Open vSwitch and tcpdump (openvswitch); mail servers,
-# which exclude each other, each in a directory of its own. Nothing is installed and no service is started. Tests that need what is not
+# which exclude each other, each in a directory of its own; QEMU with BusyBox (qemu), and Debian's
+# kernel for it (kernel). Nothing is installed and no service is started. Tests that need what is not
 # there say so and are skipped.
 set -eu
 
@@ -17,20 +18,43 @@ chmod 755 "$work"
 unpack() {
     directory=$target/$1
     shift
-    [ ! -e "$directory.complete" ] || return 0
-    echo "==> unpacking programs to test against into $directory"
-    get() {
-        rm -rf "$work/packages" && mkdir -m 755 "$work/packages"
-        (cd "$work/packages" && apt-get download -q "$@" >"$work/log" 2>&1)
-    }
-    get "$@" || { [ "$(id -u)" = 0 ] && apt-get update -q >/dev/null 2>&1 && get "$@"; } || {
-        echo "    they cannot be had: $(tail -n 1 "$work/log")"
-        return 0
-    }
+    fetch "$@" || return 0
     rm -rf "$directory"
     mkdir -p "$directory"
     for package in "$work"/packages/*.deb; do dpkg -x "$package" "$directory"; done
     : >"$directory.complete"
+}
+
+# The same for a kernel; a package that stands for the newest one gives its name.
+unpack_kernel() {
+    directory=$target/$1
+    fetch "$2" || return 0
+    scripts/unpack-kernel.sh "$target/qemu/bin/busybox" "$directory" "$work"/packages/*.deb
+    : >"$directory.complete"
+}
+
+# What of it is to be downloaded, for $directory; fails where nothing is to be done.
+fetch() {
+    [ ! -e "$directory.complete" ] || return 1
+    echo "==> unpacking programs to test against into $directory"
+    get "$@" || { [ "$(id -u)" = 0 ] && apt-get update -q >/dev/null 2>&1 && get "$@"; } || {
+        echo "    they cannot be had: $(tail -n 1 "$work/log")"
+        return 1
+    }
+}
+
+get() {
+    rm -rf "$work/packages" && mkdir -m 755 "$work/packages"
+    names=$(for package; do real_name "$package"; done)
+    # shellcheck disable=SC2086 # names of packages have no blanks
+    (cd "$work/packages" && apt-get download -q $names >"$work/log" 2>&1)
+}
+
+real_name() {
+    case $1 in
+    linux-image-amd64) apt-cache depends "$1" | sed -n 's/.*Depends: \(linux-image-[0-9]\)/\1/p' ;;
+    *) echo "$1" ;;
+    esac
 }
 
 unpack root \
@@ -54,3 +78,11 @@ unpack opensmtpd opensmtpd libevent-2.1-7 libdb5.3
 unpack openvswitch \
     openvswitch-switch openvswitch-common libbpf1 libcap-ng0 libelf1 libevent-2.1-7 libgmp10 \
     libhogweed6 libnettle8 libnuma1 libssl3 libunbound8 libxdp1 zlib1g tcpdump libpcap0.8 libdbus-1-3
+
+[ "$(dpkg --print-architecture)" = amd64 ] || exit 0
+unpack qemu \
+    qemu-system-x86 qemu-system-common qemu-system-data seabios busybox-static \
+    libaio1 libbpf1 libcapstone4 libdaxctl1 libfdt1 libfuse3-3 libibverbs1 libjpeg62-turbo \
+    libndctl6 libnl-3-200 libnl-route-3-200 libnuma1 libpixman-1-0 libpmem1 libpng16-16 \
+    librdmacm1 libsasl2-2 libseccomp2 libslirp0 liburing2 libvdeplug2
+unpack_kernel kernel linux-image-amd64

@@ -28,6 +28,7 @@ pub mod command;
 pub mod counters;
 pub mod daemon;
 pub mod frame;
+pub mod guest;
 pub mod identity;
 pub mod job;
 pub mod namespace;

@@ -13,6 +13,8 @@ mod beats;
 mod daemon;
 #[path = "links/ends.rs"]
 mod ends;
+#[path = "links/bonding.rs"]
+mod bonding;
 #[path = "links/files.rs"]
 mod files;
 #[path = "links/flows.rs"]

@@ -24,7 +24,10 @@ pub(crate) struct Site {
     pub(crate) host: Namespace,
     /// Whose interfaces are `p0` and `p1`.
     pub(crate) far: Namespace,
+    /// What the links go through.
     pub(crate) middle: Namespace,
+    /// Its ports to the far ends begin with this.
+    far_ports: &'static str,
 }
 
 /// `weighbridge links run`, until it is dropped.
@@ -58,6 +61,7 @@ impl Site {
             host: Namespace::create(&run.namespace("host"))?,
             far: Namespace::create(&run.namespace("far"))?,
             middle: Namespace::create(&run.namespace("middle"))?,
+            far_ports: "b",
             run,
         };
         for link in 0..LINKS {
@@ -78,24 +82,47 @@ impl Site {
         Ok(site)
     }
 
+    /// Ends the links in TAP devices instead of the far host, and tells the devices' names.
+    pub(crate) fn end_in_taps(&mut self) -> Result<Vec<String>> {
+        for link in 0..LINKS {
+            self.whole(link, false)?;
+        }
+        self.far_ports = "t";
+        let taps: Vec<_> = (0..LINKS).map(|link| self.far_port(link)).collect();
+        for (link, tap) in taps.iter().enumerate() {
+            self.middle
+                .ip(&format!("tuntap add dev {tap} mode tap vnet_hdr"))?;
+            self.middle.ip(&format!("link set dev {tap} up"))?;
+            self.whole(link, true)?;
+        }
+        Ok(taps)
+    }
+
+    fn far_port(&self, link: usize) -> String {
+        format!("{}{link}", self.far_ports)
+    }
+
     /// Cuts a link so that nobody sees it, or mends it.
     pub(crate) fn whole(&self, link: usize, whole: bool) -> Result<()> {
+        let port = self.far_port(link);
         if !whole {
-            self.middle.ip(&format!("link set dev b{link} nomaster"))?;
+            self.middle.ip(&format!("link set dev {port} nomaster"))?;
             return Ok(());
         }
         self.middle
-            .ip(&format!("link set dev b{link} master m{link}"))?;
-        let mask = format!("link set dev b{link} type bridge_slave group_fwd_mask 0xfffd");
+            .ip(&format!("link set dev {port} master m{link}"))?;
+        let mask = format!("link set dev {port} type bridge_slave group_fwd_mask 0xfffd");
         self.middle.ip(&mask)?;
         Ok(())
     }
 
-    /// Takes the carrier of both ends of a link away, or gives it back.
+    /// Takes the carrier of both ends of a link away, or gives it back; of a TAP device's end only
+    /// its machine can do that.
     pub(crate) fn carrier(&self, link: usize, on: bool) -> Result<()> {
         let state = if on { "up" } else { "down" };
+        let port = self.far_port(link);
         self.middle.ip(&format!("link set dev a{link} {state}"))?;
-        self.middle.ip(&format!("link set dev b{link} {state}"))?;
+        self.middle.ip(&format!("link set dev {port} {state}"))?;
         Ok(())
     }
 
