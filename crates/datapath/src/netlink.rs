@@ -3,6 +3,7 @@
 mod address;
 mod apply;
 mod bond;
+mod bond_state;
 pub(crate) mod bridge;
 pub(crate) mod connection;
 mod interfaces;

@@ -37,7 +37,8 @@ const END: &str = "guest: status ";
 const MONITOR_PROMPT: &str = "(qemu) ";
 
 /// The guest's first process: the file system, devices, then commands. Loaded on demand is what
-/// the kernel asks for by name; the bus and the cards it does not ask for.
+/// the kernel asks for by name; the bus and the cards it does not ask for. A serial line that nobody
+/// holds forgets what was sent to it.
 const INIT: &str = "\
 #!/bin/busybox sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/
@@ -53,9 +54,10 @@ echo /bin/modprobe > /proc/sys/kernel/modprobe
 for module in virtio_pci virtio_net tun; do modprobe $module; done
 ip link set dev lo up
 (sleep LIFE; poweroff -f) &
-stty -F /dev/ttyS1 raw -echo
-echo 'READY' > /dev/ttyS1
-sh < /dev/ttyS1 2>&1 | cat > /dev/ttyS1
+exec 3<> /dev/ttyS1
+stty raw -echo <&3
+echo 'READY' >&3
+sh <&3 2>&1 | cat >&3
 poweroff -f
 ";
 

@@ -1,9 +1,11 @@
 //! What has to be done so that the machine is as the files say: wanted links against what is.
 
+mod remade;
 mod step;
 
 use std::net::IpAddr;
 
+use self::remade::{Removed, without_remade};
 pub use step::{Step, bonding_mode, mac_text};
 
 use crate::{
@@ -108,9 +110,11 @@ pub fn diff(
     present: &Snapshot,
     makers: Makers,
 ) -> Result<Vec<Step>, Vec<Problem>> {
+    let (removed, present) = without_remade(wanted, present);
     let mut planner = Planner {
         wanted,
-        present,
+        present: &present,
+        removed,
         makers,
         steps: Vec::new(),
         problems: Vec::new(),
@@ -125,7 +129,9 @@ pub fn diff(
 
 struct Planner<'a> {
     wanted: &'a WantedLinks,
+    /// How it is once what has to be made anew is gone.
     present: &'a Snapshot,
+    removed: Removed,
     makers: Makers,
     steps: Vec<Step>,
     problems: Vec<Problem>,
@@ -260,21 +266,23 @@ impl<'a> Planner<'a> {
             None => {
                 self.can_be_made(name, self.makers.lagg, "bonding");
                 self.kernel_can(name, lagg);
+                self.remove(name);
                 self.steps.push(make);
             }
-            Some(Kind::Lagg(there)) if is_same(there, lagg) => {}
-            Some(Kind::Lagg(_)) => {
-                self.can_be_made(name, self.makers.lagg, "bonding");
-                self.kernel_can(name, lagg);
-                self.steps.push(Step::Remove {
-                    name: name.to_owned(),
-                    why: "it has other settings",
-                });
-                self.steps.push(make);
-            }
+            Some(Kind::Lagg(_)) => {}
             Some(Kind::Other | Kind::Bridge | Kind::Vlan(_)) => self.other_kind(name, "a lagg"),
         }
         self.ports(name, &lagg.ports, true);
+    }
+
+    /// Removes what is to be made anew, if it is there.
+    fn remove(&mut self, name: &str) {
+        if let Some((name, why)) = self.removed.iter().find(|(removed, _)| removed == name) {
+            self.steps.push(Step::Remove {
+                name: name.clone(),
+                why,
+            });
+        }
     }
 
     fn kernel_can(&mut self, name: &str, lagg: &WantedLagg) {
@@ -304,17 +312,10 @@ impl<'a> Planner<'a> {
         match self.find(name).map(|link| &link.kind) {
             None => {
                 self.can_be_made(name, self.makers.vlan, "802.1Q");
+                self.remove(name);
                 self.steps.push(make);
             }
-            Some(Kind::Vlan(there)) if there.parent == vlan.parent && there.id == vlan.id => {}
-            Some(Kind::Vlan(_)) => {
-                self.can_be_made(name, self.makers.vlan, "802.1Q");
-                self.steps.push(Step::Remove {
-                    name: name.to_owned(),
-                    why: "it is another VLAN",
-                });
-                self.steps.push(make);
-            }
+            Some(Kind::Vlan(_)) => {}
             Some(Kind::Other | Kind::Bridge | Kind::Lagg(_)) => self.other_kind(name, "a VLAN"),
         }
     }

@@ -407,8 +407,9 @@ fn lagg_lines(
         && lagg.protocol == Protocol::Lacp
         && let Some(status) = status
     {
-        let id = status.ports.iter().find_map(|port| port.lacp.as_ref());
-        if let Some(id) = id {
+        let known = |id: &&LacpStatus| !id.actor.is_empty();
+        let mut ids = status.ports.iter().filter_map(|port| port.lacp.as_ref());
+        if let Some(id) = ids.find(known) {
             let label = if style == Style::FreeBsd14 {
                 "lagg id"
             } else {

@@ -9,12 +9,12 @@ mod announce;
 mod article;
 #[path = "links/beats.rs"]
 mod beats;
+#[path = "links/bonding.rs"]
+mod bonding;
 #[path = "links/daemon.rs"]
 mod daemon;
 #[path = "links/ends.rs"]
 mod ends;
-#[path = "links/bonding.rs"]
-mod bonding;
 #[path = "links/files.rs"]
 mod files;
 #[path = "links/flows.rs"]

@@ -1,5 +1,6 @@
 //! Linux bonding and 802.1Q, where the kernel has them.
 
+use std::fs;
 use std::io;
 
 use links::{HashLayers, Protocol, WantedLagg};
@@ -12,12 +13,38 @@ use netlink_packet_route::link::{
 
 use super::bridge::change_link;
 use super::connection::Connection;
+use super::link;
 
 /// How often bonding looks whether a link is up, in milliseconds; its own default is never.
 const MONITOR_MILLIS: u32 = 100;
 
+/// The module, once it is loaded.
+const MODULE: &str = "/sys/module/bonding";
+/// The bond that the module makes by itself when it is loaded without settings.
+const UNASKED: &str = "bond0";
+
 /// Makes a bond, down and without ports.
 pub(super) fn create(connection: &Connection, name: &str, lagg: &WantedLagg) -> io::Result<()> {
+    let loaded = fs::exists(MODULE).unwrap_or(false);
+    create_bond(connection, name, lagg)?;
+    if !loaded && name != UNASKED {
+        remove_unasked(connection);
+    }
+    Ok(())
+}
+
+/// What loading the module has made beside the bond that was asked for.
+fn remove_unasked(connection: &Connection) {
+    if let Ok(Some(unasked)) = link::find(connection, UNASKED)
+        && unasked.bond.is_some()
+        && !unasked.up
+        && let Err(error) = link::delete(connection, unasked.index)
+    {
+        tracing::warn!("{UNASKED}, which nobody has asked for, stays: {error}");
+    }
+}
+
+fn create_bond(connection: &Connection, name: &str, lagg: &WantedLagg) -> io::Result<()> {
     let mut settings = vec![
         InfoBond::Mode(mode(lagg.protocol)?),
         InfoBond::MiiMon(MONITOR_MILLIS),
@@ -145,14 +172,4 @@ fn take(lagg: &mut WantedLagg, setting: &InfoBond) {
     if lagg.protocol != Protocol::Lacp {
         lagg.fast = true;
     }
-}
-
-/// The port that carries all when it can.
-pub(super) fn primary(settings: &[InfoBond]) -> Option<u32> {
-    settings.iter().find_map(|setting| {
-        let InfoBond::Primary(port) = setting else {
-            return None;
-        };
-        Some(*port)
-    })
 }

@@ -11,6 +11,7 @@ use netlink_packet_route::link::{
 use links::WantedLagg;
 
 use super::bond;
+use super::bond_state::{BondPortState, BondState};
 use super::connection::Connection;
 
 /// What we need to know about a network device.
@@ -47,8 +48,10 @@ pub(crate) struct Link {
     pub(crate) vlan: Option<u16>,
     /// Settings, if it is a bond.
     pub(crate) bond: Option<WantedLagg>,
-    /// The bond's primary port.
-    pub(crate) primary: Option<u32>,
+    /// How it stands, if it is a bond.
+    pub(crate) bond_state: BondState,
+    /// How it stands, if it is a port of a bond.
+    pub(crate) bond_port: Option<BondPortState>,
     /// Whether it is a TAP.
     pub(crate) tap: bool,
 }
@@ -138,7 +141,10 @@ impl Link {
             }
             LinkInfo::Data(InfoData::Bond(settings)) => {
                 self.bond = Some(bond::settings(&settings));
-                self.primary = bond::primary(&settings);
+                self.bond_state = BondState::of(&settings);
+            }
+            LinkInfo::PortData(InfoPortData::BondPort(settings)) => {
+                self.bond_port = Some(BondPortState::of(&settings));
             }
             LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
                 let port = self.port.get_or_insert_default();

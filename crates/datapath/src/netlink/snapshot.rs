@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use links::plan::{Kind, Maker, Makers, Present, Snapshot};
 use links::show::{Interface, ShownAddress};
+use links::status::LaggStatus;
 use links::{WantedLagg, WantedRoute, WantedVlan};
 use pf_engine::addr::Family;
 
@@ -115,10 +116,27 @@ impl Machine {
 
     /// The ports of a bond or bridge, a bond's primary first.
     fn ports(&self, of: &Link) -> Vec<String> {
+        let ports = self.port_links(of).into_iter();
+        ports.map(|port| port.name.clone()).collect()
+    }
+
+    fn port_links(&self, of: &Link) -> Vec<&Link> {
         let ports = self.links.iter().filter(|l| l.controller == Some(of.index));
         let mut ports: Vec<&Link> = ports.collect();
-        ports.sort_by_key(|port| of.primary != Some(port.index));
-        ports.into_iter().map(|port| port.name.clone()).collect()
+        ports.sort_by_key(|port| of.bond_state.primary != Some(port.index));
+        ports
+    }
+
+    /// How a bond of the kernel stands.
+    fn lagg(&self, link: &Link) -> Option<LaggStatus> {
+        let settings = link.bond.as_ref()?;
+        let ports = self.port_links(link).into_iter().filter_map(|port| {
+            let state = port.bond_port.as_ref()?;
+            Some((port.index, port.name.as_str(), state))
+        });
+        let ports: Vec<_> = ports.collect();
+        let name = (link.name.as_str(), link.carrier);
+        Some(link.bond_state.status(name, settings, &ports))
     }
 
     fn name(&self, index: u32) -> Option<String> {
@@ -165,6 +183,7 @@ impl Machine {
             members: self.ports(link),
             controller: self.controller(link),
             hidden: holder_of(&link.name).is_some(),
+            lagg: self.lagg(link),
             ..Interface::default()
         }
     }

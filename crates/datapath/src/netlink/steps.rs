@@ -131,7 +131,7 @@ impl Netlink {
 
     /// The first port is the master.
     fn primary(&self, bond: &Link, lagg: &WantedLagg, port: u32) -> io::Result<()> {
-        if lagg.protocol == links::Protocol::Failover && bond.primary.is_none() {
+        if lagg.protocol == links::Protocol::Failover && bond.bond_state.primary.is_none() {
             bond::set_primary(&self.connection, bond.index, port)?;
         }
         Ok(())

@@ -71,8 +71,22 @@ impl Bond {
         }
     }
 
-    fn bundle(self, name: &str) -> Bundle {
+    /// Which aggregator is in use is told to root only; the one with the most working ports, then.
+    fn largest_aggregator(&self) -> String {
+        let up = |id: &str| {
+            let slaves = self.slaves.iter();
+            slaves.filter(|s| s.up && s.aggregator == id).count()
+        };
+        let ids = self.slaves.iter().map(|slave| slave.aggregator.as_str());
+        let largest = ids.rev().max_by_key(|id| up(id));
+        largest.unwrap_or_default().to_owned()
+    }
+
+    fn bundle(mut self, name: &str) -> Bundle {
         let lacp = self.mode.contains("802.3ad");
+        if self.aggregator.is_empty() {
+            self.aggregator = self.largest_aggregator();
+        }
         let one_at_a_time = self.mode.contains("active-backup");
         let mode = self
             .mode

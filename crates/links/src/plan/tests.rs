@@ -53,7 +53,7 @@ fn carry_out(machine: &mut Snapshot, step: &Step) {
         Step::MakeVlan { name, vlan, .. } => {
             machine.links.push(new(name, Kind::Vlan(vlan.clone())));
         }
-        Step::Remove { name, .. } => machine.links.retain(|link| link.name != *name),
+        Step::Remove { name, .. } => removed(machine, name),
         Step::AddRoute { route, .. } => machine.routes.push(*route),
         Step::Forward { v6: true, on } => machine.forward_v6 = *on,
         Step::Forward { v6: false, on } => machine.forward_v4 = *on,
@@ -71,6 +71,19 @@ fn carry_out(machine: &mut Snapshot, step: &Step) {
             link.addresses.push((address.address, address.prefix_len));
         }),
     }
+}
+
+/// As the kernel does it.
+fn removed(machine: &mut Snapshot, name: &str) {
+    let goes = |link: &Present| {
+        let on_it = matches!(&link.kind, Kind::Vlan(vlan) if vlan.parent == name);
+        link.name == name || on_it
+    };
+    machine.links.retain(|link| !goes(link));
+    for link in &mut machine.links {
+        link.controller.take_if(|controller| controller == name);
+    }
+    machine.routes.clear();
 }
 
 fn change(machine: &mut Snapshot, name: &str, with: impl FnOnce(&mut Present)) {
@@ -127,8 +140,43 @@ fn a_lagg_with_other_settings_is_made_anew_and_a_port_too_many_released() {
     change(&mut there, "lagg0", |link| {
         link.kind = Kind::Lagg(WantedLagg::default());
     });
-    let steps = told(&diff(&trunk(), &there, OWN).unwrap());
-    assert_eq!(steps[0], "RTM_DELLINK lagg0: remove, it has other settings");
+    let steps = diff(&trunk(), &there, OWN).unwrap();
+    assert_eq!(
+        told(&steps),
+        [
+            "RTM_DELLINK lagg0: remove, it has other settings",
+            "TUNSETIFF lagg0: make a lagg, failover",
+            "RTM_SETLINK em0: a port of lagg0",
+            "RTM_SETLINK em1: a port of lagg0",
+            "TUNSETIFF vlan0: make VLAN 22 of lagg0",
+            "RTM_SETLINK lagg0: up",
+            "RTM_SETLINK vlan0: up",
+            "RTM_NEWADDR vlan0: 192.168.1.5/24",
+            "RTM_NEWROUTE: 0.0.0.0/0 by 192.168.1.1",
+        ]
+    );
+    let mut there = after(there, &steps);
+    assert_eq!(diff(&trunk(), &there, OWN), Ok(Vec::new()));
+    change(&mut there, "vlan0", |link| {
+        let parent = "lagg0".to_owned();
+        let vlan = WantedVlan {
+            parent,
+            id: 23,
+            priority: 0,
+        };
+        link.kind = Kind::Vlan(vlan);
+    });
+    let steps = diff(&trunk(), &there, OWN).unwrap();
+    assert_eq!(
+        told(&steps),
+        [
+            "RTM_DELLINK vlan0: remove, it is another VLAN",
+            "TUNSETIFF vlan0: make VLAN 22 of lagg0",
+            "RTM_SETLINK vlan0: up",
+            "RTM_NEWADDR vlan0: 192.168.1.5/24",
+            "RTM_NEWROUTE: 0.0.0.0/0 by 192.168.1.1",
+        ]
+    );
 }
 
 #[test]

@@ -28,7 +28,12 @@ pub(crate) struct Echo {
 
 impl Echo {
     pub(crate) fn start(inside: &Namespace) -> Result<Self> {
-        let socket = inside.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)))?;
+        inside.run(Self::start_here)
+    }
+
+    /// In the namespace where the caller is.
+    pub(crate) fn start_here() -> Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT))?;
         socket.set_read_timeout(Some(POLL))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);

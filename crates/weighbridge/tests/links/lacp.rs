@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use lab::{clock, requirements};
 
 use super::flows::{Echo, Flows, reach};
-use super::site::Site;
+use super::site::{Keeper, Site};
 
 /// The longest gap that is promised, and what a busy machine adds to it.
 pub(crate) const LONGEST_GAP: Duration = Duration::from_millis(3_000 + 300);
@@ -47,11 +47,8 @@ fn links_that_die_silently_in_turn_never_take_the_traffic_for_more_than_three_se
         &site.host,
         &rc_conf("laggport em0 laggport em1", "10.0.0.2/24"),
     )?;
-    for keeper in [&near, &far] {
-        keeper.until("formed", Duration::from_secs(6), |lagg| {
-            lagg.ports.iter().all(|port| port.flags == 0x1c)
-        })?;
-    }
+    near.formed()?;
+    far.formed()?;
     let _echo = Echo::start(&site.far)?;
     reach(&site.host, Ipv4Addr::new(10, 0, 0, 1))?;
     let longest = alternate(&site, Ipv4Addr::new(10, 0, 0, 1), 4)?;

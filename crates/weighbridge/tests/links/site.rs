@@ -16,6 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 const LINKS: usize = 2;
 /// How long the keeper may take to start.
 const START: Duration = Duration::from_secs(10);
+/// How long LACP may take until it uses all ports.
+const FORMATION: Duration = Duration::from_secs(6);
 
 /// The two hosts.
 pub(crate) struct Site {
@@ -223,6 +225,13 @@ impl Keeper {
             );
             clock::pause(Duration::from_millis(20));
         }
+    }
+
+    /// Waits until LACP has all ports in use.
+    pub(crate) fn formed(&self) -> Result<()> {
+        self.until("formed", FORMATION, |lagg| {
+            lagg.ports.iter().all(|port| port.flags == 0x1c)
+        })
     }
 
     /// Its process.
