@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use lab::{clock, requirements};
 
 use super::flows::{Echo, Flows, reach};
-use super::site::{Keeper, Site};
+use super::site::Site;
 
 /// The longest gap that is promised, and what a busy machine adds to it.
 pub(crate) const LONGEST_GAP: Duration = Duration::from_millis(3_000 + 300);
