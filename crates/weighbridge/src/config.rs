@@ -1,4 +1,5 @@
-//! The configuration directory: `weighbridge.toml`, `hostname.*`, `bridgename.*` and `pf.conf`.
+//! The configuration directory: `weighbridge.toml`, `rc.conf`, `hostname.*`, `bridgename.*`, `mygate` and
+//! `pf.conf`.
 //!
 //! Reading is all that happens here: nothing is changed, and every problem of every file is
 //! collected before anything is said.
@@ -11,10 +12,11 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use links::WantedLinks;
+use links::{Device, WantedLinks};
 
 pub(crate) use self::settings::toml_problem;
 pub use self::settings::{DEFAULT_TAP, INTERFACE_NAME_MAX, LogLevel, Settings, parse_settings};
+use crate::links::files::{Wanted, is_start_up_file, parse};
 use crate::text::reason;
 
 /// Where the configuration lives unless `--config` says otherwise.
@@ -94,7 +96,7 @@ pub struct RulesFile {
 pub struct Configuration {
     /// `weighbridge.toml`.
     pub settings: Settings,
-    /// `hostname.*` and `bridgename.*`.
+    /// `rc.conf`, `hostname.*`, `bridgename.*` and `mygate`.
     pub links: WantedLinks,
     /// `pf.conf`, if there is one.
     pub rules: Option<RulesFile>,
@@ -112,7 +114,8 @@ impl Configuration {
     }
 
     /// Interfaces to be filtered: those of `weighbridge.toml`, else all that the start-up files
-    /// name but for the bridges themselves, whose members are filtered instead.
+    /// name but for the bridges themselves, whose members are filtered instead, and the ports of
+    /// laggs, which are.
     ///
     /// A packet to the box crosses a member port and then the bridge; filtered at both it would
     /// be counted and translated twice.
@@ -121,11 +124,20 @@ impl Configuration {
         if let Some(names) = &self.settings.interfaces {
             return names.clone();
         }
-        let bridges: BTreeSet<_> = self.links.bridges.iter().map(|b| &b.name).collect();
+        let laggs = self
+            .links
+            .interfaces
+            .iter()
+            .filter_map(|i| match &i.device {
+                Device::Lagg(lagg) => Some(&lagg.ports),
+                Device::Physical | Device::Bridge | Device::Vlan(_) => None,
+            });
+        let bridges = self.links.bridges.iter().map(|b| &b.name);
+        let others: BTreeSet<_> = bridges.chain(laggs.flatten()).collect();
         let named = self.links.interfaces.iter().map(|i| &i.name);
         let members = self.links.bridges.iter().flat_map(|b| &b.members);
         let all: BTreeSet<_> = named.chain(members).collect();
-        all.difference(&bridges)
+        all.difference(&others)
             .map(|name| (*name).clone())
             .collect()
     }
@@ -251,52 +263,27 @@ pub fn read_settings(dir: &Path) -> Result<Settings, Problem> {
 }
 
 fn read_links(dir: &Path, names: &[String], problems: &mut Vec<Problem>) -> WantedLinks {
-    let mut wanted = WantedLinks::default();
-    for file in names {
-        if let Some(name) = file.strip_prefix("hostname.") {
-            let parse = |text: &str| links::hostname_if::parse(name, text);
-            wanted
-                .interfaces
-                .extend(read_link(dir, file, parse, problems));
-        } else if let Some(name) = file.strip_prefix("bridgename.") {
-            let parse = |text: &str| links::bridgename::parse(name, text);
-            wanted.bridges.extend(read_link(dir, file, parse, problems));
+    let mut wanted = Wanted::default();
+    for name in names.iter().filter(|name| is_start_up_file(name)) {
+        let path = dir.join(name);
+        match read_text(&path) {
+            Ok(text) => {
+                let errors = parse(&path, &text, &mut wanted).err().unwrap_or_default();
+                problems.extend(errors.into_iter().map(|error| link_problem(&path, error)));
+            }
+            Err(error) => problems.push(unreadable(&path, &error)),
         }
     }
     if problems.is_empty() {
         let place = dir.display().to_string();
-        let found = links::check(&wanted);
+        let found = links::check(&wanted.links);
         problems.extend(
             found
                 .into_iter()
                 .map(|text| Problem::new(place.clone(), text)),
         );
     }
-    wanted
-}
-
-/// Reads and parses one start-up file; its problems are added to `problems`.
-fn read_link<T>(
-    dir: &Path,
-    file: &str,
-    parse: impl FnOnce(&str) -> Result<T, Vec<links::ParseError>>,
-    problems: &mut Vec<Problem>,
-) -> Option<T> {
-    let path = dir.join(file);
-    let text = match read_text(&path) {
-        Ok(text) => text,
-        Err(error) => {
-            problems.push(unreadable(&path, &error));
-            return None;
-        }
-    };
-    match parse(&text) {
-        Ok(link) => Some(link),
-        Err(errors) => {
-            problems.extend(errors.into_iter().map(|error| link_problem(&path, error)));
-            None
-        }
-    }
+    wanted.links
 }
 
 fn link_problem(path: &Path, error: links::ParseError) -> Problem {
@@ -383,6 +370,21 @@ mod tests {
         assert_eq!(configuration.settings, Settings::default());
         assert!(configuration.settings.enabled);
         assert_eq!(configuration.rules, None);
+    }
+
+    #[test]
+    fn a_lagg_is_filtered_and_not_its_ports_and_rc_conf_is_read() {
+        let rc_conf = "cloned_interfaces=\"lagg0 vlan22\"\nifconfig_em0=\"up\"\nifconfig_em1=\"up\"\n\
+             ifconfig_lagg0=\"laggproto failover laggport em0 laggport em1 10.0.0.2/24\"\n\
+             ifconfig_vlan22=\"inet 10.0.22.2/24 vlan 22 vlandev lagg0\"\n\
+             defaultrouter=\"10.0.0.1\"\n";
+        let dir = directory(&[("rc.conf", rc_conf)]);
+        let configuration = read(dir.path(), None).expect("no problem");
+        assert_eq!(configuration.managed(), ["lagg0", "vlan22"]);
+        assert_eq!(configuration.links.routes.len(), 1);
+        let dir = directory(&[("rc.conf", "ifconfig_em0=\"DHCP\"\n")]);
+        let problems = read(dir.path(), None).unwrap_err();
+        assert!(problems[0].place.contains("rc.conf:1:"), "{problems:?}");
     }
 
     #[test]

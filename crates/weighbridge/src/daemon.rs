@@ -12,6 +12,7 @@ mod gateways;
 pub(crate) mod keep;
 mod limits;
 mod links;
+mod links_process;
 pub(crate) mod logging;
 mod notify;
 mod owner;
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
-use datapath::netlink::{Monitor, Netlink, WayMonitor};
+use datapath::netlink::{Applied, Monitor, Netlink, WayMonitor};
 use datapath::{Datapath, DatapathConfig, FastPath};
 use mio::Poll;
 use pf_conf::{LoadOptions, Loaded};
@@ -43,6 +44,7 @@ use self::files::DiskFiles;
 use self::gateways::Gateways;
 use self::keep::Keeper;
 use self::links::LinkKeeper;
+use self::links_process::LinksProcess;
 use self::reload::Reloader;
 use self::signals::Signals;
 use crate::accounts;
@@ -99,6 +101,7 @@ fn say(line: &str) {
 
 /// All that was found out before anything is changed.
 struct Plan {
+    config: PathBuf,
     configuration: Configuration,
     managed: Vec<String>,
     dialect: Dialect,
@@ -121,6 +124,7 @@ fn prepare(arguments: &RunArguments) -> Result<Plan> {
     logging::start(level.unwrap_or(configuration.settings.log));
     let settings = &configuration.settings;
     Ok(Plan {
+        config: arguments.config.clone(),
         managed: configuration.managed(),
         dialect: dialect.unwrap_or(settings.dialect),
         socket: first_path([&arguments.socket, &settings.socket], DEFAULT_SOCKET),
@@ -155,7 +159,8 @@ fn start(plan: &Plan) -> Result<()> {
     let present = netlink.interfaces()?;
     check_interfaces(plan, &present)?;
     let wanted = &plan.configuration.links;
-    let expected = env::as_configured(present.clone(), wanted);
+    let expected = env::with_devices(present.clone(), wanted);
+    let expected = env::as_configured(expected, wanted);
     rehearse(load_rules(plan, expected, 0)?)?;
     datapath::check_privileges()?;
     let log = plan.configuration.settings.packet_log();
@@ -171,16 +176,19 @@ fn start(plan: &Plan) -> Result<()> {
     })?;
     let keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone());
     let mut keeper = keeper.couple(plan.configuration.coupled());
+    let mut process = None;
     let attached = keeper.attach(&mut datapath, &present);
-    let applied = match attached.and_then(|()| keeper.apply()) {
+    let made = attached.and_then(|()| make_links(plan, &mut keeper, &mut datapath, &mut process));
+    let applied = match made {
         Ok(applied) => applied,
         Err(error) => {
             abandon(&mut datapath);
+            process.into_iter().for_each(LinksProcess::abandon);
             return Err(error);
         }
     };
     let mut datapath = Some(datapath);
-    match filter(plan, &mut keeper, &mut datapath, sockets) {
+    match filter(plan, &mut keeper, &mut process, &mut datapath, sockets) {
         Ok(()) => Ok(()),
         Err(error) => {
             // What went wrong later is as if the daemon had died: `fail-policy` holds.
@@ -188,9 +196,26 @@ fn start(plan: &Plan) -> Result<()> {
                 abandon(datapath);
             }
             keeper.undo(applied);
+            process.into_iter().for_each(LinksProcess::abandon);
             Err(error)
         }
     }
+}
+
+/// Makes the links, those that are a process of their own first.
+fn make_links(
+    plan: &Plan,
+    keeper: &mut LinkKeeper,
+    datapath: &mut Datapath,
+    process: &mut Option<LinksProcess>,
+) -> Result<Applied> {
+    let wanted = &plan.configuration.links;
+    if links_process::is_needed(wanted) {
+        *process = LinksProcess::start(&plan.config, wanted)?;
+        let present = keeper.interfaces()?;
+        keeper.attach(datapath, &present)?;
+    }
+    keeper.apply()
 }
 
 /// Sockets that are opened while there are privileges and one thread.
@@ -229,10 +254,12 @@ fn rehearse(loaded: Loaded) -> Result<()> {
     installed.context("cannot install the rules")
 }
 
-/// Every interface that is named must be there, or be a bridge that is about to be made.
+/// Every interface that is named must be there, or be a bridge, a lagg or a VLAN that is about to be
+/// made.
 fn check_interfaces(plan: &Plan, present: &[Interface]) -> Result<()> {
     let links = &plan.configuration.links;
-    let made: BTreeSet<&str> = links.bridges.iter().map(|b| b.name.as_str()).collect();
+    let bridges = links.bridges.iter().map(|b| b.name.as_str());
+    let made: BTreeSet<&str> = bridges.chain(links_process::devices(links)).collect();
     let there: BTreeSet<&str> = present.iter().map(|i| i.name.as_str()).collect();
     let members = links.bridges.iter().flat_map(|bridge| &bridge.members);
     let configured = links.interfaces.iter().map(|interface| &interface.name);
@@ -297,6 +324,7 @@ fn load_rules(plan: &Plan, interfaces: Vec<Interface>, hash_seed: u64) -> Result
 fn filter(
     plan: &Plan,
     keeper: &mut LinkKeeper,
+    process: &mut Option<LinksProcess>,
     opened: &mut Option<Datapath>,
     sockets: Sockets,
 ) -> Result<()> {
@@ -349,6 +377,7 @@ fn filter(
         monitor,
         ways,
         keeper,
+        process,
     };
     let mut event_loop = EventLoop::new(poll, parts)?;
     ready(plan);

@@ -1,7 +1,7 @@
 //! `weighbridge links` and `weighbridge ifconfig`: start-up files made real, and shown.
 
 mod command;
-mod files;
+pub(crate) mod files;
 mod handover;
 pub mod ifconfig;
 mod keeper;
@@ -12,6 +12,6 @@ mod system;
 mod watch;
 
 pub use command::{LONG_ABOUT, LinksArguments, run};
-pub(crate) use state::{STALE_SECS, read_last, status_path, unix_now};
+pub(crate) use state::{STALE_SECS, read_last, read_status, status_path, unix_now};
 pub(crate) use system::interfaces;
 pub(crate) use watch::Watch;

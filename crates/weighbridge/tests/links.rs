@@ -23,6 +23,8 @@ mod flows;
 mod inline;
 #[path = "links/lacp.rs"]
 mod lacp;
+#[path = "links/one_start.rs"]
+mod one_start;
 #[path = "links/open_vswitch.rs"]
 mod open_vswitch;
 #[path = "links/ovs.rs"]

@@ -88,7 +88,7 @@ fn check_all_there(wanted: &WantedLinks, present: &BTreeMap<&str, &Link>) -> Res
     })
 }
 
-/// Laggs and VLANs have their own commands: this only configures those that are there.
+/// Laggs and VLANs are made by others: this only configures those that are there.
 fn check_devices(wanted: &WantedLinks, missing: &BTreeMap<&str, String>) -> Result<(), Error> {
     let made = |i: &&WantedInterface| matches!(i.device, Device::Lagg(_) | Device::Vlan(_));
     let made = wanted.interfaces.iter().filter(made);

@@ -9,8 +9,12 @@ use pf_engine::env::{
     Env, IfIndex, Interface, InterfaceAddress, RouteLookup, SocketOwner, SocketQuery,
 };
 
+use super::links_process::devices;
 use super::owner::Owners;
 use crate::random::Random;
+
+/// Numbers of interfaces that are not there yet: larger than those of any that are.
+const FIRST_TO_BE_MADE: u32 = 1 << 31;
 
 /// The live box.
 #[derive(Debug)]
@@ -143,6 +147,16 @@ pub(crate) fn as_configured(mut present: Vec<Interface>, wanted: &WantedLinks) -
             device.addresses = interface.addresses.iter().map(configured).collect();
             let own = others.into_iter().filter(|has| !gives(interface, has));
             device.addresses.extend(own);
+        }
+    }
+    present
+}
+
+/// The same with the laggs and VLANs that are still to be made.
+pub(crate) fn with_devices(mut present: Vec<Interface>, wanted: &WantedLinks) -> Vec<Interface> {
+    for (name, number) in devices(wanted).zip(FIRST_TO_BE_MADE..) {
+        if find(&mut present, name).is_none() {
+            present.push(Interface::new(IfIndex(number), name));
         }
     }
     present

@@ -24,6 +24,7 @@ use super::gateways::{Around, Gateways};
 use super::keep::Keeper;
 use super::limits::LimitWatch;
 use super::links::LinkKeeper;
+use super::links_process::LinksProcess;
 use super::packets;
 use super::reload::Reloader;
 use super::shares::{Shares, Turn};
@@ -70,6 +71,7 @@ pub(super) struct Parts<'a> {
     pub(super) monitor: Monitor,
     pub(super) ways: WayMonitor,
     pub(super) keeper: &'a mut LinkKeeper,
+    pub(super) process: &'a mut Option<LinksProcess>,
     pub(super) control: Control,
     pub(super) logger: Logger,
     pub(super) signals: Signals,
@@ -235,8 +237,10 @@ impl<'a> EventLoop<'a> {
         let shares = self.shares.deadline();
         let carriers = self.parts.keeper.carrier_deadline();
         let carriers = carriers.map(Instant::from_origin);
+        let process = self.parts.process.as_ref().map(LinksProcess::deadline);
+        let process = process.map(Instant::from_origin);
         let states = self.parts.states.deadline();
-        let deadlines = [engine, states, gateways, shares, carriers];
+        let deadlines = [engine, states, gateways, shares, carriers, process];
         let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.saturating_since(now))
     }
@@ -419,6 +423,9 @@ impl<'a> EventLoop<'a> {
         parts.states.work(&mut parts.engine, &parts.clock, now);
         self.limits.check(&parts.engine, now);
         parts.keeper.look_at_carriers(now.since_origin());
+        if let Some(process) = parts.process {
+            process.watch(now.since_origin());
+        }
         self.gateways(now);
     }
 

@@ -78,6 +78,8 @@ enum LinksCommand {
     /// Have `links run` read its files again, by the program as it is installed now; nobody on the
     /// links notices
     Reload,
+    /// End `links run`: its laggs and VLANs go, their ports are as before
+    Stop,
     /// Print the interfaces, as `weighbridge ifconfig` does
     Show(ifconfig::IfconfigArguments),
     /// Print what is not as the files say
@@ -159,7 +161,8 @@ fn execute(command: &LinksCommand, output: &mut Output<'_>) -> Result<u8, Compla
     match command {
         LinksCommand::Apply { source, dry_run } => apply(source, *dry_run, output),
         LinksCommand::Run { source, probe } => keep::run(source, *probe, output),
-        LinksCommand::Reload => reload(output),
+        LinksCommand::Reload => tell_keeper(Signal::HUP, "reads its files again", output),
+        LinksCommand::Stop => tell_keeper(Signal::TERM, "ends", output),
         LinksCommand::Show(_) => Ok(0),
         LinksCommand::Diff { source } => {
             let (_, steps) = source.plan(Maker::Nobody, output)?;
@@ -256,7 +259,7 @@ fn step_json(step: &Step) -> Value {
     })
 }
 
-fn reload(output: &mut Output<'_>) -> Result<u8, Complaint> {
+fn tell_keeper(signal: Signal, what: &str, output: &mut Output<'_>) -> Result<u8, Complaint> {
     let Some(keeper) = read_status() else {
         return Err(told(
             "nobody keeps links here\n  hint: `weighbridge links run` makes and keeps them",
@@ -264,8 +267,8 @@ fn reload(output: &mut Output<'_>) -> Result<u8, Complaint> {
     };
     let pid = i32::try_from(keeper.pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| told("the status names no process"))?;
-    kill_process(pid, Signal::HUP).map_err(told)?;
-    output.message(&format!("process {} reads its files again", keeper.pid));
+    kill_process(pid, signal).map_err(told)?;
+    output.message(&format!("process {} {what}", keeper.pid));
     Ok(0)
 }
 

@@ -9,8 +9,8 @@ use crate::text::reason;
 
 /// What the files ask for.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
-    pub(super) links: WantedLinks,
+pub(crate) struct Wanted {
+    pub(crate) links: WantedLinks,
     /// Variables of `rc.conf` that are about something else.
     pub(super) others: Vec<String>,
 }
@@ -84,6 +84,11 @@ fn kind(path: &Path) -> Option<Kind> {
     }
 }
 
+/// Whether a file of this name is one of those that are read.
+pub(crate) fn is_start_up_file(name: &str) -> bool {
+    kind(Path::new(name)).is_some()
+}
+
 fn one(path: &Path, wanted: &mut Wanted, errors: &mut Vec<String>) {
     let text = match read_text(path) {
         Ok(text) => text,
@@ -92,17 +97,25 @@ fn one(path: &Path, wanted: &mut Wanted, errors: &mut Vec<String>) {
             return;
         }
     };
+    if let Err(faults) = parse(path, &text, wanted) {
+        let place = |fault: &ParseError| format!("{}:{fault}", path.display());
+        errors.extend(faults.iter().map(place));
+    }
+}
+
+/// Adds what the file at `path` asks for, whose text this is.
+pub(crate) fn parse(path: &Path, text: &str, wanted: &mut Wanted) -> Result<(), Vec<ParseError>> {
     let links = &mut wanted.links;
     // What has another name, `-` among it, is read as an rc.conf.
-    let read = match kind(path).unwrap_or(Kind::RcConf) {
+    match kind(path).unwrap_or(Kind::RcConf) {
         Kind::HostnameIf(name) => {
-            hostname_if::parse(&name, &text).map(|interface| links.interfaces.push(interface))
+            hostname_if::parse(&name, text).map(|interface| links.interfaces.push(interface))
         }
         Kind::BridgenameIf(name) => {
-            bridgename::parse(&name, &text).map(|bridge| links.bridges.push(bridge))
+            bridgename::parse(&name, text).map(|bridge| links.bridges.push(bridge))
         }
-        Kind::Mygate => mygate::parse(&text).map(|routes| links.routes.extend(routes)),
-        Kind::RcConf => rcconf::parse(&text).map(|read| {
+        Kind::Mygate => mygate::parse(text).map(|routes| links.routes.extend(routes)),
+        Kind::RcConf => rcconf::parse(text).map(|read| {
             links.interfaces.extend(read.links.interfaces);
             links.bridges.extend(read.links.bridges);
             links.routes.extend(read.links.routes);
@@ -110,9 +123,5 @@ fn one(path: &Path, wanted: &mut Wanted, errors: &mut Vec<String>) {
             links.forward_v6 = read.links.forward_v6.or(links.forward_v6);
             wanted.others.extend(read.others);
         }),
-    };
-    if let Err(faults) = read {
-        let place = |fault: &ParseError| format!("{}:{fault}", path.display());
-        errors.extend(faults.iter().map(place));
     }
 }

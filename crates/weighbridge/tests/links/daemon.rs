@@ -59,6 +59,12 @@ impl Daemon {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
+    /// What the process says that is its laggs.
+    pub(crate) fn links(&self) -> Result<links::status::Status> {
+        let text = fs::read_to_string(self.directory.join("links.json"))?;
+        Ok(links::status::Status::parse(&text)?)
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.child.id())?;

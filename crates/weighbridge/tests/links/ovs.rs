@@ -7,7 +7,7 @@ use lab::requirements;
 
 use super::ends::{End, FAR, NEAR, Pair, Who};
 use super::flows::{Echo, reach};
-use super::lacp::LONGEST_GAP;
+use super::lacp::{LONGEST_GAP, TURN};
 use super::open_vswitch::programs;
 
 /// A loss of carrier may cost no more; the best of some tries counts, for a busy machine delays
@@ -17,7 +17,7 @@ const TRIES: usize = 4;
 /// Of each figure of the table, but for the last, which takes a minute.
 const SAMPLES: usize = 3;
 /// Links that die in turn: for a minute.
-const TURNS: usize = 12;
+const TURNS: u32 = 9;
 
 fn median(mut samples: Vec<Duration>) -> Duration {
     samples.sort();
@@ -45,7 +45,7 @@ fn open_vswitch_is_a_partner_and_links_that_die_in_turn_leave_one() -> Result<()
     }
     ensure!(cut < CARRIER_LIMIT, "a loss of carrier cost {cut:?}");
 
-    let longest = pair.alternating(4)?;
+    let longest = pair.alternating(3)?;
     eprintln!("carrier {cut:?}, in turn {longest:?}");
     if let End::Ours(keeper) = &pair.near {
         let state = keeper.state()?;
@@ -93,7 +93,7 @@ fn figures_of_links_that_fail() -> Result<()> {
     };
     println!(
         "seconds, medians of {SAMPLES}; links in turn: the longest gap in {} s\n",
-        TURNS * 5
+        (TURN * TURNS).as_secs()
     );
     println!("| ends | formation | carrier cut | silent cut | rejoin | links in turn |");
     println!("| --- | --- | --- | --- | --- | --- |");

@@ -128,6 +128,19 @@ impl Site {
         Ok(())
     }
 
+    /// Frames that each link has carried from the host.
+    pub(crate) fn carried(&self) -> Result<[u64; LINKS]> {
+        let text = self.middle.read("/proc/thread-self/net/dev")?;
+        let of = |name: &str| {
+            let line = text
+                .lines()
+                .find(|line| line.trim_start().starts_with(name));
+            let frames = line.and_then(|line| line.split_whitespace().nth(2));
+            frames.and_then(|frames| frames.parse().ok()).unwrap_or(0)
+        };
+        Ok([of("a0:"), of("a1:")])
+    }
+
     /// A switch at the far end, which has this address.
     pub(crate) fn switch(&self, address: &str) -> Result<()> {
         self.far.ip("link add br0 type bridge mcast_snooping 0")?;
