@@ -6,10 +6,12 @@ use pf_engine::engine::DECISION_LIFETIME;
 use pf_engine::rule::{
     Action, BlockReply, FlagsMatch, IcmpMatch, InterfaceMatch, Log, Rule, StateMode, tcp_flags,
 };
-use pf_engine::ruleset::{Ruleset, Syncookies};
+use pf_engine::ruleset::{Ruleset, Syncookies, TableDefinition};
+use pf_engine::wire::build::{self, Ip, Segment};
 
 use super::flows::Twins;
 use super::harness::*;
+use super::talks::Dice;
 
 const CLIENT: (&str, u16) = ("10.0.0.5", 5000);
 const SERVER: (&str, u16) = ("192.0.2.80", 53);
@@ -238,4 +240,124 @@ fn nobody_has_more_than_a_share_of_the_decisions() {
     repeat(&mut twins, &blocked("10.0.0.6", 1));
     assert_eq!(decisions(&twins), usize::from(SHARE) + 1);
     twins.compare();
+}
+
+/// Rulesets that are drawn, and packets for each.
+const RULESETS: u64 = 150;
+const PACKETS: usize = 250;
+
+/// A rule with some of all that a rule may ask for and do.
+fn drawn_rule(dice: &mut Dice) -> Rule {
+    let mut rule = match dice.below(8) {
+        0..=2 => block(),
+        3 => Rule::new(Action::Block(BlockReply::Return)),
+        4 => pass().keep(),
+        5 => Rule::new(Action::Match),
+        _ => none(),
+    };
+    rule = match dice.below(6) {
+        0 => rule.proto(Protocol::UDP),
+        1 => rule.proto(Protocol::TCP),
+        2 => rule.proto(Protocol::ICMP),
+        _ => rule,
+    };
+    if dice.one_in(3) {
+        rule = rule.from(["10.0.0.5", "!10.0.0.6", "<hosts>"][index(dice, 3)]);
+    }
+    if dice.one_in(4) {
+        rule = if dice.one_in(2) {
+            rule.inbound()
+        } else {
+            rule.outbound()
+        };
+    }
+    if dice.one_in(3) {
+        ask(&mut rule, dice);
+    }
+    rule.quick = dice.one_in(6);
+    rule
+}
+
+/// What not every cache can tell by a key.
+fn ask(rule: &mut Rule, dice: &mut Dice) {
+    let (kinds, codes) = ([8, 0, 3], [None, None, Some(0), Some(1)]);
+    match dice.below(10) {
+        0 => rule.tos = Some(8),
+        1 | 2 => {
+            let mask = [0x12, 0x3f, 0x08, 0x40][index(dice, 4)];
+            let set = mask & [0x02, 0x10, 0x08, 0x18][index(dice, 4)];
+            rule.flags = Some(FlagsMatch { set, mask });
+        }
+        3 | 4 => {
+            rule.protocol = Some(Protocol::ICMP);
+            let (kind, code) = (kinds[index(dice, 3)], codes[index(dice, 4)]);
+            rule.icmp = Some(IcmpMatch { kind, code });
+        }
+        5 => rule.max_packet_size = Some(500),
+        6 => rule.tag = Some("t".to_owned()),
+        7 => rule.tagged = Some((dice.one_in(2), "t".to_owned())),
+        8 => rule.criteria.probability = Probability::of_share(0.5),
+        _ => rule.once = true,
+    }
+}
+
+fn index(dice: &mut Dice, len: u64) -> usize {
+    usize::try_from(dice.below(len)).unwrap()
+}
+
+/// One of few flows, and anything beside its key.
+fn drawn_packet(dice: &mut Dice) -> Vec<u8> {
+    let mut header = Ip::new(ip(["10.0.0.5", "10.0.0.6"][index(dice, 2)]), ip(SERVER.0));
+    header.tos = [0, 0, 8][index(dice, 3)];
+    let port = [8, 53][index(dice, 2)];
+    let data = vec![7; [0, 600][index(dice, 2)]];
+    match dice.below(4) {
+        0 => build::udp(&header, port, 80, &data),
+        1 => build::icmp(
+            &header,
+            [8, 8, 0][index(dice, 3)],
+            [0, 0, 1][index(dice, 3)],
+            u32::from(port) << 16 | 1,
+            &data,
+        ),
+        _ => {
+            let flags = [0x02, 0x02, 0xc2, 0x10, 0x18, 0x10, 0x11, 0x04][index(dice, 8)];
+            build::tcp(&header, &Segment::new(port, 80, flags), &data)
+        }
+    }
+}
+
+#[test]
+fn whatever_rules_ask_for_who_has_a_cache_decides_and_counts_as_who_has_none() {
+    let (mut passed, mut dropped) = (0, 0);
+    for seed in 1..=RULESETS {
+        let mut dice = Dice(seed);
+        let rules: Vec<Rule> = (0..1 + dice.below(8))
+            .map(|_| drawn_rule(&mut dice))
+            .collect();
+        let mut ruleset = filter(&rules);
+        let hosts = TableDefinition {
+            counters: true,
+            ..table(true, &["10.0.0.0/24", "!10.0.0.6"])
+        };
+        ruleset.tables.insert("hosts".to_owned(), hosts);
+        let mut twins = Twins::new(&ruleset);
+        for _ in 0..PACKETS {
+            let bytes = drawn_packet(&mut dice);
+            if let Some(bytes) = twins.packet(In, "em0", &bytes, 1) {
+                twins.packet(Out, "em1", &bytes, 9);
+            }
+            twins.cached.engine.fill_flow_cache();
+            if dice.one_in(25) {
+                twins.compare();
+            }
+            if dice.one_in(60) {
+                twins.both(|lab| lab.wait(20));
+            }
+        }
+        twins.compare();
+        passed += twins.passed();
+        dropped += twins.dropped();
+    }
+    assert!(passed > 1000 && dropped > 1000, "{passed} and {dropped}");
 }
