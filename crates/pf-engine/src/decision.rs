@@ -394,7 +394,8 @@ impl Consulted {
     }
 
     /// Whether the key of a flow tells all of it ([`FlowKey`](crate::flow::FlowKey)), but for the
-    /// contents of tables and addresses of interfaces. It tells the type of an echo, unless the
+    /// contents of tables, addresses of interfaces, and tags: those come from states, and where
+    /// there is one it decides. It tells the type of an echo, unless the
     /// identifier is the same number, and of the TCP flags those that make a segment plain or one
     /// that opens a connection.
     #[must_use]
@@ -402,6 +403,6 @@ impl Consulted {
         let flags = self.tcp_flags & !flow::FLAGS_IN_KEY;
         self.is_repeatable()
             && flags == 0
-            && !(self.icmp_code || self.tos || self.tag || self.length || self.pool)
+            && !(self.icmp_code || self.tos || self.length || self.pool)
     }
 }

@@ -25,7 +25,7 @@ and what does not fit a window come up as ever. Packets that pass both where the
 they leave are fused: sent on at once, without the kernel's bridge or routing.
 A decision without a state (of a packet that no rule matches, `pass ... no state`, `block` without an
 answer) is in it from the second packet of a flow until none has come for 30 seconds, if the rules
-asked for nothing but interface, direction, addresses, ports, protocol, the type of an echo, and the
+asked for nothing but interface, direction, addresses, ports, tags, protocol, the type of an echo, and the
 TCP flags FIN, SYN, RST, ACK and URG. A source has at most 1024; they take no room of states.
 It is emptied when something changes that could concern it. See weighbridge.toml(5), fast-path.
 

@@ -98,10 +98,6 @@ fn whoever_asked_for_anything_else_sees_each_packet() {
         ),
         ("prio", none().change(|r| r.criteria.priority = Some(3))),
         (
-            "tagged",
-            none().change(|r| r.tagged = Some((false, "t".to_owned()))),
-        ),
-        (
             "max-pkt-size",
             none().change(|r| r.max_packet_size = Some(1000)),
         ),
@@ -243,7 +239,7 @@ fn nobody_has_more_than_a_share_of_the_decisions() {
 }
 
 /// Rulesets that are drawn, and packets for each.
-const RULESETS: u64 = 150;
+const RULESETS: u64 = 100;
 const PACKETS: usize = 250;
 
 /// A rule with some of all that a rule may ask for and do.
@@ -360,4 +356,21 @@ fn whatever_rules_ask_for_who_has_a_cache_decides_and_counts_as_who_has_none() {
         dropped += twins.dropped();
     }
     assert!(passed > 1000 && dropped > 1000, "{passed} and {dropped}");
+}
+
+#[test]
+fn a_tag_comes_with_a_state_or_not_at_all() {
+    let tags = pass().keep().inbound().on("em0").to(SERVER.0);
+    let tags = tags.change(|rule| rule.tag = Some("t".to_owned()));
+    let untagged = none().outbound();
+    let untagged = untagged.change(|rule| rule.tagged = Some((true, "t".to_owned())));
+    let mut twins = Twins::new(&filter(&[block(), tags, untagged]));
+    for _ in 0..3 {
+        twins.packet(Out, "em1", &question(), 9);
+        twins.cached.engine.fill_flow_cache();
+    }
+    assert_eq!((decisions(&twins), twins.passed()), (1, 1));
+    assert!(twins.packet(In, "em0", &question(), 1).is_some());
+    assert!(twins.packet(Out, "em1", &question(), 9).is_none(), "tagged");
+    twins.compare();
 }
