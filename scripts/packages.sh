@@ -78,6 +78,11 @@ unpack opensmtpd opensmtpd libevent-2.1-7 libdb5.3
 unpack openvswitch \
     openvswitch-switch openvswitch-common libbpf1 libcap-ng0 libelf1 libevent-2.1-7 libgmp10 \
     libhogweed6 libnettle8 libnuma1 libssl3 libunbound8 libxdp1 zlib1g tcpdump libpcap0.8 libdbus-1-3
+unpack monitoring \
+    nagios4-core nagios4-common icinga2-bin icinga2-common libboost-context1.74.0 \
+    libboost-coroutine1.74.0 libboost-thread1.74.0 libboost-filesystem1.74.0 \
+    libboost-iostreams1.74.0 libboost-program-options1.74.0 libboost-regex1.74.0 libicu72 libedit2 \
+    libyajl2
 
 [ "$(dpkg --print-architecture)" = amd64 ] || exit 0
 unpack qemu \

@@ -93,6 +93,8 @@ pub struct Interface {
     pub members: Vec<String>,
     /// The bridge or lagg that it is a port of.
     pub controller: Option<String>,
+    /// Whether it is a port of a bridge that passes its frames on.
+    pub forwards: bool,
     /// In Mbit/s, if it is known.
     pub speed: Option<u32>,
     /// Whether both sides can send at once, if it is known.

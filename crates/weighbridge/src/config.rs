@@ -23,10 +23,14 @@ use crate::text::reason;
 pub const DEFAULT_CONFIG_DIR: &str = "/etc/weighbridge";
 /// Where the daemon listens for pfctl unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/weighbridge/control.sock";
+/// Where the daemon of [`DEFAULT_SOCKET`] tells how it is.
+pub const DEFAULT_STATUS_SOCKET: &str = "/run/weighbridge/status.sock";
 /// Where states are kept over a restart unless told otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/weighbridge";
 /// Environment variable that names the control socket.
 pub const SOCKET_VARIABLE: &str = "WEIGHBRIDGE_SOCKET";
+/// Environment variable that names the socket for status.
+pub const STATUS_VARIABLE: &str = "WEIGHBRIDGE_STATUS_SOCKET";
 /// The daemon's own settings, in the configuration directory. It need not exist.
 pub const SETTINGS_FILE: &str = "weighbridge.toml";
 /// The rules, in the configuration directory. They need not exist.

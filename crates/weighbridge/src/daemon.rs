@@ -53,9 +53,10 @@ use crate::config::{
     self, Configuration, DEFAULT_SOCKET, DEFAULT_STATE_DIR, LogLevel, RULES_FILE, RulesFile,
 };
 use crate::control::queueing;
-use crate::control::server::Control;
 use crate::control::server::rights::TableSocket;
 use crate::control::server::socket::ControlSocket;
+use crate::control::server::status::StatusSocket;
+use crate::control::server::{Control, Sockets};
 use crate::memory;
 use crate::output::with_process_output;
 use crate::pfctl::show::LoadedBy;
@@ -165,9 +166,11 @@ fn start(plan: &Plan) -> Result<()> {
     datapath::check_privileges()?;
     let log = plan.configuration.settings.packet_log();
     log.prepare().map_err(anyhow::Error::msg)?;
+    // While there are privileges and one thread.
     let sockets = Sockets {
         control: ControlSocket::bind(&plan.socket)?,
         tables: tables_socket(plan)?,
+        status: status_socket(plan)?,
     };
     let mut datapath = Datapath::open(&DatapathConfig {
         tap: plan.configuration.settings.tap.clone(),
@@ -218,16 +221,15 @@ fn make_links(
     keeper.apply()
 }
 
-/// Sockets that are opened while there are privileges and one thread.
-struct Sockets {
-    control: ControlSocket,
-    tables: Option<TableSocket>,
-}
-
 fn tables_socket(plan: &Plan) -> Result<Option<TableSocket>> {
     let tables = plan.configuration.settings.tables.as_ref();
     let socket = tables.map(TableSocket::bind).transpose();
     socket.context("[tables] of weighbridge.toml")
+}
+
+fn status_socket(plan: &Plan) -> Result<Option<StatusSocket>> {
+    let socket = StatusSocket::bind(&plan.configuration.settings.status, &plan.socket);
+    socket.context("[status] of weighbridge.toml")
 }
 
 /// A start that failed leaves the network as it was.
@@ -356,7 +358,7 @@ fn filter(
     datapath::drop_capabilities()?;
     let poll = Poll::new().context("cannot wait for events")?;
     let waker = event_loop::waker(&poll)?;
-    let control = Control::start(sockets.control, sockets.tables, waker.clone());
+    let control = Control::start(sockets, &waker);
     let control = control.context("cannot serve pfctl")?;
     let logger = Logger::start(log, control.feed()).context("cannot log packets")?;
     let signals = Signals::install().context("cannot handle signals")?;

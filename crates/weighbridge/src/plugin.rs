@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use links::monitor::{Range, Report, Severity};
 
-use crate::config::{DEFAULT_SOCKET, SOCKET_VARIABLE};
+use crate::config::{DEFAULT_STATUS_SOCKET, STATUS_VARIABLE};
 use crate::output::with_process_output;
 
 /// The name that stands for `weighbridge check`.
@@ -23,13 +23,14 @@ const SUBJECTS: [&str; 4] = ["links", "uplinks", "bridge", "daemon"];
 const MAX_TIMEOUT_SECS: u64 = 3_600;
 
 const LONG_ABOUT: &str = "\
-A plug-in for Nagios and Icinga, by the Monitoring Plugins' guidelines.
+A plug-in for Nagios and Icinga, by the Monitoring Plugins' guidelines. It needs no privileges:
+`uplinks` and `daemon` ask the daemon on its socket for status (see weighbridge.toml(5), STATUS).
 
-`links` reads the laggs of `weighbridge links run` and Linux bonding on this machine, and needs no
-privileges; or, from a file or standard input, the text of others: /proc/net/bonding/IF, `teamdctl
+`links` reads the laggs of `weighbridge links run` and Linux bonding on this machine; or, from a file or standard input, the text of others: /proc/net/bonding/IF, `teamdctl
 IF state dump`, ifconfig(8) of FreeBSD and OpenBSD. It warns when fewer links work than there are,
 when the standby is in use, when a LACP partner is missing or out of step, when a link passes
-nothing, and on flapping; it is critical when no link carries traffic.
+nothing, and on flapping; it is critical when no link carries traffic. `daemon` warns when the filter
+is disabled, and is critical when nobody answers.
 
 Examples:
   check_weighbridge links
@@ -108,8 +109,8 @@ struct UplinksArguments {
     /// What `weighbridge gateways --json` printed, instead of asking the daemon
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// Control socket of the daemon
-    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE, default_value = DEFAULT_SOCKET)]
+    /// Socket of the daemon for status (or its control socket, as root)
+    #[arg(long, value_name = "PATH", env = STATUS_VARIABLE, default_value = DEFAULT_STATUS_SOCKET)]
     socket: PathBuf,
     #[command(flatten)]
     common: Common,
@@ -128,8 +129,8 @@ struct BridgeArguments {
 /// `daemon`: what is counted are the seconds until it answers.
 #[derive(Clone, Debug, Args)]
 struct DaemonArguments {
-    /// Control socket of the daemon
-    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE, default_value = DEFAULT_SOCKET)]
+    /// Socket of the daemon for status (or its control socket, as root)
+    #[arg(long, value_name = "PATH", env = STATUS_VARIABLE, default_value = DEFAULT_STATUS_SOCKET)]
     socket: PathBuf,
     #[command(flatten)]
     common: Common,

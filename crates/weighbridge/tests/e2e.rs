@@ -57,6 +57,8 @@ mod shares;
 mod soak;
 #[path = "e2e/sources.rs"]
 mod sources;
+#[path = "e2e/status.rs"]
+mod status;
 #[path = "e2e/support.rs"]
 mod support;
 #[path = "e2e/systems.rs"]

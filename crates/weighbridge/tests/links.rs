@@ -1,5 +1,5 @@
 //! `weighbridge links` and `weighbridge ifconfig` on real interfaces: the article's examples,
-//! links that fail, and Open vSwitch as LACP partner.
+//! links that fail, Open vSwitch as LACP partner, Nagios and Icinga.
 //!
 //! All of them need root, and say that they are skipped without it.
 
@@ -13,6 +13,8 @@ mod beats;
 mod bonding;
 #[path = "links/daemon.rs"]
 mod daemon;
+#[path = "common/debian.rs"]
+mod debian;
 #[path = "links/ends.rs"]
 mod ends;
 #[path = "links/files.rs"]
@@ -23,6 +25,8 @@ mod flows;
 mod inline;
 #[path = "links/lacp.rs"]
 mod lacp;
+#[path = "links/monitoring.rs"]
+mod monitoring;
 #[path = "links/one_start.rs"]
 mod one_start;
 #[path = "links/open_vswitch.rs"]

@@ -6,6 +6,8 @@
 
 #[path = "mta/amavis.rs"]
 mod amavis;
+#[path = "common/debian.rs"]
+mod debian;
 #[path = "mta/exim.rs"]
 mod exim;
 #[path = "mta/follow.rs"]

@@ -22,6 +22,8 @@ mod rights;
 mod show;
 #[path = "pfctl/states.rs"]
 mod states;
+#[path = "pfctl/status.rs"]
+mod status;
 #[path = "pfctl/tables.rs"]
 mod tables;
 #[path = "pfctl/top.rs"]
@@ -48,9 +50,10 @@ use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
 use weighbridge::config::parse_settings;
 use weighbridge::control::queueing;
-use weighbridge::control::server::Control;
 use weighbridge::control::server::rights::TableSocket;
 use weighbridge::control::server::socket::ControlSocket;
+use weighbridge::control::server::status::{StatusSettings, StatusSocket};
+use weighbridge::control::server::{Control, Sockets};
 use weighbridge::control::service::{Desk, Handled, handle, proceed};
 use weighbridge::gateway::monitor::Monitor;
 use weighbridge::output::Output;
@@ -107,9 +110,15 @@ impl Daemon {
             TableSocket::bind(&settings.tables.expect("there")).expect("socket")
         });
         let socket = ControlSocket::bind(&dir.path().join("control.sock")).expect("socket");
+        let status = StatusSocket::bind(&StatusSettings::default(), socket.path());
+        let sockets = Sockets {
+            control: socket,
+            tables,
+            status: status.expect("socket"),
+        };
         let poll = Poll::new().expect("poll");
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("waker"));
-        let control = Control::start(socket, tables, waker.clone()).expect("control thread");
+        let control = Control::start(sockets, &waker).expect("control thread");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || serve(poll, &control, engine, dialect, &stopped));

@@ -46,7 +46,7 @@ fn control(dir: &Path) -> (Control, Poll) {
     let socket = ControlSocket::bind(&dir.join("control.sock")).expect("socket");
     let poll = Poll::new().expect("poll");
     let waker = Waker::new(poll.registry(), Token(0)).expect("waker");
-    let control = Control::start(socket, None, Arc::new(waker)).expect("control thread");
+    let control = Control::start(socket.into(), &Arc::new(waker)).expect("control thread");
     (control, poll)
 }
 

@@ -4,8 +4,8 @@ use std::io;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVlan, LinkAttribute,
-    LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVlan,
+    LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 
 use links::WantedLagg;
@@ -36,6 +36,8 @@ pub(crate) struct Link {
     pub(crate) bridge: Option<BridgeSettings>,
     /// Settings, if it is a port of a bridge.
     pub(crate) port: Option<PortSettings>,
+    /// Whether it is a port of a bridge that passes its frames on.
+    pub(crate) forwards: bool,
     /// Packets that its queue had no room for.
     pub(crate) tx_dropped: u64,
     /// `IFF_*` of `linux/if.h`.
@@ -147,6 +149,8 @@ impl Link {
                 self.bond_port = Some(BondPortState::of(&settings));
             }
             LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
+                let forwarding = InfoBridgePort::State(BridgePortState::Forwarding);
+                self.forwards = settings.contains(&forwarding);
                 let port = self.port.get_or_insert_default();
                 for setting in &settings {
                     port.take(setting);

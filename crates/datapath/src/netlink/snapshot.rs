@@ -166,6 +166,7 @@ impl Machine {
             peer: assigned.address.peer,
         };
         Interface {
+            forwards: link.forwards,
             name: link.name.clone(),
             index: link.index,
             flags: link.flags,

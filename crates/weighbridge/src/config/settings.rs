@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use crate::config::Problem;
 use crate::control::server::rights::TableSettings;
+use crate::control::server::status::StatusSettings;
 use crate::gateway::settings::{DefaultKeys, GatewayKeys, GatewaySettings, gateways};
 use crate::pflog::writer::LogSettings;
 use crate::text::parse_dialect;
@@ -108,6 +109,8 @@ pub struct Settings {
     pub gateway_defaults: DefaultKeys,
     /// Who else may change which tables.
     pub tables: Option<TableSettings>,
+    /// Who may ask how the daemon is.
+    pub status: StatusSettings,
     #[serde(rename = "gateway")]
     gateway_keys: Vec<Spanned<GatewayKeys>>,
     /// Gateways that are probed.
@@ -134,6 +137,7 @@ impl Default for Settings {
             log_snap_length: LogSettings::default().snap_length,
             gateway_defaults: DefaultKeys::default(),
             tables: None,
+            status: StatusSettings::default(),
             gateway_keys: Vec::new(),
             gateways: Vec::new(),
         }
@@ -242,7 +246,7 @@ pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
         toml_problem(name, text, &error).hint(
             "known keys: dialect, interfaces, tap, socket, state-dir, fail-policy, fast-path, log, enabled, \
              carrier-pass-through, log-directory, log-file-size, log-files, log-snap-length, [gateway-defaults], \
-             [[gateway]], [tables]; for example dialect = \"openbsd3\"",
+             [[gateway]], [tables], [status]; for example dialect = \"openbsd3\"",
         )
     })?;
     settings.gateways = gateways(&settings.gateway_defaults, &settings.gateway_keys)

@@ -41,7 +41,7 @@ pub(crate) const NOT_UNDERSTOOD: &str =
 
 fn advice(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::PermissionDenied {
-        "run pfctl as root"
+        "run it as root, or as a member of the group of the socket"
     } else {
         "is `weighbridge run` running? (another socket: --socket PATH)"
     }

@@ -17,6 +17,7 @@ use pf_engine::ruleset::{Dialect, Parts, TableEntry};
 use pf_engine::view::HostPort;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::health::Health;
 use crate::gateway::monitor::GatewayView;
 use crate::pfctl::show::{Scope, Section, Style};
 use crate::pflog::record::Record;
@@ -63,6 +64,8 @@ pub enum Request {
     Limits,
     /// `weighbridge flows`.
     Flows,
+    /// How the daemon is.
+    Health,
     /// `weighbridge log -f`: tell of logged packets until the connection ends.
     Watch(WatchRequest),
 }
@@ -300,6 +303,8 @@ pub enum Outcome {
     Limits(Vec<LimitLine>),
     /// Answer to [`Request::Flows`].
     Flows(FlowCounters),
+    /// Answer to [`Request::Health`].
+    Health(Health),
 }
 
 /// What became of states that were loaded.

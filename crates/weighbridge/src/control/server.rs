@@ -1,5 +1,5 @@
-//! The daemon's end of the control socket: a thread of its own, so that no client, however slow,
-//! large or hostile, stands between the packets and the engine.
+//! The daemon's end of the control socket and of those for tables and status: threads of their own,
+//! so that no client, however slow, large or hostile, stands between the packets and the engine.
 //!
 //! The thread reads requests, parses pf.conf, formats and writes answers. What needs the engine
 //! goes to the packet loop as [`Job`]s, one at a time for each client.
@@ -8,6 +8,7 @@ pub mod client;
 pub mod live;
 pub mod rights;
 pub mod socket;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,6 +25,7 @@ use self::client::{ClientState, Step};
 use self::live::{Feed, Live};
 use self::rights::{Rights, TableSocket};
 use self::socket::ControlSocket;
+use self::status::{Asked, Kept, StatusSocket};
 use super::service::{Answer, Change, Work};
 
 /// Clients that are served at the same time. pfctl keeps a connection for one command.
@@ -45,49 +47,116 @@ const FIRST_CLIENT: usize = 4;
 #[derive(Debug)]
 pub struct Job {
     /// Which client.
-    pub client: usize,
+    pub client: ClientId,
     /// What to do.
     pub work: Work,
 }
 
-/// The packet loop's half of the control thread.
+/// A client of one of the threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientId {
+    thread: usize,
+    number: usize,
+}
+
+/// The sockets that are served.
+#[derive(Debug)]
+pub struct Sockets {
+    /// For pfctl.
+    pub control: ControlSocket,
+    /// For changes of tables.
+    pub tables: Option<TableSocket>,
+    /// For monitoring.
+    pub status: Option<StatusSocket>,
+}
+
+impl From<ControlSocket> for Sockets {
+    /// This one alone.
+    fn from(control: ControlSocket) -> Self {
+        Self {
+            control,
+            tables: None,
+            status: None,
+        }
+    }
+}
+
+/// The packet loop's half of the control threads.
 #[derive(Debug)]
 pub struct Control {
     jobs: Receiver<Job>,
+    feed: Feed,
+    /// By their [`ClientId`]s.
+    threads: Vec<Serving>,
+}
+
+/// A thread that serves clients.
+#[derive(Debug)]
+struct Serving {
     answers: Option<Sender<(usize, Answer)>>,
     waker: Arc<Waker>,
-    feed: Feed,
     thread: Option<JoinHandle<()>>,
 }
 
+impl Serving {
+    fn start(
+        name: &str,
+        answers: Sender<(usize, Answer)>,
+        waker: Arc<Waker>,
+        server: Server,
+    ) -> io::Result<Self> {
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || server.run())?;
+        Ok(Self {
+            answers: Some(answers),
+            waker,
+            thread: Some(thread),
+        })
+    }
+}
+
 impl Control {
-    /// Starts the control thread on `socket`, and on that for `tables`; it calls `wake` when there is a job.
+    /// Starts a thread for the control socket and that for tables, and one for that for status; they
+    /// call `wake` when there is a job.
     ///
     /// # Errors
     /// When the system has no descriptors or threads left.
-    pub fn start(
-        socket: ControlSocket,
-        tables: Option<TableSocket>,
-        wake: Arc<Waker>,
-    ) -> io::Result<Self> {
+    pub fn start(sockets: Sockets, wake: &Arc<Waker>) -> io::Result<Self> {
+        let (job_sender, jobs) = channel();
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        let (job_sender, jobs) = channel();
-        let (answer_sender, answers) = channel();
+        let (answers, receiver) = channel();
         let (feed, live) = live::feed(Arc::clone(&waker));
-        let mut server = Server::new(poll, socket, job_sender, wake, answers, live)?;
-        if let Some(tables) = tables {
+        let mut control = sockets.control;
+        let listener = control.take_listener()?;
+        let mut server = Server::new(
+            poll,
+            listener,
+            job_sender.clone(),
+            Arc::clone(wake),
+            receiver,
+        )?;
+        server.socket = Some(control);
+        server.live = Some(live);
+        if let Some(tables) = sockets.tables {
             server.serve_tables(tables)?;
         }
-        let thread = std::thread::Builder::new()
-            .name("control".into())
-            .spawn(move || server.run())?;
+        let mut threads = vec![Serving::start("control", answers, waker, server)?];
+        if let Some(StatusSocket(listener)) = sockets.status {
+            let poll = Poll::new()?;
+            let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+            let (answers, receiver) = channel();
+            let mut server = Server::new(poll, listener, job_sender, Arc::clone(wake), receiver)?;
+            server.thread = threads.len();
+            server.rights = Rights::Status;
+            server.kept = Some(Kept::default());
+            threads.push(Serving::start("status", answers, waker, server)?);
+        }
         Ok(Self {
             jobs,
-            answers: Some(answer_sender),
-            waker,
             feed,
-            thread: Some(thread),
+            threads,
         })
     }
 
@@ -104,17 +173,18 @@ impl Control {
     }
 
     /// Sends the answer to a job. A client that is gone by then does not get it.
-    pub fn answer(&self, client: usize, answer: Answer) {
-        if let Some(answers) = &self.answers
-            && answers.send((client, answer)).is_ok()
-            && let Err(error) = self.waker.wake()
+    pub fn answer(&self, client: ClientId, answer: Answer) {
+        if let Some(serving) = self.threads.get(client.thread)
+            && let Some(answers) = &serving.answers
+            && answers.send((client.number, answer)).is_ok()
+            && let Err(error) = serving.waker.wake()
         {
             warn!(%error, "cannot wake the control thread");
         }
     }
 }
 
-impl Drop for Control {
+impl Drop for Serving {
     /// Without a sender the thread ends, and takes the socket with it.
     fn drop(&mut self) {
         self.answers = None;
@@ -128,17 +198,23 @@ impl Drop for Control {
 
 struct Server {
     poll: Poll,
+    /// Of which number of the threads it is the work.
+    thread: usize,
     listener: UnixListener,
-    // Keeps the lock and removes the socket when the thread ends.
-    _socket: ControlSocket,
+    /// What clients of that may ask for.
+    rights: Rights,
+    /// Keeps the lock and removes the socket when the thread ends.
+    socket: Option<ControlSocket>,
     clients: BTreeMap<usize, ClientState>,
     next_client: usize,
     activity: u64,
     jobs: Sender<Job>,
     wake: Arc<Waker>,
     answers: Receiver<(usize, Answer)>,
-    live: Live,
+    live: Option<Live>,
     tables: Option<Tables>,
+    /// Where the packet loop is not asked the same again and again.
+    kept: Option<Kept>,
 }
 
 /// The socket for tables.
@@ -154,27 +230,29 @@ struct Tables {
 impl Server {
     fn new(
         poll: Poll,
-        mut socket: ControlSocket,
+        listener: std::os::unix::net::UnixListener,
         jobs: Sender<Job>,
         wake: Arc<Waker>,
         answers: Receiver<(usize, Answer)>,
-        live: Live,
     ) -> io::Result<Self> {
-        let mut listener = UnixListener::from_std(socket.take_listener()?);
+        let mut listener = UnixListener::from_std(listener);
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
             poll,
+            thread: 0,
             listener,
-            _socket: socket,
+            rights: Rights::All,
+            socket: None,
             clients: BTreeMap::new(),
             next_client: FIRST_CLIENT,
             activity: 0,
             jobs,
             wake,
             answers,
-            live,
+            live: None,
             tables: None,
+            kept: None,
         })
     }
 
@@ -193,7 +271,7 @@ impl Server {
         Ok(())
     }
 
-    fn run(&mut self) {
+    fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
             let patience = self.expire_addresses();
@@ -223,26 +301,41 @@ impl Server {
     fn take_answers(&mut self) -> bool {
         loop {
             match self.answers.try_recv() {
-                Ok((client, answer)) => self.step(client, |state| state.take_answer(answer)),
+                Ok((client, answer)) => self.take_answer(client, answer),
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
         }
     }
 
+    /// Hands an answer to its client, and to those who have asked the same.
+    fn take_answer(&mut self, client: usize, answer: Answer) {
+        let others = self
+            .kept
+            .as_mut()
+            .map(|kept| kept.answered(client, &answer));
+        self.step(client, |state| state.take_answer(answer));
+        for (other, answer) in others.into_iter().flatten() {
+            self.step(other, |state| state.take_answer(answer));
+        }
+    }
+
     /// Hands logged packets to the clients that watch, as many as fit.
     fn show_live(&mut self) {
+        let Some(live) = &self.live else {
+            return;
+        };
         let watching = self.clients.iter().filter(|(_, state)| state.is_watching());
         let watching: Vec<usize> = watching.map(|(client, _)| *client).collect();
-        self.live.set_watchers(watching.len());
-        let missed = self.live.take_missed();
+        live.set_watchers(watching.len());
+        let missed = live.take_missed();
         for client in &watching {
             if let Some(state) = self.clients.get_mut(client) {
                 state.miss(missed);
             }
         }
         for _ in 0..live::QUEUE {
-            let Some(record) = self.live.next() else {
+            let Some(record) = live.next() else {
                 break;
             };
             for client in &watching {
@@ -284,7 +377,7 @@ impl Server {
                 _ => self
                     .listener
                     .accept()
-                    .map(|(stream, _)| (stream, Rights::All)),
+                    .map(|(stream, _)| (stream, self.rights.clone())),
             };
             match accepted {
                 Ok((stream, rights)) => self.admit(stream, rights),
@@ -299,14 +392,16 @@ impl Server {
 
     /// Who may only change tables takes no seat from who may do everything.
     fn admit(&mut self, mut stream: mio::net::UnixStream, rights: Rights) {
-        let (privileged, most) = match rights {
-            Rights::All => (true, CLIENTS_MAX),
-            Rights::Tables(_) => (false, TABLE_CLIENTS_MAX),
-        };
+        let (privileged, most) = (rights.is_all(), rights.clients_max());
         let alike = self.clients.values();
         let alike = alike.filter(|state| state.is_privileged() == privileged);
         if alike.count() >= most && !self.make_room(privileged) {
-            warn!("control connection refused: {most} clients are being served");
+            // What everybody can bring about must not fill the log.
+            if rights.asks_once() {
+                debug!("connection for status refused: {most} clients are being served");
+            } else {
+                warn!("control connection refused: {most} clients are being served");
+            }
             return;
         }
         let client = self.next_client;
@@ -358,7 +453,21 @@ impl Server {
         }
     }
 
-    fn submit(&self, client: usize, work: Work) {
+    fn submit(&mut self, client: usize, work: Work) {
+        if let Some(kept) = &mut self.kept {
+            match kept.ask(client, &work, moment()) {
+                Asked::New => {}
+                Asked::Waits => return,
+                Asked::Known(outcome) => {
+                    let answer = Answer::Outcome(String::new(), outcome);
+                    return self.step(client, |state| state.take_answer(answer));
+                }
+            }
+        }
+        let client = ClientId {
+            thread: self.thread,
+            number: client,
+        };
         // A packet loop that is gone ends this thread at the next look at the answers.
         if self.jobs.send(Job { client, work }).is_ok()
             && let Err(error) = self.wake.wake()

@@ -20,6 +20,7 @@ use tracing::info;
 
 pub use self::ongoing::{Ongoing, proceed};
 pub use self::tables::Change;
+use super::health::Health;
 use super::protocol::{
     Description, DialectName, FlushRequest, FlushTarget, KillRequest, KillSourcesRequest,
     KillTarget, LoadedStates, Outcome, PrefixText, Request, ShowRequest,
@@ -65,6 +66,13 @@ pub struct Desk<'a> {
     pub scheduler: &'a mut dyn Scheduler,
     /// The gateways that are probed.
     pub gateways: &'a Monitor,
+}
+
+impl Desk<'_> {
+    /// What the flow cache does, as far as the daemon has read its counters.
+    pub(super) fn flows(&self) -> FlowCounters {
+        FlowCounters::of(self.engine, self.lost.held_back, self.fused)
+    }
 }
 
 /// What PF says of an anchor that is not there.
@@ -135,7 +143,9 @@ impl Work {
     pub fn effect(&self) -> Effect {
         match self {
             Self::Interfaces
-            | Self::Request(Request::Describe | Request::Gateways | Request::Limits)
+            | Self::Request(
+                Request::Describe | Request::Gateways | Request::Limits | Request::Health,
+            )
             | Self::Export(Some(_))
             | Self::Entries(_, _, Some(_)) => Effect::None,
             Self::Page(_, cursor) if *cursor != Cursor::default() => Effect::None,
@@ -337,11 +347,8 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
             outcome(Outcome::Ok)
         }
         Request::SetDebug(name) => set_debug(desk, &name),
-        Request::Flows => {
-            let (held_back, fused) = (desk.lost.held_back, desk.fused);
-            let counters = FlowCounters::of(desk.engine, held_back, fused);
-            outcome(Outcome::Flows(counters))
-        }
+        Request::Health => outcome(Outcome::Health(Health::of(desk))),
+        Request::Flows => outcome(Outcome::Flows(desk.flows())),
         Request::Limits => outcome(Outcome::Limits(
             desk.engine.limits().iter().map(Into::into).collect(),
         )),

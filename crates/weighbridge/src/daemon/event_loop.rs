@@ -29,7 +29,7 @@ use super::packets;
 use super::reload::Reloader;
 use super::shares::{Shares, Turn};
 use super::signals::{Signals, drain};
-use crate::control::server::Control;
+use crate::control::server::{ClientId, Control};
 use crate::control::service::{
     Answer, Desk, Effect, Handled, Ongoing, Work, handle, packets_seen, proceed,
 };
@@ -98,7 +98,7 @@ pub(super) struct EventLoop<'a> {
     /// The same for notices of neighbours.
     notices_left: bool,
     /// A job that is done in pieces, and the client that it is for; nobody for a reload.
-    ongoing: Option<(Option<usize>, Ongoing)>,
+    ongoing: Option<(Option<ClientId>, Ongoing)>,
     /// Lost packets when the counters were last zeroed.
     lost_before: Lost,
     limits: LimitWatch,
@@ -380,7 +380,7 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Tells the client what came of its job, or keeps the rest of it.
-    fn conclude(&mut self, client: Option<usize>, handled: Handled) {
+    fn conclude(&mut self, client: Option<ClientId>, handled: Handled) {
         match (client, handled) {
             (client, Handled::More(ongoing)) => self.ongoing = Some((client, ongoing)),
             (Some(client), Handled::Done(answer)) => self.parts.control.answer(client, answer),

@@ -141,6 +141,8 @@ impl LinksProcess {
         }
         // One that hangs is not helped by another.
         read_last()
+            .ok()
+            .flatten()
             .is_some_and(|status| is_there(&status) && unix_now() - status.time < FORGOTTEN_SECS)
     }
 

@@ -335,7 +335,7 @@ fn own_mac(port: &Present) -> [u8; 6] {
     if port.controller.is_none() {
         return now;
     }
-    let last = read_last().unwrap_or_default();
+    let last = read_last().ok().flatten().unwrap_or_default();
     let ports = last.laggs.iter().flat_map(|lagg| &lagg.ports);
     let mut known = ports.filter(|known| known.name == port.name);
     known

@@ -11,6 +11,7 @@ use links::status::Status;
 
 use crate::config::read_text;
 use crate::files;
+use crate::text::reason;
 
 /// Where it is unless the environment says something else.
 const DEFAULT_PATH: &str = "/run/weighbridge/links.json";
@@ -26,15 +27,25 @@ pub(crate) fn status_path() -> PathBuf {
 
 /// The status of a keeper that lives; nothing where there is none.
 pub(crate) fn read_status() -> Option<Status> {
-    let status = read_last()?;
+    let status = read_last().ok().flatten()?;
     let alive = fs::exists(format!("/proc/{}", status.pid)).unwrap_or(false);
     (alive && unix_now() - status.time < STALE_SECS).then_some(status)
 }
 
-/// The last status, of whoever.
-pub(crate) fn read_last() -> Option<Status> {
-    let text = read_text(&status_path()).ok()?;
-    Status::parse(&text).ok()
+/// The last status, of whoever; nothing where there is none.
+///
+/// # Errors
+/// Why what is there cannot be read.
+pub(crate) fn read_last() -> Result<Option<Status>, String> {
+    let path = status_path();
+    let text = match read_text(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{}: {}", path.display(), reason(&error))),
+    };
+    Status::parse(&text)
+        .map(Some)
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Writes the status for everybody to read; a reader sees the old one or the new one.

@@ -12,8 +12,9 @@ use links::monitor::{
 use links::plan::Kind;
 
 use super::{BridgeArguments, Common, DaemonArguments, LinksArguments, Subject, UplinksArguments};
-use crate::control::client::Client;
-use crate::control::protocol::Request;
+use crate::control::client::{Client, NOT_UNDERSTOOD};
+use crate::control::health::Health;
+use crate::control::protocol::{Outcome, Request};
 use crate::gateway::command::gateways;
 use crate::gateway::monitor::GatewayView;
 use crate::links::{STALE_SECS, interfaces, read_last, status_path, unix_now};
@@ -21,8 +22,6 @@ use crate::text::reason;
 
 /// Where Linux bonding tells about its interfaces.
 const BONDING: &str = "/proc/net/bonding";
-/// What a port's state file says when it forwards (`BR_STATE_FORWARDING`).
-const FORWARDING: &str = "3";
 
 pub(super) fn check(subject: &Subject) -> Report {
     let checked = match subject {
@@ -101,7 +100,7 @@ fn kernel_bonds() -> Vec<Bundle> {
 
 /// The laggs of a keeper; one that has died is not silently left out.
 fn own_laggs() -> Result<Vec<Bundle>, String> {
-    let Some(status) = read_last() else {
+    let Some(status) = read_last()? else {
         return Ok(Vec::new());
     };
     let now = unix_now();
@@ -210,7 +209,9 @@ fn bridges(arguments: &BridgeArguments) -> Result<Report, String> {
     }
     let named = |name: &String| arguments.bridges.is_empty() || arguments.bridges.contains(name);
     for bridge in all.iter().filter(is_bridge).filter(|i| named(&i.name)) {
-        one_bridge(bridge, &arguments.common, &mut report);
+        let forwards = |port: &String| all.iter().any(|i| i.name == *port && i.forwards);
+        let idle: Vec<&String> = bridge.members.iter().filter(|p| !forwards(p)).collect();
+        one_bridge(bridge, &idle, &arguments.common, &mut report);
     }
     if report.summary.is_empty() {
         return Err("no bridge".to_owned());
@@ -218,21 +219,22 @@ fn bridges(arguments: &BridgeArguments) -> Result<Report, String> {
     Ok(report)
 }
 
-fn one_bridge(bridge: &links::show::Interface, common: &Common, report: &mut Report) {
+fn one_bridge(
+    bridge: &links::show::Interface,
+    idle: &[&String],
+    common: &Common,
+    report: &mut Report,
+) {
     let name = &bridge.name;
-    let forwards = |port: &&String| {
-        let path = format!("/sys/class/net/{name}/brif/{port}/state");
-        fs::read_to_string(path).is_ok_and(|state| state.trim() == FORWARDING)
-    };
     let total = bridge.members.len();
-    let working = bridge.members.iter().filter(forwards).count();
+    let working = total - idle.len();
     let (mut severity, range) = counted(common, working, at_least(total), at_least(1));
     let mut told = format!("{name}: {working} of {total} ports forward");
     if bridge.flags & 1 == 0 {
         severity = Severity::Critical;
         told += ", the bridge is down";
     }
-    let idle = bridge.members.iter().filter(|port| !forwards(port));
+    let idle = idle.iter();
     report
         .details
         .extend(idle.map(|port| format!("{name}: {port} does not forward")));
@@ -254,25 +256,51 @@ fn daemon(arguments: &DaemonArguments) -> Report {
     let begin = Instant::now();
     let patience = Duration::from_secs(arguments.common.timeout.max(1));
     let answer = Client::connect_within(&arguments.socket, patience)
-        .and_then(|mut client| client.call(&Request::Gateways, &mut |_| Ok(())));
+        .and_then(|mut client| client.call(&Request::Health, &mut |_| Ok(())));
     let seconds = begin.elapsed().as_secs_f64();
     match answer {
-        Ok(_) => {
-            let over = |range: &Option<Range>| range.as_ref().is_some_and(|r| r.alerts(seconds));
-            let severity = if over(&arguments.common.critical) {
-                Severity::Critical
-            } else if over(&arguments.common.warning) {
-                Severity::Warning
-            } else {
-                Severity::Ok
-            };
-            Report {
-                performance: vec![performance("time", &format!("{seconds:.6}s"), "")],
-                ..Report::of(severity, format!("answers in {:.1} ms", seconds * 1_000.0))
-            }
-        }
+        Ok(Outcome::Health(health)) => judged_daemon(&health, seconds, &arguments.common),
+        Ok(_) => Report::unknown(NOT_UNDERSTOOD),
         Err(error) if is_forbidden(&arguments.socket) => Report::unknown(error.to_string()),
         Err(error) => Report::of(Severity::Critical, error.to_string()),
+    }
+}
+
+fn judged_daemon(health: &Health, seconds: f64, common: &Common) -> Report {
+    let over = |range: &Option<Range>| range.as_ref().is_some_and(|r| r.alerts(seconds));
+    let severity = if over(&common.critical) {
+        Severity::Critical
+    } else if over(&common.warning) || !health.enabled {
+        Severity::Warning
+    } else {
+        Severity::Ok
+    };
+    let mut summary = vec![format!("answers in {:.1} ms", seconds * 1_000.0)];
+    if !health.enabled {
+        summary.push("the filter is disabled".to_owned());
+    }
+    let text = |range: &Option<Range>| range.as_ref().map_or_else(String::new, Range::to_string);
+    let times = format!(";{};{};0", text(&common.warning), text(&common.critical));
+    let most = format!(";;;0;{}", health.states_max);
+    let flows = &health.flows;
+    let cached = flows.passed.saturating_add(flows.blocked);
+    let count = |number: u64| format!("{number}c");
+    Report {
+        severity,
+        summary,
+        details: vec![
+            format!("version {}", health.version),
+            format!("{} of at most {} states", health.states, health.states_max),
+            format!("{} packets lost", health.lost),
+            format!("flow cache {}", if flows.on { "on" } else { "off" }),
+        ],
+        performance: vec![
+            performance("time", &format!("{seconds:.6}s"), &times),
+            performance("states", &health.states.to_string(), &most),
+            performance("lost", &count(health.lost), ""),
+            performance("decided", &count(flows.decided), ""),
+            performance("cached", &count(cached), ""),
+        ],
     }
 }
 

@@ -1,15 +1,15 @@
 //! A Debian machine with a mail server, and the mail that it has delivered.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use lab::{clock, requirements};
 use rustix::process::{Signal, kill_process};
 
+use crate::debian;
 use crate::packages::unpacked;
 use crate::site::{BINARY, Daemon, SERVER, Site};
 use crate::smtp::{Mail, PATIENCE, SMTP, send};
@@ -52,27 +52,9 @@ impl Machine {
         let packages = packages_for(test, packages)?;
         let mut machine = Self::without_server();
         let site = &machine.site;
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let contrib = repository
-            .join("contrib")
-            .canonicalize()
-            .expect("it is there");
         let log = File::create(site.path("server.log")).expect("a log");
-        let mut command = Command::new("unshare");
-        command
-            .args(["-m", "-p", "--fork", "--kill-child", "sh"])
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mta/machine.sh"))
-            .env("PACKAGES", packages)
-            .env("DIRECTORY", site.dir.path())
-            .env("CONTRIB", contrib)
-            .env("WEIGHBRIDGE", BINARY)
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log);
-        let mut server = site.server.start(&mut command).expect("it starts");
-        if let Some(mut input) = server.stdin.take() {
-            input.write_all(script.as_bytes()).expect("a script");
-        }
+        let server = debian::start(&site.server, &packages, site.dir.path(), script, &log);
+        let server = server.expect("it starts");
         machine.server = Some(server);
         machine.wait_until_it_listens();
         Some(machine)

@@ -166,7 +166,7 @@ impl ClientState {
     /// Whether it may do everything.
     #[must_use]
     pub const fn is_privileged(&self) -> bool {
-        matches!(self.rights, Rights::All)
+        self.rights.is_all()
     }
 
     /// Whether the packet loop is at work for it.
@@ -284,7 +284,7 @@ impl ClientState {
             self.searched = searched;
             let most = self.rights.request_bytes_max();
             if searched > most {
-                let message = format!("request larger than {} MiB", most >> 20);
+                let message = format!("request larger than {} KiB", most >> 10);
                 self.respond(&[Response::Error(message)], Rest::Goodbye);
                 return None;
             }
@@ -374,7 +374,8 @@ impl ClientState {
             | Request::KillLimited(_)
             | Request::Gateways
             | Request::Limits
-            | Request::Flows) => (Pending::Outcome, Work::Request(other)),
+            | Request::Flows
+            | Request::Health) => (Pending::Outcome, Work::Request(other)),
         };
         self.phase = Phase::Waiting(pending);
         Step::Submit(work)
@@ -443,7 +444,10 @@ impl ClientState {
                 Err(error) => tracing::warn!(%error, "a response was not encoded"),
             }
         }
-        self.phase = Phase::Writing(rest);
+        self.phase = Phase::Writing(match rest {
+            Rest::Nothing if self.rights.asks_once() => Rest::Goodbye,
+            rest => rest,
+        });
     }
 
     /// Writes; once all is written, goes on with `rest`.

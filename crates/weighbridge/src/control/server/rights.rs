@@ -1,19 +1,22 @@
 //! What a client may ask for: everything, as root on the control socket, or changes of named tables,
-//! on the socket for tables. Whoever is behind that one, a mail server's process for example, gets
-//! no other power over the packet filter.
+//! on the socket for tables, or how the daemon is, on the socket for status. Whoever is behind
+//! those, a mail server's process or a monitoring plug-in for example, gets no other power over the
+//! packet filter.
 
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pf_engine::anchor::AnchorPath;
 use serde::{Deserialize, Deserializer};
 
+use super::status::{STATUS_CLIENTS_MAX, STATUS_REQUEST_BYTES_MAX};
+use super::{CLIENTS_MAX, TABLE_CLIENTS_MAX};
 use crate::control::protocol::{REQUEST_BYTES_MAX, Request, TableCommand, TableRequest};
 use crate::mail::listen::{ListenError, bind};
-use crate::mail::settings::{Listen, TABLES_SOCKET};
+use crate::mail::settings::{Listen, SOCKET_MODE, TABLES_SOCKET};
 
 /// Bytes in one request of who may only change tables: as many addresses as one may have.
 const TABLE_REQUEST_BYTES_MAX: usize = 8 << 20;
@@ -102,18 +105,7 @@ impl TableSocket {
     /// # Errors
     /// Why it could not be opened.
     pub fn bind(settings: &TableSettings) -> Result<Self, ListenError> {
-        let place = Listen {
-            socket: Some(settings.socket.clone()),
-            group: settings.group.clone(),
-            ..Listen::default()
-        };
-        let failed = |error| ListenError::Io {
-            place: settings.socket.display().to_string(),
-            error,
-        };
-        let listener = bind(&place)?.unix;
-        let listener = listener.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
-        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = open(&settings.socket, settings.group.as_deref(), SOCKET_MODE)?;
         let settings = Arc::new(settings.clone());
         Ok(Self {
             listener,
@@ -123,6 +115,28 @@ impl TableSocket {
     }
 }
 
+/// Opens a socket for others than root; what a dead daemon left is replaced.
+pub(super) fn open(
+    path: &Path,
+    group: Option<&str>,
+    mode: u32,
+) -> Result<UnixListener, ListenError> {
+    let place = Listen {
+        socket: Some(path.to_path_buf()),
+        group: group.map(str::to_owned),
+        mode: Some(mode),
+        ..Listen::default()
+    };
+    let failed = |error| ListenError::Io {
+        place: path.display().to_string(),
+        error,
+    };
+    let listener = bind(&place)?.unix;
+    let listener = listener.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
 /// What a client may ask for.
 #[derive(Clone, Debug)]
 pub enum Rights {
@@ -130,6 +144,8 @@ pub enum Rights {
     All,
     /// Changes of these tables.
     Tables(Arc<TableSettings>),
+    /// How the daemon is.
+    Status,
 }
 
 impl Rights {
@@ -138,13 +154,33 @@ impl Rights {
         match self {
             Self::All => REQUEST_BYTES_MAX,
             Self::Tables(_) => TABLE_REQUEST_BYTES_MAX,
+            Self::Status => STATUS_REQUEST_BYTES_MAX,
         }
+    }
+
+    /// Clients with such rights that are served at the same time.
+    pub(super) const fn clients_max(&self) -> usize {
+        match self {
+            Self::All => CLIENTS_MAX,
+            Self::Tables(_) => TABLE_CLIENTS_MAX,
+            Self::Status => STATUS_CLIENTS_MAX,
+        }
+    }
+
+    /// Whether it is everything.
+    pub(super) const fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+
+    /// Whether a connection is for one question.
+    pub(super) const fn asks_once(&self) -> bool {
+        matches!(self, Self::Status)
     }
 
     /// Addresses that a table may have after a change.
     pub(super) fn entries_max(&self) -> Option<usize> {
         match self {
-            Self::All => None,
+            Self::All | Self::Status => None,
             Self::Tables(tables) => Some(tables.entries),
         }
     }
@@ -155,7 +191,11 @@ impl Rights {
     /// What to say.
     pub(super) fn check(&self, request: &Request) -> Result<(), String> {
         match (self, request) {
-            (Self::All, _) => Ok(()),
+            (Self::All, _)
+            | (Self::Status, Request::Health | Request::Gateways | Request::Limits) => Ok(()),
+            (Self::Status, _) => {
+                Err("refused: this socket tells how the daemon is, and no more".to_owned())
+            }
             (Self::Tables(tables), Request::Table(request)) => check_table(tables, request),
             (Self::Tables(_), _) => {
                 Err("refused: this socket is for changes of tables alone".to_owned())
@@ -191,6 +231,7 @@ fn check_table(tables: &TableSettings, request: &TableRequest) -> Result<(), Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::protocol::WatchRequest;
 
     fn rights() -> Rights {
         let settings = "names = [\"spammers\"]\nentries = 2\nmax-age = \"1h\"";
@@ -227,6 +268,25 @@ mod tests {
         };
         assert!(rights.check(&Request::Table(anchored)).is_err());
         assert_eq!(Rights::All.check(&Request::Describe), Ok(()));
+    }
+
+    #[test]
+    fn how_the_daemon_is_may_be_asked_and_nothing_else() {
+        let may = |request: Request| Rights::Status.check(&request);
+        for request in [Request::Health, Request::Gateways, Request::Limits] {
+            assert_eq!(may(request), Ok(()));
+        }
+        let watch = Request::Watch(WatchRequest::default());
+        for request in [
+            Request::Describe,
+            Request::Flows,
+            Request::SaveStates,
+            watch,
+        ] {
+            assert!(may(request).is_err());
+        }
+        assert!(may(Request::SetEnabled(false)).is_err());
+        assert!(may(Request::Table(request("spammers", TableCommand::Show))).is_err());
     }
 
     #[test]
