@@ -14,6 +14,8 @@ mod capture;
 mod fingerprints;
 #[path = "watch/fleet.rs"]
 mod fleet;
+#[path = "watch/follow.rs"]
+mod follow;
 #[path = "watch/hostile.rs"]
 mod hostile;
 #[path = "watch/http.rs"]

@@ -115,7 +115,8 @@ fn behind_sender(rest: &str) -> Option<&str> {
 /// `H=[NAME] [(HELO)] [ADDRESS]:PORT [I=[ADDRESS]:PORT]`, and what follows.
 ///
 /// A HELO name may be anything where `helo_accept_junk_hosts` is set, so it may hold what looks like
-/// the rest of the line. Exim's own `) [` comes behind it: when there are two, nothing is certain.
+/// the rest of the line. Exim's own `) [ADDRESS]` comes behind it: when there are two, nothing is
+/// certain. What only begins like one, in a sender for example, is none.
 fn host(text: &str) -> Option<(Peer, &str)> {
     let text = text.strip_prefix("H=")?;
     let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
@@ -124,12 +125,16 @@ fn host(text: &str) -> Option<(Peer, &str)> {
     let text = match text.strip_prefix('(') {
         None => text,
         Some(helo) => {
-            let mut parts = helo.split(") [");
-            let (name, _, more) = (parts.next()?, parts.next()?, parts.next());
-            if more.is_some() {
+            let found = helo.match_indices(") [");
+            let mut ends = found.filter_map(|(at, _)| {
+                let rest = helo.get(at..)?.strip_prefix(") ")?;
+                end(rest).map(|_| rest)
+            });
+            let own = ends.next()?;
+            if ends.next().is_some() {
                 return None;
             }
-            helo.get(name.len()..)?.strip_prefix(") ")?
+            own
         }
     };
     let (address, port, rest) = end(text)?;
@@ -260,6 +265,10 @@ mod tests {
         ] {
             assert_eq!(told(&format!("2026-11-28 04:00:01 {line}")), None, "{line}");
         }
+        let sender = r#"<"a) [b"@c.example>"#;
+        let line = format!("H=(x) {true_end} F={sender} rejected RCPT <b>: () [no");
+        let line = format!("2026-11-28 04:00:01 {line}");
+        assert_eq!(told(&line).expect("it tells").peer, peer());
         let sender = r#""a H=[198.51.100.7]:1 \" b"@c.example"#;
         let line =
             format!("2026-11-28 04:00:01 1r9Abc-0001aB-2C <= {sender} H=(x) {true_end} P=smtp");

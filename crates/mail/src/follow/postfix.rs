@@ -1,8 +1,10 @@
 //! Postfix' log: smtpd(8)'s line at the end of a session, which counts commands, and its lines of
 //! refusals, which tell whether they were for good. With `smtpd_client_port_logging = yes` both
-//! name the connection; without it the address alone.
+//! name the connection; without it the address alone. What a milter says at the end of a message is
+//! told by cleanup(8), which knows no ports: the message's name in the queue tells whose it is.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::{Follow, Told, client, end};
 use crate::connection::Peer;
@@ -22,30 +24,62 @@ const MESSAGES_MAX: u32 = 1_000;
 #[derive(Debug, Default)]
 pub struct PostfixLog {
     /// Sessions of which something was refused, and whether any of it for good.
-    refused: BTreeMap<(std::net::IpAddr, Option<u16>), bool>,
+    refused: BTreeMap<Session, bool>,
+    /// The message that a session is at, by its name in the queue, and the other way round.
+    at: BTreeMap<Session, String>,
+    sessions: BTreeMap<String, Session>,
 }
+
+/// The client's end of a session, as far as it is told.
+type Session = (IpAddr, Option<u16>);
 
 impl Follow for PostfixLog {
     fn line(&mut self, line: &str, now: Timestamp, outcomes: &mut Vec<Outcome>) {
-        let Some(text) = by_smtpd(line) else {
+        let Some((program, text)) = said(line) else {
             return;
         };
-        if let Some(rest) = text.strip_prefix("disconnect from ") {
+        if program == Program::Cleanup {
+            if let Some((queue, "END-OF-MESSAGE", peer, for_good)) = refusal(text) {
+                let known = self.sessions.get(queue).copied();
+                self.refuse(known.unwrap_or((peer.address, peer.port)), for_good);
+            }
+        } else if let Some(rest) = text.strip_prefix("disconnect from ") {
             outcomes.extend(
                 self.disconnected(rest)
                     .into_iter()
                     .flatten()
                     .map(|told| told.outcome(now, REPORTER)),
             );
-        } else if let Some((peer, for_good)) = refusal(text) {
-            self.refuse(&peer, for_good);
+        } else if let Some((queue, client)) = text.split_once(": client=") {
+            self.begin(queue, client);
+        } else if let Some((_, _, peer, for_good)) = refusal(text) {
+            self.refuse((peer.address, peer.port), for_good);
         }
     }
 }
 
 impl PostfixLog {
-    fn refuse(&mut self, peer: &Peer, for_good: bool) {
+    /// `QUEUE-ID: client=HOST[ADDRESS]:PORT[, …]`: a message begins.
+    fn begin(&mut self, queue: &str, client: &str) {
+        let host = client.split_once(", ").map_or(client, |(host, _)| host);
+        let Some(peer) = host_end(host).filter(|_| is_queue_id(queue)) else {
+            return;
+        };
         let key = (peer.address, peer.port);
+        self.forget_message(key);
+        if self.at.len() < SESSIONS_MAX {
+            self.at.insert(key, queue.to_owned());
+            self.sessions.insert(queue.to_owned(), key);
+        }
+    }
+
+    fn forget_message(&mut self, session: Session) {
+        if let Some(queue) = self.at.remove(&session) {
+            self.sessions.remove(&queue);
+        }
+    }
+
+    fn refuse(&mut self, key: Session, for_good: bool) {
         if let Some(known) = self.refused.get_mut(&key) {
             *known |= for_good;
         } else if self.refused.len() < SESSIONS_MAX {
@@ -56,7 +90,9 @@ impl PostfixLog {
     fn disconnected(&mut self, rest: &str) -> Option<Vec<Told>> {
         let (host, counts) = rest.split_once(' ')?;
         let peer = host_end(host)?;
-        let for_good = self.refused.remove(&(peer.address, peer.port));
+        let key = (peer.address, peer.port);
+        self.forget_message(key);
+        let for_good = self.refused.remove(&key);
         let refused = if for_good.unwrap_or(true) {
             Verdict::Rejected
         } else {
@@ -147,28 +183,45 @@ impl Counts {
     }
 }
 
-/// What smtpd(8) says: behind `… postfix/smtpd[PID]: `, `… postfix/submission/smtpd[PID]: `.
-fn by_smtpd(line: &str) -> Option<&str> {
+/// Who says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    Smtpd,
+    Cleanup,
+}
+
+/// What smtpd(8) or cleanup(8) says: behind `… postfix/smtpd[PID]: `, `… postfix/submission/smtpd[PID]: `.
+fn said(line: &str) -> Option<(Program, &str)> {
     let (head, text) = line.split_once(": ")?;
     let tag = head.rsplit(' ').next()?;
     let (program, process) = tag.split_once('[')?;
     let process = process.strip_suffix(']')?;
-    let ours = program.starts_with("postfix") && program.ends_with("/smtpd");
-    (ours && process.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
+    let program = match program.strip_prefix("postfix")?.rsplit('/').next()? {
+        "smtpd" => Program::Smtpd,
+        "cleanup" => Program::Cleanup,
+        _ => return None,
+    };
+    let is_number = process.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some((program, text))
 }
 
-/// `QUEUE-ID: [milter-]reject: STAGE from HOST[ADDRESS]:PORT: CODE …`: whose, and whether for good.
-fn refusal(text: &str) -> Option<(Peer, bool)> {
+fn is_queue_id(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// `QUEUE-ID: [milter-]reject: STAGE from HOST[ADDRESS]:PORT: CODE …`: the message, the stage, whose,
+/// and whether for good.
+fn refusal(text: &str) -> Option<(&str, &str, Peer, bool)> {
     let (queue, rest) = text.split_once(": ")?;
-    if !queue.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+    if !is_queue_id(queue) {
         return None;
     }
     let rest = rest.strip_prefix("milter-").unwrap_or(rest);
-    let (_, rest) = rest.strip_prefix("reject: ")?.split_once(" from ")?;
+    let (stage, rest) = rest.strip_prefix("reject: ")?.split_once(" from ")?;
     let (host, reply) = rest.split_once(": ")?;
     match reply.as_bytes().first()? {
-        b'5' => Some((host_end(host)?, true)),
-        b'4' => Some((host_end(host)?, false)),
+        b'5' => Some((queue, stage, host_end(host)?, true)),
+        b'4' => Some((queue, stage, host_end(host)?, false)),
         _ => None,
     }
 }
@@ -264,6 +317,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_milter_refuses_for_now_at_the_end_of_a_message_is_deferred() {
+        let begin = |queue: &str| format!("{HEAD}{queue}: client={HOST}, sasl_method=PLAIN");
+        let cleanup = |queue: &str, code: &str| {
+            format!(
+                "Nov 28 04:00:01 mx postfix/cleanup[78]: {queue}: milter-reject: END-OF-MESSAGE from \
+                 mx.example[192.0.2.1]: {code} no; from=<a> to=<b@c> proto=ESMTP helo=<x>"
+            )
+        };
+        let end = disconnect("ehlo=1 mail=1 rcpt=1 data=0/1 quit=1");
+        let fate = |lines: &[String]| {
+            let lines = [lines, &[end.clone()]].concat();
+            read(&lines).first().map(|(verdict, _)| *verdict)
+        };
+        let now = cleanup("4XyZ", "4.7.1");
+        assert_eq!(fate(&[begin("4XyZ"), now.clone()]), Some(Verdict::Deferred));
+        assert_eq!(
+            fate(&[begin("4XyZ"), cleanup("4XyZ", "5.7.1")]),
+            Some(Verdict::Rejected)
+        );
+        // The next message of the session, and another's.
+        assert_eq!(
+            fate(&[begin("4XyZ"), begin("5XyZ"), now.clone()]),
+            Some(Verdict::Rejected)
+        );
+        assert_eq!(fate(&[now]), Some(Verdict::Rejected));
+        // Of a header that a client wrote: no end of a message.
+        let header = cleanup("4XyZ", "4.7.1").replace("END-OF-MESSAGE", "header Subject: x");
+        assert_eq!(fate(&[begin("4XyZ"), header]), Some(Verdict::Rejected));
+    }
+
+    #[test]
     fn what_a_client_says_is_not_believed() {
         let mut log = PostfixLog::default();
         let mut outcomes = Vec::new();
@@ -284,9 +368,14 @@ mod tests {
     fn sessions_that_never_end_are_bounded_and_counts_too() {
         let mut log = PostfixLog::default();
         for port in 1..=u16::try_from(SESSIONS_MAX).expect("fits") + 9 {
-            log.refuse(&Peer::client([192, 0, 2, 1].into(), port), true);
+            log.refuse(([192, 0, 2, 1].into(), Some(port)), true);
+            log.begin(&format!("Q{port}"), &format!("x[192.0.2.1]:{port}"));
         }
         assert_eq!(log.refused.len(), SESSIONS_MAX);
+        assert_eq!(
+            (log.at.len(), log.sessions.len()),
+            (SESSIONS_MAX, SESSIONS_MAX)
+        );
         let many = "mail=4294967295 rcpt=4294967295 data=4294967295";
         let told = read(&[disconnect(many)]);
         assert_eq!(told.len(), usize::try_from(MESSAGES_MAX).expect("fits"));

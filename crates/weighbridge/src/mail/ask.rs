@@ -12,6 +12,8 @@ use crate::text::reason;
 
 /// The whole question, answer included.
 pub const PATIENCE: Duration = Duration::from_secs(1);
+/// Exit status of those who tell something that nobody takes; 2 is a wrong command line.
+pub const NOT_TOLD: u8 = 3;
 /// Bytes of an answer.
 const ANSWER_MAX: u64 = 16_384;
 

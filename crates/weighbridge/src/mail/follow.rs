@@ -15,8 +15,8 @@ use mail::text::report;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::tail::{Place, Tail};
-use super::ask::{ask, complaint, strange};
+use self::tail::{LINGER, Place, Tail};
+use super::ask::{NOT_TOLD, ask, complaint, strange};
 use super::clock;
 use super::settings::OS_SOCKET;
 use crate::files;
@@ -34,7 +34,9 @@ The mail server is not asked and does not wait. Log lines must name the client's
   exim      log_selector = +incoming_port +incoming_interface
 
 The log is followed over rotation, and over restarts of this command, which keeps its place in a
-file. The first time it begins at the end of the log. While `weighbridge watch` is away it waits.
+file. The first time it begins at the end of the log. While `weighbridge watch` is away it waits; an
+outcome that it refuses three times is passed over. After rotation the old log is read for ten
+seconds more.
 Use it instead of the mail server's milter, filter or ACL, not beside them: messages would count
 twice.
 
@@ -44,13 +46,16 @@ Examples:
   weighbridge follow postfix /var/log/mail.log --from-start --once
 
 Exit status: 0 after SIGTERM or SIGINT, or with --once; 1 the log or the file of the place cannot be
-used; 2 a wrong command line, or with --once nobody could be told.";
+used; 2 a wrong command line; 3 with --once something could not be told.";
 
 /// How often the log is looked at, and how soon a report that nobody took is told again.
 const EVERY: Duration = Duration::from_millis(500);
 /// Where the place is kept unless told otherwise.
 const PLACES: &str = "/var/lib/weighbridge-watch";
-const NOT_TOLD: u8 = 2;
+/// Lines that are read before the place is written, which waits for the disk.
+const BATCH: usize = 256;
+/// How often an outcome is told that is answered with something else than `ok`.
+const TRIES: u32 = 3;
 
 /// `weighbridge follow`.
 #[derive(Clone, Debug, Args)]
@@ -67,7 +72,8 @@ pub struct FollowArguments {
     /// Read what is there, and end
     #[arg(long)]
     pub once: bool,
-    /// File that keeps the place [default: /var/lib/weighbridge-watch/follow-SERVER.json]
+    /// File that keeps the place [default: /var/lib/weighbridge-watch/follow-SERVER-LOG.json, LOG being
+    /// the log's path with - for /]
     #[arg(long, value_name = "FILE")]
     pub place: Option<PathBuf>,
     /// Text socket of `weighbridge watch`
@@ -125,59 +131,137 @@ fn follow(arguments: &FollowArguments, output: &mut Output<'_>) -> Result<u8, Fa
         let path = path.to_owned();
         move |error| (path, error)
     };
-    let name = format!("follow-{}.json", arguments.server.name());
-    let default = || Path::new(PLACES).join(name);
-    let kept = arguments.place.clone().unwrap_or_else(default);
+    let kept = arguments.place.clone();
+    let kept = kept.unwrap_or_else(|| default_place(arguments));
     let place = read_place(&kept).map_err(at(&kept))?;
     let log = &arguments.log;
-    let mut tail = Tail::open(log, place, arguments.from_start).map_err(at(log))?;
-    let mut pause = Pause::new().map_err(at(log))?;
-    let mut reader = arguments.server.reader();
-    let mut outcomes = Vec::new();
-    write_place(&kept, tail.place()).map_err(at(&kept))?;
+    let tail = Tail::open(log, place, arguments.from_start).map_err(at(log))?;
+    let linger = if arguments.once {
+        Duration::ZERO
+    } else {
+        LINGER
+    };
+    let mut follower = Follower {
+        tail: tail.lingering(linger),
+        reader: arguments.server.reader(),
+        pause: Pause::new().map_err(at(log))?,
+        passed_over: 0,
+        arguments,
+        output,
+    };
+    let mut written = follower.tail.place();
+    write_place(&kept, written).map_err(at(&kept))?;
     loop {
-        while let Some(line) = tail.line().map_err(at(log))? {
-            reader.line(&line, clock::now(), &mut outcomes);
-            if outcomes.is_empty() {
-                continue;
-            }
-            for outcome in outcomes.drain(..) {
-                if let Some(status) = told(arguments, &outcome, &mut pause, output) {
-                    return Ok(status);
-                }
-            }
-            write_place(&kept, tail.place()).map_err(at(&kept))?;
+        let (place, reached) = follower.batch().map_err(at(log))?;
+        if place != written {
+            write_place(&kept, place).map_err(at(&kept))?;
+            written = place;
         }
-        if arguments.once || pause.ended() {
-            write_place(&kept, tail.place()).map_err(at(&kept))?;
-            return Ok(0);
+        match reached {
+            Reached::Batch => {}
+            Reached::Log if arguments.once => return Ok(follower.status()),
+            Reached::Log if follower.pause.ended() => return Ok(0),
+            Reached::Log => {}
+            Reached::End(status) => return Ok(status),
         }
     }
 }
 
-/// Tells `outcome` until somebody has taken it; an exit status when it is time to end before.
-fn told(
-    arguments: &FollowArguments,
-    outcome: &Outcome,
-    pause: &mut Pause,
-    output: &mut Output<'_>,
-) -> Option<u8> {
-    let mut complained = false;
-    loop {
-        let error = match ask(&arguments.socket, &report(outcome)) {
-            Ok(answer) if answer == "ok" => return None,
-            Ok(answer) => strange(&answer),
-            Err(error) => error,
+/// One for each log, so that a server's two logs are not taken for one.
+fn default_place(arguments: &FollowArguments) -> PathBuf {
+    let log = &arguments.log;
+    let log = fs::canonicalize(log).unwrap_or_else(|_| log.clone());
+    let log = log.to_string_lossy().replace('-', "--").replace('/', "-");
+    let name = format!("follow-{}{log}.json", arguments.server.name());
+    Path::new(PLACES).join(name)
+}
+
+/// How far a [`Follower`] has come.
+enum Reached {
+    /// To the end of a batch.
+    Batch,
+    /// To the end of the log.
+    Log,
+    /// It is time to end, with this exit status.
+    End(u8),
+}
+
+struct Follower<'a, 'o> {
+    arguments: &'a FollowArguments,
+    output: &'a mut Output<'o>,
+    tail: Tail,
+    reader: Box<dyn Follow>,
+    pause: Pause,
+    /// Outcomes that nobody wanted.
+    passed_over: u64,
+}
+
+impl Follower<'_, '_> {
+    /// Tells what up to [`BATCH`] lines say; where to go on, and how far it came.
+    fn batch(&mut self) -> io::Result<(Place, Reached)> {
+        let mut outcomes = Vec::new();
+        for _ in 0..BATCH {
+            let before = self.tail.place();
+            let now = clock::now();
+            let Some(line) = self.tail.line(now)? else {
+                return Ok((self.tail.place(), Reached::Log));
+            };
+            self.reader.line(&line, now, &mut outcomes);
+            let tells = !outcomes.is_empty();
+            for outcome in outcomes.drain(..) {
+                if let Some(status) = self.tell(&outcome) {
+                    return Ok((before, Reached::End(status)));
+                }
+            }
+            if tells && self.pause.is_over() {
+                return Ok((self.tail.place(), Reached::End(0)));
+            }
+        }
+        let reached = if self.pause.is_over() {
+            Reached::End(0)
+        } else {
+            Reached::Batch
         };
-        if !std::mem::replace(&mut complained, true) {
-            output.message(&complaint("follow", &arguments.socket, &error));
+        Ok((self.tail.place(), reached))
+    }
+
+    /// Tells `outcome` until somebody has taken it, or refused it [`TRIES`] times; an exit status
+    /// when it is time to end before.
+    fn tell(&mut self, outcome: &Outcome) -> Option<u8> {
+        let report = report(outcome);
+        let socket = &self.arguments.socket;
+        let mut complained = false;
+        let mut refused = 0;
+        loop {
+            let (error, answered) = match ask(socket, &report) {
+                Ok(answer) if answer == "ok" => return None,
+                Ok(answer) => (strange(&answer), true),
+                Err(error) => (error, false),
+            };
+            if !std::mem::replace(&mut complained, true) {
+                self.output.message(&complaint("follow", socket, &error));
+            }
+            refused += u32::from(answered);
+            if refused == TRIES {
+                self.passed_over = self.passed_over.saturating_add(1);
+                let count = self.passed_over;
+                self.output.message(&format!(
+                    "weighbridge follow: \"{report}\" is passed over, {count} so far"
+                ));
+                return None;
+            }
+            if self.arguments.once && !answered {
+                return Some(NOT_TOLD);
+            }
+            if self.pause.ended() {
+                return Some(0);
+            }
         }
-        if arguments.once {
-            return Some(NOT_TOLD);
-        }
-        if pause.ended() {
-            return Some(0);
-        }
+    }
+
+    /// When all is read.
+    const fn status(&self) -> u8 {
+        if self.passed_over > 0 { NOT_TOLD } else { 0 }
     }
 }
 
@@ -191,7 +275,7 @@ fn read_place(path: &Path) -> io::Result<Option<Place>> {
 }
 
 fn write_place(path: &Path, place: Place) -> io::Result<()> {
-    files::replace(path, &serde_json::to_vec(&place)?, None)
+    files::replace_for_good(path, &serde_json::to_vec(&place)?)
 }
 
 /// A wait that a signal ends.
@@ -220,14 +304,26 @@ impl Pause {
         })
     }
 
+    /// Whether it is time to end.
+    fn is_over(&mut self) -> bool {
+        self.within(Duration::ZERO)
+    }
+
     /// Waits for [`EVERY`]; whether it is time to end.
     fn ended(&mut self) -> bool {
+        self.within(EVERY)
+    }
+
+    fn within(&mut self, patience: Duration) -> bool {
         let (terminated, interrupted) = (&mut self.terminated, &mut self.interrupted);
         self.runtime.block_on(async {
+            // Signals that have come are noticed when the runtime has had its turn.
+            tokio::task::yield_now().await;
             tokio::select! {
+                biased;
                 _ = terminated.recv() => true,
                 _ = interrupted.recv() => true,
-                () = tokio::time::sleep(EVERY) => false,
+                () = tokio::time::sleep(patience) => false,
             }
         })
     }
@@ -285,5 +381,61 @@ mod tests {
         // Nobody listens any more, and nothing is left to be told.
         assert_eq!(once(dir.path(), &log), 0);
         assert_eq!(once(dir.path(), &dir.path().join("none")), 1);
+    }
+
+    #[test]
+    fn what_is_refused_again_and_again_does_not_keep_the_rest_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = dir.path().join("mainlog");
+        let line = |port| {
+            format!(
+                "2026-11-28 04:00:01 H=(x) [192.0.2.1]:{port} F=<a@b> rejected RCPT <c@d>: no\n"
+            )
+        };
+        fs::write(&log, line(1) + &line(2)).expect("written");
+        let listener = UnixListener::bind(dir.path().join("os.sock")).expect("listens");
+        let daemon = std::thread::spawn(move || {
+            let mut told = Vec::new();
+            for stream in listener.incoming().take(4) {
+                let mut stream = stream.expect("told");
+                let mut report = [0; 128];
+                let length = stream.read(&mut report).expect("read");
+                let report = String::from_utf8_lossy(&report[..length]).into_owned();
+                let answer = if report.ends_with(" 1\n") {
+                    "error"
+                } else {
+                    "ok"
+                };
+                stream.write_all(answer.as_bytes()).expect("answered");
+                told.push(report);
+            }
+            told
+        });
+        assert_eq!(once(dir.path(), &log), NOT_TOLD);
+        let told = daemon.join().expect("told");
+        let ports: Vec<_> = told
+            .iter()
+            .filter_map(|report| report.trim().rsplit(' ').next())
+            .collect();
+        assert_eq!(ports, ["1", "1", "1", "2"]);
+    }
+
+    #[test]
+    fn each_log_has_a_place_of_its_own() {
+        let place = |log: &str| {
+            default_place(&FollowArguments {
+                server: Server::Exim,
+                log: log.into(),
+                from_start: false,
+                once: true,
+                place: None,
+                socket: PathBuf::new(),
+            })
+        };
+        assert_eq!(
+            place("/nowhere/exim4/mainlog"),
+            Path::new("/var/lib/weighbridge-watch/follow-exim-nowhere-exim4-mainlog.json")
+        );
+        assert_ne!(place("/nowhere/a-b"), place("/nowhere/a/b"));
     }
 }

@@ -9,7 +9,7 @@ use mail::connection::Peer;
 use mail::outcome::{Outcome, Stage, Verdict};
 use mail::text::report;
 
-use super::ask::{ask, complaint, strange};
+use super::ask::{NOT_TOLD, ask, complaint, strange};
 use super::clock;
 use super::settings::OS_SOCKET;
 use crate::output::{Output, with_process_output};
@@ -27,14 +27,13 @@ Examples:
   weighbridge outcome accept eom 192.0.2.1 4711 --message 1pQxyz-0001
   weighbridge outcome reject rcpt 192.0.2.1 4711
 
-Exit status: 0 told; 1 not understood; 2 nobody was there, which takes a second at most. In a mail
-server's hook ignore it (`|| true`): no message depends on being counted.";
+Exit status: 0 told; 1 not understood by who was there; 2 a wrong command line; 3 not told, because
+nobody was there, which takes a second at most. In a mail server's hook ignore it (`|| true`): no message depends on being counted.";
 
 /// Who reports; the daemon knows it as the text socket.
 const REPORTER: &str = "outcome";
 const TOLD: u8 = 0;
 const REFUSED: u8 = 1;
-const NOBODY: u8 = 2;
 
 /// `weighbridge outcome`.
 #[derive(Clone, Debug, Args)]
@@ -93,7 +92,7 @@ pub fn execute(arguments: &OutcomeArguments, output: &mut Output<'_>) -> u8 {
         }
         Err(error) => {
             output.message(&complaint("outcome", &arguments.socket, &error));
-            NOBODY
+            NOT_TOLD
         }
     }
 }

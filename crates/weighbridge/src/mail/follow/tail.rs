@@ -4,11 +4,16 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use mail::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a line that are kept; what is longer is no line of a mail server and is skipped whole.
 pub(super) const LINE_MAX: u64 = 64 * 1024;
+
+/// How long a log that has been renamed is still read: who writes it may not know yet.
+pub(super) const LINGER: Duration = Duration::from_secs(10);
 
 /// Up to where a file was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +30,9 @@ pub(super) struct Tail {
     path: PathBuf,
     file: BufReader<File>,
     place: Place,
+    /// How long it is read when there is another by its name, and since when there is.
+    linger: Duration,
+    replaced: Option<Timestamp>,
 }
 
 impl Tail {
@@ -67,7 +75,15 @@ impl Tail {
                 inode: metadata.ino(),
                 offset,
             },
+            linger: Duration::ZERO,
+            replaced: None,
         })
+    }
+
+    /// The same log, which is read for so long after it has been renamed.
+    pub(super) fn lingering(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
     }
 
     /// Behind the last line that was read.
@@ -79,12 +95,12 @@ impl Tail {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub(super) fn line(&mut self) -> io::Result<Option<String>> {
+    pub(super) fn line(&mut self, now: Timestamp) -> io::Result<Option<String>> {
         loop {
             if let Some(line) = self.line_of_file()? {
                 return Ok(Some(line));
             }
-            if !self.moved_on()? {
+            if !self.moved_on(now)? {
                 return Ok(None);
             }
         }
@@ -119,8 +135,9 @@ impl Tail {
         }
     }
 
-    /// All of this file is read: whether there is another by its name, or it begins anew.
-    fn moved_on(&mut self) -> io::Result<bool> {
+    /// All of this file is read: whether there is another by its name, and has been for a while, or it
+    /// begins anew.
+    fn moved_on(&mut self, now: Timestamp) -> io::Result<bool> {
         let Ok(metadata) = fs::metadata(&self.path) else {
             // Between renaming and making anew.
             return Ok(false);
@@ -129,7 +146,12 @@ impl Tail {
         if same && metadata.len() >= self.place.offset {
             return Ok(false);
         }
-        *self = Self::at(&self.path, File::open(&self.path)?, Some(0))?;
+        let since = *self.replaced.get_or_insert(now);
+        if !same && now < since.saturating_add(self.linger) {
+            return Ok(false);
+        }
+        let next = Self::at(&self.path, File::open(&self.path)?, Some(0))?;
+        *self = next.lingering(self.linger);
         Ok(true)
     }
 }
@@ -146,8 +168,13 @@ mod tests {
             .expect("written");
     }
 
+    fn rest_at(tail: &mut Tail, secs: u64) -> Vec<String> {
+        let now = Timestamp::from_secs(secs);
+        std::iter::from_fn(|| tail.line(now).expect("it reads")).collect()
+    }
+
     fn rest(tail: &mut Tail) -> Vec<String> {
-        std::iter::from_fn(|| tail.line().expect("it reads")).collect()
+        rest_at(tail, 0)
     }
 
     #[test]
@@ -180,6 +207,22 @@ mod tests {
         append(&path, "seven\n");
         let mut again = Tail::open(&path, Some(place), false).expect("it opens");
         assert_eq!(rest(&mut again), ["six", "seven"]);
+    }
+
+    #[test]
+    fn what_is_still_written_to_a_renamed_log_is_read_before_the_new_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, renamed) = (dir.path().join("log"), dir.path().join("log.1"));
+        append(&path, "one\n");
+        let tail = Tail::open(&path, None, true).expect("it opens");
+        let mut tail = tail.lingering(Duration::from_secs(10));
+        assert_eq!(rest_at(&mut tail, 1), ["one"]);
+        fs::rename(&path, &renamed).expect("renamed");
+        append(&path, "three\n");
+        assert_eq!(rest_at(&mut tail, 2), [""; 0]);
+        append(&renamed, "two\n");
+        assert_eq!(rest_at(&mut tail, 11), ["two"]);
+        assert_eq!(rest_at(&mut tail, 12), ["three"]);
     }
 
     #[test]
