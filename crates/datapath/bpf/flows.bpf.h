@@ -21,14 +21,6 @@ struct flow_key {
 	__u32 destination[4];
 };
 
-// As the engine's `Peer`; a scale of 0 where one of both ends has none.
-struct peer {
-	__u32 seq_lo;
-	__u32 seq_hi;
-	__u32 max_win;
-	__u32 scale;
-};
-
 struct traffic {
 	__u64 packets;
 	__u64 bytes;
@@ -134,22 +126,13 @@ struct {
 	__type(value, __u32);
 } fast_path SEC(".maps");
 
-#define TCP_FLAGS_AT 12
-#define TCP_SYN 0x02
-#define TCP_ACK 0x10
-#define TCP_CLASS_FLAGS 0x37 /* FIN, SYN, RST, ACK, URG: FLAGS_IN_KEY of the engine */
-#define MAX_ACK_WINDOW (0xffffu + 1500) /* PF's MAXACKWINDOW */
-
 // What of a packet matters besides its key.
 struct plain {
 	__u32 at; /* of the transport header */
 	__u32 end;
 	__u32 packets; /* more than one in a super-packet */
 	__u32 bytes; /* of all of them */
-	__u32 seq;
-	__u32 ack;
-	__u32 window;
-	__u32 len;
+	struct segment segment; /* of TCP */
 	__u32 asks; /* an echo request */
 	__u32 longest; /* bytes of the longest of them */
 	__u8 hops; /* that it has left: TTL or hop limit */
@@ -209,33 +192,41 @@ static __always_inline int read_tcp(const struct frame *frame, struct flow_key *
 		__be16 window;
 		__be32 rest;
 	} tcp;
-	__u32 header, segment = frame->segment;
+	struct segment *segment = &plain->segment;
+	__u32 header, len = frame->segment;
+	__u8 told, control;
 
 	if (load(frame, plain->at, &tcp, sizeof(tcp)))
 		return -1;
 	if (tcp.offset & 0x0f)
 		return -1;
-	if ((tcp.flags & TCP_CLASS_FLAGS) == TCP_SYN)
+	told = tcp.flags & TCP_CLASS_FLAGS;
+	control = told & TCP_CONTROL;
+	if (told == TCP_SYN)
 		key->opens = 1;
-	else if ((tcp.flags & TCP_CLASS_FLAGS) != TCP_ACK)
+	else if (told != (TCP_ACK | control) || control & (control - 1))
 		return -1;
 	header = (tcp.offset >> 4) * 4;
 	if (header < sizeof(tcp) || plain->at + header > plain->end)
 		return -1;
 	key->source_port = tcp.source;
 	key->destination_port = tcp.destination;
-	plain->seq = bpf_ntohl(tcp.seq);
-	plain->ack = bpf_ntohl(tcp.ack);
-	plain->window = bpf_ntohs(tcp.window);
-	plain->len = plain->end - plain->at - header;
-	if (!segment)
-		return 0;
-	if (key->opens || plain->end != frame->len || !plain->len)
+	segment->flags = told;
+	segment->seq = bpf_ntohl(tcp.seq);
+	segment->ack = bpf_ntohl(tcp.ack);
+	segment->window = bpf_ntohs(tcp.window);
+	segment->len = plain->end - plain->at - header;
+	if (told == (TCP_SYN | TCP_ACK) &&
+	    read_offer(frame, plain->at + sizeof(tcp), plain->at + header, segment))
 		return -1;
-	plain->packets = (plain->len + segment - 1) / segment;
+	if (!len)
+		return 0;
+	if (told & TCP_SYN || plain->end != frame->len || !segment->len)
+		return -1;
+	plain->packets = (segment->len + len - 1) / len;
 	plain->bytes += (plain->packets - 1) * (plain->at + header - ETH_HLEN);
 	if (plain->packets > 1)
-		plain->longest = plain->at + header - ETH_HLEN + segment;
+		plain->longest = plain->at + header - ETH_HLEN + len;
 	return 0;
 }
 
@@ -315,35 +306,6 @@ static __always_inline int read_plain(const struct frame *frame, struct flow_key
 	if (key->family == FAMILY_V6 && key->protocol == IPPROTO_ICMPV6)
 		return read_echo(frame, key, plain, 128, 129);
 	return -1;
-}
-
-// Whether a segment lies in the windows; then they move on.
-static __always_inline int slides(struct peer *source, struct peer *destination,
-				  const struct plain *plain)
-{
-	__u32 seq = plain->seq, end = plain->seq + plain->len, reach;
-	__s32 skew = destination->seq_lo - plain->ack;
-
-	// The engine's sign for a sender that was never heard.
-	if (!source->seq_lo)
-		return 0;
-	if (!plain->len)
-		seq = end = source->seq_lo;
-	if ((__s32)(source->seq_hi - end) < 0)
-		return 0;
-	if ((__s32)(seq - (source->seq_lo - (destination->max_win << (destination->scale & 31)))) < 0)
-		return 0;
-	if (skew < -(__s32)MAX_ACK_WINDOW ||
-	    skew > (__s32)(MAX_ACK_WINDOW << (source->scale & 31)))
-		return 0;
-	if (plain->window > source->max_win)
-		source->max_win = plain->window;
-	if ((__s32)(end - source->seq_lo) > 0)
-		source->seq_lo = end;
-	reach = plain->window << (source->scale & 31);
-	if ((__s32)(plain->ack + reach - destination->seq_hi) >= 0)
-		destination->seq_hi = plain->ack + (reach ? reach : 1);
-	return 1;
 }
 
 #define MANGLED_0(protocol) ((protocol) == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0)
@@ -437,18 +399,54 @@ static __always_inline int is_in_use(const struct found *found)
 	return use == found->place.use && (__u32)use == *found->epoch;
 }
 
+// Flows of which an end is in another phase now, by their slots: the daemon asks for them then.
+#define FLOW_CHANGES_LEN (1 << 20) /* src/flows.rs */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, FLOW_CHANGES_LEN);
+} flow_changes SEC(".maps");
+
+// Whether an end of the flow may be in another phase behind the packet.
+static __always_inline int may_change(const struct flow_state *state, __u32 way,
+				      const struct plain *plain)
+{
+	return state->has_windows && may_take_on(&state->peers[!way], &plain->segment);
+}
+
+// Under the lock of the state: whether the packet is one of it.
+static __always_inline int is_taken(struct flow_state *state, __u32 way, const struct plain *plain)
+{
+	const struct segment *segment = &plain->segment;
+
+	if (state->has_windows)
+		return takes(&state->peers[way], &state->peers[!way], segment);
+	// Decisions without a state are about segments without these, or SYNs alone.
+	return !(segment->flags & TCP_ACK && segment->flags & TCP_CONTROL);
+}
+
 // How many packets it stands for, if the packet is one of the state: then it has been counted and
 // is to become what `ends` says, and passes. `known` becomes `exit`, if there is one.
 static __always_inline __u32 pass(const struct found *found, const struct plain *plain, __u64 now,
 				  struct ends *ends, const struct exit *exit, struct exit *known)
 {
 	struct flow_state *state = found->state;
-	__u32 way = found->place.way & 1, packets = 0;
+	__u32 way = found->place.way & 1, packets = 0, *change = NULL;
+	__u16 before;
+	int changed = 0;
 
+	// Nothing changes that cannot be told.
+	if (may_change(state, way, plain)) {
+		change = bpf_ringbuf_reserve(&flow_changes, sizeof(*change), 0);
+		if (!change)
+			return 0;
+		*change = found->place.way >> 1;
+	}
 	bpf_spin_lock(&state->lock);
+	before = state->peers[0].phase << 8 | state->peers[1].phase;
 	if (is_in_use(found) && (__s64)(now - state->last) < (__s64)state->lifetime &&
-	    (!state->has_windows ||
-	     slides(&state->peers[way], &state->peers[!way], plain))) {
+	    (change || !may_change(state, way, plain)) && is_taken(state, way, plain)) {
+		changed = before != (state->peers[0].phase << 8 | state->peers[1].phase);
 		state->traffic[way].packets += plain->packets;
 		state->traffic[way].bytes += plain->bytes;
 		if ((__s64)(now - state->last) > 0)
@@ -459,6 +457,10 @@ static __always_inline __u32 pass(const struct found *found, const struct plain 
 		packets = plain->packets;
 	}
 	bpf_spin_unlock(&state->lock);
+	if (change && changed)
+		bpf_ringbuf_submit(change, 0);
+	else if (change)
+		bpf_ringbuf_discard(change, 0);
 	return packets;
 }
 

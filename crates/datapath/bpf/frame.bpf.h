@@ -23,6 +23,18 @@ static __always_inline struct frame frame_of_skb(struct __sk_buff *skb)
 	return frame;
 }
 
+static __always_inline struct frame frame_of_xdp(struct xdp_md *xdp)
+{
+	struct frame frame = {
+		.ctx = xdp,
+		.is_xdp = 1,
+		.len = bpf_xdp_get_buff_len(xdp),
+		.interface = xdp->ingress_ifindex,
+	};
+
+	return frame;
+}
+
 // Headers behind that of Ethernet, which has 14 bytes, stand at multiples of four in the kernel's
 // memory (NET_IP_ALIGN) where that matters.
 #define aligned_at(data, at) \
@@ -30,17 +42,29 @@ static __always_inline struct frame frame_of_skb(struct __sk_buff *skb)
 		 __builtin_assume_aligned((data) + (at), 2) : \
 		 __builtin_assume_aligned((data) + (at), 4))
 
+// Of which the place need not be known when this is compiled.
+static __always_inline int load_anywhere(const struct frame *frame, __u32 at, void *to, __u32 len)
+{
+	if (frame->is_xdp)
+		return bpf_xdp_load_bytes(frame->ctx, at, to, len);
+	return bpf_skb_load_bytes(frame->ctx, at, to, len);
+}
+
 static __always_inline int load(const struct frame *frame, __u32 at, void *to, __u32 len)
 {
 	struct __sk_buff *skb = frame->ctx;
+	struct xdp_md *xdp = frame->ctx;
 	void *data, *end;
 
-	if (frame->is_xdp)
-		return bpf_xdp_load_bytes(frame->ctx, at, to, len);
-	data = (void *)(long)skb->data;
-	end = (void *)(long)skb->data_end;
+	if (frame->is_xdp) {
+		data = (void *)(long)xdp->data;
+		end = (void *)(long)xdp->data_end;
+	} else {
+		data = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+	}
 	if (data + at + len > end)
-		return bpf_skb_load_bytes(skb, at, to, len);
+		return load_anywhere(frame, at, to, len);
 	__builtin_memcpy(to, aligned_at(data, at), len);
 	return 0;
 }

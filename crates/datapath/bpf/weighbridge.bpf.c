@@ -83,6 +83,7 @@ enum counter {
 	BLOCKED,
 	HELD_BACK,
 	FUSED,
+	BY_XDP,
 	COUNTERS,
 };
 
@@ -144,9 +145,11 @@ static __always_inline void count(__u32 counter, __u64 by)
 }
 
 #include "frame.bpf.h"
+#include "tcp.bpf.h"
 #include "flows.bpf.h"
 #include "exit.bpf.h"
 #include "shares.bpf.h"
+#include "xdp.bpf.h"
 
 // The frame's own type is asked, not skb->protocol, which a sender on a packet socket can choose
 // freely. A tag that the NIC took off is not in the frame any more.
@@ -430,6 +433,26 @@ SEC("classifier")
 int flow_out(struct __sk_buff *skb)
 {
 	return repeat(skb, OUT);
+}
+
+// Before a hook: a frame as the driver has it. Tags are in the frame, or the interface has no hook
+// of this kind.
+SEC("xdp.frags")
+int flow_xdp(struct xdp_md *xdp)
+{
+	const struct frame frame = frame_of_xdp(xdp);
+	struct flow_key key __attribute__((aligned(8))) = {};
+	struct passing passing = { .now = bpf_ktime_get_coarse_ns() };
+	__be16 type;
+
+	if (load(&frame, offsetof(struct ethhdr, h_proto), &type, sizeof(type)) ||
+	    (type != bpf_htons(ETH_P_IP) && type != bpf_htons(ETH_P_IPV6)))
+		return XDP_PASS;
+	key.interface = frame.interface;
+	key.direction = IN;
+	if (read_plain(&frame, &key, &passing.plain) || find(&key, &passing.found))
+		return XDP_PASS;
+	return cross(&frame, &key, &passing);
 }
 
 // On the ingress of a bridge that has no hooks: a bridge takes the socket off a packet that was

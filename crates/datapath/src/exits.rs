@@ -20,7 +20,18 @@ impl Datapath {
         let links = link::list(&self.connection).map_err(ways_unknown)?;
         let ports = ports(&links, |index| self.attached.contains_key(&IfIndex(index)));
         self.program.set_exit_ports(&ports).map_err(ways_unknown)?;
+        self.exits = ports;
+        self.set_xdp_ports()?;
         self.neighbours_changed()
+    }
+
+    pub(crate) fn set_xdp_ports(&mut self) -> Result<(), Error> {
+        let Some(xdp) = &self.xdp else {
+            return Ok(());
+        };
+        let has_queues = |port| self.queues.has(IfIndex(port));
+        let ports = xdp.ports(&self.exits, has_queues);
+        self.program.set_xdp_ports(&ports).map_err(ways_unknown)
     }
 
     /// The same for changes that concern neither interfaces nor what they are ports of.

@@ -4,10 +4,11 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, Map, MapData, ProgramArray};
+use aya::maps::{Array, HashMap, Map, MapData, ProgramArray, RingBuf};
 use pf_engine::counters::Count;
 use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
 use pf_engine::rule::Direction;
@@ -22,11 +23,16 @@ const FLOW_STATES_MAX: u32 = 65_536;
 /// and what passes have half each (`BLOCKING_MAX` of the engine).
 const FLOW_DECISIONS_MAX: u32 = 16_384;
 
+/// Bytes of what the kernel has to tell (`FLOW_CHANGES_LEN`): 65,536 changes of 16 bytes. When it
+/// is full, packets that would change something come up.
+const FLOW_CHANGES_LEN: u32 = 1 << 20;
+
 pub(crate) const FLOWS: &str = "flows";
 pub(crate) const FLOW_STATES: &str = "flow_states";
 pub(crate) const FLOW_USES: &str = "flow_uses";
 pub(crate) const FLOW_EXITS: &str = "flow_exits";
 const FLOW_EPOCH: &str = "flow_epoch";
+pub(crate) const FLOW_CHANGES: &str = "flow_changes";
 const FAST_PATH: &str = "fast_path";
 
 /// The programs by their index in `fast_path`, which is the direction.
@@ -48,6 +54,7 @@ const LIFETIME_AT: usize = 8;
 const LAST_AT: usize = 16;
 const TRAFFIC_AT: usize = 24;
 const PEERS_AT: usize = 56;
+const PEER_LEN: usize = 16;
 const ENDS_AT: usize = 88;
 const ENDS_LEN: usize = 16;
 /// `enum act`.
@@ -75,6 +82,15 @@ impl Room {
     /// Keys that lead to them: a state has two.
     pub(crate) const fn keys(self) -> u32 {
         self.states.saturating_mul(2).saturating_add(self.decisions)
+    }
+
+    /// Bytes for changes: a page at least.
+    pub(crate) const fn changes(self) -> u32 {
+        if self.decisions == 0 {
+            4096
+        } else {
+            FLOW_CHANGES_LEN
+        }
     }
 
     pub(crate) const fn slots(self) -> u32 {
@@ -136,6 +152,7 @@ pub struct FlowMaps {
     states: Array<MapData, StateData>,
     uses: Array<MapData, u64>,
     epoch_in_force: Array<MapData, u32>,
+    changes: RingBuf<MapData>,
     /// Which programs look flows up. Their descriptor must stay open: when it is closed the
     /// kernel takes the programs out.
     programs: ProgramArray<MapData>,
@@ -181,6 +198,7 @@ impl FlowMaps {
             states,
             uses: taken(ebpf, FLOW_USES)?,
             epoch_in_force: taken(ebpf, FLOW_EPOCH)?,
+            changes: taken(ebpf, FLOW_CHANGES)?,
             programs: taken(ebpf, FAST_PATH)?,
             epoch: 0,
             puts: 0,
@@ -195,6 +213,12 @@ impl FlowMaps {
             set.map_err(|error| unusable(io_error(error)))?;
         }
         Ok(maps)
+    }
+
+    /// Readable when [`FlowCache::changed`] has something to tell.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.changes.as_fd()
     }
 
     /// A slot that nothing is in.
@@ -266,12 +290,7 @@ impl FlowMaps {
             bytes: get_u64(&data, TRAFFIC_AT + at + 8),
         });
         let has_windows = get_u32(&data, HAS_WINDOWS_AT) != 0;
-        let windows = [0, 16].map(|at| FlowWindow {
-            seq_lo: get_u32(&data, PEERS_AT + at),
-            seq_hi: get_u32(&data, PEERS_AT + at + 4),
-            max_win: get_u32(&data, PEERS_AT + at + 8),
-            scale: u8::try_from(get_u32(&data, PEERS_AT + at + 12)).unwrap_or_default(),
-        });
+        let windows = [0, PEER_LEN].map(|at| window(&data, PEERS_AT + at));
         let last = get_u64(&data, LAST_AT);
         let mut slots = self.slots.iter();
         let before = slots.find_map(|slots| slots.get(slot));
@@ -316,6 +335,15 @@ impl FlowCache for FlowMaps {
         let progress = self.progress(flow.0);
         self.free(flow.0);
         progress
+    }
+
+    fn changed(&mut self) -> Vec<FlowId> {
+        let mut changed = Vec::new();
+        while let Some(item) = self.changes.next() {
+            let slot = item.first_chunk().map(|slot| u32::from_ne_bytes(*slot));
+            changed.extend(slot.map(FlowId));
+        }
+        changed
     }
 
     fn suspend(&mut self) {
@@ -372,11 +400,14 @@ fn state_data(flow: &Flow, refreshed: u64) -> StateData {
     put(&mut data, LIFETIME_AT, &lifetime.to_ne_bytes());
     put(&mut data, LAST_AT, &refreshed.to_ne_bytes());
     let windows = flow.windows.unwrap_or_default();
-    for (at, window) in (PEERS_AT..).step_by(16).zip(windows) {
+    let both_scale = windows.iter().all(|window| window.scale.is_some());
+    for (at, window) in (PEERS_AT..).step_by(PEER_LEN).zip(windows) {
         put(&mut data, at, &window.seq_lo.to_ne_bytes());
         put(&mut data, at + 4, &window.seq_hi.to_ne_bytes());
         put(&mut data, at + 8, &window.max_win.to_ne_bytes());
-        put(&mut data, at + 12, &u32::from(window.scale).to_ne_bytes());
+        let holds = window.scale.filter(|_| both_scale).unwrap_or(0);
+        let offers = window.scale.map_or(0, |scale| scale.saturating_add(1));
+        put(&mut data, at + 12, &[holds, offers, window.state]);
     }
     for (at, ends) in (ENDS_AT..).step_by(ENDS_LEN).zip(flow.becomes) {
         if let Some((source, destination)) = ends {
@@ -391,6 +422,18 @@ fn state_data(flow: &Flow, refreshed: u64) -> StateData {
         }
     }
     data
+}
+
+/// `struct peer`.
+fn window(data: &[u8], at: usize) -> FlowWindow {
+    let byte = |at: usize| data.get(at).copied().unwrap_or_default();
+    FlowWindow {
+        seq_lo: get_u32(data, at),
+        seq_hi: get_u32(data, at + 4),
+        max_win: get_u32(data, at + 8),
+        scale: byte(at + 13).checked_sub(1),
+        state: byte(at + 14),
+    }
 }
 
 fn put(data: &mut [u8], at: usize, bytes: &[u8]) {

@@ -24,8 +24,9 @@ mod steer;
 mod sys;
 mod tap;
 mod unhook;
+mod xdp;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -43,12 +44,14 @@ use crate::program::{Counter, Hooks, Program};
 use crate::queues::{QueueStatistics, Queues};
 use crate::steer::Steer;
 use crate::tap::Tap;
+use crate::xdp::Xdp;
 
 pub use crate::capability::{check_privileges, drop_all_capabilities, drop_capabilities};
 pub use crate::error::Error;
 pub use crate::flows::FlowMaps;
 pub use crate::shares::UpcallShares;
 pub use crate::unhook::{Unhooked, unhook};
+pub use crate::xdp::XdpConfig;
 
 /// Room for the largest frame from the TAP, and a byte more to notice what is larger.
 const BUFFER_LEN: usize = UPCALL_LEN + TAG_LEN + ETHERNET_LEN + PACKET_MAX + 1;
@@ -65,6 +68,9 @@ const MTU_MAX: u32 = 16_026;
 pub struct Datapath {
     // The order matters: hooks go before the TAP they redirect to.
     attached: BTreeMap<IfIndex, Attached>,
+    xdp: Option<Xdp>,
+    /// Interfaces that fused flows may leave by.
+    exits: BTreeSet<u32>,
     program: Program,
     tap: Tap,
     connection: Connection,
@@ -91,7 +97,7 @@ pub struct DatapathConfig {
 }
 
 /// Whether the kernel repeats decisions that the engine has made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FastPath {
     /// Each packet goes up.
     #[default]
@@ -99,6 +105,8 @@ pub enum FastPath {
     /// Packets of states that are only counted pass in the kernel, and those that rules decide by
     /// the flow's key alone pass or end there.
     On,
+    /// As `On`; what passes both hooks passes at the driver already, and so does what ends.
+    Xdp(XdpConfig),
 }
 
 /// What becomes of IP packets at managed interfaces when a daemon has ended without
@@ -192,6 +200,8 @@ pub struct DatapathStatistics {
     /// Packets that passed two hooks at once by the flow cache, without the kernel's bridge or
     /// routing between: two of `cached` each.
     pub fused: u64,
+    /// Packets of these that passed at the driver.
+    pub by_xdp: u64,
 }
 
 /// What we know about an interface with hooks.
@@ -224,11 +234,17 @@ impl Datapath {
         check_privileges()?;
         let connection = netlink::connect()?;
         let tap = Tap::create(&config.tap, &connection)?;
-        let mut program = Program::load(&tap, attachment, config.policy, config.fast_path)?;
+        let mut program = Program::load(&tap, attachment, config.policy, &config.fast_path)?;
+        let xdp = match &config.fast_path {
+            FastPath::Xdp(config) => Some(Xdp::new(config.clone())),
+            FastPath::Off | FastPath::On => None,
+        };
         program.attach_reinjection(&tap.name)?;
         tap.bring_up(&connection)?;
         Ok(Self {
             attached: BTreeMap::new(),
+            xdp,
+            exits: BTreeSet::new(),
             program,
             tap,
             connection,
@@ -297,6 +313,9 @@ impl Datapath {
             mac,
         };
         self.attached.insert(interface, attached);
+        if let Some(xdp) = &mut self.xdp {
+            xdp.attach(&link, &mut self.program);
+        }
         unhook::remove(&self.connection, &link.name, left)?;
         if was_blocked {
             tracing::info!("{} was blocked and is filtered again", link.name);
@@ -317,6 +336,9 @@ impl Datapath {
 
     /// The orderly end: takes all hooks off, so that packets pass unfiltered.
     pub fn release(&mut self) {
+        if let Some(xdp) = &mut self.xdp {
+            xdp.detach_all(&mut self.program);
+        }
         for (_, attached) in std::mem::take(&mut self.attached) {
             self.program.detach(attached.hooks);
         }
@@ -346,7 +368,8 @@ impl Datapath {
     /// Where the kernel has no such qdisc, an interface is not there or has a queueing discipline
     /// of somebody else, or what is wanted cannot be told the kernel.
     pub fn set_queues(&mut self, trees: &[QueueTree], numbers: &QueueNumbers) -> Result<(), Error> {
-        self.queues.set(trees, numbers, &self.connection)
+        self.queues.set(trees, numbers, &self.connection)?;
+        self.set_xdp_ports()
     }
 
     /// Gives interfaces that have vanished and come back their queues again.
@@ -362,6 +385,9 @@ impl Datapath {
 
     /// Takes the hooks off; harmless when the interface is gone.
     pub fn detach(&mut self, interface: IfIndex) {
+        if let Some(xdp) = &mut self.xdp {
+            xdp.detach(interface.0, &mut self.program);
+        }
         if let Some(attached) = self.attached.remove(&interface) {
             self.program.detach(attached.hooks);
         }
@@ -515,6 +541,7 @@ impl Datapath {
             blocked: self.program.counter(Counter::Blocked),
             held_back: self.held_back(),
             fused: self.program.counter(Counter::Fused),
+            by_xdp: self.program.counter(Counter::ByXdp),
         }
     }
 

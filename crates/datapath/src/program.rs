@@ -6,10 +6,12 @@ use std::num::NonZeroU16;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use aya::maps::xdp::DevMapHash;
 use aya::maps::{Array, HashMap, PerCpuArray};
 use aya::programs::tc::{
     NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle,
 };
+use aya::programs::xdp::{XdpLinkId, XdpMode};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
@@ -18,7 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::flows::{FLOW_EXITS, FLOW_STATES, FLOW_USES, FLOWS, FlowMaps, Room};
+use crate::flows::{FLOW_CHANGES, FLOW_EXITS, FLOW_STATES, FLOW_USES, FLOWS, FlowMaps, Room};
 use crate::left::OwnerData;
 use crate::shares::{SharesData, UpcallShares};
 use crate::sys::{self, TcxPoint};
@@ -46,6 +48,8 @@ const FRAMES: &str = "frames";
 pub(crate) const UPCALL_SHARES: &str = "upcall_shares";
 const TOPOLOGY: &str = "topology";
 const EXIT_PORTS: &str = "exit_ports";
+const XDP_PORTS: &str = "xdp_ports";
+const FLOW_XDP: &str = "flow_xdp";
 
 /// Interfaces that fused flows leave by (`EXIT_PORTS_MAX` of bpf/exit.bpf.h), at most: a bridge has
 /// no more ports (`BR_MAX_PORTS` of net/bridge/br_private.h). Flows of others go the ordinary way.
@@ -67,6 +71,7 @@ pub(crate) enum Counter {
     Blocked,
     HeldBack,
     Fused,
+    ByXdp,
 }
 
 #[derive(Debug)]
@@ -74,6 +79,8 @@ pub(crate) struct Program {
     ebpf: Ebpf,
     attachment: Attachment,
     policy: FailPolicy,
+    /// What is in the map of that name.
+    xdp_ports: BTreeSet<u32>,
 }
 
 /// The hooks of one interface.
@@ -115,13 +122,13 @@ impl Program {
         tap: &Tap,
         attachment: Attachment,
         policy: FailPolicy,
-        fast_path: FastPath,
+        fast_path: &FastPath,
     ) -> Result<Self, Error> {
         lift_memory_limit();
         let token = token().map_err(not_loaded)?;
         let owner: OwnerData = crate::left::owner_data(tap.index, &tap.name, token);
         let room = match fast_path {
-            FastPath::On => Room::FULL,
+            FastPath::On | FastPath::Xdp(_) => Room::FULL,
             FastPath::Off => Room::NONE,
         };
         let mut ebpf = EbpfLoader::new()
@@ -129,6 +136,7 @@ impl Program {
             .map_max_entries(FLOWS, room.keys())
             .map_max_entries(FLOW_STATES, room.slots())
             .map_max_entries(FLOW_USES, room.slots())
+            .map_max_entries(FLOW_CHANGES, room.changes())
             .map_max_entries(FLOW_EXITS, room.slots().saturating_mul(2))
             .load(OBJECT)
             .map_err(|error| not_loaded(io::Error::other(error)))?;
@@ -141,6 +149,7 @@ impl Program {
             ebpf,
             attachment,
             policy,
+            xdp_ports: BTreeSet::new(),
         })
     }
 
@@ -218,6 +227,45 @@ impl Program {
         {
             map.insert(port, 1, 0).map_err(io_error)?;
         }
+        Ok(())
+    }
+
+    /// Puts the flow cache on an interface's driver, for as long as this process lives.
+    pub(crate) fn attach_xdp(&mut self, interface: &str) -> Result<XdpLinkId, String> {
+        let program = self.xdp().ok_or("the program has no part for it")?;
+        if program.fd().is_err() {
+            program
+                .load()
+                .map_err(|error| format!("the kernel does not take the program ({error})"))?;
+        }
+        program
+            .attach(interface, XdpMode::Driver)
+            .map_err(|error| format!("its driver does not take the program ({})", io_error(error)))
+    }
+
+    pub(crate) fn detach_xdp(&mut self, id: XdpLinkId) {
+        let detached = self.xdp().map(|program| program.detach(id));
+        if let Some(Err(error)) = detached {
+            tracing::debug!(%error, "an interface with XDP is gone");
+        }
+    }
+
+    fn xdp(&mut self) -> Option<&mut aya::programs::Xdp> {
+        self.ebpf.program_mut(FLOW_XDP)?.try_into().ok()
+    }
+
+    /// Of these interfaces, and no others, frames may be sent out at the driver.
+    pub(crate) fn set_xdp_ports(&mut self, ports: &BTreeSet<u32>) -> io::Result<()> {
+        let map = self.ebpf.map_mut(XDP_PORTS);
+        let map = map.ok_or(io::ErrorKind::NotFound)?;
+        let mut map: DevMapHash<_> = map.try_into().map_err(io::Error::other)?;
+        for port in self.xdp_ports.difference(ports) {
+            map.remove(*port).map_err(io_error)?;
+        }
+        for port in ports.difference(&self.xdp_ports).take(EXIT_PORTS_MAX) {
+            map.insert(*port, *port, None, 0).map_err(io_error)?;
+        }
+        self.xdp_ports.clone_from(ports);
         Ok(())
     }
 

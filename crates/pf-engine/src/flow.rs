@@ -19,8 +19,8 @@ use crate::time::Instant;
 use crate::view::HostPort;
 
 /// What all packets of a flow have in common at a hook. They are whole, without IP options or
-/// extension headers; TCP segments have ACK and none of SYN, FIN, RST and URG, or of these five SYN
-/// alone.
+/// extension headers; TCP segments have ACK and not URG, and at most one of SYN, FIN and RST, or of
+/// these five SYN alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey {
     /// Where they meet the filter.
@@ -47,8 +47,10 @@ pub struct FlowWindow {
     pub seq_hi: u32,
     /// Largest window it announced, not scaled.
     pub max_win: u32,
-    /// Its window scale; 0 if one of the ends has none.
-    pub scale: u8,
+    /// The window scale that its SYN announced; it holds if both have one (RFC 7323, section 1.3).
+    pub scale: Option<u8>,
+    /// How far it is: PF's number of its state (`TCPS_…` of BSD's tcp_fsm.h).
+    pub state: u8,
 }
 
 /// TCP flags that a [`FlowKey`] tells: all that make a segment plain, or one that opens a
@@ -110,6 +112,10 @@ pub trait FlowCache: Debug + Send {
 
     /// Ends a flow: no packet passes by it any more, and what is told is final.
     fn take(&mut self, flow: FlowId) -> FlowProgress;
+
+    /// Flows in which an end of the connection has gone from one state to another, as far as they
+    /// were not told yet; some may be there more than once, or taken already.
+    fn changed(&mut self) -> Vec<FlowId>;
 
     /// No packet passes by any flow that was put before. Each is still to be taken.
     fn suspend(&mut self);

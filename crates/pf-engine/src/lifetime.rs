@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::addr::Protocol;
 use crate::installed::{Entry, Rules};
 use crate::rule::{Timeout, Timeouts};
 use crate::ruleset::{Limit, Options};
@@ -36,12 +37,27 @@ pub(crate) struct Lifetimes<'a> {
 impl Lifetimes<'_> {
     /// When `state` expires if nothing more comes.
     pub(crate) fn end(&self, state: &State) -> Instant {
+        self.end_by(state, state.timeout)
+    }
+
+    /// When it expires at the earliest, however far its connection has gone on meanwhile.
+    pub(crate) fn earliest_end(&self, state: &State) -> Instant {
+        let later = if state.protocol() == Protocol::TCP {
+            &Timeout::OF_TCP[..]
+        } else {
+            &[]
+        };
+        let ends = later.iter().map(|timeout| self.end_by(state, *timeout));
+        ends.fold(self.end(state), Instant::min)
+    }
+
+    fn end_by(&self, state: &State, timeout: Timeout) -> Instant {
         let rule = state.rule.and_then(|id| self.rules.get(id));
         let own = |timeout| {
             rule.and_then(|rule| rule.timeout(timeout))
                 .filter(|value| *value > 0)
         };
-        let seconds = own(state.timeout).unwrap_or(self.timeouts.value(state.timeout));
+        let seconds = own(timeout).unwrap_or(self.timeouts.value(timeout));
         let (start, end, states) = match own(Timeout::AdaptiveStart) {
             Some(start) => {
                 let states = rule.map_or(0, Entry::states);

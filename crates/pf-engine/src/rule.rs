@@ -685,6 +685,14 @@ pub enum Timeout {
 }
 
 impl Timeout {
+    /// Those that a connection goes through once somebody has answered.
+    pub(crate) const OF_TCP: [Self; 5] = [
+        Self::TcpOpening,
+        Self::TcpEstablished,
+        Self::TcpClosing,
+        Self::TcpFinWait,
+        Self::TcpClosed,
+    ];
     /// All of them, in the order of `pfctl -st`.
     pub const ALL: [Self; 25] = [
         Self::TcpFirst,

@@ -475,7 +475,7 @@ pub(crate) const fn is_connected(source: &Peer, destination: &Peer) -> bool {
 }
 
 /// The timeout of a connection whose ends are in these states (pf.conf(5), `set timeout`).
-const fn timeout(source: &Peer, destination: &Peer) -> Timeout {
+pub(crate) const fn timeout(source: &Peer, destination: &Peer) -> Timeout {
     let (low, high) = if source.state < destination.state {
         (source.state, destination.state)
     } else {
@@ -494,13 +494,22 @@ const fn timeout(source: &Peer, destination: &Peer) -> Timeout {
     }
 }
 
-/// Whether segments that are plain and in the windows change nothing of a connection whose state
-/// has this timeout but the windows.
-pub(crate) fn is_steady(source: &Peer, destination: &Peer, timeout_now: Timeout) -> bool {
-    [source, destination]
+/// Whether the rest of a connection, or some of it, is plain enough for a flow cache: its opener has
+/// sent a SYN and nobody else has, or its ends have gone on from there, and not both have closed.
+pub(crate) fn is_plain(opener: &Peer, other: &Peer, timeout_now: Timeout) -> bool {
+    let begins = has_just_begun(opener, other);
+    let goes_on = [opener, other]
         .iter()
-        .all(|peer| peer.state == tcps::ESTABLISHED && !peer.stale && peer.seq_diff == 0)
-        && timeout(source, destination) == timeout_now
+        .all(|peer| (tcps::SYN_SENT..=tcps::FIN_WAIT_2).contains(&peer.state))
+        && !both_closed(opener, other)
+        && timeout(opener, other) == timeout_now;
+    let as_sent = |peer: &Peer| !peer.stale && peer.seq_diff == 0;
+    (begins || goes_on) && as_sent(opener) && as_sent(other)
+}
+
+/// Whether the opener has sent its SYN and nothing else was heard.
+pub(crate) const fn has_just_begun(opener: &Peer, other: &Peer) -> bool {
+    opener.state == tcps::SYN_SENT && other.state == tcps::CLOSED
 }
 
 /// Whether the sequence number that an ICMP error quotes is one that `source` may have sent.

@@ -22,6 +22,7 @@ mod shares;
 pub(crate) mod signals;
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -175,7 +176,7 @@ fn start(plan: &Plan) -> Result<()> {
     let mut datapath = Datapath::open(&DatapathConfig {
         tap: plan.configuration.settings.tap.clone(),
         policy: plan.configuration.settings.fail_policy,
-        fast_path: plan.configuration.settings.fast_path,
+        fast_path: plan.configuration.settings.fast_path.clone(),
     })?;
     let keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone());
     let mut keeper = keeper.couple(plan.configuration.coupled());
@@ -353,7 +354,7 @@ fn filter(
     let mut states = Keeper::open(&plan.state_dir, plan.dialect);
     states.restore(&mut engine, &clock, &interfaces);
     let gateways = Gateways::start(&plan.configuration.settings, &mut engine, clock.now());
-    open_fast_path(plan, &mut engine, datapath, &clock)?;
+    let changes = open_fast_path(plan, &mut engine, datapath, &clock)?;
     // Threads started from here on have no more rights than this one.
     datapath::drop_capabilities()?;
     let poll = Poll::new().context("cannot wait for events")?;
@@ -376,6 +377,7 @@ fn filter(
         gateways,
         clock,
         engine,
+        changes,
         monitor,
         ways,
         keeper,
@@ -388,18 +390,21 @@ fn filter(
     Ok(())
 }
 
-/// Lets the kernel repeat what the engine decides.
+/// Lets the kernel repeat what the engine decides. Returns what tells of connections that went on
+/// there.
 fn open_fast_path(
     plan: &Plan,
     engine: &mut Engine,
     datapath: &mut Datapath,
     clock: &Clock,
-) -> Result<()> {
-    if plan.configuration.settings.fast_path == FastPath::On {
-        let flows = datapath.open_flows(clock.now())?;
-        engine.set_flow_cache(Box::new(flows));
+) -> Result<Option<OwnedFd>> {
+    if plan.configuration.settings.fast_path == FastPath::Off {
+        return Ok(None);
     }
-    Ok(())
+    let flows = datapath.open_flows(clock.now())?;
+    let changes = flows.fd().try_clone_to_owned()?;
+    engine.set_flow_cache(Box::new(flows));
+    Ok(Some(changes))
 }
 
 /// Interfaces that are no longer managed are no longer blocked either.

@@ -44,7 +44,7 @@ const GSO_SEGMENTS_AT: usize = 164;
 const GSO_SIZE_AT: usize = 176;
 /// Room for the header of what goes up.
 const HEADROOM: usize = 64;
-const PACKETS: usize = 1000;
+const PACKETS: usize = 2000;
 
 /// What the kernel did with a packet.
 #[derive(Debug, PartialEq, Eq)]
@@ -152,12 +152,16 @@ fn before(time: Duration) -> Instant {
 }
 
 fn frame(packet: &[u8]) -> Vec<u8> {
+    frame_of(packet, ETHER)
+}
+
+fn frame_of(packet: &[u8], ether: EtherAddresses) -> Vec<u8> {
     let kind = if packet[0] >> 4 == 4 {
         0x0800u16
     } else {
         0x86dd
     };
-    let addresses = [ETHER.destination, ETHER.source].concat();
+    let addresses = [ether.destination, ether.source].concat();
     [&addresses[..], &kind.to_be_bytes(), packet].concat()
 }
 
@@ -196,7 +200,8 @@ fn connection() -> Flow {
         seq_lo: seq,
         seq_hi: seq + 30_000,
         max_win: 30_000,
-        scale: 0,
+        scale: None,
+        state: 4,
     };
     Flow {
         basis: FlowBasis::State,
@@ -256,9 +261,12 @@ fn what_is_not_plain_comes_up() {
         frame(&bytes)
     };
     let mut cases: Vec<(&str, Vec<u8>)> = [
-        ("SYN", tcp_flags::SYN | ACK),
-        ("FIN", tcp_flags::FIN | ACK),
-        ("RST", tcp_flags::RST | ACK),
+        ("SYN", tcp_flags::SYN),
+        ("the answer to a SYN, of the opener", tcp_flags::SYN | ACK),
+        ("SYN and FIN", tcp_flags::SYN | tcp_flags::FIN | ACK),
+        ("FIN and RST", tcp_flags::FIN | tcp_flags::RST | ACK),
+        ("FIN without ACK", tcp_flags::FIN),
+        ("RST without ACK", tcp_flags::RST),
         ("URG", 0x20 | ACK),
         ("no ACK", tcp_flags::PSH),
     ]
@@ -268,6 +276,10 @@ fn what_is_not_plain_comes_up() {
         (
             "too old",
             frame(&segment(ACK, 1000u32.wrapping_sub(30_001), 9000, 1)),
+        ),
+        (
+            "RST astray",
+            frame(&segment(tcp_flags::RST | ACK, 1005, 8999, 0)),
         ),
         ("too far", frame(&segment(ACK, 30_900, 9000, 101))),
         (
@@ -503,18 +515,19 @@ fn compare(bench: &mut Bench, ruleset: &Ruleset, side: [Direction; 2]) -> Tally 
             interface: IfIndex(LOOPBACK),
             direction,
         };
+        let ether = if forward { ETHER } else { ETHER.reversed() };
         let packet = Packet {
             bytes,
-            ether: Some(ETHER),
+            ether: Some(ether),
             ..Packet::default()
         };
         let mut first = packet.clone();
         let wanted = plain.handle_packet(now(), hook, &mut first, &mut env);
-        match bench.run(direction, &frame(&packet.bytes), 0) {
+        match bench.run(direction, &frame_of(&packet.bytes, ether), 0) {
             Done::Passes(found) => {
                 let as_it_came = Verdict::Pass(pf_engine::decision::Exit::Continue);
                 assert_eq!(wanted.verdict, as_it_came);
-                assert_eq!(found, frame(&first.bytes), "of {packet:?}");
+                assert_eq!(found, frame_of(&first.bytes, ether), "of {packet:?}");
                 tally.passed += 1;
                 tally.translated += usize::from(first != packet);
             }
@@ -532,6 +545,9 @@ fn compare(bench: &mut Bench, ruleset: &Ruleset, side: [Direction; 2]) -> Tally 
             asked[at] = Some(first.bytes);
         }
         cached.fill_flow_cache();
+        if step % 7 == 0 {
+            cached.follow_flows();
+        }
         if step % 20 == 0 {
             cached.read_flows();
             assert_eq!(figures(&cached), figures(&plain), "after {step} packets");

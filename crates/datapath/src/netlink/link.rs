@@ -54,6 +54,8 @@ pub(crate) struct Link {
     pub(crate) bond_state: BondState,
     /// How it stands, if it is a port of a bond.
     pub(crate) bond_port: Option<BondPortState>,
+    /// Whether it is one end of a virtual pair.
+    pub(crate) is_veth: bool,
     /// Whether it is a TAP.
     pub(crate) tap: bool,
 }
@@ -135,6 +137,7 @@ impl Link {
                 }
             }
             LinkInfo::Kind(InfoKind::Tun) => self.tap = true,
+            LinkInfo::Kind(InfoKind::Veth) => self.is_veth = true,
             LinkInfo::Data(InfoData::Vlan(settings)) => {
                 self.vlan = settings.iter().find_map(|setting| match setting {
                     InfoVlan::Id(id) => Some(*id),

@@ -4,8 +4,8 @@
 //! of it than its key: when a packet comes up that may be its own, when it is removed, when a
 //! change might concern it. Then it is taken out and what its packets did is made up for.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::addr::{Family, Protocol};
@@ -30,6 +30,9 @@ use crate::wire::{Meta, Transport, icmp, icmp6};
 /// times over. Those for which there is no room ask again with their next packet.
 const WISHES_MAX: usize = 8192;
 
+/// Flows that one call of [`Engine::follow_flows`] looks at, at most: some milliseconds' worth.
+const FOLLOWED_MAX: usize = 1024;
+
 /// Packets that a state has had, both ways, before it is put into the cache: a connection that asks
 /// and is answered in a packet each (handshake, question, answer, close) costs less without.
 pub const FLOW_BEGINS_AT: u64 = 12;
@@ -44,6 +47,10 @@ const HOST_BITS: u32 = 64;
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     pub(super) cache: Option<Box<dyn FlowCache>>,
+    /// The states that are in it.
+    slots: BTreeMap<FlowId, u32>,
+    /// Flows whose connections have gone on, as far as nobody has looked.
+    changed: BTreeSet<FlowId>,
     /// States that could be in it.
     wishes: Vec<StateId>,
     /// How many flows in it an address has opened; of IPv6 its network of 64 bits, which is what
@@ -110,6 +117,24 @@ struct Plain {
     place: Place,
     ether: EtherAddresses,
     generation: u64,
+    /// None was found by its key yet: whoever opens a connection is asked otherwise.
+    is_expected: bool,
+}
+
+impl Plain {
+    /// Those of the other way.
+    fn turned(self) -> Self {
+        let direction = self.place.direction.reverse();
+        Self {
+            place: Place {
+                direction,
+                ..self.place
+            },
+            ether: self.ether.reversed(),
+            is_expected: true,
+            ..self
+        }
+    }
 }
 
 /// A state that is in the cache.
@@ -172,6 +197,28 @@ impl Engine {
         for slot in self.held_slots(from, max) {
             self.read_flow(slot);
         }
+    }
+
+    /// Ends of connections have gone on in the cache: makes up for what the packets of some of them
+    /// did. Those that are closed leave it: their last packets are looked at one by one. Whether
+    /// there are more.
+    pub fn follow_flows(&mut self) -> bool {
+        if let Some(cache) = &mut self.flows.cache {
+            self.flows.changed.extend(cache.changed());
+        }
+        for _ in 0..FOLLOWED_MAX {
+            let Some(id) = self.flows.changed.pop_first() else {
+                return false;
+            };
+            let Some(slot) = self.flows.slots.get(&id).copied() else {
+                continue;
+            };
+            self.read_flow(slot);
+            if self.states.get(slot).is_some_and(State::is_closed) {
+                self.settle(slot);
+            }
+        }
+        !self.flows.changed.is_empty()
     }
 
     /// Empties the cache: to be called before anything changes that is no packet.
@@ -239,15 +286,8 @@ impl Engine {
             return;
         }
         for key in [state.wire, state.stack] {
-            let [first, second] = key.ends;
-            let back = StateKey {
-                ends: [second, first],
-                ..key
-            };
-            for key in [key, back] {
-                self.settle_key(Direction::In, &key);
-                self.settle_key(Direction::Out, &key);
-            }
+            self.settle_key(Direction::In, &key);
+            self.settle_key(Direction::Out, &key);
         }
     }
 
@@ -264,6 +304,7 @@ impl Engine {
             return;
         };
         let progress = cache.take(held.id);
+        self.flows.slots.remove(&held.id);
         self.make_up(slot, held, &progress);
         if let Some(state) = self.states.get_mut(slot) {
             state.flow.held = None;
@@ -296,11 +337,18 @@ impl Engine {
         if let Some(held) = &mut state.flow.held {
             held.counted = progress.counts;
         }
+        let was = state.is_half_open();
         if let Some([opener, other]) = &progress.windows {
+            let before = [state.source.state, state.destination.state];
             advance(&mut state.source, opener);
             advance(&mut state.destination, other);
+            if [state.source.state, state.destination.state] != before {
+                state.timeout = tcp::timeout(&state.source, &state.destination);
+            }
         }
         state.refreshed = state.refreshed.max(progress.refreshed.unwrap_or_default());
+        let is = state.is_half_open();
+        self.half_open_moved(was, is);
     }
 
     fn make_up_one(&mut self, slot: u32, place: Place, forward: bool, count: Count) {
@@ -349,16 +397,29 @@ impl Engine {
         }
         let plain = exit == Exit::Continue && is_as_it_came(work);
         let way = work.ether.filter(|_| plain && may_be_held);
+        let begins = forward
+            && state.protocol() == Protocol::TCP
+            && tcp::has_just_begun(&state.source, &state.destination);
         let [of_opener, of_other] = &mut state.flow.ways;
-        let noted = if forward { of_opener } else { of_other };
+        let noted = if forward {
+            &mut *of_opener
+        } else {
+            &mut *of_other
+        };
         *noted = way.map(|ether| Plain {
             place,
             ether,
             generation,
+            is_expected: begins,
         });
+        if begins {
+            // Whoever answers does so where the SYN met the filter, in frames back.
+            *of_other = of_opener.map(Plain::turned);
+        }
         let has_room = self.flows.wishes.len() < WISHES_MAX && packets(state) >= FLOW_BEGINS_AT;
-        if std::mem::take(&mut state.flow.returns) && way.is_some() {
-            // Those behind it have overtaken it already.
+        if (std::mem::take(&mut state.flow.returns) || begins) && way.is_some() {
+            // Those behind it have overtaken it already, or there are none: who opens a connection
+            // waits for an answer.
             self.put_flow(slot);
         } else if way.is_some() && has_room && !state.flow.is_wished && !state.flow.is_held() {
             state.flow.is_wished = true;
@@ -399,6 +460,23 @@ impl Engine {
         })
     }
 
+    /// Nothing is expected where packets might meet another state first.
+    fn drop_doubtful(&mut self, slot: u32) {
+        let Some(state) = self.states.get(slot) else {
+            return;
+        };
+        let is_alone = |way: &Plain| {
+            let side = way.place.direction;
+            let mut chain = self.states.chain(side, state.side(side));
+            chain.all(|other| other == slot)
+        };
+        let keep = |way: &Plain| !way.is_expected || is_alone(way);
+        let ways = state.flow.ways.map(|way| way.filter(keep));
+        if let Some(state) = self.states.get_mut(slot) {
+            state.flow.ways = ways;
+        }
+    }
+
     fn put_flow(&mut self, slot: u32) {
         let may_be_held = self.repeats() && self.may_be_held(slot);
         let Some(state) = self.states.get_mut(slot) else {
@@ -408,11 +486,12 @@ impl Engine {
         if !may_be_held || state.flow.is_held() {
             return;
         }
+        self.drop_doubtful(slot);
         let Some(state) = self.states.get(slot) else {
             return;
         };
         let places = places(state, self.flows.generation);
-        let lifetime = self.lifetimes().end(state);
+        let lifetime = self.lifetimes().earliest_end(state);
         let Some(flow) = flow_of(state, places, lifetime) else {
             return;
         };
@@ -425,6 +504,7 @@ impl Engine {
             return;
         };
         self.flows.add(opener);
+        self.flows.slots.insert(id, slot);
         if let Some(state) = self.states.get_mut(slot) {
             state.flow.held = Some(Held {
                 id,
@@ -481,14 +561,14 @@ fn is_as_it_came(work: &Work<'_>) -> bool {
 }
 
 /// Where packets of the opener, and the others, change nothing of the state but its counters,
-/// its windows and the moment of the last packet.
+/// the moment of the last packet and, of a connection, what the cache can tell.
 fn places(state: &State, generation: u64) -> [Option<Place>; 2] {
     let noted = |way: Plain| (way.generation == generation).then_some(way.place);
     let [of_opener, of_other] = state.flow.ways.map(|way| way.and_then(noted));
     let (source, destination) = (&state.source, &state.destination);
     if state.protocol() == Protocol::TCP {
-        let steady = tcp::is_steady(source, destination, state.timeout);
-        return [of_opener, of_other].map(|place| place.filter(|_| steady));
+        let plain = tcp::is_plain(source, destination, state.timeout);
+        return [of_opener, of_other].map(|place| place.filter(|_| plain));
     }
     let is_steady = |from: &Peer, to: &Peer| {
         let (mut moved_from, mut moved_to) = (*from, *to);
@@ -520,7 +600,7 @@ fn flow_of(state: &State, places: [Option<Place>; 2], end: crate::time::Instant)
         Some((tuple.source, tuple.destination))
     };
     let (source, destination) = (&state.source, &state.destination);
-    let windows = [window(source, destination), window(destination, source)];
+    let windows = [window(source), window(destination)];
     Some(Flow {
         basis: FlowBasis::State,
         keys,
@@ -545,13 +625,13 @@ pub(super) const fn key_of(tuple: &Tuple, place: Place, ether: EtherAddresses) -
     }
 }
 
-fn window(peer: &Peer, other: &Peer) -> FlowWindow {
-    let scale = peer.window_scale.filter(|_| other.window_scale.is_some());
+const fn window(peer: &Peer) -> FlowWindow {
     FlowWindow {
         seq_lo: peer.seq_lo,
         seq_hi: peer.seq_hi,
         max_win: peer.max_win,
-        scale: scale.unwrap_or(0),
+        scale: peer.window_scale,
+        state: peer.state,
     }
 }
 
@@ -559,6 +639,8 @@ const fn advance(peer: &mut Peer, window: &FlowWindow) {
     peer.seq_lo = window.seq_lo;
     peer.seq_hi = window.seq_hi;
     peer.max_win = window.max_win;
+    peer.window_scale = window.scale;
+    peer.state = window.state;
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::talks::{Dice, Talk, answer};
 
 const MAX_ACK_WINDOW: u32 = 0xffff + 1500;
 /// Courses of traffic for each ruleset.
-const SEEDS: u64 = 3;
+const SEEDS: u64 = 5;
 
 #[derive(Debug)]
 struct Entry {
@@ -35,6 +35,8 @@ struct Entry {
 struct Inner {
     entries: Vec<Entry>,
     by_key: HashMap<FlowKey, (usize, usize)>,
+    /// Flows in which an end has gone from one state to another.
+    changed: Vec<FlowId>,
     passed: u64,
     translated: u64,
     dropped: u64,
@@ -83,6 +85,10 @@ impl FlowCache for Model {
         inner.entries[flow.0 as usize].progress
     }
 
+    fn changed(&mut self) -> Vec<FlowId> {
+        std::mem::take(&mut self.0.lock().unwrap().changed)
+    }
+
     fn suspend(&mut self) {
         for entry in &mut self.0.lock().unwrap().entries {
             entry.is_live = false;
@@ -97,6 +103,7 @@ impl Model {
             return Done::Nothing;
         };
         let mut inner = self.0.lock().unwrap();
+        let inner = &mut *inner;
         let Some((id, way)) = inner.by_key.get(&key).copied() else {
             return Done::Nothing;
         };
@@ -106,15 +113,17 @@ impl Model {
         if !entry.is_live || is_over || entry.flow.keys[way] != Some(key) {
             return Done::Nothing;
         }
-        if let (Some(windows), Some(tcp)) = (&mut entry.progress.windows, meta.tcp())
-            && !slides(
-                windows,
-                way,
+        if let Some(tcp) = meta.tcp() {
+            let segment = Segment {
                 tcp,
-                u32::try_from(meta.payload_len()).unwrap(),
-            )
-        {
-            return Done::Nothing;
+                len: u32::try_from(meta.payload_len()).unwrap(),
+                scale: tcp.window_scale(&packet.bytes),
+            };
+            match track(&mut entry.progress.windows, way, &segment) {
+                Tracked::Not => return Done::Nothing,
+                Tracked::Moved => inner.changed.push(FlowId(u32::try_from(id).unwrap())),
+                Tracked::Same => {}
+            }
         }
         let bytes = u64::try_from(meta.total_len).unwrap();
         entry.progress.counts[way].add(Count::one(bytes));
@@ -154,17 +163,19 @@ fn key_of(hook: Hook, packet: &Packet) -> Option<(FlowKey, Meta)> {
         protocol: meta.protocol,
         opens: meta
             .tcp()
-            .is_some_and(|tcp| tcp.flags & tcp_flags::SYN != 0),
+            .is_some_and(|tcp| tcp.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN),
         source: host(meta.source, ports.0),
         destination: host(meta.destination, ports.1),
     };
     (!meta.has_ip_options && meta.fragment.is_none()).then_some((key, meta))
 }
 
-/// A plain segment, or one that opens a connection.
+/// A segment with ACK and at most one other flag that matters, or one that opens a connection.
 fn has_class(flags: u8) -> bool {
     let told = flags & !(tcp_flags::PSH | 0x40 | 0x80);
-    told == tcp_flags::ACK || told == tcp_flags::SYN
+    let beside = told & !tcp_flags::ACK;
+    let is_one = matches!(beside, 0 | tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST);
+    told == tcp_flags::SYN || (told & tcp_flags::ACK != 0 && is_one)
 }
 
 fn echo_ports(icmp: Icmp, request: u8, reply: u8) -> Option<(u16, u16)> {
@@ -179,31 +190,154 @@ fn before(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() < 0
 }
 
-/// As the kernel's program has it.
-fn slides(windows: &mut [FlowWindow; 2], way: usize, tcp: &Tcp, len: u32) -> bool {
-    let (source, destination) = (windows[way], windows[1 - way]);
-    let (mut seq, mut end) = (tcp.seq, tcp.seq.wrapping_add(len));
-    if len == 0 {
-        (seq, end) = (source.seq_lo, source.seq_lo);
+/// What of a segment matters.
+struct Segment<'a> {
+    tcp: &'a Tcp,
+    len: u32,
+    scale: Option<u8>,
+}
+
+impl Segment<'_> {
+    fn has(&self, flag: u8) -> bool {
+        self.tcp.flags & flag != 0
     }
-    let reach = destination.max_win << destination.scale;
+}
+
+/// What became of a segment.
+#[derive(PartialEq)]
+enum Tracked {
+    /// It is not one that the cache decides about.
+    Not,
+    /// It fits.
+    Same,
+    /// It fits, and an end is in another state now.
+    Moved,
+}
+
+const SYN_SENT: u8 = 2;
+const ESTABLISHED: u8 = 4;
+const CLOSING: u8 = 7;
+const FIN_WAIT_2: u8 = 9;
+const TIME_WAIT: u8 = 10;
+
+/// As the kernel's program has it.
+fn track(windows: &mut Option<[FlowWindow; 2]>, way: usize, segment: &Segment<'_>) -> Tracked {
+    let control = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
+    let Some(windows) = windows else {
+        let is_plain = !segment.has(control) || segment.tcp.flags & tcp_flags::ACK == 0;
+        return if is_plain {
+            Tracked::Same
+        } else {
+            Tracked::Not
+        };
+    };
+    let before = windows.map(|window| window.state);
+    let (mut source, mut destination) = (windows[way], windows[1 - way]);
+    let fits = segment.has(tcp_flags::ACK)
+        && if segment.has(tcp_flags::SYN) {
+            way == 1 && answers(&mut source, &mut destination, segment)
+        } else {
+            slides(&mut source, &mut destination, segment)
+        };
+    if !fits {
+        return Tracked::Not;
+    }
+    (windows[way], windows[1 - way]) = (source, destination);
+    if windows.map(|window| window.state) == before {
+        Tracked::Same
+    } else {
+        Tracked::Moved
+    }
+}
+
+/// The answer to a SYN, from somebody who was not heard before.
+fn answers(source: &mut FlowWindow, destination: &mut FlowWindow, segment: &Segment<'_>) -> bool {
+    let tcp = segment.tcp;
+    let end = tcp.seq.wrapping_add(segment.len).wrapping_add(1);
+    let acknowledges = tcp.ack == destination.seq_lo.wrapping_add(1);
+    let is_first = source.seq_lo == 0 && source.state == 0 && destination.state == SYN_SENT;
+    if !is_first || !acknowledges || segment.scale.is_some_and(|scale| scale > 14) {
+        return false;
+    }
+    let (mut window, mut theirs) = (u32::from(tcp.window), 0);
+    let offered = destination.scale;
+    match (offered, segment.scale) {
+        (Some(offered), Some(scale)) => {
+            source.scale = Some(scale);
+            theirs = offered;
+            window = window.div_ceil(1 << scale);
+        }
+        (Some(offered), None) => {
+            destination.max_win = (destination.max_win << offered).min(0xffff);
+            destination.scale = None;
+        }
+        (None, _) => {}
+    }
+    let reach = end.wrapping_add((destination.max_win << theirs).max(1));
+    source.seq_lo = end;
+    if source.seq_hi == 1 || !before(reach, source.seq_hi) {
+        source.seq_hi = reach;
+    }
+    source.max_win = source.max_win.max(window);
+    let announced = window
+        << source
+            .scale
+            .filter(|_| destination.scale.is_some())
+            .unwrap_or(0);
+    if !before(tcp.ack.wrapping_add(announced), destination.seq_hi) {
+        destination.seq_hi = tcp.ack.wrapping_add(announced.max(1));
+    }
+    source.state = SYN_SENT;
+    destination.state = ESTABLISHED;
+    true
+}
+
+/// A segment of a connection whose ends have both been heard.
+fn slides(source: &mut FlowWindow, destination: &mut FlowWindow, segment: &Segment<'_>) -> bool {
+    let tcp = segment.tcp;
+    let (fin, rst) = (segment.has(tcp_flags::FIN), segment.has(tcp_flags::RST));
+    let scales = source.scale.zip(destination.scale);
+    let (ours, theirs) = scales.unwrap_or((0, 0));
+    let mut seq = tcp.seq;
+    let mut data_end = seq.wrapping_add(segment.len);
+    let mut end = data_end.wrapping_add(fin.into());
+    if seq == end {
+        (seq, data_end, end) = (source.seq_lo, source.seq_lo, source.seq_lo);
+    }
     let skew = destination.seq_lo.wrapping_sub(tcp.ack).cast_signed();
-    let ahead = MAX_ACK_WINDOW.cast_signed();
+    let exact =
+        tcp.seq.wrapping_sub(source.seq_lo).wrapping_add(1) <= 2 || tcp.ack == destination.seq_lo;
     if source.seq_lo == 0
-        || before(source.seq_hi, end)
-        || before(seq, source.seq_lo.wrapping_sub(reach))
-        || skew < -ahead
-        || skew > (MAX_ACK_WINDOW << source.scale).cast_signed()
+        || destination.state < SYN_SENT
+        || (rst && (tcp.ack == 0 || !exact))
+        || before(source.seq_hi, data_end)
+        || before(
+            seq,
+            source.seq_lo.wrapping_sub(destination.max_win << theirs),
+        )
+        || skew < -MAX_ACK_WINDOW.cast_signed()
+        || skew > (MAX_ACK_WINDOW << ours).cast_signed()
     {
         return false;
     }
-    let window = u32::from(tcp.window) << source.scale;
-    windows[way].max_win = source.max_win.max(tcp.window.into());
+    source.max_win = source.max_win.max(tcp.window.into());
     if before(source.seq_lo, end) {
-        windows[way].seq_lo = end;
+        source.seq_lo = end;
     }
+    let window = u32::from(tcp.window) << ours;
     if !before(tcp.ack.wrapping_add(window), destination.seq_hi) {
-        windows[1 - way].seq_hi = tcp.ack.wrapping_add(window.max(1));
+        destination.seq_hi = tcp.ack.wrapping_add(window.max(1));
+    }
+    if fin {
+        source.state = source.state.max(CLOSING);
+    }
+    destination.state = match destination.state {
+        SYN_SENT => ESTABLISHED,
+        CLOSING => FIN_WAIT_2,
+        other => other,
+    };
+    if rst {
+        (source.state, destination.state) = (TIME_WAIT, TIME_WAIT);
     }
     true
 }
@@ -235,12 +369,14 @@ impl Twins {
         bytes: &[u8],
         frame: u8,
     ) -> Option<Vec<u8>> {
+        let onward = EtherAddresses {
+            source: mac(frame),
+            destination: mac(9),
+        };
+        let is_back = matches!((direction, name), (In, "em1") | (Out, "em0"));
         let packet = Packet {
             bytes: bytes.to_vec(),
-            ether: Some(EtherAddresses {
-                source: mac(frame),
-                destination: mac(9),
-            }),
+            ether: Some(if is_back { onward.reversed() } else { onward }),
             ..Packet::default()
         };
         let hook = Hook {
@@ -335,7 +471,7 @@ fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> Twins {
     let mut twins = Twins::new(ruleset);
     let mut talks: Vec<Talk> = (0..6).map(|_| Talk::new(&mut dice)).collect();
     let mut asked: Vec<Option<Vec<u8>>> = vec![None; talks.len()];
-    for _ in 0..steps {
+    for step in 0..steps {
         let at = usize::try_from(dice.below(6)).unwrap();
         if dice.one_in(60) {
             talks[at] = Talk::new(&mut dice);
@@ -357,9 +493,12 @@ fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> Twins {
         if !dice.one_in(4) {
             twins.cached.engine.fill_flow_cache();
         }
+        if step % 7 == 0 {
+            twins.cached.engine.follow_flows();
+        }
         if dice.one_in(50) {
-            let step = Duration::from_millis(dice.below(3000));
-            twins.both(|lab| lab.now = lab.now.saturating_add(step));
+            let pause = Duration::from_millis(dice.below(3000));
+            twins.both(|lab| lab.now = lab.now.saturating_add(pause));
         }
         if dice.one_in(40) {
             event(&mut twins, ruleset, &mut dice);
@@ -479,18 +618,17 @@ fn rulesets() -> Vec<(&'static str, Ruleset, [bool; 2])> {
 #[test]
 fn who_has_a_flow_cache_decides_and_counts_as_who_has_none() {
     for (name, ruleset, [passes, drops]) in rulesets() {
+        let (mut passed, mut dropped, mut translated) = (0, 0, 0);
         for seed in 1..=SEEDS {
             let twins = run(&ruleset, seed, 1500);
-            let (passed, translated) = (twins.passed(), twins.translated());
-            assert_eq!(passed > 0, passes, "{name}: {passed} packets by the cache");
-            let dropped = twins.dropped();
-            assert_eq!(dropped > 0, drops, "{name}: {dropped} were dropped");
-            assert_eq!(
-                translated > 100,
-                name == "translation",
-                "{name}: {translated}"
-            );
+            passed += twins.passed();
+            dropped += twins.dropped();
+            translated += twins.translated();
         }
+        assert_eq!(passed > 0, passes, "{name}: {passed} packets by the cache");
+        assert_eq!(dropped > 0, drops, "{name}: {dropped} were dropped");
+        let much = translated > 100 * SEEDS;
+        assert_eq!(much, name == "translation", "{name}: {translated}");
     }
 }
 
@@ -551,5 +689,76 @@ fn a_flow_leaves_the_cache_with_its_state() {
             .packet(In, "em0", &udp(client, server, 10), 1)
             .is_none()
     );
+    twins.compare();
+}
+
+const CLIENT: (&str, u16) = ("10.0.0.5", 5000);
+const SERVER: (&str, u16) = ("192.0.2.80", 80);
+
+impl Twins {
+    /// A segment of a connection through both hooks, on its way from the client or to it.
+    fn segment(&mut self, forward: bool, flags: u8, (seq, ack): (u32, u32), data: usize) {
+        let (ends, hooks) = if forward {
+            ((CLIENT, SERVER), ["em0", "em1"])
+        } else {
+            ((SERVER, CLIENT), ["em1", "em0"])
+        };
+        let scale: &[u8] = if flags & tcp_flags::SYN == 0 {
+            &[]
+        } else {
+            &[3, 3, 7, 1]
+        };
+        let bytes = tcp_with(ends.0, ends.1, flags, seq, ack, data, scale);
+        for (direction, name) in [In, Out].into_iter().zip(hooks) {
+            let passed = self.packet(direction, name, &bytes, 1);
+            assert_eq!(passed.as_ref(), Some(&bytes), "{flags:#x} {direction:?}");
+        }
+        self.compare();
+    }
+
+    fn decided(&self) -> u64 {
+        self.cached.engine.flow_statistics().decided
+    }
+}
+
+const SYN: u8 = tcp_flags::SYN;
+const ACK: u8 = tcp_flags::ACK;
+const FIN: u8 = tcp_flags::FIN;
+const RST: u8 = tcp_flags::RST;
+
+#[test]
+fn of_a_connection_that_takes_its_course_the_first_packet_alone_comes_up() {
+    let mut twins = Twins::new(&filter(&[pass().keep()]));
+    twins.segment(true, SYN, (100, 0), 0);
+    assert_eq!(twins.decided(), 2, "once at each hook");
+    twins.segment(false, SYN | ACK, (9000, 101), 0);
+    twins.segment(true, ACK, (101, 9001), 0);
+    twins.segment(true, ACK, (101, 9001), 10);
+    twins.segment(false, ACK, (9001, 111), 1400);
+    twins.segment(false, ACK | FIN, (10_401, 111), 0);
+    twins.segment(true, ACK, (111, 10_402), 0);
+    twins.segment(true, ACK | FIN, (111, 10_402), 0);
+    twins.segment(false, ACK, (10_402, 112), 0);
+    assert_eq!(twins.decided(), 2);
+    assert_eq!(twins.cached.engine.flow_statistics().held, 2);
+    twins.cached.engine.follow_flows();
+    assert_eq!(twins.cached.engine.flow_statistics().held, 0, "it is over");
+    twins.segment(true, ACK, (112, 10_402), 0);
+    assert_eq!(twins.decided(), 4);
+    twins.compare();
+}
+
+#[test]
+fn a_reset_ends_a_connection_in_the_cache_if_it_is_exact() {
+    let mut twins = Twins::new(&filter(&[pass().keep()]));
+    twins.segment(true, SYN, (100, 0), 0);
+    twins.segment(false, SYN | ACK, (9000, 101), 0);
+    twins.segment(true, ACK, (101, 9001), 0);
+    let astray = tcp(CLIENT, SERVER, RST | ACK, 150, 8000, 0);
+    assert_eq!(twins.packet(In, "em0", &astray, 1), None);
+    assert_eq!(twins.decided(), 3, "what does not fit comes up");
+    twins.segment(true, RST | ACK, (101, 9001), 0);
+    twins.cached.engine.follow_flows();
+    assert_eq!(twins.cached.engine.flow_statistics().held, 0);
     twins.compare();
 }

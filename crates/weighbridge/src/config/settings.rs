@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use datapath::{FailPolicy, FastPath};
+use datapath::{FailPolicy, FastPath, XdpConfig};
 use pf_engine::ruleset::Dialect;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
@@ -90,6 +90,7 @@ pub struct Settings {
     pub fast_path: FastPath,
     /// Bridges of two ports that pass the loss of a carrier on, like a cable.
     pub carrier_pass_through: Vec<String>,
+    xdp: Option<Spanned<XdpKeys>>,
     /// What is logged to standard error.
     pub log: LogLevel,
     /// Whether the filter is enabled from the start.
@@ -118,6 +119,17 @@ pub struct Settings {
     pub gateways: Vec<GatewaySettings>,
 }
 
+/// `[xdp]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct XdpKeys {
+    /// Where; everywhere that it can be if it is not there.
+    #[serde(deserialize_with = "interface_names")]
+    interfaces: Option<Vec<String>>,
+    /// Whether virtual pairs are as good as wires.
+    on_veth: bool,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -129,6 +141,7 @@ impl Default for Settings {
             fail_policy: FailPolicy::default(),
             fast_path: FastPath::default(),
             carrier_pass_through: Vec::new(),
+            xdp: None,
             log: LogLevel::default(),
             enabled: true,
             log_directory: LogSettings::default().directory,
@@ -199,8 +212,9 @@ fn fast_path<'de, D: Deserializer<'de>>(input: D) -> Result<FastPath, D::Error> 
     match String::deserialize(input)?.as_str() {
         "off" => Ok(FastPath::Off),
         "on" => Ok(FastPath::On),
+        "xdp" => Ok(FastPath::Xdp(XdpConfig::default())),
         other => Err(serde::de::Error::custom(format!(
-            "unknown fast-path \"{other}\": use off or on"
+            "unknown fast-path \"{other}\": use off, on or xdp"
         ))),
     }
 }
@@ -246,9 +260,19 @@ pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
         toml_problem(name, text, &error).hint(
             "known keys: dialect, interfaces, tap, socket, state-dir, fail-policy, fast-path, log, enabled, \
              carrier-pass-through, log-directory, log-file-size, log-files, log-snap-length, [gateway-defaults], \
-             [[gateway]], [tables], [status]; for example dialect = \"openbsd3\"",
+             [[gateway]], [tables], [status], [xdp]; for example dialect = \"openbsd3\"",
         )
     })?;
+    if let Some(keys) = settings.xdp.take() {
+        let FastPath::Xdp(config) = &mut settings.fast_path else {
+            let place = place(name, text, keys.span().start);
+            let message = "[xdp] says nothing without fast-path = \"xdp\"";
+            return Err(Problem::new(place, message));
+        };
+        let keys = keys.into_inner();
+        config.interfaces = keys.interfaces;
+        config.on_veth = keys.on_veth;
+    }
     settings.gateways = gateways(&settings.gateway_defaults, &settings.gateway_keys)
         .map_err(|problem| Problem::new(place(name, text, problem.offset), problem.message))?;
     Ok(settings)
@@ -298,7 +322,12 @@ mod tests {
             ),
             ("log = \"loud\"", "loud"),
             ("fail-policy = \"open\"", "use block or pass"),
-            ("fast-path = \"maybe\"", "use off or on"),
+            ("fast-path = \"maybe\"", "use off, on or xdp"),
+            ("[xdp]\non-veth = true", "without fast-path = \"xdp\""),
+            (
+                "xdp = { interfaces = [\"a/b\"] }",
+                "cannot be an interface name",
+            ),
             ("enabled = \"yes\"", "boolean"),
             ("log-files = 0", "0 is not between 1 and 1000"),
             ("log-file-size = 9", "between 262144 and"),

@@ -1,7 +1,7 @@
 //! The one loop around the engine: packets, requests, changes of links, signals, time.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,9 @@ const PACKETS_PER_TURN: usize = 256;
 const TURNS_WITH_MORE: u32 = 16;
 /// Pieces of work for pfctl that are done before packets get their turn again.
 const JOBS_PER_TURN: usize = 4;
+/// How often connections in the flow cache are looked at that went on there: a short one is looked at
+/// once, when it is over. Timeouts are seconds.
+const FOLLOW_EACH: Duration = Duration::from_millis(20);
 /// How long a flood of packets may put off the judgement of gateways.
 const ANSWERS_WAIT: Duration = Duration::from_secs(1);
 /// Events that are taken from the kernel at a time; there are fewer sources.
@@ -55,6 +58,7 @@ const STOP: Token = Token(3);
 const RELOAD: Token = Token(4);
 const HAND_OVER: Token = Token(5);
 const WAYS: Token = Token(6);
+const CHANGES: Token = Token(7);
 
 /// A waker for the loop that will use `poll`.
 pub(super) fn waker(poll: &Poll) -> Result<Arc<Waker>> {
@@ -66,6 +70,8 @@ pub(super) fn waker(poll: &Poll) -> Result<Arc<Waker>> {
 #[derive(Debug)]
 pub(super) struct Parts<'a> {
     pub(super) engine: Engine,
+    /// Readable when connections have gone on in the flow cache, if there is one.
+    pub(super) changes: Option<OwnedFd>,
     pub(super) env: LiveEnv,
     pub(super) datapath: Datapath,
     pub(super) monitor: Monitor,
@@ -93,6 +99,8 @@ pub(super) struct EventLoop<'a> {
     packets_left: bool,
     /// Turns after which it still had some.
     turns_with_more: u32,
+    /// When connections in the flow cache are looked at, if there are any that went on.
+    follow_at: Option<Instant>,
     /// The same for requests.
     jobs_left: bool,
     /// The same for notices of neighbours.
@@ -127,6 +135,9 @@ impl<'a> EventLoop<'a> {
         ] {
             registry.register(&mut SourceFd(&fd), token, readable)?;
         }
+        if let Some(changes) = &parts.changes {
+            registry.register(&mut SourceFd(&changes.as_raw_fd()), CHANGES, readable)?;
+        }
         registry.register(&mut parts.signals.stop, STOP, readable)?;
         registry.register(&mut parts.signals.hand_over, HAND_OVER, readable)?;
         registry.register(&mut parts.signals.reload, RELOAD, readable)?;
@@ -136,6 +147,7 @@ impl<'a> EventLoop<'a> {
             upcall: empty_upcall(),
             packets_left: true,
             turns_with_more: 0,
+            follow_at: None,
             jobs_left: true,
             notices_left: true,
             ongoing: None,
@@ -201,6 +213,7 @@ impl<'a> EventLoop<'a> {
             self.ways()?;
             let now = self.parts.clock.now();
             self.packets(now)?;
+            self.follow(now);
             self.jobs(now);
             self.show_frames();
             self.time(now);
@@ -240,7 +253,8 @@ impl<'a> EventLoop<'a> {
         let process = self.parts.process.as_ref().map(LinksProcess::deadline);
         let process = process.map(Instant::from_origin);
         let states = self.parts.states.deadline();
-        let deadlines = [engine, states, gateways, shares, carriers, process];
+        let follow = self.follow_at;
+        let deadlines = [engine, states, gateways, shares, carriers, process, follow];
         let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.saturating_since(now))
     }
@@ -248,6 +262,10 @@ impl<'a> EventLoop<'a> {
     fn take(&mut self, token: Token) -> Result<()> {
         match token {
             TAP => self.packets_left = true,
+            CHANGES => {
+                let later = self.parts.clock.now().saturating_add(FOLLOW_EACH);
+                self.follow_at.get_or_insert(later);
+            }
             WAKER => self.jobs_left = true,
             WAYS => self.notices_left = true,
             MONITOR if self.parts.monitor.drain()? => self.links_changed(),
@@ -276,6 +294,14 @@ impl<'a> EventLoop<'a> {
             self.turns_with_more = 0;
         }
         Ok(())
+    }
+
+    /// Connections that went on in the flow cache.
+    fn follow(&mut self, now: Instant) {
+        if self.follow_at.is_some_and(|at| at <= now) {
+            let has_more = self.parts.engine.follow_flows();
+            self.follow_at = has_more.then_some(now);
+        }
     }
 
     /// Bounds who sends more than his share, while more comes up than can be taken. Without a flow

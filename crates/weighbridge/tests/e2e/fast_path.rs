@@ -36,6 +36,7 @@ const ATTEMPTS: u64 = 400;
 /// Enough for many super-packets.
 const BULK: u64 = 8_000_000;
 const LINES: usize = 50;
+const CONNECTIONS: u64 = 200;
 /// So many that most pass in the kernel, however long the cache takes to be filled (16 turns of 256
 /// packets).
 const DATAGRAMS: usize = 3_000;
@@ -178,6 +179,28 @@ fn bulk_transfers_pass_in_the_kernel_and_each_segment_is_counted() -> Result<()>
         transfer(bench, &sha256_of_bytes(BULK))?;
         assert_tcp_is_exact(bench, before)?;
         assert_most_passed(bench)
+    })
+}
+
+#[test]
+fn of_short_connections_the_first_packets_alone_come_up() -> Result<()> {
+    with_daemon("fast path, short", UNSHAPED, &files(RULES), |bench| {
+        let (segments_before, decided) = (segments(bench)?, flow_counter(bench, "decided")?);
+        for _ in 0..CONNECTIONS {
+            session(bench)?.exchange("a word")?;
+        }
+        assert_tcp_is_exact(bench, segments_before)?;
+        let states = bench.daemon.pfctl_ok(&["-ss"])?;
+        let closed = |line: &&str| line.contains(&format!(":{}", Bench::server(OTHER).port()));
+        let states: Vec<&str> = states.lines().filter(closed).collect();
+        assert_eq!(states.len() as u64, 2 * CONNECTIONS, "at two hooks");
+        for state in states {
+            assert!(state.ends_with("FIN_WAIT_2:FIN_WAIT_2"), "{state}");
+        }
+        // The SYN at two hooks; one in ten connections may have another.
+        let each = (flow_counter(bench, "decided")? - decided) as f64 / CONNECTIONS as f64;
+        ensure!(each < 2.2, "{each} packets of each connection came up");
+        Ok(())
     })
 }
 

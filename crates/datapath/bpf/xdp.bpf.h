@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//
+// The flow cache where a driver hands frames over, before the kernel has made anything of them: of
+// flows that are fused, and of those that are blocked. All others pass, and meet the hooks. It
+// learns nothing. Queueing disciplines are not asked, and checksums must be complete.
+
+#define XDP_PORTS_MAX 1024 /* src/program.rs */
+
+// Interfaces that frames may be sent out of in this way; the daemon writes it.
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__uint(max_entries, XDP_PORTS_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} xdp_ports SEC(".maps");
+
+// Whether an exit may be taken by this packet. It may be written meanwhile, so it is asked again
+// for what it was under the lock.
+static __always_inline int is_open(const struct exit *exit, const struct passing *passing)
+{
+	return exit->use == passing->found.place.use && exit->topology == topology_now() &&
+	       passing->now - exit->learned < EXIT_LIVES && exit->interface &&
+	       passing->plain.longest <= exit->longest && passing->now >= exit->begins &&
+	       passing->plain.hops > exit->hops;
+}
+
+// Takes a packet back that has been counted.
+static __always_inline void uncount(const struct found *found, const struct plain *plain)
+{
+	__u32 way = found->place.way & 1;
+
+	bpf_spin_lock(&found->state->lock);
+	if (is_in_use(found)) {
+		found->state->traffic[way].packets -= plain->packets;
+		found->state->traffic[way].bytes -= plain->bytes;
+	}
+	bpf_spin_unlock(&found->state->lock);
+}
+
+// Ends a packet of a flow that is blocked.
+static __always_inline int drop(struct passing *passing)
+{
+	__u32 packets = pass(&passing->found, &passing->plain, passing->now, &passing->ends, NULL,
+			     NULL);
+
+	if (!packets)
+		return XDP_PASS;
+	count(BLOCKED, packets);
+	return XDP_DROP;
+}
+
+// Sends a packet out as both hooks would have.
+static __always_inline int send(const struct frame *frame, struct flow_key *key,
+				struct passing *passing, const struct ends *entered,
+				struct exit *exit)
+{
+	__u32 packets = passing->plain.packets;
+
+	if (entered->act == TRANSLATE && translate(frame, key, &passing->plain, entered))
+		goto failed;
+	rename_ends(key, entered);
+	if (dress(frame, key, passing, exit))
+		goto failed;
+	count(CACHED, packets);
+	count(FUSED, packets);
+	count(BY_XDP, packets);
+	return bpf_redirect_map(&xdp_ports, exit->interface, 0);
+failed:
+	count(UPCALL_FAILED, packets);
+	return XDP_DROP;
+}
+
+// A packet of a known flow.
+static __always_inline int cross(const struct frame *frame, struct flow_key *key,
+				 struct passing *passing)
+{
+	struct found entered = passing->found;
+	struct exit exit = {}, *known;
+	struct ends ends;
+	__u32 way = entered.place.way;
+
+	if (entered.state->ends[way & 1].act == DROP)
+		return drop(passing);
+	known = bpf_map_lookup_elem(&flow_exits, &way);
+	if (!known || !is_open(known, passing) ||
+	    !bpf_map_lookup_elem(&xdp_ports, &known->interface) ||
+	    may_change(entered.state, way & 1, &passing->plain) ||
+	    !pass(&entered, &passing->plain, passing->now, &ends, known, &exit))
+		return XDP_PASS;
+	if (!is_open(&exit, passing) || find_place(&exit.out, &passing->found) ||
+	    !pass(&passing->found, &passing->plain, passing->now, &passing->ends, NULL, NULL)) {
+		uncount(&entered, &passing->plain);
+		return XDP_PASS;
+	}
+	return send(frame, key, passing, &ends, &exit);
+}
