@@ -76,6 +76,13 @@ fn collect(socket: &OwnedFd, stop: &AtomicBool) -> Vec<Beat> {
     beats
 }
 
+fn time_of(message: ControlMessageOwned) -> Option<Duration> {
+    if let ControlMessageOwned::ScmTimestampns(time) = message {
+        return Some(time.into());
+    }
+    None
+}
+
 fn next(socket: &OwnedFd) -> Option<Beat> {
     let mut buffer = [0; LONGEST_FRAME];
     let mut control = nix::cmsg_space!([i64; 2]);
@@ -87,10 +94,7 @@ fn next(socket: &OwnedFd) -> Option<Beat> {
         MsgFlags::empty(),
     );
     let message = message.ok()?;
-    let time = message.cmsgs().ok()?.find_map(|message| match message {
-        ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
-        _ => None,
-    })?;
+    let time = message.cmsgs().ok()?.find_map(time_of)?;
     let length = message.bytes;
     Some(Beat {
         at: time,
