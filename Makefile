@@ -85,7 +85,7 @@ fmt:
 # What libFuzzer needs of the compiler is in the stable one. What is found new is kept in
 # target/fuzz/corpus, what breaks something in target/fuzz.
 FUZZ_TARGETS = packet wire features language startup lacp monitor capture pflog settings control states \
-    pf_os p0f_fp mail_sessions mail_texts mail_settings observations published \
+    pf_os p0f_fp mail_logs unknown tables mail_sessions mail_texts mail_settings observations published \
     httpd_conf doctor_logs krb5_conf keytab kdc sshd_config
 FUZZ_HOST = $(shell rustc --print host-tuple)
 FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use datapath::queues::QueueStatistics;
@@ -23,7 +24,7 @@ use weighbridge::control::server::rights::Rights;
 use weighbridge::control::service::{Answer, Desk, Handled, Work, handle, proceed};
 use weighbridge::fuzzing;
 use weighbridge::gateway::monitor::Monitor;
-use weighbridge::pfctl::show::LoadedBy;
+use weighbridge::pfctl::show::{LoadedBy, Lost};
 
 use crate::{hostile_engine, interfaces};
 
@@ -33,6 +34,8 @@ const REQUESTS_MAX: usize = 64 << 10;
 const STEPS_MAX: usize = 1000;
 /// Seconds since 1970 when files of states are written here.
 const WRITTEN: u64 = 1_000_000_000;
+/// Tables of the hostile ruleset that others may change.
+const TABLES: &str = "[tables]\nnames = [\"caught\", \"new\"]\nentries = 20\n";
 /// Packets that are made from states.
 const PROBED_STATES_MAX: usize = 32;
 
@@ -62,6 +65,23 @@ pub fn control(data: &[u8]) {
             assert_eq!(decode::<Request>(&again).expect("decodes"), request);
         }
     }
+    say(data, Rights::All);
+}
+
+/// Sends bytes to the sockets for tables and for status.
+///
+/// # Panics
+/// When the answers never end.
+pub fn tables(data: &[u8]) {
+    let data = data.get(..REQUESTS_MAX).unwrap_or(data);
+    let settings = parse_settings("weighbridge.toml", TABLES).expect("it reads");
+    let tables = settings.tables.expect("there");
+    say(data, Rights::Tables(Arc::new(tables)));
+    say(data, Rights::Status);
+}
+
+/// Sends bytes to a daemon by a socket with these rights.
+fn say(data: &[u8], rights: Rights) {
     let (mut ours, theirs) = UnixStream::pair().expect("a pair of sockets");
     ours.write_all(data).expect("it fits");
     ours.shutdown(Shutdown::Write).expect("shuts down");
@@ -69,19 +89,20 @@ pub fn control(data: &[u8]) {
         stream.set_nonblocking(true).expect("does not block");
     }
     let theirs = mio::net::UnixStream::from_std(theirs);
-    converse(&mut ClientState::new(theirs, Rights::All), &mut ours);
+    converse(&mut ClientState::new(theirs, rights), &mut ours);
 }
 
 fn converse(client: &mut ClientState, ours: &mut UnixStream) {
     let (mut engine, interfaces) = (hostile_engine(), interfaces());
-    let (mut loaded_by, mut lost_before) = (LoadedBy::default(), 0);
+    let (mut loaded_by, mut lost_before) = (LoadedBy::default(), Lost::default());
     let mut desk = Desk {
         engine: &mut engine,
         now: Instant::from_secs(1),
         origin: WRITTEN,
         loaded_by: &mut loaded_by,
-        lost: 0,
+        lost: Lost::default(),
         lost_before: &mut lost_before,
+        fused: 0,
         interfaces: &interfaces,
         dialect: Dialect::FreeBsd,
         scheduler: &mut Scheduler,

@@ -9,13 +9,15 @@ mod capture;
 mod daemon;
 mod doctor;
 mod fingerprint;
+mod follow;
 mod mail;
 mod wire;
 
 pub use self::capture::{capture, pflog};
-pub use self::daemon::{control, settings, states};
+pub use self::daemon::{control, settings, states, tables};
 pub use self::doctor::{doctor_logs, httpd_conf, kdc, keytab, krb5_conf, sshd_config};
 pub use self::fingerprint::{features, p0f_fp, pf_os};
+pub use self::follow::{mail_logs, unknown};
 pub use self::mail::{mail_sessions, mail_settings, mail_texts, observations, published};
 pub use self::wire::wire;
 

@@ -157,3 +157,18 @@ fn every_sshd_config_of_the_corpus_is_read() {
 fn the_hostile_ruleset_is_accepted() {
     weighbridge_fuzz::packet(&[]);
 }
+
+#[test]
+fn every_line_of_a_mail_servers_log_tells_something_or_nothing() {
+    replay("mail_logs", weighbridge_fuzz::mail_logs);
+}
+
+#[test]
+fn every_file_of_collected_handshakes_is_read_or_refused() {
+    replay("unknown", weighbridge_fuzz::unknown);
+}
+
+#[test]
+fn every_request_on_the_sockets_for_tables_and_status_is_answered() {
+    replay("tables", weighbridge_fuzz::tables);
+}
