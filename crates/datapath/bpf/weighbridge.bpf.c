@@ -283,24 +283,39 @@ static __always_inline __u32 tuple_size(const struct flow *flow)
 	return flow->is_v6 ? sizeof(flow->tuple.ipv6) : sizeof(flow->tuple.ipv4);
 }
 
-// The socket of the flow: what a connection has is found again by the kernel itself.
-static __always_inline int is_connected(struct __sk_buff *skb, struct flow *flow)
+// Whether the flow has a socket of its own: that is found again by the kernel itself. Each protocol by
+// itself: kernels before 6.5 want an instruction that reads a socket to read one kind of socket.
+static __always_inline int is_connected_tcp(struct __sk_buff *skb, struct flow *flow)
 {
 	struct bpf_sock *sk;
 	int connected;
 
-	if (flow->protocol == IPPROTO_TCP)
-		sk = bpf_skc_lookup_tcp(skb, &flow->tuple, tuple_size(flow), BPF_F_CURRENT_NETNS, 0);
-	else
-		sk = bpf_sk_lookup_udp(skb, &flow->tuple, tuple_size(flow), BPF_F_CURRENT_NETNS, 0);
+	sk = bpf_skc_lookup_tcp(skb, &flow->tuple, tuple_size(flow), BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return 0;
-	if (flow->protocol == IPPROTO_TCP)
-		connected = sk->state != BPF_TCP_LISTEN && sk->state != BPF_TCP_TIME_WAIT;
-	else
-		connected = sk->dst_port != 0;
+	connected = sk->state != BPF_TCP_LISTEN && sk->state != BPF_TCP_TIME_WAIT;
 	bpf_sk_release(sk);
 	return connected;
+}
+
+static __always_inline int is_connected_udp(struct __sk_buff *skb, struct flow *flow)
+{
+	struct bpf_sock *sk;
+	int connected;
+
+	sk = bpf_sk_lookup_udp(skb, &flow->tuple, tuple_size(flow), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	connected = sk->dst_port != 0;
+	bpf_sk_release(sk);
+	return connected;
+}
+
+static __always_inline int is_connected(struct __sk_buff *skb, struct flow *flow)
+{
+	if (flow->protocol == IPPROTO_TCP)
+		return is_connected_tcp(skb, flow);
+	return is_connected_udp(skb, flow);
 }
 
 // Hands the packet to the socket that listens where it is diverted to.
