@@ -25,6 +25,8 @@ mod ether;
 mod fast_path;
 #[path = "e2e/gateways.rs"]
 mod gateways;
+#[path = "e2e/guest.rs"]
+mod guest;
 #[path = "e2e/handshakes.rs"]
 mod handshakes;
 #[path = "e2e/interfaces.rs"]
@@ -45,6 +47,8 @@ mod mtu;
 mod nobody_home;
 #[path = "e2e/normalization.rs"]
 mod normalization;
+#[path = "common/packages.rs"]
+mod packages;
 #[path = "e2e/pflog.rs"]
 mod pflog;
 #[path = "e2e/queues.rs"]

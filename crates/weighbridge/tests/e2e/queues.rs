@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use lab::service::HTTP;
 use lab::{Configuration, Role};
 
-use crate::support::{Bench, UNSHAPED, with_daemon};
+use crate::support::{Bench, IN_GUEST, UNSHAPED, with_daemon};
 
 /// A tree that leaves one class 4 Mbit/s, and another the most of 40.
 const LIMITED: &str = "\
@@ -184,4 +184,110 @@ fn altq_cbq_limits_what_may_not_borrow_and_empty_acks_take_their_own_queue() -> 
         ensure!(shown(bench, " deep")?.0 > before + 20, "{text}");
         Ok(())
     })
+}
+
+/// Enough for the counters to be told from chatter.
+const DOWNLOAD: u64 = 100_000;
+/// A tree of each kind: the queue that carries all, its rules, and what the kernel has on the interface then.
+const KINDS: [(&str, &str, &[&str]); 7] = [
+    (
+        "web",
+        "queue top on em1 bandwidth 50M max 50M burst 60M for 20ms\n\
+         queue web parent top bandwidth 20M min 10M default\n",
+        &["hfsc"],
+    ),
+    (
+        "top",
+        "queue top on em1 flows 1024 default\n",
+        &["fq_codel"],
+    ),
+    (
+        "web",
+        "queue top on em1 bandwidth 50M max 50M\n\
+         queue web parent top flows 512 bandwidth 40M default\n",
+        &["htb", "fq_codel"],
+    ),
+    ("", "altq on em1 codel bandwidth 40Mb\n", &["codel"]),
+    (
+        "web",
+        "altq on em1 cbq bandwidth 40Mb queue { web }\nqueue web bandwidth 90% cbq(default red)\n",
+        &["htb", "red"],
+    ),
+    (
+        "web",
+        "altq on em1 priq bandwidth 40Mb queue { web, low }\n\
+         queue web priority 7 priq(default)\nqueue low priority 1\n",
+        &["htb"],
+    ),
+    (
+        "web",
+        "altq on em1 hfsc bandwidth 40Mb queue { web }\n\
+         queue web bandwidth 20Mb hfsc(default realtime (20Mb 10 10Mb) upperlimit 35Mb)\n",
+        &["hfsc"],
+    ),
+];
+
+#[test]
+fn queues_of_each_kind_carry_and_count() -> Result<()> {
+    let files = Configuration::modern("pass\n");
+    with_daemon("queues of each kind", UNSHAPED, &files, |bench| {
+        let faults = KINDS.map(|(queue, text, kinds)| {
+            let failed = |error: anyhow::Error| format!("{text}{error:#}");
+            queues_of_kind(bench, queue, text, kinds)
+                .map_err(failed)
+                .err()
+        });
+        let faults: Vec<String> = faults.into_iter().flatten().collect();
+        ensure!(faults.is_empty(), "{}", faults.join("\n"));
+        Ok(())
+    })
+}
+
+/// Puts them into force, if the kernel has them, and has them carry and count a download.
+fn queues_of_kind(bench: &Bench, queue: &str, text: &str, kinds: &[&str]) -> Result<()> {
+    if !put_into_force(bench, &format!("{text}pass\n"), kinds)? {
+        return Ok(());
+    }
+    let host = bench.lab.host(Role::H99);
+    host.download(Bench::server(HTTP), DOWNLOAD)?;
+    let there = bench
+        .lab
+        .namespace(Role::Box)
+        .tc("-s qdisc show dev em1 root")?;
+    let bytes = after(&there, "Sent ")?;
+    ensure!(bytes > DOWNLOAD, "{there}");
+    // A tree without a queue has none to be shown.
+    if !queue.is_empty() {
+        let told = bench.daemon.pfctl_ok(&["-v", "-sq"])?;
+        let head = |line: &&str| line.split_whitespace().nth(1) == Some(queue);
+        let lines: Vec<&str> = told.lines().skip_while(|line| !head(line)).collect();
+        ensure!(after(&lines.join(" "), "bytes:")? > DOWNLOAD, "{told}");
+    }
+    Ok(())
+}
+
+/// The number behind a word.
+fn after(text: &str, word: &str) -> Result<u64> {
+    let (_, rest) = text.split_once(word).context(text.to_owned())?;
+    let number = rest.split_whitespace().next().context(text.to_owned())?;
+    Ok(number.parse()?)
+}
+
+/// Puts them into force; false, and a line on standard error, where the kernel has no such.
+fn put_into_force(bench: &Bench, text: &str, kinds: &[&str]) -> Result<bool> {
+    let rules = bench.daemon.config().join("kind.conf");
+    std::fs::write(&rules, text)?;
+    let output = bench.daemon.pfctl(&["-f", &rules.to_string_lossy()])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if said.contains("the kernel has no") && std::env::var_os(IN_GUEST).is_none() {
+        eprintln!("left out, for the kernel has no {kinds:?}");
+        return Ok(false);
+    }
+    ensure!(output.status.success(), "{text}{said}");
+    let netns = bench.lab.namespace(Role::Box);
+    let there = netns.tc("qdisc show dev em1")?;
+    for kind in kinds {
+        ensure!(there.contains(&format!("qdisc {kind} ")), "{text}{there}");
+    }
+    Ok(true)
 }

@@ -13,6 +13,9 @@ use rustix::fs::{FlockOperation, flock};
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
 
+/// In the environment of a guest: its kernel has all that there is to test.
+pub(crate) const IN_GUEST: &str = "WEIGHBRIDGE_TEST_GUEST";
+
 /// Who has not answered after this long will not: a SYN has been repeated in it.
 pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 
@@ -111,14 +114,23 @@ pub(crate) fn with_lab(
     if requirements::skip_test(name) {
         return Ok(());
     }
-    let lock = File::create(std::env::temp_dir().join("weighbridge-e2e.lock"))?;
-    let operation = if config.shaped {
-        FlockOperation::LockExclusive
+    let _machine = if config.shaped {
+        lock(FlockOperation::LockExclusive)?
     } else {
-        FlockOperation::LockShared
+        shared_machine()?
     };
-    flock(&lock, operation)?;
     test(Lab::new(config)?)
+}
+
+/// For as long as it is held, nobody has the machine to himself.
+pub(crate) fn shared_machine() -> Result<File> {
+    lock(FlockOperation::LockShared)
+}
+
+fn lock(operation: FlockOperation) -> Result<File> {
+    let lock = File::create(std::env::temp_dir().join("weighbridge-e2e.lock"))?;
+    flock(&lock, operation)?;
+    Ok(lock)
 }
 
 /// Tells the daemon's log unless the test has passed.
