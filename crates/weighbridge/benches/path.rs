@@ -62,7 +62,7 @@ use self::measure::Round;
 
 /// What is to be done.
 struct Plan {
-    rounds: u64,
+    rounds: u32,
     time: Duration,
     seed: u64,
     jobs: Vec<Job>,
@@ -103,7 +103,7 @@ impl Plan {
         let jobs = jobs::selected(&only);
         anyhow::ensure!(!jobs.is_empty(), "nothing is called {}", only.join(" or "));
         Ok(Self {
-            rounds: setting("BENCH_ROUNDS", 5)?.max(1),
+            rounds: u32::try_from(setting("BENCH_ROUNDS", 5)?)?.max(1),
             time: Duration::from_millis(setting("BENCH_MILLIS", 600)?.max(100)),
             seed: setting("BENCH_SEED", 1)?,
             jobs,
@@ -113,8 +113,17 @@ impl Plan {
     /// Seconds, about.
     fn length(&self) -> f64 {
         let time = self.time.as_secs_f64();
-        let round: f64 = self.jobs.iter().map(|job| job.seconds(time)).sum();
-        round * self.rounds as f64
+        let rounds = |job: &Job| f64::from(self.rounds.min(job.scene.rounds()));
+        self.jobs
+            .iter()
+            .map(|job| job.seconds(time) * rounds(job))
+            .sum()
+    }
+
+    /// The jobs of a round, from 1.
+    fn jobs_of(&self, round: u32) -> Vec<Job> {
+        let jobs = self.jobs.iter().copied();
+        jobs.filter(|job| round <= job.scene.rounds()).collect()
     }
 
     fn describe(&self) -> String {
@@ -168,7 +177,7 @@ fn measure(plan: &Plan, figures: &mut Figures) -> Result<Left> {
         };
         eprintln!("round {number} of {}: the generator", plan.rounds);
         round.generator().context("the generator")?;
-        for job in dice.shuffle(&plan.jobs) {
+        for job in dice.shuffle(&plan.jobs_of(number)) {
             let rest = remaining(start, done, plan.length());
             eprintln!("round {number} of {}: {job} ({rest})", plan.rounds);
             if let Err(error) = round.job(job) {

@@ -1,7 +1,7 @@
 //! The box, with what carries packets through it.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,7 +17,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
 /// What was set up for a contestant. Dropping it ends the daemon.
 pub(crate) enum Carrier {
     Kernel,
-    Redirects { _both: [Redirect; 2] },
+    Redirects { _both: Box<[Redirect; 2]> },
     Daemon(Daemon),
 }
 
@@ -95,7 +95,9 @@ fn redirects(net: &Net, at: At) -> Result<Carrier> {
         let forth = Redirect::new("ma", b, at)?;
         Ok::<_, datapath::Error>([forth, Redirect::new("mb", a, at)?])
     })?;
-    Ok(Carrier::Redirects { _both: both })
+    Ok(Carrier::Redirects {
+        _both: Box::new(both),
+    })
 }
 
 fn daemon(net: &Net, fast_path: &str, wanted: Wanted) -> Result<Daemon> {
@@ -126,12 +128,20 @@ fn daemon(net: &Net, fast_path: &str, wanted: Wanted) -> Result<Daemon> {
         .is_some_and(|line| line.contains("ready"))
     {
         if log.read_line(&mut said)? == 0 {
-            bail!(Refused(said));
+            bail!(Refused(reason(&said, &config)));
         }
     }
     // Who writes to a pipe that nobody reads is stopped.
     std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
     Ok(daemon)
+}
+
+/// What a daemon said before it ended, without what differs from run to run.
+fn reason(said: &str, config: &Path) -> String {
+    let lines = said.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.starts_with("hint:"));
+    let text = lines.collect::<Vec<_>>().join(" ");
+    text.replace(&format!("{}/", config.display()), "")
 }
 
 fn socket(net: &Net) -> PathBuf {

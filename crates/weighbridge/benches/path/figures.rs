@@ -60,7 +60,10 @@ impl Figures {
 
     /// Brings the lines into one order, whatever was measured first.
     pub(crate) fn sort(&mut self) {
-        let rank = |list: &[&str], text: &str| list.iter().position(|known| *known == text);
+        let rank = |list: &[&str], text: &str| {
+            let known = list.iter().position(|known| *known == text);
+            known.unwrap_or(list.len())
+        };
         for rows in self.scenes.values_mut() {
             rows.0
                 .sort_by_key(|row| (rank(LINES, &row.what), rank(UNITS, row.unit)));
