@@ -7,7 +7,8 @@ use pf_engine::decision::EtherAddresses;
 
 use crate::support::Lab;
 
-const FRAMES: u32 = 64;
+/// Each of the generator's takes a page of a socket's memory: more of them would not fit.
+const FRAMES: u32 = 16;
 
 /// From `a` to `b`; flows of two addresses.
 fn stream(lab: &Lab) -> Stream {
