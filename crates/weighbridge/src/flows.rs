@@ -65,6 +65,8 @@ pub struct FlowCounters {
     /// Packets that passed by it where they came in and where they left at once, without the
     /// kernel's bridge or routing between; `passed` counts them at both.
     pub fused: u64,
+    /// Packets of these that passed at the driver.
+    pub by_xdp: u64,
     /// Packets that came up and were decided.
     pub decided: u64,
     /// States and decisions that were put into it.
@@ -78,9 +80,10 @@ pub struct FlowCounters {
 }
 
 impl FlowCounters {
-    /// Those of an engine; so many packets were kept from it, and so many passed two hooks at once.
+    /// Those of an engine; so many packets were kept from it, and so many passed two hooks at once,
+    /// these of them at the driver.
     #[must_use]
-    pub fn of(engine: &Engine, held_back: u64, fused: u64) -> Self {
+    pub fn of(engine: &Engine, held_back: u64, [fused, by_xdp]: [u64; 2]) -> Self {
         let statistics = engine.flow_statistics();
         Self {
             on: engine.has_flow_cache(),
@@ -90,6 +93,7 @@ impl FlowCounters {
             blocked: statistics.blocked,
             held_back,
             fused,
+            by_xdp,
             decided: statistics.decided,
             put: statistics.put,
             taken: statistics.taken,
@@ -135,6 +139,7 @@ fn table(counters: &FlowCounters) -> String {
         ("packets blocked", counters.blocked.to_string()),
         ("packets held back", counters.held_back.to_string()),
         ("packets fused", counters.fused.to_string()),
+        ("packets by XDP", counters.by_xdp.to_string()),
         ("packets decided", counters.decided.to_string()),
         ("put", counters.put.to_string()),
         ("taken", counters.taken.to_string()),
@@ -159,6 +164,7 @@ mod tests {
             blocked: 9,
             held_back: 4,
             fused: 40,
+            by_xdp: 0,
             decided: 7,
             put: 5,
             taken: 2,

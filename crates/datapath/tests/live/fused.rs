@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use datapath::netlink::{Monitor, WayMonitor};
-use datapath::{Datapath, DatapathConfig, FailPolicy, FastPath, FlowMaps};
+use datapath::{Datapath, DatapathConfig, FailPolicy, FastPath, FlowMaps, XdpConfig};
 use pf_engine::addr::Protocol;
 use pf_engine::decision::{EtherAddresses, Hook};
 use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowId, FlowKey};
@@ -40,10 +40,14 @@ struct Cache {
 
 impl Cache {
     fn new(hooked: &[&str]) -> Self {
+        Self::with(FastPath::On, hooked)
+    }
+
+    fn with(fast_path: FastPath, hooked: &[&str]) -> Self {
         let config = DatapathConfig {
             tap: "weighbridge0".to_owned(),
             policy: FailPolicy::Pass,
-            fast_path: FastPath::On,
+            fast_path,
         };
         let (ways, links) = (WayMonitor::open(), Monitor::open());
         let mut datapath = open_with_config(&config, None).expect("opens");
@@ -536,5 +540,81 @@ fn an_emptied_cache_fuses_nothing() {
         a.send(&flow.frame());
         assert_eq!(came_up(&mut cache).0, 17);
         assert_eq!(cache.fused(), 2);
+    });
+}
+
+/// Ports of the box, and the hosts behind them, that take frames of a driver.
+fn three_ports_for_xdp(lab: &mut Lab) {
+    three_ports(lab);
+    for host in ["a", "b", "c"] {
+        lab.run(host, "ethtool -K eth0 gro on");
+    }
+}
+
+fn xdp(on_veth: bool) -> FastPath {
+    FastPath::Xdp(XdpConfig {
+        interfaces: None,
+        on_veth,
+    })
+}
+
+#[test]
+fn fused_flows_pass_at_the_driver_and_count_as_at_the_hooks() {
+    for (on_veth, name) in [(true, "xdp"), (false, "noxdp")] {
+        let Some(mut lab) = Lab::new(name) else {
+            return;
+        };
+        three_ports_for_xdp(&mut lab);
+        announce(&lab, "b", 2);
+        let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
+        lab.within("box", || {
+            let mut cache = Cache::with(xdp(on_veth), &["em1", "fxp0", "em2"]);
+            cache.settle();
+            let flow = Datagram::BRIDGED;
+            let flows = [
+                cache.put_as("em1", Direction::In, &flow, None),
+                cache.put("fxp0", Direction::Out, &flow),
+            ];
+            cross(&a, &b, &flow, &flow, 1);
+            thread::sleep(SETTLED);
+            cross(&a, &b, &flow, &flow, 10);
+            assert_eq!(cache.fused(), 10);
+            let by_xdp = cache.datapath.statistics().by_xdp;
+            assert_eq!(by_xdp, if on_veth { 10 } else { 0 }, "{name}");
+            assert_eq!(flows.map(|flow| cache.packets(flow)), [11, 11]);
+            // What is not known yet, or not fused, meets the hooks.
+            thread::sleep(OVER);
+            cross(&a, &b, &flow, &flow, 1);
+            assert_eq!(cache.datapath.statistics().by_xdp, by_xdp);
+            assert_eq!(flows.map(|flow| cache.packets(flow)), [12, 12]);
+        });
+    }
+}
+
+#[test]
+fn what_is_translated_and_routed_at_the_driver_is_what_the_kernel_would_have_sent() {
+    let Some(mut lab) = Lab::new("xdprouted") else {
+        return;
+    };
+    router(&mut lab);
+    for host in ["a", "b"] {
+        lab.run(host, "ethtool -K eth0 gro on");
+    }
+    let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
+    lab.within("box", || {
+        let mut cache = Cache::with(xdp(true), &["em1", "fxp0"]);
+        cache.settle();
+        let enters = Datagram::ROUTED;
+        let leaves = enters.beyond();
+        let translated = Datagram {
+            from: [10, 1, 0, 254],
+            ..leaves
+        };
+        cache.put("em1", Direction::In, &enters);
+        cache.put_as("fxp0", Direction::Out, &leaves, Some(translated.from));
+        cross(&a, &b, &enters, &translated, 1);
+        thread::sleep(SETTLED);
+        cross(&a, &b, &enters, &translated, 5);
+        assert_eq!(cache.datapath.statistics().by_xdp, 5);
     });
 }

@@ -420,7 +420,7 @@ impl<'a> EventLoop<'a> {
         let statistics = parts.datapath.statistics();
         Desk {
             lost: lost(&statistics),
-            fused: statistics.fused,
+            fused: [statistics.fused, statistics.by_xdp],
             scheduler: &mut parts.datapath,
             engine: &mut parts.engine,
             now,
