@@ -39,6 +39,17 @@ pub struct Interface {
     pub snooping_without_querier: bool,
 }
 
+/// What a kernel does not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MissingFeature {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub purpose: String,
+    /// How that is known.
+    pub verified: String,
+}
+
 /// The machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Machine {
@@ -51,8 +62,8 @@ pub struct Machine {
     /// `net.bridge.bridge-nf-call-iptables`, and the kernel's own filter has tables: bridged packets
     /// go through it.
     pub bridge_netfilter: Option<bool>,
-    /// What this program needs of the kernel and does not find: name and what it is for.
-    pub missing_features: Vec<(String, String)>,
+    /// What this program needs of the kernel and does not find.
+    pub missing_features: Vec<MissingFeature>,
     /// What could not be looked at.
     pub unknown: Vec<String>,
 }
@@ -101,16 +112,17 @@ fn system(path: impl Into<String>) -> Place {
 }
 
 fn kernel(machine: &Machine) -> Step {
-    let finding = |(name, purpose): &(String, String)| {
+    let finding = |missing: &MissingFeature| {
+        let name = &missing.name;
         Finding::new(
             "links/kernel-feature",
             Severity::Error,
             format!("this kernel has no {name}"),
         )
         .said("kernel", name)
-        .why(purpose.clone())
+        .why(missing.purpose.clone())
         .advise("Boot a kernel of 6.6 or newer that has it, or load its module.")
-        .verified("tried it")
+        .verified(missing.verified.clone())
     };
     let findings = machine.missing_features.iter().map(finding).collect();
     Step::of(
@@ -565,7 +577,7 @@ mod tests {
         type Break = fn(&mut Machine, &mut Wanted);
         let cases: [(&str, Break); 13] = [
             ("links/kernel-feature", |m, _| {
-                m.missing_features = vec![("TCX".into(), "hooks".into())];
+                m.missing_features = vec![MissingFeature::default()];
             }),
             ("links/loopback-down", |m, _| m.interfaces[0].up = false),
             ("links/bridge-down", |m, _| m.interfaces[1].up = false),

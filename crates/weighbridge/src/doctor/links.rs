@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use ::doctor::links::{Interface, Machine, Wanted, check};
+use ::doctor::links::{Interface, Machine, MissingFeature, Wanted, check};
 use ::doctor::{Place as Line, Step};
 use datapath::netlink::Netlink;
 use pf_conf::PrintOptions;
@@ -138,7 +138,12 @@ fn offloads(ethtool: &Path, interface: &str) -> Vec<String> {
     said.text.lines().filter_map(on).collect()
 }
 
-fn missing_features() -> Vec<(String, String)> {
+fn missing_features() -> Vec<MissingFeature> {
+    let feature = |name: String, purpose: &str, verified: String| MissingFeature {
+        name,
+        purpose: purpose.to_owned(),
+        verified,
+    };
     let release = rustix::system::uname()
         .release()
         .to_string_lossy()
@@ -153,16 +158,21 @@ fn missing_features() -> Vec<(String, String)> {
     );
     if version < OLDEST_KERNEL {
         let (major, minor) = OLDEST_KERNEL;
-        missing.push((
+        missing.push(feature(
             format!("BPF of Linux {major}.{minor} (it is {release})"),
-            "The hooks redirect packets in a way that older kernels do not know.".to_owned(),
+            "The hooks redirect packets in a way that older kernels do not know.",
+            "asked the kernel for its version".to_owned(),
         ));
     }
     if !Path::new("/dev/net/tun").exists() {
-        missing.push(("/dev/net/tun".to_owned(), KERNEL_OPTIONS[2].1.to_owned()));
+        missing.push(feature(
+            "/dev/net/tun".to_owned(),
+            KERNEL_OPTIONS[2].1,
+            "looked for the device".to_owned(),
+        ));
     }
     // A kernel whose configuration is not to be found is believed.
-    if let Some(config) = kernel_config(&release) {
+    if let Some((from, config)) = kernel_config(&release) {
         let lacks = |(option, _): &&(&str, &str)| {
             let set = |value: &str| {
                 config
@@ -172,20 +182,24 @@ fn missing_features() -> Vec<(String, String)> {
             !set("y") && !set("m")
         };
         let lacking = KERNEL_OPTIONS.iter().filter(lacks);
-        missing.extend(lacking.map(|(option, why)| ((*option).to_owned(), (*why).to_owned())));
+        let read = || format!("read {from}");
+        missing.extend(lacking.map(|(option, why)| feature((*option).to_owned(), why, read())));
     }
     missing
 }
 
-fn kernel_config(release: &str) -> Option<String> {
-    if let Ok(text) = fs::read_to_string(format!("/boot/config-{release}")) {
-        return Some(text);
+/// Where a kernel's configuration was found, and its text.
+fn kernel_config(release: &str) -> Option<(String, String)> {
+    let installed = format!("/boot/config-{release}");
+    if let Ok(text) = fs::read_to_string(&installed) {
+        return Some((installed, text));
     }
     let packed = Path::new("/proc/config.gz");
     let zcat = find(&["zcat"]).filter(|_| packed.exists())?;
     let said = ask(Command::new(zcat).arg(packed)).ok()?;
     // What was cut off says nothing about what stands behind.
-    (said.success && said.text.contains("# end of")).then_some(said.text)
+    let whole = said.success && said.text.contains("# end of");
+    whole.then(|| (packed.display().to_string(), said.text))
 }
 
 /// What the configuration directory and the rules want; a directory that is not there wants

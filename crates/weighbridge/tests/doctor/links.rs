@@ -58,3 +58,32 @@ fn a_half_made_bridge_and_its_mtus_are_told_and_a_whole_one_is_left_alone() {
     namespace.ip("link set lo down").expect("ip");
     assert!(look().1.contains("links/loopback-down"));
 }
+
+#[test]
+fn what_links_check_says_of_a_start_up_file_is_a_finding() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("hostname.em0"), "inet 300.0.0.1\n").expect("written");
+    let mut command = Command::new(BINARY);
+    let checked = command
+        .args(["links", "check", "--config"])
+        .arg(directory.path())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8(checked.stderr).expect("text");
+    let said = said
+        .lines()
+        .find_map(|line| line.split_once("hostname.em0:1:"));
+    let (_, said) = said.expect("an error with its place");
+    let (_, message) = said.split_once(": ").expect("a message");
+    let mut command = Command::new(BINARY);
+    command
+        .args(["doctor", "links", "--config"])
+        .arg(directory.path());
+    let (status, text) = doctor(&mut command);
+    assert_eq!(status, 1, "{text}");
+    let message = message.split('\n').next().unwrap_or(message);
+    assert!(
+        text.contains(message) && text.contains("hostname.em0:1"),
+        "{message}: {text}"
+    );
+}
