@@ -20,6 +20,7 @@ const FLOWS: u32 = 10_000;
 const MILLION: u32 = 1_000_000;
 /// Percent of the packets that make a flood complete.
 const COMPLETE: f64 = 99.0;
+const MEANWHILE: &str = "the daemon meanwhile";
 /// New flows whose first packets are measured.
 const FIRST: u32 = 20_000;
 
@@ -112,7 +113,7 @@ impl Round<'_> {
         };
         let through = Through::new(net, flows, OPEN)?;
         through.warm(warmth(who, carrier))?;
-        let flood = through.flood(self.time)?;
+        let (flood, busy) = flood(&through, carrier, self.time)?;
         let what = udp(flows);
         self.add(job, &what, "kpps", Better::More, flood.arrived / 1e3);
         let share = 100.0 * flood.arrived / flood.sent;
@@ -123,6 +124,10 @@ impl Round<'_> {
             self.add(job, &what, "ns of the box", Better::Less, cost);
         }
         self.add(job, &what, "% arrived", Better::More, share);
+        if let Some(busy) = busy {
+            let unit = "% of a CPU for the daemon";
+            self.add(job, &what, unit, Better::Less, busy);
+        }
         Ok(())
     }
 
@@ -201,15 +206,10 @@ impl Round<'_> {
         let through = Through::new(net, FLOWS, BLOCKED)?;
         // What is remembered of blocked flows is remembered before.
         through.trickle()?;
-        let daemon = carrier.daemon().map(Daemon::process);
-        let used = || daemon.map_or(Ok(Duration::ZERO), process::cpu_time);
-        let (before, begin) = (used()?, now());
-        let flood = through.flood(self.time)?;
-        let share = (used()? - before).as_secs_f64() / begin.elapsed().as_secs_f64();
+        let (flood, share) = flood(&through, carrier, self.time)?;
         self.blocked_rows(job, &flood);
-        if daemon.is_some() {
-            let what = "the daemon meanwhile";
-            self.add(job, what, "% of a CPU", Better::Less, 100.0 * share);
+        if let Some(share) = share {
+            self.add(job, MEANWHILE, "% of a CPU", Better::Less, share);
         }
         Ok(())
     }
@@ -231,6 +231,21 @@ impl Round<'_> {
             flood.cost - self.floor,
         );
     }
+}
+
+/// A flood, and the share of a CPU that a daemon had of it, in percent.
+fn flood(through: &Through<'_>, carrier: &Carrier, time: Duration) -> Result<(Flood, Option<f64>)> {
+    let daemon = carrier.daemon().map(Daemon::process);
+    let used = || daemon.map(process::cpu_time).transpose();
+    let (before, begin) = (used()?, now());
+    let flood = through.flood(time)?;
+    let elapsed = begin.elapsed().as_secs_f64();
+    let share =
+        |after: Duration, before: Duration| 100.0 * (after - before).as_secs_f64() / elapsed;
+    let share = used()?
+        .zip(before)
+        .map(|(after, before)| share(after, before));
+    Ok((flood, share))
 }
 
 /// How a contestant comes to its states.
