@@ -103,9 +103,14 @@ fn redirects(net: &Net, at: At) -> Result<Carrier> {
 fn daemon(net: &Net, fast_path: &str, wanted: Wanted) -> Result<Daemon> {
     let config = net.run.directory().join("config");
     std::fs::create_dir_all(&config)?;
+    // Without it virtual pairs are served by the hooks alone.
+    let also = match fast_path {
+        "xdp" => "[xdp]\non-veth = true\n",
+        _ => "",
+    };
     let settings = format!(
         "interfaces = [\"ma\", \"mb\"]\nfast-path = \"{fast_path}\"\nlog = \"warn\"\n\
-         log-directory = \"{}\"\n",
+         log-directory = \"{}\"\n{also}",
         config.display()
     );
     std::fs::write(config.join("weighbridge.toml"), settings)?;
