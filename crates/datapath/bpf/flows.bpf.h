@@ -432,6 +432,7 @@ static __always_inline __u32 pass(const struct found *found, const struct plain 
 {
 	struct flow_state *state = found->state;
 	__u32 way = found->place.way & 1, packets = 0, *change = NULL;
+	__u64 reserved = 0;
 	__u16 before;
 	int changed = 0;
 
@@ -441,11 +442,15 @@ static __always_inline __u32 pass(const struct found *found, const struct plain 
 		if (!change)
 			return 0;
 		*change = found->place.way >> 1;
+		reserved = 1;
 	}
+	// Kernels before 6.2 forget that what was reserved is not null; a number they know. The compiler
+	// shall not take the one for the other.
+	asm volatile("" : "+r"(reserved));
 	bpf_spin_lock(&state->lock);
 	before = state->peers[0].phase << 8 | state->peers[1].phase;
 	if (is_in_use(found) && (__s64)(now - state->last) < (__s64)state->lifetime &&
-	    (change || !may_change(state, way, plain)) && is_taken(state, way, plain)) {
+	    (reserved || !may_change(state, way, plain)) && is_taken(state, way, plain)) {
 		changed = before != (state->peers[0].phase << 8 | state->peers[1].phase);
 		state->traffic[way].packets += plain->packets;
 		state->traffic[way].bytes += plain->bytes;
@@ -457,9 +462,9 @@ static __always_inline __u32 pass(const struct found *found, const struct plain 
 		packets = plain->packets;
 	}
 	bpf_spin_unlock(&state->lock);
-	if (change && changed)
+	if (reserved && changed)
 		bpf_ringbuf_submit(change, 0);
-	else if (change)
+	else if (reserved)
 		bpf_ringbuf_discard(change, 0);
 	return packets;
 }
