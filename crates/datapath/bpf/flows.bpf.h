@@ -57,7 +57,8 @@ struct flow_place {
 	__u64 way; /* twice the slot, and 1 for packets to the opener */
 };
 
-#define FLOW_STATES_MAX 65536 /* src/flows.rs */
+// The loader says how many there are: src/flows.rs.
+#define FLOW_STATES_MAX 65536
 // Decisions without a state have slots of their own, behind those of states: whoever has himself
 // blocked takes no state's room.
 #define FLOW_DECISIONS_MAX 16384

@@ -1,14 +1,16 @@
 //! The kernel's flow cache, as the engine has it filled and asks it: the user's side of
 //! `bpf/flows.bpf.h`, whose layouts are repeated here.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use aya::Ebpf;
-use aya::maps::{Array, HashMap, Map, MapData, ProgramArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray, RingBuf};
+use aya::{Ebpf, Pod};
 use pf_engine::counters::Count;
 use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
 use pf_engine::rule::Direction;
@@ -16,9 +18,13 @@ use pf_engine::time::Instant;
 
 use crate::Error;
 use crate::program::{io_error, program};
+use crate::sys::maps::{BatchMap, Stopped};
 
-/// States that the cache holds at most (`FLOW_STATES_MAX`): some 35 MB of the kernel's memory.
-const FLOW_STATES_MAX: u32 = 65_536;
+/// States that the cache holds where nobody says how many (`FLOW_STATES_MAX` of
+/// `bpf/flows.bpf.h`): some 37 MB of the kernel's memory, taken whether they come or not.
+pub const FLOW_STATES_DEFAULT: u32 = 65_536;
+/// States that it can be told to hold, at most: 1.2 GB.
+pub const FLOW_STATES_LIMIT: u32 = 2_097_152;
 /// Decisions without a state that it holds at most (`FLOW_DECISIONS_MAX`): some 6 MB. What blocks
 /// and what passes have half each (`BLOCKING_MAX` of the engine).
 const FLOW_DECISIONS_MAX: u32 = 16_384;
@@ -37,6 +43,13 @@ const FAST_PATH: &str = "fast_path";
 
 /// The programs by their index in `fast_path`, which is the direction.
 const PROGRAMS: [&str; 2] = ["flow_in", "flow_out"];
+
+/// Slots that one call writes or reads, at most: half a megabyte of states, and about a
+/// millisecond.
+const BATCH: usize = 4096;
+/// Slots that are read along although nobody asks, between two that are asked for: a call costs as
+/// much as some of them.
+const GAP: u32 = 8;
 
 /// `BPF_F_LOCK`: the value is read, or written, while no packet changes it.
 const LOCKED: u64 = 4;
@@ -69,10 +82,14 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) const FULL: Self = Self {
-        states: FLOW_STATES_MAX,
-        decisions: FLOW_DECISIONS_MAX,
-    };
+    /// For so many states, and all decisions.
+    pub(crate) const fn of(states: u32) -> Self {
+        Self {
+            states,
+            decisions: FLOW_DECISIONS_MAX,
+        }
+    }
+
     /// As little as maps can have: the cache is off.
     pub(crate) const NONE: Self = Self {
         states: 1,
@@ -149,8 +166,9 @@ impl Slots {
 /// The maps of the cache. What is put in lasts until it is taken, or the daemon ends.
 pub struct FlowMaps {
     flows: HashMap<MapData, KeyData, PlaceData>,
-    states: Array<MapData, StateData>,
-    uses: Array<MapData, u64>,
+    keys: BatchMap<KeyData, PlaceData>,
+    states: BatchMap<u32, StateData>,
+    uses: BatchMap<u32, u64>,
     epoch_in_force: Array<MapData, u32>,
     changes: RingBuf<MapData>,
     /// Which programs look flows up. Their descriptor must stay open: when it is closed the
@@ -161,15 +179,20 @@ pub struct FlowMaps {
     puts: u32,
     /// Of states, then of decisions without one.
     slots: [Slots; 2],
+    /// Bytes of the kernel's.
+    memory: u64,
     /// The kernel's monotonic clock at the engine's time origin may lie before its own beginning:
     /// so much is added to the kernel's times.
     ahead: Duration,
 }
 
-/// What is in a slot: the keys that lead there, and when its last packet came.
+/// What is in a slot: the keys that lead there, what it is in use for, and when its last packet came.
+/// Keys of an epoch that is over stay until the slot is used again: so much is there to be removed
+/// of a cache that was full that it would hold up packets.
 #[derive(Clone, Debug, Default)]
 struct Slot {
     keys: [Option<KeyData>; 2],
+    slot_use: u64,
     refreshed: u64,
 }
 
@@ -190,19 +213,22 @@ impl FlowMaps {
             let loaded = program(ebpf, name)?.load();
             loaded.map_err(|error| unusable(io_error(error)))?;
         }
-        let states: Array<_, StateData> = taken(ebpf, FLOW_STATES)?;
-        let decisions = FLOW_DECISIONS_MAX.min(states.len() / 2);
-        let of_states = states.len().saturating_sub(decisions);
+        let memory = memory_of(ebpf);
+        let slots = array_of::<StateData>(ebpf, FLOW_STATES)?.len();
+        let decisions = FLOW_DECISIONS_MAX.min(slots / 2);
+        let of_states = slots.saturating_sub(decisions);
         let mut maps = Self {
+            keys: BatchMap::of_hash(map_of(ebpf, FLOWS)?).map_err(unusable)?,
+            states: BatchMap::of_array(map_of(ebpf, FLOW_STATES)?).map_err(unusable)?,
+            uses: BatchMap::of_array(map_of(ebpf, FLOW_USES)?).map_err(unusable)?,
             flows: taken(ebpf, FLOWS)?,
-            states,
-            uses: taken(ebpf, FLOW_USES)?,
             epoch_in_force: taken(ebpf, FLOW_EPOCH)?,
             changes: taken(ebpf, FLOW_CHANGES)?,
             programs: taken(ebpf, FAST_PATH)?,
             epoch: 0,
             puts: 0,
             slots: [Slots::new(0, of_states), Slots::new(of_states, decisions)],
+            memory,
             ahead: now.0.since_origin().saturating_sub(now.1),
         };
         maps.suspend();
@@ -247,54 +273,177 @@ impl FlowMaps {
         u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Fills a slot that no packet can reach yet, then lets packets reach it.
-    fn fill(&mut self, slot: u32, state: &StateData, keys: &[Option<KeyData>; 2]) -> bool {
-        self.puts = self.puts.wrapping_add(1);
-        let slot_use = u64::from(self.puts) << 32 | u64::from(self.epoch);
-        // With the lock: a packet that comes by what it knew of the slot before must not see this
-        // use without all of this state.
-        if self.states.set(slot, state, LOCKED).is_err()
-            || self.uses.set(slot, slot_use, 0).is_err()
-        {
-            return false;
-        }
-        (0..).zip(keys).all(|(way, key)| {
-            let place = [slot_use, u64::from(slot) << 1 | way];
-            let key = key.as_ref();
-            key.is_none_or(|key| self.flows.insert(key, place, 0).is_ok())
-        })
+    fn slot(&self, slot: u32) -> Option<&Slot> {
+        let mut slots = self.slots.iter();
+        slots.find(|slots| slots.has(slot))?.get(slot)
     }
 
-    /// Lets no packet reach a slot any more.
-    fn close(&mut self, slot: u32) {
-        // Without it the keys alone go, and packets that are just looked at are not counted.
-        let closed = self.uses.set(slot, 0, 0);
-        let entry = self.slot_mut(slot);
-        let keys = entry.map(|entry| std::mem::take(&mut entry.keys));
-        for key in keys.into_iter().flatten().flatten() {
-            if let Err(error) = self.flows.remove(&key) {
-                tracing::debug!(%error, "a flow's key was gone already");
+    /// A slot for a flow, if it is one that the kernel can have.
+    fn slot_for(&mut self, flow: &Flow) -> Option<u32> {
+        let mut translated = flow.becomes.iter().flatten();
+        if translated.any(|ends| ends.0.address.is_ipv6()) {
+            return None;
+        }
+        self.free_slot(flow.basis)
+    }
+
+    fn put_some(&mut self, flows: &[Flow]) -> Vec<Option<FlowId>> {
+        let slots: Vec<_> = flows.iter().map(|flow| self.slot_for(flow)).collect();
+        let placed = slots.iter().zip(flows);
+        let placed: Vec<_> = placed
+            .filter_map(|(slot, flow)| Some(((*slot)?, flow)))
+            .collect();
+        self.clear(&placed);
+        let refused = self.fill(&placed);
+        let held = |slot: u32| (!refused.contains(&slot)).then_some(FlowId(slot));
+        slots.into_iter().map(|slot| slot.and_then(held)).collect()
+    }
+
+    /// Removes what an epoch of before has left of the keys of these slots.
+    fn clear(&mut self, placed: &[(u32, &Flow)]) {
+        let mut left = Vec::new();
+        for (slot, _) in placed {
+            let Some(entry) = self.slot_mut(*slot) else {
+                continue;
+            };
+            let (keys, slot_use) = (std::mem::take(&mut entry.keys), entry.slot_use);
+            // Another flow may have got the same key since.
+            let mut is_left = |key: &KeyData| {
+                let place = self.flows.get(key, 0);
+                place.is_ok_and(|[of, _]| of == slot_use)
+            };
+            left.extend(keys.into_iter().flatten().filter(&mut is_left));
+        }
+        self.remove(&left);
+    }
+
+    /// Fills slots that no packet can reach yet, then lets packets reach them. Returns those that
+    /// could not be: they are free again.
+    fn fill(&mut self, placed: &[(u32, &Flow)]) -> BTreeSet<u32> {
+        let slots: Vec<u32> = placed.iter().map(|(slot, _)| *slot).collect();
+        let (mut states, mut uses) = (Vec::new(), Vec::new());
+        let (mut keys, mut places) = (Vec::new(), Vec::new());
+        for (slot, flow) in placed {
+            let entry = self.entry(flow);
+            for (way, key) in (0..).zip(entry.keys) {
+                places.extend(key.map(|_| [entry.slot_use, u64::from(*slot) << 1 | way]));
+                keys.extend(key);
+            }
+            states.push(state_data(flow, entry.refreshed));
+            uses.push(entry.slot_use);
+            if let Some(known) = self.slot_mut(*slot) {
+                *known = entry;
             }
         }
-        if let Err(error) = closed {
-            tracing::warn!(%error, "a flow of the cache cannot be ended");
+        // With the lock: a packet that comes by what it knew of a slot before must not see its
+        // use without all of its state.
+        let written = self.states.update(&slots, &states, LOCKED);
+        let refused = match written.and_then(|()| self.uses.update(&slots, &uses, 0)) {
+            Ok(()) => self.lead(&keys, &places),
+            Err(Stopped { error, .. }) => {
+                tracing::warn!(%error, "flows cannot be put into the cache");
+                slots.into_iter().collect()
+            }
+        };
+        let closed: Vec<u32> = refused.iter().copied().collect();
+        self.close(&closed);
+        closed.into_iter().for_each(|slot| self.free(slot));
+        refused
+    }
+
+    fn entry(&mut self, flow: &Flow) -> Slot {
+        self.puts = self.puts.wrapping_add(1);
+        Slot {
+            keys: flow.keys.map(|key| key.as_ref().map(key_data)),
+            slot_use: u64::from(self.puts) << 32 | u64::from(self.epoch),
+            refreshed: self.kernel_time(flow.refreshed),
         }
     }
 
-    fn progress(&self, slot: u32) -> FlowProgress {
-        let Ok(data) = self.states.get(&slot, LOCKED) else {
-            return FlowProgress::default();
+    /// Lets packets with these keys reach these places. Returns the slots of which one cannot be
+    /// reached.
+    fn lead(&self, mut keys: &[KeyData], mut places: &[PlaceData]) -> BTreeSet<u32> {
+        let mut refused = BTreeSet::new();
+        while let Err(stopped) = self.keys.update(keys, places, 0) {
+            tracing::debug!(error = %stopped.error, "a flow has no room for its key");
+            let place = places.get(stopped.at).map(|[_, way]| way >> 1);
+            refused.extend(place.and_then(|slot| u32::try_from(slot).ok()));
+            let next = stopped.at.saturating_add(1);
+            keys = keys.get(next..).unwrap_or_default();
+            places = places.get(next..).unwrap_or_default();
+        }
+        refused
+    }
+
+    fn remove(&self, mut keys: &[KeyData]) {
+        while let Err(stopped) = self.keys.delete(keys) {
+            tracing::debug!(error = %stopped.error, "a flow's key was gone already");
+            keys = keys.get(stopped.at.saturating_add(1)..).unwrap_or_default();
+        }
+    }
+
+    /// Lets no packet reach slots any more. Those of an epoch that is over none can reach.
+    fn close(&mut self, slots: &[u32]) {
+        let in_force = u64::from(self.epoch);
+        let is_open = |slot: &u32| {
+            let entry = self.slot(*slot);
+            entry.is_some_and(|entry| entry.slot_use & u64::from(u32::MAX) == in_force)
         };
+        let open: Vec<u32> = slots.iter().copied().filter(is_open).collect();
+        // Without it the keys alone go, and packets that are just looked at are not counted.
+        if let Err(stopped) = self.uses.update(&open, &vec![0; open.len()], 0) {
+            tracing::warn!(error = %stopped.error, "flows of the cache cannot be ended");
+        }
+        let mut keys = Vec::new();
+        for slot in open {
+            if let Some(entry) = self.slot_mut(slot) {
+                keys.extend(std::mem::take(&mut entry.keys).into_iter().flatten());
+            }
+        }
+        self.remove(&keys);
+    }
+
+    /// What became of flows, in their order. Neighbours are read together.
+    fn progress(&self, flows: &[FlowId]) -> Vec<FlowProgress> {
+        let mut told = vec![FlowProgress::default(); flows.len()];
+        let mut wanted: Vec<_> = flows.iter().map(|flow| flow.0).zip(0..).collect();
+        wanted.sort_unstable();
+        let runs = wanted.chunk_by(|one, next| next.0.saturating_sub(one.0) <= GAP);
+        for run in runs.flat_map(|run| run.chunks(BATCH / GAP as usize)) {
+            let data = self.read_run(run);
+            for ((slot, at), data) in run.iter().zip(data) {
+                if let Some(told) = told.get_mut::<usize>(*at) {
+                    *told = self.told(*slot, &data);
+                }
+            }
+        }
+        told
+    }
+
+    /// The states of a run of slots; nothing, and a line in the log, if the kernel does not tell.
+    fn read_run(&self, run: &[(u32, usize)]) -> Vec<StateData> {
+        let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else {
+            return Vec::new();
+        };
+        let at = |slot: u32| slot.saturating_sub(*first) as usize;
+        let mut values = vec![[0; STATE_LEN]; at(*last).saturating_add(1)];
+        if let Err(error) = self.states.read(*first, &mut values, LOCKED) {
+            tracing::warn!(%error, "flows of the cache cannot be read");
+            return Vec::new();
+        }
+        let of_run = run.iter().filter_map(|(slot, _)| values.get(at(*slot)));
+        of_run.copied().collect()
+    }
+
+    fn told(&self, slot: u32, data: &StateData) -> FlowProgress {
         let counts = [0, 16].map(|at| Count {
-            packets: get_u64(&data, TRAFFIC_AT + at),
-            bytes: get_u64(&data, TRAFFIC_AT + at + 8),
+            packets: get_u64(data, TRAFFIC_AT + at),
+            bytes: get_u64(data, TRAFFIC_AT + at + 8),
         });
-        let has_windows = get_u32(&data, HAS_WINDOWS_AT) != 0;
-        let windows = [0, PEER_LEN].map(|at| window(&data, PEERS_AT + at));
-        let last = get_u64(&data, LAST_AT);
-        let mut slots = self.slots.iter();
-        let before = slots.find_map(|slots| slots.get(slot));
-        let before = before.map(|slot| slot.refreshed);
+        let has_windows = get_u32(data, HAS_WINDOWS_AT) != 0;
+        let windows = [0, PEER_LEN].map(|at| window(data, PEERS_AT + at));
+        let last = get_u64(data, LAST_AT);
+        let before = self.slot(slot).map(|slot| slot.refreshed);
         let refreshed = Instant::from_origin(self.ahead.saturating_add(Duration::from_nanos(last)));
         FlowProgress {
             counts,
@@ -305,35 +454,20 @@ impl FlowMaps {
 }
 
 impl FlowCache for FlowMaps {
-    fn put(&mut self, flow: &Flow) -> Option<FlowId> {
-        let translated = flow.becomes.iter().flatten();
-        if translated.into_iter().any(|ends| ends.0.address.is_ipv6()) {
-            return None;
-        }
-        let slot = self.free_slot(flow.basis)?;
-        let keys = flow.keys.map(|key| key.as_ref().map(key_data));
-        let refreshed = self.kernel_time(flow.refreshed);
-        let state = state_data(flow, refreshed);
-        let filled = self.fill(slot, &state, &keys);
-        if let Some(entry) = self.slot_mut(slot) {
-            *entry = Slot { keys, refreshed };
-        }
-        if !filled {
-            self.close(slot);
-            self.free(slot);
-            return None;
-        }
-        Some(FlowId(slot))
+    fn put_all(&mut self, flows: &[Flow]) -> Vec<Option<FlowId>> {
+        let chunks = flows.chunks(BATCH);
+        chunks.flat_map(|flows| self.put_some(flows)).collect()
     }
 
-    fn read(&mut self, flow: FlowId) -> FlowProgress {
-        self.progress(flow.0)
+    fn read_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
+        self.progress(flows)
     }
 
-    fn take(&mut self, flow: FlowId) -> FlowProgress {
-        self.close(flow.0);
-        let progress = self.progress(flow.0);
-        self.free(flow.0);
+    fn take_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
+        let slots: Vec<u32> = flows.iter().map(|flow| flow.0).collect();
+        self.close(&slots);
+        let progress = self.progress(flows);
+        slots.into_iter().for_each(|slot| self.free(slot));
         progress
     }
 
@@ -348,11 +482,47 @@ impl FlowCache for FlowMaps {
 
     fn suspend(&mut self) {
         // 0 stands for slots that nothing is in.
-        self.epoch = self.epoch.wrapping_add(1).max(1);
-        if let Err(error) = self.epoch_in_force.set(0, self.epoch, 0) {
-            tracing::warn!(%error, "the flow cache cannot be emptied at once");
+        let next = self.epoch.wrapping_add(1).max(1);
+        match self.epoch_in_force.set(0, next, 0) {
+            Ok(()) => self.epoch = next,
+            Err(error) => tracing::warn!(%error, "the flow cache cannot be emptied at once"),
         }
     }
+
+    fn states_max(&self) -> u32 {
+        let [of_states, _] = &self.slots;
+        of_states.len
+    }
+
+    fn memory(&self) -> u64 {
+        self.memory
+    }
+}
+
+fn map_of<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Map, Error> {
+    let map = ebpf.map(name);
+    map.ok_or_else(|| unusable(io::ErrorKind::NotFound.into()))
+}
+
+fn array_of<'a, V: Pod>(ebpf: &'a Ebpf, name: &str) -> Result<Array<&'a MapData, V>, Error> {
+    let array = map_of(ebpf, name)?.try_into();
+    array.map_err(|error: MapError| unusable(io_error(error)))
+}
+
+/// Bytes that the cache's maps take in the kernel, as it says itself; they do not change, because
+/// all room is taken when the maps are made.
+fn memory_of(ebpf: &Ebpf) -> u64 {
+    let of_map = |name| {
+        let (Map::HashMap(data) | Map::Array(data)) = ebpf.map(name)? else {
+            return None;
+        };
+        let fd = data.fd().as_fd().as_raw_fd();
+        let told = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+        let line = told.lines().find_map(|line| line.strip_prefix("memlock:"));
+        line?.trim().parse::<u64>().ok()
+    };
+    let maps = [FLOWS, FLOW_STATES, FLOW_USES, FLOW_EXITS];
+    maps.into_iter().filter_map(of_map).sum()
 }
 
 fn taken<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T, Error>

@@ -48,7 +48,7 @@ use crate::xdp::Xdp;
 
 pub use crate::capability::{check_privileges, drop_all_capabilities, drop_capabilities};
 pub use crate::error::Error;
-pub use crate::flows::FlowMaps;
+pub use crate::flows::{FLOW_STATES_DEFAULT, FLOW_STATES_LIMIT, FlowMaps};
 pub use crate::shares::UpcallShares;
 pub use crate::unhook::{Unhooked, unhook};
 pub use crate::xdp::XdpConfig;
@@ -94,6 +94,9 @@ pub struct DatapathConfig {
     pub policy: FailPolicy,
     /// Whether there is room for a flow cache.
     pub fast_path: FastPath,
+    /// States that it has room for, [`FLOW_STATES_LIMIT`] at most: some 570 bytes each, which are
+    /// taken at once.
+    pub flow_states: u32,
 }
 
 /// Whether the kernel repeats decisions that the engine has made.
@@ -234,7 +237,12 @@ impl Datapath {
         check_privileges()?;
         let connection = netlink::connect()?;
         let tap = Tap::create(&config.tap, &connection)?;
-        let mut program = Program::load(&tap, attachment, config.policy, &config.fast_path)?;
+        let mut program = Program::load(
+            &tap,
+            attachment,
+            config.policy,
+            (&config.fast_path, config.flow_states),
+        )?;
         let xdp = match &config.fast_path {
             FastPath::Xdp(config) => Some(Xdp::new(config.clone())),
             FastPath::Off | FastPath::On => None,

@@ -14,13 +14,15 @@ use aya::programs::tc::{
 use aya::programs::xdp::{XdpLinkId, XdpMode};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, tc};
 use aya::util::KernelVersion;
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use pf_engine::time::Instant;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::flows::{FLOW_CHANGES, FLOW_EXITS, FLOW_STATES, FLOW_USES, FLOWS, FlowMaps, Room};
+use crate::flows::{
+    FLOW_CHANGES, FLOW_EXITS, FLOW_STATES, FLOW_STATES_LIMIT, FLOW_USES, FLOWS, FlowMaps, Room,
+};
 use crate::left::OwnerData;
 use crate::shares::{SharesData, UpcallShares};
 use crate::sys::{self, TcxPoint};
@@ -122,13 +124,13 @@ impl Program {
         tap: &Tap,
         attachment: Attachment,
         policy: FailPolicy,
-        fast_path: &FastPath,
+        (fast_path, flow_states): (&FastPath, u32),
     ) -> Result<Self, Error> {
         lift_memory_limit();
         let token = token().map_err(not_loaded)?;
         let owner: OwnerData = crate::left::owner_data(tap.index, &tap.name, token);
         let room = match fast_path {
-            FastPath::On | FastPath::Xdp(_) => Room::FULL,
+            FastPath::On | FastPath::Xdp(_) => Room::of(flow_states.clamp(1, FLOW_STATES_LIMIT)),
             FastPath::Off => Room::NONE,
         };
         let mut ebpf = EbpfLoader::new()
@@ -139,7 +141,7 @@ impl Program {
             .map_max_entries(FLOW_CHANGES, room.changes())
             .map_max_entries(FLOW_EXITS, room.slots().saturating_mul(2))
             .load(OBJECT)
-            .map_err(|error| not_loaded(io::Error::other(error)))?;
+            .map_err(|error| not_loaded_with(room, error))?;
         for name in [HOOK_IN, HOOK_OUT, REINJECT, DIVERT_IN] {
             program(&mut ebpf, name)?
                 .load()
@@ -447,6 +449,22 @@ pub(crate) fn io_error(error: impl std::error::Error + Send + Sync + 'static) ->
         cause = current.source();
     }
     io::Error::other(error)
+}
+
+/// The memory of the maps is taken when they are made.
+fn not_loaded_with(room: Room, error: EbpfError) -> Error {
+    let cause = io_error(error);
+    if cause.kind() == io::ErrorKind::OutOfMemory {
+        return Error::kernel(
+            format!(
+                "there is no memory for {} flows in the kernel",
+                room.slots()
+            ),
+            cause,
+            "set a smaller flow-cache in weighbridge.toml",
+        );
+    }
+    not_loaded(io::Error::other(cause))
 }
 
 fn not_loaded(source: io::Error) -> Error {

@@ -1,6 +1,7 @@
 //! The only `unsafe` of the workspace: system calls that no safe wrapper offers.
 #![expect(unsafe_code, reason = "the fence around it")]
 
+pub(crate) mod maps;
 pub(crate) mod packet;
 
 use std::io;

@@ -102,16 +102,16 @@ pub struct FlowProgress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowId(pub u32);
 
-/// A cache of decisions.
+/// A cache of decisions. What is asked for many flows at once costs less than for each.
 pub trait FlowCache: Debug + Send {
-    /// Takes a flow up; nothing where there is no room.
-    fn put(&mut self, flow: &Flow) -> Option<FlowId>;
+    /// Takes flows up; for each, in their order, nothing where there is no room.
+    fn put_all(&mut self, flows: &[Flow]) -> Vec<Option<FlowId>>;
 
-    /// What became of a flow so far. It stays.
-    fn read(&mut self, flow: FlowId) -> FlowProgress;
+    /// What became of flows so far, in their order. They stay.
+    fn read_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress>;
 
-    /// Ends a flow: no packet passes by it any more, and what is told is final.
-    fn take(&mut self, flow: FlowId) -> FlowProgress;
+    /// Ends flows: no packet passes by them any more, and what is told, in their order, is final.
+    fn take_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress>;
 
     /// Flows in which an end of the connection has gone from one state to another, as far as they
     /// were not told yet; some may be there more than once, or taken already.
@@ -119,6 +119,30 @@ pub trait FlowCache: Debug + Send {
 
     /// No packet passes by any flow that was put before. Each is still to be taken.
     fn suspend(&mut self);
+
+    /// States that it has room for.
+    fn states_max(&self) -> u32;
+
+    /// Bytes that it takes, full or not.
+    fn memory(&self) -> u64;
+
+    /// Takes one flow up.
+    fn put(&mut self, flow: &Flow) -> Option<FlowId> {
+        let put = self.put_all(std::slice::from_ref(flow));
+        put.into_iter().next().flatten()
+    }
+
+    /// What became of one flow so far.
+    fn read(&mut self, flow: FlowId) -> FlowProgress {
+        let told = self.read_all(&[flow]);
+        told.into_iter().next().unwrap_or_default()
+    }
+
+    /// Ends one flow.
+    fn take(&mut self, flow: FlowId) -> FlowProgress {
+        let told = self.take_all(&[flow]);
+        told.into_iter().next().unwrap_or_default()
+    }
 }
 
 /// What a cache has done for the engine.

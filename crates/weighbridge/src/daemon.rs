@@ -177,6 +177,7 @@ fn start(plan: &Plan) -> Result<()> {
         tap: plan.configuration.settings.tap.clone(),
         policy: plan.configuration.settings.fail_policy,
         fast_path: plan.configuration.settings.fast_path.clone(),
+        flow_states: plan.configuration.settings.flow_cache,
     })?;
     let keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone());
     let mut keeper = keeper.couple(plan.configuration.coupled());

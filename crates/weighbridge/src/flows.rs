@@ -27,7 +27,8 @@ A decision without a state (of a packet that no rule matches, `pass ... no state
 answer) is in it from the second packet of a flow until none has come for 30 seconds, if the rules
 asked for nothing but interface, direction, addresses, ports, tags, protocol, the type of an echo, and the
 TCP flags FIN, SYN, RST, ACK and URG. A source has at most 1024; they take no room of states.
-It is emptied when something changes that could concern it. See weighbridge.toml(5), fast-path.
+It is emptied when something changes that could concern it. Its room is that of flow-cache in
+weighbridge.toml; the memory for it is taken at the start. See weighbridge.toml(5), fast-path.
 
 Packets are held back while more come up than the daemon takes: those of who has had his share.
 
@@ -52,6 +53,10 @@ pub struct FlowsArguments {
 pub struct FlowCounters {
     /// Whether there is one.
     pub on: bool,
+    /// States that it has room for.
+    pub room: u32,
+    /// Bytes that it takes in the kernel, full or not.
+    pub memory: u64,
     /// States in it.
     pub held: usize,
     /// Decisions without a state in it.
@@ -85,8 +90,11 @@ impl FlowCounters {
     #[must_use]
     pub fn of(engine: &Engine, held_back: u64, [fused, by_xdp]: [u64; 2]) -> Self {
         let statistics = engine.flow_statistics();
+        let (room, memory) = engine.flow_room();
         Self {
             on: engine.has_flow_cache(),
+            room,
+            memory,
             held: statistics.held,
             decisions: statistics.decisions,
             passed: statistics.packets,
@@ -133,6 +141,8 @@ fn table(counters: &FlowCounters) -> String {
             "fast path",
             if counters.on { "on" } else { "off" }.to_owned(),
         ),
+        ("room for states", counters.room.to_string()),
+        ("memory in bytes", counters.memory.to_string()),
         ("states held", counters.held.to_string()),
         ("decisions held", counters.decisions.to_string()),
         ("packets passed", counters.passed.to_string()),
@@ -158,6 +168,8 @@ mod tests {
     fn counters_are_shown_in_lines_and_as_json() {
         let counters = FlowCounters {
             on: true,
+            room: 65_536,
+            memory: 37_000_000,
             held: 3,
             decisions: 1,
             passed: 100,
@@ -173,7 +185,7 @@ mod tests {
         };
         let text = rendered(&counters, false, table).expect("text");
         assert!(
-            text.starts_with("fast path          on\nstates held        3\n"),
+            text.starts_with("fast path          on\nroom for states    65536\n"),
             "{text}"
         );
         let text = rendered(&counters, true, table).expect("JSON");

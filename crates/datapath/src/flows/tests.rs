@@ -20,6 +20,7 @@ use pf_engine::wire::build::{self, Ip, Segment};
 use super::*;
 use crate::program::OBJECT;
 
+mod batches;
 mod decisions;
 mod shares;
 
@@ -74,14 +75,20 @@ struct Bench {
 impl Bench {
     /// Nothing, with a message, when the test cannot run.
     fn new(test: &str) -> Option<Self> {
+        Self::with_slots(test, 128)
+    }
+
+    /// With so many, half of which are for states, or all but 16,384.
+    fn with_slots(test: &str, slots: u32) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             println!("SKIPPED {test}: needs root");
             return None;
         }
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries(FLOW_STATES, 128)
-            .map_max_entries(FLOW_USES, 128)
-            .map_max_entries(FLOW_EXITS, 256)
+            .map_max_entries(FLOWS, 2 * slots)
+            .map_max_entries(FLOW_STATES, slots)
+            .map_max_entries(FLOW_USES, slots)
+            .map_max_entries(FLOW_EXITS, 2 * slots)
             .load(OBJECT)
             .expect("loads");
         let now = (now(), kernel_now());
@@ -426,29 +433,30 @@ fn a_flow_ends_with_its_life_and_with_the_epoch() {
     assert_eq!(bench.maps().take(id).counts[0], Count::default());
 }
 
+/// Datagrams from a port of an address.
+fn datagrams(address: &str, port: u16) -> Flow {
+    let ends = (host(address, port), host(SERVER.0, 53));
+    Flow {
+        keys: [
+            Some(key(Protocol::UDP, Direction::In, ends.0, ends.1)),
+            None,
+        ],
+        windows: None,
+        ..connection()
+    }
+}
+
 #[test]
 fn a_full_cache_takes_nothing_and_a_free_slot_is_used_again() {
     let Some(mut bench) = Bench::new("full") else {
         return;
     };
-    let flow = |port| Flow {
-        keys: [
-            Some(key(
-                Protocol::UDP,
-                Direction::In,
-                host(CLIENT.0, port),
-                host(SERVER.0, 53),
-            )),
-            None,
-        ],
-        windows: None,
-        ..connection()
-    };
-    let held: Vec<_> = (0..64).map(|port| bench.maps().put(&flow(port))).collect();
+    let mut put = |port| bench.maps().put(&datagrams(CLIENT.0, port));
+    let held: Vec<_> = (0..64).map(&mut put).collect();
     assert!(held.iter().all(Option::is_some));
-    assert_eq!(bench.maps().put(&flow(64)), None);
+    assert_eq!(put(64), None);
     bench.maps().take(held[5].expect("held"));
-    assert_eq!(bench.maps().put(&flow(65)), held[5]);
+    assert_eq!(bench.maps().put(&datagrams(CLIENT.0, 65)), held[5]);
 }
 
 /// An engine whose rules, if there are no others, let everything pass with state, and translate

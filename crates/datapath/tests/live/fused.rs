@@ -48,6 +48,7 @@ impl Cache {
             tap: "weighbridge0".to_owned(),
             policy: FailPolicy::Pass,
             fast_path,
+            flow_states: datapath::FLOW_STATES_DEFAULT,
         };
         let (ways, links) = (WayMonitor::open(), Monitor::open());
         let mut datapath = open_with_config(&config, None).expect("opens");

@@ -114,6 +114,7 @@ fn an_interface_that_another_daemon_filters_is_refused() {
             tap: "other0".to_owned(),
             policy: FailPolicy::Block,
             fast_path: datapath::FastPath::Off,
+            flow_states: datapath::FLOW_STATES_DEFAULT,
         };
         let mut second = datapath::Datapath::open(&config).expect("opens");
         let error = second.attach(index_here("em1")).expect_err("is taken");

@@ -284,6 +284,7 @@ pub(crate) fn open_as(
         tap: "weighbridge0".to_owned(),
         policy,
         fast_path: datapath::FastPath::Off,
+        flow_states: datapath::FLOW_STATES_DEFAULT,
     };
     open_with_config(&config, attachment)
 }

@@ -18,10 +18,10 @@ use crate::addr::{Family, Protocol};
 use crate::counters::Count;
 use crate::decision::{Consulted, DropReason};
 use crate::engine::Engine;
-use crate::engine::flows::{is_known_to_caches, key_of, share_of};
+use crate::engine::flows::{FLOWS_AT_ONCE, is_known_to_caches, key_of, share_of};
 use crate::engine::packet::{self, Refused, Work};
 use crate::engine::test::Tally;
-use crate::flow::{FLAGS_IN_KEY, Flow, FlowBasis, FlowId, FlowKey};
+use crate::flow::{FLAGS_IN_KEY, Flow, FlowBasis, FlowId, FlowKey, FlowProgress};
 use crate::key::{StateKey, Tuple};
 use crate::replay::{Replay, Touch};
 use crate::rule::{Direction, tcp_flags};
@@ -344,31 +344,46 @@ impl Engine {
 
     /// Takes all decisions out.
     pub(super) fn settle_decisions(&mut self) {
-        for slot in self.decided_slots() {
-            self.settle_decision(slot);
+        for slots in self.decided_slots().chunks(FLOWS_AT_ONCE) {
+            self.settle_some(slots);
         }
         self.flows.decisions.forget_wishes();
     }
 
     fn settle_decision(&mut self, slot: u32) {
-        let Some(id) = self.flows.decisions.entries.get(slot).map(|entry| entry.id) else {
-            return;
-        };
-        let progress = self.flows.cache.as_mut().map(|cache| cache.take(id));
-        let [count, _] = progress.unwrap_or_default().counts;
-        self.make_up_decision(slot, count);
-        if self.flows.decisions.remove(slot).is_some() {
-            let statistics = &mut self.flows.statistics;
-            statistics.taken = statistics.taken.wrapping_add(1);
-            statistics.decisions = statistics.decisions.saturating_sub(1);
+        self.settle_some(&[slot]);
+    }
+
+    fn settle_some(&mut self, slots: &[u32]) {
+        let (slots, ids) = self.ids_of(slots);
+        let cache = self.flows.cache.as_mut().filter(|_| !ids.is_empty());
+        let told = cache.map_or_else(Vec::new, |cache| cache.take_all(&ids));
+        let told = told
+            .into_iter()
+            .chain(std::iter::repeat_with(FlowProgress::default));
+        for (slot, progress) in slots.into_iter().zip(told) {
+            let [count, _] = progress.counts;
+            self.make_up_decision(slot, count);
+            if self.flows.decisions.remove(slot).is_some() {
+                let statistics = &mut self.flows.statistics;
+                statistics.taken = statistics.taken.wrapping_add(1);
+                statistics.decisions = statistics.decisions.saturating_sub(1);
+            }
         }
     }
 
     /// Learns what packets did by decisions in the cache.
     pub(super) fn read_decisions(&mut self) {
-        for slot in self.decided_slots() {
-            self.read_decision(slot);
+        for slots in self.decided_slots().chunks(FLOWS_AT_ONCE) {
+            self.read_some(slots);
         }
+    }
+
+    /// Those of these slots that a decision is in, and by what the cache knows it.
+    fn ids_of(&self, slots: &[u32]) -> (Vec<u32>, Vec<FlowId>) {
+        let entries = &self.flows.decisions.entries;
+        let known = |slot: &u32| Some((*slot, entries.get(*slot)?.id));
+        slots.iter().filter_map(known).unzip()
     }
 
     fn decided_slots(&self) -> Vec<u32> {
@@ -377,9 +392,14 @@ impl Engine {
     }
 
     fn read_decision(&mut self, slot: u32) {
-        let entry = self.flows.decisions.entries.get(slot);
-        if let Some((entry, cache)) = entry.zip(self.flows.cache.as_mut()) {
-            let progress = cache.read(entry.id);
+        self.read_some(&[slot]);
+    }
+
+    fn read_some(&mut self, slots: &[u32]) {
+        let (slots, ids) = self.ids_of(slots);
+        let cache = self.flows.cache.as_mut().filter(|_| !ids.is_empty());
+        let told = cache.map_or_else(Vec::new, |cache| cache.read_all(&ids));
+        for (slot, progress) in slots.into_iter().zip(told) {
             let [count, _] = progress.counts;
             self.make_up_decision(slot, count);
             self.flows.decisions.put_off(slot, progress.refreshed);

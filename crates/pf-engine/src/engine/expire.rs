@@ -53,8 +53,18 @@ impl Engine {
             .min(slots);
         let now = self.sweep.owed.min(MAX_SWEEP);
         self.sweep.owed = self.sweep.owed.saturating_sub(now);
-        for _ in 0..now {
-            self.sweep_slot(slots);
+        let due: Vec<u32> = (0..now).map(|_| self.next_slot(slots)).collect();
+        let mut over = self.seem_over(due);
+        // By what the cache knows they live perhaps, which dates them anew; the others end there
+        // together.
+        self.read_slots(&over);
+        over = self.seem_over(over);
+        self.settle_slots(&over);
+        for slot in over {
+            // With fewer states others live longer (`adaptive.start`).
+            if self.seems_over(slot) {
+                self.remove_state(slot);
+            }
         }
     }
 
@@ -70,27 +80,24 @@ impl Engine {
         ticks.saturating_mul(slots.div_ceil(interval))
     }
 
-    fn sweep_slot(&mut self, slots: usize) {
+    fn next_slot(&mut self, slots: usize) -> u32 {
         if self.sweep.next_slot as usize >= slots {
             self.sweep.next_slot = 0;
         }
         let slot = self.sweep.next_slot;
         self.sweep.next_slot = slot.saturating_add(1);
-        if self.is_over(slot) {
-            self.remove_state(slot);
-        }
+        slot
     }
 
-    /// Whether a state is over, also by what the cache knows of it.
-    fn is_over(&mut self, slot: u32) -> bool {
-        let seems_over = |engine: &Self| {
-            let state = engine.states.get(slot);
-            state.is_some_and(|state| engine.lifetimes().is_over(state))
-        };
-        if seems_over(self) && self.is_held(slot) {
-            self.read_flow(slot);
-        }
-        seems_over(self)
+    /// Those of the states in these slots that are over by what the engine knows.
+    fn seem_over(&self, slots: Vec<u32>) -> Vec<u32> {
+        let slots = slots.into_iter();
+        slots.filter(|slot| self.seems_over(*slot)).collect()
+    }
+
+    fn seems_over(&self, slot: u32) -> bool {
+        let state = self.states.get(slot);
+        state.is_some_and(|state| self.lifetimes().is_over(state))
     }
 
     /// When there is something to expire.

@@ -37,9 +37,12 @@ const FOLLOWED_MAX: usize = 1024;
 /// and is answered in a packet each (handshake, question, answer, close) costs less without.
 pub const FLOW_BEGINS_AT: u64 = 12;
 
-/// Flows in the cache that one address has opened, at most: a quarter of what the kernel's holds, so
-/// that nobody can keep the others out of it.
-const FLOWS_OF_ONE_MAX: u32 = 16_384;
+/// Of the room that the cache has for states one address can open so much: a quarter, so that
+/// nobody can keep the others out of it.
+const SHARE_OF_ONE: u32 = 4;
+/// Flows whose progress is asked for at once, at most: a few milliseconds, so that many do not hold
+/// up packets.
+pub const FLOWS_AT_ONCE: usize = 4096;
 /// Bits of an IPv6 address that a host may choose (RFC 4291, section 2.5.1).
 const HOST_BITS: u32 = 64;
 
@@ -56,6 +59,8 @@ pub(super) struct Flows {
     /// How many flows in it an address has opened; of IPv6 its network of 64 bits, which is what
     /// one host can have.
     by_opener: BTreeMap<IpAddr, u32>,
+    /// How many one may have opened.
+    of_one_max: u32,
     /// Moves on with every emptying: ways that were noted before are no longer known.
     generation: u64,
     /// The engine itself has changed a table.
@@ -72,24 +77,17 @@ impl Flows {
         &mut self.record
     }
 
-    fn has_room_for(&self, opener: IpAddr) -> bool {
-        self.by_opener
-            .get(&opener)
-            .is_none_or(|flows| *flows < FLOWS_OF_ONE_MAX)
+    /// Room for one more of `opener`, if he may have it.
+    fn reserve(&mut self, opener: IpAddr) -> bool {
+        let flows = self.by_opener.get(&opener).copied().unwrap_or_default();
+        let has_room = flows < self.of_one_max;
+        if has_room {
+            self.by_opener.insert(opener, flows.saturating_add(1));
+        }
+        has_room
     }
 
-    fn add(&mut self, opener: IpAddr) {
-        let statistics = &mut self.statistics;
-        statistics.put = statistics.put.wrapping_add(1);
-        statistics.held = statistics.held.saturating_add(1);
-        let flows = self.by_opener.entry(opener).or_default();
-        *flows = flows.saturating_add(1);
-    }
-
-    fn remove(&mut self, opener: IpAddr) {
-        let statistics = &mut self.statistics;
-        statistics.held = statistics.held.saturating_sub(1);
-        statistics.taken = statistics.taken.wrapping_add(1);
+    fn release(&mut self, opener: IpAddr) {
         if let Entry::Occupied(mut flows) = self.by_opener.entry(opener) {
             *flows.get_mut() = flows.get().saturating_sub(1);
             if *flows.get() == 0 {
@@ -97,6 +95,27 @@ impl Flows {
             }
         }
     }
+
+    const fn count_put(&mut self) {
+        let statistics = &mut self.statistics;
+        statistics.put = statistics.put.wrapping_add(1);
+        statistics.held = statistics.held.saturating_add(1);
+    }
+
+    const fn count_taken(&mut self) {
+        let statistics = &mut self.statistics;
+        statistics.held = statistics.held.saturating_sub(1);
+        statistics.taken = statistics.taken.wrapping_add(1);
+    }
+}
+
+/// A state that is about to be put into the cache.
+#[derive(Debug)]
+struct Prepared {
+    slot: u32,
+    places: [Option<Place>; 2],
+    opener: IpAddr,
+    flow: Flow,
 }
 
 /// What a state knows of the cache.
@@ -157,7 +176,15 @@ impl Engine {
     /// From now on the decisions of states that repeat are put into `cache`.
     pub fn set_flow_cache(&mut self, cache: Box<dyn FlowCache>) {
         self.settle_flows();
+        self.flows.of_one_max = cache.states_max().div_ceil(SHARE_OF_ONE);
         self.flows.cache = Some(cache);
+    }
+
+    /// States that the cache has room for, and bytes that it takes.
+    #[must_use]
+    pub fn flow_room(&self) -> (u32, u64) {
+        let cache = self.flows.cache.as_ref();
+        cache.map_or((0, 0), |cache| (cache.states_max(), cache.memory()))
     }
 
     /// Whether there is a cache.
@@ -176,11 +203,12 @@ impl Engine {
     /// packet waits, so that none is overtaken by the next of its flow. Returns how many.
     pub fn fill_flow_cache(&mut self) -> usize {
         let before = self.flows.statistics.put;
+        let mut prepared = Vec::new();
         for id in std::mem::take(&mut self.flows.wishes) {
-            if let Some(slot) = self.states.slot(id) {
-                self.put_flow(slot);
-            }
+            let slot = self.states.slot(id);
+            prepared.extend(slot.and_then(|slot| self.prepare_flow(slot)));
         }
+        self.put_flows(prepared);
         self.put_decisions();
         usize::try_from(self.flows.statistics.put.wrapping_sub(before)).unwrap_or(usize::MAX)
     }
@@ -194,9 +222,20 @@ impl Engine {
 
     /// The same for the next `max` states, from this number on.
     pub fn read_flows_from(&mut self, from: StateId, max: usize) {
-        for slot in self.held_slots(from, max) {
-            self.read_flow(slot);
+        let slots = self.held_slots(from, max);
+        self.read_slots(&slots);
+    }
+
+    /// A piece of [`Engine::read_flows`]: of a few thousand states from this number on. Returns where
+    /// the next begins; nothing when all is read.
+    pub fn read_flows_piece(&mut self, from: StateId) -> Option<StateId> {
+        self.read_flows_from(from, FLOWS_AT_ONCE);
+        let next = self.states.iter_from(from).nth(FLOWS_AT_ONCE);
+        let next = next.map(|(_, state)| state.id);
+        if next.is_none() {
+            self.read_decisions();
         }
+        next
     }
 
     /// Ends of connections have gone on in the cache: makes up for what the packets of some of them
@@ -206,18 +245,16 @@ impl Engine {
         if let Some(cache) = &mut self.flows.cache {
             self.flows.changed.extend(cache.changed());
         }
+        let mut slots = Vec::new();
         for _ in 0..FOLLOWED_MAX {
             let Some(id) = self.flows.changed.pop_first() else {
-                return false;
+                break;
             };
-            let Some(slot) = self.flows.slots.get(&id).copied() else {
-                continue;
-            };
-            self.read_flow(slot);
-            if self.states.get(slot).is_some_and(State::is_closed) {
-                self.settle(slot);
-            }
+            slots.extend(self.flows.slots.get(&id).copied());
         }
+        self.read_slots(&slots);
+        slots.retain(|slot| self.states.get(*slot).is_some_and(State::is_closed));
+        self.settle_slots(&slots);
         !self.flows.changed.is_empty()
     }
 
@@ -233,9 +270,8 @@ impl Engine {
             cache.suspend();
         }
         self.settle_decisions();
-        for slot in self.held_slots(StateId(0), usize::MAX) {
-            self.settle(slot);
-        }
+        let slots = self.held_slots(StateId(0), usize::MAX);
+        self.settle_slots(&slots);
         self.flows.statistics.emptied = self.flows.statistics.emptied.wrapping_add(1);
     }
 
@@ -299,26 +335,44 @@ impl Engine {
 
     /// Takes a state out of the cache, if it is there.
     pub(super) fn settle(&mut self, slot: u32) {
-        let held = self.states.get(slot).and_then(|state| state.flow.held);
-        let Some((held, cache)) = held.zip(self.flows.cache.as_mut()) else {
-            return;
-        };
-        let progress = cache.take(held.id);
-        self.flows.slots.remove(&held.id);
-        self.make_up(slot, held, &progress);
-        if let Some(state) = self.states.get_mut(slot) {
-            state.flow.held = None;
-            let opener = opener(state);
-            self.flows.remove(opener);
+        self.settle_slots(&[slot]);
+    }
+
+    /// Takes out of the cache those of these states that are there.
+    pub(super) fn settle_slots(&mut self, slots: &[u32]) {
+        self.ask(slots, |cache, ids| cache.take_all(ids));
+        for slot in slots {
+            let state = self.states.get_mut(*slot);
+            let held = state.and_then(|state| Some((state.flow.held.take()?, opener(state))));
+            if let Some((held, opener)) = held {
+                self.flows.slots.remove(&held.id);
+                self.flows.release(opener);
+                self.flows.count_taken();
+            }
         }
     }
 
-    /// Learns what a state's packets did in the cache, if it is there.
-    pub(super) fn read_flow(&mut self, slot: u32) {
-        let held = self.states.get(slot).and_then(|state| state.flow.held);
-        if let Some((held, cache)) = held.zip(self.flows.cache.as_mut()) {
-            let progress = cache.read(held.id);
-            self.make_up(slot, held, &progress);
+    /// Learns what the packets of those of these states did in the cache that are there.
+    pub(super) fn read_slots(&mut self, slots: &[u32]) {
+        self.ask(slots, |cache, ids| cache.read_all(ids));
+    }
+
+    fn ask(
+        &mut self,
+        slots: &[u32],
+        question: impl Fn(&mut dyn FlowCache, &[FlowId]) -> Vec<FlowProgress>,
+    ) {
+        for slots in slots.chunks(FLOWS_AT_ONCE) {
+            let held = |slot: &u32| Some((*slot, self.states.get(*slot)?.flow.held?));
+            let held: Vec<_> = slots.iter().filter_map(held).collect();
+            let ids: Vec<_> = held.iter().map(|(_, held)| held.id).collect();
+            let Some(cache) = self.flows.cache.as_mut().filter(|_| !ids.is_empty()) else {
+                continue;
+            };
+            let told = question(cache.as_mut(), &ids);
+            for ((slot, held), progress) in held.into_iter().zip(&told) {
+                self.make_up(slot, held, progress);
+            }
         }
     }
 
@@ -478,40 +532,59 @@ impl Engine {
     }
 
     fn put_flow(&mut self, slot: u32) {
+        if let Some(state) = self.states.get_mut(slot) {
+            state.flow.is_wished = true;
+        }
+        let prepared = self.prepare_flow(slot);
+        self.put_flows(prepared.into_iter().collect());
+    }
+
+    /// A state that is wished for as the cache would have it, once.
+    fn prepare_flow(&mut self, slot: u32) -> Option<Prepared> {
         let may_be_held = self.repeats() && self.may_be_held(slot);
-        let Some(state) = self.states.get_mut(slot) else {
-            return;
-        };
-        state.flow.is_wished = false;
-        if !may_be_held || state.flow.is_held() {
-            return;
+        let state = self.states.get_mut(slot)?;
+        let is_wished = std::mem::take(&mut state.flow.is_wished);
+        if !is_wished || !may_be_held || state.flow.is_held() {
+            return None;
         }
         self.drop_doubtful(slot);
-        let Some(state) = self.states.get(slot) else {
-            return;
-        };
+        let state = self.states.get(slot)?;
         let places = places(state, self.flows.generation);
         let lifetime = self.lifetimes().earliest_end(state);
-        let Some(flow) = flow_of(state, places, lifetime) else {
-            return;
-        };
-        let opener = opener(state);
-        let has_room = self.flows.has_room_for(opener);
-        let cache = self.flows.cache.as_mut().filter(|_| has_room);
-        let Some(id) = cache.and_then(|cache| cache.put(&flow)) else {
-            let statistics = &mut self.flows.statistics;
-            statistics.refused = statistics.refused.wrapping_add(1);
-            return;
-        };
-        self.flows.add(opener);
-        self.flows.slots.insert(id, slot);
-        if let Some(state) = self.states.get_mut(slot) {
+        Some(Prepared {
+            slot,
+            places,
+            opener: opener(state),
+            flow: flow_of(state, places, lifetime)?,
+        })
+    }
+
+    fn put_flows(&mut self, mut prepared: Vec<Prepared>) {
+        let wanted = prepared.len();
+        prepared.retain(|prepared| self.flows.reserve(prepared.opener));
+        let flows: Vec<_> = prepared.iter().map(|prepared| prepared.flow).collect();
+        let cache = self.flows.cache.as_mut().filter(|_| !flows.is_empty());
+        let ids = cache.map_or_else(Vec::new, |cache| cache.put_all(&flows));
+        let ids = ids.into_iter().chain(std::iter::repeat(None));
+        let mut put = 0;
+        for (prepared, id) in prepared.into_iter().zip(ids) {
+            let state = self.states.get_mut(prepared.slot);
+            let Some((state, id)) = state.zip(id) else {
+                self.flows.release(prepared.opener);
+                continue;
+            };
+            self.flows.slots.insert(id, prepared.slot);
             state.flow.held = Some(Held {
                 id,
-                places,
+                places: prepared.places,
                 counted: <[Count; 2]>::default(),
             });
+            self.flows.count_put();
+            put += 1;
         }
+        let refused = u64::try_from(wanted.saturating_sub(put)).unwrap_or_default();
+        let statistics = &mut self.flows.statistics;
+        statistics.refused = statistics.refused.wrapping_add(refused);
     }
 }
 
@@ -649,20 +722,22 @@ mod tests {
 
     #[test]
     fn nobody_has_more_than_a_share_of_the_cache() {
-        let mut flows = Flows::default();
+        let mut flows = Flows {
+            of_one_max: 100,
+            ..Flows::default()
+        };
         let [one, other] = ["10.0.0.5", "10.0.0.6"].map(|text| text.parse().expect("an address"));
-        for _ in 0..FLOWS_OF_ONE_MAX {
-            assert!(flows.has_room_for(one));
-            flows.add(one);
+        for _ in 0..flows.of_one_max {
+            assert!(flows.reserve(one));
         }
-        assert!(!flows.has_room_for(one));
-        assert!(flows.has_room_for(other), "others have room");
-        flows.remove(one);
-        assert!(flows.has_room_for(one), "what is free can be had again");
-        for _ in 1..FLOWS_OF_ONE_MAX {
-            flows.remove(one);
+        assert!(!flows.reserve(one));
+        assert!(flows.reserve(other), "others have room");
+        flows.release(one);
+        assert!(flows.reserve(one), "what is free can be had again");
+        for _ in 0..flows.of_one_max {
+            flows.release(one);
         }
+        flows.release(other);
         assert!(flows.by_opener.is_empty());
-        assert_eq!(flows.statistics.held, 0);
     }
 }

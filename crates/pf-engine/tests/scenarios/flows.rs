@@ -21,6 +21,8 @@ use super::harness::*;
 use super::talks::{Dice, Talk, answer};
 
 const MAX_ACK_WINDOW: u32 = 0xffff + 1500;
+/// States that the model has room for.
+const STATES_MAX: u32 = 400;
 /// Courses of traffic for each ruleset.
 const SEEDS: u64 = 5;
 
@@ -40,6 +42,8 @@ struct Inner {
     passed: u64,
     translated: u64,
     dropped: u64,
+    /// How often it was asked.
+    calls: u64,
 }
 
 /// What the cache did with a packet.
@@ -56,15 +60,58 @@ enum Done {
 struct Model(Arc<Mutex<Inner>>);
 
 impl FlowCache for Model {
-    fn put(&mut self, flow: &Flow) -> Option<FlowId> {
+    fn put_all(&mut self, flows: &[Flow]) -> Vec<Option<FlowId>> {
         let mut inner = self.0.lock().unwrap();
-        let id = inner.entries.len();
+        inner.calls += 1;
+        flows.iter().map(|flow| inner.put(flow)).collect()
+    }
+
+    fn read_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
+        let mut inner = self.0.lock().unwrap();
+        inner.calls += 1;
+        let told = |flow: &FlowId| inner.entries[flow.0 as usize].progress;
+        flows.iter().map(told).collect()
+    }
+
+    fn changed(&mut self) -> Vec<FlowId> {
+        std::mem::take(&mut self.0.lock().unwrap().changed)
+    }
+
+    fn take_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
+        for flow in flows {
+            self.0.lock().unwrap().entries[flow.0 as usize].is_live = false;
+        }
+        self.read_all(flows)
+    }
+
+    fn suspend(&mut self) {
+        for entry in &mut self.0.lock().unwrap().entries {
+            entry.is_live = false;
+        }
+    }
+
+    fn states_max(&self) -> u32 {
+        STATES_MAX
+    }
+
+    fn memory(&self) -> u64 {
+        0
+    }
+}
+
+impl Inner {
+    fn put(&mut self, flow: &Flow) -> Option<FlowId> {
+        let of_states = |entry: &&Entry| entry.is_live && entry.flow.basis == FlowBasis::State;
+        if self.entries.iter().filter(of_states).count() >= STATES_MAX as usize {
+            return None;
+        }
+        let id = self.entries.len();
         for (way, key) in flow.keys.iter().enumerate() {
             if let Some(key) = key {
-                inner.by_key.insert(*key, (id, way));
+                self.by_key.insert(*key, (id, way));
             }
         }
-        inner.entries.push(Entry {
+        self.entries.push(Entry {
             flow: *flow,
             progress: FlowProgress {
                 windows: flow.windows,
@@ -73,26 +120,6 @@ impl FlowCache for Model {
             is_live: true,
         });
         Some(FlowId(u32::try_from(id).unwrap()))
-    }
-
-    fn read(&mut self, flow: FlowId) -> FlowProgress {
-        self.0.lock().unwrap().entries[flow.0 as usize].progress
-    }
-
-    fn take(&mut self, flow: FlowId) -> FlowProgress {
-        let mut inner = self.0.lock().unwrap();
-        inner.entries[flow.0 as usize].is_live = false;
-        inner.entries[flow.0 as usize].progress
-    }
-
-    fn changed(&mut self) -> Vec<FlowId> {
-        std::mem::take(&mut self.0.lock().unwrap().changed)
-    }
-
-    fn suspend(&mut self) {
-        for entry in &mut self.0.lock().unwrap().entries {
-            entry.is_live = false;
-        }
     }
 }
 
@@ -760,5 +787,57 @@ fn a_reset_ends_a_connection_in_the_cache_if_it_is_exact() {
     twins.segment(true, RST | ACK, (101, 9001), 0);
     twins.cached.engine.follow_flows();
     assert_eq!(twins.cached.engine.flow_statistics().held, 0);
+    twins.compare();
+}
+
+#[test]
+fn many_flows_are_put_read_and_taken_in_a_handful_of_questions() {
+    let mut twins = Twins::new(&filter(&[pass().keep()]));
+    let many = u64::from(STATES_MAX) + 50;
+    for at in 0..many {
+        let client = format!("10.0.{}.{}", at / 90, at % 90 + 1);
+        for _ in 0..FLOW_BEGINS_AT {
+            let packet = udp((client.as_str(), 5000), ("192.0.2.80", 53), 10);
+            assert!(twins.packet(In, "em0", &packet, 1).is_some());
+        }
+    }
+    let asked = |twins: &Twins| twins.model.0.lock().unwrap().calls;
+    let before = asked(&twins);
+    let put = twins.cached.engine.fill_flow_cache();
+    assert_eq!((put, asked(&twins) - before), (STATES_MAX as usize, 1));
+    let flows = twins.cached.engine.flow_statistics();
+    assert_eq!((flows.held, flows.refused), (STATES_MAX as usize, 50));
+    twins.packet(
+        In,
+        "em0",
+        &udp(("10.0.0.7", 5000), ("192.0.2.80", 53), 10),
+        1,
+    );
+    assert_eq!(twins.passed(), 1);
+    let before = asked(&twins);
+    assert_eq!(twins.cached.engine.read_flows_piece(StateId(0)), None);
+    assert_eq!(asked(&twins) - before, 1);
+    twins.compare();
+    let before = asked(&twins);
+    twins.cached.engine.settle_flows();
+    assert_eq!(asked(&twins) - before, 1);
+    assert_eq!(twins.cached.engine.flow_statistics().held, 0);
+    twins.compare();
+}
+
+#[test]
+fn one_address_has_a_quarter_of_the_room() {
+    let mut twins = Twins::new(&filter(&[pass().keep()]));
+    for port in 0..150 {
+        for _ in 0..FLOW_BEGINS_AT {
+            let packet = udp(("10.0.0.5", 5000 + port), ("192.0.2.80", 53), 10);
+            assert!(twins.packet(In, "em0", &packet, 1).is_some());
+        }
+    }
+    assert_eq!(
+        twins.cached.engine.fill_flow_cache(),
+        STATES_MAX as usize / 4
+    );
+    assert_eq!(twins.cached.engine.flow_statistics().refused, 50);
     twins.compare();
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use datapath::{FailPolicy, FastPath, XdpConfig};
+use datapath::{FLOW_STATES_DEFAULT, FLOW_STATES_LIMIT, FailPolicy, FastPath, XdpConfig};
 use pf_engine::ruleset::Dialect;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
@@ -25,6 +25,8 @@ const LOG_FILE_SIZES: (u64, u64) = (256 << 10, 4 << 30);
 const LOG_FILES: (u64, u64) = (1, 1_000);
 /// What `log-snap-length` may be: pflogd(8) of FreeBSD reads 116, and no packet is larger.
 const LOG_SNAP_LENGTHS: (u64, u64) = (116, 65_535);
+/// What `flow-cache` may be: what a home has, and what the kernel's maps can have.
+const FLOW_CACHES: (u64, u64) = (1_024, FLOW_STATES_LIMIT as u64);
 
 /// What is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -88,6 +90,9 @@ pub struct Settings {
     /// Whether the kernel repeats decisions about packets of states.
     #[serde(rename = "fast-path", deserialize_with = "fast_path")]
     pub fast_path: FastPath,
+    /// States that it has room for.
+    #[serde(rename = "flow-cache", deserialize_with = "flow_cache")]
+    pub flow_cache: u32,
     /// Bridges of two ports that pass the loss of a carrier on, like a cable.
     pub carrier_pass_through: Vec<String>,
     xdp: Option<Spanned<XdpKeys>>,
@@ -140,6 +145,7 @@ impl Default for Settings {
             state_dir: None,
             fail_policy: FailPolicy::default(),
             fast_path: FastPath::default(),
+            flow_cache: FLOW_STATES_DEFAULT,
             carrier_pass_through: Vec::new(),
             xdp: None,
             log: LogLevel::default(),
@@ -219,6 +225,11 @@ fn fast_path<'de, D: Deserializer<'de>>(input: D) -> Result<FastPath, D::Error> 
     }
 }
 
+fn flow_cache<'de, D: Deserializer<'de>>(input: D) -> Result<u32, D::Error> {
+    let number = in_range(input, FLOW_CACHES)?;
+    u32::try_from(number).map_err(serde::de::Error::custom)
+}
+
 fn interface_name<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     let name = String::deserialize(input)?;
     check_interface_name(&name).map_err(serde::de::Error::custom)?;
@@ -258,7 +269,7 @@ fn check_interface_name(name: &str) -> Result<(), String> {
 pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
     let mut settings: Settings = toml::from_str(text).map_err(|error| {
         toml_problem(name, text, &error).hint(
-            "known keys: dialect, interfaces, tap, socket, state-dir, fail-policy, fast-path, log, enabled, \
+            "known keys: dialect, interfaces, tap, socket, state-dir, fail-policy, fast-path, flow-cache, log, enabled, \
              carrier-pass-through, log-directory, log-file-size, log-files, log-snap-length, [gateway-defaults], \
              [[gateway]], [tables], [status], [xdp]; for example dialect = \"openbsd3\"",
         )
@@ -328,6 +339,7 @@ mod tests {
                 "xdp = { interfaces = [\"a/b\"] }",
                 "cannot be an interface name",
             ),
+            ("flow-cache = 5", "5 is not between 1024 and 2097152"),
             ("enabled = \"yes\"", "boolean"),
             ("log-files = 0", "0 is not between 1 and 1000"),
             ("log-file-size = 9", "between 262144 and"),

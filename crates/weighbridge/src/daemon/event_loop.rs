@@ -10,7 +10,7 @@ use datapath::netlink::{Monitor, WayMonitor};
 use datapath::{Content, Datapath, DatapathStatistics, Upcall};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use pf_engine::decision::{Hook, Packet};
+use pf_engine::decision::{Hook, Packet, StateId};
 use pf_engine::engine::{Discarded, Engine};
 use pf_engine::env::{Env, IfIndex};
 use pf_engine::rule::Direction;
@@ -29,7 +29,7 @@ use super::packets;
 use super::reload::Reloader;
 use super::shares::{Shares, Turn};
 use super::signals::{Signals, drain};
-use crate::control::server::{ClientId, Control};
+use crate::control::server::{ClientId, Control, Job};
 use crate::control::service::{
     Answer, Desk, Effect, Handled, Ongoing, Work, handle, packets_seen, proceed,
 };
@@ -107,6 +107,9 @@ pub(super) struct EventLoop<'a> {
     notices_left: bool,
     /// A job that is done in pieces, and the client that it is for; nobody for a reload.
     ongoing: Option<(Option<ClientId>, Ongoing)>,
+    /// A job that shows what the flow cache knows, which is read in pieces first, and where the next
+    /// piece begins.
+    reading: Option<(Job, StateId)>,
     /// Lost packets when the counters were last zeroed.
     lost_before: Lost,
     limits: LimitWatch,
@@ -151,6 +154,7 @@ impl<'a> EventLoop<'a> {
             jobs_left: true,
             notices_left: true,
             ongoing: None,
+            reading: None,
             lost_before: Lost::default(),
             limits: LimitWatch::default(),
             shares: Shares::default(),
@@ -241,7 +245,8 @@ impl<'a> EventLoop<'a> {
 
     /// How long to wait for events.
     fn patience(&self) -> Option<Duration> {
-        if self.packets_left || self.jobs_left || self.notices_left || self.ongoing.is_some() {
+        let has_begun = self.ongoing.is_some() || self.reading.is_some();
+        if self.packets_left || self.jobs_left || self.notices_left || has_begun {
             return Some(Duration::ZERO);
         }
         let now = self.parts.clock.now();
@@ -366,6 +371,8 @@ impl<'a> EventLoop<'a> {
             self.parts.engine.settle_flows();
             let handled = proceed(&mut self.desk(now), ongoing);
             self.conclude(client, handled);
+        } else if let Some((job, from)) = self.reading.take() {
+            self.read_for(now, job, from);
         } else if self.jobs_left {
             self.next_jobs(now);
         }
@@ -383,26 +390,36 @@ impl<'a> EventLoop<'a> {
             self.reload();
         }
         for _ in 0..JOBS_PER_TURN {
-            if self.ongoing.is_some() {
+            if self.ongoing.is_some() || self.reading.is_some() {
                 return;
             }
             let Some(job) = self.parts.control.next_job() else {
                 self.jobs_left = false;
                 return;
             };
-            self.prepare_flows(&job.work);
-            let handled = handle(&mut self.desk(now), job.work);
-            self.conclude(Some(job.client), handled);
+            match job.work.effect() {
+                Effect::None => self.handle_job(now, job),
+                Effect::Shows => self.read_for(now, job, StateId(0)),
+                Effect::Changes => {
+                    self.parts.engine.settle_flows();
+                    self.handle_job(now, job);
+                }
+            }
         }
     }
 
-    /// What is shown tells of packets in the cache too; what changes something empties it.
-    fn prepare_flows(&mut self, work: &Work) {
-        match work.effect() {
-            Effect::None => {}
-            Effect::Shows => self.parts.engine.read_flows(),
-            Effect::Changes => self.parts.engine.settle_flows(),
+    /// What is shown tells of packets in the cache too. A large cache is read in pieces, between
+    /// packets: each state is shown as of a moment since the question.
+    fn read_for(&mut self, now: Instant, job: Job, from: StateId) {
+        match self.parts.engine.read_flows_piece(from) {
+            Some(next) => self.reading = Some((job, next)),
+            None => self.handle_job(now, job),
         }
+    }
+
+    fn handle_job(&mut self, now: Instant, job: Job) {
+        let handled = handle(&mut self.desk(now), job.work);
+        self.conclude(Some(job.client), handled);
     }
 
     /// Tells the client what came of its job, or keeps the rest of it.
