@@ -54,7 +54,7 @@ const XDP_PORTS: &str = "xdp_ports";
 const FLOW_XDP: &str = "flow_xdp";
 
 /// Interfaces that fused flows leave by (`EXIT_PORTS_MAX` of bpf/exit.bpf.h), at most: a bridge has
-/// no more ports (`BR_MAX_PORTS` of net/bridge/br_private.h). Flows of others go the ordinary way.
+/// no more ports (`BR_MAX_PORTS` of `net/bridge/br_private.h`). Flows of others go the ordinary way.
 const EXIT_PORTS_MAX: usize = 1024;
 
 /// An entry of the map `diverts`, as the program reads it: address, family, port.

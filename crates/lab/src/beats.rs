@@ -76,9 +76,9 @@ fn collect(socket: &OwnedFd, stop: &AtomicBool) -> Vec<Beat> {
     beats
 }
 
-fn time_of(message: ControlMessageOwned) -> Option<Duration> {
+fn time_of(message: &ControlMessageOwned) -> Option<Duration> {
     if let ControlMessageOwned::ScmTimestampns(time) = message {
-        return Some(time.into());
+        return Some((*time).into());
     }
     None
 }
@@ -94,7 +94,7 @@ fn next(socket: &OwnedFd) -> Option<Beat> {
         MsgFlags::empty(),
     );
     let message = message.ok()?;
-    let time = message.cmsgs().ok()?.find_map(time_of)?;
+    let time = message.cmsgs().ok()?.find_map(|message| time_of(&message))?;
     let length = message.bytes;
     Some(Beat {
         at: time,

@@ -1,7 +1,7 @@
 //! A machine under emulation, with a kernel of its own: for what this machine's kernel has not, and
 //! for kernels that are older.
 //!
-//! QEMU, BusyBox and the kernel are those that `scripts/packages.sh` unpacks. QEMU translates each
+//! QEMU, `BusyBox` and the kernel are those that `scripts/packages.sh` unpacks. QEMU translates each
 //! instruction, so it needs no help of the processor. The root of the file system is an archive in
 //! memory; commands and what they say cross a serial line.
 
@@ -22,9 +22,9 @@ use crate::clock;
 use crate::namespace::Namespace;
 
 /// How long it may take from QEMU's start to the first command; 6 s on a machine at rest.
-const BOOT_LIMIT: Duration = Duration::from_secs(120);
+const BOOT_LIMIT: Duration = Duration::from_mins(2);
 /// How long a command may take, where nothing else is said.
-const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_mins(1);
 const MONITOR_LIMIT: Duration = Duration::from_secs(10);
 /// How long a guest lives when nobody ends it: its parent may have been killed.
 const LIFE_SECS: u32 = 900;
@@ -92,7 +92,7 @@ pub struct Answer {
 
 impl Machine {
     /// A machine with one processor and no network card, from the directories where QEMU (with
-    /// BusyBox) and a kernel are unpacked.
+    /// `BusyBox`) and a kernel are unpacked.
     pub fn new(qemu: &Path, kernel: &Path) -> Result<Self> {
         let mut image = Image::new();
         image.file("/init", init().into_bytes(), true);

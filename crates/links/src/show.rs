@@ -70,6 +70,10 @@ pub struct ShownAddress {
 
 /// An interface.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own that the kernel tells"
+)]
 pub struct Interface {
     /// Its name.
     pub name: String,

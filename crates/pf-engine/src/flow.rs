@@ -49,7 +49,7 @@ pub struct FlowWindow {
     pub max_win: u32,
     /// The window scale that its SYN announced; it holds if both have one (RFC 7323, section 1.3).
     pub scale: Option<u8>,
-    /// How far it is: PF's number of its state (`TCPS_…` of BSD's tcp_fsm.h).
+    /// How far it is: PF's number of its state (`TCPS_…` of BSD's `tcp_fsm.h`).
     pub state: u8,
 }
 

@@ -71,7 +71,7 @@ impl Record {
     }
 
     /// An evaluation has decided; its `match` rules were these.
-    pub(crate) fn decide(&mut self, judgement: Judgement, match_rules: &[RuleId]) {
+    pub(crate) fn decide(&mut self, mut judgement: Judgement, match_rules: &[RuleId]) {
         if !self.is_on {
             return;
         }
@@ -79,10 +79,8 @@ impl Record {
         let mut kept = std::mem::take(&mut self.judgement.match_rules);
         kept.clear();
         kept.extend_from_slice(match_rules);
-        self.judgement = Judgement {
-            match_rules: kept,
-            ..judgement
-        };
+        judgement.match_rules = kept;
+        self.judgement = judgement;
     }
 
     /// What was done with the packet is not done with the next.

@@ -4,6 +4,10 @@ use super::link::Link;
 
 /// A link as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own that the kernel tells"
+)]
 pub struct LinkState {
     /// Name.
     pub name: String,

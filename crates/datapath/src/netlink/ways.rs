@@ -142,7 +142,12 @@ impl Known {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(neighbour)) => {
                     self.0.remove(&whose(&neighbour)).is_some()
                 }
-                _ => true,
+                NetlinkPayload::Done(_)
+                | NetlinkPayload::Error(_)
+                | NetlinkPayload::Noop
+                | NetlinkPayload::Overrun(_)
+                | NetlinkPayload::InnerMessage(_)
+                | _ => true,
             };
         }
         changed
