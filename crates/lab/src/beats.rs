@@ -94,7 +94,10 @@ fn next(socket: &OwnedFd) -> Option<Beat> {
         MsgFlags::empty(),
     );
     let message = message.ok()?;
-    let time = message.cmsgs().ok()?.find_map(|message| time_of(&message))?;
+    let time = message
+        .cmsgs()
+        .ok()?
+        .find_map(|message| time_of(&message))?;
     let length = message.bytes;
     Some(Beat {
         at: time,

@@ -193,7 +193,7 @@ impl Round<'_> {
             Some(daemon) => {
                 let before = process::cpu_time(daemon.process())?;
                 through.each_flow()?;
-                let time = process::cpu_time(daemon.process())? - before;
+                let time = process::cpu_time(daemon.process())?.saturating_sub(before);
                 time.as_secs_f64() * 1e9 / f64::from(FIRST)
             }
             None => through.flood_once()?.cost - self.floor,
@@ -241,7 +241,7 @@ fn flood(through: &Through<'_>, carrier: &Carrier, time: Duration) -> Result<(Fl
     let flood = through.flood(time)?;
     let elapsed = begin.elapsed().as_secs_f64();
     let share =
-        |after: Duration, before: Duration| 100.0 * (after - before).as_secs_f64() / elapsed;
+        |after: Duration, before: Duration| 100.0 * after.saturating_sub(before).as_secs_f64() / elapsed;
     let share = used()?
         .zip(before)
         .map(|(after, before)| share(after, before));

@@ -158,10 +158,9 @@ fn follow(arguments: &FollowArguments, output: &mut Output<'_>) -> Result<u8, Fa
             written = place;
         }
         match reached {
-            Reached::Batch => {}
             Reached::Log if arguments.once => return Ok(follower.status()),
             Reached::Log if follower.pause.ended() => return Ok(0),
-            Reached::Log => {}
+            Reached::Batch | Reached::Log => {}
             Reached::End(status) => return Ok(status),
         }
     }

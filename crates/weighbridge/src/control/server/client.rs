@@ -444,10 +444,8 @@ impl ClientState {
                 Err(error) => tracing::warn!(%error, "a response was not encoded"),
             }
         }
-        self.phase = Phase::Writing(match rest {
-            Rest::Nothing if self.rights.asks_once() => Rest::Goodbye,
-            rest => rest,
-        });
+        let is_over = matches!(rest, Rest::Nothing) && self.rights.asks_once();
+        self.phase = Phase::Writing(if is_over { Rest::Goodbye } else { rest });
     }
 
     /// Writes; once all is written, goes on with `rest`.
