@@ -192,7 +192,7 @@ pub struct FlowMaps {
 #[derive(Clone, Debug, Default)]
 struct Slot {
     keys: [Option<KeyData>; 2],
-    slot_use: u64,
+    usage: u64,
     refreshed: u64,
 }
 
@@ -306,11 +306,11 @@ impl FlowMaps {
             let Some(entry) = self.slot_mut(*slot) else {
                 continue;
             };
-            let (keys, slot_use) = (std::mem::take(&mut entry.keys), entry.slot_use);
+            let (keys, usage) = (std::mem::take(&mut entry.keys), entry.usage);
             // Another flow may have got the same key since.
             let mut is_left = |key: &KeyData| {
                 let place = self.flows.get(key, 0);
-                place.is_ok_and(|[of, _]| of == slot_use)
+                place.is_ok_and(|[of, _]| of == usage)
             };
             left.extend(keys.into_iter().flatten().filter(&mut is_left));
         }
@@ -322,15 +322,15 @@ impl FlowMaps {
     fn fill(&mut self, placed: &[(u32, &Flow)]) -> BTreeSet<u32> {
         let slots: Vec<u32> = placed.iter().map(|(slot, _)| *slot).collect();
         let (mut states, mut uses) = (Vec::new(), Vec::new());
-        let (mut keys, mut places) = (Vec::new(), Vec::new());
+        let (mut keys, mut targets) = (Vec::new(), Vec::new());
         for (slot, flow) in placed {
             let entry = self.entry(flow);
             for (way, key) in (0..).zip(entry.keys) {
-                places.extend(key.map(|_| [entry.slot_use, u64::from(*slot) << 1 | way]));
+                targets.extend(key.map(|_| [entry.usage, u64::from(*slot) << 1 | way]));
                 keys.extend(key);
             }
             states.push(state_data(flow, entry.refreshed));
-            uses.push(entry.slot_use);
+            uses.push(entry.usage);
             if let Some(known) = self.slot_mut(*slot) {
                 *known = entry;
             }
@@ -339,7 +339,7 @@ impl FlowMaps {
         // use without all of its state.
         let written = self.states.update(&slots, &states, LOCKED);
         let refused = match written.and_then(|()| self.uses.update(&slots, &uses, 0)) {
-            Ok(()) => self.lead(&keys, &places),
+            Ok(()) => self.lead(&keys, &targets),
             Err(Stopped { error, .. }) => {
                 tracing::warn!(%error, "flows cannot be put into the cache");
                 slots.into_iter().collect()
@@ -347,7 +347,9 @@ impl FlowMaps {
         };
         let closed: Vec<u32> = refused.iter().copied().collect();
         self.close(&closed);
-        closed.into_iter().for_each(|slot| self.free(slot));
+        for slot in closed {
+            self.free(slot);
+        }
         refused
     }
 
@@ -355,7 +357,7 @@ impl FlowMaps {
         self.puts = self.puts.wrapping_add(1);
         Slot {
             keys: flow.keys.map(|key| key.as_ref().map(key_data)),
-            slot_use: u64::from(self.puts) << 32 | u64::from(self.epoch),
+            usage: u64::from(self.puts) << 32 | u64::from(self.epoch),
             refreshed: self.kernel_time(flow.refreshed),
         }
     }
@@ -387,7 +389,7 @@ impl FlowMaps {
         let in_force = u64::from(self.epoch);
         let is_open = |slot: &u32| {
             let entry = self.slot(*slot);
-            entry.is_some_and(|entry| entry.slot_use & u64::from(u32::MAX) == in_force)
+            entry.is_some_and(|entry| entry.usage & u64::from(u32::MAX) == in_force)
         };
         let open: Vec<u32> = slots.iter().copied().filter(is_open).collect();
         // Without it the keys alone go, and packets that are just looked at are not counted.
@@ -467,7 +469,9 @@ impl FlowCache for FlowMaps {
         let slots: Vec<u32> = flows.iter().map(|flow| flow.0).collect();
         self.close(&slots);
         let progress = self.progress(flows);
-        slots.into_iter().for_each(|slot| self.free(slot));
+        for slot in slots {
+            self.free(slot);
+        }
         progress
     }
 

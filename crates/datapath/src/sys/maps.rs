@@ -98,7 +98,7 @@ impl<K: Pod, V: Pod> BatchMap<K, V> {
     unsafe fn call(
         &self,
         command: BatchCommand,
-        request: BatchRequest,
+        mut request: BatchRequest,
         count: usize,
     ) -> Result<(), Stopped> {
         let failed = |error| Stopped { at: 0, error };
@@ -106,11 +106,8 @@ impl<K: Pod, V: Pod> BatchMap<K, V> {
             return Ok(());
         }
         let asked = u32::try_from(count).map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
-        let mut request = BatchRequest {
-            count: asked,
-            map: self.map.as_raw_fd().cast_unsigned(),
-            ..request
-        };
+        request.count = asked;
+        request.map = self.map.as_raw_fd().cast_unsigned();
         // SAFETY: bpf(2) reads and writes `size` bytes of the attributes: the request begins as
         // `union bpf_attr` does for these commands and outlives the call, and so does, as the
         // caller has promised, what it points to.

@@ -187,6 +187,12 @@ impl Datagram {
     }
 }
 
+/// What is learnt begins and ends to hold with time alone.
+#[expect(clippy::disallowed_methods, reason = "there is nothing to wait for")]
+fn let_pass(time: Duration) {
+    thread::sleep(time);
+}
+
 /// Sends a datagram so many times, each of which must arrive as it is to.
 fn cross(from: &RawSocket, to: &RawSocket, datagram: &Datagram, arrives: &Datagram, times: u64) {
     let (sent, wanted) = (datagram.frame(), arrives.frame());
@@ -228,7 +234,7 @@ fn router(lab: &mut Lab) {
         &format!("{neigh} 10.0.0.1 lladdr 02:00:00:00:00:01 dev em1"),
     );
     lab.within("box", || {
-        crate::support::write_sysctl("net/ipv4/ip_forward", "1")
+        crate::support::write_sysctl("net/ipv4/ip_forward", "1");
     });
     quiet(lab, &["a", "b"]);
 }
@@ -245,7 +251,7 @@ fn quiet(lab: &Lab, hosts: &[&str]) {
 fn announce(lab: &Lab, host: &str, station: u8) {
     let other = ethernet([0xff; 6], mac(station), 0x88b5, &[0; 46]);
     lab.raw(host, "eth0").send(&other);
-    thread::sleep(SETTLED);
+    let_pass(SETTLED);
 }
 
 #[test]
@@ -270,12 +276,12 @@ fn a_known_flow_skips_the_bridge_but_for_one_packet_a_second() {
             assert_eq!(cache.fused() - before, fused);
         };
         send(&mut cache, &flow, 1, 0);
-        thread::sleep(SETTLED);
+        let_pass(SETTLED);
         send(&mut cache, &flow, 10, 10);
         let longer = Datagram { len: 1_400, ..flow };
         send(&mut cache, &longer, 3, 2);
         send(&mut cache, &flow, 1, 1);
-        thread::sleep(OVER);
+        let_pass(OVER);
         send(&mut cache, &longer, 3, 2);
         assert_eq!(flows.map(|flow| cache.packets(flow)), [18; 2]);
         assert_eq!(cache.datapath.statistics().cached, 36);
@@ -309,7 +315,7 @@ fn a_flow_that_the_bridge_floods_is_never_fused() {
             ];
             for _ in 0..10 {
                 cross(&a, &b, &flow, &flow, 3);
-                thread::sleep(SETTLED / 2);
+                let_pass(SETTLED / 2);
             }
             if flow.ether == unknown.ether {
                 for _ in 0..30 {
@@ -324,7 +330,7 @@ fn a_flow_that_the_bridge_floods_is_never_fused() {
         cache.settle();
         for _ in 0..5 {
             cross(&a, &b, &unknown, &unknown, 3);
-            thread::sleep(SETTLED);
+            let_pass(SETTLED);
         }
         for _ in 0..15 {
             c.receive(is_datagram);
@@ -349,14 +355,14 @@ fn a_station_that_moves_is_followed_at_once() {
         cache.put("fxp0", Direction::Out, &flow);
         cache.put("em2", Direction::Out, &flow);
         cross(&a, &b, &flow, &flow, 1);
-        thread::sleep(SETTLED);
+        let_pass(SETTLED);
         cross(&a, &b, &flow, &flow, 5);
         assert_eq!(cache.fused(), 5);
         announce(&lab, "c", 2);
         cache.hear_of_neighbours();
         cross(&a, &c, &flow, &flow, 5);
         assert_eq!(cache.fused(), 5);
-        thread::sleep(SETTLED);
+        let_pass(SETTLED);
         cross(&a, &c, &flow, &flow, 5);
         assert_eq!(cache.fused(), 10);
         assert!(b.is_quiet(is_datagram), "it has moved");
@@ -382,7 +388,7 @@ fn a_routed_flow_is_fused_as_the_kernel_sends_it() {
             ..out
         };
         cross(&a, &b, &flow, &arrives, 1);
-        thread::sleep(SETTLED);
+        let_pass(SETTLED);
         cross(&a, &b, &flow, &arrives, 5);
         assert_eq!(cache.fused(), 5);
         // The last hop: the kernel answers, and the answer comes up where it leaves.
@@ -394,7 +400,7 @@ fn a_routed_flow_is_fused_as_the_kernel_sends_it() {
         lab.ip("box", "link set dev fxp0 mtu 1000");
         cache.hear_of_links();
         cross(&a, &b, &flow, &arrives, 1);
-        thread::sleep(SETTLED);
+        let_pass(SETTLED);
         cross(&a, &b, &flow, &arrives, 1);
         assert_eq!(cache.fused(), 6);
         let long = Datagram { len: 1_200, ..flow };
@@ -438,7 +444,7 @@ fn routes_neighbours_and_links_that_change_are_followed_at_once() {
             let before = cache.fused();
             cross(&a, &b, &flow, arrives, 1);
             assert_eq!(cache.fused(), before);
-            thread::sleep(SETTLED);
+            let_pass(SETTLED);
             cross(&a, &b, &flow, arrives, 3);
             assert_eq!(cache.fused(), before + 3);
         };
@@ -487,7 +493,7 @@ fn what_the_second_state_does_not_let_pass_goes_the_ordinary_way_and_comes_up() 
         let comes = cache.put("em1", Direction::In, &flow);
         let leaves = cache.put("fxp0", Direction::Out, &flow);
         cross(&a, &b, &flow, &flow, 1);
-        thread::sleep(SETTLED);
+        let_pass(SETTLED);
         cross(&a, &b, &flow, &flow, 2);
         assert_eq!(cache.fused(), 2);
         assert_eq!(cache.maps.take(leaves).counts[0].packets, 3);
@@ -508,7 +514,7 @@ fn what_the_second_state_does_not_let_pass_goes_the_ordinary_way_and_comes_up() 
         let again = cache.put("fxp0", Direction::Out, &flow);
         assert_ne!(again, leaves);
         cross(&a, &b, &flow, &flow, 1);
-        thread::sleep(SETTLED);
+        let_pass(SETTLED);
         cross(&a, &b, &flow, &flow, 4);
         assert_eq!(cache.fused(), 6);
         assert_eq!(cache.packets(again), 5);
@@ -535,7 +541,7 @@ fn an_emptied_cache_fuses_nothing() {
         cache.put("em1", Direction::In, &flow);
         cache.put("fxp0", Direction::Out, &flow);
         cross(&a, &b, &flow, &flow, 1);
-        thread::sleep(SETTLED);
+        let_pass(SETTLED);
         cross(&a, &b, &flow, &flow, 2);
         cache.maps.suspend();
         a.send(&flow.frame());
@@ -577,14 +583,14 @@ fn fused_flows_pass_at_the_driver_and_count_as_at_the_hooks() {
                 cache.put("fxp0", Direction::Out, &flow),
             ];
             cross(&a, &b, &flow, &flow, 1);
-            thread::sleep(SETTLED);
+            let_pass(SETTLED);
             cross(&a, &b, &flow, &flow, 10);
             assert_eq!(cache.fused(), 10);
             let by_xdp = cache.datapath.statistics().by_xdp;
             assert_eq!(by_xdp, if on_veth { 10 } else { 0 }, "{name}");
             assert_eq!(flows.map(|flow| cache.packets(flow)), [11, 11]);
             // What is not known yet, or not fused, meets the hooks.
-            thread::sleep(OVER);
+            let_pass(OVER);
             cross(&a, &b, &flow, &flow, 1);
             assert_eq!(cache.datapath.statistics().by_xdp, by_xdp);
             assert_eq!(flows.map(|flow| cache.packets(flow)), [12, 12]);
@@ -614,7 +620,7 @@ fn what_is_translated_and_routed_at_the_driver_is_what_the_kernel_would_have_sen
         cache.put("em1", Direction::In, &enters);
         cache.put_as("fxp0", Direction::Out, &leaves, Some(translated.from));
         cross(&a, &b, &enters, &translated, 1);
-        thread::sleep(SETTLED);
+        let_pass(SETTLED);
         cross(&a, &b, &enters, &translated, 5);
         assert_eq!(cache.datapath.statistics().by_xdp, 5);
     });

@@ -240,8 +240,9 @@ fn flood(through: &Through<'_>, carrier: &Carrier, time: Duration) -> Result<(Fl
     let (before, begin) = (used()?, now());
     let flood = through.flood(time)?;
     let elapsed = begin.elapsed().as_secs_f64();
-    let share =
-        |after: Duration, before: Duration| 100.0 * after.saturating_sub(before).as_secs_f64() / elapsed;
+    let share = |after: Duration, before: Duration| {
+        100.0 * after.saturating_sub(before).as_secs_f64() / elapsed
+    };
     let share = used()?
         .zip(before)
         .map(|(after, before)| share(after, before));

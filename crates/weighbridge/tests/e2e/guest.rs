@@ -62,7 +62,7 @@ fn the_same_tests_pass_on_debians_kernel() -> Result<()> {
     let run = RunId::new()?;
     let inside = Namespace::create(&run.namespace("guest"))?;
     let mut guest = boot(&qemu, &kernel, &run, &inside)?;
-    eprintln!("Linux {}", guest.run("uname -r")?);
+    println!("Linux {}", guest.run("uname -r")?);
     let others = std::env::var(OTHERS).unwrap_or_else(|_| TESTS.join(" "));
     let this = std::env::current_exe()?;
     let mut failed = Vec::new();
@@ -76,7 +76,7 @@ fn the_same_tests_pass_on_debians_kernel() -> Result<()> {
         if answer.status != 0 || !ran || answer.text.contains("skipped") {
             failed.push(answer.text);
         } else {
-            eprintln!("{}", answer.text);
+            println!("{}", answer.text);
         }
     }
     ensure!(

@@ -226,7 +226,7 @@ fn form(site: &Site, guest: &mut Guest) -> Result<Keeper> {
     let start = clock::now();
     apply(guest, &[("rc.conf", &rc_conf("em", FAR))])?;
     keeper.formed()?;
-    eprintln!("formed in {:?}", clock::now() - start);
+    println!("formed in {:?}", clock::now() - start);
     let echo = std::env::current_exe()?;
     guest.run(&format!(
         "{ECHO}=1 {} {ECHO_TEST} --exact > /tmp/echo 2>&1 &",
@@ -273,7 +273,7 @@ fn check_lacp(site: &Site, guest: &mut Guest) -> Result<()> {
         }
     }
     let longest = alternate(site, FAR, 4)?;
-    eprintln!("carrier {cut:?}, silent, in turn {longest:?}");
+    println!("carrier {cut:?}, silent, in turn {longest:?}");
     ensure!(cut < CARRIER_LIMIT, "a loss of carrier cost {cut:?}");
     let state = keeper.state()?;
     ensure!(longest <= LONGEST_GAP, "{longest:?}\n{state:#?}");

@@ -63,7 +63,7 @@ fn a_connection_is_for_one_question_and_not_for_a_long_one() {
     };
     let several = answers(b"\"health\"\n\"health\"\n\"limits\"\n");
     assert_eq!(several.lines().count(), 1, "{several}");
-    let long = answers(&[b' '; 128 << 10]);
+    let long = answers(&vec![b' '; 128 << 10]);
     assert!(long.contains("request larger than 1 KiB"), "{long}");
 }
 
