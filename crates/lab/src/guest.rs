@@ -232,7 +232,7 @@ impl Guest {
         Ok((input, lines, monitor, console))
     }
 
-    /// Runs a script of the shell; how long it may take is [`COMMAND_LIMIT`].
+    /// Runs a script of the shell; how long it may take is `COMMAND_LIMIT`.
     pub fn try_run(&mut self, script: &str) -> Result<Answer> {
         self.try_run_within(COMMAND_LIMIT, script)
     }

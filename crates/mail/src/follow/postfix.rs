@@ -327,7 +327,7 @@ mod tests {
         };
         let end = disconnect("ehlo=1 mail=1 rcpt=1 data=0/1 quit=1");
         let fate = |lines: &[String]| {
-            let lines = [lines, &[end.clone()]].concat();
+            let lines = [lines, std::slice::from_ref(&end)].concat();
             read(&lines).first().map(|(verdict, _)| *verdict)
         };
         let now = cleanup("4XyZ", "4.7.1");

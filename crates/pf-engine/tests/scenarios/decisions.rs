@@ -328,9 +328,7 @@ fn whatever_rules_ask_for_who_has_a_cache_decides_and_counts_as_who_has_none() {
     let (mut passed, mut dropped) = (0, 0);
     for seed in 1..=RULESETS {
         let mut dice = Dice(seed);
-        let rules: Vec<Rule> = (0..1 + dice.below(8))
-            .map(|_| drawn_rule(&mut dice))
-            .collect();
+        let rules: Vec<Rule> = (0..=dice.below(8)).map(|_| drawn_rule(&mut dice)).collect();
         let mut ruleset = filter(&rules);
         let hosts = TableDefinition {
             counters: true,

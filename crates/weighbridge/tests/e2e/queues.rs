@@ -273,7 +273,8 @@ fn after(text: &str, word: &str) -> Result<u64> {
     Ok(number.parse()?)
 }
 
-/// Puts them into force; false, and a line on standard error, where the kernel has no such.
+/// Puts them into force; false, and a line that says so, where the kernel has no such.
+#[expect(clippy::print_stdout, reason = "a test says what it leaves out")]
 fn put_into_force(bench: &Bench, text: &str, kinds: &[&str]) -> Result<bool> {
     let rules = bench.daemon.config().join("kind.conf");
     std::fs::write(&rules, text)?;

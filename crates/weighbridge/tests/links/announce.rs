@@ -24,7 +24,7 @@ fn is_gratuitous(frame: &[u8]) -> bool {
         && frame.get(38..42) == Some(&own)
 }
 
-/// An unsolicited advertisement to all nodes of fd00::2, with the override flag and `mac`.
+/// An unsolicited advertisement to all nodes of `fd00::2`, with the override flag and `mac`.
 fn is_advertisement(frame: &[u8], mac: &[u8]) -> bool {
     let own = [&[0xfd][..], &[0; 14], &[2]].concat();
     frame.get(..6) == Some(&[0x33, 0x33, 0, 0, 0, 1])

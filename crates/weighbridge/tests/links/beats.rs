@@ -201,8 +201,8 @@ fn tcpdump_reads_our_lacpdus_as_they_are_meant() -> Result<()> {
     };
     let pair = Pair::start(&root, Who::Ours, Who::OpenVSwitch)?;
     let macs = own_macs(&pair)?;
-    let [a, b, c, d, e, f] = *macs.first().context("a port")?;
-    let source = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+    let source = macs.first().context("a port")?;
+    let source = source.map(|byte| format!("{byte:02x}")).join(":");
     let filter = format!("ether src {source} and ether proto 0x8809");
     let mut tcpdump = command(&root, "usr/bin/tcpdump");
     tcpdump
@@ -210,7 +210,7 @@ fn tcpdump_reads_our_lacpdus_as_they_are_meant() -> Result<()> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let output = pair.site.far.start(&mut tcpdump)?.wait_with_output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let state = "Activity, Timeout, Aggregation, Synchronization, Collecting, Distributing";
     for expected in [
         format!("{source} > 01:80:c2:00:00:02, ethertype Slow Protocols (0x8809), length 124"),
@@ -222,7 +222,7 @@ fn tcpdump_reads_our_lacpdus_as_they_are_meant() -> Result<()> {
         "Collector Information TLV (0x03), length 16".to_owned(),
         "Terminator TLV (0x00), length 0".to_owned(),
     ] {
-        ensure!(text.contains(&expected), "not {expected:?}:\n{text}");
+        ensure!(said.contains(&expected), "not {expected:?}:\n{said}");
     }
     Ok(())
 }

@@ -51,7 +51,8 @@ fn guest(site: &mut Site) -> Result<Option<Guest>> {
 fn apply(guest: &mut Guest, files: &[(&str, &str)]) -> Result<String> {
     let mut script = "rm -rf /etc/weighbridge; mkdir /etc/weighbridge\n".to_owned();
     for (name, text) in files {
-        script += &format!("cat > /etc/weighbridge/{name} <<'END'\n{text}END\n");
+        let file = format!("cat > /etc/weighbridge/{name} <<'END'\n{text}END\n");
+        script.push_str(&file);
     }
     guest.run(&script)?;
     let steps = guest.run("weighbridge links apply")?;
@@ -221,6 +222,7 @@ fn check_others(guest: &mut Guest) -> Result<()> {
 }
 
 /// Bonding in the guest and our lagg on the host find each other.
+#[expect(clippy::print_stdout, reason = "figures that a person may want to see")]
 fn form(site: &Site, guest: &mut Guest) -> Result<Keeper> {
     let keeper = site.keep(&site.host, &rc_conf("em", NEAR))?;
     let start = clock::now();
@@ -259,6 +261,7 @@ fn carrier_cut(
     Ok(cut)
 }
 
+#[expect(clippy::print_stdout, reason = "figures that a person may want to see")]
 fn check_lacp(site: &Site, guest: &mut Guest) -> Result<()> {
     let keeper = form(site, guest)?;
     let mut cut = Duration::MAX;
@@ -288,7 +291,7 @@ fn sends_back_what_it_gets_where_it_is_a_guests() -> Result<()> {
     if std::env::var_os(ECHO).is_some() {
         let _echo = Echo::start_here()?;
         loop {
-            clock::pause(Duration::from_secs(60));
+            clock::pause(Duration::from_mins(1));
         }
     }
     Ok(())

@@ -238,6 +238,7 @@ fn port(name: &str, link: bool, flags: u8) -> PortStatus {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a status has the time of day")]
 fn write_status(directory: &Path, name: &str, ports: Vec<PortStatus>) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     let lagg = LaggStatus {

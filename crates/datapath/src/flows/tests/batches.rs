@@ -97,6 +97,7 @@ fn the_cache_takes_the_memory_that_is_stated() {
 /// Prints what a million flows cost; nothing but time that may go wrong.
 #[test]
 #[ignore = "takes 600 MB and some seconds: for the figures of docs/performance.md"]
+#[expect(clippy::disallowed_methods, reason = "it measures")]
 fn a_million_flows_are_put_read_emptied_and_put_again() {
     const MANY: usize = 1_000_000;
     let slots = u32::try_from(MANY).expect("small") + FLOW_DECISIONS_MAX;
