@@ -43,15 +43,19 @@ struct {
 	__type(value, __u32);
 } topology SEC(".maps");
 
-// Interfaces that packets may be sent out of: no bridge floods a packet to one of these without
-// another hook seeing it. The daemon writes it.
+// Interfaces with hooks. The daemon writes it.
 #define EXIT_PORTS_MAX 1024 /* src/program.rs */
+
+struct exit_port {
+	__u32 neighbours; /* where its neighbours are known: itself, or its bridge */
+	__u32 is_seen; /* no bridge floods a packet to it without other hooks seeing that */
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, EXIT_PORTS_MAX);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct exit_port);
 } exit_ports SEC(".maps");
 
 static __always_inline struct notes *all_notes(void)
@@ -180,6 +184,7 @@ static __always_inline void spoil(const struct note *note)
 		exit->learned = note->when;
 		exit->topology = note->topology;
 		exit->interface = 0;
+		exit->told = LEARNT;
 	}
 	bpf_spin_unlock(&from.state->lock);
 }
@@ -202,6 +207,7 @@ static __always_inline void learn(struct __sk_buff *skb, const struct flow_key *
 	struct note *note = note_of(skb);
 	__u32 interface = skb->ifindex;
 	__u16 longest = passing->plain.longest;
+	const struct exit_port *port;
 	struct exit *exit;
 	struct found from;
 	__u8 hops;
@@ -212,8 +218,8 @@ static __always_inline void learn(struct __sk_buff *skb, const struct flow_key *
 	    passing->plain.longest > 0xffff)
 		return;
 	hops = note->hops - passing->plain.hops;
-	if (hops > 1 || !bpf_map_lookup_elem(&exit_ports, &interface) ||
-	    find_exit(note, &from, &exit))
+	port = bpf_map_lookup_elem(&exit_ports, &interface);
+	if (hops > 1 || !port || !port->is_seen || find_exit(note, &from, &exit))
 		return;
 	bpf_spin_lock(&from.state->lock);
 	if (is_in_use(&from)) {
@@ -223,6 +229,7 @@ static __always_inline void learn(struct __sk_buff *skb, const struct flow_key *
 			      is_same_frame(exit->ether, key->ether);
 
 		exit->learned = passing->now;
+		exit->told = LEARNT;
 		if (!is_same) {
 			exit->use = note->place.use;
 			exit->topology = note->topology;
@@ -262,13 +269,50 @@ static __always_inline int lose_hops(const struct frame *frame, const struct flo
 static __always_inline int dress(const struct frame *frame, const struct flow_key *key,
 				 const struct passing *passing, struct exit *exit)
 {
-	if (passing->ends.act == TRANSLATE && translate(frame, key, &passing->plain, &passing->ends))
+	if (passing->then.act == TRANSLATE && translate(frame, key, &passing->plain, &passing->then))
 		return -1;
 	if (lose_hops(frame, key, passing->plain.hops, exit->hops))
 		return -1;
-	if (is_same_frame(exit->ether, key->ether))
+	if (exit->told == BY_GATEWAY || is_same_frame(exit->ether, key->ether))
 		return 0;
 	return store(frame, 0, exit->ether, sizeof(exit->ether));
+}
+
+// The packet is as it leaves, and no hook looks at it again.
+static __always_inline int send_out(struct __sk_buff *skb, const struct exit *exit)
+{
+	struct bpf_redir_neigh next_hop = { .nh_family = exit->topology };
+	const struct exit_port *port;
+	__u32 interface = exit->interface;
+
+	skb->mark = MARK_OUT_DONE | MARK_FUSED;
+	skb->tc_index = owner.token;
+	if (exit->told != BY_GATEWAY)
+		return bpf_redirect(interface, 0);
+	port = bpf_map_lookup_elem(&exit_ports, &interface);
+	if (port)
+		interface = port->neighbours;
+	__builtin_memcpy(next_hop.ipv6_nh, exit->next_hop, sizeof(exit->next_hop));
+	return bpf_redirect_neigh(interface, &next_hop, sizeof(next_hop), 0);
+}
+
+// Sends a packet out that has been counted as the engine has told.
+static __always_inline int leave_as_told(struct __sk_buff *skb, const struct frame *frame,
+					 struct flow_key *key, struct passing *passing,
+					 struct exit *exit)
+{
+	__u32 packets = passing->plain.packets;
+
+	rename_ends(key, &passing->ends);
+	if (dress(frame, key, passing, exit)) {
+		count(UPCALL_FAILED, packets);
+		return TC_ACT_SHOT;
+	}
+	if (exit->out.use) {
+		count(CACHED, packets);
+		count(FUSED, packets);
+	}
+	return send_out(skb, exit);
 }
 
 // Sends a packet out that has passed where it came in, if what knows it where it leaves lets it
@@ -281,7 +325,7 @@ static __always_inline int leave(struct __sk_buff *skb, const struct frame *fram
 	__u32 packets = 0;
 
 	if (!find_place(&exit->out, &passing->found))
-		packets = pass(&passing->found, &passing->plain, passing->now, &passing->ends,
+		packets = pass(&passing->found, &passing->plain, passing->now, &passing->then,
 			       NULL, NULL);
 	if (!packets) {
 		passing->found.place = from;
@@ -294,9 +338,7 @@ static __always_inline int leave(struct __sk_buff *skb, const struct frame *fram
 	}
 	count(CACHED, packets);
 	count(FUSED, packets);
-	skb->mark = MARK_OUT_DONE | MARK_FUSED;
-	skb->tc_index = owner.token;
-	return bpf_redirect(exit->interface, 0);
+	return send_out(skb, exit);
 }
 
 // A packet that has passed where it came in.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //
 // The flow cache: repeats for packets of known states what the engine has decided, and what rules
-// decided without a state. It decides nothing: whatever is not plain goes up. The layouts are repeated in src/flows.rs; the window
-// test is that of crates/pf-engine/src/tcp.rs, for segments between two connected ends.
+// decided without a state. It decides nothing: whatever is not plain goes up. The layouts are
+// repeated in src/flows/layout.rs; the window test is that of crates/pf-engine/src/tcp.rs, for
+// segments between two connected ends.
 
 #define FAMILY_V4 4
 #define FAMILY_V6 6
@@ -78,18 +79,26 @@ struct {
 	__type(value, struct flow_state);
 } flow_states SEC(".maps");
 
-// How the packets of one way of a state have left, as long as nothing has changed: exit.bpf.h.
+// Who says how packets leave: nobody but those that have left before them, or the engine.
+enum told { LEARNT = 0, BY_WIRE = 1, BY_GATEWAY = 2 };
+
+// How the packets of one way of a state leave: exit.bpf.h.
 struct exit {
 	__u64 use; /* of their own slot */
-	struct flow_place out; /* what knows them where they leave */
-	__u64 learned; /* when, on the monotonic clock */
-	__u64 begins; /* since when it holds */
-	__u32 topology; /* in which it was found */
+	struct flow_place out; /* what knows them where they leave; 0 if nothing has to */
+	union {
+		struct {
+			__u64 learned; /* when, on the monotonic clock */
+			__u64 begins; /* since when it holds */
+		};
+		__u32 next_hop[4]; /* BY_GATEWAY */
+	};
+	__u32 topology; /* in which it was found; of a gateway its address family */
 	__u32 interface; /* that they leave by; 0 if they have more than one exit */
 	__u8 ether[2 * ETH_ALEN]; /* addresses of their frames then */
 	__u16 longest; /* bytes of the longest packet that has gone this way */
 	__u8 hops; /* that they lose to routing */
-	__u8 reserved;
+	__u8 told; /* enum told */
 };
 
 // By twice the slot, and the way.
@@ -475,24 +484,74 @@ struct passing {
 	struct plain plain;
 	struct found found;
 	struct ends ends;
+	struct ends then; /* by what knows it where it leaves */
 	__u64 now;
 };
 
-// As `pass`, for a packet at a hook.
+static __always_inline int is_told(const struct exit *exit, const struct found *found)
+{
+	return exit && exit->told != LEARNT && exit->use == found->place.use;
+}
+
+// Whether a packet can leave as the engine has said; one that may change a state is for the engine:
+// that could not be taken back from one state if the other refuses. What is told does not change as
+// long as its slot is in use.
+static __always_inline int can_leave(const struct exit *exit, const struct plain *plain, __u64 now)
+{
+	struct found then;
+
+	if (plain->longest > exit->longest || plain->hops <= exit->hops)
+		return 0;
+	if (!exit->out.use)
+		return 1;
+	return !find_place(&exit->out, &then) && is_in_use(&then) &&
+	       !may_change(then.state, then.place.way & 1, plain) &&
+	       (__s64)(now - then.state->last) < (__s64)then.state->lifetime;
+}
+
+// The packet has not passed after all.
+static __always_inline void uncount(const struct found *found, const struct plain *plain)
+{
+	struct flow_state *state = found->state;
+	__u32 way = found->place.way & 1;
+
+	bpf_spin_lock(&state->lock);
+	if (is_in_use(found)) {
+		state->traffic[way].packets -= plain->packets;
+		state->traffic[way].bytes -= plain->bytes;
+	}
+	bpf_spin_unlock(&state->lock);
+}
+
+// As `pass`, for a packet at a hook, and where the engine has told how it leaves there as well.
 static __always_inline __u32 follow(const struct frame *frame, enum direction direction,
 				    struct flow_key *key, struct passing *passing,
 				    struct exit *known)
 {
-	const struct exit *exit = NULL;
-	__u32 way;
+	const struct exit *exit;
+	struct found then;
+	__u32 way, packets;
+	int told;
 
 	key->interface = frame->interface;
 	key->direction = direction;
 	if (read_plain(frame, key, &passing->plain) || find(key, &passing->found))
 		return 0;
-	if (direction == IN) {
-		way = passing->found.place.way;
-		exit = bpf_map_lookup_elem(&flow_exits, &way);
+	way = passing->found.place.way;
+	exit = bpf_map_lookup_elem(&flow_exits, &way);
+	told = is_told(exit, &passing->found);
+	if (told && (may_change(passing->found.state, way & 1, &passing->plain) ||
+		     !can_leave(exit, &passing->plain, passing->now)))
+		return 0;
+	if (direction == OUT && !told)
+		exit = NULL;
+	packets = pass(&passing->found, &passing->plain, passing->now, &passing->ends, exit, known);
+	if (!packets || !told || !known->out.use)
+		return packets;
+	if (find_place(&known->out, &then) ||
+	    !pass(&then, &passing->plain, passing->now, &passing->then, NULL, NULL)) {
+		uncount(&passing->found, &passing->plain);
+		return 0;
 	}
-	return pass(&passing->found, &passing->plain, passing->now, &passing->ends, exit, known);
+	return packets;
 }

@@ -420,6 +420,8 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 	skb->mark = 0;
 	skb->priority = 0;
 	count(CACHED, packets);
+	if (is_told(&exit, &passing.found))
+		return leave_as_told(skb, &frame, &key, &passing, &exit);
 	if (direction == IN)
 		return go_on(skb, &frame, &key, &passing, &exit);
 	learn(skb, &key, &passing);

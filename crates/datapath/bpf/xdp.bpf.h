@@ -18,23 +18,11 @@ struct {
 // for what it was under the lock.
 static __always_inline int is_open(const struct exit *exit, const struct passing *passing)
 {
-	return exit->use == passing->found.place.use && exit->topology == topology_now() &&
+	return exit->told == LEARNT && exit->use == passing->found.place.use &&
+	       exit->topology == topology_now() &&
 	       passing->now - exit->learned < EXIT_LIVES && exit->interface &&
 	       passing->plain.longest <= exit->longest && passing->now >= exit->begins &&
 	       passing->plain.hops > exit->hops;
-}
-
-// Takes a packet back that has been counted.
-static __always_inline void uncount(const struct found *found, const struct plain *plain)
-{
-	__u32 way = found->place.way & 1;
-
-	bpf_spin_lock(&found->state->lock);
-	if (is_in_use(found)) {
-		found->state->traffic[way].packets -= plain->packets;
-		found->state->traffic[way].bytes -= plain->bytes;
-	}
-	bpf_spin_unlock(&found->state->lock);
 }
 
 // Ends a packet of a flow that is blocked.
@@ -88,7 +76,7 @@ static __always_inline int cross(const struct frame *frame, struct flow_key *key
 	    !pass(&entered, &passing->plain, passing->now, &ends, known, &exit))
 		return XDP_PASS;
 	if (!is_open(&exit, passing) || find_place(&exit.out, &passing->found) ||
-	    !pass(&passing->found, &passing->plain, passing->now, &passing->ends, NULL, NULL)) {
+	    !pass(&passing->found, &passing->plain, passing->now, &passing->then, NULL, NULL)) {
 		uncount(&entered, &passing->plain);
 		return XDP_PASS;
 	}

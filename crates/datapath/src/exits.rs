@@ -19,7 +19,13 @@ impl Datapath {
     pub fn topology_changed(&mut self) -> Result<(), Error> {
         let links = link::list(&self.connection).map_err(ways_unknown)?;
         let ports = ports(&links, |index| self.attached.contains_key(&IfIndex(index)));
-        self.program.set_exit_ports(&ports).map_err(ways_unknown)?;
+        let attached = self.attached.iter();
+        let data = attached.map(|(index, attached)| {
+            let is_seen = ports.contains(&index.0);
+            (index.0, [attached.neighbours.0, u32::from(is_seen)])
+        });
+        let data = data.collect();
+        self.program.set_exit_ports(&data).map_err(ways_unknown)?;
         self.exits = ports;
         self.set_xdp_ports()?;
         self.neighbours_changed()

@@ -1,24 +1,28 @@
 //! The kernel's flow cache, as the engine has it filled and asks it: the user's side of
-//! `bpf/flows.bpf.h`, whose layouts are repeated here.
+//! `bpf/flows.bpf.h`.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray, RingBuf};
 use aya::{Ebpf, Pod};
 use pf_engine::counters::Count;
-use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
-use pf_engine::rule::Direction;
+use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowExit, FlowId, FlowKey, FlowProgress};
 use pf_engine::time::Instant;
 
 use crate::Error;
+use crate::flows::layout::{
+    ExitData, HAS_WINDOWS_AT, KeyData, LAST_AT, PEER_LEN, PEERS_AT, PlaceData, STATE_LEN,
+    StateData, TRAFFIC_AT, exit_data, get_u32, get_u64, key_data, state_data, window,
+};
 use crate::program::{io_error, program};
 use crate::sys::maps::{BatchMap, Stopped};
+
+mod layout;
 
 /// States that the cache holds where nobody says how many (`FLOW_STATES_MAX` of
 /// `bpf/flows.bpf.h`): some 37 MB of the kernel's memory, taken whether they come or not.
@@ -53,26 +57,6 @@ const GAP: u32 = 8;
 
 /// `BPF_F_LOCK`: the value is read, or written, while no packet changes it.
 const LOCKED: u64 = 4;
-
-/// `struct flow_key`.
-type KeyData = [u8; 56];
-/// `struct flow_place`.
-type PlaceData = [u64; 2];
-/// `struct flow_state`.
-type StateData = [u8; STATE_LEN];
-
-const STATE_LEN: usize = 128;
-const HAS_WINDOWS_AT: usize = 4;
-const LIFETIME_AT: usize = 8;
-const LAST_AT: usize = 16;
-const TRAFFIC_AT: usize = 24;
-const PEERS_AT: usize = 56;
-const PEER_LEN: usize = 16;
-const ENDS_AT: usize = 88;
-const ENDS_LEN: usize = 16;
-/// `enum act`.
-const TRANSLATE: u32 = 1;
-const DROP: u32 = 2;
 
 /// For how many flows there is room.
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +153,7 @@ pub struct FlowMaps {
     keys: BatchMap<KeyData, PlaceData>,
     states: BatchMap<u32, StateData>,
     uses: BatchMap<u32, u64>,
+    exits: Array<MapData, ExitData>,
     epoch_in_force: Array<MapData, u32>,
     changes: RingBuf<MapData>,
     /// Which programs look flows up. Their descriptor must stay open: when it is closed the
@@ -222,6 +207,7 @@ impl FlowMaps {
             states: BatchMap::of_array(map_of(ebpf, FLOW_STATES)?).map_err(unusable)?,
             uses: BatchMap::of_array(map_of(ebpf, FLOW_USES)?).map_err(unusable)?,
             flows: taken(ebpf, FLOWS)?,
+            exits: taken(ebpf, FLOW_EXITS)?,
             epoch_in_force: taken(ebpf, FLOW_EPOCH)?,
             changes: taken(ebpf, FLOW_CHANGES)?,
             programs: taken(ebpf, FAST_PATH)?,
@@ -276,6 +262,37 @@ impl FlowMaps {
     fn slot(&self, slot: u32) -> Option<&Slot> {
         let mut slots = self.slots.iter();
         slots.find(|slots| slots.has(slot))?.get(slot)
+    }
+
+    /// The exit first: a packet that finds the key must find it.
+    fn try_lead(
+        &mut self,
+        slot: u32,
+        way: usize,
+        key: &FlowKey,
+        exit: &FlowExit,
+    ) -> Result<(), MapError> {
+        let use_of = |slot| self.slot(slot).map(|entry| entry.usage);
+        let own = use_of(slot).ok_or(MapError::KeyNotFound)?;
+        let place = u64::from(slot) << 1 | u64::from(way > 0);
+        let then = match exit.then {
+            None => [0; 2],
+            Some((then, way)) => [
+                use_of(then.0).ok_or(MapError::KeyNotFound)?,
+                u64::from(then.0) << 1 | u64::from(way > 0),
+            ],
+        };
+        let data = exit_data(own, then, exit).ok_or(MapError::KeyNotFound)?;
+        let at = u32::try_from(place).map_err(|_| MapError::KeyNotFound)?;
+        self.exits.set(at, data, 0)?;
+        let key = key_data(key);
+        self.flows.insert(key, [own, place], 0)?;
+        if let Some(entry) = self.slot_mut(slot)
+            && let Some(known) = entry.keys.get_mut(way)
+        {
+            *known = Some(key);
+        }
+        Ok(())
     }
 
     /// A slot for a flow, if it is one that the kernel can have.
@@ -339,7 +356,7 @@ impl FlowMaps {
         // use without all of its state.
         let written = self.states.update(&slots, &states, LOCKED);
         let refused = match written.and_then(|()| self.uses.update(&slots, &uses, 0)) {
-            Ok(()) => self.lead(&keys, &targets),
+            Ok(()) => self.add_keys(&keys, &targets),
             Err(Stopped { error, .. }) => {
                 tracing::warn!(%error, "flows cannot be put into the cache");
                 slots.into_iter().collect()
@@ -364,7 +381,7 @@ impl FlowMaps {
 
     /// Lets packets with these keys reach these places. Returns the slots of which one cannot be
     /// reached.
-    fn lead(&self, mut keys: &[KeyData], mut places: &[PlaceData]) -> BTreeSet<u32> {
+    fn add_keys(&self, mut keys: &[KeyData], mut places: &[PlaceData]) -> BTreeSet<u32> {
         let mut refused = BTreeSet::new();
         while let Err(stopped) = self.keys.update(keys, places, 0) {
             tracing::debug!(error = %stopped.error, "a flow has no room for its key");
@@ -461,6 +478,14 @@ impl FlowCache for FlowMaps {
         chunks.flat_map(|flows| self.put_some(flows)).collect()
     }
 
+    fn lead(&mut self, flow: FlowId, way: usize, key: &FlowKey, exit: &FlowExit) -> bool {
+        let led = self.try_lead(flow.0, way, key, exit);
+        if let Err(error) = &led {
+            tracing::debug!(%error, "a flow's exit cannot be told");
+        }
+        led.is_ok()
+    }
+
     fn read_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
         self.progress(flows)
     }
@@ -546,94 +571,6 @@ fn unusable(source: io::Error) -> Error {
         "set fast-path = \"off\" in weighbridge.toml",
     )
 }
-
-fn key_data(key: &FlowKey) -> KeyData {
-    let mut data = [0; size_of::<KeyData>()];
-    let direction = match key.hook.direction {
-        Direction::In => 0,
-        Direction::Out => 1,
-    };
-    let family = if key.source.address.is_ipv4() { 4 } else { 6 };
-    put(&mut data, 0, &key.hook.interface.0.to_ne_bytes());
-    let opens = u8::from(key.opens);
-    put(&mut data, 4, &[direction, family, key.protocol.0, opens]);
-    put(&mut data, 8, &key.source.port.to_be_bytes());
-    put(&mut data, 10, &key.destination.port.to_be_bytes());
-    put(&mut data, 12, &key.ether.destination);
-    put(&mut data, 18, &key.ether.source);
-    put_address(&mut data, 24, key.source.address);
-    put_address(&mut data, 40, key.destination.address);
-    data
-}
-
-fn state_data(flow: &Flow, refreshed: u64) -> StateData {
-    let mut data = [0; STATE_LEN];
-    let lifetime = u64::try_from(flow.lifetime.as_nanos()).unwrap_or(u64::MAX);
-    let has_windows = u32::from(flow.windows.is_some());
-    put(&mut data, HAS_WINDOWS_AT, &has_windows.to_ne_bytes());
-    put(&mut data, LIFETIME_AT, &lifetime.to_ne_bytes());
-    put(&mut data, LAST_AT, &refreshed.to_ne_bytes());
-    let windows = flow.windows.unwrap_or_default();
-    let both_scale = windows.iter().all(|window| window.scale.is_some());
-    for (at, window) in (PEERS_AT..).step_by(PEER_LEN).zip(windows) {
-        put(&mut data, at, &window.seq_lo.to_ne_bytes());
-        put(&mut data, at + 4, &window.seq_hi.to_ne_bytes());
-        put(&mut data, at + 8, &window.max_win.to_ne_bytes());
-        let holds = window.scale.filter(|_| both_scale).unwrap_or(0);
-        let offers = window.scale.map_or(0, |scale| scale.saturating_add(1));
-        put(&mut data, at + 12, &[holds, offers, window.state]);
-    }
-    for (at, ends) in (ENDS_AT..).step_by(ENDS_LEN).zip(flow.becomes) {
-        if let Some((source, destination)) = ends {
-            put_address(&mut data, at, source.address);
-            put_address(&mut data, at + 4, destination.address);
-            put(&mut data, at + 8, &source.port.to_be_bytes());
-            put(&mut data, at + 10, &destination.port.to_be_bytes());
-            put(&mut data, at + 12, &TRANSLATE.to_ne_bytes());
-        }
-        if flow.basis == FlowBasis::Block {
-            put(&mut data, at + 12, &DROP.to_ne_bytes());
-        }
-    }
-    data
-}
-
-/// `struct peer`.
-fn window(data: &[u8], at: usize) -> FlowWindow {
-    let byte = |at: usize| data.get(at).copied().unwrap_or_default();
-    FlowWindow {
-        seq_lo: get_u32(data, at),
-        seq_hi: get_u32(data, at + 4),
-        max_win: get_u32(data, at + 8),
-        scale: byte(at + 13).checked_sub(1),
-        state: byte(at + 14),
-    }
-}
-
-fn put(data: &mut [u8], at: usize, bytes: &[u8]) {
-    for (to, from) in data.iter_mut().skip(at).zip(bytes) {
-        *to = *from;
-    }
-}
-
-fn put_address(data: &mut [u8], at: usize, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => put(data, at, &address.octets()),
-        IpAddr::V6(address) => put(data, at, &address.octets()),
-    }
-}
-
-fn get_u32(data: &[u8], at: usize) -> u32 {
-    let bytes = data.get(at..).and_then(|rest| rest.first_chunk());
-    bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
-}
-
-fn get_u64(data: &[u8], at: usize) -> u64 {
-    let bytes = data.get(at..).and_then(|rest| rest.first_chunk());
-    bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
-}
-
-const _: () = assert!(ENDS_AT + 2 * ENDS_LEN + size_of::<u64>() == STATE_LEN);
 
 #[cfg(test)]
 mod tests;

@@ -45,8 +45,8 @@ const TO_INGRESS: u32 = 1;
 const TO_EGRESS: u32 = 2;
 const TO_NEIGHBOUR: u32 = 3;
 
-const AF_INET: u32 = 2;
-const AF_INET6: u32 = 10;
+pub(crate) const AF_INET: u32 = 2;
+pub(crate) const AF_INET6: u32 = 10;
 
 const ETH_P_IP: [u8; 2] = [0x08, 0x00];
 const ETH_P_IPV6: [u8; 2] = [0x86, 0xdd];

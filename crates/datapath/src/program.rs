@@ -1,6 +1,6 @@
 //! The BPF program: loading, attaching, counters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::num::NonZeroU16;
 use std::os::fd::AsFd;
@@ -59,6 +59,9 @@ const EXIT_PORTS_MAX: usize = 1024;
 
 /// An entry of the map `diverts`, as the program reads it: address, family, port.
 pub(crate) type DivertData = [u8; 24];
+
+/// `struct exit_port`: where its neighbours are known, and whether all that leaves there is seen.
+pub(crate) type ExitPortData = [u32; 2];
 
 /// Counters of the program, in the order of its `enum counter`.
 #[derive(Clone, Copy, Debug)]
@@ -214,20 +217,18 @@ impl Program {
         map.set(0, shares.data(), 0).map_err(io_error)
     }
 
-    /// Of these interfaces, and no others, packets may be sent out at once.
-    pub(crate) fn set_exit_ports(&mut self, ports: &BTreeSet<u32>) -> io::Result<()> {
+    /// Which interfaces have hooks, and what is known of them (`struct exit_port`).
+    pub(crate) fn set_exit_ports(&mut self, ports: &BTreeMap<u32, ExitPortData>) -> io::Result<()> {
         let map = self.ebpf.map_mut(EXIT_PORTS);
         let map = map.ok_or(io::ErrorKind::NotFound)?;
-        let mut map: HashMap<_, u32, u32> = map.try_into().map_err(io::Error::other)?;
-        let known: BTreeSet<u32> = map.keys().filter_map(Result::ok).collect();
-        for port in known.difference(ports) {
+        let mut map: HashMap<_, u32, ExitPortData> = map.try_into().map_err(io::Error::other)?;
+        let known: Vec<u32> = map.keys().filter_map(Result::ok).collect();
+        let ports: BTreeMap<_, _> = ports.iter().take(EXIT_PORTS_MAX).collect();
+        for port in known.iter().filter(|port| !ports.contains_key(port)) {
             map.remove(port).map_err(io_error)?;
         }
-        for port in ports
-            .difference(&known)
-            .take(EXIT_PORTS_MAX - known.len().min(EXIT_PORTS_MAX))
-        {
-            map.insert(port, 1, 0).map_err(io_error)?;
+        for (port, data) in ports {
+            map.insert(port, data, 0).map_err(io_error)?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod flows;
 mod gateways;
 mod imagine;
 mod install;
+mod leads;
 mod leave;
 mod limits;
 mod log;

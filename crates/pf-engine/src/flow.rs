@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::addr::Protocol;
 use crate::counters::Count;
-use crate::decision::{EtherAddresses, Hook};
+use crate::decision::{EtherAddresses, Exit, Hook};
 use crate::rule::tcp_flags;
 use crate::time::Instant;
 use crate::view::HostPort;
@@ -87,6 +87,20 @@ pub struct Flow {
     pub lifetime: Duration,
 }
 
+/// How packets of one way of a flow leave, where the engine routes them: counted by both flows and
+/// translated by both, each as it says of the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowExit {
+    /// [`Exit::Gateway`] or [`Exit::Wire`].
+    pub exit: Exit,
+    /// The flow and the way of it by which they pass where they leave, if a state was asked there.
+    pub then: Option<(FlowId, usize)>,
+    /// TTL or hop limit that they lose, 0 or 1. Those that have no more are for the engine.
+    pub hops: u8,
+    /// Longest packet in bytes. Longer ones are for the engine.
+    pub mtu: u32,
+}
+
 /// What the packets of a flow have done since it was put into the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowProgress {
@@ -106,6 +120,13 @@ pub struct FlowId(pub u32);
 pub trait FlowCache: Debug + Send {
     /// Takes flows up; for each, in their order, nothing where there is no room.
     fn put_all(&mut self, flows: &[Flow]) -> Vec<Option<FlowId>>;
+
+    /// Packets with `key` pass by this way of `flow`, and leave by `exit`, as long as both flows
+    /// are there. False if it cannot have that: then they are for the engine.
+    fn lead(&mut self, flow: FlowId, way: usize, key: &FlowKey, exit: &FlowExit) -> bool {
+        let _ = (flow, way, key, exit);
+        false
+    }
 
     /// What became of flows so far, in their order. They stay.
     fn read_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress>;

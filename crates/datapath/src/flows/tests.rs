@@ -7,16 +7,18 @@ use std::time::Duration;
 use aya::EbpfLoader;
 use aya::programs::{TestRun, TestRunOptions};
 use pf_engine::addr::{Prefix, Protocol};
-use pf_engine::decision::{DropReason, EtherAddresses, Hook, Packet, StateId, Verdict};
+use pf_engine::decision::{DropReason, EtherAddresses, Exit, Hook, Packet, StateId, Verdict};
 use pf_engine::engine::{Engine, EngineConfig, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex, Interface};
+use pf_engine::flow::FlowWindow;
 use pf_engine::rule::{
-    Action, Address, BlockReply, Pool, PoolPorts, PoolTarget, Rule, StateMode, tcp_flags,
+    Action, Address, BlockReply, Direction, Pool, PoolPorts, PoolTarget, Rule, StateMode, tcp_flags,
 };
 use pf_engine::ruleset::Ruleset;
 use pf_engine::view::HostPort;
 use pf_engine::wire::build::{self, Ip, Segment};
 
+use super::layout::put;
 use super::*;
 use crate::program::OBJECT;
 
@@ -533,7 +535,7 @@ fn compare(bench: &mut Bench, ruleset: &Ruleset, side: [Direction; 2]) -> Tally 
         let wanted = plain.handle_packet(now(), hook, &mut first, &mut env);
         match bench.run(direction, &frame_of(&packet.bytes, ether), 0) {
             Done::Passes(found) => {
-                let as_it_came = Verdict::Pass(pf_engine::decision::Exit::Continue);
+                let as_it_came = Verdict::Pass(Exit::Continue);
                 assert_eq!(wanted.verdict, as_it_came);
                 assert_eq!(found, frame_of(&first.bytes, ether), "of {packet:?}");
                 tally.passed += 1;

@@ -122,8 +122,8 @@ struct Prepared {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cacheable {
     /// How the packets of its opener, and the others, were let pass last, if simply so.
-    ways: [Option<Plain>; 2],
-    held: Option<Held>,
+    pub(super) ways: [Option<Plain>; 2],
+    pub(super) held: Option<Held>,
     is_wished: bool,
     /// It was in the cache until a packet of its key came up: one that waited when it was put in,
     /// most likely.
@@ -132,10 +132,11 @@ pub(crate) struct Cacheable {
 
 /// Packets of a state that are let pass as they are, here, in such frames.
 #[derive(Clone, Copy, Debug)]
-struct Plain {
-    place: Place,
-    ether: EtherAddresses,
-    generation: u64,
+pub(super) struct Plain {
+    pub(super) place: Place,
+    pub(super) ether: EtherAddresses,
+    pub(super) generation: u64,
+    pub(super) onward: Onward,
     /// None was found by its key yet: whoever opens a connection is asked otherwise.
     is_expected: bool,
 }
@@ -156,11 +157,32 @@ impl Plain {
     }
 }
 
+/// What becomes of packets behind the place where a state lets them pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Onward {
+    /// The kernel goes on with them.
+    Plain,
+    /// They are sent out at once.
+    Leads(Lead),
+    /// They have come from another state, which leads here.
+    Ends(StateId),
+}
+
+/// The way out of packets that the engine routes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lead {
+    pub(super) exit: Exit,
+    /// The state that they meet where they leave, and where that is.
+    pub(super) then: Option<(StateId, Place)>,
+    pub(super) hops: u8,
+    pub(super) mtu: u32,
+}
+
 /// A state that is in the cache.
 #[derive(Clone, Copy, Debug)]
-struct Held {
-    id: FlowId,
-    places: [Option<Place>; 2],
+pub(super) struct Held {
+    pub(super) id: FlowId,
+    pub(super) places: [Option<Place>; 2],
     /// What has been made up for.
     counted: [Count; 2],
 }
@@ -433,9 +455,26 @@ impl Engine {
         identity: &Tuple,
         work: &Work<'_>,
     ) {
-        if !self.has_flow_cache() {
+        if !self.has_flow_cache() || !is_known_to_caches(&work.original.meta) {
             return;
         }
+        let onward = match exit {
+            Exit::Continue => Some(Onward::Plain),
+            Exit::Gateway { .. } | Exit::Wire { .. } => self.note_lead(id, exit, work),
+            Exit::Bridge { .. } | Exit::Socket(_) => None,
+        };
+        let onward = onward.filter(|_| is_as_it_came(work));
+        let way = onward.zip(work.ether);
+        self.note_way((id, place), identity, way);
+    }
+
+    /// Packets of the state `id` pass so at `place`, or they may not be passed.
+    pub(super) fn note_way(
+        &mut self,
+        (id, place): (StateId, Place),
+        identity: &Tuple,
+        way: Option<(Onward, EtherAddresses)>,
+    ) {
         let Some(slot) = self.states.slot(id) else {
             return;
         };
@@ -445,14 +484,15 @@ impl Engine {
             return;
         };
         let forward = place.direction == state.direction;
-        let is_own = state.side(place.direction).tuple(place.direction) == *identity;
-        if !is_own || !is_known_to_caches(&work.original.meta) {
+        if state.side(place.direction).tuple(place.direction) != *identity {
             return;
         }
-        let plain = exit == Exit::Continue && is_as_it_came(work);
-        let way = work.ether.filter(|_| plain && may_be_held);
+        let way = way.filter(|_| may_be_held);
+        // Answers of one that is routed go where nobody can tell yet.
         let begins = forward
+            && state.route.is_none()
             && state.protocol() == Protocol::TCP
+            && matches!(way, Some((Onward::Plain, _)))
             && tcp::has_just_begun(&state.source, &state.destination);
         let [of_opener, of_other] = &mut state.flow.ways;
         let noted = if forward {
@@ -460,10 +500,11 @@ impl Engine {
         } else {
             &mut *of_other
         };
-        *noted = way.map(|ether| Plain {
+        *noted = way.map(|(onward, ether)| Plain {
             place,
             ether,
             generation,
+            onward,
             is_expected: begins,
         });
         if begins {
@@ -491,7 +532,7 @@ impl Engine {
     }
 
     /// Whether all packets of the state are let pass where they go, and only translated and counted.
-    fn may_be_held(&self, slot: u32) -> bool {
+    pub(super) fn may_be_held(&self, slot: u32) -> bool {
         self.states.get(slot).is_some_and(|state| {
             state.is_straight()
                 && !state.sloppy
@@ -581,10 +622,25 @@ impl Engine {
             });
             self.flows.count_put();
             put += 1;
+            self.lead_ways(prepared.slot);
         }
         let refused = u64::try_from(wanted.saturating_sub(put)).unwrap_or_default();
         let statistics = &mut self.flows.statistics;
         statistics.refused = statistics.refused.wrapping_add(refused);
+    }
+
+    /// The cache, with the number of the state that it holds.
+    pub(super) fn cache_and_held(
+        &mut self,
+        slot: u32,
+    ) -> Option<(&mut (dyn FlowCache + 'static), Held, &State)> {
+        let state = self.states.get(slot)?;
+        let held = state.flow.held?;
+        Some((self.flows.cache.as_deref_mut()?, held, state))
+    }
+
+    pub(super) const fn flow_generation(&self) -> u64 {
+        self.flows.generation
     }
 }
 
@@ -658,15 +714,17 @@ fn places(state: &State, generation: u64) -> [Option<Place>; 2] {
 fn flow_of(state: &State, places: [Option<Place>; 2], end: crate::time::Instant) -> Option<Flow> {
     let [of_opener, of_other] = state.flow.ways;
     let [at_opener, at_other] = places;
+    if places == [None; 2] {
+        return None;
+    }
+    // Those that lead out have theirs when their exit is known.
     let key = |way: Option<Plain>, place: Option<Place>| {
+        let way = way.filter(|way| matches!(way.onward, Onward::Plain));
         let (way, place) = way.zip(place)?;
         let tuple = state.side(place.direction).tuple(place.direction);
         Some(key_of(&tuple, place, way.ether))
     };
     let keys = [key(of_opener, at_opener), key(of_other, at_other)];
-    if keys == [None; 2] {
-        return None;
-    }
     let becomes = |place: Option<Place>| {
         let direction = place.filter(|_| state.wire != state.stack)?.direction;
         let tuple = state.translated(direction).tuple(direction);

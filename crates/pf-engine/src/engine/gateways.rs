@@ -66,6 +66,7 @@ impl Engine {
         let name = self.names.intern(interface);
         let news = self.dead_hops.set(name, address, !usable);
         if news {
+            self.settle_flows();
             self.advance_epoch();
         }
         news

@@ -50,7 +50,7 @@ impl Engine {
                     return Ok(exit);
                 }
                 at = out;
-                passed = self.test(out, work, env)?;
+                passed = self.test_second(out, work, env)?;
                 continue;
             };
             if !self.may_be_routed(&work.meta) {
@@ -71,7 +71,7 @@ impl Engine {
                 return Ok(exit);
             }
             at = out;
-            passed = self.test(out, work, env)?;
+            passed = self.test_second(out, work, env)?;
         }
         // The last evaluation routes on once more: a loop, unless it stays where it is.
         match passed.route {
@@ -188,6 +188,12 @@ impl Engine {
         if hook.direction != Direction::In || work.meta.is_fragment() {
             return Ok(None);
         }
+        if self.flow_statistics().held > 0
+            && let Some(key) = answer_key(work)
+        {
+            // What it has done in the cache says whether it is over.
+            self.settle_key(Direction::Out, &key);
+        }
         let Some((interface, origin, ether)) = self.answered_client(hook.name, work) else {
             return Ok(None);
         };
@@ -198,7 +204,7 @@ impl Engine {
             direction: Direction::Out,
         };
         // The state of this packet is the one just found: its route is for the other direction.
-        self.test(out, work, env)?;
+        self.test_second(out, work, env)?;
         Ok(Some(Exit::Wire {
             interface,
             ether: ether.reversed(),

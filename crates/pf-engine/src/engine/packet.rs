@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::engine::associations::Told;
 use crate::engine::ether::FrameMarks;
 use crate::engine::families::Crossed;
+use crate::engine::leads::Seconds;
 use crate::engine::normalize::Normalization;
 use crate::engine::open::Pending;
 use crate::engine::proxy::Completed;
@@ -76,6 +77,8 @@ pub(super) struct Work<'p> {
     pub(super) onward: Vec<(u32, Vec<u8>)>,
     /// It has changed its family and is to be routed.
     pub(super) crossed: Option<Crossed>,
+    /// What was found where it leaves, if it was asked there.
+    pub(super) seconds: Seconds,
     /// How it came in pieces, if it did.
     pub(super) pieces: Option<Pieces>,
     /// What `scrub` rules say of it at the hook, if they have been asked.
@@ -193,6 +196,7 @@ impl<'p> Work<'p> {
             completed: None,
             onward: Vec::new(),
             crossed: None,
+            seconds: Seconds::default(),
             pieces: None,
             normalization: None,
             scrub: Scrub::NONE,

@@ -11,7 +11,7 @@ use pf_engine::counters::Count;
 use pf_engine::decision::{DropReason, EtherAddresses, Hook, Packet, StateId, Verdict};
 use pf_engine::engine::{FLOW_BEGINS_AT, KillStates};
 use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
-use pf_engine::rule::{Direction, Log, Rule, SourceTrack, StateMode, tcp_flags};
+use pf_engine::rule::{Direction, Log, RouteKind, Rule, SourceTrack, StateMode, tcp_flags};
 use pf_engine::ruleset::{Ruleset, TableDefinition};
 use pf_engine::time::Instant;
 use pf_engine::view::HostPort;
@@ -587,6 +587,12 @@ fn long() -> Ruleset {
     filter(&rules)
 }
 
+/// All passes, and what comes in by em0 has a route.
+fn routed(kind: RouteKind, hop: (&str, &str)) -> Ruleset {
+    let inbound = pass().keep().inbound().on("em0").inet();
+    filter(&[pass().keep(), inbound.route(kind, &[hop])])
+}
+
 /// With whether the cache is to pass packets, and to drop some.
 fn rulesets() -> Vec<(&'static str, Ruleset, [bool; 2])> {
     let stateful = vec![pass().keep().label("all")];
@@ -639,6 +645,16 @@ fn rulesets() -> Vec<(&'static str, Ruleset, [bool; 2])> {
         ("no state and state", by_protocol(), [true, false]),
         ("block", blocking(), [true, true]),
         ("long lists", long(), [true, true]),
+        (
+            "answers routed",
+            routed(RouteKind::ReplyTo, ("em0", "10.0.0.99")),
+            [true, false],
+        ),
+        (
+            "questions routed",
+            routed(RouteKind::RouteTo, ("em1", "192.0.2.1")),
+            [true, false],
+        ),
     ]
 }
 
@@ -772,6 +788,17 @@ fn of_a_connection_that_takes_its_course_the_first_packet_alone_comes_up() {
     assert_eq!(twins.cached.engine.flow_statistics().held, 0, "it is over");
     twins.segment(true, ACK, (112, 10_402), 0);
     assert_eq!(twins.decided(), 4);
+    twins.compare();
+}
+
+#[test]
+fn a_connection_whose_answers_are_routed_is_not_in_the_cache_from_its_syn_on() {
+    let mut twins = Twins::new(&routed(RouteKind::ReplyTo, ("em0", "10.0.0.99")));
+    twins.segment(true, SYN, (100, 0), 0);
+    twins.segment(false, SYN | ACK, (9000, 101), 0);
+    assert_eq!(twins.decided(), 3, "the answer is known where it comes in");
+    twins.segment(true, ACK, (101, 9001), 0);
+    twins.segment(false, ACK, (9001, 101), 10);
     twins.compare();
 }
 
