@@ -46,7 +46,9 @@ impl Engine {
         };
         let then = match (work.seconds.made, work.seconds.last) {
             (0, _) => None,
-            (1, Some((out, tuple, Some(slot)))) if out.direction == Direction::Out => {
+            (1, Some((out, tuple, Some(slot))))
+                if out.direction == Direction::Out && self.may_be_held(slot) =>
+            {
                 let second = self.states.get(slot)?.id;
                 let way = (Onward::Ends(id), EtherAddresses::default());
                 self.note_way((second, out), &tuple, Some(way));
