@@ -19,7 +19,7 @@ Show what the flow cache does: how many packets the kernel has passed or dropped
 before, and how many the daemon has decided.
 
 The cache is off unless weighbridge.toml says `fast-path = \"on\"`.
-A flow is in it if its state is plain (no route, log (all), queue, limit of rates, scrub; translated
+A flow is in it if its state is plain (no dup-to, log (all), queue, limit of rates, scrub; translated
 within IPv4 or not): a connection from its SYN on until both ends have closed it, others once they have had a
 dozen packets. Fragments, IP options and what does not fit a window come up as ever. Packets that pass both where they come in and where
 they leave are fused: sent on at once, without the kernel's bridge or routing.
