@@ -17,7 +17,7 @@ const NAME: &str = "the_kernels_bonding";
 const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
 /// In the guest's environment: this program is there to send back what it gets.
 const ECHO: &str = "WEIGHBRIDGE_GUEST_ECHO";
-/// A loss of carrier may cost no more: bonding looks each 25 ms, and emulation is slow.
+/// A loss of carrier may cost no more: bonding looks each 100 ms, and emulation is slow.
 const CARRIER_LIMIT: Duration = Duration::from_millis(250);
 const TRIES: usize = 3;
 /// How long it may take until something is seen that the kernel looks for from time to time.
