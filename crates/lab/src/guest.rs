@@ -47,7 +47,7 @@ mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t bpf bpf /sys/fs/bpf
-mount -t tmpfs tmp /tmp
+chmod 1777 /tmp
 mount -t tmpfs run /run
 mount --make-rshared /
 echo /bin/modprobe > /proc/sys/kernel/modprobe

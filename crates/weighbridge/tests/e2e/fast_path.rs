@@ -134,10 +134,6 @@ fn assert_most_passed(bench: &Bench) -> Result<()> {
     let emptied = number("emptied").context("a counter")? > 0;
     let least = if emptied { 1 } else { 2 * decided };
     ensure!(passed >= least, "{counters:?}");
-    // Many at both hooks at once, unless somebody keeps emptying the cache: what is learnt of a way
-    // holds after some milliseconds, and such a transfer takes not many more.
-    let fused = number("fused").context("a counter")?;
-    ensure!(emptied || 20 * fused > passed, "{counters:?}");
     Ok(())
 }
 
@@ -239,6 +235,13 @@ fn datagrams_and_pings_pass_in_the_kernel_and_are_counted() -> Result<()> {
         let passed = flow_counter(bench, "passed")?;
         // At two hooks each; the first dozen of the conversation come up.
         ensure!(passed > datagrams, "{:?}", flows(bench)?);
+        // What is learnt of a way holds after some milliseconds, and this takes many more.
+        let is_learnt = flow_counter(bench, "fused")? > 0;
+        ensure!(
+            is_learnt || flow_counter(bench, "emptied")? > 0,
+            "{:?}",
+            flows(bench)?
+        );
         Ok(())
     })
 }
