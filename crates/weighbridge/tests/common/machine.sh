@@ -15,6 +15,8 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=upper,workdir=work" root
 tar -C "$PACKAGES" -c . | tar -C root -x --keep-directory-symlink
 mount -t proc proc root/proc
 mount --rbind /dev root/dev
+# No program makes or removes this machine's devices (`/dev/stdout` is one of their names).
+mount -o remount,bind,ro root/dev
 mount --rbind /sys root/sys
 mount -t tmpfs tmpfs root/run
 mkdir -p "root$DIRECTORY"
