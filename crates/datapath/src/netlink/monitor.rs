@@ -23,8 +23,29 @@ const GROUPS: [u32; 5] = [
     RTNLGRP_IPV6_ROUTE,
 ];
 
-/// Larger than any notice. Their contents do not matter, so a cut one does no harm.
+/// Larger than any notice. A cut one does no harm: what is not understood is a change.
 const NOTICE_LEN: usize = 8_192;
+
+/// Reads notices, up to so many: their bytes, nothing where some were lost for lack of room.
+/// Whether there may be more.
+pub(super) fn drain(
+    socket: &Socket,
+    limit: usize,
+    mut heard: impl FnMut(Option<&[u8]>),
+) -> io::Result<bool> {
+    let mut notice = Vec::with_capacity(NOTICE_LEN);
+    for _ in 0..limit {
+        notice.clear();
+        match socket.recv(&mut notice, 0) {
+            Ok(_) => heard(Some(&notice)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => heard(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
 
 /// Tells when links, addresses or routes change.
 #[derive(Debug)]
@@ -54,19 +75,10 @@ impl Monitor {
     /// # Errors
     /// When the connection is broken.
     pub fn drain(&mut self) -> Result<bool, Error> {
-        let mut notice = Vec::with_capacity(NOTICE_LEN);
         let mut changed = false;
-        loop {
-            notice.clear();
-            match self.socket.recv(&mut notice, 0) {
-                Ok(_) => changed = true,
-                // Notices were lost for lack of room: something changed.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => changed = true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(changed),
-                Err(error) => return Err(broken("cannot watch the interfaces any more", error)),
-            }
-        }
+        let drained = drain(&self.socket, usize::MAX, |_| changed = true);
+        drained.map_err(|error| broken("cannot watch the interfaces any more", error))?;
+        Ok(changed)
     }
 }
 

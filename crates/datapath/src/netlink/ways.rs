@@ -28,8 +28,6 @@ const GROUPS: [u32; 4] = [
     RTNLGRP_NEXTHOP,
 ];
 
-/// Larger than any notice of a neighbour. One that is cut is taken for a change.
-const NOTICE_LEN: usize = 8_192;
 /// Notices that are read at a time: who floods a bridge with addresses must not stop the packets.
 const NOTICES_MAX: usize = 256;
 /// Neighbours and stations that are remembered, at most: of all together the kernel's default is
@@ -98,26 +96,17 @@ impl WayMonitor {
     /// # Errors
     /// When the connection is broken.
     pub fn drain(&mut self) -> Result<Heard, Error> {
-        let mut notice = Vec::with_capacity(NOTICE_LEN);
         let mut changed = false;
-        for _ in 0..NOTICES_MAX {
-            notice.clear();
-            match self.socket.recv(&mut notice, 0) {
-                Ok(_) => changed |= self.known.hear(&notice),
-                // Notices were lost for lack of room.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    self.known = Known::default();
-                    changed = true;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let more = false;
-                    return Ok(Heard { changed, more });
-                }
-                Err(error) => return Err(broken("cannot watch the neighbours any more", error)),
+        let known = &mut self.known;
+        let more = monitor::drain(&self.socket, NOTICES_MAX, |notice| {
+            if let Some(notice) = notice {
+                changed |= known.hear(notice);
+            } else {
+                *known = Known::default();
+                changed = true;
             }
-        }
-        let more = true;
+        });
+        let more = more.map_err(|error| broken("cannot watch the neighbours any more", error))?;
         Ok(Heard { changed, more })
     }
 }
