@@ -43,6 +43,13 @@ impl Cache {
         Self::with(FastPath::On, hooked)
     }
 
+    /// With hooks on all ports of the bridge of [`three_ports`].
+    fn of_three_ports() -> Self {
+        let mut cache = Self::new(&["em1", "fxp0", "em2"]);
+        cache.settle();
+        cache
+    }
+
     fn with(fast_path: FastPath, hooked: &[&str]) -> Self {
         let config = DatapathConfig {
             tap: "weighbridge0".to_owned(),
@@ -215,6 +222,14 @@ fn three_ports(lab: &mut Lab) {
     quiet(lab, &["a", "b", "c"]);
 }
 
+/// The same, and the bridge knows where `b` is; nothing when the test cannot run.
+fn three_ports_that_know_b(test: &str) -> Option<Lab> {
+    let mut lab = Lab::new(test)?;
+    three_ports(&mut lab);
+    announce(&lab, "b", 2);
+    Some(lab)
+}
+
 /// `a` and `b` with a router between.
 fn router(lab: &mut Lab) {
     for host in ["a", "b", "box"] {
@@ -256,15 +271,12 @@ fn announce(lab: &Lab, host: &str, station: u8) {
 
 #[test]
 fn a_known_flow_skips_the_bridge_but_for_one_packet_a_second() {
-    let Some(mut lab) = Lab::new("fused") else {
+    let Some(lab) = three_ports_that_know_b("fused") else {
         return;
     };
-    three_ports(&mut lab);
-    announce(&lab, "b", 2);
     let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
     lab.within("box", || {
-        let mut cache = Cache::new(&["em1", "fxp0", "em2"]);
-        cache.settle();
+        let mut cache = Cache::of_three_ports();
         let flow = Datagram::BRIDGED;
         let flows = [
             cache.put("em1", Direction::In, &flow),
@@ -297,8 +309,7 @@ fn a_flow_that_the_bridge_floods_is_never_fused() {
     three_ports(&mut lab);
     let [a, b, c] = ["a", "b", "c"].map(|host| lab.raw(host, "eth0"));
     lab.within("box", || {
-        let mut cache = Cache::new(&["em1", "fxp0", "em2"]);
-        cache.settle();
+        let mut cache = Cache::of_three_ports();
         let unknown = Datagram {
             ether: (A.1, 9),
             ..Datagram::BRIDGED
@@ -341,15 +352,12 @@ fn a_flow_that_the_bridge_floods_is_never_fused() {
 
 #[test]
 fn a_station_that_moves_is_followed_at_once() {
-    let Some(mut lab) = Lab::new("moves") else {
+    let Some(lab) = three_ports_that_know_b("moves") else {
         return;
     };
-    three_ports(&mut lab);
-    announce(&lab, "b", 2);
     let [a, b, c] = ["a", "b", "c"].map(|host| lab.raw(host, "eth0"));
     lab.within("box", || {
-        let mut cache = Cache::new(&["em1", "fxp0", "em2"]);
-        cache.settle();
+        let mut cache = Cache::of_three_ports();
         let flow = Datagram::BRIDGED;
         cache.put("em1", Direction::In, &flow);
         cache.put("fxp0", Direction::Out, &flow);
@@ -480,15 +488,12 @@ fn routes_neighbours_and_links_that_change_are_followed_at_once() {
 
 #[test]
 fn what_the_second_state_does_not_let_pass_goes_the_ordinary_way_and_comes_up() {
-    let Some(mut lab) = Lab::new("refuses") else {
+    let Some(lab) = three_ports_that_know_b("refuses") else {
         return;
     };
-    three_ports(&mut lab);
-    announce(&lab, "b", 2);
     let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
     lab.within("box", || {
-        let mut cache = Cache::new(&["em1", "fxp0", "em2"]);
-        cache.settle();
+        let mut cache = Cache::of_three_ports();
         let flow = Datagram::BRIDGED;
         let comes = cache.put("em1", Direction::In, &flow);
         let leaves = cache.put("fxp0", Direction::Out, &flow);
@@ -528,15 +533,12 @@ fn what_the_second_state_does_not_let_pass_goes_the_ordinary_way_and_comes_up() 
 
 #[test]
 fn an_emptied_cache_fuses_nothing() {
-    let Some(mut lab) = Lab::new("emptied") else {
+    let Some(lab) = three_ports_that_know_b("emptied") else {
         return;
     };
-    three_ports(&mut lab);
-    announce(&lab, "b", 2);
     let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
     lab.within("box", || {
-        let mut cache = Cache::new(&["em1", "fxp0", "em2"]);
-        cache.settle();
+        let mut cache = Cache::of_three_ports();
         let flow = Datagram::BRIDGED;
         cache.put("em1", Direction::In, &flow);
         cache.put("fxp0", Direction::Out, &flow);

@@ -1,6 +1,7 @@
 //! LACPDUs as their partner hears them: what is in them, and when they come.
 
 use std::net::UdpSocket;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,17 +118,25 @@ fn mac(text: &str) -> Result<[u8; 6]> {
     bytes.try_into().ok().context("a MAC address")
 }
 
+/// Our lagg with Open vSwitch, and where its programs are; nothing when the test cannot run.
+fn with_open_vswitch(test: &str) -> Result<Option<(PathBuf, Pair)>> {
+    if requirements::skip_test(test) {
+        return Ok(None);
+    }
+    let Some(root) = programs(test) else {
+        return Ok(None);
+    };
+    let pair = Pair::start(&root, Who::Ours, Who::OpenVSwitch)?;
+    Ok(Some((root, pair)))
+}
+
 #[test]
 fn no_gap_between_lacpdus_is_longer_than_promised_under_full_load_and_across_a_reload() -> Result<()>
 {
     let test = "no_gap_between_lacpdus_is_longer_than_promised";
-    if requirements::skip_test(test) {
-        return Ok(());
-    }
-    let Some(root) = programs(test) else {
+    let Some((_, pair)) = with_open_vswitch(test)? else {
         return Ok(());
     };
-    let pair = Pair::start(&root, Who::Ours, Who::OpenVSwitch)?;
     let macs = own_macs(&pair)?;
     let heard = [
         Beats::start(&pair.site.far, "p0")?,
@@ -150,13 +159,9 @@ fn no_gap_between_lacpdus_is_longer_than_promised_under_full_load_and_across_a_r
 #[test]
 fn a_reload_interrupts_no_flow_and_wrong_files_change_nothing() -> Result<()> {
     let test = "a_reload_interrupts_no_flow";
-    if requirements::skip_test(test) {
-        return Ok(());
-    }
-    let Some(root) = programs(test) else {
+    let Some((_, pair)) = with_open_vswitch(test)? else {
         return Ok(());
     };
-    let pair = Pair::start(&root, Who::Ours, Who::OpenVSwitch)?;
     let End::Ours(keeper) = &pair.near else {
         return Ok(());
     };
@@ -193,13 +198,9 @@ fn a_reload_interrupts_no_flow_and_wrong_files_change_nothing() -> Result<()> {
 #[test]
 fn tcpdump_reads_our_lacpdus_as_they_are_meant() -> Result<()> {
     let test = "tcpdump_reads_our_lacpdus";
-    if requirements::skip_test(test) {
-        return Ok(());
-    }
-    let Some(root) = programs(test) else {
+    let Some((root, pair)) = with_open_vswitch(test)? else {
         return Ok(());
     };
-    let pair = Pair::start(&root, Who::Ours, Who::OpenVSwitch)?;
     let macs = own_macs(&pair)?;
     let source = macs.first().context("a port")?;
     let source = source.map(|byte| format!("{byte:02x}")).join(":");
