@@ -2,12 +2,15 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod block;
+
 use std::collections::BTreeMap;
 use std::hash::Hasher;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
+use self::block::{Block, to_bits};
 use crate::addr::{Family, Prefix};
 use crate::hops::DeadHops;
 use crate::installed::{PoolUse, RuleId};
@@ -165,85 +168,6 @@ pub(crate) struct Chooser<'a> {
     pub(crate) source: IpAddr,
     /// Whose host part is kept (`bitmask`).
     pub(crate) host_part: IpAddr,
-}
-
-/// Consecutive addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Block {
-    interface: Option<NameId>,
-    /// No address: the interface alone.
-    absent: bool,
-    family: Family,
-    first: u128,
-    /// Number of addresses less one.
-    last: u128,
-    weight: u16,
-}
-
-impl Block {
-    fn of_prefix(interface: Option<NameId>, prefix: Prefix) -> Self {
-        let prefix = prefix.masked();
-        let host_bits = u32::from(prefix.family().bits().saturating_sub(prefix.prefix_len()));
-        Self {
-            interface,
-            absent: false,
-            family: prefix.family(),
-            first: to_bits(prefix.address()),
-            last: 1u128
-                .checked_shl(host_bits)
-                .map_or(u128::MAX, |size| size.wrapping_sub(1)),
-            weight: 1,
-        }
-    }
-
-    fn of_range(interface: Option<NameId>, first: IpAddr, last: IpAddr) -> Self {
-        Self {
-            interface,
-            absent: false,
-            family: Family::of(first),
-            first: to_bits(first),
-            last: to_bits(last).saturating_sub(to_bits(first)),
-            weight: 1,
-        }
-    }
-
-    const fn of_interface(interface: Option<NameId>, family: Family) -> Self {
-        Self {
-            interface,
-            absent: true,
-            family,
-            first: 0,
-            last: 0,
-            weight: 1,
-        }
-    }
-
-    fn at(&self, offset: u128) -> IpAddr {
-        from_bits(self.family, self.first.wrapping_add(offset.min(self.last)))
-    }
-
-    fn choice(&self, offset: u128) -> Choice {
-        Choice {
-            address: (!self.absent).then(|| self.at(offset)),
-            interface: self.interface,
-        }
-    }
-
-    fn holds(&self, choice: &Choice) -> bool {
-        choice.interface == self.interface
-            && choice.address.map_or(self.absent, |address| {
-                let bits = to_bits(address);
-                !self.absent
-                    && Family::of(address) == self.family
-                    && bits >= self.first
-                    && bits.wrapping_sub(self.first) <= self.last
-            })
-    }
-
-    /// The number of addresses, as far as it can be told.
-    const fn size(&self) -> u128 {
-        self.last.saturating_add(1)
-    }
 }
 
 impl Chooser<'_> {
@@ -424,7 +348,7 @@ impl Chooser<'_> {
             .flat_map(|target| {
                 let weight = target.weight;
                 let blocks = self.blocks_of(target);
-                blocks.map(move |block| Block { weight, ..block })
+                blocks.map(move |block| block.weighing(weight))
             })
             .filter(|block| self.is_wanted(block.family))
     }
@@ -507,204 +431,5 @@ impl Chooser<'_> {
     }
 }
 
-fn to_bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(a) => u128::from(a.to_bits()),
-        IpAddr::V6(a) => a.to_bits(),
-    }
-}
-
-fn from_bits(family: Family, bits: u128) -> IpAddr {
-    match family {
-        Family::Inet => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or(u32::MAX))),
-        Family::Inet6 => IpAddr::V6(Ipv6Addr::from_bits(bits)),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn pool(kind: PoolKind, targets: &[&str]) -> CompiledPool {
-        let target = |text: &&str| {
-            let (address, len) = text.split_once('/').unwrap_or((text, ""));
-            let address = ip(address);
-            let len = len.parse().unwrap_or(Family::of(address).bits());
-            Target {
-                interface: None,
-                address: TargetAddress::prefix(Prefix::new(address, len).unwrap()),
-                weight: 1,
-            }
-        };
-        CompiledPool {
-            targets: targets.iter().map(target).collect(),
-            kind,
-            sticky: false,
-            static_port: false,
-            endpoint_independent: false,
-            port_set: None,
-            prefer_ipv6_nexthop: false,
-            ports: None,
-        }
-    }
-
-    fn take(pool: &CompiledPool, cursor: &mut Cursor, source: &str) -> Option<String> {
-        take_by(pool, cursor, source, &Loads::default())
-    }
-
-    fn owner() -> (RuleId, PoolUse) {
-        (RuleId::from_number(0), PoolUse::Route)
-    }
-
-    fn take_by(
-        pool: &CompiledPool,
-        cursor: &mut Cursor,
-        source: &str,
-        loads: &Loads,
-    ) -> Option<String> {
-        let source = ip(source);
-        let chooser = Chooser {
-            pool,
-            tables: &Tables::default(),
-            net: &Net::default(),
-            dead: &crate::hops::NO_DEAD_HOPS,
-            loads,
-            owner: owner(),
-            family: Family::of(source),
-            source,
-            host_part: source,
-        };
-        let mut seed = u32::from(source.is_ipv6());
-        let mut random = || {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            seed
-        };
-        let choice = chooser.choose(cursor, &mut random)?;
-        assert!(chooser.offers(&choice), "{choice:?} is of the pool");
-        choice.address.map(|address| address.to_string())
-    }
-
-    #[test]
-    fn round_robin_takes_each_address_of_each_block_in_turn() {
-        let pool = pool(
-            PoolKind::RoundRobin,
-            &["192.0.2.8/31", "2001:db8::1", "192.0.2.20"],
-        );
-        let mut cursor = Cursor::default();
-        let taken: Vec<String> = (0..4)
-            .filter_map(|_| take(&pool, &mut cursor, "10.0.0.1"))
-            .collect();
-        assert_eq!(taken, ["192.0.2.8", "192.0.2.9", "192.0.2.20", "192.0.2.8"]);
-    }
-
-    #[test]
-    fn round_robin_survives_a_pool_that_became_smaller() {
-        let mut cursor = Cursor {
-            block: 7,
-            offset: 99,
-            taken: 0,
-        };
-        let pool = pool(PoolKind::RoundRobin, &["192.0.2.1", "192.0.2.2"]);
-        assert_eq!(
-            take(&pool, &mut cursor, "10.0.0.1").as_deref(),
-            Some("192.0.2.1")
-        );
-        let mut cursor = Cursor {
-            block: 0,
-            offset: 99,
-            taken: 0,
-        };
-        assert_eq!(
-            take(&pool, &mut cursor, "10.0.0.1").as_deref(),
-            Some("192.0.2.2")
-        );
-    }
-
-    #[test]
-    fn round_robin_takes_an_address_as_often_as_its_weight_says() {
-        let mut pool = pool(PoolKind::RoundRobin, &["192.0.2.1", "192.0.2.2"]);
-        pool.targets[0].weight = 3;
-        let mut cursor = Cursor::default();
-        let taken: Vec<String> = (0..8)
-            .filter_map(|_| take(&pool, &mut cursor, "10.0.0.1"))
-            .map(|address| address.trim_start_matches("192.0.2.").to_owned())
-            .collect();
-        assert_eq!(taken, ["1", "1", "1", "2", "1", "1", "1", "2"]);
-    }
-
-    #[test]
-    fn least_states_takes_the_address_with_the_fewest_states_for_its_weight() {
-        let mut pool = pool(
-            PoolKind::LeastStates,
-            &["192.0.2.1", "192.0.2.2", "192.0.2.3"],
-        );
-        pool.targets[0].weight = 2;
-        let mut loads = Loads::default();
-        let mut cursor = Cursor::default();
-        let (rule, pool_use) = owner();
-        let key = |address: &str| LoadKey {
-            rule,
-            pool: pool_use,
-            choice: Choice {
-                address: Some(ip(address)),
-                interface: None,
-            },
-        };
-        let mut counts = BTreeMap::new();
-        for _ in 0..8 {
-            let taken = take_by(&pool, &mut cursor, "10.0.0.1", &loads).unwrap();
-            loads.refer(key(&taken));
-            *counts.entry(taken).or_insert(0) += 1;
-        }
-        let counts: Vec<u32> = counts.into_values().collect();
-        assert_eq!(counts, [4, 2, 2]);
-        loads.release(&key("192.0.2.3"));
-        let taken = take_by(&pool, &mut cursor, "10.0.0.1", &loads).unwrap();
-        assert_eq!(taken, "192.0.2.3");
-    }
-
-    #[test]
-    fn bitmask_keeps_the_host_part() {
-        let pool = pool(PoolKind::Bitmask, &["192.0.2.0/24"]);
-        let taken = take(&pool, &mut Cursor::default(), "10.9.8.77");
-        assert_eq!(taken.as_deref(), Some("192.0.2.77"));
-    }
-
-    #[test]
-    fn source_hash_gives_a_source_the_same_address_and_sources_different_ones() {
-        let pool = pool(
-            PoolKind::SourceHash { key: [1, 2, 3, 4] },
-            &["192.0.2.0/28", "198.51.100.0/28"],
-        );
-        let of = |source: &str| take(&pool, &mut Cursor::default(), source).unwrap();
-        assert_eq!(of("10.0.0.1"), of("10.0.0.1"));
-        let all: std::collections::BTreeSet<String> =
-            (1..100).map(|n| of(&format!("10.0.0.{n}"))).collect();
-        assert!(all.len() > 20, "{all:?}");
-    }
-
-    #[test]
-    fn random_stays_in_the_pool() {
-        let pool = pool(PoolKind::Random, &["2001:db8::/64", "2001:db8:1::1"]);
-        assert!(take(&pool, &mut Cursor::default(), "2001:db8:9::9").is_some());
-    }
-
-    #[test]
-    fn a_pool_without_an_address_of_the_family_gives_none() {
-        for kind in [
-            PoolKind::Single,
-            PoolKind::Bitmask,
-            PoolKind::Random,
-            PoolKind::RoundRobin,
-            PoolKind::LeastStates,
-            PoolKind::SourceHash { key: [0; 4] },
-        ] {
-            let pool = pool(kind, &["192.0.2.1"]);
-            assert_eq!(take(&pool, &mut Cursor::default(), "2001:db8::1"), None);
-        }
-    }
-}
+mod tests;

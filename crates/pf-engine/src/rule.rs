@@ -5,9 +5,11 @@
 //! that still needs a look-up (pf.conf(5), GRAMMAR).
 
 mod limits;
+mod pool;
+mod scrub;
+mod timeout;
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,12 +18,12 @@ use crate::anchor::AnchorCall;
 use crate::criteria::{Criteria, Treatment};
 use crate::queue::QueueChoice;
 
-mod scrub;
-
 pub use self::limits::{
     Flush, LimiterUse, Overload, Rate, SourceOptions, SourceTrack, WhenLimited,
 };
+pub use self::pool::{Pool, PoolKind, PoolPorts, PoolTarget, PortSet};
 pub use self::scrub::{FragmentMode, Reassemble, Scrub};
+pub use self::timeout::{Timeout, Timeouts};
 
 /// Direction of a packet through an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -343,132 +345,6 @@ pub struct Route {
     pub pool: Pool,
 }
 
-/// One address of a [`Pool`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PoolTarget {
-    /// `(interface address)`: the interface of a next hop.
-    pub interface: Option<String>,
-    /// The address; `Any` stands for none (`route-to em1`, without a next hop).
-    pub address: Address,
-    /// `weight N`: how much of the traffic it gets beside the others; 1 where nothing is said.
-    pub weight: Option<u16>,
-}
-
-/// How an address is taken from a [`Pool`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
-pub enum PoolKind {
-    /// One address, taken as it is.
-    #[default]
-    Single,
-    /// `bitmask`: the network part of the pool, the host part of the packet.
-    Bitmask,
-    /// `random`.
-    Random,
-    /// `source-hash [key]`: by a keyed hash of the source address.
-    SourceHash {
-        /// The 128-bit key; from the rule, or random when it was loaded.
-        key: [u32; 4],
-    },
-    /// `round-robin`.
-    RoundRobin,
-    /// `least-states`: the address with the fewest states for its weight.
-    LeastStates,
-}
-
-/// Addresses to translate to or route to.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Hash)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one keyword of pf.conf(5)"
-)]
-pub struct Pool {
-    /// The addresses, at least one.
-    pub targets: Vec<PoolTarget>,
-    /// How one is chosen.
-    pub kind: PoolKind,
-    /// `sticky-address`: the same source gets the same address while it has states.
-    pub sticky: bool,
-    /// `static-port`: NAT does not change the source port.
-    pub static_port: bool,
-    /// `endpoint-independent`: NAT gives the same UDP address and port the same outside address
-    /// and port, whoever the peer is (RFC 4787, section 4.1).
-    pub endpoint_independent: bool,
-    /// `map-e-portset`: NAT takes its ports from a set that others have the rest of.
-    pub port_set: Option<PortSet>,
-    /// `prefer-ipv6-nexthop`: IPv4 packets may be routed to IPv6 next hops (RFC 8950), which of
-    /// one table come first.
-    pub prefer_ipv6_nexthop: bool,
-    /// `port a[:b]` behind the address. For NAT the range to allocate from; for `rdr` the port,
-    /// or the range that `port a:*` spans.
-    pub ports: Option<PoolPorts>,
-}
-
-/// Ports that one customer of MAP-E has of a shared address (RFC 7597, section 5.1): of the 16
-/// bits of a port, `offset` bits that are not all zero, then `length` bits that are `id`, then
-/// any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortSet {
-    offset: u8,
-    length: u8,
-    id: u16,
-}
-
-impl PortSet {
-    /// Bits of a port.
-    const BITS: u8 = 16;
-
-    /// `map-e-portset offset/length/id`. Nothing unless `offset` is 1 to 15, both lengths
-    /// together are at most 16, and `id` fits into `length` bits.
-    #[must_use]
-    pub const fn new(offset: u8, length: u8, id: u16) -> Option<Self> {
-        let possible = offset >= 1 && offset < Self::BITS && length <= Self::BITS - offset;
-        if possible && (id as u32) < 1 << length {
-            Some(Self { offset, length, id })
-        } else {
-            None
-        }
-    }
-
-    /// Offset, length and identifier, as in the option.
-    #[must_use]
-    pub const fn parts(self) -> (u8, u8, u16) {
-        (self.offset, self.length, self.id)
-    }
-
-    /// How many ports there are in it.
-    #[must_use]
-    pub const fn len(self) -> u16 {
-        let free = Self::BITS - self.offset - self.length;
-        ((1 << self.offset) - 1) << free
-    }
-
-    /// Whether there are none: never.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-
-    /// The port number `n` of the set, from 0; beyond the last it begins again.
-    #[must_use]
-    pub const fn port(self, n: u16) -> u16 {
-        let free = Self::BITS - self.offset - self.length;
-        let n = n % self.len();
-        let block = ((n >> free) + 1) << (Self::BITS - self.offset);
-        block | self.id << free | n & ((1 << free) - 1)
-    }
-}
-
-/// `port` of a [`Pool`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PoolPorts {
-    /// `port n`: this port.
-    Single(u16),
-    /// `port a:b`: one of these, both included.
-    Range(u16, u16),
-    /// `port a:*`: as far from `a` as the packet's port from the rule's first.
-    Offset(u16),
-}
-
 /// `af-to`: translation into the other address family.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AfTo {
@@ -626,191 +502,5 @@ impl Rule {
             queue: None,
             identifier: None,
         }
-    }
-}
-
-/// Names of `set timeout`, in the order that `pfctl -st` prints them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Timeout {
-    /// `tcp.first`: after the first packet.
-    TcpFirst,
-    /// `tcp.opening`: before the destination has acknowledged.
-    TcpOpening,
-    /// `tcp.established`.
-    TcpEstablished,
-    /// `tcp.closing`: after the first FIN.
-    TcpClosing,
-    /// `tcp.finwait`: after both FINs.
-    TcpFinWait,
-    /// `tcp.closed`: after an RST.
-    TcpClosed,
-    /// `tcp.tsdiff`: allowed timestamp difference.
-    TcpTsDiff,
-    /// `sctp.first`: after the first packet.
-    SctpFirst,
-    /// `sctp.opening`: before the association is established.
-    SctpOpening,
-    /// `sctp.established`.
-    SctpEstablished,
-    /// `sctp.closing`: after the first SHUTDOWN.
-    SctpClosing,
-    /// `sctp.closed`: after SHUTDOWN COMPLETE or ABORT.
-    SctpClosed,
-    /// `udp.first`.
-    UdpFirst,
-    /// `udp.single`.
-    UdpSingle,
-    /// `udp.multiple`.
-    UdpMultiple,
-    /// `icmp.first`.
-    IcmpFirst,
-    /// `icmp.error`.
-    IcmpError,
-    /// `other.first`.
-    OtherFirst,
-    /// `other.single`.
-    OtherSingle,
-    /// `other.multiple`.
-    OtherMultiple,
-    /// `frag`: an unassembled fragment.
-    Frag,
-    /// `interval` between purges.
-    Interval,
-    /// `adaptive.start`, in states.
-    AdaptiveStart,
-    /// `adaptive.end`, in states.
-    AdaptiveEnd,
-    /// `src.track`: a source node without states.
-    SrcTrack,
-}
-
-impl Timeout {
-    /// Those that a connection goes through once somebody has answered.
-    pub(crate) const OF_TCP: [Self; 5] = [
-        Self::TcpOpening,
-        Self::TcpEstablished,
-        Self::TcpClosing,
-        Self::TcpFinWait,
-        Self::TcpClosed,
-    ];
-    /// All of them, in the order of `pfctl -st`.
-    pub const ALL: [Self; 25] = [
-        Self::TcpFirst,
-        Self::TcpOpening,
-        Self::TcpEstablished,
-        Self::TcpClosing,
-        Self::TcpFinWait,
-        Self::TcpClosed,
-        Self::TcpTsDiff,
-        Self::SctpFirst,
-        Self::SctpOpening,
-        Self::SctpEstablished,
-        Self::SctpClosing,
-        Self::SctpClosed,
-        Self::UdpFirst,
-        Self::UdpSingle,
-        Self::UdpMultiple,
-        Self::IcmpFirst,
-        Self::IcmpError,
-        Self::OtherFirst,
-        Self::OtherSingle,
-        Self::OtherMultiple,
-        Self::Frag,
-        Self::Interval,
-        Self::AdaptiveStart,
-        Self::AdaptiveEnd,
-        Self::SrcTrack,
-    ];
-
-    /// Whether it is `adaptive.start` or `adaptive.end`.
-    #[must_use]
-    pub const fn is_adaptive(self) -> bool {
-        matches!(self, Self::AdaptiveStart | Self::AdaptiveEnd)
-    }
-
-    /// The name in `set timeout` and in `pfctl -st`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::TcpFirst => "tcp.first",
-            Self::TcpOpening => "tcp.opening",
-            Self::TcpEstablished => "tcp.established",
-            Self::TcpClosing => "tcp.closing",
-            Self::TcpFinWait => "tcp.finwait",
-            Self::TcpClosed => "tcp.closed",
-            Self::TcpTsDiff => "tcp.tsdiff",
-            Self::SctpFirst => "sctp.first",
-            Self::SctpOpening => "sctp.opening",
-            Self::SctpEstablished => "sctp.established",
-            Self::SctpClosing => "sctp.closing",
-            Self::SctpClosed => "sctp.closed",
-            Self::UdpFirst => "udp.first",
-            Self::UdpSingle => "udp.single",
-            Self::UdpMultiple => "udp.multiple",
-            Self::IcmpFirst => "icmp.first",
-            Self::IcmpError => "icmp.error",
-            Self::OtherFirst => "other.first",
-            Self::OtherSingle => "other.single",
-            Self::OtherMultiple => "other.multiple",
-            Self::Frag => "frag",
-            Self::Interval => "interval",
-            Self::AdaptiveStart => "adaptive.start",
-            Self::AdaptiveEnd => "adaptive.end",
-            Self::SrcTrack => "src.track",
-        }
-    }
-
-    /// The value of a fresh PF: seconds, or states for the `adaptive.*` pair with the default
-    /// state limit (pf.conf(5), `set timeout`).
-    #[must_use]
-    pub const fn default_value(self) -> u32 {
-        match self {
-            Self::TcpFirst | Self::SctpFirst => 120,
-            Self::TcpOpening
-            | Self::SctpOpening
-            | Self::TcpTsDiff
-            | Self::UdpSingle
-            | Self::OtherSingle
-            | Self::Frag => 30,
-            Self::TcpEstablished | Self::SctpEstablished => 24 * 60 * 60,
-            Self::TcpClosing | Self::SctpClosing => 15 * 60,
-            Self::TcpFinWait => 45,
-            Self::TcpClosed | Self::SctpClosed => 90,
-            Self::UdpFirst | Self::UdpMultiple | Self::OtherFirst | Self::OtherMultiple => 60,
-            Self::IcmpFirst => 20,
-            Self::IcmpError | Self::Interval => 10,
-            Self::AdaptiveStart => 60_000,
-            Self::AdaptiveEnd => 120_000,
-            Self::SrcTrack => 0,
-        }
-    }
-}
-
-/// Values of `set timeout`, one for each [`Timeout`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timeouts([u32; Timeout::ALL.len()]);
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self(Timeout::ALL.map(Timeout::default_value))
-    }
-}
-
-impl Timeouts {
-    /// The raw value: seconds, or states for the `adaptive.*` pair.
-    #[must_use]
-    pub const fn value(&self, timeout: Timeout) -> u32 {
-        self.0[timeout as usize]
-    }
-
-    /// Sets the raw value.
-    pub const fn set(&mut self, timeout: Timeout, value: u32) {
-        self.0[timeout as usize] = value;
-    }
-
-    /// The value as a duration.
-    #[must_use]
-    pub const fn duration(&self, timeout: Timeout) -> Duration {
-        Duration::from_secs(self.value(timeout) as u64)
     }
 }
