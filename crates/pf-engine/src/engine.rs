@@ -3,6 +3,7 @@
 mod accounts;
 mod answer;
 mod associations;
+mod by_state;
 mod change;
 mod control;
 mod decisions;
@@ -27,6 +28,7 @@ mod proxy;
 mod sources;
 mod systems;
 mod tables;
+mod tally;
 mod test;
 mod translate;
 mod views;

@@ -20,7 +20,7 @@ use crate::decision::{Consulted, DropReason};
 use crate::engine::Engine;
 use crate::engine::flows::{FLOWS_AT_ONCE, is_known_to_caches, key_of, share_of};
 use crate::engine::packet::{self, Refused, Work};
-use crate::engine::test::Tally;
+use crate::engine::tally::Tally;
 use crate::flow::{FLAGS_IN_KEY, Flow, FlowBasis, FlowId, FlowKey, FlowProgress};
 use crate::key::{StateKey, Tuple};
 use crate::replay::{Replay, Touch};

@@ -1,16 +1,12 @@
 //! One evaluation: a packet at an interface in a direction, by state or else by the rules
 //! (pf.conf(5), STATEFUL FILTERING).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::addr::Family;
 use crate::compile::ListKind;
 use crate::counters::Count;
 use crate::decision::{DropReason, LogAction};
-use crate::engine::families::{self, Crossed};
-use crate::engine::normalize::{normalize, normalize_tcp};
-use crate::engine::open::is_too_long;
+use crate::engine::normalize::normalize;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
 use crate::engine::systems::systems;
 use crate::engine::translate::Course;
@@ -19,31 +15,11 @@ use crate::engine::{Engine, RuleList};
 use crate::env::{Env, IfIndex};
 use crate::evaluate::{self, CompiledRule, Content, Ground, Subject, Verb};
 use crate::installed::RuleId;
-use crate::key::{Tuple, translate};
+use crate::key::Tuple;
 use crate::names::NameId;
-use crate::replay::Judgement;
-use crate::rule::{BlockReply, Direction, Scrub, tcp_flags};
-use crate::sctp;
+use crate::rule::{BlockReply, Direction, Scrub};
 use crate::state::State;
-use crate::table::Verdict;
-use crate::tcp::{self, Segment};
-use crate::track::Kind;
-use crate::view::InterfaceCounters;
-use crate::wire::sctp::{Act, Chunks};
 use crate::wire::{Icmp, IcmpBody, Meta};
-
-/// Whose counters a packet moves.
-pub(super) struct Tally<'a> {
-    pub(super) rule: Option<RuleId>,
-    /// The rule of the main ruleset that led to the anchor of the deciding rule.
-    pub(super) anchor: Option<RuleId>,
-    pub(super) translation_rule: Option<RuleId>,
-    pub(super) match_rules: &'a [RuleId],
-    pub(super) passed: bool,
-    /// Addresses as the rule saw them, for the tables it names.
-    pub(super) source: IpAddr,
-    pub(super) destination: IpAddr,
-}
 
 impl Engine {
     /// Whether the packet may pass `place`; rewrites it if so.
@@ -60,25 +36,6 @@ impl Engine {
             Self::note_addresses(place, passed.state, work);
         }
         tested
-    }
-
-    /// Counts evaluations for `set loginterface`.
-    pub(super) fn count_at(&mut self, place: Place, family: Family, count: Count, passed: bool) {
-        if place.name == NameId::UNKNOWN {
-            return;
-        }
-        let fresh = InterfaceCounters::since(self.interfaces_since);
-        let counters = self.interfaces.entry(place.name).or_insert(fresh);
-        let counters = match family {
-            Family::Inet => &mut counters.inet,
-            Family::Inet6 => &mut counters.inet6,
-        };
-        let counters = if passed {
-            &mut counters.passed
-        } else {
-            &mut counters.blocked
-        };
-        counters.count(place.direction, count);
     }
 
     fn test_whole(
@@ -129,278 +86,6 @@ impl Engine {
             return Err(DropReason::Synproxy.into());
         }
         Ok(tested)
-    }
-
-    /// The live state that packets with `key` meet at `place` on their way.
-    pub(super) fn find_state(
-        &mut self,
-        place: Place,
-        work: &Work<'_>,
-        tuple: &Tuple,
-    ) -> Option<(u32, Direction)> {
-        self.counters.searches = self.counters.searches.wrapping_add(1);
-        let way = work.way_at(place);
-        let key = tuple.key(place.direction);
-        self.settle_key(place.direction, &key);
-        let lifetimes = self.lifetimes();
-        let covers = |state: &State| state.covers(place.name) && !lifetimes.is_over(state);
-        let find = |wanted: &dyn Fn(&State) -> bool| {
-            let covers = |state: &State| covers(state) && wanted(state);
-            let slot = self.states.find(place.direction, &key, covers);
-            slot.map(|slot| (slot, place.direction))
-        };
-        let crossing = || {
-            // Answers to an inbound `af-to` come in too, as if they went out to the opener.
-            let flow = Direction::Out;
-            let covers =
-                |state: &State| state.changes_family() && state.direction != flow && covers(state);
-            let slot = self.states.find(flow, &tuple.key(flow), covers);
-            slot.map(|slot| (slot, flow))
-        };
-        let other = find(&|state| state.goes(way)).or_else(crossing);
-        other.or_else(|| {
-            // Between hosts of one link answers may skip a router, and a redirect (RFC 792) takes
-            // it out of the way: then one connection goes both ways.
-            find(&State::is_plain).filter(|_| !opens_connection(&work.meta))
-        })
-    }
-
-    /// Nothing if no state covers the packet.
-    fn test_state(
-        &mut self,
-        place: Place,
-        work: &mut Work<'_>,
-        env: &mut dyn Env,
-    ) -> Option<Result<Passed, Refused>> {
-        let tuple = Tuple::of(&work.meta, work.bytes);
-        let (slot, flow) = self.find_state(place, work, &tuple)?;
-        if self.is_reopened(slot, place, work) {
-            self.remove_state(slot);
-            return None;
-        }
-        self.trace_state(slot);
-        Some(self.pass_by_state((slot, flow), place, &tuple, work, env))
-    }
-
-    /// Whether a SYN, or the answer to a cookie, may open a closed connection anew.
-    fn is_reopened(&self, slot: u32, place: Place, work: &Work<'_>) -> bool {
-        let state = self.states.get(slot);
-        if let (Some(state), Ok(Some(chunks))) = (state, Chunks::parse(work.bytes, &work.meta)) {
-            return sctp::is_reopened(&state.source, &state.destination, &chunks);
-        }
-        let closed = state.is_some_and(State::is_closed);
-        closed
-            && (opens_connection(&work.meta)
-                || (place.direction == Direction::In
-                    && self.cookie_of(&work.meta, work.bytes).is_some()))
-    }
-
-    fn pass_by_state(
-        &mut self,
-        (slot, flow): (u32, Direction),
-        place: Place,
-        tuple: &Tuple,
-        work: &mut Work<'_>,
-        env: &mut dyn Env,
-    ) -> Result<Passed, Refused> {
-        self.check_packet(slot, place, work)?;
-        let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
-        if work.meta.has_ip_options && !state.allow_options {
-            let rules = (state.rule, state.anchor);
-            self.log_refusal(None, rules, place, DropReason::IpOption, work);
-            return Err(DropReason::IpOption.into());
-        }
-        if let Some(header) = work.meta.tcp().copied() {
-            let segment = Segment::of(&work.meta, &header, work.bytes);
-            if state.is_proxied() {
-                let place = Place {
-                    direction: flow,
-                    ..place
-                };
-                return self.proxy(slot, place, &segment, work, env);
-            }
-            self.take_segment(slot, flow, &segment, work, env)?;
-            self.count_connection(slot)?;
-        } else if let Some(chunks) = Chunks::parse(work.bytes, &work.meta).map_err(|e| e.reason)? {
-            let (source, destination) = state.peers(flow);
-            let timeout = sctp::track(source, destination, &chunks)
-                .map_err(|sctp::Mismatch| DropReason::StateMismatch)?;
-            state.timeout = timeout.unwrap_or(state.timeout);
-            state.refreshed = self.now;
-            state.settle(place.name);
-            if matches!(chunks.act, Act::Close { .. }) {
-                self.close_association(slot, flow);
-            }
-        } else {
-            let (source, destination) = state.peers(flow);
-            state.timeout = Kind::of(tuple.protocol).track(source, destination);
-            state.refreshed = self.now;
-        }
-        self.follow_state((slot, flow), place, Some(tuple), work, env)
-    }
-
-    /// `max-pkt-size`, and `max-pkt-rate` of packets from the one who opened the state.
-    fn check_packet(&mut self, slot: u32, place: Place, work: &Work<'_>) -> Result<(), Refused> {
-        let state = self.states.get(slot).ok_or(DropReason::Memory)?;
-        if is_too_long(state.max_packet_size, &work.meta) {
-            return Err(DropReason::Normalize.into());
-        }
-        let rule = state.rule.filter(|_| place.direction == state.direction);
-        if rule.is_some_and(|rule| !self.rules.takes_packet(rule, self.now)) {
-            self.counters.count(DropReason::Match);
-            return Err(DropReason::Match.into());
-        }
-        Ok(())
-    }
-
-    /// A segment of a connection: it is tracked, and normalised if it fits.
-    fn take_segment(
-        &mut self,
-        slot: u32,
-        flow: Direction,
-        segment: &Segment,
-        work: &mut Work<'_>,
-        env: &mut dyn Env,
-    ) -> Result<(), Refused> {
-        let rule = self.states.get(slot).and_then(|state| state.rule);
-        let difference = self.timestamp_difference(rule);
-        let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
-        let (source, destination) = state.peers(flow);
-        if let Some((seq, ack)) = tcp::challenge(source, destination, segment) {
-            self.challenge(seq, ack, work);
-            return Err(DropReason::StateMismatch.into());
-        }
-        let was = state.is_half_open();
-        let ends = (state.source, state.destination);
-        let life = (state.timeout, state.refreshed);
-        let tracked = track_tcp(state, flow, segment, self.now, work, env);
-        if tracked.is_ok()
-            && let Err(refused) = normalize_tcp(state, flow, self.now, difference, work, env)
-        {
-            (state.source, state.destination) = ends;
-            (state.timeout, state.refreshed) = life;
-            return Err(refused);
-        }
-        let is = state.is_half_open();
-        self.half_open_moved(was, is);
-        if tracked.is_err_and(|refused| refused.resets) {
-            self.reset_handshake(work);
-        }
-        tracked.map_err(|refused| refused.reason.into())
-    }
-
-    /// What a state does with a packet that fits it: translates, counts, routes. A `tuple` is
-    /// translated; the caller has done so where there is none. `flow` is the direction in which
-    /// the state has the packet, which is not that of the hook for answers to `af-to`.
-    pub(super) fn follow_state(
-        &mut self,
-        (slot, flow): (u32, Direction),
-        place: Place,
-        tuple: Option<&Tuple>,
-        work: &mut Work<'_>,
-        env: &mut dyn Env,
-    ) -> Result<Passed, Refused> {
-        let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
-        let bytes = match tuple {
-            // An error that has been translated into another family counts as it came.
-            None if work.has_crossed() => length(&work.original.meta),
-            Some(_) | None => length(&work.meta),
-        };
-        if let Some(tuple) = tuple
-            && state.wire != state.stack
-        {
-            let new = state.translated(flow).tuple(flow);
-            if state.changes_family() {
-                families::cross(work, &new, env)?;
-            } else {
-                translate(&mut work.meta, work.bytes, tuple, &new).map_err(|e| e.reason)?;
-            }
-        }
-        if state.changes_family() {
-            work.crossed = Some(Crossed::by(state, flow));
-        }
-        let forward = flow == state.direction;
-        let ether = work.single_ether();
-        if forward && state.origin == place.name && ether.is_some() {
-            state.ether = ether;
-        }
-        work.tag = state.tag.or(work.tag);
-        work.scrub.add(&state.scrub);
-        work.is_unlike_its_flow |= work.scrub != state.scrub;
-        work.treat(state.treatment);
-        work.owner = state.owner;
-        let divert = state.divert_of(flow);
-        state.count(flow, Count::one(bytes));
-        let route = state.route_of(flow);
-        let logged = state.logged;
-        work.is_metered |= self.states.get(slot).is_some_and(|s| self.is_metered(s));
-        self.tally_state(slot, place.direction, Count::one(bytes));
-        if logged {
-            self.log_by_state(slot, place, work);
-        }
-        Ok(Passed {
-            state: StateRef::Existing(slot),
-            route,
-            divert,
-        })
-    }
-
-    /// Moves the counters that a state has beside its own.
-    pub(super) fn tally_state(&mut self, slot: u32, direction: Direction, count: Count) {
-        let Some(state) = self.states.get(slot) else {
-            return;
-        };
-        // As the rules saw the packet: after translation, unless that is into another family.
-        let seen = if state.changes_family() {
-            state.origin_tuple()
-        } else {
-            state.outcome()
-        };
-        let (rule, translation_rule) = (state.rule, state.translation_rule);
-        let tally = Tally {
-            rule,
-            anchor: state.anchor,
-            translation_rule,
-            match_rules: &[],
-            passed: true,
-            source: seen.source.address,
-            destination: seen.destination.address,
-        };
-        for key in &state.sources {
-            self.sources.count(key, count.packets, count.bytes);
-        }
-        let match_rule = |engine: &Self, at: usize| {
-            let state = engine.states.get(slot)?;
-            state.match_rules.get(at).copied()
-        };
-        let mut at = 0;
-        while let Some(rule) = match_rule(self, at) {
-            self.rules.count_packet(rule, direction, count);
-            self.tally_tables(rule, direction, count, &tally, Verdict::Matched);
-            at += 1;
-        }
-        self.tally(direction, count, &tally);
-    }
-
-    /// Moves the counters of rules and tables.
-    pub(super) fn tally(&mut self, direction: Direction, count: Count, tally: &Tally<'_>) {
-        let rules = tally.rule.into_iter().chain(tally.anchor);
-        let rules = rules.chain(tally.translation_rule);
-        for rule in rules.chain(tally.match_rules.iter().copied()) {
-            self.rules.count_packet(rule, direction, count);
-        }
-        for rule in tally.match_rules {
-            self.tally_tables(*rule, direction, count, tally, Verdict::Matched);
-        }
-        // As in PF, the tables of the filter rule, or of the translation rule if there is none.
-        if let Some(rule) = tally.rule.or(tally.translation_rule) {
-            let verdict = if tally.passed {
-                Verdict::Passed
-            } else {
-                Verdict::Blocked
-            };
-            self.tally_tables(rule, direction, count, tally, verdict);
-        }
     }
 
     /// By the rules: translation, then filter.
@@ -611,100 +296,6 @@ impl Engine {
         self.trace_tests(rules, &tested);
         found
     }
-
-    pub(super) fn tally_course(&mut self, course: &Course, rule: Option<RuleId>, passed: bool) {
-        if course.is_imagined {
-            return;
-        }
-        let tally = Tally {
-            rule,
-            anchor: course.anchor,
-            translation_rule: course.translation_rule,
-            match_rules: &course.match_rules,
-            passed,
-            source: course.seen().source.address,
-            destination: course.seen().destination.address,
-        };
-        self.tally(course.place.direction, Count::one(course.bytes), &tally);
-        let judgement = Judgement {
-            rule,
-            anchor: course.anchor,
-            translation_rule: course.translation_rule,
-            match_rules: Vec::new(),
-            passed,
-        };
-        self.flows.record().decide(judgement, &course.match_rules);
-    }
-}
-
-/// Checks a segment against its state and modulates its numbers.
-fn track_tcp(
-    state: &mut State,
-    direction: Direction,
-    segment: &Segment,
-    now: crate::time::Instant,
-    work: &mut Work<'_>,
-    env: &mut dyn Env,
-) -> Result<(), Untracked> {
-    let sloppy = state.sloppy;
-    let (source, destination) = state.peers(direction);
-    let tracked = if sloppy {
-        Ok(tcp::track_sloppily(source, destination, segment))
-    } else {
-        tcp::track(source, destination, segment, &mut || env.random())
-    };
-    let (add, subtract) = (source.seq_diff, destination.seq_diff);
-    match tracked {
-        Ok(accepted) => {
-            if let Some(timeout) = accepted.timeout {
-                state.timeout = timeout;
-                state.refreshed = now;
-            }
-            modulate(add, subtract, segment, work).map_err(|refused| Untracked {
-                reason: refused.reason,
-                resets: false,
-            })
-        }
-        Err(mismatch) => Err(Untracked {
-            reason: DropReason::StateMismatch,
-            resets: mismatch.reset,
-        }),
-    }
-}
-
-/// A segment does not fit its state.
-#[derive(Clone, Copy)]
-struct Untracked {
-    reason: DropReason,
-    /// Its sender gets an RST.
-    resets: bool,
-}
-
-/// `modulate state`: the sender's numbers are moved, those that it acknowledges moved back.
-pub(super) fn modulate(
-    add: u32,
-    subtract: u32,
-    segment: &Segment,
-    work: &mut Work<'_>,
-) -> Result<(), Refused> {
-    let meta = &mut work.meta;
-    if add != 0 {
-        let seq = segment.seq.wrapping_add(add);
-        meta.set_tcp_seq(work.bytes, seq).map_err(|e| e.reason)?;
-    }
-    if subtract != 0 && segment.has(tcp_flags::ACK) {
-        let ack = segment.ack.wrapping_sub(subtract);
-        meta.set_tcp_ack(work.bytes, ack).map_err(|e| e.reason)?;
-        let back = 0u32.wrapping_sub(subtract);
-        meta.add_to_sack_edges(work.bytes, back)
-            .map_err(|e| e.reason)?;
-    }
-    Ok(())
-}
-
-fn opens_connection(meta: &Meta) -> bool {
-    meta.tcp()
-        .is_some_and(|tcp| tcp.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN)
 }
 
 pub(super) fn is_icmp_error(meta: &Meta) -> bool {
