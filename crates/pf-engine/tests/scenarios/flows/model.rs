@@ -1,0 +1,379 @@
+//! A model of the kernel's flow cache: it passes what it knows, and tells it when asked.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use pf_engine::counters::Count;
+use pf_engine::decision::{Hook, Packet};
+use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
+use pf_engine::rule::tcp_flags;
+use pf_engine::time::Instant;
+use pf_engine::view::HostPort;
+use pf_engine::wire::{Icmp, IcmpBody, Meta, Rewrite, Tcp, Transport};
+
+const MAX_ACK_WINDOW: u32 = 0xffff + 1500;
+/// States that the model has room for.
+pub(super) const STATES_MAX: u32 = 400;
+
+#[derive(Debug)]
+struct Entry {
+    flow: Flow,
+    progress: FlowProgress,
+    is_live: bool,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: Vec<Entry>,
+    by_key: HashMap<FlowKey, (usize, usize)>,
+    /// Flows in which an end has gone from one state to another.
+    changed: Vec<FlowId>,
+    passed: u64,
+    translated: u64,
+    dropped: u64,
+    /// How often it was asked.
+    calls: u64,
+}
+
+/// What the cache did with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    Passed,
+    Dropped,
+    /// It is for the engine.
+    Nothing,
+}
+
+/// A cache that both the engine and the wire have.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model(Arc<Mutex<Inner>>);
+
+impl FlowCache for Model {
+    fn put_all(&mut self, flows: &[Flow]) -> Vec<Option<FlowId>> {
+        let mut inner = self.0.lock().unwrap();
+        inner.calls += 1;
+        flows.iter().map(|flow| inner.put(flow)).collect()
+    }
+
+    fn read_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
+        let mut inner = self.0.lock().unwrap();
+        inner.calls += 1;
+        let told = |flow: &FlowId| inner.entries[flow.0 as usize].progress;
+        flows.iter().map(told).collect()
+    }
+
+    fn changed(&mut self) -> Vec<FlowId> {
+        std::mem::take(&mut self.0.lock().unwrap().changed)
+    }
+
+    fn take_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
+        for flow in flows {
+            self.0.lock().unwrap().entries[flow.0 as usize].is_live = false;
+        }
+        self.read_all(flows)
+    }
+
+    fn suspend(&mut self) {
+        for entry in &mut self.0.lock().unwrap().entries {
+            entry.is_live = false;
+        }
+    }
+
+    fn states_max(&self) -> u32 {
+        STATES_MAX
+    }
+
+    fn memory(&self) -> u64 {
+        0
+    }
+}
+
+impl Inner {
+    fn put(&mut self, flow: &Flow) -> Option<FlowId> {
+        let of_states = |entry: &&Entry| entry.is_live && entry.flow.basis == FlowBasis::State;
+        if self.entries.iter().filter(of_states).count() >= STATES_MAX as usize {
+            return None;
+        }
+        let id = self.entries.len();
+        for (way, key) in flow.keys.iter().enumerate() {
+            if let Some(key) = key {
+                self.by_key.insert(*key, (id, way));
+            }
+        }
+        self.entries.push(Entry {
+            flow: *flow,
+            progress: FlowProgress {
+                windows: flow.windows,
+                ..FlowProgress::default()
+            },
+            is_live: true,
+        });
+        Some(FlowId(u32::try_from(id).unwrap()))
+    }
+}
+
+impl Model {
+    /// Packets that it has passed.
+    pub(super) fn passed(&self) -> u64 {
+        self.0.lock().unwrap().passed
+    }
+
+    /// Packets of these that it has translated.
+    pub(super) fn translated(&self) -> u64 {
+        self.0.lock().unwrap().translated
+    }
+
+    /// Packets that it has dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.lock().unwrap().dropped
+    }
+
+    /// How often it was asked.
+    pub(super) fn calls(&self) -> u64 {
+        self.0.lock().unwrap().calls
+    }
+
+    /// What becomes of the packet without the engine; translates it.
+    pub(super) fn meet(&self, now: Instant, hook: Hook, packet: &mut Packet) -> Done {
+        let Some((key, mut meta)) = key_of(hook, packet) else {
+            return Done::Nothing;
+        };
+        let mut inner = self.0.lock().unwrap();
+        let inner = &mut *inner;
+        let Some((id, way)) = inner.by_key.get(&key).copied() else {
+            return Done::Nothing;
+        };
+        let entry = &mut inner.entries[id];
+        let last = entry.progress.refreshed.unwrap_or(entry.flow.refreshed);
+        let is_over = last.saturating_add(entry.flow.lifetime) <= now;
+        if !entry.is_live || is_over || entry.flow.keys[way] != Some(key) {
+            return Done::Nothing;
+        }
+        if let Some(tcp) = meta.tcp() {
+            let segment = Segment {
+                tcp,
+                len: u32::try_from(meta.payload_len()).unwrap(),
+                scale: tcp.window_scale(&packet.bytes),
+            };
+            match track(&mut entry.progress.windows, way, &segment) {
+                Tracked::Not => return Done::Nothing,
+                Tracked::Moved => inner.changed.push(FlowId(u32::try_from(id).unwrap())),
+                Tracked::Same => {}
+            }
+        }
+        let bytes = u64::try_from(meta.total_len).unwrap();
+        entry.progress.counts[way].add(Count::one(bytes));
+        entry.progress.refreshed = Some(now);
+        if entry.flow.basis == FlowBasis::Block {
+            inner.dropped += 1;
+            return Done::Dropped;
+        }
+        if let Some((source, destination)) = entry.flow.becomes[way] {
+            let bytes = &mut packet.bytes;
+            meta.set_source(bytes, source.address).unwrap();
+            meta.set_destination(bytes, destination.address).unwrap();
+            let from = (source.port != key.source.port).then_some(source.port);
+            let to = (destination.port != key.destination.port).then_some(destination.port);
+            meta.set_ports_or_id(bytes, from, to).unwrap();
+            inner.translated += 1;
+        }
+        inner.passed += 1;
+        Done::Passed
+    }
+}
+
+/// The key of a packet that a cache may know.
+fn key_of(hook: Hook, packet: &Packet) -> Option<(FlowKey, Meta)> {
+    let meta = Meta::parse(&packet.bytes).ok()?;
+    let ports = match meta.transport {
+        Transport::Tcp(tcp) if !has_class(tcp.flags) => return None,
+        Transport::Tcp(_) | Transport::Udp(_) => meta.ports()?,
+        Transport::Icmp(icmp) => echo_ports(icmp, 8, 0)?,
+        Transport::Icmp6(icmp) => echo_ports(icmp, 128, 129)?,
+        Transport::Sctp(_) | Transport::Other | Transport::Fragment => return None,
+    };
+    let host = |address, port| HostPort { address, port };
+    let key = FlowKey {
+        hook,
+        ether: packet.ether?,
+        protocol: meta.protocol,
+        opens: meta
+            .tcp()
+            .is_some_and(|tcp| tcp.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN),
+        source: host(meta.source, ports.0),
+        destination: host(meta.destination, ports.1),
+    };
+    (!meta.has_ip_options && meta.fragment.is_none()).then_some((key, meta))
+}
+
+/// A segment with ACK and at most one other flag that matters, or one that opens a connection.
+fn has_class(flags: u8) -> bool {
+    let told = flags & !(tcp_flags::PSH | 0x40 | 0x80);
+    let beside = told & !tcp_flags::ACK;
+    let is_one = matches!(beside, 0 | tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST);
+    told == tcp_flags::SYN || (told & tcp_flags::ACK != 0 && is_one)
+}
+
+fn echo_ports(icmp: Icmp, request: u8, reply: u8) -> Option<(u16, u16)> {
+    match icmp.body {
+        IcmpBody::Query { id } if icmp.kind == request => Some((id, request.into())),
+        IcmpBody::Query { id } if icmp.kind == reply => Some((request.into(), id)),
+        IcmpBody::Query { .. } | IcmpBody::Error | IcmpBody::Other => None,
+    }
+}
+
+fn before(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() < 0
+}
+
+/// What of a segment matters.
+struct Segment<'a> {
+    tcp: &'a Tcp,
+    len: u32,
+    scale: Option<u8>,
+}
+
+impl Segment<'_> {
+    fn has(&self, flag: u8) -> bool {
+        self.tcp.flags & flag != 0
+    }
+}
+
+/// What became of a segment.
+#[derive(PartialEq)]
+enum Tracked {
+    /// It is not one that the cache decides about.
+    Not,
+    /// It fits.
+    Same,
+    /// It fits, and an end is in another state now.
+    Moved,
+}
+
+const SYN_SENT: u8 = 2;
+const ESTABLISHED: u8 = 4;
+const CLOSING: u8 = 7;
+const FIN_WAIT_2: u8 = 9;
+const TIME_WAIT: u8 = 10;
+
+/// As the kernel's program has it.
+fn track(windows: &mut Option<[FlowWindow; 2]>, way: usize, segment: &Segment<'_>) -> Tracked {
+    let control = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
+    let Some(windows) = windows else {
+        let is_plain = !segment.has(control) || segment.tcp.flags & tcp_flags::ACK == 0;
+        return if is_plain {
+            Tracked::Same
+        } else {
+            Tracked::Not
+        };
+    };
+    let before = windows.map(|window| window.state);
+    let (mut source, mut destination) = (windows[way], windows[1 - way]);
+    let fits = segment.has(tcp_flags::ACK)
+        && if segment.has(tcp_flags::SYN) {
+            way == 1 && answers(&mut source, &mut destination, segment)
+        } else {
+            slides(&mut source, &mut destination, segment)
+        };
+    if !fits {
+        return Tracked::Not;
+    }
+    (windows[way], windows[1 - way]) = (source, destination);
+    if windows.map(|window| window.state) == before {
+        Tracked::Same
+    } else {
+        Tracked::Moved
+    }
+}
+
+/// The answer to a SYN, from somebody who was not heard before.
+fn answers(source: &mut FlowWindow, destination: &mut FlowWindow, segment: &Segment<'_>) -> bool {
+    let tcp = segment.tcp;
+    let end = tcp.seq.wrapping_add(segment.len).wrapping_add(1);
+    let acknowledges = tcp.ack == destination.seq_lo.wrapping_add(1);
+    let is_first = source.seq_lo == 0 && source.state == 0 && destination.state == SYN_SENT;
+    if !is_first || !acknowledges || segment.scale.is_some_and(|scale| scale > 14) {
+        return false;
+    }
+    let (mut window, mut theirs) = (u32::from(tcp.window), 0);
+    let offered = destination.scale;
+    match (offered, segment.scale) {
+        (Some(offered), Some(scale)) => {
+            source.scale = Some(scale);
+            theirs = offered;
+            window = window.div_ceil(1 << scale);
+        }
+        (Some(offered), None) => {
+            destination.max_win = (destination.max_win << offered).min(0xffff);
+            destination.scale = None;
+        }
+        (None, _) => {}
+    }
+    let reach = end.wrapping_add((destination.max_win << theirs).max(1));
+    source.seq_lo = end;
+    if source.seq_hi == 1 || !before(reach, source.seq_hi) {
+        source.seq_hi = reach;
+    }
+    source.max_win = source.max_win.max(window);
+    let announced = window
+        << source
+            .scale
+            .filter(|_| destination.scale.is_some())
+            .unwrap_or(0);
+    if !before(tcp.ack.wrapping_add(announced), destination.seq_hi) {
+        destination.seq_hi = tcp.ack.wrapping_add(announced.max(1));
+    }
+    source.state = SYN_SENT;
+    destination.state = ESTABLISHED;
+    true
+}
+
+/// A segment of a connection whose ends have both been heard.
+fn slides(source: &mut FlowWindow, destination: &mut FlowWindow, segment: &Segment<'_>) -> bool {
+    let tcp = segment.tcp;
+    let (fin, rst) = (segment.has(tcp_flags::FIN), segment.has(tcp_flags::RST));
+    let scales = source.scale.zip(destination.scale);
+    let (ours, theirs) = scales.unwrap_or((0, 0));
+    let mut seq = tcp.seq;
+    let mut data_end = seq.wrapping_add(segment.len);
+    let mut end = data_end.wrapping_add(fin.into());
+    if seq == end {
+        (seq, data_end, end) = (source.seq_lo, source.seq_lo, source.seq_lo);
+    }
+    let skew = destination.seq_lo.wrapping_sub(tcp.ack).cast_signed();
+    let exact =
+        tcp.seq.wrapping_sub(source.seq_lo).wrapping_add(1) <= 2 || tcp.ack == destination.seq_lo;
+    if source.seq_lo == 0
+        || destination.state < SYN_SENT
+        || (rst && (tcp.ack == 0 || !exact))
+        || before(source.seq_hi, data_end)
+        || before(
+            seq,
+            source.seq_lo.wrapping_sub(destination.max_win << theirs),
+        )
+        || skew < -MAX_ACK_WINDOW.cast_signed()
+        || skew > (MAX_ACK_WINDOW << ours).cast_signed()
+    {
+        return false;
+    }
+    source.max_win = source.max_win.max(tcp.window.into());
+    if before(source.seq_lo, end) {
+        source.seq_lo = end;
+    }
+    let window = u32::from(tcp.window) << ours;
+    if !before(tcp.ack.wrapping_add(window), destination.seq_hi) {
+        destination.seq_hi = tcp.ack.wrapping_add(window.max(1));
+    }
+    if fin {
+        source.state = source.state.max(CLOSING);
+    }
+    destination.state = match destination.state {
+        SYN_SENT => ESTABLISHED,
+        CLOSING => FIN_WAIT_2,
+        other => other,
+    };
+    if rst {
+        (source.state, destination.state) = (TIME_WAIT, TIME_WAIT);
+    }
+    true
+}
