@@ -19,6 +19,7 @@ mod left;
 pub mod netlink;
 mod program;
 pub mod queues;
+mod reinject;
 mod shares;
 mod steer;
 mod sys;
@@ -31,13 +32,12 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use pf_engine::decision::{EtherAddresses, Exit, Handling, Hook, Packet};
+use pf_engine::decision::{Hook, Packet};
 use pf_engine::env::IfIndex;
 use pf_engine::queue::{QueueNumbers, QueueTree};
-use pf_engine::rule::Direction;
 use pf_engine::time::Instant;
 
-use crate::frame::{ETHERNET_LEN, Envelope, PACKET_MAX, Steering, TAG_LEN, UPCALL_LEN};
+use crate::frame::{ETHERNET_LEN, PACKET_MAX, TAG_LEN, UPCALL_LEN};
 use crate::netlink::connection::Connection;
 use crate::netlink::link::{self, Link};
 use crate::program::{Counter, Hooks, Program};
@@ -49,6 +49,7 @@ use crate::xdp::Xdp;
 pub use crate::capability::{check_privileges, drop_all_capabilities, drop_capabilities};
 pub use crate::error::Error;
 pub use crate::flows::{FLOW_STATES_DEFAULT, FLOW_STATES_LIMIT, FlowMaps};
+pub use crate::reinject::Reinjection;
 pub use crate::shares::UpcallShares;
 pub use crate::unhook::{Unhooked, unhook};
 pub use crate::xdp::XdpConfig;
@@ -154,20 +155,6 @@ pub enum Content {
     Departure,
     /// A frame that carries no IP packet, or has a VLAN tag.
     Frame,
-}
-
-/// Where a packet is put back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reinjection {
-    /// Behind the hook it met, as its decision says. `Exit::Continue` goes on from `Upcall::hook`.
-    Decided(Hook, Exit),
-    /// As `Decided`, for a packet that the engine made (`GeneratedExit::To`): no hook that it
-    /// meets on its way looks at it.
-    Generated(Hook, Exit),
-    /// Back to the sender of the packet that met `Hook` (`GeneratedExit::Back`): from an `in`
-    /// hook onto the wire with reversed addresses, from an `out` hook into the interface's
-    /// ingress with reversed addresses; not looked at again.
-    Back(Hook),
 }
 
 /// Counters of the kernel program and the TAP.
@@ -433,49 +420,6 @@ impl Datapath {
         Ok(false)
     }
 
-    /// Puts a packet (IP header first; `packet.ether` as it came) back.
-    ///
-    /// # Errors
-    /// When the kernel refuses it; the packet is lost and counted.
-    pub fn send(
-        &mut self,
-        packet: &[u8],
-        ether: Option<EtherAddresses>,
-        to: Reinjection,
-    ) -> Result<(), Error> {
-        self.send_with(packet, ether, to, Handling::default())
-    }
-
-    /// As [`Datapath::send`], with a priority and a routing table.
-    ///
-    /// # Errors
-    /// As [`Datapath::send`]; also when the kernel's routing cannot be told of the table or of a
-    /// divert.
-    pub fn send_with(
-        &mut self,
-        packet: &[u8],
-        ether: Option<EtherAddresses>,
-        to: Reinjection,
-        handling: Handling,
-    ) -> Result<(), Error> {
-        self.put(packet, Content::Packet, ether, to, handling)
-    }
-
-    /// As [`Datapath::send_with`], for a frame without IP: `frame` is all that follows its
-    /// addresses.
-    ///
-    /// # Errors
-    /// As [`Datapath::send`].
-    pub fn send_frame(
-        &mut self,
-        frame: &[u8],
-        ether: Option<EtherAddresses>,
-        to: Reinjection,
-        handling: Handling,
-    ) -> Result<(), Error> {
-        self.put(frame, Content::Frame, ether, to, handling)
-    }
-
     /// Whether frames without IP are sent up ([`Content::Frame`]), as long as there are rules for
     /// them. Without, they pass untouched.
     ///
@@ -493,32 +437,6 @@ impl Datapath {
             self.filters_frames = filters;
         }
         Ok(())
-    }
-
-    fn put(
-        &mut self,
-        packet: &[u8],
-        content: Content,
-        ether: Option<EtherAddresses>,
-        to: Reinjection,
-        handling: Handling,
-    ) -> Result<(), Error> {
-        let sent = self
-            .steering(to, handling)
-            .and_then(|steering| {
-                Envelope::new(packet, content, ether, to, steering, |interface| {
-                    self.neighbours(interface)
-                })
-            })
-            .and_then(|envelope| {
-                self.tap
-                    .write(&envelope.around(packet))
-                    .map_err(not_written)
-            });
-        if sent.is_err() {
-            self.not_sent += 1;
-        }
-        sent
     }
 
     /// Readable when [`Datapath::receive`] has something.
@@ -604,66 +522,6 @@ impl Datapath {
         IfIndex(self.tap.index)
     }
 
-    fn steering(&mut self, to: Reinjection, handling: Handling) -> Result<Steering, Error> {
-        let mut steering = Steering {
-            priority: self.priority(to, handling),
-            frame_due: self.filters_frames,
-            ..Steering::default()
-        };
-        if let Reinjection::Decided(hook, Exit::Socket(listener)) = to {
-            steering.mark = self
-                .steer
-                .divert(listener, &self.connection, &mut self.program)?;
-            steering.receiver = self.receiver(hook.interface)?;
-        } else if let Some(table) = handling.routing_table {
-            steering.mark = self.steer.table(table, &self.connection)?;
-        }
-        Ok(steering)
-    }
-
-    /// Who takes what was diverted at an interface: itself, or its bridge, which has to hand it to
-    /// the socket then.
-    fn receiver(&mut self, interface: IfIndex) -> Result<Option<(IfIndex, [u8; 6])>, Error> {
-        let Some(attached) = self.attached.get(&interface) else {
-            return Ok(None);
-        };
-        let (bridge, mac) = (attached.neighbours, attached.mac);
-        let has_hooks = bridge == interface || self.attached.contains_key(&bridge);
-        if !has_hooks && self.steer.is_new(bridge) {
-            let link = link::by_index(&self.connection, bridge.0)
-                .map_err(|source| no_such_interface(bridge, source))?;
-            self.program.attach_divert(&link.name)?;
-            self.steer.note(bridge);
-        }
-        Ok(mac.map(|mac| (bridge, mac)))
-    }
-
-    /// A frame has one number for its class and its priority. Where it leaves by an interface with
-    /// queues that is its queue, elsewhere its priority, if it has one.
-    fn priority(&self, to: Reinjection, handling: Handling) -> Option<u32> {
-        let class = handling.queue.map(queues::class_of);
-        let priority = handling.priority.map(u32::from);
-        let leaves_by = match to {
-            Reinjection::Decided(hook, Exit::Continue) if hook.direction == Direction::Out => {
-                Some(hook.interface)
-            }
-            Reinjection::Decided(
-                _,
-                Exit::Bridge { interface }
-                | Exit::Gateway { interface, .. }
-                | Exit::Wire { interface, .. },
-            ) => Some(interface),
-            Reinjection::Decided(_, Exit::Continue | Exit::Socket(_))
-            | Reinjection::Generated(..)
-            | Reinjection::Back(_) => None,
-        };
-        match leaves_by {
-            Some(interface) if self.queues.has(interface) => class.or(priority),
-            Some(_) => priority,
-            None => priority.or(class),
-        }
-    }
-
     fn neighbours(&self, interface: IfIndex) -> IfIndex {
         self.attached
             .get(&interface)
@@ -709,13 +567,5 @@ fn tap_gone(source: std::io::Error) -> Error {
         "cannot read from the TAP device",
         source,
         "something removed the device; start weighbridge again",
-    )
-}
-
-fn not_written(source: std::io::Error) -> Error {
-    Error::kernel(
-        "cannot put a packet back",
-        source,
-        "the machine may be out of memory, or something took the TAP device down",
     )
 }
