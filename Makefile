@@ -13,6 +13,7 @@ FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 1800
 SOAK_SEED ?= 1
 SOAK_REPORT ?= target/soak.json
+SOAK_FAST_PATH ?=
 
 .PHONY: help setup build run test soak bench bench-load bench-mail bench-path bench-links lint fmt fuzz install clean
 
@@ -20,7 +21,8 @@ help:
 	@echo 'make run [ARGS=--once]  run the bridge article in a lab of network namespaces (root)'
 	@echo 'make test               run the whole test suite (end-to-end tests need root)'
 	@echo 'make soak               random traffic, reloads, loss, resets and restarts for SOAK_SECONDS'
-	@echo '                        ($(SOAK_SECONDS)) from SOAK_SEED ($(SOAK_SEED)): every verdict checked, memory watched (root)'
+	@echo '                        ($(SOAK_SECONDS)) from SOAK_SEED ($(SOAK_SEED)): every verdict checked, memory watched (root);'
+	@echo '                        SOAK_FAST_PATH: off, on, or emptied for a flow cache that is emptied at random'
 	@echo 'make bench              the three that follow; figures, JSON and a chart in target/bench (root)'
 	@echo 'make bench-path         packets through the box beside the kernel bridge, nftables and bare redirection:'
 	@echo '                        BENCH_ROUNDS (5), BENCH_MILLIS of each measurement (600), BENCH_SEED (1),'
@@ -54,7 +56,8 @@ test: setup
 	@echo '==> all tests passed'
 
 soak: build
-	@target/release/weighbridge-lab soak --seconds $(SOAK_SECONDS) --seed $(SOAK_SEED) --json $(SOAK_REPORT)
+	@target/release/weighbridge-lab soak --seconds $(SOAK_SECONDS) --seed $(SOAK_SEED) --json $(SOAK_REPORT) \
+	    $(if $(SOAK_FAST_PATH),--fast-path $(SOAK_FAST_PATH))
 
 bench: bench-path bench-load bench-mail
 
@@ -84,7 +87,7 @@ fmt:
 
 # What libFuzzer needs of the compiler is in the stable one. What is found new is kept in
 # target/fuzz/corpus, what breaks something in target/fuzz.
-FUZZ_TARGETS = packet wire features language startup lacp monitor capture pflog settings control states \
+FUZZ_TARGETS = packet wire features language startup lacp carrier monitor capture pflog settings control states \
     pf_os p0f_fp mail_logs unknown tables mail_sessions mail_texts mail_settings observations published \
     httpd_conf doctor_logs krb5_conf keytab kdc sshd_config
 FUZZ_HOST = $(shell rustc --print host-tuple)

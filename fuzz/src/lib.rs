@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod capture;
+mod carrier;
 mod daemon;
 mod doctor;
 mod fingerprint;
@@ -14,6 +15,7 @@ mod mail;
 mod wire;
 
 pub use self::capture::{capture, pflog};
+pub use self::carrier::carrier;
 pub use self::daemon::{control, settings, states, tables};
 pub use self::doctor::{doctor_logs, httpd_conf, kdc, keytab, krb5_conf, sshd_config};
 pub use self::fingerprint::{features, p0f_fp, pf_os};

@@ -49,6 +49,11 @@ fn every_lacp_frame_of_the_corpus_is_survived() {
 }
 
 #[test]
+fn every_message_of_the_kernel_on_links_and_ways_is_read_or_refused() {
+    replay("carrier", weighbridge_fuzz::carrier);
+}
+
+#[test]
 fn every_text_for_the_monitoring_plugin_is_read_or_refused() {
     replay("monitor", weighbridge_fuzz::monitor);
 }

@@ -21,6 +21,7 @@ use crate::flows::layout::{
 };
 use crate::program::{io_error, program};
 use crate::sys::maps::{BatchMap, Stopped};
+use crate::verifier::refused;
 
 mod layout;
 
@@ -196,7 +197,7 @@ impl FlowMaps {
     pub(crate) fn open(ebpf: &mut Ebpf, now: (Instant, Duration)) -> Result<Self, Error> {
         for name in PROGRAMS {
             let loaded = program(ebpf, name)?.load();
-            loaded.map_err(|error| unusable(io_error(error)))?;
+            loaded.map_err(|error| unusable(refused(error)))?;
         }
         let memory = memory_of(ebpf);
         let slots = array_of::<StateData>(ebpf, FLOW_STATES)?.len();

@@ -25,6 +25,7 @@ mod steer;
 mod sys;
 mod tap;
 mod unhook;
+mod verifier;
 mod xdp;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,6 +6,7 @@ mod bond;
 mod bond_state;
 pub(crate) mod bridge;
 pub(crate) mod connection;
+pub mod fuzzing;
 mod interfaces;
 pub(crate) mod link;
 mod monitor;

@@ -27,6 +27,7 @@ use crate::left::OwnerData;
 use crate::shares::{SharesData, UpcallShares};
 use crate::sys::{self, TcxPoint};
 use crate::tap::Tap;
+use crate::verifier::refused;
 use crate::{Attachment, Error, FailPolicy, FastPath};
 
 pub(crate) static OBJECT: &[u8] =
@@ -148,7 +149,7 @@ impl Program {
         for name in [HOOK_IN, HOOK_OUT, REINJECT, DIVERT_IN] {
             program(&mut ebpf, name)?
                 .load()
-                .map_err(|error| not_loaded(io::Error::other(error)))?;
+                .map_err(|error| not_loaded(refused(error)))?;
         }
         Ok(Self {
             ebpf,
@@ -237,9 +238,9 @@ impl Program {
     pub(crate) fn attach_xdp(&mut self, interface: &str) -> Result<XdpLinkId, String> {
         let program = self.xdp().ok_or("the program has no part for it")?;
         if program.fd().is_err() {
-            program
-                .load()
-                .map_err(|error| format!("the kernel does not take the program ({error})"))?;
+            program.load().map_err(|error| {
+                format!("the kernel does not take the program ({})", refused(error))
+            })?;
         }
         program
             .attach(interface, XdpMode::Driver)

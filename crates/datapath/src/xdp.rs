@@ -59,7 +59,7 @@ impl Xdp {
         if link.is_veth {
             let reason = "what comes over a virtual pair may have no checksum yet, and be larger than \
                  a frame; if its other end has `ethtool -K … tx off tso off gso off`, say \
-                 xdp-on-veth = true";
+                 on-veth = true below [xdp]";
             return (!self.config.on_veth).then(|| reason.to_owned());
         }
         offloads(&link.name).vlan.then(|| {

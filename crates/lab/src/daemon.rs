@@ -1,6 +1,7 @@
 //! The bridge box: `weighbridge run` in its namespace, and `weighbridge pfctl` beside it.
 
 mod emptier;
+mod path;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,30 +13,30 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::emptier::Emptier;
+pub use self::path::{FAST_PATH, FastPath};
 use crate::counters::Count;
 use crate::roles::Role;
 use crate::{Lab, article, clock};
 
 /// The line with which the daemon says that the network is set up and filtered.
 const READY: &str = "weighbridge: ready";
-const START_LIMIT: Duration = Duration::from_secs(20);
+/// Most of it is what the kernel takes to verify the programs: two seconds, under emulation a
+/// minute.
+const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-
-/// The environment variable that says which `fast-path` the daemons of tests have, where a test
-/// does not say so itself: `off`, `on`, or `emptied` for `on` with a cache that is emptied at
-/// random moments.
-pub const FAST_PATH: &str = "WEIGHBRIDGE_TEST_FAST_PATH";
-const EMPTIED: &str = "emptied";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// The files of a configuration directory.
+/// The files of a configuration directory, and whether somebody empties the flow cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Configuration(BTreeMap<String, String>);
+pub struct Configuration {
+    files: BTreeMap<String, String>,
+    fast_path: Option<FastPath>,
+}
 
 impl Configuration {
     /// The article's own files, with DSL on or off.
@@ -50,11 +51,11 @@ impl Configuration {
             ("bridgename.bridge0", article::BRIDGENAME_BRIDGE0),
             ("pf.conf", pf_conf.as_str()),
         ];
-        Self(
-            files
-                .map(|(name, text)| (name.to_owned(), text.to_owned()))
-                .into(),
-        )
+        let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        Self {
+            files: files.into(),
+            fast_path: None,
+        }
     }
 
     /// Today's dialect, the article's bridge, and this rule set.
@@ -68,21 +69,29 @@ impl Configuration {
     /// With another file, or another text of a file.
     #[must_use]
     pub fn with(mut self, name: &str, text: &str) -> Self {
-        self.0.insert(name.to_owned(), text.to_owned());
+        self.files.insert(name.to_owned(), text.to_owned());
         self
     }
 
     /// Without a file.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
-        self.0.remove(name);
+        self.files.remove(name);
+        self
+    }
+
+    /// With this flow cache; without it with that of [`FAST_PATH`]. What the files say themselves
+    /// comes first.
+    #[must_use]
+    pub fn on_path(mut self, fast_path: Option<FastPath>) -> Self {
+        self.fast_path = fast_path;
         self
     }
 
     /// The text of a file, empty when there is none.
     #[must_use]
     pub fn text(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
+        self.files.get(name).map_or("", String::as_str)
     }
 
     /// Daemons of several labs must not write to one packet log.
@@ -90,12 +99,11 @@ impl Configuration {
         self.with_key("log-directory", &directory.display().to_string())
     }
 
-    /// With the flow cache that this run of the tests is for ([`FAST_PATH`]).
-    fn on_the_path_under_test(&self) -> Self {
-        match std::env::var(FAST_PATH).as_deref() {
-            Ok(EMPTIED) => self.with_key("fast-path", "on"),
-            Ok(path) => self.with_key("fast-path", path),
-            Err(_) => self.clone(),
+    /// The flow cache that it has, unless its files say so.
+    fn path_under_test(&self) -> anyhow::Result<Option<FastPath>> {
+        match self.fast_path {
+            None => FastPath::of_environment(),
+            path => Ok(path),
         }
     }
 
@@ -114,7 +122,7 @@ impl Configuration {
     /// Writes the files.
     pub fn write_to(&self, directory: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(directory)?;
-        self.0
+        self.files
             .iter()
             .try_for_each(|(name, text)| std::fs::write(directory.join(name), text))
     }
@@ -197,8 +205,12 @@ impl Weighbridge {
         let config = lab.directory().join(format!("config{number}"));
         let socket = lab.directory().join(format!("control{number}.sock"));
         let packet_logs = lab.directory().join(format!("log{number}"));
-        let files = files.keeping_logs_in(&packet_logs);
-        files.on_the_path_under_test().write_to(&config)?;
+        let path = files.path_under_test()?;
+        let mut files = files.keeping_logs_in(&packet_logs);
+        if let Some(path) = path {
+            files = files.with_key("fast-path", path.setting());
+        }
+        files.write_to(&config)?;
         let inside = Arc::clone(lab.namespace(Role::Box));
         let mut command = Command::new(binary);
         command
@@ -219,7 +231,7 @@ impl Weighbridge {
             .with_context(|| format!("cannot run {}", binary.display()))?;
         let log = Arc::new(Mutex::new(String::new()));
         let ready = follow(&mut child, &log);
-        let empties = std::env::var(FAST_PATH).is_ok_and(|path| path == EMPTIED);
+        let empties = path == Some(FastPath::Emptied);
         Ok((
             Self {
                 child,
@@ -326,6 +338,15 @@ impl Weighbridge {
         let file = self.config.join("pf.conf");
         std::fs::write(&file, pf_conf)?;
         self.pfctl_ok(&["-f", &file.to_string_lossy()]).map(drop)
+    }
+
+    /// `weighbridge flows --json`: what the flow cache does, by name.
+    pub fn flows(&self) -> anyhow::Result<BTreeMap<String, serde_json::Value>> {
+        let mut command = Command::new(&self.binary);
+        command.args(["flows", "--json", "--socket"]);
+        let output = command.arg(&self.socket).output()?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(serde_json::from_slice(&output.stdout)?)
     }
 
     /// `pfctl -vvsl`, in the article's dialect.

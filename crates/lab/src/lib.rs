@@ -40,6 +40,6 @@ mod topology;
 
 pub use capture::{Capture, RawSender};
 pub use client::{Download, Host, LineClient};
-pub use daemon::{Configuration, Weighbridge};
+pub use daemon::{Configuration, FastPath, Weighbridge};
 pub use roles::Role;
 pub use topology::{Lab, LabConfig};

@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use lab::job::{self, JobConfig};
 use lab::soak::{self, SoakConfig};
-use lab::{daemon, identity};
+use lab::{FastPath, daemon, identity};
 
 /// The network of "Stupid Bridge Tricks #1" in namespaces of this machine.
 #[derive(Debug, Parser)]
@@ -47,6 +47,9 @@ enum Command {
         /// All that is drawn comes from it.
         #[arg(long, value_name = "S", default_value_t = 1)]
         seed: u64,
+        /// The flow cache of the daemons; without it what weighbridge.toml begins with.
+        #[arg(long, value_name = "PATH", value_enum, env = daemon::FAST_PATH)]
+        fast_path: Option<FastPath>,
         /// Write the report there too.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -100,6 +103,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Soak {
             seconds,
             seed,
+            fast_path,
             json,
             weighbridge,
         } => {
@@ -110,6 +114,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
                     binary,
                     seconds,
                     seed,
+                    fast_path,
                 },
                 json.as_deref(),
             )

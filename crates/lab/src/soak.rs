@@ -27,7 +27,7 @@ use self::judge::Evidence;
 use self::rules::{LONGEST_TIMEOUT_SECONDS, Variant};
 use self::sample::{Sample, Samples, total_counters};
 use self::world::World;
-use crate::{Lab, LabConfig, Role, Weighbridge, clock, identity};
+use crate::{FastPath, Lab, LabConfig, Role, Weighbridge, clock, identity};
 
 pub use self::judge::{EXPLAINED, SLOPE_MAX_KIB, SLOPE_SPAN_MIN, slope};
 pub use self::ledger::{Tally, Wrong};
@@ -60,6 +60,8 @@ pub struct SoakConfig {
     pub seconds: u64,
     /// What all that is drawn comes from.
     pub seed: u64,
+    /// The flow cache of the daemons; without it that of [`crate::daemon::FAST_PATH`].
+    pub fast_path: Option<FastPath>,
 }
 
 impl SoakConfig {
@@ -76,6 +78,16 @@ impl SoakConfig {
         }
     }
 
+    /// The flow cache, in words.
+    fn cache(&self) -> &'static str {
+        match self.fast_path {
+            None => "",
+            Some(FastPath::Off) => ", without a flow cache",
+            Some(FastPath::On) => ", with a flow cache",
+            Some(FastPath::Emptied) => ", with a flow cache that is emptied again and again",
+        }
+    }
+
     fn sample_every(&self) -> Duration {
         Duration::from_secs(if self.seconds < SHORT_SECONDS { 1 } else { 5 })
     }
@@ -89,8 +101,10 @@ pub fn run(config: &SoakConfig, out: &mut impl Write) -> anyhow::Result<Report> 
     }
     writeln!(
         out,
-        "soaking for {} s, seed {}: two lines, NAT, pools, tables, anchors, syncookies",
-        config.seconds, config.seed
+        "soaking for {} s, seed {}{}: two lines, NAT, pools, tables, anchors, syncookies",
+        config.seconds,
+        config.seed,
+        config.cache()
     )?;
     let world = build(config)?;
     let base = Sample::of(&world.daemon(), Duration::ZERO)?;
@@ -119,14 +133,14 @@ fn build(config: &SoakConfig) -> anyhow::Result<World> {
     // What leaks to it would be served.
     lab.serve(Role::H34)?;
     trips::lay(&lab)?;
-    let daemon = Weighbridge::start(&lab, &config.binary, &Variant::Old.files())?;
+    let daemon = Weighbridge::start(&lab, &config.binary, &Variant::Old.files(config.fast_path))?;
     let show = |variant: Variant| {
         daemon.load(&variant.pf_conf())?;
         daemon.pfctl_ok(&["-sr"])
     };
     let new = show(Variant::New)?;
     let old = show(Variant::Old)?;
-    Ok(World::new(lab, daemon, config.binary.clone(), [old, new]))
+    Ok(World::new(config, lab, daemon, [old, new]))
 }
 
 /// All threads, until the time is over or one of them cannot go on.

@@ -90,15 +90,17 @@ fn encode(message: RouteNetlinkMessage, flags: u16, sequence: u32) -> Vec<u8> {
     bytes
 }
 
+/// What has come of the answers to a question.
 #[derive(Default)]
-struct Answers {
-    messages: Vec<RouteNetlinkMessage>,
+pub(super) struct Answers {
+    pub(super) messages: Vec<RouteNetlinkMessage>,
     complete: bool,
     interrupted: bool,
 }
 
 impl Answers {
-    fn add(&mut self, mut datagram: &[u8], sequence: u32) -> io::Result<()> {
+    /// Reads one more datagram.
+    pub(super) fn add(&mut self, mut datagram: &[u8], sequence: u32) -> io::Result<()> {
         while !datagram.is_empty() {
             let message = NetlinkMessage::deserialize(datagram).map_err(io::Error::other)?;
             let aligned = (message.header.length as usize).next_multiple_of(4);

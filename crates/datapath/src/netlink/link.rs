@@ -191,9 +191,14 @@ impl PortSettings {
 /// All devices, ordered by number.
 pub(crate) fn list(connection: &Connection) -> io::Result<Vec<Link>> {
     let answers = connection.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    Ok(links_of(answers))
+}
+
+/// Those that answers tell of, ordered by number.
+pub(super) fn links_of(answers: Vec<RouteNetlinkMessage>) -> Vec<Link> {
     let mut links: Vec<Link> = answers.into_iter().filter_map(link_of).collect();
     links.sort_by_key(|link| link.index);
-    Ok(links)
+    links
 }
 
 /// The device with this number.

@@ -63,6 +63,14 @@ impl Netlink {
 }
 
 impl Machine {
+    /// One of which nothing but its links is known.
+    pub(super) fn of(links: Vec<Link>) -> Self {
+        Self {
+            links,
+            ..Self::default()
+        }
+    }
+
     /// What a plan is made against.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -45,7 +45,7 @@ pub struct WayMonitor {
 
 /// What has been heard of neighbours: by what they are, how they are reached.
 #[derive(Debug, Default)]
-struct Known(BTreeMap<Whose, How>);
+pub(super) struct Known(BTreeMap<Whose, How>);
 
 /// An IP neighbour of an interface, or a station of a bridge and a VLAN.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,7 +113,7 @@ impl WayMonitor {
 
 impl Known {
     /// Whether the messages of a notice tell something new.
-    fn hear(&mut self, mut notice: &[u8]) -> bool {
+    pub(super) fn hear(&mut self, mut notice: &[u8]) -> bool {
         let mut changed = false;
         while !notice.is_empty() {
             let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(notice) else {

@@ -316,7 +316,7 @@ fn pool_avoids(world: &World) -> anyhow::Result<()> {
 /// Starts the next daemon and puts it in the place of one that has ended.
 fn succeed(world: &World, place: &mut Weighbridge) -> anyhow::Result<()> {
     complain_about_log(world, place);
-    let files = world.variant().files();
+    let files = world.variant().files(world.fast_path);
     *place = Weighbridge::start(&world.lab, &world.binary, &files)?;
     Ok(())
 }

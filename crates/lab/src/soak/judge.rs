@@ -74,7 +74,10 @@ fn least_squares(points: &[(f64, f64)]) -> f64 {
 
 /// Whether what came with the traffic has gone with it.
 pub(super) fn is_at_rest(base: &Sample, end: &Sample) -> bool {
-    end.states <= base.states + STATES_SPARE && end.fragments == 0 && end.sources <= base.sources
+    end.states <= base.states + STATES_SPARE
+        && end.fragments == 0
+        && end.sources <= base.sources
+        && end.cached <= base.cached + STATES_SPARE
 }
 
 /// What a soak is judged by.
@@ -123,6 +126,7 @@ impl Evidence {
         };
         compare("states", end.states, base.states + STATES_SPARE);
         compare("held fragments", end.fragments, 0);
+        compare("cached flows", end.cached, base.cached + STATES_SPARE);
         compare("source nodes", end.sources, base.sources);
         let of_last = self.samples.iter().find(|sample| sample.pid == end.pid);
         let first = of_last.map_or(base.descriptors, |sample| sample.descriptors);
@@ -211,6 +215,7 @@ mod tests {
         let mut evidence = growing(0);
         evidence.end.states = 100;
         evidence.end.descriptors = 40;
+        evidence.end.cached = 9;
         evidence.counters.insert("memory".to_owned(), 2);
         evidence.counters.insert("match".to_owned(), 200);
         evidence.tallies.insert(
@@ -230,6 +235,7 @@ mod tests {
         let due = [
             "1 wrong verdicts",
             "100 states are left after all traffic has ended",
+            "9 cached flows are left after all traffic has ended",
             "40 descriptors are left after all traffic has ended",
             "2 packets were dropped as memory",
             "not one upload came out right",

@@ -11,6 +11,7 @@ use super::ledger::{Tally, Wrong};
 use super::sample::Sample;
 use super::world::World;
 use super::{SoakConfig, trips};
+use crate::FastPath;
 
 /// Wrong verdicts that the table shows; the JSON report has more.
 const WRONG_SHOWN: usize = 20;
@@ -22,6 +23,8 @@ pub struct Report {
     pub seconds: u64,
     /// What was drawn came from this.
     pub seed: u64,
+    /// The flow cache that was asked for.
+    pub fast_path: Option<FastPath>,
     /// Why it has failed, in sentences; empty when it has passed.
     pub complaints: Vec<String>,
     /// What was tried, and how often it came out how.
@@ -51,6 +54,7 @@ impl Report {
         Self {
             seconds: config.seconds,
             seed: config.seed,
+            fast_path: config.fast_path,
             complaints: evidence.complaints(),
             tried: evidence.tallies.clone(),
             events: evidence.events.clone(),
@@ -106,9 +110,12 @@ impl Report {
                 states,
                 fragments,
                 sources,
+                cached,
                 ..
             } = sample;
-            format!("{rss_kib:>8} {descriptors:>11} {states:>8} {fragments:>9} {sources:>8}")
+            format!(
+                "{rss_kib:>8} {descriptors:>11} {states:>8} {fragments:>9} {sources:>8} {cached:>8}"
+            )
         };
         let most = |pick: fn(&Sample) -> u64| self.samples.iter().map(pick).max().unwrap_or(0);
         let peak = Sample {
@@ -117,12 +124,13 @@ impl Report {
             states: most(|s| s.states),
             fragments: most(|s| s.fragments),
             sources: most(|s| s.sources),
+            cached: most(|s| s.cached),
             ..Sample::default()
         };
         writeln!(
             out,
-            "\n{:<10} {:>8} {:>11} {:>8} {:>9} {:>8}",
-            "", "RSS KiB", "descriptors", "states", "fragments", "sources"
+            "\n{:<10} {:>8} {:>11} {:>8} {:>9} {:>8} {:>8}",
+            "", "RSS KiB", "descriptors", "states", "fragments", "sources", "cached"
         )?;
         for (when, sample) in [
             ("before", &self.base),
@@ -131,6 +139,7 @@ impl Report {
         ] {
             writeln!(out, "{when:<10} {}", line(sample))?;
         }
+        self.write_cache(out)?;
         match self.slope_kib.zip(self.slope_seconds) {
             Some((slope, span)) if span >= SLOPE_SPAN_MIN => writeln!(
                 out,
@@ -138,6 +147,18 @@ impl Report {
             ),
             _ => writeln!(out, "too short to judge the growth of memory"),
         }
+    }
+
+    /// What the caches of all daemons have done together.
+    fn write_cache(&self, out: &mut impl Write) -> io::Result<()> {
+        let ends = self.samples.chunk_by(|one, next| one.pid == next.pid);
+        let last: Vec<&Sample> = ends.filter_map(<[Sample]>::last).collect();
+        let sum = |pick: fn(&Sample) -> u64| last.iter().map(|sample| pick(sample)).sum::<u64>();
+        let (packets, emptied) = (sum(|s| s.by_cache), sum(|s| s.emptied));
+        writeln!(
+            out,
+            "flow cache: {packets} packets by it, emptied {emptied} times"
+        )
     }
 
     fn write_drops(&self, out: &mut impl Write) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::roles::DslLine;
-use crate::{Configuration, Role};
+use crate::{Configuration, FastPath, Role};
 
 /// Ports of the line protocol, by what the rules do with them.
 pub(super) mod ports {
@@ -187,8 +187,9 @@ impl Variant {
     }
 
     /// The files of a daemon that starts with it.
-    pub(super) fn files(self) -> Configuration {
+    pub(super) fn files(self, fast_path: Option<FastPath>) -> Configuration {
         Configuration::modern(&self.pf_conf())
+            .on_path(fast_path)
             .with("weighbridge.toml", SETTINGS)
             .with("hostname.em3", "inet 172.16.1.64 255.255.0.0 NONE\n")
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::world::World;
 use crate::{Weighbridge, clock};
@@ -28,6 +29,12 @@ pub struct Sample {
     pub fragments: u64,
     /// Source nodes.
     pub sources: u64,
+    /// States and decisions in the flow cache.
+    pub cached: u64,
+    /// Packets that passed or ended by it.
+    pub by_cache: u64,
+    /// How often it was emptied.
+    pub emptied: u64,
     /// What counts up in `pfctl -vsi`.
     #[serde(skip)]
     pub counters: BTreeMap<String, u64>,
@@ -39,6 +46,8 @@ impl Sample {
         let process = Path::new("/proc").join(daemon.pid().to_string());
         let status = std::fs::read_to_string(process.join("status"))?;
         let info = Info::parse(&daemon.pfctl_ok(&["-vsi"])?);
+        let flows = daemon.flows()?;
+        let flow = |name: &str| flows.get(name).and_then(Value::as_u64).unwrap_or_default();
         Ok(Self {
             at: at.as_secs_f64(),
             pid: daemon.pid(),
@@ -47,6 +56,9 @@ impl Sample {
             states: info.current("State Table"),
             fragments: info.current("Fragments"),
             sources: info.current("Source Tracking Table"),
+            cached: flow("held") + flow("decisions"),
+            by_cache: flow("passed") + flow("blocked"),
+            emptied: flow("emptied"),
             counters: info.counters,
         })
     }

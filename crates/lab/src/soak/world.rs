@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use super::SoakConfig;
 use super::ledger::{Ledger, prove};
 use super::rules::{Variant, Way};
 use crate::roles::{SERVICES_V4, SERVICES_V6};
 use crate::service::PseudoRandom;
-use crate::{Host, Lab, Role, Weighbridge};
+use crate::{FastPath, Host, Lab, Role, Weighbridge};
 
 /// Who has not been answered after this long will not be. A busy machine restarts a daemon in a
 /// few seconds, and what is lost then is repeated after twice that.
@@ -33,6 +34,7 @@ pub(super) struct World {
     daemon: RwLock<Weighbridge>,
     pub(super) lab: Lab,
     pub(super) binary: PathBuf,
+    pub(super) fast_path: Option<FastPath>,
     pub(super) ledger: Ledger,
     /// `pfctl -sr` of each variant.
     pub(super) printed: [String; 2],
@@ -44,15 +46,16 @@ pub(super) struct World {
 impl World {
     /// The daemon runs with [`Variant::Old`].
     pub(super) fn new(
+        config: &SoakConfig,
         lab: Lab,
         daemon: Weighbridge,
-        binary: PathBuf,
         printed: [String; 2],
     ) -> Self {
         Self {
             daemon: RwLock::new(daemon),
             lab,
-            binary,
+            binary: config.binary.clone(),
+            fast_path: config.fast_path,
             ledger: Ledger::new(),
             printed,
             sessions: Mutex::default(),

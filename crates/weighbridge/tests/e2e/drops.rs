@@ -172,7 +172,8 @@ fn account(
     });
     ensure!(agree, "under {rules}: {seen:?} of {wire:?}");
     ensure!(seen.iter().all(|(_, found, _)| *found > 0), "{seen:?}");
-    Ok(wire)
+    // What is told of a packet is on its way when that is counted.
+    Ok(at_rest(|| Wire::of(bench))?.since(wire_before))
 }
 
 fn lost(wire: Wire) -> u64 {

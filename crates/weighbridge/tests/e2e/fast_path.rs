@@ -47,13 +47,8 @@ fn files(rules: &str) -> Configuration {
     Configuration::modern(rules).with("weighbridge.toml", ON)
 }
 
-/// `weighbridge flows --json`.
 fn flows(bench: &Bench) -> Result<BTreeMap<String, serde_json::Value>> {
-    let mut command = Command::new(BINARY);
-    command.args(["flows", "--json", "--socket"]);
-    let output = command.arg(bench.daemon.socket()).output()?;
-    ensure!(output.status.success(), "{output:?}");
-    Ok(serde_json::from_slice(&output.stdout)?)
+    bench.daemon.flows()
 }
 
 fn flow_counter(bench: &Bench, name: &str) -> Result<u64> {
@@ -447,6 +442,47 @@ pass in on em1 route-to (em0 192.168.0.1) inet proto udp keep state label \"udp\
         }
         let datagrams = 2 * u64::try_from(DATAGRAMS)?;
         assert_eq!(at_rest(|| label(bench, "udp"))?, datagrams);
+        Ok(())
+    })
+}
+
+/// What virtual pairs need for XDP: complete checksums, and other ends that take frames of a driver.
+fn prepare_for_xdp(bench: &Bench) -> Result<()> {
+    let settings = [
+        (Role::H99, "eth0", "tx"),
+        (Role::Internet, "t1", "tx"),
+        (Role::Switch, "uplink", "gro"),
+        (Role::Cisco, "lan", "gro"),
+    ];
+    for (role, port, feature) in settings {
+        let value = if feature == "gro" { "on" } else { "off" };
+        let mut command = Command::new("ethtool");
+        command.args(["-K", port, feature, value]);
+        let output = bench.lab.namespace(role).run(|| command.output())?;
+        ensure!(output.status.success(), "{command:?}: {output:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn datagrams_pass_at_the_driver_and_are_counted() -> Result<()> {
+    let xdp = "fast-path = \"xdp\"\n[xdp]\non-veth = true\n";
+    let files = files(RULES).with("weighbridge.toml", xdp);
+    with_daemon("fast path, XDP", UNSHAPED, &files, |bench| {
+        prepare_for_xdp(bench)?;
+        let socket = datagrams_to(bench, 443)?;
+        for _ in 0..DATAGRAMS {
+            lab::client::udp_exchange_over(&socket, &[5; 100])?;
+        }
+        let datagrams = 2 * u64::try_from(DATAGRAMS)?;
+        assert_eq!(at_rest(|| label(bench, "udp"))?, datagrams);
+        let at_driver = flow_counter(bench, "by_xdp")? > 0;
+        ensure!(
+            at_driver || flow_counter(bench, "emptied")? > 0,
+            "{:?}; {}",
+            flows(bench)?,
+            bench.daemon.log()
+        );
         Ok(())
     })
 }

@@ -18,8 +18,9 @@ const NAME: &str = "the_same_tests_pass_on_debians_kernel";
 const KERNEL: &str = "WEIGHBRIDGE_TEST_KERNEL";
 /// Other tests, separated by blanks.
 const OTHERS: &str = "WEIGHBRIDGE_TEST_IN_GUEST";
-const TESTS: [&str; 2] = [
+const TESTS: [&str; 3] = [
     "fast_path::nothing_passes_in_the_kernel_once_its_state_is_killed_and_rules_block",
+    "fast_path::datagrams_pass_at_the_driver_and_are_counted",
     "queues::queues_of_each_kind_carry_and_count",
 ];
 /// How long a test may take; 10 s on a machine at rest.
@@ -40,7 +41,7 @@ fn boot(qemu: &Path, kernel: &Path, run: &RunId, inside: &Namespace) -> Result<G
         .processors(2)
         .program(Path::new(BINARY))?
         .program(&std::env::current_exe()?)?;
-    for name in ["ip", "tc", "nft"] {
+    for name in ["ip", "tc", "nft", "ethtool"] {
         machine = machine.program(&program(name)?)?;
     }
     machine.boot(inside, run.directory())

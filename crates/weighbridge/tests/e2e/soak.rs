@@ -3,13 +3,22 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use lab::requirements;
-use lab::soak::{self, SoakConfig};
+use lab::soak::{self, SoakConfig, SoakSample};
+use lab::{FastPath, requirements};
 
 use crate::support::BINARY;
 
 #[test]
 fn twenty_seconds_of_everything_at_once_bring_no_wrong_verdict() -> Result<()> {
+    soak_briefly(None)
+}
+
+#[test]
+fn nor_do_they_with_a_flow_cache_that_is_emptied_at_random_moments() -> Result<()> {
+    soak_briefly(Some(FastPath::Emptied))
+}
+
+fn soak_briefly(fast_path: Option<FastPath>) -> Result<()> {
     if requirements::skip_test("soak") {
         return Ok(());
     }
@@ -17,6 +26,7 @@ fn twenty_seconds_of_everything_at_once_bring_no_wrong_verdict() -> Result<()> {
         binary: PathBuf::from(BINARY),
         seconds: 20,
         seed: 20,
+        fast_path,
     };
     let mut out = Vec::new();
     let report = soak::run(&config, &mut out)?;
@@ -26,6 +36,11 @@ fn twenty_seconds_of_everything_at_once_bring_no_wrong_verdict() -> Result<()> {
     for what in ["reload", "hand-over (SIGUSR2)", "crash (kill -9)"] {
         let tally = report.tried.get(what).copied().unwrap_or_default();
         ensure!(tally.right > 0, "no {what}: {text}");
+    }
+    if fast_path.is_some() {
+        let most = |pick: fn(&SoakSample) -> u64| report.samples.iter().map(pick).max();
+        ensure!(most(|sample| sample.by_cache) > Some(0), "{text}");
+        ensure!(most(|sample| sample.emptied) > Some(0), "{text}");
     }
     Ok(())
 }
