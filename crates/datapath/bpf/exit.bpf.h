@@ -155,7 +155,7 @@ static __always_inline void note(struct __sk_buff *skb, const struct flow_key *k
 	note->key = *key;
 	note->topology = topology;
 	note->number = number;
-	note->hops = passing->plain.hops;
+	note->hops = passing->aside->plain.hops;
 	note->left = 0;
 	skb->tc_index = number;
 }
@@ -206,7 +206,7 @@ static __always_inline void learn(struct __sk_buff *skb, const struct flow_key *
 {
 	struct note *note = note_of(skb);
 	__u32 interface = skb->ifindex;
-	__u16 longest = passing->plain.longest;
+	__u16 longest = passing->aside->plain.longest;
 	const struct exit_port *port;
 	struct exit *exit;
 	struct found from;
@@ -215,9 +215,9 @@ static __always_inline void learn(struct __sk_buff *skb, const struct flow_key *
 	skb->tc_index = 0;
 	if (!note || note->left != 1 || passing->now - note->when > NOTE_LIVES ||
 	    is_to_group(key) || !is_same_flow(&note->key, key) ||
-	    passing->plain.longest > 0xffff)
+	    passing->aside->plain.longest > 0xffff)
 		return;
-	hops = note->hops - passing->plain.hops;
+	hops = note->hops - passing->aside->plain.hops;
 	port = bpf_map_lookup_elem(&exit_ports, &interface);
 	if (hops > 1 || !port || !port->is_seen || find_exit(note, &from, &exit))
 		return;
@@ -269,9 +269,9 @@ static __always_inline int lose_hops(const struct frame *frame, const struct flo
 static __always_inline int dress(const struct frame *frame, const struct flow_key *key,
 				 const struct passing *passing, struct exit *exit)
 {
-	if (passing->then.act == TRANSLATE && translate(frame, key, &passing->plain, &passing->then))
+	if (apply(frame, key, &passing->aside->plain, &passing->aside->then))
 		return -1;
-	if (lose_hops(frame, key, passing->plain.hops, exit->hops))
+	if (lose_hops(frame, key, passing->aside->plain.hops, exit->hops))
 		return -1;
 	if (exit->told == BY_GATEWAY || is_same_frame(exit->ether, key->ether))
 		return 0;
@@ -301,9 +301,9 @@ static __always_inline int leave_as_told(struct __sk_buff *skb, const struct fra
 					 struct flow_key *key, struct passing *passing,
 					 struct exit *exit)
 {
-	__u32 packets = passing->plain.packets;
+	__u32 packets = passing->aside->plain.packets;
 
-	rename_ends(key, &passing->ends);
+	rename_ends(key, &passing->aside->first.ends);
 	if (dress(frame, key, passing, exit)) {
 		count(UPCALL_FAILED, packets);
 		return TC_ACT_SHOT;
@@ -325,7 +325,7 @@ static __always_inline int leave(struct __sk_buff *skb, const struct frame *fram
 	__u32 packets = 0;
 
 	if (!find_place(&exit->out, &passing->found))
-		packets = pass(&passing->found, &passing->plain, passing->now, &passing->then,
+		packets = pass(&passing->found, &passing->aside->plain, passing->now, &passing->aside->then,
 			       NULL, NULL);
 	if (!packets) {
 		passing->found.place = from;
@@ -349,11 +349,11 @@ static __always_inline int go_on(struct __sk_buff *skb, const struct frame *fram
 	__u32 topology = topology_now();
 	int is_known = exit->use == passing->found.place.use && exit->topology == topology &&
 		       passing->now - exit->learned < EXIT_LIVES;
-	int is_longer = passing->plain.longest > exit->longest;
+	int is_longer = passing->aside->plain.longest > exit->longest;
 
-	rename_ends(key, &passing->ends);
+	rename_ends(key, &passing->aside->first.ends);
 	if (is_known && exit->interface && !is_longer && passing->now >= exit->begins &&
-	    passing->plain.hops > exit->hops)
+	    passing->aside->plain.hops > exit->hops)
 		return leave(skb, frame, key, passing, exit);
 	skb->tc_index = 0;
 	if (!is_known || (exit->interface && is_longer))

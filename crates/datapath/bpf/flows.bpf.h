@@ -49,7 +49,14 @@ struct flow_state {
 	struct traffic traffic[2];
 	struct peer peers[2];
 	struct ends ends[2];
-	__u64 reserved;
+	__u32 shifts[2]; /* added to the sequence numbers of each end (`modulate state`) */
+};
+
+// What becomes of a packet.
+struct change {
+	struct ends ends;
+	__u32 seq; /* added to its sequence number */
+	__u32 ack; /* taken off the numbers that it acknowledges */
 };
 
 // Where the packets of a flow lead: a slot in use for one state, and one of the state's ways.
@@ -148,6 +155,21 @@ struct plain {
 	__u8 hops; /* that it has left: TTL or hop limit */
 };
 
+// What is found out about the packet at hand, for which there is no room on the stack.
+struct aside {
+	struct plain plain;
+	struct change first; /* by what knows it where it comes in, or is */
+	struct change then; /* by what knows it where it leaves */
+	struct exit exit;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct aside);
+} flow_aside SEC(".maps");
+
 // 0 for an IPv4 packet without options that is no fragment.
 static __always_inline int read_v4(const struct frame *frame, struct flow_key *key,
 				   struct plain *plain)
@@ -226,9 +248,12 @@ static __always_inline int read_tcp(const struct frame *frame, struct flow_key *
 	segment->ack = bpf_ntohl(tcp.ack);
 	segment->window = bpf_ntohs(tcp.window);
 	segment->len = plain->end - plain->at - header;
-	if (told == (TCP_SYN | TCP_ACK) &&
-	    read_offer(frame, plain->at + sizeof(tcp), plain->at + header, segment))
-		return -1;
+	if (header > sizeof(tcp) && told != TCP_SYN &&
+	    read_options(frame, plain->at, plain->at + sizeof(tcp), plain->at + header, segment)) {
+		if (told & TCP_SYN)
+			return -1;
+		segment->sack_at = SACK_UNKNOWN;
+	}
 	if (!len)
 		return 0;
 	if (told & TCP_SYN || plain->end != frame->len || !segment->len)
@@ -318,61 +343,6 @@ static __always_inline int read_plain(const struct frame *frame, struct flow_key
 	return -1;
 }
 
-#define MANGLED_0(protocol) ((protocol) == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0)
-
-// Where the transport's checksum is; 0 for an echo, whose checksum does not cover the addresses.
-static __always_inline __u32 covers_addresses_at(__u8 protocol, __u32 at)
-{
-	if (protocol == IPPROTO_TCP)
-		return at + offsetof(struct tcphdr, check);
-	return protocol == IPPROTO_UDP ? at + offsetof(struct udphdr, check) : 0;
-}
-
-static __always_inline int set_address(const struct frame *frame, __u32 at, __u32 checksum_at,
-				       __u8 protocol, __u32 from, __u32 to)
-{
-	if (from == to)
-		return 0;
-	if (sum_of_header(frame, ETH_HLEN + offsetof(struct iphdr, check), from, to))
-		return -1;
-	if (checksum_at && sum_of_payload(frame, checksum_at, from, to,
-					  BPF_F_PSEUDO_HDR | MANGLED_0(protocol) | sizeof(to)))
-		return -1;
-	return store(frame, at, &to, sizeof(to));
-}
-
-static __always_inline int set_port(const struct frame *frame, __u32 at, __u32 checksum_at,
-				    __u8 protocol, __be16 from, __be16 to)
-{
-	if (from == to)
-		return 0;
-	if (sum_of_payload(frame, checksum_at, from, to, MANGLED_0(protocol) | sizeof(to)))
-		return -1;
-	return store(frame, at, &to, sizeof(to));
-}
-
-// 0 if the packet has become what its flow says.
-static __always_inline int translate(const struct frame *frame, const struct flow_key *key,
-				     const struct plain *plain, const struct ends *to)
-{
-	__u32 sum = covers_addresses_at(key->protocol, plain->at);
-	__u8 protocol = key->protocol;
-
-	if (set_address(frame, ETH_HLEN + offsetof(struct iphdr, saddr), sum, protocol,
-			key->source[0], to->source) ||
-	    set_address(frame, ETH_HLEN + offsetof(struct iphdr, daddr), sum, protocol,
-			key->destination[0], to->destination))
-		return -1;
-	if (!sum)
-		return set_port(frame, plain->at + 4, plain->at + 2, protocol,
-				plain->asks ? key->source_port : key->destination_port,
-				plain->asks ? to->source_port : to->destination_port);
-	if (set_port(frame, plain->at, sum, protocol, key->source_port, to->source_port))
-		return -1;
-	return set_port(frame, plain->at + 2, sum, protocol, key->destination_port,
-			to->destination_port);
-}
-
 // A state whose packet this may be.
 struct found {
 	struct flow_place place;
@@ -424,34 +394,46 @@ static __always_inline int may_change(const struct flow_state *state, __u32 way,
 	return state->has_windows && may_take_on(&state->peers[!way], &plain->segment);
 }
 
+// Whether the numbers that a packet acknowledges can be put back into their sender's count. The answer to
+// a SYN cannot: the number that its sender's are moved by is drawn when it comes.
+static __always_inline int can_modulate(const struct flow_state *state, __u32 way,
+					const struct segment *segment)
+{
+	return !state->shifts[!way] ||
+	       (!(segment->flags & TCP_SYN) && segment->sack_at != SACK_UNKNOWN);
+}
+
 // Under the lock of the state: whether the packet is one of it.
 static __always_inline int is_taken(struct flow_state *state, __u32 way, const struct plain *plain)
 {
 	const struct segment *segment = &plain->segment;
 
 	if (state->has_windows)
-		return takes(&state->peers[way], &state->peers[!way], segment);
+		return can_modulate(state, way, segment) &&
+		       takes(&state->peers[way], &state->peers[!way], segment,
+			     state->shifts[!way]);
 	// Decisions without a state are about segments without these, or SYNs alone.
 	return !(segment->flags & TCP_ACK && segment->flags & TCP_CONTROL);
 }
 
 // How many packets it stands for, if the packet is one of the state: then it has been counted and
-// is to become what `ends` says, and passes. `known` becomes `exit`, if there is one.
+// is to become what `change` says, and passes. `known` becomes `exit`, if there is one.
 static __always_inline __u32 pass(const struct found *found, const struct plain *plain, __u64 now,
-				  struct ends *ends, const struct exit *exit, struct exit *known)
+				  struct change *change, const struct exit *exit,
+				  struct exit *known)
 {
 	struct flow_state *state = found->state;
-	__u32 way = found->place.way & 1, packets = 0, *change = NULL;
+	__u32 way = found->place.way & 1, packets = 0, *notice = NULL;
 	__u64 reserved = 0;
 	__u16 before;
 	int changed = 0;
 
 	// Nothing changes that cannot be told.
 	if (may_change(state, way, plain)) {
-		change = bpf_ringbuf_reserve(&flow_changes, sizeof(*change), 0);
-		if (!change)
+		notice = bpf_ringbuf_reserve(&flow_changes, sizeof(*notice), 0);
+		if (!notice)
 			return 0;
-		*change = found->place.way >> 1;
+		*notice = found->place.way >> 1;
 		reserved = 1;
 	}
 	// Kernels before 6.2 forget that what was reserved is not null; a number they know. The compiler
@@ -466,27 +448,48 @@ static __always_inline __u32 pass(const struct found *found, const struct plain 
 		state->traffic[way].bytes += plain->bytes;
 		if ((__s64)(now - state->last) > 0)
 			state->last = now;
-		*ends = state->ends[way];
+		change->ends = state->ends[way];
+		change->seq = state->shifts[way];
+		change->ack = state->shifts[!way];
 		if (exit)
 			*known = *exit;
 		packets = plain->packets;
 	}
 	bpf_spin_unlock(&state->lock);
 	if (reserved && changed)
-		bpf_ringbuf_submit(change, 0);
+		bpf_ringbuf_submit(notice, 0);
 	else if (reserved)
-		bpf_ringbuf_discard(change, 0);
+		bpf_ringbuf_discard(notice, 0);
 	return packets;
 }
 
 // A packet on its way past a hook. Apart from its key, which must be in memory.
 struct passing {
-	struct plain plain;
 	struct found found;
-	struct ends ends;
-	struct ends then; /* by what knows it where it leaves */
+	struct aside *aside; /* the CPU's own */
 	__u64 now;
 };
+
+// 0 if it can be looked at.
+static __always_inline int begin(struct passing *passing)
+{
+	__u32 first = 0;
+
+	passing->now = bpf_ktime_get_coarse_ns();
+	passing->aside = bpf_map_lookup_elem(&flow_aside, &first);
+	if (!passing->aside)
+		return -1;
+	__builtin_memset(&passing->aside->plain, 0, sizeof(passing->aside->plain));
+	passing->aside->exit.use = 0;
+	return 0;
+}
+
+// What a packet says is now what whoever looks at it next is told.
+static __always_inline void retell(struct plain *plain, const struct change *to)
+{
+	plain->segment.seq += to->seq;
+	plain->segment.ack -= to->ack;
+}
 
 static __always_inline int is_told(const struct exit *exit, const struct found *found)
 {
@@ -523,11 +526,12 @@ static __always_inline void uncount(const struct found *found, const struct plai
 	bpf_spin_unlock(&state->lock);
 }
 
-// As `pass`, for a packet at a hook, and where the engine has told how it leaves there as well.
+// As `pass`, for a packet at a hook, and where the engine has told how it leaves there as well. How it
+// leaves is aside then.
 static __always_inline __u32 follow(const struct frame *frame, enum direction direction,
-				    struct flow_key *key, struct passing *passing,
-				    struct exit *known)
+				    struct flow_key *key, struct passing *passing)
 {
+	struct exit *known;
 	const struct exit *exit;
 	struct found then;
 	__u32 way, packets;
@@ -535,22 +539,28 @@ static __always_inline __u32 follow(const struct frame *frame, enum direction di
 
 	key->interface = frame->interface;
 	key->direction = direction;
-	if (read_plain(frame, key, &passing->plain) || find(key, &passing->found))
+	if (begin(passing) || read_plain(frame, key, &passing->aside->plain) ||
+	    find(key, &passing->found))
 		return 0;
+	known = &passing->aside->exit;
 	way = passing->found.place.way;
 	exit = bpf_map_lookup_elem(&flow_exits, &way);
 	told = is_told(exit, &passing->found);
-	if (told && (may_change(passing->found.state, way & 1, &passing->plain) ||
-		     !can_leave(exit, &passing->plain, passing->now)))
+	if (told && (may_change(passing->found.state, way & 1, &passing->aside->plain) ||
+		     !can_leave(exit, &passing->aside->plain, passing->now)))
 		return 0;
 	if (direction == OUT && !told)
 		exit = NULL;
-	packets = pass(&passing->found, &passing->plain, passing->now, &passing->ends, exit, known);
-	if (!packets || !told || !known->out.use)
+	packets = pass(&passing->found, &passing->aside->plain, passing->now, &passing->aside->first, exit,
+		       known);
+	if (!packets)
+		return 0;
+	retell(&passing->aside->plain, &passing->aside->first);
+	if (!told || !known->out.use)
 		return packets;
 	if (find_place(&known->out, &then) ||
-	    !pass(&then, &passing->plain, passing->now, &passing->then, NULL, NULL)) {
-		uncount(&passing->found, &passing->plain);
+	    !pass(&then, &passing->aside->plain, passing->now, &passing->aside->then, NULL, NULL)) {
+		uncount(&passing->found, &passing->aside->plain);
 		return 0;
 	}
 	return packets;

@@ -50,12 +50,16 @@ static __always_inline int load_anywhere(const struct frame *frame, __u32 at, vo
 	return bpf_skb_load_bytes(frame->ctx, at, to, len);
 }
 
+#define NEAR_MAX 0xffu /* bytes of headers; the verifier wants a bound */
+
 static __always_inline int load(const struct frame *frame, __u32 at, void *to, __u32 len)
 {
 	struct __sk_buff *skb = frame->ctx;
 	struct xdp_md *xdp = frame->ctx;
 	void *data, *end;
 
+	if (at > NEAR_MAX)
+		return load_anywhere(frame, at, to, len);
 	if (frame->is_xdp) {
 		data = (void *)(long)xdp->data;
 		end = (void *)(long)xdp->data_end;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //
 // What of crates/pf-engine/src/tcp.rs the flow cache does itself: segments that take a connection
-// on in the ordinary way and lie strictly in its windows. Whatever else comes goes up.
+// on in the ordinary way and lie strictly in its windows. Whatever else comes goes up. As there, numbers
+// are kept in their sender's own count: those that he acknowledges are put back into it first.
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
@@ -16,6 +17,11 @@
 #define OPTION_END 0
 #define OPTION_NOP 1
 #define OPTION_SCALE 3
+#define OPTION_SACK 5
+#define TIMESTAMPS_LEN 12 /* with two NOPs in front: RFC 7323, appendix A */
+#define TIMESTAMPS_BEGIN 0x0101080au
+#define SACK_UNKNOWN 1 /* of `sack_at`: options that cannot be read */
+#define SACK_EDGES_MAX 8 /* of four blocks: no header has room for more (RFC 2018, section 3) */
 #define OPTIONS_MAX 20 /* of two bytes each: no header has more */
 
 // PF's numbers of how far an end is (TCPS_... of BSD's tcp_fsm.h).
@@ -47,14 +53,27 @@ struct segment {
 	__u32 len;
 	__u8 flags;
 	__u8 offers; /* as of a peer, of an answer to a SYN */
+	__u8 sack_at; /* where its blocks begin, from its header on; 0 for none */
+	__u8 sack_edges; /* two of each block */
 };
 
-// Looks at the options of a SYN; 0 if they can be read.
-static __always_inline int read_offer(const struct frame *frame, __u32 at, __u32 end,
-				      struct segment *segment)
+// Whether there are timestamps and nothing else, as of most segments.
+static __always_inline int has_timestamps_alone(const struct frame *frame, __u32 at, __u32 end)
+{
+	__be32 begin;
+
+	return end - at == TIMESTAMPS_LEN && !load(frame, at, &begin, sizeof(begin)) &&
+	       begin == bpf_htonl(TIMESTAMPS_BEGIN);
+}
+
+// Looks at the options of a segment; 0 if they can be read. `start` is where its header begins.
+static __always_inline int read_options(const struct frame *frame, __u32 start, __u32 at, __u32 end,
+					struct segment *segment)
 {
 	__u8 kind, len, scale;
 
+	if (has_timestamps_alone(frame, at, end))
+		return 0;
 	for (int i = 0; i < OPTIONS_MAX; i++) {
 		if (at >= end)
 			return 0;
@@ -73,6 +92,13 @@ static __always_inline int read_offer(const struct frame *frame, __u32 at, __u32
 			    scale > MAX_SCALE)
 				return -1;
 			segment->offers = 1 + scale;
+		}
+		// Checksums go by words: what begins at an odd place is for the engine.
+		if (kind == OPTION_SACK) {
+			if (segment->sack_at || len < 10 || (len & 7) != 2 || at & 1)
+				return -1;
+			segment->sack_at = at + 2 - start;
+			segment->sack_edges = (len - 2) / sizeof(__u32);
 		}
 		at += len;
 	}
@@ -127,18 +153,18 @@ static __always_inline int answers(struct peer *source, struct peer *destination
 
 // Whether a segment lies in the windows of ends that were both heard; then they move on.
 static __always_inline int slides(struct peer *source, struct peer *destination,
-				  const struct segment *segment)
+				  const struct segment *segment, __u32 shift)
 {
-	__u32 seq = segment->seq, data_end = seq + segment->len;
+	__u32 seq = segment->seq, data_end = seq + segment->len, ack = segment->ack - shift;
 	__u32 end = data_end + !!(segment->flags & TCP_FIN);
-	__s32 skew = destination->seq_lo - segment->ack;
+	__s32 skew = destination->seq_lo - ack;
 
 	// The engine's signs for somebody who was never heard.
 	if (!source->seq_lo || destination->phase < PHASE_SYN_SENT)
 		return 0;
 	// An RST is exact, give or take one, or acknowledges exactly.
 	if (segment->flags & TCP_RST &&
-	    (!segment->ack || (seq - source->seq_lo + 1 > 2 && skew)))
+	    (!segment->ack || !ack || (seq - source->seq_lo + 1 > 2 && skew)))
 		return 0;
 	if (seq == end)
 		seq = data_end = end = source->seq_lo;
@@ -151,7 +177,7 @@ static __always_inline int slides(struct peer *source, struct peer *destination,
 		source->max_win = segment->window;
 	if (is_before(source->seq_lo, end))
 		source->seq_lo = end;
-	announce(destination, segment->ack, segment->window << (source->scale & 15));
+	announce(destination, ack, segment->window << (source->scale & 15));
 	if (segment->flags & TCP_FIN && source->phase < PHASE_CLOSING)
 		source->phase = PHASE_CLOSING;
 	// What the other end sent last was acknowledged: its SYN, or its FIN.
@@ -173,10 +199,10 @@ static __always_inline int may_take_on(const struct peer *destination,
 	return segment->flags & TCP_CONTROL || phase == PHASE_SYN_SENT || phase == PHASE_CLOSING;
 }
 
-// Whether a segment is taken, which has ACK.
+// Whether a segment is taken, which has ACK. What it acknowledges has had `shift` added on the way.
 static __always_inline int takes(struct peer *source, struct peer *destination,
-				 const struct segment *segment)
+				 const struct segment *segment, __u32 shift)
 {
 	return segment->flags & TCP_SYN ? answers(source, destination, segment) :
-					  slides(source, destination, segment);
+					  slides(source, destination, segment, shift);
 }

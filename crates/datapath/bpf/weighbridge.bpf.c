@@ -147,6 +147,7 @@ static __always_inline void count(__u32 counter, __u64 by)
 #include "frame.bpf.h"
 #include "tcp.bpf.h"
 #include "flows.bpf.h"
+#include "rewrite.bpf.h"
 #include "exit.bpf.h"
 #include "shares.bpf.h"
 #include "xdp.bpf.h"
@@ -401,18 +402,17 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 {
 	const struct frame frame = frame_of_skb(skb);
 	struct flow_key key __attribute__((aligned(8))) = {};
-	struct passing passing = { .now = bpf_ktime_get_coarse_ns() };
-	struct exit exit = {};
-	__u32 packets = follow(&frame, direction, &key, &passing, &exit);
+	struct passing passing = {};
+	__u32 packets = follow(&frame, direction, &key, &passing);
+	struct exit *exit;
 
 	if (!packets)
 		return send_up(skb, direction, 0, 0);
-	if (passing.ends.act == DROP) {
+	if (passing.aside->first.ends.act == DROP) {
 		count(BLOCKED, packets);
 		return TC_ACT_SHOT;
 	}
-	if (passing.ends.act == TRANSLATE &&
-	    translate(&frame, &key, &passing.plain, &passing.ends)) {
+	if (apply(&frame, &key, &passing.aside->plain, &passing.aside->first)) {
 		count(UPCALL_FAILED, packets);
 		return TC_ACT_SHOT;
 	}
@@ -420,10 +420,11 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 	skb->mark = 0;
 	skb->priority = 0;
 	count(CACHED, packets);
-	if (is_told(&exit, &passing.found))
-		return leave_as_told(skb, &frame, &key, &passing, &exit);
+	exit = &passing.aside->exit;
+	if (is_told(exit, &passing.found))
+		return leave_as_told(skb, &frame, &key, &passing, exit);
 	if (direction == IN)
-		return go_on(skb, &frame, &key, &passing, &exit);
+		return go_on(skb, &frame, &key, &passing, exit);
 	learn(skb, &key, &passing);
 	return TC_ACT_UNSPEC;
 }
@@ -459,7 +460,7 @@ int flow_xdp(struct xdp_md *xdp)
 {
 	const struct frame frame = frame_of_xdp(xdp);
 	struct flow_key key __attribute__((aligned(8))) = {};
-	struct passing passing = { .now = bpf_ktime_get_coarse_ns() };
+	struct passing passing = {};
 	__be16 type;
 
 	if (load(&frame, offsetof(struct ethhdr, h_proto), &type, sizeof(type)) ||
@@ -467,7 +468,8 @@ int flow_xdp(struct xdp_md *xdp)
 		return XDP_PASS;
 	key.interface = frame.interface;
 	key.direction = IN;
-	if (read_plain(&frame, &key, &passing.plain) || find(&key, &passing.found))
+	if (begin(&passing) || read_plain(&frame, &key, &passing.aside->plain) ||
+	    find(&key, &passing.found))
 		return XDP_PASS;
 	return cross(&frame, &key, &passing);
 }

@@ -21,14 +21,14 @@ static __always_inline int is_open(const struct exit *exit, const struct passing
 	return exit->told == LEARNT && exit->use == passing->found.place.use &&
 	       exit->topology == topology_now() &&
 	       passing->now - exit->learned < EXIT_LIVES && exit->interface &&
-	       passing->plain.longest <= exit->longest && passing->now >= exit->begins &&
-	       passing->plain.hops > exit->hops;
+	       passing->aside->plain.longest <= exit->longest && passing->now >= exit->begins &&
+	       passing->aside->plain.hops > exit->hops;
 }
 
 // Ends a packet of a flow that is blocked.
 static __always_inline int drop(struct passing *passing)
 {
-	__u32 packets = pass(&passing->found, &passing->plain, passing->now, &passing->ends, NULL,
+	__u32 packets = pass(&passing->found, &passing->aside->plain, passing->now, &passing->aside->first, NULL,
 			     NULL);
 
 	if (!packets)
@@ -39,14 +39,13 @@ static __always_inline int drop(struct passing *passing)
 
 // Sends a packet out as both hooks would have.
 static __always_inline int send(const struct frame *frame, struct flow_key *key,
-				struct passing *passing, const struct ends *entered,
-				struct exit *exit)
+				struct passing *passing, struct exit *exit)
 {
-	__u32 packets = passing->plain.packets;
+	__u32 packets = passing->aside->plain.packets;
 
-	if (entered->act == TRANSLATE && translate(frame, key, &passing->plain, entered))
+	if (apply(frame, key, &passing->aside->plain, &passing->aside->first))
 		goto failed;
-	rename_ends(key, entered);
+	rename_ends(key, &passing->aside->first.ends);
 	if (dress(frame, key, passing, exit))
 		goto failed;
 	count(CACHED, packets);
@@ -63,8 +62,7 @@ static __always_inline int cross(const struct frame *frame, struct flow_key *key
 				 struct passing *passing)
 {
 	struct found entered = passing->found;
-	struct exit exit = {}, *known;
-	struct ends ends;
+	struct exit *exit = &passing->aside->exit, *known;
 	__u32 way = entered.place.way;
 
 	if (entered.state->ends[way & 1].act == DROP)
@@ -72,13 +70,14 @@ static __always_inline int cross(const struct frame *frame, struct flow_key *key
 	known = bpf_map_lookup_elem(&flow_exits, &way);
 	if (!known || !is_open(known, passing) ||
 	    !bpf_map_lookup_elem(&xdp_ports, &known->interface) ||
-	    may_change(entered.state, way & 1, &passing->plain) ||
-	    !pass(&entered, &passing->plain, passing->now, &ends, known, &exit))
+	    may_change(entered.state, way & 1, &passing->aside->plain) ||
+	    !pass(&entered, &passing->aside->plain, passing->now, &passing->aside->first, known, exit))
 		return XDP_PASS;
-	if (!is_open(&exit, passing) || find_place(&exit.out, &passing->found) ||
-	    !pass(&passing->found, &passing->plain, passing->now, &passing->then, NULL, NULL)) {
-		uncount(&entered, &passing->plain);
+	retell(&passing->aside->plain, &passing->aside->first);
+	if (!is_open(exit, passing) || find_place(&exit->out, &passing->found) ||
+	    !pass(&passing->found, &passing->aside->plain, passing->now, &passing->aside->then, NULL, NULL)) {
+		uncount(&entered, &passing->aside->plain);
 		return XDP_PASS;
 	}
-	return send(frame, key, passing, &ends, &exit);
+	return send(frame, key, passing, exit);
 }

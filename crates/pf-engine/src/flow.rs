@@ -81,6 +81,10 @@ pub struct Flow {
     pub becomes: [Option<(HostPort, HostPort)>; 2],
     /// Of the opener and of the other end, if it is a TCP connection.
     pub windows: Option<[FlowWindow; 2]>,
+    /// What is added to the sequence numbers of the opener and of the other end on the way (`modulate
+    /// state`), and taken off where they are acknowledged, SACK included. Windows are in their
+    /// sender's own count. 0 where nothing is.
+    pub shifts: [u32; 2],
     /// When its last packet came.
     pub refreshed: Instant,
     /// How long it lives behind its last packet.

@@ -187,14 +187,13 @@ impl State {
         self.wire == self.stack && !modulates && self.route.is_none() && !self.is_proxied()
     }
 
-    /// Whether it does no more with its packets than to translate them within IPv4, and to route
-    /// them.
+    /// Whether it does no more with its packets than to translate them within IPv4, to modulate
+    /// their sequence numbers, and to route them.
     pub(crate) fn is_straight(&self) -> bool {
-        let modulates = self.source.seq_diff != 0 || self.destination.seq_diff != 0;
         let translates = self.wire == self.stack
             || (self.wire.family() == Family::Inet && !self.changes_family());
         let copies = matches!(self.route, Some((RouteKind::DupTo, _)));
-        translates && !modulates && !copies && !self.is_proxied()
+        translates && !copies && !self.is_proxied()
     }
 
     /// Where a packet that goes in `direction` is routed: `route-to` for the opener's packets,

@@ -495,7 +495,8 @@ pub(crate) const fn timeout(source: &Peer, destination: &Peer) -> Timeout {
 }
 
 /// Whether the rest of a connection, or some of it, is plain enough for a flow cache: its opener has
-/// sent a SYN and nobody else has, or its ends have gone on from there, and not both have closed.
+/// sent a SYN and nobody else has, or its ends have gone on from there, and not both have closed. What
+/// moves the other end's sequence numbers is drawn when it is first heard: until then they must not be.
 pub(crate) fn is_plain(opener: &Peer, other: &Peer, timeout_now: Timeout) -> bool {
     let begins = has_just_begun(opener, other);
     let goes_on = [opener, other]
@@ -503,13 +504,18 @@ pub(crate) fn is_plain(opener: &Peer, other: &Peer, timeout_now: Timeout) -> boo
         .all(|peer| (tcps::SYN_SENT..=tcps::FIN_WAIT_2).contains(&peer.state))
         && !both_closed(opener, other)
         && timeout(opener, other) == timeout_now;
-    let as_sent = |peer: &Peer| !peer.stale && peer.seq_diff == 0;
-    (begins || goes_on) && as_sent(opener) && as_sent(other)
+    (begins || goes_on) && !opener.stale && !other.stale
 }
 
-/// Whether the opener has sent its SYN and nothing else was heard.
+/// Whether a connection of which sequence numbers are moved has gone on as far as that both ends have
+/// been heard, and no further.
+pub(crate) const fn has_just_been_answered(opener: &Peer, other: &Peer) -> bool {
+    opener.seq_diff != 0 && opener.state == tcps::ESTABLISHED && other.state == tcps::SYN_SENT
+}
+
+/// Whether the opener has sent its SYN, as it is, and nothing else was heard.
 pub(crate) const fn has_just_begun(opener: &Peer, other: &Peer) -> bool {
-    opener.state == tcps::SYN_SENT && other.state == tcps::CLOSED
+    opener.state == tcps::SYN_SENT && other.state == tcps::CLOSED && opener.seq_diff == 0
 }
 
 /// Whether the sequence number that an ICMP error quotes is one that `source` may have sent.

@@ -26,6 +26,7 @@ pub(super) const PEERS_AT: usize = 56;
 pub(super) const PEER_LEN: usize = 16;
 const ENDS_AT: usize = 88;
 const ENDS_LEN: usize = 16;
+const SHIFTS_AT: usize = ENDS_AT + 2 * ENDS_LEN;
 const EXIT_NEXT_HOP_AT: usize = 24;
 const EXIT_FAMILY_AT: usize = 40;
 const EXIT_INTERFACE_AT: usize = 44;
@@ -122,6 +123,11 @@ pub(super) fn state_data(flow: &Flow, refreshed: u64) -> StateData {
             put(&mut data, at + 12, &DROP.to_ne_bytes());
         }
     }
+    put(
+        &mut data,
+        SHIFTS_AT,
+        &flow.shifts.map(u32::to_ne_bytes).concat(),
+    );
     data
 }
 
@@ -160,4 +166,4 @@ pub(super) fn get_u64(data: &[u8], at: usize) -> u64 {
     bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
-const _: () = assert!(ENDS_AT + 2 * ENDS_LEN + size_of::<u64>() == STATE_LEN);
+const _: () = assert!(SHIFTS_AT + 2 * size_of::<u32>() == STATE_LEN);

@@ -24,6 +24,7 @@ use crate::program::OBJECT;
 
 mod batches;
 mod decisions;
+mod modulation;
 mod shares;
 
 #[path = "../../../pf-engine/tests/scenarios/talks.rs"]
@@ -114,6 +115,16 @@ impl Bench {
 
     /// What the kernel does with a packet.
     fn run(&mut self, direction: Direction, frame: &[u8], segment: u32) -> Done {
+        let (returned, out) = self.run_program(direction, frame, segment);
+        match returned {
+            PASSES => Done::Passes(out),
+            ENDS => Done::Ends,
+            _ => Done::ComesUp,
+        }
+    }
+
+    /// What the program returns, and the packet then.
+    fn run_program(&mut self, direction: Direction, frame: &[u8], segment: u32) -> (u32, Vec<u8>) {
         let name = match direction {
             Direction::In => "flow_in",
             Direction::Out => "flow_out",
@@ -135,11 +146,7 @@ impl Bench {
         let program = program(&mut self.ebpf, name).expect("a program");
         let result = program.test_run(options).expect("runs");
         out.truncate(frame.len());
-        match result.return_value {
-            PASSES => Done::Passes(out),
-            ENDS => Done::Ends,
-            _ => Done::ComesUp,
-        }
+        (result.return_value, out)
     }
 }
 
@@ -220,6 +227,7 @@ fn connection() -> Flow {
         ],
         becomes: [None; 2],
         windows: Some([window(1000), window(9000)]),
+        shifts: [0; 2],
         // The kernel's clock moves by ticks.
         refreshed: before(Duration::from_secs(1)),
         lifetime: Duration::from_hours(1),
@@ -531,6 +539,7 @@ fn compare(bench: &mut Bench, ruleset: &Ruleset, side: [Direction; 2]) -> Tally 
             ether: Some(ether),
             ..Packet::default()
         };
+        let sent = packet.bytes.clone();
         let mut first = packet.clone();
         let wanted = plain.handle_packet(now(), hook, &mut first, &mut env);
         match bench.run(direction, &frame_of(&packet.bytes, ether), 0) {
@@ -551,8 +560,11 @@ fn compare(bench: &mut Bench, ruleset: &Ruleset, side: [Direction; 2]) -> Tally 
                 assert_eq!((&found, &second), (&wanted, &first));
             }
         }
-        if forward && matches!(wanted.verdict, Verdict::Pass(_)) {
-            asked[at] = Some(first.bytes);
+        if matches!(wanted.verdict, Verdict::Pass(_)) {
+            talks[at].arrived(forward, &sent, &first.bytes);
+            if forward {
+                asked[at] = Some(first.bytes);
+            }
         }
         cached.fill_flow_cache();
         if step % 7 == 0 {
@@ -587,19 +599,27 @@ fn who_has_the_kernel_s_cache_decides_and_counts_as_who_has_none() {
     assert_eq!(translated, 0);
 }
 
-#[test]
-fn the_kernel_translates_byte_for_byte_as_the_engine_does() {
-    let pool = |address: &str, port| Pool {
+fn pool(address: &str, ports: Option<PoolPorts>) -> Pool {
+    Pool {
         targets: vec![PoolTarget {
             interface: None,
             address: Address::Prefix(Prefix::host(host(address, 0).address)),
             weight: None,
         }],
-        ports: port,
+        ports,
         ..Pool::default()
-    };
+    }
+}
+
+fn nat(address: &str) -> Rule {
     let mut nat = Rule::new(Action::Nat);
-    nat.nat = Some(pool("198.51.100.7", None));
+    nat.nat = Some(pool(address, None));
+    nat
+}
+
+#[test]
+fn the_kernel_translates_byte_for_byte_as_the_engine_does() {
+    let nat = nat("198.51.100.7");
     let mut rdr = Rule::new(Action::Rdr);
     rdr.rdr = Some(pool("198.51.100.8", Some(PoolPorts::Single(8080))));
     rdr.protocol = Some(Protocol::TCP);

@@ -108,6 +108,7 @@ impl Cache {
             keys: [Some(key), None],
             becomes: [becomes, None],
             windows: None,
+            shifts: [0; 2],
             refreshed: NOW,
             lifetime: Duration::from_hours(1),
             basis: FlowBasis::State,

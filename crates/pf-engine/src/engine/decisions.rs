@@ -297,6 +297,7 @@ impl Engine {
             keys: [Some(key), None],
             becomes: [None; 2],
             windows: None,
+            shifts: [0; 2],
             refreshed: self.now,
             lifetime: DECISION_LIFETIME,
         };

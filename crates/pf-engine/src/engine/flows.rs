@@ -494,6 +494,9 @@ impl Engine {
             && state.protocol() == Protocol::TCP
             && matches!(way, Some((Onward::Plain, _)))
             && tcp::has_just_begun(&state.source, &state.destination);
+        let is_answered = !forward
+            && matches!(way, Some((Onward::Plain, _)))
+            && tcp::has_just_been_answered(&state.source, &state.destination);
         let [of_opener, of_other] = &mut state.flow.ways;
         let noted = if forward {
             &mut *of_opener
@@ -511,6 +514,7 @@ impl Engine {
             // Whoever answers does so where the SYN met the filter, in frames back.
             *of_other = of_opener.map(Plain::turned);
         }
+        let begins = begins || (is_answered && of_opener.is_some());
         let has_room = self.flows.wishes.len() < WISHES_MAX && packets(state) >= FLOW_BEGINS_AT;
         if (std::mem::take(&mut state.flow.returns) || begins) && way.is_some() {
             // Those behind it have overtaken it already, or there are none: who opens a connection

@@ -1,6 +1,7 @@
 //! The flow cache: whoever has one has the same states and counters as who has none.
 
 mod model;
+mod modulated;
 mod rulesets;
 
 use std::time::Duration;
@@ -20,7 +21,7 @@ const SEEDS: u64 = 5;
 
 /// Two boxes in the same traffic: one has a cache.
 pub(super) struct Twins {
-    plain: Lab,
+    pub(super) plain: Lab,
     pub(super) cached: Lab,
     model: Model,
 }
@@ -113,6 +114,10 @@ impl Twins {
         self.model.translated()
     }
 
+    pub(super) fn modulated(&self) -> u64 {
+        self.model.modulated()
+    }
+
     pub(super) fn dropped(&self) -> u64 {
         self.model.dropped()
     }
@@ -165,6 +170,9 @@ fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> Twins {
         let frame = if dice.one_in(30) { 2 } else { 1 };
         let entered = twins.packet(In, from, &bytes, frame);
         let left = entered.and_then(|bytes| twins.packet(Out, to, &bytes, frame));
+        if let Some(arrived) = &left {
+            talks[at].arrived(forward, &bytes, arrived);
+        }
         asked[at] = left.filter(|_| forward).or(asked[at].take());
         if !dice.one_in(4) {
             twins.cached.engine.fill_flow_cache();
@@ -187,17 +195,22 @@ fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> Twins {
 #[test]
 fn who_has_a_flow_cache_decides_and_counts_as_who_has_none() {
     for (name, ruleset, [passes, drops]) in rulesets() {
-        let (mut passed, mut dropped, mut translated) = (0, 0, 0);
+        let (mut passed, mut dropped) = (0, 0);
+        let (mut translated, mut modulated) = (0, 0);
         for seed in 1..=SEEDS {
             let twins = run(&ruleset, seed, 1500);
             passed += twins.passed();
             dropped += twins.dropped();
             translated += twins.translated();
+            modulated += twins.modulated();
         }
         assert_eq!(passed > 0, passes, "{name}: {passed} packets by the cache");
         assert_eq!(dropped > 0, drops, "{name}: {dropped} were dropped");
         let much = translated > 100 * SEEDS;
-        assert_eq!(much, name == "translation", "{name}: {translated}");
+        let translates = name.starts_with("translation");
+        assert_eq!(much, translates, "{name}: {translated}");
+        let much = modulated > 100 * SEEDS;
+        assert_eq!(much, name.ends_with("modulated"), "{name}: {modulated}");
     }
 }
 
@@ -261,8 +274,8 @@ fn a_flow_leaves_the_cache_with_its_state() {
     twins.compare();
 }
 
-const CLIENT: (&str, u16) = ("10.0.0.5", 5000);
-const SERVER: (&str, u16) = ("192.0.2.80", 80);
+pub(super) const CLIENT: (&str, u16) = ("10.0.0.5", 5000);
+pub(super) const SERVER: (&str, u16) = ("192.0.2.80", 80);
 
 impl Twins {
     /// A segment of a connection through both hooks, on its way from the client or to it.
@@ -285,14 +298,14 @@ impl Twins {
         self.compare();
     }
 
-    fn decided(&self) -> u64 {
+    pub(super) fn decided(&self) -> u64 {
         self.cached.engine.flow_statistics().decided
     }
 }
 
-const SYN: u8 = tcp_flags::SYN;
-const ACK: u8 = tcp_flags::ACK;
-const FIN: u8 = tcp_flags::FIN;
+pub(super) const SYN: u8 = tcp_flags::SYN;
+pub(super) const ACK: u8 = tcp_flags::ACK;
+pub(super) const FIN: u8 = tcp_flags::FIN;
 const RST: u8 = tcp_flags::RST;
 
 #[test]

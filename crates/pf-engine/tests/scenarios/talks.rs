@@ -44,6 +44,8 @@ const HOSTS_V6: [&str; 3] = ["2001:db8:a::5", "2001:db8:a::6", "2001:db8:a::7"];
 #[derive(Clone, Copy, Default)]
 struct End {
     seq: u32,
+    /// What they have grown by when they arrive.
+    shift: u32,
 }
 
 /// A conversation between a host inside and a server.
@@ -70,8 +72,17 @@ impl Talk {
             protocol: protocol[usize::try_from(dice.below(4)).unwrap()],
             ends: [0, 1].map(|_| End {
                 seq: u32::try_from(dice.below(1 << 31)).unwrap() * 2,
+                shift: 0,
             }),
             steps: 0,
+        }
+    }
+
+    /// A packet has arrived, by whichever number.
+    pub(crate) fn arrived(&mut self, forward: bool, sent: &[u8], arrived: &[u8]) {
+        let seq = |bytes| Some(Meta::parse(bytes).ok()?.tcp()?.seq);
+        if let (Some(sent), Some(arrived)) = (seq(sent), seq(arrived)) {
+            self.ends[usize::from(!forward)].shift = arrived.wrapping_sub(sent);
         }
     }
 
@@ -105,7 +116,7 @@ impl Talk {
             (self.server, self.client)
         };
         let (own, other) = (usize::from(!forward), usize::from(forward));
-        let (mut seq, mut ack) = (self.ends[own].seq, self.ends[other].seq);
+        let (mut seq, mut ack) = (self.ends[own].seq, self.ends[other].seen());
         let (flags, len) = match self.steps {
             1 => (S, 0),
             2 => (SA, 0),
@@ -119,8 +130,12 @@ impl Talk {
                 _ => (PA, len),
             },
         };
-        let scale = [3, 3, u8::try_from(dice.below(8)).unwrap(), 1];
-        let options: &[u8] = if flags & S != 0 { &scale } else { &[] };
+        let scale = vec![3, 3, u8::try_from(dice.below(8)).unwrap(), 1];
+        let options = if flags & S == 0 {
+            options(ack, dice)
+        } else {
+            scale
+        };
         // What is lost, late, forged or sent again.
         match dice.below(16) {
             0 => seq = seq.wrapping_sub(500),
@@ -135,9 +150,44 @@ impl Talk {
         }
         let mut segment = Segment::new(from.1, to.1, flags);
         (segment.seq, segment.ack) = (seq, ack);
-        (segment.options, segment.window) = (options, 5000);
+        (segment.options, segment.window) = (&options, 5000);
         build::tcp(&ip(from, to), &segment, &vec![7; len])
     }
+}
+
+impl End {
+    /// The number as the other end knows it.
+    fn seen(self) -> u32 {
+        self.seq.wrapping_add(self.shift)
+    }
+}
+
+/// Of a segment that acknowledges `ack`: mostly none, timestamps, up to four SACK blocks behind it in
+/// the ordinary way, or something odd.
+fn options(ack: u32, dice: &mut Dice) -> Vec<u8> {
+    let timestamps = [1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8];
+    let mut options = Vec::new();
+    if dice.one_in(2) {
+        options.extend(timestamps);
+    }
+    let odd = dice.one_in(8);
+    if odd || dice.one_in(4) {
+        let blocks = dice.below(if options.is_empty() { 4 } else { 3 }) + 1;
+        let len = u8::try_from(2 + 8 * blocks).unwrap();
+        options.extend([1, 1, 5, len]);
+        for edge in 1..=u32::try_from(2 * blocks).unwrap() {
+            options.extend(ack.wrapping_add(edge * 700).to_be_bytes());
+        }
+    }
+    if odd && options.len() < 40 {
+        // At an odd place, or not to be read behind it.
+        match dice.below(3) {
+            0 => options.rotate_left(1),
+            1 => options.extend([0, 5, 99, 1]),
+            _ => options.extend([5, 99, 1, 1]),
+        }
+    }
+    options
 }
 
 /// An answer, to who asked as the one who is asked has seen it.

@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 
 use crate::support::{BINARY, Bench, SILENCE, UNSHAPED, at_rest, with_daemon};
 
-const ON: &str = "fast-path = \"on\"\n";
+pub(crate) const ON: &str = "fast-path = \"on\"\n";
 const RULES: &str = "\
 pass
 pass in on em1 inet proto tcp keep state label \"tcp\"
@@ -34,7 +34,7 @@ block in on em1 inet proto tcp to port 80 label \"blocked tcp\"
 const KNOCKER: u16 = 20_000;
 const ATTEMPTS: u64 = 400;
 /// Enough for many super-packets.
-const BULK: u64 = 8_000_000;
+pub(crate) const BULK: u64 = 8_000_000;
 const LINES: usize = 50;
 const CONNECTIONS: u64 = 200;
 /// So many that most pass in the kernel, however long the cache takes to be filled (16 turns of 256
@@ -59,7 +59,7 @@ fn flow_counter(bench: &Bench, name: &str) -> Result<u64> {
 
 /// TCP segments that the host and the servers have sent, those of super-packets each
 /// (`/proc/net/snmp`; what is received is counted as it is put together).
-fn segments(bench: &Bench) -> Result<u64> {
+pub(crate) fn segments(bench: &Bench) -> Result<u64> {
     let ends = [Role::H99, Role::Internet].map(|role| segments_of(bench, role));
     ends.into_iter().sum()
 }
@@ -104,7 +104,7 @@ fn counter(bench: &Bench, name: &str) -> Result<u64> {
 
 /// What pfctl has counted of the host's TCP agrees with the hosts' kernels. What is lost on a busy
 /// machine, or comes so late that its window has moved on, may be so before it is counted or behind.
-fn assert_tcp_is_exact(bench: &Bench, before: u64) -> Result<()> {
+pub(crate) fn assert_tcp_is_exact(bench: &Bench, before: u64) -> Result<()> {
     let read = || {
         let reasons = ["congestion", "state-mismatch", "upcall-share"];
         let dropped = reasons.into_iter().map(|reason| counter(bench, reason));
@@ -121,7 +121,7 @@ fn assert_tcp_is_exact(bench: &Bench, before: u64) -> Result<()> {
 }
 
 /// Most packets have passed in the kernel, unless somebody keeps emptying the cache.
-fn assert_most_passed(bench: &Bench) -> Result<()> {
+pub(crate) fn assert_most_passed(bench: &Bench) -> Result<()> {
     let counters = flows(bench)?;
     let number = |name: &str| counters.get(name).and_then(serde_json::Value::as_u64);
     let (passed, decided) = (number("passed"), number("decided"));
@@ -133,7 +133,7 @@ fn assert_most_passed(bench: &Bench) -> Result<()> {
 }
 
 /// A download and an upload, each intact.
-fn transfer(bench: &Bench, digest: &str) -> Result<()> {
+pub(crate) fn transfer(bench: &Bench, digest: &str) -> Result<()> {
     let host = bench.lab.host(Role::H99);
     assert_eq!(host.download(Bench::server(HTTP), BULK)?.sha256, digest);
     assert_eq!(host.upload(Bench::server(HTTP), BULK)?.sha256, digest);

@@ -5,6 +5,7 @@ use lab::frame::Segment;
 use lab::service::{HTTP, OTHER, sha256_of_bytes};
 use lab::{Capture, Configuration, Role};
 
+use crate::fast_path::{BULK, ON, assert_most_passed, assert_tcp_is_exact, segments, transfer};
 use crate::support::{Bench, UNSHAPED, with_daemon};
 
 const BYTES: u64 = 100_000_000;
@@ -41,25 +42,68 @@ fn initial_sequence_numbers_differ_on_the_two_sides_of_the_t1() -> Result<()> {
     )
 }
 
+/// By DSL, as the article has it, and on the bridge.
+const ROUTED: &str = "\
+nat on em0 inet from 216.28.123.0/24 to any -> (em0)
+pass
+pass in on em1 route-to (em0 192.168.0.1) inet proto tcp modulate state label \"tcp\"
+pass out on em0 inet proto tcp modulate state
+";
+const BRIDGED: &str = "\
+pass
+pass in on em1 inet proto tcp modulate state label \"tcp\"
+pass out on fxp0 inet proto tcp modulate state
+";
+
 /// 100 MB by DSL over a line with a short queue: it drops, and the receiver answers with SACK.
 #[test]
 fn a_long_transfer_with_sack_is_intact_behind_modulated_sequence_numbers() -> Result<()> {
-    with_daemon("SACK", UNSHAPED, &Configuration::article(true), |bench| {
-        let internet = bench.lab.namespace(Role::Internet);
-        internet.tc("qdisc add dev modem1 root tbf rate 150mbit burst 32k limit 64k")?;
-        let client = bench.lab.host(Role::H99);
-        let inside = Capture::headers(client.namespace(), "eth0")?;
-        let outside = Capture::headers(bench.lab.namespace(Role::Modem1), "lan")?;
-        let download = client.download(Bench::server(HTTP), BYTES)?;
-        assert_eq!(download.sha256, sha256_of_bytes(BYTES));
-        assert_eq!(download.server_saw.ip(), bench.dsl(1));
+    let article = Configuration::article(true);
+    with_daemon("SACK", UNSHAPED, &article, |bench| download(bench, BYTES))
+}
 
-        let (inside, outside) = (inside.finish(), outside.finish());
-        let client_first = first_segment(&inside, HTTP)?;
-        let modem_first = first_segment(&outside, HTTP)?;
-        assert_ne!(client_first.sequence, modem_first.sequence);
-        assert_sack_fits(&outside)
+/// The cache moves the numbers of both states, and those in SACK blocks.
+#[test]
+fn a_transfer_with_sack_is_intact_where_the_kernel_modulates() -> Result<()> {
+    let files = Configuration::modern(ROUTED).with("weighbridge.toml", ON);
+    with_daemon("SACK, fast path", UNSHAPED, &files, |bench| {
+        download(bench, BYTES / 4)?;
+        assert_most_passed(bench)
     })
+}
+
+#[test]
+fn modulated_transfers_pass_in_the_kernel_and_each_segment_is_counted() -> Result<()> {
+    let files = Configuration::modern(BRIDGED).with("weighbridge.toml", ON);
+    with_daemon("modulate, fast path", UNSHAPED, &files, |bench| {
+        let before = segments(bench)?;
+        let inside = Capture::headers(bench.lab.host(Role::H99).namespace(), "eth0")?;
+        let outside = Capture::headers(bench.lab.namespace(Role::Cisco), "lan")?;
+        transfer(bench, &sha256_of_bytes(BULK))?;
+        let inside = first_segment(&inside.finish(), HTTP)?;
+        let outside = first_segment(&outside.finish(), HTTP)?;
+        assert_ne!(inside.sequence, outside.sequence);
+        assert_tcp_is_exact(bench, before)?;
+        assert_most_passed(bench)
+    })
+}
+
+/// What comes by DSL, from a server whose line drops.
+fn download(bench: &Bench, bytes: u64) -> Result<()> {
+    let internet = bench.lab.namespace(Role::Internet);
+    internet.tc("qdisc add dev modem1 root tbf rate 150mbit burst 32k limit 64k")?;
+    let client = bench.lab.host(Role::H99);
+    let inside = Capture::headers(client.namespace(), "eth0")?;
+    let outside = Capture::headers(bench.lab.namespace(Role::Modem1), "lan")?;
+    let download = client.download(Bench::server(HTTP), bytes)?;
+    assert_eq!(download.sha256, sha256_of_bytes(bytes));
+    assert_eq!(download.server_saw.ip(), bench.dsl(1));
+
+    let (inside, outside) = (inside.finish(), outside.finish());
+    let client_first = first_segment(&inside, HTTP)?;
+    let modem_first = first_segment(&outside, HTTP)?;
+    assert_ne!(client_first.sequence, modem_first.sequence);
+    assert_sack_fits(&outside)
 }
 
 /// Every SACK block that the server is sent lies above what is acknowledged and within what the

@@ -83,6 +83,7 @@ pub(super) fn flow_of(state: &State, places: [Option<Place>; 2], end: Instant) -
         keys,
         becomes: places.map(becomes),
         windows: (state.protocol() == Protocol::TCP).then_some(windows),
+        shifts: [source.seq_diff, destination.seq_diff],
         refreshed: state.refreshed,
         lifetime: end.saturating_since(state.refreshed),
     })

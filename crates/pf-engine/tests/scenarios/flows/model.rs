@@ -30,6 +30,7 @@ struct Inner {
     changed: Vec<FlowId>,
     passed: u64,
     translated: u64,
+    modulated: u64,
     dropped: u64,
     /// How often it was asked.
     calls: u64,
@@ -123,6 +124,11 @@ impl Model {
         self.0.lock().unwrap().translated
     }
 
+    /// Packets whose sequence numbers it has moved.
+    pub(super) fn modulated(&self) -> u64 {
+        self.0.lock().unwrap().modulated
+    }
+
     /// Packets that it has dropped.
     pub(super) fn dropped(&self) -> u64 {
         self.0.lock().unwrap().dropped
@@ -154,7 +160,11 @@ impl Model {
                 tcp,
                 len: u32::try_from(meta.payload_len()).unwrap(),
                 scale: tcp.window_scale(&packet.bytes),
+                ack: tcp.ack.wrapping_sub(entry.flow.shifts[1 - way]),
             };
+            if segment.has(tcp_flags::SYN) && entry.flow.shifts != [0; 2] {
+                return Done::Nothing;
+            }
             match track(&mut entry.progress.windows, way, &segment) {
                 Tracked::Not => return Done::Nothing,
                 Tracked::Moved => inner.changed.push(FlowId(u32::try_from(id).unwrap())),
@@ -177,9 +187,21 @@ impl Model {
             meta.set_ports_or_id(bytes, from, to).unwrap();
             inner.translated += 1;
         }
+        if meta.tcp().is_some() && entry.flow.shifts != [0; 2] {
+            modulate(&mut meta, &mut packet.bytes, entry.flow.shifts, way);
+            inner.modulated += 1;
+        }
         inner.passed += 1;
         Done::Passed
     }
+}
+
+fn modulate(meta: &mut Meta, bytes: &mut [u8], shifts: [u32; 2], way: usize) {
+    let tcp = *meta.tcp().unwrap();
+    let (add, back) = (shifts[way], 0u32.wrapping_sub(shifts[1 - way]));
+    meta.set_tcp_seq(bytes, tcp.seq.wrapping_add(add)).unwrap();
+    meta.set_tcp_ack(bytes, tcp.ack.wrapping_add(back)).unwrap();
+    meta.add_to_sack_edges(bytes, back).unwrap();
 }
 
 /// The key of a packet that a cache may know.
@@ -231,6 +253,8 @@ struct Segment<'a> {
     tcp: &'a Tcp,
     len: u32,
     scale: Option<u8>,
+    /// What it acknowledges, in the other end's own count.
+    ack: u32,
 }
 
 impl Segment<'_> {
@@ -290,7 +314,7 @@ fn track(windows: &mut Option<[FlowWindow; 2]>, way: usize, segment: &Segment<'_
 fn answers(source: &mut FlowWindow, destination: &mut FlowWindow, segment: &Segment<'_>) -> bool {
     let tcp = segment.tcp;
     let end = tcp.seq.wrapping_add(segment.len).wrapping_add(1);
-    let acknowledges = tcp.ack == destination.seq_lo.wrapping_add(1);
+    let acknowledges = segment.ack == destination.seq_lo.wrapping_add(1);
     let is_first = source.seq_lo == 0 && source.state == 0 && destination.state == SYN_SENT;
     if !is_first || !acknowledges || segment.scale.is_some_and(|scale| scale > 14) {
         return false;
@@ -320,8 +344,8 @@ fn answers(source: &mut FlowWindow, destination: &mut FlowWindow, segment: &Segm
             .scale
             .filter(|_| destination.scale.is_some())
             .unwrap_or(0);
-    if !before(tcp.ack.wrapping_add(announced), destination.seq_hi) {
-        destination.seq_hi = tcp.ack.wrapping_add(announced.max(1));
+    if !before(segment.ack.wrapping_add(announced), destination.seq_hi) {
+        destination.seq_hi = segment.ack.wrapping_add(announced.max(1));
     }
     source.state = SYN_SENT;
     destination.state = ESTABLISHED;
@@ -340,12 +364,12 @@ fn slides(source: &mut FlowWindow, destination: &mut FlowWindow, segment: &Segme
     if seq == end {
         (seq, data_end, end) = (source.seq_lo, source.seq_lo, source.seq_lo);
     }
-    let skew = destination.seq_lo.wrapping_sub(tcp.ack).cast_signed();
-    let exact =
-        tcp.seq.wrapping_sub(source.seq_lo).wrapping_add(1) <= 2 || tcp.ack == destination.seq_lo;
+    let skew = destination.seq_lo.wrapping_sub(segment.ack).cast_signed();
+    let exact = tcp.seq.wrapping_sub(source.seq_lo).wrapping_add(1) <= 2
+        || segment.ack == destination.seq_lo;
     if source.seq_lo == 0
         || destination.state < SYN_SENT
-        || (rst && (tcp.ack == 0 || !exact))
+        || (rst && (tcp.ack == 0 || segment.ack == 0 || !exact))
         || before(source.seq_hi, data_end)
         || before(
             seq,
@@ -361,8 +385,8 @@ fn slides(source: &mut FlowWindow, destination: &mut FlowWindow, segment: &Segme
         source.seq_lo = end;
     }
     let window = u32::from(tcp.window) << ours;
-    if !before(tcp.ack.wrapping_add(window), destination.seq_hi) {
-        destination.seq_hi = tcp.ack.wrapping_add(window.max(1));
+    if !before(segment.ack.wrapping_add(window), destination.seq_hi) {
+        destination.seq_hi = segment.ack.wrapping_add(window.max(1));
     }
     if fin {
         source.state = source.state.max(CLOSING);

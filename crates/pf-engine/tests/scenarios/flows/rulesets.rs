@@ -110,6 +110,10 @@ pub(super) fn rulesets() -> Vec<(&'static str, Ruleset, [bool; 2])> {
     let none = pass().change(|rule| rule.state = StateMode::None);
     let answers = routed(RouteKind::ReplyTo, ("em0", "10.0.0.99"));
     let questions = routed(RouteKind::RouteTo, ("em1", "192.0.2.1"));
+    let modulated = Ruleset {
+        filter: vec![pass().modulate()],
+        ..translated()
+    };
     let tables = "tables, match rules and source tracking";
     vec![
         ("stateful", stateful, [true, false]),
@@ -117,6 +121,7 @@ pub(super) fn rulesets() -> Vec<(&'static str, Ruleset, [bool; 2])> {
         ("one stateful hook", bound, [true, false]),
         ("translation", translated(), [true, false]),
         ("modulated", filter(&[pass().modulate()]), [true, false]),
+        ("translation, modulated", modulated, [true, false]),
         ("everything logged", filter(&[logged()]), [false, false]),
         ("no state", filter(&[none]), [true, false]),
         ("no state and state", by_protocol(), [true, false]),
