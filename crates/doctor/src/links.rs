@@ -68,6 +68,19 @@ pub struct Machine {
     pub unknown: Vec<String>,
 }
 
+impl Machine {
+    fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces
+            .iter()
+            .find(|interface| interface.name == name)
+    }
+
+    fn members(&self, bridge: &Interface) -> impl Iterator<Item = &Interface> {
+        let all = self.interfaces.iter();
+        all.filter(|interface| interface.bridge.as_ref() == Some(&bridge.name))
+    }
+}
+
 /// What the rules and the start-up files want of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -189,11 +202,7 @@ fn bridges(machine: &Machine, wanted: &Wanted) -> Step {
 
 fn half_bridge(machine: &Machine, wanted: &Wanted, bridge: &Interface) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let members: Vec<&Interface> = machine
-        .interfaces
-        .iter()
-        .filter(|interface| interface.bridge.as_ref() == Some(&bridge.name))
-        .collect();
+    let members: Vec<&Interface> = machine.members(bridge).collect();
     let of_ours = wanted
         .bridges
         .iter()
@@ -242,79 +251,15 @@ fn half_bridge(machine: &Machine, wanted: &Wanted, bridge: &Interface) -> Vec<Fi
 }
 
 fn wanted_links(machine: &Machine, wanted: &Wanted) -> Step {
-    let mut findings = Vec::new();
-    let known = |name: &str| {
-        machine
-            .interfaces
-            .iter()
-            .find(|interface| interface.name == name)
-    };
-    for (place, bridge, members) in &wanted.bridges {
-        let missing: Vec<&str> = members
-            .iter()
-            .map(String::as_str)
-            .filter(|m| known(m).is_none())
-            .collect();
-        if !missing.is_empty() {
-            findings.push(
-                Finding::new(
-                    "links/missing-member",
-                    Severity::Error,
-                    format!("{bridge} wants {}, which is not there", missing.join(" and ")),
-                )
-                .at(place, &format!("add {}", members.join(" add ")))
-                .why("The bridge cannot be made whole.")
-                .advise("Correct the name (ip link shows those that are there), or load the card's driver.")
-                .verified("asked the kernel"),
-            );
-        }
-        let elsewhere = members.iter().filter_map(|name| known(name));
-        for member in
-            elsewhere.filter(|m| known(bridge).is_some() && m.bridge.as_ref() != Some(bridge))
-        {
-            findings.push(
-                Finding::new(
-                    "links/not-a-member",
-                    Severity::Error,
-                    format!("{} is to be a member of {bridge} and is not", member.name),
-                )
-                .at(place, &format!("add {}", member.name))
-                .why("What comes in there does not reach the bridge.")
-                .advise(format!(
-                    "ip link set dev {} master {bridge}, or start weighbridge again",
-                    member.name
-                ))
-                .verified("asked the kernel"),
-            );
-        }
-    }
-    for (place, name, wanted_mtu) in &wanted.interfaces {
-        match (known(name), wanted_mtu) {
-            (None, _) => findings.push(
-                Finding::new(
-                    "links/missing-interface",
-                    Severity::Error,
-                    format!("{name} is not there"),
-                )
-                .at(place, "")
-                .why("Its addresses cannot be set.")
-                .advise("Correct the file's name, or load the card's driver.")
-                .verified("asked the kernel"),
-            ),
-            (Some(found), Some(mtu)) if found.mtu != *mtu => findings.push(
-                Finding::new(
-                    "links/mtu-not-set",
-                    Severity::Warning,
-                    format!("{name} has an MTU of {}, {mtu} is asked for", found.mtu),
-                )
-                .at(place, &format!("mtu {mtu}"))
-                .why("Somebody else changed it, or the card refused.")
-                .advise(format!("ip link set dev {name} mtu {mtu}"))
-                .verified("asked the kernel"),
-            ),
-            (Some(_), _) => {}
-        }
-    }
+    let bridges = wanted.bridges.iter();
+    let interfaces = wanted.interfaces.iter();
+    let findings = bridges
+        .flat_map(|(place, bridge, members)| wanted_bridge(machine, place, bridge, members))
+        .chain(
+            interfaces
+                .filter_map(|(place, name, mtu)| wanted_interface(machine, place, name, *mtu)),
+        )
+        .collect();
     Step::of(
         "links/start-up-files",
         findings,
@@ -322,66 +267,146 @@ fn wanted_links(machine: &Machine, wanted: &Wanted) -> Step {
     )
 }
 
-fn mtu(machine: &Machine) -> Step {
+fn wanted_bridge(
+    machine: &Machine,
+    place: &Place,
+    bridge: &String,
+    members: &[String],
+) -> Vec<Finding> {
+    let (there, missing): (Vec<&String>, Vec<&String>) = members
+        .iter()
+        .partition(|name| machine.interface(name).is_some());
     let mut findings = Vec::new();
-    for bridge in machine
-        .interfaces
-        .iter()
-        .filter(|interface| interface.is_bridge)
-    {
-        let members = machine
-            .interfaces
-            .iter()
-            .filter(|i| i.bridge.as_ref() == Some(&bridge.name));
-        let mtus: Vec<(&str, u32)> = members.map(|i| (i.name.as_str(), i.mtu)).collect();
-        let least = mtus.iter().map(|(_, mtu)| *mtu).min();
-        let most = mtus.iter().map(|(_, mtu)| *mtu).max();
-        if least != most {
-            let listed: Vec<String> = mtus
-                .iter()
-                .map(|(name, mtu)| format!("{name} {mtu}"))
-                .collect();
-            findings.push(
-                Finding::new(
-                    "links/mtu-mismatch",
-                    Severity::Warning,
-                    format!("the members of {} have different MTUs", bridge.name),
-                )
-                .at(&system(format!("/sys/class/net/{}/brif", bridge.name)), &listed.join(", "))
-                .why("A bridge sends no \"fragmentation needed\": what fits into one member and not into \
-                      another is dropped without a word, and connections hang once they carry much.")
-                .advise(format!(
-                    "Give all the same: ip link set dev NAME mtu {}",
-                    least.unwrap_or_default()
-                ))
-                .verified("asked the kernel"),
-            );
-        }
-    }
-    for interface in machine
-        .interfaces
-        .iter()
-        .filter(|i| i.up && !i.is_loopback && i.mtu < MIN_IPV6_MTU)
-    {
+    if !missing.is_empty() {
+        let missing: Vec<&str> = missing.into_iter().map(String::as_str).collect();
         findings.push(
             Finding::new(
-                "links/small-mtu",
-                Severity::Note,
-                format!("{} has an MTU of {}", interface.name, interface.mtu),
+                "links/missing-member",
+                Severity::Error,
+                format!(
+                    "{bridge} wants {}, which is not there",
+                    missing.join(" and ")
+                ),
             )
-            .at(
-                &system(format!("/sys/class/net/{}/mtu", interface.name)),
-                &interface.mtu.to_string(),
+            .at(place, &format!("add {}", members.join(" add ")))
+            .why("The bridge cannot be made whole.")
+            .advise(
+                "Correct the name (ip link shows those that are there), or load the card's driver.",
             )
-            .why("IPv6 is off on an interface with less than 1280 bytes.")
             .verified("asked the kernel"),
         );
     }
+    if machine.interface(bridge).is_none() {
+        return findings;
+    }
+    let there = there.into_iter().filter_map(|name| machine.interface(name));
+    let elsewhere = there.filter(|member| member.bridge.as_ref() != Some(bridge));
+    findings.extend(elsewhere.map(|member| not_a_member(place, bridge, &member.name)));
+    findings
+}
+
+fn not_a_member(place: &Place, bridge: &str, name: &str) -> Finding {
+    Finding::new(
+        "links/not-a-member",
+        Severity::Error,
+        format!("{name} is to be a member of {bridge} and is not"),
+    )
+    .at(place, &format!("add {name}"))
+    .why("What comes in there does not reach the bridge.")
+    .advise(format!(
+        "ip link set dev {name} master {bridge}, or start weighbridge again"
+    ))
+    .verified("asked the kernel")
+}
+
+fn wanted_interface(
+    machine: &Machine,
+    place: &Place,
+    name: &str,
+    wanted_mtu: Option<u32>,
+) -> Option<Finding> {
+    let Some(found) = machine.interface(name) else {
+        let finding = Finding::new(
+            "links/missing-interface",
+            Severity::Error,
+            format!("{name} is not there"),
+        )
+        .at(place, "")
+        .why("Its addresses cannot be set.")
+        .advise("Correct the file's name, or load the card's driver.")
+        .verified("asked the kernel");
+        return Some(finding);
+    };
+    let mtu = wanted_mtu.filter(|mtu| found.mtu != *mtu)?;
+    let finding = Finding::new(
+        "links/mtu-not-set",
+        Severity::Warning,
+        format!("{name} has an MTU of {}, {mtu} is asked for", found.mtu),
+    )
+    .at(place, &format!("mtu {mtu}"))
+    .why("Somebody else changed it, or the card refused.")
+    .advise(format!("ip link set dev {name} mtu {mtu}"))
+    .verified("asked the kernel");
+    Some(finding)
+}
+
+fn mtu(machine: &Machine) -> Step {
+    let interfaces = machine.interfaces.iter();
+    let bridges = interfaces.clone().filter(|interface| interface.is_bridge);
+    let small = interfaces.filter(|i| i.up && !i.is_loopback && i.mtu < MIN_IPV6_MTU);
+    let findings = bridges
+        .filter_map(|bridge| mtu_mismatch(machine, bridge))
+        .chain(small.map(small_mtu))
+        .collect();
     Step::of(
         "links/mtu",
         findings,
         "the members of each bridge have one MTU",
     )
+}
+
+fn mtu_mismatch(machine: &Machine, bridge: &Interface) -> Option<Finding> {
+    let members: Vec<&Interface> = machine.members(bridge).collect();
+    let least = members.iter().map(|member| member.mtu).min()?;
+    if members.iter().all(|member| member.mtu == least) {
+        return None;
+    }
+    let listed: Vec<String> = members
+        .iter()
+        .map(|member| format!("{} {}", member.name, member.mtu))
+        .collect();
+    let finding = Finding::new(
+        "links/mtu-mismatch",
+        Severity::Warning,
+        format!("the members of {} have different MTUs", bridge.name),
+    )
+    .at(
+        &system(format!("/sys/class/net/{}/brif", bridge.name)),
+        &listed.join(", "),
+    )
+    .why(
+        "A bridge sends no \"fragmentation needed\": what fits into one member and not into \
+          another is dropped without a word, and connections hang once they carry much.",
+    )
+    .advise(format!(
+        "Give all the same: ip link set dev NAME mtu {least}"
+    ))
+    .verified("asked the kernel");
+    Some(finding)
+}
+
+fn small_mtu(interface: &Interface) -> Finding {
+    Finding::new(
+        "links/small-mtu",
+        Severity::Note,
+        format!("{} has an MTU of {}", interface.name, interface.mtu),
+    )
+    .at(
+        &system(format!("/sys/class/net/{}/mtu", interface.name)),
+        &interface.mtu.to_string(),
+    )
+    .why("IPv6 is off on an interface with less than 1280 bytes.")
+    .verified("asked the kernel")
 }
 
 /// Offloads by which a card changes packets before they can be filtered.

@@ -360,36 +360,14 @@ fn with_advice(
     if loopback_down {
         finding = finding.advise(format!("{}; that alone is enough", loopback_advice(around)));
     }
-    let [first, others @ ..] = lines.as_slice() else {
+    if lines.is_empty() {
         return finding.advise(format!(
             "Give {} an address, and name it: Listen ADDRESS:{}",
             around.name(),
             listen.port
         ));
-    };
-    let all: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
-    let mut advice = format!(
-        "Name the address: replace the line by `{}`",
-        all.join("`, `")
-    );
-    if !others.is_empty() {
-        let lost: Vec<String> = remedy
-            .addresses
-            .iter()
-            .skip(1)
-            .map(ToString::to_string)
-            .collect();
-        let _ = write!(
-            advice,
-            "; with `{}` alone {} would be lost",
-            first.trim(),
-            lost.join(", ")
-        );
     }
-    if !remedy.reached {
-        advice.push_str("; this keeps the log quiet, but children are still not woken");
-    }
-    finding = finding.advise(advice);
+    finding = finding.advise(named_addresses(&lines, remedy));
     if listen.raw.is_empty() {
         return finding.advise("The line comes out of a macro: change it there.");
     }
@@ -406,6 +384,25 @@ fn with_advice(
                 .to_owned(),
         ),
     })
+}
+
+/// That the line shall name its addresses, by `lines`, and what is lost with the first alone.
+fn named_addresses(lines: &[String], remedy: &Remedy) -> String {
+    let all: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+    let mut advice = format!(
+        "Name the address: replace the line by `{}`",
+        all.join("`, `")
+    );
+    if let [first, _, ..] = all.as_slice() {
+        let others = remedy.addresses.iter().skip(1);
+        let lost: Vec<String> = others.map(ToString::to_string).collect();
+        let lost = lost.join(", ");
+        let _ = write!(advice, "; with `{first}` alone {lost} would be lost");
+    }
+    if !remedy.reached {
+        advice.push_str("; this keeps the log quiet, but children are still not woken");
+    }
+    advice
 }
 
 /// Virtual hosts that the wildcard reaches and `addresses` do not.

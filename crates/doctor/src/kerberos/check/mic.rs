@@ -35,94 +35,125 @@ pub(super) fn log(name: &str, log: &SshdLog) -> Step {
 }
 
 fn logged(name: &str, log: &SshdLog, seen: &Seen) -> Option<Finding> {
-    let client = seen.client.as_deref().unwrap_or("the client");
-    let realm = log_realm(log).unwrap_or_else(|| "MYREALM".to_owned());
-    let (id, message, why, advice): (_, String, _, Vec<String>) = match seen.event {
-        LogEvent::Accepted => return None,
-        LogEvent::MicFailed => (
-            "kerberos/des3-mic",
-            format!("sshd refused the checksum that {client} made over the session (GSSAPI MIC check failed)"),
-            "The ticket was good: name, clock and keys are right. With a triple-DES key, Heimdal up to \
-             0.6 (FreeBSD 6 and 7) makes a MIC that nobody else takes. The sender decides, and here the \
-             client sent it.",
-            vec![
-                AES_FIRST.to_owned(),
-                format!(
-                    "If the old client must stay, add to {client}'s krb5.conf, not to this machine's: \
-                     [gssapi] correct_des3_mic = host/*@{realm}"
-                ),
-                "It cannot help when the client is Heimdal 0.5 or older (it has no such option: upgrade), \
-                 is Heimdal 0.7 or newer or MIT (they are right already, unless broken_des3_mic is set), \
-                 or when the session has an AES key (a MIC of 28 bytes): then something in between has \
-                 changed what was sent."
-                    .to_owned(),
-            ],
-        ),
-        LogEvent::NoKey => (
-            "kerberos/keytab-principal",
-            "sshd has no key for the principal that the client's ticket is for".to_owned(),
-            "Its keytab lacks it, or has it under another name or realm.",
-            vec!["Compare: klist -k, and the name that the client asked for (klist there).".to_owned()],
-        ),
-        LogEvent::WrongVersion | LogEvent::Undecipherable => (
-            "kerberos/keytab-stale",
-            "sshd cannot decipher the client's ticket: its key is not the KDC's".to_owned(),
-            "The key was changed at the KDC after the keytab was made.",
-            vec!["ktadd the principal again, and let clients get new tickets (kdestroy, kinit).".to_owned()],
-        ),
-        LogEvent::WrongPrincipal => (
-            "kerberos/sshd-strict-acceptor",
-            "the client's ticket is for another name than sshd's".to_owned(),
-            "The machine has several names or addresses, or DNS gives clients another one.",
-            vec!["Let DNS agree both ways, or: GSSAPIStrictAcceptorCheck no".to_owned()],
-        ),
-        LogEvent::ClockSkew => (
-            "kerberos/clock-skew",
-            format!("the clocks of {client} and this machine differ too much"),
-            "More than 300 s are refused.",
-            vec!["Let both run NTP.".to_owned()],
-        ),
-        LogEvent::KeytabUnreadable => (
-            "kerberos/keytab-unreadable",
-            "sshd cannot read the keytab".to_owned(),
-            "It is missing, or its mode is too narrow.",
-            vec!["ls -l /etc/krb5.keytab".to_owned()],
-        ),
-        LogEvent::EncryptionNotPermitted => (
-            "kerberos/encryption-refused",
-            "an encryption type is not permitted".to_owned(),
-            "One side, or the KDC, has only types that the other refuses.",
-            vec![AES_FIRST.to_owned()],
-        ),
-        LogEvent::NoKdc => (
-            "kerberos/kdc-unreachable",
-            "no KDC was reached".to_owned(),
-            "Without it there are no tickets.",
-            vec!["weighbridge doctor kerberos tells which answer.".to_owned()],
-        ),
-        LogEvent::AccountLocked => (
-            "kerberos/account-locked",
-            "the account is locked".to_owned(),
-            "With `UsePAM no`, sshd refuses an account whose password begins with `!`, whatever the ticket.",
-            vec!["Give it the password `*`: usermod -p '*' USER".to_owned()],
-        ),
-        LogEvent::NotAuthorized => (
-            "kerberos/not-authorized",
-            "the principal may not log in to that account".to_owned(),
-            "Without ~/.k5login a principal may log in to the account of its own name in the default realm.",
-            vec!["Add the principal to ~/.k5login, or an auth_to_local rule to krb5.conf.".to_owned()],
-        ),
-    };
+    let explained = explanation(log, seen)?;
     let place = Place {
         file: name.to_owned(),
         line: seen.line,
     };
-    let mut finding = Finding::new(id, Severity::Error, message)
+    let mut finding = Finding::new(explained.id, Severity::Error, explained.message)
         .at(&place, &format!("{} ({} times)", seen.text, seen.count))
-        .why(why)
+        .why(explained.why)
         .verified("read in sshd's log");
-    finding.advice = advice;
+    finding.advice = explained.advice;
     Some(finding)
+}
+
+/// What a line of the log means.
+struct Explanation {
+    id: &'static str,
+    message: String,
+    why: &'static str,
+    advice: Vec<String>,
+}
+
+impl Explanation {
+    fn new(id: &'static str, message: &str, why: &'static str, advice: &str) -> Self {
+        Self {
+            id,
+            message: message.to_owned(),
+            why,
+            advice: vec![advice.to_owned()],
+        }
+    }
+}
+
+/// Nothing where nothing is wrong.
+fn explanation(log: &SshdLog, seen: &Seen) -> Option<Explanation> {
+    let client = seen.client.as_deref().unwrap_or("the client");
+    Some(match seen.event {
+        LogEvent::Accepted => return None,
+        LogEvent::MicFailed => refused_mic(client, log),
+        LogEvent::NoKey => Explanation::new(
+            "kerberos/keytab-principal",
+            "sshd has no key for the principal that the client's ticket is for",
+            "Its keytab lacks it, or has it under another name or realm.",
+            "Compare: klist -k, and the name that the client asked for (klist there).",
+        ),
+        LogEvent::WrongVersion | LogEvent::Undecipherable => Explanation::new(
+            "kerberos/keytab-stale",
+            "sshd cannot decipher the client's ticket: its key is not the KDC's",
+            "The key was changed at the KDC after the keytab was made.",
+            "ktadd the principal again, and let clients get new tickets (kdestroy, kinit).",
+        ),
+        LogEvent::WrongPrincipal => Explanation::new(
+            "kerberos/sshd-strict-acceptor",
+            "the client's ticket is for another name than sshd's",
+            "The machine has several names or addresses, or DNS gives clients another one.",
+            "Let DNS agree both ways, or: GSSAPIStrictAcceptorCheck no",
+        ),
+        LogEvent::ClockSkew => Explanation::new(
+            "kerberos/clock-skew",
+            &format!("the clocks of {client} and this machine differ too much"),
+            "More than 300 s are refused.",
+            "Let both run NTP.",
+        ),
+        LogEvent::KeytabUnreadable => Explanation::new(
+            "kerberos/keytab-unreadable",
+            "sshd cannot read the keytab",
+            "It is missing, or its mode is too narrow.",
+            "ls -l /etc/krb5.keytab",
+        ),
+        LogEvent::EncryptionNotPermitted => Explanation::new(
+            "kerberos/encryption-refused",
+            "an encryption type is not permitted",
+            "One side, or the KDC, has only types that the other refuses.",
+            AES_FIRST,
+        ),
+        LogEvent::NoKdc => Explanation::new(
+            "kerberos/kdc-unreachable",
+            "no KDC was reached",
+            "Without it there are no tickets.",
+            "weighbridge doctor kerberos tells which answer.",
+        ),
+        LogEvent::AccountLocked => Explanation::new(
+            "kerberos/account-locked",
+            "the account is locked",
+            "With `UsePAM no`, sshd refuses an account whose password begins with `!`, whatever the ticket.",
+            "Give it the password `*`: usermod -p '*' USER",
+        ),
+        LogEvent::NotAuthorized => Explanation::new(
+            "kerberos/not-authorized",
+            "the principal may not log in to that account",
+            "Without ~/.k5login a principal may log in to the account of its own name in the default realm.",
+            "Add the principal to ~/.k5login, or an auth_to_local rule to krb5.conf.",
+        ),
+    })
+}
+
+/// The fault that this check is named after: who made the MIC has to change.
+fn refused_mic(client: &str, log: &SshdLog) -> Explanation {
+    let realm = log_realm(log).unwrap_or_else(|| "MYREALM".to_owned());
+    Explanation {
+        id: "kerberos/des3-mic",
+        message: format!(
+            "sshd refused the checksum that {client} made over the session (GSSAPI MIC check failed)"
+        ),
+        why: "The ticket was good: name, clock and keys are right. With a triple-DES key, Heimdal up to \
+             0.6 (FreeBSD 6 and 7) makes a MIC that nobody else takes. The sender decides, and here the \
+             client sent it.",
+        advice: vec![
+            AES_FIRST.to_owned(),
+            format!(
+                "If the old client must stay, add to {client}'s krb5.conf, not to this machine's: \
+                 [gssapi] correct_des3_mic = host/*@{realm}"
+            ),
+            "It cannot help when the client is Heimdal 0.5 or older (it has no such option: upgrade), \
+             is Heimdal 0.7 or newer or MIT (they are right already, unless broken_des3_mic is set), \
+             or when the session has an AES key (a MIC of 28 bytes): then something in between has \
+             changed what was sent."
+                .to_owned(),
+        ],
+    }
 }
 
 /// The realm of a principal that the log names.
