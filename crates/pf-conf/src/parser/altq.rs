@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use pf_engine::queue::{Altq, AltqQueue, Bandwidth, Curve, Discipline, Scheduler};
 
 use super::{Bail, Parse, Parser};
-use crate::ast::{InterfaceName, QueueStatement, SetStatement, Statement};
+use crate::ast::{InterfaceName, QueueStatement, SetStatement, Spanned, Statement};
 use crate::diagnostic::Code;
 use crate::limits::MAX_QUEUES;
 use crate::print::queue::{altq_queue_line, flags_of};
@@ -61,7 +61,7 @@ impl Parser<'_> {
     fn altq_interface(&mut self) -> Parse<()> {
         let keyword = self.next();
         self.expect_word("on")?;
-        let interfaces = self.queue_interfaces()?;
+        let interfaces = self.interface_names("altq")?;
         let options = self.altq_options()?;
         let Some((scheduler, _)) = &options.scheduler else {
             let message = "no scheduler specified!";
@@ -113,19 +113,6 @@ impl Parser<'_> {
             .push(Statement::Set(SetStatement::Queue(Box::new(queue))));
     }
 
-    pub(super) fn queue_interfaces(&mut self) -> Parse<Vec<InterfaceName>> {
-        let mut interfaces = Vec::new();
-        self.list("an interface name", &mut |parser| {
-            interfaces.push(parser.interface_name()?);
-            Ok(())
-        })?;
-        if let Some(negated) = interfaces.iter().find(|interface| interface.negated) {
-            let message = "altq on ! <interface> is not supported";
-            return Err(self.error(Code::Conflict, negated.span, message, String::new()));
-        }
-        Ok(interfaces)
-    }
-
     /// Remembers what queues a statement names.
     fn adopt(
         &mut self,
@@ -162,7 +149,7 @@ impl Parser<'_> {
         let keyword = self.next();
         let name = self.queue_name()?;
         let interfaces = if self.eat_word("on") {
-            self.queue_interfaces()?
+            self.interface_names("altq")?
         } else {
             Vec::new()
         };
@@ -176,15 +163,7 @@ impl Parser<'_> {
         } else {
             self.children()?
         };
-        let parents: Vec<(Discipline, String)> = self
-            .queues
-            .parents
-            .get(&name.node)
-            .into_iter()
-            .flatten()
-            .filter(|(_, on)| interfaces.is_empty() || interfaces.iter().any(|i| i.name == *on))
-            .cloned()
-            .collect();
+        let parents = self.parents_of(&name.node, &interfaces);
         if parents.is_empty() && self.queues.failed {
             return Ok(());
         }
@@ -197,34 +176,53 @@ impl Parser<'_> {
             priority: options.priority.map(|(priority, _)| priority),
             qlimit: options.qlimit,
             scheduler: options.scheduler.as_ref().map(|(s, _)| s.clone()),
-            children: children.clone(),
+            children,
         };
+        let bound = !interfaces.is_empty();
         for (discipline, interface) in parents {
             self.check_discipline(&options, discipline, &name.node)?;
-            let bound = !interfaces.is_empty();
             let line = altq_queue_line(&name.node, bound.then_some(&interface), &queue, discipline);
-            let key = (name.node.clone(), interface.clone());
-            match self.queues.defined.get(&key) {
-                // What PF prints of several interfaces says the same again for each.
-                Some(known) if *known == line => continue,
-                Some(_) => {
-                    let message = format!(
-                        "queue {} already exists on interface {interface}",
-                        name.node
-                    );
-                    return Err(self.error(Code::Conflict, name.span, &message, String::new()));
-                }
-                None => self.queues.defined.insert(key, line),
-            };
+            if !self.note_line(&name, &interface, line)? {
+                continue;
+            }
             self.define_queue(QueueStatement::Altq {
                 interface: interface.clone(),
                 name: name.clone(),
                 bound,
                 options: queue.clone(),
             });
-            self.adopt(&children, discipline, &interface, keyword.span)?;
+            self.adopt(&queue.children, discipline, &interface, keyword.span)?;
         }
         Ok(())
+    }
+
+    /// The disciplines above a queue and their interfaces, of `interfaces` if there are any.
+    fn parents_of(&self, name: &str, interfaces: &[InterfaceName]) -> Vec<(Discipline, String)> {
+        let parents = self.queues.parents.get(name).into_iter().flatten();
+        parents
+            .filter(|(_, on)| interfaces.is_empty() || interfaces.iter().any(|i| i.name == *on))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether the queue is a new one on the interface. What PF prints of several interfaces says
+    /// the same again for each.
+    fn note_line(&mut self, name: &Spanned<String>, interface: &str, line: String) -> Parse<bool> {
+        let key = (name.node.clone(), interface.to_owned());
+        match self.queues.defined.get(&key) {
+            Some(known) if *known == line => Ok(false),
+            Some(_) => {
+                let message = format!(
+                    "queue {} already exists on interface {interface}",
+                    name.node
+                );
+                Err(self.error(Code::Conflict, name.span, &message, String::new()))
+            }
+            None => {
+                self.queues.defined.insert(key, line);
+                Ok(true)
+            }
+        }
     }
 
     fn check_discipline(

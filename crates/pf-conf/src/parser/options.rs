@@ -4,7 +4,7 @@ use pf_engine::rule::{Reassemble, StatePolicy, Timeout};
 use pf_engine::ruleset::Limit;
 
 use super::{Parse, Parser};
-use crate::ast::{SetStatement, Statement};
+use crate::ast::{InterfaceName, SetStatement, Statement};
 use crate::diagnostic::Code;
 use crate::names::did_you_mean;
 use crate::optimize::Optimization;
@@ -88,17 +88,23 @@ impl Parser<'_> {
         self.statements.push(Statement::Set(statement));
     }
 
-    fn set_skip(&mut self) -> Parse<()> {
-        self.expect_word("on")?;
+    /// The interfaces of a `statement` that is `on` some and cannot be on all others.
+    pub(super) fn interface_names(&mut self, statement: &str) -> Parse<Vec<InterfaceName>> {
         let mut interfaces = Vec::new();
         self.list("an interface name", &mut |parser| {
             interfaces.push(parser.interface_name()?);
             Ok(())
         })?;
         if let Some(negated) = interfaces.iter().find(|interface| interface.negated) {
-            let message = "skip on ! <interface> is not supported";
-            return Err(self.error(Code::Conflict, negated.span, message, String::new()));
+            let message = format!("{statement} on ! <interface> is not supported");
+            return Err(self.error(Code::Conflict, negated.span, &message, String::new()));
         }
+        Ok(interfaces)
+    }
+
+    fn set_skip(&mut self) -> Parse<()> {
+        self.expect_word("on")?;
+        let interfaces = self.interface_names("skip")?;
         self.push_set(SetStatement::Skip(interfaces));
         Ok(())
     }

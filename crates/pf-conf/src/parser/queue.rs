@@ -29,7 +29,7 @@ impl Parser<'_> {
         self.next();
         let name = self.queue_name()?;
         let interfaces = if self.eat_word("on") {
-            self.queue_interfaces()?
+            self.interface_names("altq")?
         } else {
             Vec::new()
         };
