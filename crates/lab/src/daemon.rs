@@ -29,6 +29,18 @@ const READY: &str = "weighbridge: ready";
 const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// Settings by which two DSL lines are probed: the first by its modem, the second by what is
+/// behind it.
+pub const TWO_GATEWAYS: &str = "\n[[gateway]]\n\
+    interface = \"em0\"\n\
+    address = \"192.168.0.1\"\n\
+    [[gateway]]\n\
+    interface = \"em3\"\n\
+    address = \"172.16.0.1\"\n\
+    kind = \"tcp\"\n\
+    targets = [\"198.51.100.10:80\", \"198.51.100.20:80\", \"198.51.100.30:80\"]\n\
+    quorum = 2\n";
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// The files of a configuration directory, and whether somebody empties the flow cache.

@@ -56,8 +56,9 @@ use weighbridge::control::server::status::{StatusSettings, StatusSocket};
 use weighbridge::control::server::{Control, Sockets};
 use weighbridge::control::service::{Desk, Handled, handle, proceed};
 use weighbridge::gateway::monitor::Monitor;
-use weighbridge::output::Output;
 use weighbridge::pfctl::execute;
+
+use self::command::{Ran, ran};
 use weighbridge::pfctl::show::{LoadedBy, Lost};
 
 const RULES: &str = r#"
@@ -85,14 +86,6 @@ struct Daemon {
     stop: Arc<AtomicBool>,
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What a run of pfctl came to.
-#[derive(Debug, PartialEq, Eq)]
-struct Ran {
-    status: u8,
-    out: String,
-    err: String,
 }
 
 impl Daemon {
@@ -181,21 +174,7 @@ fn pfctl(socket: &Path, words: &str) -> Ran {
 
 fn run(words: &[&str]) -> Ran {
     let arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let status = execute(
-        &arguments,
-        &mut Output {
-            out: &mut out,
-            err: &mut err,
-            rich_errors: false,
-        },
-    );
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Ran {
-        status,
-        out: text(out),
-        err: text(err),
-    }
+    ran(|output| execute(&arguments, output))
 }
 
 fn serve(

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::daemon::TWO_GATEWAYS;
 use crate::roles::DslLine;
 use crate::{Configuration, FastPath, Role};
 
@@ -81,17 +82,6 @@ impl Way {
         }
     }
 }
-
-/// Gateways that are probed: the first itself, the second by what is behind it.
-const SETTINGS: &str = "\n[[gateway]]\n\
-    interface = \"em0\"\n\
-    address = \"192.168.0.1\"\n\
-    [[gateway]]\n\
-    interface = \"em3\"\n\
-    address = \"172.16.0.1\"\n\
-    kind = \"tcp\"\n\
-    targets = [\"198.51.100.10:80\", \"198.51.100.20:80\", \"198.51.100.30:80\"]\n\
-    quorum = 2\n";
 
 /// What both rulesets begin with. Timeouts are short, so that the end of a soak is soon there.
 const OPTIONS: &str = "\
@@ -190,7 +180,7 @@ impl Variant {
     pub(super) fn files(self, fast_path: Option<FastPath>) -> Configuration {
         Configuration::modern(&self.pf_conf())
             .on_path(fast_path)
-            .with("weighbridge.toml", SETTINGS)
+            .with("weighbridge.toml", TWO_GATEWAYS)
             .with("hostname.em3", "inet 172.16.1.64 255.255.0.0 NONE\n")
     }
 }

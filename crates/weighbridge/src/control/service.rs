@@ -31,7 +31,7 @@ use crate::daemon::keep::load::take_over;
 use crate::daemon::logging;
 use crate::flows::FlowCounters;
 use crate::gateway::monitor::Monitor;
-use crate::pfctl::show::{Cursor, LoadedBy, Lost, Page, Section, View, page};
+use crate::pfctl::show::{Cursor, LoadedBy, Lost, Page, Scope, Section, View, page};
 
 /// States that are written down before packets get their turn: a few milliseconds' worth.
 const STATES_PER_TURN: usize = 512;
@@ -390,28 +390,14 @@ fn set_debug(desk: &mut Desk<'_>, name: &str) -> Answer {
     outcome(Outcome::Ok)
 }
 
-/// `-F`. With `-a path/*` each anchor is named before it is emptied.
+/// `-F`.
 fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Handled {
     let FlushRequest { target, scope } = request;
     if !desk.engine.has_anchor(&scope.anchor) {
         return Handled::Done(Answer::Refused(NO_ANCHOR.to_owned()));
     }
     info!(?target, anchor = %scope.anchor, "flushed");
-    let mut text = String::new();
-    let mut anchors = vec![scope.anchor.clone()];
-    if scope.recurse {
-        let inside = desk.engine.anchors().filter(|path| scope.holds(path));
-        anchors.extend(inside.filter(|path| **path != scope.anchor).cloned());
-        text.push_str("Removing:\n");
-        for anchor in &anchors {
-            let shown = if anchor.is_main() {
-                "/"
-            } else {
-                anchor.as_str()
-            };
-            text = format!("{text}  {shown}\n");
-        }
-    }
+    let (anchors, text) = flushed(desk, scope);
     let mut count = 0;
     match target {
         FlushTarget::Rules => {
@@ -456,6 +442,26 @@ fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Handled {
         Outcome::Ok
     };
     Handled::Done(Answer::Outcome(text, outcome))
+}
+
+/// The anchors that are emptied. With `-a path/*` each is named before.
+fn flushed(desk: &Desk<'_>, scope: &Scope) -> (Vec<AnchorPath>, String) {
+    let mut anchors = vec![scope.anchor.clone()];
+    if !scope.recurse {
+        return (anchors, String::new());
+    }
+    let inside = desk.engine.anchors().filter(|path| scope.holds(path));
+    anchors.extend(inside.filter(|path| **path != scope.anchor).cloned());
+    let mut text = String::from("Removing:\n");
+    for anchor in &anchors {
+        let shown = if anchor.is_main() {
+            "/"
+        } else {
+            anchor.as_str()
+        };
+        text = format!("{text}  {shown}\n");
+    }
+    (anchors, text)
 }
 
 fn kill_sources(desk: &mut Desk<'_>, requests: &[KillSourcesRequest]) -> usize {

@@ -318,3 +318,22 @@ fn paged<T>(
         .map(|_| position.saturating_add(ITEMS_PER_PAGE as u64));
     (text, next)
 }
+
+#[cfg(test)]
+mod testing {
+    use pf_engine::counters::Traffic;
+    use pf_engine::view::RuleCounters;
+
+    /// What a rule may have counted.
+    pub(super) const COUNTERS: RuleCounters = RuleCounters {
+        evaluations: 1203,
+        traffic: Traffic {
+            packets_in: 4401,
+            bytes_in: 502_211,
+            packets_out: 4411,
+            bytes_out: 701_133,
+        },
+        states: 2,
+        states_created: 34,
+    };
+}

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use lab::clock::{now, wait_until};
 use lab::counters::FlowCounter;
+use lab::daemon::TWO_GATEWAYS;
 use lab::roles::{BOX_EM0, SERVICES_V4, SERVICES_V6};
 use lab::service::{OTHER, SEED};
 use lab::{Configuration, LabConfig, LineClient, Role};
@@ -29,17 +30,6 @@ const TWO_LINES: LabConfig = LabConfig {
     shaped: false,
 };
 
-/// The first gateway is asked itself, the other by what is behind it.
-const SETTINGS: &str = "\n[[gateway]]\n\
-    interface = \"em0\"\n\
-    address = \"192.168.0.1\"\n\
-    [[gateway]]\n\
-    interface = \"em3\"\n\
-    address = \"172.16.0.1\"\n\
-    kind = \"tcp\"\n\
-    targets = [\"198.51.100.10:80\", \"198.51.100.20:80\", \"198.51.100.30:80\"]\n\
-    quorum = 2\n";
-
 fn files(nat: &str) -> Configuration {
     let rules = format!(
         "{nat}\
@@ -48,7 +38,7 @@ fn files(nat: &str) -> Configuration {
          pass\n"
     );
     Configuration::modern(&rules)
-        .with("weighbridge.toml", SETTINGS)
+        .with("weighbridge.toml", TWO_GATEWAYS)
         .with("hostname.em3", "inet 172.16.1.64 255.255.0.0 NONE\n")
 }
 
@@ -216,7 +206,7 @@ fn a_translated_connection_over_a_dead_gateway_is_reset_and_the_next_goes_by_the
 #[test]
 fn connections_that_come_in_by_an_uplink_are_answered_by_it() -> Result<()> {
     for (auto, by_dsl) in [("true", true), ("false", false)] {
-        let settings = SETTINGS.replacen(
+        let settings = TWO_GATEWAYS.replacen(
             "address = \"192.168.0.1\"\n",
             &format!("address = \"192.168.0.1\"\nauto-reply-to = {auto}\n"),
             1,

@@ -39,6 +39,7 @@ entries = 1000
 trait Questions {
     fn connect(&self, number: usize, to: &str) -> SocketAddr;
     fn os(&self, more: &[&str]) -> Ran;
+    fn report(&self) -> String;
     fn os_of(&self, client: SocketAddr) -> String;
 }
 
@@ -60,6 +61,16 @@ impl Questions for Site {
         let socket = self.path("os.sock").display().to_string();
         let arguments: OsArguments = parsed(&[more, &["--socket", &socket]].concat());
         ran(|output| execute(&arguments, output))
+    }
+
+    /// The table of outcomes by version, as CSV.
+    fn report(&self) -> String {
+        let report = Command::new(BINARY)
+            .args(["report", "--by", "version", "--csv", "--database"])
+            .arg(self.path("state/mail.db"))
+            .output()
+            .expect("it runs");
+        String::from_utf8(report.stdout).expect("text")
     }
 
     /// What is told of `client` once it has been seen.
@@ -101,6 +112,26 @@ fn p0f_api(socket: &Path, address: [u8; 4]) -> Vec<u8> {
     question.extend_from_slice(&address);
     question.resize(21, 0);
     exchange(socket, &question)
+}
+
+/// What Postfix is told to do with a client.
+fn policy(socket: &Path, client: SocketAddr) -> String {
+    let (address, port) = (client.ip(), client.port());
+    let question =
+        format!("request=smtpd_access_policy\nclient_address={address}\nclient_port={port}\n\n");
+    String::from_utf8(exchange(socket, question.as_bytes())).expect("text")
+}
+
+fn amavis(client: SocketAddr) -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    socket.set_read_timeout(Some(PATIENCE)).expect("set");
+    let question = format!("[{}]:{} nonce", client.ip(), client.port());
+    socket
+        .send_to(question.as_bytes(), "127.0.0.1:2345")
+        .expect("sent");
+    let mut answer = [0; 2048];
+    let length = socket.recv(&mut answer).expect("answered");
+    String::from_utf8_lossy(&answer[..length]).into_owned()
 }
 
 fn in_memory(reader: &mut Reader, client: SocketAddr) -> (String, Basis) {
@@ -148,28 +179,12 @@ fn hosts_that_differ_are_told_apart_by_every_socket() {
     assert!(answer[40..].starts_with(b"Odd\0") && answer[72..].starts_with(b"one\0"));
     let text = format!("os {} {}\n", odd.ip(), odd.port());
     assert_eq!(exchange(&site.path("os.sock"), text.as_bytes()), b"Odd one");
-    let policy = format!(
-        "request=smtpd_access_policy\nclient_address={}\nclient_port={}\n\n",
-        odd.ip(),
-        odd.port()
-    );
-    let action = exchange(&site.path("policy.sock"), policy.as_bytes());
-    let action = String::from_utf8(action).expect("text");
+    let action = policy(&site.path("policy.sock"), odd);
     assert!(
         action.starts_with("action=PREPEND X-OS-Fingerprint: Odd one (exact"),
         "{action}"
     );
-    let amavis = site.server.run(|| {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        socket.set_read_timeout(Some(PATIENCE)).expect("set");
-        let question = format!("[{}]:{} nonce", odd.ip(), odd.port());
-        socket
-            .send_to(question.as_bytes(), "127.0.0.1:2345")
-            .expect("sent");
-        let mut answer = [0; 2048];
-        let length = socket.recv(&mut answer).expect("answered");
-        String::from_utf8_lossy(&answer[..length]).into_owned()
-    });
+    let amavis = site.server.run(|| amavis(odd));
     assert!(
         amavis.contains("nonce Odd one; dist: 0; link: Ethernet or modem"),
         "{amavis}"
@@ -182,21 +197,13 @@ fn hosts_that_differ_are_told_apart_by_every_socket() {
     }
 
     for (verdict, message) in [("accept", "m1"), ("reject", "m2"), ("reject", "m2")] {
-        let told = format!(
-            "outcome {verdict} data {} {} {message}\n",
-            odd.ip(),
-            odd.port()
-        );
+        let (address, port) = (odd.ip(), odd.port());
+        let told = format!("outcome {verdict} data {address} {port} {message}\n");
         assert_eq!(exchange(&site.path("os.sock"), told.as_bytes()), b"ok");
     }
 
     assert_eq!(daemon.stop(), "");
-    let report = Command::new(BINARY)
-        .args(["report", "--by", "version", "--csv", "--database"])
-        .arg(site.path("state/mail.db"))
-        .output()
-        .expect("it runs");
-    let report = String::from_utf8(report.stdout).expect("text");
+    let report = site.report();
     assert!(report.contains("\r\nOdd one,1,1,0,0.500000,"), "{report}");
     let log = std::fs::read_to_string(site.path("p0f.log")).expect("a log");
     let expected = format!(

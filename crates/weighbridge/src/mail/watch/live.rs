@@ -101,6 +101,17 @@ pub(super) fn run(
     }
     keeping.finish(watcher, output);
     end_publishing(watcher, output);
+    tell_losses(beside, watcher, &open.handshakes, output);
+    Ok(())
+}
+
+/// What could not be kept or was never seen.
+fn tell_losses(
+    beside: Beside,
+    watcher: &Watcher,
+    handshakes: &Handshakes,
+    output: &mut Output<'_>,
+) {
     if let Some(lost @ 1..) = beside.finish() {
         output.message(&format!("weighbridge watch: {lost} outcomes came too fast"));
     }
@@ -109,10 +120,9 @@ pub(super) fn run(
             "weighbridge watch: {lost} unknown signatures had to give way"
         ));
     }
-    if let Ok(lost @ 1..) = open.handshakes.lost() {
+    if let Ok(lost @ 1..) = handshakes.lost() {
         output.message(&format!("weighbridge watch: {lost} packets came too fast"));
     }
-    Ok(())
 }
 
 /// What HTTP tells beside answers.

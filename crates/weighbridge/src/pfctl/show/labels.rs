@@ -52,25 +52,13 @@ fn write_line(text: &mut String, labels: &[String], counters: &RuleCounters, dia
 
 #[cfg(test)]
 mod tests {
-    use pf_engine::counters::Traffic;
-
     use super::*;
+    use crate::pfctl::show::testing::COUNTERS;
 
     fn line(labels: &[&str], dialect: Dialect) -> String {
-        let counters = RuleCounters {
-            evaluations: 1203,
-            traffic: Traffic {
-                packets_in: 4401,
-                bytes_in: 502_211,
-                packets_out: 4411,
-                bytes_out: 701_133,
-            },
-            states: 2,
-            states_created: 34,
-        };
         let labels: Vec<_> = labels.iter().map(ToString::to_string).collect();
         let mut text = String::new();
-        write_line(&mut text, &labels, &counters, dialect);
+        write_line(&mut text, &labels, &COUNTERS, dialect);
         text
     }
 

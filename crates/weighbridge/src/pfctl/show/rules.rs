@@ -171,22 +171,11 @@ fn write_counters(
 
 #[cfg(test)]
 mod tests {
-    use pf_engine::counters::Traffic;
     use pf_engine::rule::{Action, Rule};
 
     use super::*;
+    use crate::pfctl::show::testing::COUNTERS;
 
-    const COUNTERS: RuleCounters = RuleCounters {
-        evaluations: 1203,
-        traffic: Traffic {
-            packets_in: 4401,
-            bytes_in: 502_211,
-            packets_out: 4411,
-            bytes_out: 701_133,
-        },
-        states: 2,
-        states_created: 34,
-    };
     const BY: LoadedBy = LoadedBy { uid: 0, pid: 4711 };
 
     #[test]
