@@ -63,9 +63,16 @@ impl Configuration {
             ("bridgename.bridge0", article::BRIDGENAME_BRIDGE0),
             ("pf.conf", pf_conf.as_str()),
         ];
-        let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        Self::of(&files)
+    }
+
+    /// These files, by their names.
+    #[must_use]
+    pub fn of(files: &[(&str, &str)]) -> Self {
+        let files = files.iter();
+        let files = files.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
         Self {
-            files: files.into(),
+            files: files.collect(),
             fast_path: None,
         }
     }
@@ -109,6 +116,15 @@ impl Configuration {
     /// Daemons of several labs must not write to one packet log.
     fn keeping_logs_in(&self, directory: &Path) -> Self {
         self.with_key("log-directory", &directory.display().to_string())
+    }
+
+    /// With the setting of the flow cache that it has.
+    pub fn for_this_run(&self) -> anyhow::Result<Self> {
+        let path = self.path_under_test()?;
+        Ok(path.map_or_else(
+            || self.clone(),
+            |path| self.with_key("fast-path", path.setting()),
+        ))
     }
 
     /// The flow cache that it has, unless its files say so.
@@ -218,11 +234,8 @@ impl Weighbridge {
         let socket = lab.directory().join(format!("control{number}.sock"));
         let packet_logs = lab.directory().join(format!("log{number}"));
         let path = files.path_under_test()?;
-        let mut files = files.keeping_logs_in(&packet_logs);
-        if let Some(path) = path {
-            files = files.with_key("fast-path", path.setting());
-        }
-        files.write_to(&config)?;
+        let files = files.keeping_logs_in(&packet_logs);
+        files.for_this_run()?.write_to(&config)?;
         let inside = Arc::clone(lab.namespace(Role::Box));
         let mut command = Command::new(binary);
         command

@@ -6,13 +6,13 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::clock;
 use lab::namespace::Namespace;
+use lab::{Configuration, clock};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::site::Site;
 
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// The daemon, until it is dropped.
 pub(crate) struct Daemon {
@@ -24,10 +24,8 @@ impl Daemon {
     /// Starts it with these files and waits until it is ready.
     pub(crate) fn start(site: &Site, inside: &Namespace, files: &[(&str, &str)]) -> Result<Self> {
         let directory = site.run.directory().join(format!("{}-run", inside.name()));
-        fs::create_dir_all(directory.join("config"))?;
-        for (name, text) in files {
-            fs::write(directory.join("config").join(name), text)?;
-        }
+        let files = Configuration::of(files).for_this_run()?;
+        files.write_to(&directory.join("config"))?;
         Self::again(inside, directory)
     }
 
