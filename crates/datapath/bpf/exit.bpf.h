@@ -126,14 +126,21 @@ static __always_inline int is_same_place(const struct flow_place *a, const struc
 }
 
 // What a packet is behind its translation.
-static __always_inline void rename_ends(struct flow_key *key, const struct ends *to)
+static __always_inline void rename_ends(struct flow_key *key, const struct change *to)
 {
-	if (to->act != TRANSLATE)
+	const struct ends *ends = &to->ends;
+
+	if (ends->act != TRANSLATE)
 		return;
-	key->source[0] = to->source;
-	key->destination[0] = to->destination;
-	key->source_port = to->source_port;
-	key->destination_port = to->destination_port;
+	key->source_port = ends->source_port;
+	key->destination_port = ends->destination_port;
+	if (key->family == FAMILY_V6) {
+		__builtin_memcpy(key->source, to->v6.source, sizeof(key->source));
+		__builtin_memcpy(key->destination, to->v6.destination, sizeof(key->destination));
+		return;
+	}
+	key->source[0] = ends->source;
+	key->destination[0] = ends->destination;
 }
 
 // Notes a packet that goes the ordinary way. Its key is the one that it has now.
@@ -254,9 +261,11 @@ static __always_inline int lose_hops(const struct frame *frame, const struct flo
 
 	if (!hops)
 		return 0;
-	if (key->family == FAMILY_V6)
+	if (key->family == FAMILY_V6) {
+		sum_of_nic(frame, (__u32)~bpf_htons(hops));
 		return store(frame, ETH_HLEN + offsetof(struct ipv6hdr, hop_limit), &fewer,
 			     sizeof(fewer));
+	}
 	// The checksum goes by words: TTL is the first byte of one.
 	if (sum_of_header_word(frame, ETH_HLEN + offsetof(struct iphdr, check),
 			       bpf_htons(left << 8 | key->protocol),
@@ -303,7 +312,7 @@ static __always_inline int leave_as_told(struct __sk_buff *skb, const struct fra
 {
 	__u32 packets = passing->aside->plain.packets;
 
-	rename_ends(key, &passing->aside->first.ends);
+	rename_ends(key, &passing->aside->first);
 	if (dress(frame, key, passing, exit)) {
 		count(UPCALL_FAILED, packets);
 		return TC_ACT_SHOT;
@@ -351,7 +360,7 @@ static __always_inline int go_on(struct __sk_buff *skb, const struct frame *fram
 		       passing->now - exit->learned < EXIT_LIVES;
 	int is_longer = passing->aside->plain.longest > exit->longest;
 
-	rename_ends(key, &passing->aside->first.ends);
+	rename_ends(key, &passing->aside->first);
 	if (is_known && exit->interface && !is_longer && passing->now >= exit->begins &&
 	    passing->aside->plain.hops > exit->hops)
 		return leave(skb, frame, key, passing, exit);

@@ -30,7 +30,8 @@ struct traffic {
 // What is done with a packet of a flow.
 enum act { LET_PASS = 0, TRANSLATE = 1, DROP = 2 };
 
-// That, and what a translated IPv4 packet becomes; of an echo one of the ports is its id.
+// That, and what a translated packet becomes; of an echo one of the ports is its id. The addresses are
+// IPv4's.
 struct ends {
 	__u32 source;
 	__u32 destination;
@@ -52,9 +53,20 @@ struct flow_state {
 	__u32 shifts[2]; /* added to the sequence numbers of each end (`modulate state`) */
 };
 
+struct addresses_v6 {
+	__u32 source[4];
+	__u32 destination[4];
+};
+
+// What translated IPv6 packets of a state become, beside its ends, by its ways.
+struct ends_v6 {
+	struct addresses_v6 ways[2];
+};
+
 // What becomes of a packet.
 struct change {
 	struct ends ends;
+	struct addresses_v6 v6; /* of a translated IPv6 packet */
 	__u32 seq; /* added to its sequence number */
 	__u32 ack; /* taken off the numbers that it acknowledges */
 };
@@ -85,6 +97,16 @@ struct {
 	__type(key, __u32);
 	__type(value, struct flow_state);
 } flow_states SEC(".maps");
+
+// By the slot. Apart from the states, so that others take no room for it: what is here stays until its
+// slot has such a state again. As a state, it changes only while its slot is not in use.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FLOW_STATES_MAX);
+	__type(key, __u32);
+	__type(value, struct ends_v6);
+} flow_ends_v6 SEC(".maps");
 
 // Who says how packets leave: nobody but those that have left before them, or the engine.
 enum told { LEARNT = 0, BY_WIRE = 1, BY_GATEWAY = 2 };
@@ -153,6 +175,7 @@ struct plain {
 	__u32 asks; /* an echo request */
 	__u32 longest; /* bytes of the longest of them */
 	__u8 hops; /* that it has left: TTL or hop limit */
+	__u8 is_v6;
 };
 
 // What is found out about the packet at hand, for which there is no room on the stack.
@@ -205,6 +228,7 @@ static __always_inline int read_v6(const struct frame *frame, struct flow_key *k
 	__builtin_memcpy(key->source, &ip.saddr, sizeof(key->source));
 	__builtin_memcpy(key->destination, &ip.daddr, sizeof(key->destination));
 	plain->hops = ip.hop_limit;
+	plain->is_v6 = 1;
 	plain->at = ETH_HLEN + sizeof(ip);
 	plain->end = plain->at + bpf_ntohs(ip.payload_len);
 	return 0;
@@ -416,12 +440,24 @@ static __always_inline int is_taken(struct flow_state *state, __u32 way, const s
 	return !(segment->flags & TCP_ACK && segment->flags & TCP_CONTROL);
 }
 
+// What it becomes, if it is translated IPv6; nothing if nobody knows.
+static __always_inline const struct ends_v6 *find_v6(const struct found *found,
+						     const struct plain *plain)
+{
+	__u32 slot = found->place.way >> 1;
+
+	if (!plain->is_v6 || found->state->ends[found->place.way & 1].act != TRANSLATE)
+		return NULL;
+	return bpf_map_lookup_elem(&flow_ends_v6, &slot);
+}
+
 // How many packets it stands for, if the packet is one of the state: then it has been counted and
 // is to become what `change` says, and passes. `known` becomes `exit`, if there is one.
 static __always_inline __u32 pass(const struct found *found, const struct plain *plain, __u64 now,
 				  struct change *change, const struct exit *exit,
 				  struct exit *known)
 {
+	const struct ends_v6 *ends_v6 = find_v6(found, plain);
 	struct flow_state *state = found->state;
 	__u32 way = found->place.way & 1, packets = 0, *notice = NULL;
 	__u64 reserved = 0;
@@ -442,6 +478,7 @@ static __always_inline __u32 pass(const struct found *found, const struct plain 
 	bpf_spin_lock(&state->lock);
 	before = state->peers[0].phase << 8 | state->peers[1].phase;
 	if (is_in_use(found) && (__s64)(now - state->last) < (__s64)state->lifetime &&
+	    (ends_v6 || !plain->is_v6 || state->ends[way].act != TRANSLATE) &&
 	    (reserved || !may_change(state, way, plain)) && is_taken(state, way, plain)) {
 		changed = before != (state->peers[0].phase << 8 | state->peers[1].phase);
 		state->traffic[way].packets += plain->packets;
@@ -449,6 +486,8 @@ static __always_inline __u32 pass(const struct found *found, const struct plain 
 		if ((__s64)(now - state->last) > 0)
 			state->last = now;
 		change->ends = state->ends[way];
+		if (ends_v6)
+			change->v6 = ends_v6->ways[way];
 		change->seq = state->shifts[way];
 		change->ack = state->shifts[!way];
 		if (exit)

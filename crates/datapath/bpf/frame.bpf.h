@@ -121,6 +121,14 @@ static __always_inline int sum_of_header_word(const struct frame *frame, __u32 a
 	return bpf_l3_csum_replace(frame->ctx, at, from, to, sizeof(to));
 }
 
+// What the NIC has counted of a packet in which words have changed by `by`, and no checksum with them
+// (CHECKSUM_COMPLETE; others do not mind).
+static __always_inline void sum_of_nic(const struct frame *frame, __wsum by)
+{
+	if (!frame->is_xdp)
+		bpf_csum_update(frame->ctx, by);
+}
+
 // The transport's checksum at `at`; `flags` as of bpf_l4_csum_replace.
 static __always_inline int sum_of_payload(const struct frame *frame, __u32 at, __be32 from,
 					  __be32 to, __u64 flags)

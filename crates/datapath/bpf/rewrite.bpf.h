@@ -5,12 +5,17 @@
 
 #define MANGLED_0(protocol) ((protocol) == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0)
 
-// Where the transport's checksum is; 0 for an echo, whose checksum does not cover the addresses.
-static __always_inline __u32 covers_addresses_at(__u8 protocol, __u32 at)
+static __always_inline int is_echo(__u8 protocol)
+{
+	return protocol != IPPROTO_TCP && protocol != IPPROTO_UDP;
+}
+
+// Where the transport's checksum is.
+static __always_inline __u32 checksum_of(__u8 protocol, __u32 at)
 {
 	if (protocol == IPPROTO_TCP)
 		return at + offsetof(struct tcphdr, check);
-	return protocol == IPPROTO_UDP ? at + offsetof(struct udphdr, check) : 0;
+	return at + (protocol == IPPROTO_UDP ? offsetof(struct udphdr, check) : 2);
 }
 
 static __always_inline int set_address(const struct frame *frame, __u32 at, __u32 checksum_at,
@@ -24,6 +29,36 @@ static __always_inline int set_address(const struct frame *frame, __u32 at, __u3
 					  BPF_F_PSEUDO_HDR | MANGLED_0(protocol) | sizeof(to)))
 		return -1;
 	return store(frame, at, &to, sizeof(to));
+}
+
+// IPv4's. The checksum of an echo does not cover them.
+static __always_inline int set_addresses(const struct frame *frame, const struct flow_key *key,
+					 const struct ends *to, __u32 checksum_at)
+{
+	__u8 protocol = key->protocol;
+	__u32 sum = is_echo(protocol) ? 0 : checksum_at;
+
+	if (set_address(frame, ETH_HLEN + offsetof(struct iphdr, saddr), sum, protocol,
+			key->source[0], to->source))
+		return -1;
+	return set_address(frame, ETH_HLEN + offsetof(struct iphdr, daddr), sum, protocol,
+			   key->destination[0], to->destination);
+}
+
+// IPv6's: both at once, as they stand side by side in the header and wherever they are kept. All checksums
+// cover them. One moves by what they have moved, so that the sum of all is what it was; what the NIC has
+// counted is moved along by the kernel, which is right for IPv4 alone, and is moved back.
+static __always_inline int set_addresses_v6(const struct frame *frame, const struct flow_key *key,
+					    const struct addresses_v6 *to, __u32 checksum_at)
+{
+	__s64 by = bpf_csum_diff((__be32 *)key->source, sizeof(*to), (__be32 *)to->source,
+				 sizeof(*to), 0);
+
+	if (by < 0 || sum_of_payload(frame, checksum_at, 0, by,
+				     BPF_F_PSEUDO_HDR | MANGLED_0(key->protocol)))
+		return -1;
+	sum_of_nic(frame, by);
+	return store(frame, ETH_HLEN + offsetof(struct ipv6hdr, saddr), (void *)to, sizeof(*to));
 }
 
 static __always_inline int set_port(const struct frame *frame, __u32 at, __u32 checksum_at,
@@ -76,30 +111,30 @@ static __always_inline int modulate(const struct frame *frame, const struct plai
 
 // 0 if the packet has become what its flow says.
 static __always_inline int translate(const struct frame *frame, const struct flow_key *key,
-				     const struct plain *plain, const struct ends *to)
+				     const struct plain *plain, const struct change *to)
 {
-	__u32 sum = covers_addresses_at(key->protocol, plain->at);
 	__u8 protocol = key->protocol;
+	__u32 sum = checksum_of(protocol, plain->at);
+	const struct ends *ends = &to->ends;
+	int failed = key->family == FAMILY_V6 ? set_addresses_v6(frame, key, &to->v6, sum) :
+						set_addresses(frame, key, ends, sum);
 
-	if (set_address(frame, ETH_HLEN + offsetof(struct iphdr, saddr), sum, protocol,
-			key->source[0], to->source) ||
-	    set_address(frame, ETH_HLEN + offsetof(struct iphdr, daddr), sum, protocol,
-			key->destination[0], to->destination))
+	if (failed)
 		return -1;
-	if (!sum)
-		return set_port(frame, plain->at + 4, plain->at + 2, protocol,
+	if (is_echo(protocol))
+		return set_port(frame, plain->at + 4, sum, protocol,
 				plain->asks ? key->source_port : key->destination_port,
-				plain->asks ? to->source_port : to->destination_port);
-	if (set_port(frame, plain->at, sum, protocol, key->source_port, to->source_port))
+				plain->asks ? ends->source_port : ends->destination_port);
+	if (set_port(frame, plain->at, sum, protocol, key->source_port, ends->source_port))
 		return -1;
 	return set_port(frame, plain->at + 2, sum, protocol, key->destination_port,
-			to->destination_port);
+			ends->destination_port);
 }
 
 static __always_inline int change(const struct frame *frame, const struct flow_key *key,
 				  const struct plain *plain, const struct change *to)
 {
-	if (to->ends.act == TRANSLATE && translate(frame, key, plain, &to->ends))
+	if (to->ends.act == TRANSLATE && translate(frame, key, plain, to))
 		return -1;
 	return to->seq || to->ack ? modulate(frame, plain, to) : 0;
 }

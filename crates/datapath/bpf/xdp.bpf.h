@@ -45,7 +45,7 @@ static __always_inline int send(const struct frame *frame, struct flow_key *key,
 
 	if (apply(frame, key, &passing->aside->plain, &passing->aside->first))
 		goto failed;
-	rename_ends(key, &passing->aside->first.ends);
+	rename_ends(key, &passing->aside->first);
 	if (dress(frame, key, passing, exit))
 		goto failed;
 	count(CACHED, packets);

@@ -16,8 +16,9 @@ use pf_engine::time::Instant;
 
 use crate::Error;
 use crate::flows::layout::{
-    ExitData, HAS_WINDOWS_AT, KeyData, LAST_AT, PEER_LEN, PEERS_AT, PlaceData, STATE_LEN,
-    StateData, TRAFFIC_AT, exit_data, get_u32, get_u64, key_data, state_data, window,
+    EndsV6Data, ExitData, HAS_WINDOWS_AT, KeyData, LAST_AT, PEER_LEN, PEERS_AT, PlaceData,
+    STATE_LEN, StateData, TRAFFIC_AT, ends_v6_data, exit_data, get_u32, get_u64, key_data,
+    state_data, window,
 };
 use crate::program::{io_error, program};
 use crate::sys::maps::{BatchMap, Stopped};
@@ -41,6 +42,7 @@ const FLOW_CHANGES_LEN: u32 = 1 << 20;
 pub(crate) const FLOWS: &str = "flows";
 pub(crate) const FLOW_STATES: &str = "flow_states";
 pub(crate) const FLOW_USES: &str = "flow_uses";
+pub(crate) const FLOW_ENDS_V6: &str = "flow_ends_v6";
 pub(crate) const FLOW_EXITS: &str = "flow_exits";
 const FLOW_EPOCH: &str = "flow_epoch";
 pub(crate) const FLOW_CHANGES: &str = "flow_changes";
@@ -93,6 +95,10 @@ impl Room {
         } else {
             FLOW_CHANGES_LEN
         }
+    }
+
+    pub(crate) const fn states(self) -> u32 {
+        self.states
     }
 
     pub(crate) const fn slots(self) -> u32 {
@@ -154,6 +160,8 @@ pub struct FlowMaps {
     keys: BatchMap<KeyData, PlaceData>,
     states: BatchMap<u32, StateData>,
     uses: BatchMap<u32, u64>,
+    /// Of translated IPv6 alone.
+    ends_v6: BatchMap<u32, EndsV6Data>,
     exits: Array<MapData, ExitData>,
     epoch_in_force: Array<MapData, u32>,
     changes: RingBuf<MapData>,
@@ -207,6 +215,7 @@ impl FlowMaps {
             keys: BatchMap::of_hash(map_of(ebpf, FLOWS)?).map_err(unusable)?,
             states: BatchMap::of_array(map_of(ebpf, FLOW_STATES)?).map_err(unusable)?,
             uses: BatchMap::of_array(map_of(ebpf, FLOW_USES)?).map_err(unusable)?,
+            ends_v6: BatchMap::of_hash(map_of(ebpf, FLOW_ENDS_V6)?).map_err(unusable)?,
             flows: taken(ebpf, FLOWS)?,
             exits: taken(ebpf, FLOW_EXITS)?,
             epoch_in_force: taken(ebpf, FLOW_EPOCH)?,
@@ -296,17 +305,11 @@ impl FlowMaps {
         Ok(())
     }
 
-    /// A slot for a flow, if it is one that the kernel can have.
-    fn slot_for(&mut self, flow: &Flow) -> Option<u32> {
-        let mut translated = flow.becomes.iter().flatten();
-        if translated.any(|ends| ends.0.address.is_ipv6()) {
-            return None;
-        }
-        self.free_slot(flow.basis)
-    }
-
     fn put_some(&mut self, flows: &[Flow]) -> Vec<Option<FlowId>> {
-        let slots: Vec<_> = flows.iter().map(|flow| self.slot_for(flow)).collect();
+        let slots: Vec<_> = flows
+            .iter()
+            .map(|flow| self.free_slot(flow.basis))
+            .collect();
         let placed = slots.iter().zip(flows);
         let placed: Vec<_> = placed
             .filter_map(|(slot, flow)| Some(((*slot)?, flow)))
@@ -356,6 +359,7 @@ impl FlowMaps {
         // With the lock: a packet that comes by what it knew of a slot before must not see its
         // use without all of its state.
         let written = self.states.update(&slots, &states, LOCKED);
+        let written = written.and_then(|()| self.add_ends_v6(placed));
         let refused = match written.and_then(|()| self.uses.update(&slots, &uses, 0)) {
             Ok(()) => self.add_keys(&keys, &targets),
             Err(Stopped { error, .. }) => {
@@ -369,6 +373,13 @@ impl FlowMaps {
             self.free(slot);
         }
         refused
+    }
+
+    /// What translated IPv6 packets become, for slots that no packet can reach yet.
+    fn add_ends_v6(&self, placed: &[(u32, &Flow)]) -> Result<(), Stopped> {
+        let ends = |(slot, flow): &(u32, &Flow)| Some((*slot, ends_v6_data(flow)?));
+        let (slots, ends): (Vec<u32>, Vec<EndsV6Data>) = placed.iter().filter_map(ends).unzip();
+        self.ends_v6.update(&slots, &ends, 0)
     }
 
     fn entry(&mut self, flow: &Flow) -> Slot {

@@ -77,7 +77,7 @@ pub struct Flow {
     pub basis: FlowBasis,
     /// Of the packets of its opener, and of the others; nothing for those that it may not pass.
     pub keys: [Option<FlowKey>; 2],
-    /// The ends that these packets have behind their translation, if there is one. IPv4 alone.
+    /// The ends that these packets have behind their translation, if there is one: of the same family.
     pub becomes: [Option<(HostPort, HostPort)>; 2],
     /// Of the opener and of the other end, if it is a TCP connection.
     pub windows: Option<[FlowWindow; 2]>,

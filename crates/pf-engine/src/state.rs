@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher13;
 
 use serde::{Deserialize, Serialize};
 
-use crate::addr::{Family, Protocol};
+use crate::addr::Protocol;
 use crate::association::Membership;
 pub(crate) use crate::counters::Count;
 use crate::criteria::{Divert, Treatment};
@@ -187,13 +187,11 @@ impl State {
         self.wire == self.stack && !modulates && self.route.is_none() && !self.is_proxied()
     }
 
-    /// Whether it does no more with its packets than to translate them within IPv4, to modulate
+    /// Whether it does no more with its packets than to translate them within their family, to modulate
     /// their sequence numbers, and to route them.
     pub(crate) fn is_straight(&self) -> bool {
-        let translates = self.wire == self.stack
-            || (self.wire.family() == Family::Inet && !self.changes_family());
         let copies = matches!(self.route, Some((RouteKind::DupTo, _)));
-        translates && !copies && !self.is_proxied()
+        !self.changes_family() && !copies && !self.is_proxied()
     }
 
     /// Where a packet that goes in `direction` is routed: `route-to` for the opener's packets,

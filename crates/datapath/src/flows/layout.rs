@@ -14,6 +14,8 @@ pub(super) type KeyData = [u8; 56];
 pub(super) type PlaceData = [u64; 2];
 /// `struct exit`.
 pub(super) type ExitData = [u8; 64];
+/// `struct ends_v6`.
+pub(super) type EndsV6Data = [u8; 2 * ENDS_V6_LEN];
 /// `struct flow_state`.
 pub(super) type StateData = [u8; STATE_LEN];
 
@@ -26,6 +28,8 @@ pub(super) const PEERS_AT: usize = 56;
 pub(super) const PEER_LEN: usize = 16;
 const ENDS_AT: usize = 88;
 const ENDS_LEN: usize = 16;
+/// `struct addresses_v6`.
+const ENDS_V6_LEN: usize = 32;
 const SHIFTS_AT: usize = ENDS_AT + 2 * ENDS_LEN;
 const EXIT_NEXT_HOP_AT: usize = 24;
 const EXIT_FAMILY_AT: usize = 40;
@@ -113,8 +117,10 @@ pub(super) fn state_data(flow: &Flow, refreshed: u64) -> StateData {
     }
     for (at, ends) in (ENDS_AT..).step_by(ENDS_LEN).zip(flow.becomes) {
         if let Some((source, destination)) = ends {
-            put_address(&mut data, at, source.address);
-            put_address(&mut data, at + 4, destination.address);
+            if source.address.is_ipv4() {
+                put_address(&mut data, at, source.address);
+                put_address(&mut data, at + 4, destination.address);
+            }
             put(&mut data, at + 8, &source.port.to_be_bytes());
             put(&mut data, at + 10, &destination.port.to_be_bytes());
             put(&mut data, at + 12, &TRANSLATE.to_ne_bytes());
@@ -129,6 +135,21 @@ pub(super) fn state_data(flow: &Flow, refreshed: u64) -> StateData {
         &flow.shifts.map(u32::to_ne_bytes).concat(),
     );
     data
+}
+
+/// What translated IPv6 packets become; nothing of a flow without.
+pub(super) fn ends_v6_data(flow: &Flow) -> Option<EndsV6Data> {
+    let mut data = [0; size_of::<EndsV6Data>()];
+    let mut is_v6 = false;
+    for (at, ends) in (0..).step_by(ENDS_V6_LEN).zip(flow.becomes) {
+        let Some((source, destination)) = ends.filter(|ends| ends.0.address.is_ipv6()) else {
+            continue;
+        };
+        put_address(&mut data, at, source.address);
+        put_address(&mut data, at + 16, destination.address);
+        is_v6 = true;
+    }
+    is_v6.then_some(data)
 }
 
 /// `struct peer`.

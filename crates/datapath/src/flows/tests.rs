@@ -26,6 +26,7 @@ mod batches;
 mod decisions;
 mod modulation;
 mod shares;
+mod translation;
 
 #[path = "../../../pf-engine/tests/scenarios/talks.rs"]
 mod talks;
@@ -92,6 +93,7 @@ impl Bench {
             .map_max_entries(FLOW_STATES, slots)
             .map_max_entries(FLOW_USES, slots)
             .map_max_entries(FLOW_EXITS, 2 * slots)
+            .map_max_entries(FLOW_ENDS_V6, slots)
             .load(OBJECT)
             .expect("loads");
         let now = (now(), kernel_now());
@@ -597,54 +599,4 @@ fn who_has_the_kernel_s_cache_decides_and_counts_as_who_has_none() {
         "{passed} packets passed in the kernel"
     );
     assert_eq!(translated, 0);
-}
-
-fn pool(address: &str, ports: Option<PoolPorts>) -> Pool {
-    Pool {
-        targets: vec![PoolTarget {
-            interface: None,
-            address: Address::Prefix(Prefix::host(host(address, 0).address)),
-            weight: None,
-        }],
-        ports,
-        ..Pool::default()
-    }
-}
-
-fn nat(address: &str) -> Rule {
-    let mut nat = Rule::new(Action::Nat);
-    nat.nat = Some(pool(address, None));
-    nat
-}
-
-#[test]
-fn the_kernel_translates_byte_for_byte_as_the_engine_does() {
-    let nat = nat("198.51.100.7");
-    let mut rdr = Rule::new(Action::Rdr);
-    rdr.rdr = Some(pool("198.51.100.8", Some(PoolPorts::Single(8080))));
-    rdr.protocol = Some(Protocol::TCP);
-    let mut rdr_udp = rdr.clone();
-    rdr_udp.protocol = Some(Protocol::UDP);
-    let outward = Ruleset {
-        nat: vec![nat],
-        ..Ruleset::default()
-    };
-    let inward = Ruleset {
-        rdr: vec![rdr, rdr_udp],
-        ..Ruleset::default()
-    };
-    let cases = [
-        (outward, [Direction::Out, Direction::In]),
-        (inward, [Direction::In, Direction::Out]),
-    ];
-    for (rules, sides) in cases {
-        let Some(mut bench) = Bench::new("translation") else {
-            return;
-        };
-        let translated = compare(&mut bench, &rules, sides).translated;
-        assert!(
-            translated > PACKETS / 20,
-            "{translated} were translated in the kernel"
-        );
-    }
 }

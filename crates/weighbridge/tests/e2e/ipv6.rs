@@ -7,6 +7,7 @@ use lab::roles::SERVICES_V6;
 use lab::service::{HTTP, OTHER, sha256_of_bytes};
 use lab::{Configuration, Role};
 
+use crate::fast_path::{BULK, assert_most_passed};
 use crate::support::{SILENCE, UNSHAPED, with_daemon};
 
 const RULES: &str = "\
@@ -38,6 +39,30 @@ fn server(port: u16) -> SocketAddr {
 fn own(role: Role) -> IpAddr {
     role.inside_v6()
         .map_or(IpAddr::from([0_u8; 16]), IpAddr::V6)
+}
+
+/// By DSL, as [`RULES`] have it; both states move sequence numbers, and the second translates.
+#[test]
+fn bulk_over_ipv6_is_translated_and_modulated_in_the_kernel() -> Result<()> {
+    let rules = "\
+nat on em0 inet6 from 2001:db8:28:123::/64 to any -> (em0)
+pass
+pass in on em1 route-to (em0 2001:db8:d1::1) inet6 proto tcp to port 80 modulate state
+pass out on em0 inet6 proto tcp modulate state
+";
+    let settings = "fast-path = \"on\"\n";
+    let files = files().with("pf.conf", rules);
+    let files = files.with("weighbridge.toml", settings);
+    with_daemon("IPv6, fast path", UNSHAPED, &files, |bench| {
+        let dsl = IpAddr::V6(bench.lab.dsl_lines()[0].box_v6());
+        let digest = sha256_of_bytes(BULK);
+        let host = bench.lab.host(Role::H99);
+        let download = host.download(server(HTTP), BULK)?;
+        assert_eq!((download.sha256, download.server_saw.ip()), (digest, dsl));
+        let upload = host.upload(server(HTTP), BULK)?;
+        assert_eq!(upload.sha256, sha256_of_bytes(BULK));
+        assert_most_passed(bench)
+    })
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use pf_engine::flow::FlowExit;
 use pf_engine::wire::Meta;
 
+use super::translation::nat;
 use super::*;
 
 /// What is added to the client's numbers, and to the server's: both go over the end.

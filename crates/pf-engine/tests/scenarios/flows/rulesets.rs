@@ -114,6 +114,10 @@ pub(super) fn rulesets() -> Vec<(&'static str, Ruleset, [bool; 2])> {
         filter: vec![pass().modulate()],
         ..translated()
     };
+    let mut of_v6 = filter(&[pass().keep()]);
+    of_v6.nat.push(nat("em1", "2001:db8:f::1").inet6());
+    let web = rdr("em0", "2001:db8:b::90", Some(8080)).inet6();
+    of_v6.rdr.push(web.proto(Protocol::UDP).port(80));
     let tables = "tables, match rules and source tracking";
     vec![
         ("stateful", stateful, [true, false]),
@@ -122,6 +126,7 @@ pub(super) fn rulesets() -> Vec<(&'static str, Ruleset, [bool; 2])> {
         ("translation", translated(), [true, false]),
         ("modulated", filter(&[pass().modulate()]), [true, false]),
         ("translation, modulated", modulated, [true, false]),
+        ("translation of IPv6", of_v6, [true, false]),
         ("everything logged", filter(&[logged()]), [false, false]),
         ("no state", filter(&[none]), [true, false]),
         ("no state and state", by_protocol(), [true, false]),
