@@ -224,9 +224,13 @@ impl Guest {
                 }
             }
         });
-        let listens = clock::wait_until(MONITOR_LIMIT, || monitor.exists());
-        ensure!(listens, "QEMU does not start");
-        let mut monitor = UnixStream::connect(monitor)?;
+        let mut connected = None;
+        // Its socket is there a moment before it listens.
+        clock::wait_until(MONITOR_LIMIT, || {
+            connected = UnixStream::connect(monitor).ok();
+            connected.is_some()
+        });
+        let mut monitor = connected.context("QEMU does not start")?;
         monitor.set_read_timeout(Some(MONITOR_LIMIT))?;
         until_prompt(&mut monitor)?;
         Ok((input, lines, monitor, console))
