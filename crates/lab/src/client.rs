@@ -153,23 +153,8 @@ impl Host {
     pub fn upload(&self, to: impl Into<SocketAddr>, bytes: u64) -> anyhow::Result<Download> {
         let to = to.into();
         let what = || format!("{}: uploading {bytes} bytes to {to}", self.role.name());
-        let mut stream = self.tcp_connect(to).with_context(what)?;
-        let start = clock::now();
-        write!(
-            stream,
-            "POST /sink HTTP/1.0\r\nContent-Length: {bytes}\r\n\r\n"
-        )?;
-        write_pseudo_random(&mut stream, bytes).with_context(what)?;
-        let mut reader = BufReader::new(stream);
-        let head = Head::read(&mut reader).with_context(what)?;
-        let mut sha256 = String::new();
-        reader.read_to_string(&mut sha256).with_context(what)?;
-        Ok(Download {
-            bytes,
-            elapsed: start.elapsed(),
-            sha256,
-            server_saw: head.client,
-        })
+        let stream = self.tcp_connect(to).with_context(what)?;
+        upload_over(stream, bytes).with_context(what)
     }
 
     /// Sends a datagram and waits for the answer; returns the address that the server saw and
@@ -321,6 +306,26 @@ pub fn download_over(mut stream: TcpStream, bytes: u64) -> anyhow::Result<Downlo
     );
     let (received, sha256) = hash_until_end(&mut reader)?;
     ensure!(received == bytes, "asked for {bytes} bytes, got {received}");
+    Ok(Download {
+        bytes,
+        elapsed: start.elapsed(),
+        sha256,
+        server_saw: head.client,
+    })
+}
+
+/// Uploads over a connection that is already open.
+pub fn upload_over(mut stream: TcpStream, bytes: u64) -> anyhow::Result<Download> {
+    let start = clock::now();
+    write!(
+        stream,
+        "POST /sink HTTP/1.0\r\nContent-Length: {bytes}\r\n\r\n"
+    )?;
+    write_pseudo_random(&mut stream, bytes)?;
+    let mut reader = BufReader::new(stream);
+    let head = Head::read(&mut reader)?;
+    let mut sha256 = String::new();
+    reader.read_to_string(&mut sha256)?;
     Ok(Download {
         bytes,
         elapsed: start.elapsed(),

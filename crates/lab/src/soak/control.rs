@@ -334,8 +334,11 @@ pub(super) fn complain_about_log(world: &World, daemon: &Weighbridge) {
 
 fn hand_over(world: &World) -> anyhow::Result<()> {
     let mut daemon = world.daemon_to_replace();
+    world.ledger.disturb(Cause::HandOver);
     daemon.hand_over()?;
-    succeed(world, &mut daemon)
+    let succeeded = succeed(world, &mut daemon);
+    world.ledger.settle(Cause::HandOver);
+    succeeded
 }
 
 /// `fail-policy` is `block`: nothing crosses the box while it has no daemon.

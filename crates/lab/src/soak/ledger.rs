@@ -17,6 +17,8 @@ const WRONG_MAX: usize = 200;
 const LOST_BY_CRASH: Duration = Duration::from_secs(11);
 /// How long a client repeats its SYN, and how long cookies may take to begin with a flood.
 const REPEATED_SYN: Duration = Duration::from_secs(8);
+/// How long before an attempt something may have been done that explains how it ended.
+const LOOKED_BACK: Duration = Duration::from_secs(15);
 /// How long after a gateway has come back something may still end that went by it.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
@@ -63,6 +65,8 @@ pub(super) fn prove(holds: bool, words: impl FnOnce() -> String) -> anyhow::Resu
 pub(super) enum Cause {
     /// `kill -9` of the daemon, until the next one runs.
     Crash,
+    /// SIGUSR2, until the next daemon runs: it breaks nothing.
+    HandOver,
     /// The second modem is dead.
     Gateway,
     /// A flood begins. A SYN that was lost before and is repeated when cookies answer gets one
@@ -84,6 +88,7 @@ impl Disturbance {
         match self.cause {
             // What is older has a state that was written down.
             Cause::Crash => began + LOST_BY_CRASH >= self.from && began <= until,
+            Cause::HandOver => false,
             Cause::Gateway => way.is_some_and(Way::needs_second_line) && began <= until + AFTERMATH,
             Cause::Flood => began + REPEATED_SYN >= self.from && began <= until,
         }
@@ -170,8 +175,25 @@ impl Ledger {
         if excused {
             book.tallies.entry(what).or_default().excused += 1;
         } else {
-            self.add_wrong(&mut book, what, began, format!("{error:#}"));
+            let disturbances = self.disturbances(&book, began);
+            self.add_wrong(&mut book, what, began, format!("{error:#}{disturbances}"));
         }
+    }
+
+    /// What was done to it since some time before it began, for whoever reads why it failed.
+    fn disturbances(&self, book: &Book, began: Instant) -> String {
+        let since = began.checked_sub(LOOKED_BACK).unwrap_or(began);
+        let of_then = |d: &&Disturbance| d.until.is_none_or(|until| until >= since);
+        let told = book.disturbances.iter().filter(of_then).map(|d| {
+            let until = d.until.map(|until| format!("{:.1}", self.seconds(until)));
+            let until = until.unwrap_or_else(|| "now".to_owned());
+            format!(
+                "\n  {:?} from {:.1} s to {until} s",
+                d.cause,
+                self.seconds(d.from)
+            )
+        });
+        told.collect()
     }
 
     /// What no disturbance excuses.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::ledger::prove;
 use super::rules::{Way, ports};
 use super::sample::Sample;
 use super::world::{Target, World, below, between, pick};
+use crate::client::{download_over, upload_over};
 use crate::roles::{SERVICES_V4, SERVICES_V6};
 use crate::service::{HTTP, OTHER, PseudoRandom, sha256_of_bytes};
 use crate::{Download, LineClient, Role, clock};
@@ -118,28 +119,40 @@ fn transfer(
     random: &mut PseudoRandom,
     digests: &Digests,
     what: &'static str,
-    go: impl Fn(&Target, u64) -> anyhow::Result<Download>,
+    go: fn(TcpStream, u64) -> anyhow::Result<Download>,
 ) {
     let target = http_target(random);
     let bytes = *pick(random, &SIZES);
     let (began, reloads) = (clock::now(), world.reloads());
-    let result = go(&target, bytes).and_then(|download| {
-        digests.check(&download)?;
-        world.check_way(&target, reloads, download.server_saw)
-    });
+    let result = connect_and(world, &target, |stream| go(stream, bytes))
+        .with_context(|| format!("{bytes} bytes, {} to {}", target.role.name(), target.server))
+        .and_then(|download| {
+            digests.check(&download)?;
+            world.check_way(&target, reloads, download.server_saw)
+        });
     world.ledger.judge(what, Some(target.way), began, result);
 }
 
+/// What comes of a connection; if nothing, with the evidence.
+fn connect_and(
+    world: &World,
+    target: &Target,
+    go: impl FnOnce(TcpStream) -> anyhow::Result<Download>,
+) -> anyhow::Result<Download> {
+    let stream = world.host(target.role).tcp_connect(target.server)?;
+    let held = stream.try_clone()?;
+    go(stream).or_else(|error| {
+        let port = held.local_addr()?.port();
+        Err(error.context(world.evidence([target.role, Role::Internet], port)))
+    })
+}
+
 fn download(world: &World, random: &mut PseudoRandom, digests: &Digests) {
-    transfer(world, random, digests, "download", |target, bytes| {
-        world.host(target.role).download(target.server, bytes)
-    });
+    transfer(world, random, digests, "download", download_over);
 }
 
 fn upload(world: &World, random: &mut PseudoRandom, digests: &Digests) {
-    transfer(world, random, digests, "upload", |target, bytes| {
-        world.host(target.role).upload(target.server, bytes)
-    });
+    transfer(world, random, digests, "upload", upload_over);
 }
 
 /// Connects to the line protocol. The client speaks first: the filter repeats a call of its own
@@ -214,7 +227,7 @@ fn exchange_inbound(
     let stream = stranger.tcp_connect_from(source, (inside, port).into())?;
     let held = stream.try_clone()?;
     let seen = if downloads {
-        crate::client::download_over(stream, bytes).and_then(|download| {
+        download_over(stream, bytes).and_then(|download| {
             digests.check(&download)?;
             Ok(download.server_saw)
         })

@@ -83,8 +83,9 @@ impl World {
             }
         }
         for role in ends {
-            let sockets = self.lab.namespace(role).read("/proc/thread-self/net/tcp");
-            let sockets = sockets.unwrap_or_default();
+            let read = |file| self.lab.namespace(role).read(file).unwrap_or_default();
+            let sockets = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
+            let sockets = sockets.map(read).concat();
             let hex = format!(":{port:04X} ");
             for line in sockets.lines().filter(|line| line.contains(&hex)) {
                 let _ = write!(evidence, "\n  {}: {}", role.name(), line.trim());
