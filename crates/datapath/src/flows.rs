@@ -521,13 +521,15 @@ impl FlowCache for FlowMaps {
         changed
     }
 
-    fn suspend(&mut self) {
+    fn suspend(&mut self) -> bool {
         // 0 stands for slots that nothing is in.
         let next = self.epoch.wrapping_add(1).max(1);
-        match self.epoch_in_force.set(0, next, 0) {
+        let is_done = self.epoch_in_force.set(0, next, 0);
+        match &is_done {
             Ok(()) => self.epoch = next,
             Err(error) => tracing::warn!(%error, "the flow cache cannot be emptied at once"),
         }
+        is_done.is_ok()
     }
 
     fn states_max(&self) -> u32 {

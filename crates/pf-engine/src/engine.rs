@@ -73,7 +73,7 @@ use crate::view::{InterfaceCounters, Status};
 pub use control::{KillFilter, KillStates, Killing};
 pub use decisions::DECISION_LIFETIME;
 pub(crate) use flows::Cacheable;
-pub use flows::{FLOW_BEGINS_AT, FLOWS_AT_ONCE};
+pub use flows::{FLOW_BEGINS_AT, FLOWS_AT_ONCE, FlowsRead};
 
 pub use self::change::{TableChange, TableChanged};
 pub use self::install::Staging;
@@ -382,7 +382,7 @@ impl Engine {
         if self.enabled == enabled {
             return false;
         }
-        self.settle_flows();
+        self.suspend_flows();
         self.enabled = enabled;
         self.enabled_since = enabled.then_some(now);
         self.disabled_since = (!enabled).then_some(now);
@@ -430,7 +430,7 @@ impl Engine {
 
     /// Tells the engine that interfaces or addresses changed.
     pub fn handle_interface_change(&mut self) {
-        self.settle_flows();
+        self.suspend_flows();
         self.net.invalidate();
         self.advance_epoch();
     }

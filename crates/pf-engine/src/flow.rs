@@ -142,8 +142,9 @@ pub trait FlowCache: Debug + Send {
     /// were not told yet; some may be there more than once, or taken already.
     fn changed(&mut self) -> Vec<FlowId>;
 
-    /// No packet passes by any flow that was put before. Each is still to be taken.
-    fn suspend(&mut self);
+    /// No packet passes by any flow that was put before. Each is still to be taken. False if that
+    /// cannot be had at once.
+    fn suspend(&mut self) -> bool;
 
     /// States that it has room for.
     fn states_max(&self) -> u32;
@@ -173,7 +174,7 @@ pub trait FlowCache: Debug + Send {
 /// What a cache has done for the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowStatistics {
-    /// States that are in the cache now.
+    /// States that are in the cache now, or were until it was emptied and are not made up for.
     pub held: usize,
     /// Decisions without a state that are.
     pub decisions: usize,

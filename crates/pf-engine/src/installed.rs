@@ -3,6 +3,9 @@
 pub(crate) mod ether;
 pub(crate) mod runs;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry::Occupied;
+
 use serde::{Deserialize, Serialize};
 
 use crate::anchor::AnchorPath;
@@ -101,6 +104,8 @@ impl Entry {
 pub(crate) struct Rules {
     slab: Slab<Entry>,
     runs: Runs,
+    /// Tables that `overload` names, with how many rules do.
+    overloads: BTreeMap<String, u32>,
 }
 
 impl Rules {
@@ -110,6 +115,10 @@ impl Rules {
         (anchor, number): (&AnchorPath, u32),
         tables: [Option<(TableId, bool)>; 2],
     ) -> RuleId {
+        if let Some(table) = overload_table(&rule) {
+            let rules = self.overloads.entry(table.to_owned()).or_default();
+            *rules = rules.saturating_add(1);
+        }
         let entry = Entry {
             rule,
             anchor: anchor.clone(),
@@ -154,8 +163,26 @@ impl Rules {
             self.runs.leave(place);
         }
         if !entry.is_needed() {
-            self.slab.remove(id.0);
+            self.remove(id);
         }
+    }
+
+    fn remove(&mut self, id: RuleId) {
+        let Some(entry) = self.slab.remove(id.0) else {
+            return;
+        };
+        let table = overload_table(&entry.rule).map(str::to_owned);
+        if let Some(Occupied(mut rules)) = table.map(|table| self.overloads.entry(table)) {
+            *rules.get_mut() = rules.get().saturating_sub(1);
+            if *rules.get() == 0 {
+                rules.remove();
+            }
+        }
+    }
+
+    /// Whether states of any rule put addresses into a table of that name.
+    pub(crate) fn fill_table(&self, name: &str) -> bool {
+        self.overloads.contains_key(name)
     }
 
     /// A source node refers to the rule.
@@ -176,7 +203,7 @@ impl Rules {
     fn remove_if_over(&mut self, id: RuleId) {
         let is_over = |entry: &Entry| entry.number.is_none() && !entry.is_needed();
         if self.slab.get(id.0).is_some_and(is_over) {
-            self.slab.remove(id.0);
+            self.remove(id);
         }
     }
 
@@ -312,6 +339,11 @@ impl Rules {
     pub(crate) fn len(&self) -> usize {
         self.slab.len()
     }
+}
+
+fn overload_table(rule: &Rule) -> Option<&str> {
+    let overload = rule.state_options.source.overload.as_ref();
+    overload.map(|overload| overload.table.as_str())
 }
 
 #[cfg(test)]

@@ -248,6 +248,18 @@ impl Limiters {
         }
     }
 
+    /// Whether sources of any limiter are put into a table of that name.
+    pub(crate) fn fill_table(&self, name: &str) -> bool {
+        let definitions = self.sources.values();
+        let mut definitions = definitions.filter_map(|gate| gate.definition.as_ref());
+        definitions.any(|limiter| {
+            limiter
+                .table
+                .as_ref()
+                .is_some_and(|table| table.name == name)
+        })
+    }
+
     /// Whether `id` lets one more state be made.
     pub(crate) fn check_states(&mut self, id: u8, now: Instant) -> Result<(), Exhausted> {
         let Some(gate) = self.states.get_mut(&id) else {

@@ -576,8 +576,14 @@ fn compare(bench: &mut Bench, ruleset: &Ruleset, side: [Direction; 2]) -> Tally 
             cached.read_flows();
             assert_eq!(figures(&cached), figures(&plain), "after {step} packets");
         }
-        if dice.one_in(60) {
-            cached.settle_flows();
+        match dice.below(60) {
+            0 => cached.settle_flows(),
+            1 | 2 => cached.suspend_flows(),
+            3..20 => {
+                cached.settle_flows_piece(1);
+            }
+            20 => cached.read_flows_from(StateId(0), 2),
+            _ => {}
         }
     }
     cached.settle_flows();

@@ -45,6 +45,8 @@ const WISHES_MAX: usize = 1024;
 /// Counters that all decisions together may have to move: some 2 MB. Decisions that came about in
 /// the same way share theirs.
 const TOUCHES_MAX: usize = 262_144;
+/// Counters that are moved as quickly as one decision is asked for.
+const TOUCHES_AT_ONCE: usize = 64;
 /// Marks of packets that came lately (4 bytes each). A decision is put into the cache for the
 /// second packet of a flow: most of what scans and floods send comes once.
 const MARKS: u64 = 8192;
@@ -61,6 +63,8 @@ struct Entry {
     id: FlowId,
     /// When it may be over.
     due: Instant,
+    /// It was put in since the cache was emptied last.
+    is_current: bool,
     /// What has been made up for.
     counted: Count,
     replay: Arc<Replay>,
@@ -83,6 +87,8 @@ pub(super) struct Decisions {
     by_due: BTreeSet<(Instant, u32)>,
     by_source: BTreeMap<IpAddr, u32>,
     blocking: usize,
+    /// Those that were in the cache when it was emptied and are not settled yet.
+    left: usize,
     replays: BTreeSet<Arc<Replay>>,
     touches: usize,
     wishes: BTreeMap<FlowKey, Wish>,
@@ -146,6 +152,7 @@ impl Decisions {
 
     fn remove(&mut self, slot: u32) -> Option<Entry> {
         let entry = self.entries.remove(slot)?;
+        self.left = self.left.saturating_sub(usize::from(!entry.is_current));
         self.by_key.remove(&entry.key);
         self.by_states.remove(&(entry.states, slot));
         self.by_due.remove(&(entry.due, slot));
@@ -175,6 +182,42 @@ impl Decisions {
     fn of_states(&self, key: StateKey) -> Vec<u32> {
         let of_key = self.by_states.range((key, 0)..=(key, u32::MAX));
         of_key.map(|(_, slot)| *slot).collect()
+    }
+
+    /// Those that were in the cache when it was emptied and are not settled yet.
+    pub(super) const fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Whether any of `all` that there are is in the cache.
+    pub(super) const fn has_current(&self, all: usize) -> bool {
+        all > self.left
+    }
+
+    /// The cache was emptied.
+    pub(super) fn note_emptied(&mut self) {
+        for (_, entry) in self.entries.iter_mut() {
+            entry.is_current = false;
+        }
+        self.left = self.entries.len();
+    }
+
+    /// Those from `from` on that are wanted: `max` at most, and no more than take so long as so many that
+    /// touch little.
+    fn piece(&self, from: u32, max: usize, is_wanted: impl Fn(&Entry) -> bool) -> Vec<u32> {
+        let mut work = 0_usize;
+        let entries = self.entries.iter();
+        let entries = entries.filter(|(slot, entry)| *slot >= from && is_wanted(entry));
+        let is_within = |(_, entry): &(u32, &Entry)| {
+            let is_within = work < max;
+            let touches = entry.replay.touches.len();
+            work = work.saturating_add(1 + touches / TOUCHES_AT_ONCE);
+            is_within
+        };
+        entries
+            .take_while(is_within)
+            .map(|(slot, _)| slot)
+            .collect()
     }
 
     /// What was to be put in was decided by what is about to change.
@@ -313,6 +356,7 @@ impl Engine {
             at: wish.at,
             id,
             due: self.now.saturating_add(DECISION_LIFETIME),
+            is_current: true,
             counted: Count::default(),
             replay: wish.replay,
         });
@@ -345,10 +389,25 @@ impl Engine {
 
     /// Takes all decisions out.
     pub(super) fn settle_decisions(&mut self) {
-        for slots in self.decided_slots().chunks(FLOWS_AT_ONCE) {
+        let entries = self.flows.decisions.entries.iter();
+        let slots: Vec<u32> = entries.map(|(slot, _)| slot).collect();
+        for slots in slots.chunks(FLOWS_AT_ONCE) {
             self.settle_some(slots);
         }
         self.flows.decisions.forget_wishes();
+    }
+
+    /// Makes up for some of those that the cache was emptied of, as long as `max` that touch little
+    /// take.
+    pub(super) fn settle_left_decisions(&mut self, max: usize) {
+        let left = self
+            .flows
+            .decisions
+            .piece(0, max, |entry| !entry.is_current);
+        self.settle_some(&left);
+        if left.is_empty() {
+            self.flows.decisions.left = 0;
+        }
     }
 
     fn settle_decision(&mut self, slot: u32) {
@@ -373,11 +432,12 @@ impl Engine {
         }
     }
 
-    /// Learns what packets did by decisions in the cache.
-    pub(super) fn read_decisions(&mut self) {
-        for slots in self.decided_slots().chunks(FLOWS_AT_ONCE) {
-            self.read_some(slots);
-        }
+    /// Learns what packets did by decisions in the cache: by those in slots from `from` on, as long as
+    /// `max` that touch little take. Returns the slot that the next piece begins with.
+    pub(super) fn read_decisions(&mut self, from: u32, max: usize) -> Option<u32> {
+        let slots = self.flows.decisions.piece(from, max, |_| true);
+        self.read_some(&slots);
+        slots.last().map(|last| last.saturating_add(1))
     }
 
     /// Those of these slots that a decision is in, and by what the cache knows it.
@@ -385,11 +445,6 @@ impl Engine {
         let entries = &self.flows.decisions.entries;
         let known = |slot: &u32| Some((*slot, entries.get(*slot)?.id));
         slots.iter().filter_map(known).unzip()
-    }
-
-    fn decided_slots(&self) -> Vec<u32> {
-        let entries = self.flows.decisions.entries.iter();
-        entries.map(|(slot, _)| slot).collect()
     }
 
     fn read_decision(&mut self, slot: u32) {
@@ -453,12 +508,12 @@ impl Engine {
         *packets = packets.wrapping_add(count.packets);
     }
 
-    /// Takes a decision out if it is over, also by what the cache knows of it.
+    /// Takes a decision out if it is over, also by what the cache knows of it, or was taken out of it.
     fn is_decision_over(&mut self, slot: u32) -> bool {
         let now = self.now;
         let seems_over = |engine: &Self| {
             let entry = engine.flows.decisions.entries.get(slot);
-            entry.is_none_or(|entry| entry.due <= now)
+            entry.is_none_or(|entry| entry.due <= now || !entry.is_current)
         };
         if seems_over(self) {
             self.read_decision(slot);

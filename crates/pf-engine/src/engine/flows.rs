@@ -5,6 +5,7 @@
 //! change might concern it. Then it is taken out and what its packets did is made up for.
 
 mod cached;
+mod emptying;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,8 @@ use std::net::IpAddr;
 
 use self::cached::{advance, flow_of, is_as_it_came, places};
 pub(super) use self::cached::{is_known_to_caches, key_of};
+use self::emptying::Emptying;
+pub use self::emptying::FlowsRead;
 use crate::addr::Protocol;
 use crate::counters::Count;
 use crate::criteria::Treatment;
@@ -63,6 +66,7 @@ pub(super) struct Flows {
     of_one_max: u32,
     /// Moves on with every emptying: ways that were noted before are no longer known.
     generation: u64,
+    emptying: Emptying,
     /// The engine itself has changed a table.
     pub(super) fills_tables: bool,
     pub(super) statistics: FlowStatistics,
@@ -183,6 +187,8 @@ pub(super) struct Lead {
 pub(super) struct Held {
     pub(super) id: FlowId,
     pub(super) places: [Option<Place>; 2],
+    /// That of the cache when it was put in.
+    pub(super) generation: u64,
     /// What has been made up for.
     counted: [Count; 2],
 }
@@ -235,31 +241,6 @@ impl Engine {
         usize::try_from(self.flows.statistics.put.wrapping_sub(before)).unwrap_or(usize::MAX)
     }
 
-    /// Makes up for what packets did in the cache so far: to be called before anything of the
-    /// engine is shown.
-    pub fn read_flows(&mut self) {
-        self.read_flows_from(StateId(0), usize::MAX);
-        self.read_decisions();
-    }
-
-    /// The same for the next `max` states, from this number on.
-    pub fn read_flows_from(&mut self, from: StateId, max: usize) {
-        let slots = self.held_slots(from, max);
-        self.read_slots(&slots);
-    }
-
-    /// A piece of [`Engine::read_flows`]: of a few thousand states from this number on. Returns where
-    /// the next begins; nothing when all is read.
-    pub fn read_flows_piece(&mut self, from: StateId) -> Option<StateId> {
-        self.read_flows_from(from, FLOWS_AT_ONCE);
-        let next = self.states.iter_from(from).nth(FLOWS_AT_ONCE);
-        let next = next.map(|(_, state)| state.id);
-        if next.is_none() {
-            self.read_decisions();
-        }
-        next
-    }
-
     /// Ends of connections have gone on in the cache: makes up for what the packets of some of them
     /// did. Those that are closed leave it: their last packets are looked at one by one. Whether
     /// there are more.
@@ -280,44 +261,19 @@ impl Engine {
         !self.flows.changed.is_empty()
     }
 
-    /// Empties the cache: to be called before anything changes that is no packet.
-    pub fn settle_flows(&mut self) {
-        self.flows.generation = self.flows.generation.wrapping_add(1);
-        self.flows.decisions.forget_wishes();
-        let statistics = &self.flows.statistics;
-        if statistics.held == 0 && statistics.decisions == 0 {
-            return;
-        }
-        if let Some(cache) = &mut self.flows.cache {
-            cache.suspend();
-        }
-        self.settle_decisions();
-        let slots = self.held_slots(StateId(0), usize::MAX);
-        self.settle_slots(&slots);
-        self.flows.statistics.emptied = self.flows.statistics.emptied.wrapping_add(1);
-    }
-
     /// What the cache has done.
     #[must_use]
     pub fn flow_statistics(&self) -> FlowStatistics {
         self.flows.statistics
     }
 
-    fn held_slots(&self, from: StateId, max: usize) -> Vec<u32> {
-        if self.flows.statistics.held == 0 {
-            return Vec::new();
-        }
-        let states = self.states.iter_from(from).take(max);
-        let held = states.filter(|(_, state)| state.flow.is_held());
-        held.map(|(slot, _)| slot).collect()
-    }
-
-    /// The engine is about to change a table on its own, not because it was told to. States whose
-    /// rules count in tables are kept out of the cache from then on.
+    /// The engine is about to change a table on its own, not because it was told to. Decisions that
+    /// asked a table are kept out of the cache from then on; states that count in this one never were
+    /// there.
     pub(super) fn tables_change(&mut self) {
         if !self.flows.fills_tables {
             self.flows.fills_tables = true;
-            self.settle_flows();
+            self.settle_decisions();
         }
     }
 
@@ -327,11 +283,11 @@ impl Engine {
             return;
         }
         let chain = self.states.chain(side, key);
-        let held = chain.filter(|slot| self.is_held(*slot));
-        for slot in held.collect::<Vec<_>>() {
+        let held = chain.filter_map(|slot| Some((slot, self.states.get(slot)?.flow.held?)));
+        for (slot, held) in held.collect::<Vec<_>>() {
             self.settle(slot);
             if let Some(state) = self.states.get_mut(slot) {
-                state.flow.returns = true;
+                state.flow.returns = held.generation == self.flows.generation;
             }
         }
     }
@@ -349,12 +305,6 @@ impl Engine {
         }
     }
 
-    pub(super) fn is_held(&self, slot: u32) -> bool {
-        self.states
-            .get(slot)
-            .is_some_and(|state| state.flow.is_held())
-    }
-
     /// Takes a state out of the cache, if it is there.
     pub(super) fn settle(&mut self, slot: u32) {
         self.settle_slots(&[slot]);
@@ -370,6 +320,7 @@ impl Engine {
                 self.flows.slots.remove(&held.id);
                 self.flows.release(opener);
                 self.flows.count_taken();
+                self.flows.note_settled(held.generation);
             }
         }
     }
@@ -529,6 +480,7 @@ impl Engine {
     /// Whether the rules leave packets of states to their states alone.
     pub(super) fn repeats(&self) -> bool {
         self.enabled
+            && !self.flows.emptying.is_paused()
             && self.lists.scrub.is_empty()
             && self.lists.ether.is_empty()
             && !self.has_carried
@@ -546,17 +498,27 @@ impl Engine {
                 && state.norm.is_none()
                 && state.membership.is_none()
                 && !self.is_metered(state)
-                && !(self.flows.fills_tables && self.counts_in_tables(state))
+                && !self.counts_in_filled_tables(state)
         })
     }
 
-    fn counts_in_tables(&self, state: &State) -> bool {
+    /// Whether it counts in a table that the engine itself puts addresses into: where a packet
+    /// counts may change with the next one then.
+    fn counts_in_filled_tables(&self, state: &State) -> bool {
         let rules = state.rule.into_iter().chain(state.translation_rule);
         let mut rules = rules.chain(state.match_rules.iter().copied());
         rules.any(|rule| {
             let entry = self.rules.get(rule);
-            entry.is_some_and(|entry| entry.tables.iter().any(Option::is_some))
+            let mut tables = entry.into_iter().flat_map(|entry| entry.tables).flatten();
+            tables.any(|(table, _)| {
+                let table = self.tables.get(table);
+                table.is_some_and(|table| self.fills_table(table.name()))
+            })
         })
+    }
+
+    fn fills_table(&self, name: &str) -> bool {
+        self.rules.fill_table(name) || self.limiters.fill_table(name)
     }
 
     /// Nothing is expected where packets might meet another state first.
@@ -622,6 +584,7 @@ impl Engine {
             state.flow.held = Some(Held {
                 id,
                 places: prepared.places,
+                generation: self.flows.generation,
                 counted: <[Count; 2]>::default(),
             });
             self.flows.count_put();

@@ -66,7 +66,7 @@ impl Engine {
         let name = self.names.intern(interface);
         let news = self.dead_hops.set(name, address, !usable);
         if news {
-            self.settle_flows();
+            self.suspend_flows();
             self.advance_epoch();
         }
         news
@@ -175,13 +175,18 @@ impl Engine {
         rules.filter_map(pool).collect()
     }
 
-    fn routed_to(&self, hop: NextHop) -> Vec<(StateId, u32)> {
-        let lifetimes = self.lifetimes();
+    fn routed_to(&mut self, hop: NextHop) -> Vec<(StateId, u32)> {
         let states = self.states.iter_from(StateId(0));
-        let routed = states.filter(|(_, state)| {
-            state.route.is_some_and(|(_, to)| to == hop) && !lifetimes.is_over(state)
-        });
-        routed.map(|(slot, state)| (state.id, slot)).collect()
+        let routed = states.filter(|(_, state)| state.route.is_some_and(|(_, to)| to == hop));
+        let slots: Vec<u32> = routed.map(|(slot, _)| slot).collect();
+        // By what the cache knows they live perhaps.
+        self.settle_slots(&slots);
+        let lifetimes = self.lifetimes();
+        let states = slots
+            .iter()
+            .filter_map(|slot| Some((*slot, self.states.get(*slot)?)));
+        let live = states.filter(|(_, state)| !lifetimes.is_over(state));
+        live.map(|(slot, state)| (state.id, slot)).collect()
     }
 
     fn fate(

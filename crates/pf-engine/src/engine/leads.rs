@@ -113,7 +113,8 @@ impl Engine {
         let Some((cache, held, state)) = self.cache_and_held(slot) else {
             return;
         };
-        let Some(place) = held.places.get(way).copied().flatten() else {
+        let place = held.places.get(way).copied().flatten();
+        let Some(place) = place.filter(|_| held.generation == generation) else {
             return;
         };
         let tuple = state.side(place.direction).tuple(place.direction);
@@ -126,7 +127,9 @@ impl Engine {
         let state = self.states.get(self.states.slot(id)?)?;
         let way = usize::from(out.direction != state.direction);
         let held = state.flow.held?;
-        let place = held.places.get(way).copied().flatten()?;
+        let is_current = held.generation == self.flow_generation();
+        let place = held.places.get(way).copied().flatten();
+        let place = place.filter(|_| is_current)?;
         let ends = state.flow.ways.get(way).copied().flatten()?;
         let is_there = matches!(ends.onward, Onward::Ends(_)) && place.index == out.index;
         is_there.then_some((held.id, way))

@@ -2,7 +2,7 @@
 
 use pf_engine::addr::Protocol;
 use pf_engine::criteria::{OwnerMatch, Probability};
-use pf_engine::engine::DECISION_LIFETIME;
+use pf_engine::engine::{DECISION_LIFETIME, FlowsRead};
 use pf_engine::rule::{
     Action, BlockReply, FlagsMatch, IcmpMatch, InterfaceMatch, Log, Rule, StateMode, tcp_flags,
 };
@@ -189,6 +189,30 @@ fn another_ruleset_takes_effect_at_once_and_counts_what_came_before() {
     twins.both(|lab| lab.load(filter(&[none()])));
     assert_eq!(decisions(&twins), 0);
     assert!(twins.packet(In, "em0", &syn(), 1).is_some());
+    twins.compare();
+}
+
+#[test]
+fn a_decision_that_the_cache_was_emptied_of_is_made_anew_and_nothing_is_lost() {
+    let mut twins = Twins::new(&filter(&[block().label("all")]));
+    let blocked = |port| udp(("10.0.0.5", port), SERVER, 1);
+    for port in 1..=20 {
+        repeat(&mut twins, &blocked(port));
+    }
+    assert_eq!((decisions(&twins), twins.dropped()), (20, 20));
+    twins.cached.engine.suspend_flows();
+    assert_eq!(decisions(&twins), 20);
+    repeat(&mut twins, &blocked(5));
+    assert_eq!((decisions(&twins), twins.dropped()), (20, 22));
+    let mut reading = Some(FlowsRead::default());
+    while let Some(from) = reading {
+        reading = twins.cached.engine.read_flows_piece(from, 3);
+    }
+    assert_eq!(twins.cached.label("all").1, 20 * 3 + 3);
+    assert!(twins.cached.engine.settle_flows_piece(4));
+    assert_eq!(decisions(&twins), 16);
+    while twins.cached.engine.settle_flows_piece(4) {}
+    assert_eq!(decisions(&twins), 1, "what came anew stays");
     twins.compare();
 }
 

@@ -7,7 +7,7 @@ mod rulesets;
 use std::time::Duration;
 
 use pf_engine::decision::{DropReason, EtherAddresses, Hook, Packet, StateId, Verdict};
-use pf_engine::engine::{FLOW_BEGINS_AT, KillStates};
+use pf_engine::engine::{FLOW_BEGINS_AT, FLOWS_AT_ONCE, FlowsRead, KillStates};
 use pf_engine::rule::{Direction, RouteKind, tcp_flags};
 use pf_engine::ruleset::Ruleset;
 
@@ -24,6 +24,8 @@ pub(super) struct Twins {
     pub(super) plain: Lab,
     pub(super) cached: Lab,
     model: Model,
+    /// A change waits until the cache is empty.
+    waits: bool,
 }
 
 impl Twins {
@@ -35,6 +37,7 @@ impl Twins {
             plain: Lab::router(ruleset.clone()),
             cached,
             model,
+            waits: false,
         }
     }
 
@@ -106,6 +109,16 @@ impl Twins {
         assert_eq!(plain.0, cached.0);
     }
 
+    /// Of a few states both have the same, whatever the cache has not told of the others.
+    fn compare_page(&mut self, from: StateId, max: usize) {
+        self.cached.engine.read_flows_from(from, max);
+        let page = |lab: &Lab| {
+            let states = lab.engine.states_from(from, lab.now).take(max);
+            states.map(|state| format!("{state:?}")).collect::<Vec<_>>()
+        };
+        assert_eq!(page(&self.plain), page(&self.cached));
+    }
+
     pub(super) fn passed(&self) -> u64 {
         self.model.passed()
     }
@@ -125,7 +138,7 @@ impl Twins {
 
 /// What happens beside packets.
 fn event(twins: &mut Twins, ruleset: &Ruleset, dice: &mut Dice) {
-    match dice.below(9) {
+    match dice.below(12) {
         0 => twins.both(|lab| lab.wait(1)),
         1 => twins.both(|lab| lab.wait(45)),
         2 => twins.both(|lab| lab.skip_time(70)),
@@ -142,7 +155,33 @@ fn event(twins: &mut Twins, ruleset: &Ruleset, dice: &mut Dice) {
         7 => twins.both(|lab| {
             lab.engine.settle_flows();
         }),
+        8 => twins.both(|lab| lab.engine.suspend_flows()),
+        9 | 10 => {
+            twins.cached.engine.pause_flows();
+            twins.waits = true;
+        }
         _ => twins.compare(),
+    }
+}
+
+/// What the daemon does between packets: pieces of emptying and reading the cache, and a change that
+/// waits until it is empty.
+fn piece(twins: &mut Twins, ruleset: &Ruleset, reading: &mut FlowsRead, dice: &mut Dice) {
+    let few = 1 + usize::try_from(dice.below(3)).unwrap();
+    match dice.below(5) {
+        0 => {
+            let engine = &mut twins.cached.engine;
+            *reading = engine.read_flows_piece(*reading, few).unwrap_or_default();
+        }
+        1 => twins.compare_page(StateId(dice.below(40)), few),
+        _ => {
+            let has_more = twins.cached.engine.settle_flows_piece(few);
+            if !has_more && twins.waits && dice.one_in(3) {
+                twins.both(|lab| lab.load(ruleset.clone()));
+                twins.cached.engine.resume_flows();
+                twins.waits = false;
+            }
+        }
     }
 }
 
@@ -152,6 +191,7 @@ fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> Twins {
     let mut twins = Twins::new(ruleset);
     let mut talks: Vec<Talk> = (0..6).map(|_| Talk::new(&mut dice)).collect();
     let mut asked: Vec<Option<Vec<u8>>> = vec![None; talks.len()];
+    let mut reading = FlowsRead::default();
     for step in 0..steps {
         let at = usize::try_from(dice.below(6)).unwrap();
         if dice.one_in(60) {
@@ -179,6 +219,9 @@ fn run(ruleset: &Ruleset, seed: u64, steps: u32) -> Twins {
         }
         if step % 7 == 0 {
             twins.cached.engine.follow_flows();
+        }
+        if dice.one_in(3) {
+            piece(&mut twins, ruleset, &mut reading, &mut dice);
         }
         if dice.one_in(50) {
             let pause = Duration::from_millis(dice.below(3000));
@@ -381,7 +424,9 @@ fn many_flows_are_put_read_and_taken_in_a_handful_of_questions() {
     );
     assert_eq!(twins.passed(), 1);
     let before = asked(&twins);
-    assert_eq!(twins.cached.engine.read_flows_piece(StateId(0)), None);
+    let from = FlowsRead::default();
+    let engine = &mut twins.cached.engine;
+    assert_eq!(engine.read_flows_piece(from, FLOWS_AT_ONCE), None);
     assert_eq!(asked(&twins) - before, 1);
     twins.compare();
     let before = asked(&twins);
@@ -405,5 +450,127 @@ fn one_address_has_a_quarter_of_the_room() {
         STATES_MAX as usize / 4
     );
     assert_eq!(twins.cached.engine.flow_statistics().refused, 50);
+    twins.compare();
+}
+
+/// A datagram of one of many clients.
+fn question(client: u32) -> Vec<u8> {
+    let client = format!("10.0.0.{}", client + 1);
+    udp((client.as_str(), 5000), ("192.0.2.80", 53), 10)
+}
+
+/// So many states in the cache, of each of which it has passed a packet.
+fn with_states(many: u32) -> Twins {
+    let mut twins = Twins::new(&filter(&[pass().keep()]));
+    let begins = u32::try_from(FLOW_BEGINS_AT).unwrap();
+    for at in 0..many * begins {
+        twins.packet(In, "em0", &question(at % many), 1);
+    }
+    assert_eq!(twins.cached.engine.fill_flow_cache(), many as usize);
+    for client in 0..many {
+        twins.packet(In, "em0", &question(client), 1);
+    }
+    assert_eq!(twins.passed(), many.into());
+    twins
+}
+
+#[test]
+fn an_emptied_cache_is_made_up_for_in_pieces_and_a_state_that_is_wanted_at_once() {
+    const MANY: u32 = 50;
+    let mut twins = with_states(MANY);
+    let held = |twins: &Twins| twins.cached.engine.flow_statistics().held;
+    let asked = twins.model.calls();
+    twins.cached.engine.suspend_flows();
+    assert_eq!(twins.model.calls(), asked, "whatever it holds");
+    assert_eq!(held(&twins), 50);
+    twins.compare_page(StateId(20), 3);
+    assert_eq!(held(&twins), 50, "who only looks leaves it");
+    for client in 7..10 {
+        twins.packet(In, "em0", &question(client), 1);
+    }
+    assert_eq!(held(&twins), 47, "their packets come up");
+    assert_eq!(twins.cached.engine.fill_flow_cache(), 3, "into it anew");
+    assert!(twins.cached.engine.settle_flows_piece(20));
+    let left = held(&twins) - 3;
+    assert!((27..=30).contains(&left), "{left}");
+    twins.packet(In, "em0", &question(8), 1);
+    assert_eq!(twins.passed(), u64::from(MANY) + 1);
+    while twins.cached.engine.settle_flows_piece(20) {}
+    assert_eq!(held(&twins), 3, "what came anew stays");
+    assert!(!twins.cached.engine.has_left_flows());
+    twins.compare();
+}
+
+#[test]
+fn a_cache_that_is_emptied_again_before_all_is_made_up_for_forgets_nothing() {
+    let mut twins = with_states(40);
+    for round in 0..8 {
+        twins.cached.engine.suspend_flows();
+        twins.cached.engine.settle_flows_piece(3);
+        twins.packet(In, "em0", &question(round), 1);
+        twins.cached.engine.fill_flow_cache();
+        twins.packet(In, "em0", &question(round), 1);
+    }
+    assert!(twins.passed() > 45);
+    assert!(twins.cached.engine.has_left_flows());
+    twins.cached.engine.settle_flows();
+    assert!(!twins.cached.engine.has_left_flows());
+    assert_eq!(twins.cached.engine.flow_statistics().held, 0);
+    twins.compare();
+}
+
+#[test]
+fn nothing_is_put_into_a_cache_as_long_as_a_change_waits() {
+    let mut twins = with_states(5);
+    twins.cached.engine.pause_flows();
+    for _ in 0..2 * FLOW_BEGINS_AT {
+        twins.packet(In, "em0", &question(1), 1);
+        assert_eq!(twins.cached.engine.fill_flow_cache(), 0);
+    }
+    assert!(!twins.cached.engine.settle_flows_piece(FLOWS_AT_ONCE));
+    twins.both(|lab| lab.load(filter(&[block().label("new")])));
+    twins.cached.engine.resume_flows();
+    twins.packet(In, "em0", &question(1), 1);
+    assert_eq!(twins.cached.engine.fill_flow_cache(), 1);
+    twins.packet(In, "em0", &question(1), 1);
+    assert_eq!(twins.passed(), 6);
+    twins.compare();
+}
+
+#[test]
+fn who_is_put_into_a_table_by_a_rule_takes_no_other_s_state_out_of_the_cache() {
+    let mut twins = Twins::new(&rulesets::overloaded());
+    let known = udp(("10.0.0.7", 5000), ("192.0.2.80", 53), 10);
+    for _ in 0..FLOW_BEGINS_AT {
+        twins.packet(In, "em0", &known, 1);
+    }
+    assert_eq!(twins.cached.engine.fill_flow_cache(), 1);
+    for port in 1..=4 {
+        let client = ("10.0.0.5", port);
+        for (forward, flags, seq, ack) in [
+            (true, SYN, 9, 0),
+            (false, SYN | ACK, 99, 10),
+            (true, ACK, 10, 100),
+        ] {
+            let (from, to) = if forward {
+                (client, SERVER)
+            } else {
+                (SERVER, client)
+            };
+            let direction = if forward { In } else { Out };
+            twins.packet(direction, "em0", &tcp(from, to, flags, seq, ack, 0), 1);
+        }
+        twins.compare();
+    }
+    assert!(
+        twins
+            .cached
+            .engine
+            .table("bad")
+            .is_some_and(|table| table.len == 1)
+    );
+    let passed = twins.passed();
+    twins.packet(In, "em0", &known, 1);
+    assert_eq!(twins.passed(), passed + 1);
     twins.compare();
 }

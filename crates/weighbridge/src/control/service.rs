@@ -31,7 +31,7 @@ use crate::daemon::keep::load::take_over;
 use crate::daemon::logging;
 use crate::flows::FlowCounters;
 use crate::gateway::monitor::Monitor;
-use crate::pfctl::show::{Cursor, LoadedBy, Lost, Page, Scope, Section, View, page};
+use crate::pfctl::show::{Cursor, LoadedBy, Lost, Page, Scope, Section, Shown, View, page, shown};
 
 /// States that are written down before packets get their turn: a few milliseconds' worth.
 const STATES_PER_TURN: usize = 512;
@@ -134,6 +134,8 @@ pub enum Effect {
     None,
     /// It shows what packets did.
     Shows,
+    /// It shows what the packets of some states did: of so many from this number on.
+    ShowsStates(StateId, usize),
     /// It may change what happens to packets.
     Changes,
 }
@@ -147,14 +149,19 @@ impl Work {
             | Self::Request(
                 Request::Describe | Request::Gateways | Request::Limits | Request::Health,
             )
-            | Self::Export(Some(_))
             | Self::Entries(_, _, Some(_)) => Effect::None,
-            Self::Page(_, cursor) if *cursor != Cursor::default() => Effect::None,
-            Self::Feedback
-            | Self::Page(..)
-            | Self::Entries(..)
-            | Self::Export(None)
-            | Self::Request(Request::Flows) => Effect::Shows,
+            Self::Page(request, cursor) => match shown(&request.sections, *cursor) {
+                Shown::Neither => Effect::None,
+                Shown::States(from, max) => Effect::ShowsStates(from, max),
+                Shown::Counters => Effect::Shows,
+            },
+            Self::Export(draft) => {
+                let from = draft
+                    .as_ref()
+                    .map_or(StateId(0), |draft| draft.next_state());
+                Effect::ShowsStates(from, STATES_PER_TURN)
+            }
+            Self::Feedback | Self::Entries(..) | Self::Request(Request::Flows) => Effect::Shows,
             Self::Install(..) | Self::Change(_) | Self::Import(_) | Self::Request(_) => {
                 Effect::Changes
             }

@@ -10,8 +10,8 @@ use datapath::netlink::{Monitor, WayMonitor};
 use datapath::{Content, Datapath, DatapathStatistics, Upcall};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use pf_engine::decision::{Hook, Packet, StateId};
-use pf_engine::engine::{Discarded, Engine};
+use pf_engine::decision::{Hook, Packet};
+use pf_engine::engine::{Discarded, Engine, FLOWS_AT_ONCE, FlowsRead};
 use pf_engine::env::{Env, IfIndex};
 use pf_engine::rule::Direction;
 use pf_engine::ruleset::Dialect;
@@ -105,16 +105,32 @@ pub(super) struct EventLoop<'a> {
     jobs_left: bool,
     /// The same for notices of neighbours.
     notices_left: bool,
-    /// A job that is done in pieces, and the client that it is for; nobody for a reload.
-    ongoing: Option<(Option<ClientId>, Ongoing)>,
-    /// A job that shows what the flow cache knows, which is read in pieces first, and where the next
-    /// piece begins.
-    reading: Option<(Job, StateId)>,
+    /// What is to be done next of a change, and the client that it is for; nobody for a reload.
+    ongoing: Option<(Option<ClientId>, Step)>,
+    /// What shows what the flow cache knows, which is read in pieces first, and where the next piece
+    /// begins.
+    reading: Option<(Reader, FlowsRead)>,
     /// Lost packets when the counters were last zeroed.
     lost_before: Lost,
     limits: LimitWatch,
     shares: Shares,
     ending: Option<Ending>,
+}
+
+/// A step of a change. It is made when the flow cache is empty and nothing of it is left to be made up
+/// for, and nothing is put into it until the last step.
+#[derive(Debug)]
+enum Step {
+    Begin(Work),
+    GoOn(Ongoing),
+}
+
+/// What the flow cache is read for.
+#[derive(Debug)]
+enum Reader {
+    Job(Job),
+    /// pf.conf is to be read again, and may ask what its rules have seen.
+    Reload,
 }
 
 /// Why the loop ends.
@@ -245,7 +261,8 @@ impl<'a> EventLoop<'a> {
 
     /// How long to wait for events.
     fn patience(&self) -> Option<Duration> {
-        let has_begun = self.ongoing.is_some() || self.reading.is_some();
+        let has_begun =
+            self.ongoing.is_some() || self.reading.is_some() || self.parts.engine.has_left_flows();
         if self.packets_left || self.jobs_left || self.notices_left || has_begun {
             return Some(Duration::ZERO);
         }
@@ -278,7 +295,10 @@ impl<'a> EventLoop<'a> {
             HAND_OVER if drain(&mut self.parts.signals.hand_over) => {
                 self.ending = Some(Ending::HandOver);
             }
-            RELOAD if drain(&mut self.parts.signals.reload) => self.reload(),
+            RELOAD if drain(&mut self.parts.signals.reload) => {
+                self.parts.reloader.ask();
+                self.jobs_left = true;
+            }
             _ => {}
         }
         Ok(())
@@ -367,14 +387,15 @@ impl<'a> EventLoop<'a> {
     }
 
     fn jobs(&mut self, now: Instant) {
-        if let Some((client, ongoing)) = self.ongoing.take() {
-            self.parts.engine.settle_flows();
-            let handled = proceed(&mut self.desk(now), ongoing);
-            self.conclude(client, handled);
-        } else if let Some((job, from)) = self.reading.take() {
-            self.read_for(now, job, from);
-        } else if self.jobs_left {
-            self.next_jobs(now);
+        if let Some((client, step)) = self.ongoing.take() {
+            self.change(now, client, step);
+        } else if let Some((reader, from)) = self.reading.take() {
+            self.read_for(now, reader, from);
+        } else {
+            self.parts.engine.settle_flows_piece(FLOWS_AT_ONCE);
+            if self.jobs_left {
+                self.next_jobs(now);
+            }
         }
         free_elsewhere(self.parts.engine.take_discarded());
     }
@@ -382,16 +403,15 @@ impl<'a> EventLoop<'a> {
     fn next_jobs(&mut self, now: Instant) {
         if let Some(ruleset) = self.parts.reloader.finished() {
             let work = Work::Install(Box::new((*ruleset).into()), super::own_identity());
-            self.parts.engine.settle_flows();
-            let handled = handle(&mut self.desk(now), work);
-            self.conclude(None, handled);
-        }
-        if self.parts.reloader.is_due() {
-            self.reload();
+            self.begin(now, None, work);
         }
         for _ in 0..JOBS_PER_TURN {
             if self.ongoing.is_some() || self.reading.is_some() {
                 return;
+            }
+            if self.parts.reloader.is_due() {
+                self.read_for(now, Reader::Reload, FlowsRead::default());
+                continue;
             }
             let Some(job) = self.parts.control.next_job() else {
                 self.jobs_left = false;
@@ -399,21 +419,47 @@ impl<'a> EventLoop<'a> {
             };
             match job.work.effect() {
                 Effect::None => self.handle_job(now, job),
-                Effect::Shows => self.read_for(now, job, StateId(0)),
-                Effect::Changes => {
-                    self.parts.engine.settle_flows();
+                Effect::Shows => self.read_for(now, Reader::Job(job), FlowsRead::default()),
+                Effect::ShowsStates(from, max) => {
+                    self.parts.engine.read_flows_from(from, max);
                     self.handle_job(now, job);
                 }
+                Effect::Changes => self.begin(now, Some(job.client), job.work),
             }
         }
     }
 
+    /// What may change where packets are counted waits until all is made up for that the flow cache has
+    /// passed.
+    fn begin(&mut self, now: Instant, client: Option<ClientId>, work: Work) {
+        self.parts.engine.pause_flows();
+        self.change(now, client, Step::Begin(work));
+    }
+
+    fn change(&mut self, now: Instant, client: Option<ClientId>, step: Step) {
+        if self.parts.engine.settle_flows_piece(FLOWS_AT_ONCE) {
+            self.ongoing = Some((client, step));
+            return;
+        }
+        let mut desk = self.desk(now);
+        let handled = match step {
+            Step::Begin(work) => handle(&mut desk, work),
+            Step::GoOn(ongoing) => proceed(&mut desk, ongoing),
+        };
+        self.conclude(client, handled);
+        if self.ongoing.is_none() {
+            self.parts.engine.resume_flows();
+        }
+    }
+
     /// What is shown tells of packets in the cache too. A large cache is read in pieces, between
-    /// packets: each state is shown as of a moment since the question.
-    fn read_for(&mut self, now: Instant, job: Job, from: StateId) {
-        match self.parts.engine.read_flows_piece(from) {
-            Some(next) => self.reading = Some((job, next)),
-            None => self.handle_job(now, job),
+    /// packets: each flow is shown as of a moment since the question.
+    fn read_for(&mut self, now: Instant, reader: Reader, from: FlowsRead) {
+        let next = self.parts.engine.read_flows_piece(from, FLOWS_AT_ONCE);
+        match (next, reader) {
+            (Some(next), reader) => self.reading = Some((reader, next)),
+            (None, Reader::Job(job)) => self.handle_job(now, job),
+            (None, Reader::Reload) => self.reload(),
         }
     }
 
@@ -425,7 +471,7 @@ impl<'a> EventLoop<'a> {
     /// Tells the client what came of its job, or keeps the rest of it.
     fn conclude(&mut self, client: Option<ClientId>, handled: Handled) {
         match (client, handled) {
-            (client, Handled::More(ongoing)) => self.ongoing = Some((client, ongoing)),
+            (client, Handled::More(ongoing)) => self.ongoing = Some((client, Step::GoOn(ongoing))),
             (Some(client), Handled::Done(answer)) => self.parts.control.answer(client, answer),
             (None, Handled::Done(Answer::Refused(message))) => warn!("{message}"),
             (None, Handled::Done(_)) => {}
@@ -453,7 +499,6 @@ impl<'a> EventLoop<'a> {
     fn reload(&mut self) {
         let seed = u64::from(self.parts.env.random()) << 32 | u64::from(self.parts.env.random());
         let interfaces = self.parts.env.interfaces();
-        self.parts.engine.read_flows();
         let feedback = packets_seen(&self.parts.engine);
         self.parts.reloader.start(interfaces, seed, feedback);
     }

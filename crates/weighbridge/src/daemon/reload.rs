@@ -28,7 +28,7 @@ pub(super) struct Reloader {
     sender: Sender<Reading>,
     readings: Receiver<Reading>,
     busy: bool,
-    /// Asked for again while busy: the file may have changed after it was read.
+    /// Asked for, and not begun: the file may have changed after it was read.
     again: bool,
 }
 
@@ -47,7 +47,12 @@ impl Reloader {
         }
     }
 
-    /// Whether a reading was asked for while another went on, and is still to be started.
+    /// The file is to be read again.
+    pub(super) const fn ask(&mut self) {
+        self.again = true;
+    }
+
+    /// Whether a reading was asked for and is to be started now.
     pub(super) fn is_due(&mut self) -> bool {
         !self.busy && std::mem::take(&mut self.again)
     }

@@ -21,6 +21,7 @@ pub mod time;
 pub mod timeouts;
 
 use datapath::queues::QueueStatistics;
+use pf_engine::decision::StateId;
 use pf_engine::engine::Engine;
 use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
@@ -99,6 +100,34 @@ impl Section {
         Self::Fingerprints,
         Self::Interfaces,
     ];
+
+    /// Whether it has counters that packets of states, or of decisions without one, move.
+    const fn has_counters(self) -> bool {
+        match self {
+            Self::Nat
+            | Self::Rules
+            | Self::Sources
+            | Self::Info
+            | Self::Labels
+            | Self::Tables
+            | Self::Interfaces
+            | Self::LimiterStates
+            | Self::LimiterSources
+            | Self::RuleRecords
+            | Self::LinkRecords
+            | Self::TableRecords => true,
+            Self::Anchors
+            | Self::Queue
+            | Self::States
+            | Self::Timeouts
+            | Self::Memory
+            | Self::Fingerprints
+            | Self::CreatorIds
+            | Self::Ether
+            | Self::StateRecords
+            | Self::QueueRecords => false,
+        }
+    }
 
     /// The heading in `-s all`.
     const fn title(self) -> &'static str {
@@ -223,6 +252,38 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
+/// What a page shows of what packets did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Neither states nor counters, or counters that were shown as of the moment of an earlier page.
+    Neither,
+    /// States, so many from this number on.
+    States(StateId, usize),
+    /// Counters that any packet may move.
+    Counters,
+}
+
+/// What the page of `sections` that begins at `cursor` shows.
+#[must_use]
+pub fn shown(sections: &[Section], cursor: Cursor) -> Shown {
+    let (before, from) = sections.split_at(cursor.section.min(sections.len()));
+    match from.first() {
+        Some(Section::States) => Shown::States(StateId(cursor.position), ITEMS_PER_PAGE),
+        Some(Section::StateRecords) => {
+            Shown::States(StateId(cursor.position), records::STATES_PER_PAGE)
+        }
+        Some(section) if section.has_counters() => {
+            let is_first = cursor.position == 0 && !before.iter().any(|s| s.has_counters());
+            if is_first {
+                Shown::Counters
+            } else {
+                Shown::Neither
+            }
+        }
+        Some(_) | None => Shown::Neither,
+    }
+}
+
 /// The page of `sections` that begins at `cursor`; with headings (`-s all`) or without.
 #[must_use]
 pub fn page(view: &View<'_>, sections: &[Section], titles: bool, cursor: Cursor) -> Page {
@@ -336,4 +397,36 @@ mod testing {
         states: 2,
         states_created: 34,
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_states_wants_those_states_alone_and_counters_are_wanted_once() {
+        let at = |section, position| Cursor {
+            section,
+            position,
+            titled: false,
+        };
+        let all = Section::ALL;
+        let index = |section| all.iter().position(|s| *s == section).unwrap_or_default();
+        let shown = |section, position| shown(&all, at(index(section), position));
+        assert_eq!(shown(Section::Ether, 0), Shown::Neither);
+        assert_eq!(shown(Section::Nat, 0), Shown::Counters);
+        for (section, position) in [
+            (Section::Nat, 1000),
+            (Section::Rules, 0),
+            (Section::Info, 0),
+        ] {
+            assert_eq!(shown(section, position), Shown::Neither, "as of the first");
+        }
+        for from in [0, 5000] {
+            let page = Shown::States(StateId(from), ITEMS_PER_PAGE);
+            assert_eq!(shown(Section::States, from), page);
+        }
+        assert_eq!(super::shown(&all, at(all.len(), 0)), Shown::Neither);
+        assert_eq!(super::shown(&[Section::Info], at(0, 0)), Shown::Counters);
+    }
 }

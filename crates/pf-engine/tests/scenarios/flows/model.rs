@@ -20,6 +20,8 @@ struct Entry {
     flow: Flow,
     progress: FlowProgress,
     is_live: bool,
+    /// It has a slot until it is taken.
+    is_there: bool,
 }
 
 #[derive(Debug, Default)]
@@ -69,15 +71,18 @@ impl FlowCache for Model {
 
     fn take_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
         for flow in flows {
-            self.0.lock().unwrap().entries[flow.0 as usize].is_live = false;
+            let entry = &mut self.0.lock().unwrap().entries[flow.0 as usize];
+            assert!(entry.is_there, "it is taken once");
+            (entry.is_live, entry.is_there) = (false, false);
         }
         self.read_all(flows)
     }
 
-    fn suspend(&mut self) {
+    fn suspend(&mut self) -> bool {
         for entry in &mut self.0.lock().unwrap().entries {
             entry.is_live = false;
         }
+        true
     }
 
     fn states_max(&self) -> u32 {
@@ -91,7 +96,7 @@ impl FlowCache for Model {
 
 impl Inner {
     fn put(&mut self, flow: &Flow) -> Option<FlowId> {
-        let of_states = |entry: &&Entry| entry.is_live && entry.flow.basis == FlowBasis::State;
+        let of_states = |entry: &&Entry| entry.is_there && entry.flow.basis == FlowBasis::State;
         if self.entries.iter().filter(of_states).count() >= STATES_MAX as usize {
             return None;
         }
@@ -108,6 +113,7 @@ impl Inner {
                 ..FlowProgress::default()
             },
             is_live: true,
+            is_there: true,
         });
         Some(FlowId(u32::try_from(id).unwrap()))
     }

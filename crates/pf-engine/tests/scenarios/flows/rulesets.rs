@@ -1,7 +1,7 @@
 //! Rulesets whose packets a flow cache may pass or drop, and some whose packets it may not.
 
 use pf_engine::addr::Protocol;
-use pf_engine::rule::{Action, Log, RouteKind, Rule, SourceTrack, StateMode};
+use pf_engine::rule::{Action, Log, Overload, Rate, RouteKind, Rule, SourceTrack, StateMode};
 use pf_engine::ruleset::{Ruleset, TableDefinition};
 
 use super::super::harness::*;
@@ -56,6 +56,41 @@ fn long() -> Ruleset {
     let by_port = |port| block().quick().proto(Protocol::UDP).port(port);
     rules.extend((81..130).map(by_port));
     filter(&rules)
+}
+
+/// Who connects too often is put into a table, in which states count, and decisions ask for him.
+pub(super) fn overloaded() -> Ruleset {
+    let connected = pass().keep().inbound().on("em0").flags_s_sa();
+    let connected = connected.proto(Protocol::TCP).from("!<bad>").label("tcp");
+    let connected = connected.change(|rule| {
+        let source = &mut rule.state_options.source;
+        source.track = Some(SourceTrack::Rule);
+        source.max_connection_rate = Some(Rate {
+            count: 2,
+            seconds: 60,
+        });
+        source.overload = Some(Overload {
+            table: "bad".to_owned(),
+            flush: None,
+        });
+    });
+    let none = |rule: &mut Rule| rule.state = StateMode::None;
+    let mut rules = filter(&[
+        block(),
+        pass().keep().label("rest"),
+        connected,
+        pass().keep().proto(Protocol::UDP).from("<known>"),
+        pass().change(none).proto(Protocol::ICMP).from("!<bad>"),
+        block().proto(Protocol::ICMP).from("<bad>").label("bad"),
+    ]);
+    let counting = |addresses: &[&str]| TableDefinition {
+        counters: true,
+        ..table(true, addresses)
+    };
+    rules.tables.insert("bad".to_owned(), counting(&[]));
+    let known = counting(&["10.0.0.0/24", "!10.0.0.6"]);
+    rules.tables.insert("known".to_owned(), known);
+    rules
 }
 
 /// All passes, and what comes in by em0 has a route.
@@ -132,6 +167,7 @@ pub(super) fn rulesets() -> Vec<(&'static str, Ruleset, [bool; 2])> {
         ("no state and state", by_protocol(), [true, false]),
         ("block", blocking(), [true, true]),
         ("long lists", long(), [true, true]),
+        ("overload", overloaded(), [true, false]),
         ("answers routed", answers, [true, false]),
         ("questions routed", questions, [true, false]),
     ]

@@ -19,7 +19,7 @@ use super::states::peers;
 use super::{View, paged};
 
 /// States in one page: JSON takes more time than what pfctl prints, and packets wait meanwhile.
-const STATES_PER_PAGE: usize = 256;
+pub(super) const STATES_PER_PAGE: usize = 256;
 
 /// A state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
