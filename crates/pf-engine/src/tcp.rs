@@ -513,9 +513,14 @@ pub(crate) const fn has_just_been_answered(opener: &Peer, other: &Peer) -> bool 
     opener.seq_diff != 0 && opener.state == tcps::ESTABLISHED && other.state == tcps::SYN_SENT
 }
 
+/// Whether the opener has sent its SYN and nothing else was heard.
+pub(crate) const fn is_unanswered(opener: &Peer, other: &Peer) -> bool {
+    opener.state == tcps::SYN_SENT && other.state == tcps::CLOSED
+}
+
 /// Whether the opener has sent its SYN, as it is, and nothing else was heard.
 pub(crate) const fn has_just_begun(opener: &Peer, other: &Peer) -> bool {
-    opener.state == tcps::SYN_SENT && other.state == tcps::CLOSED && opener.seq_diff == 0
+    is_unanswered(opener, other) && opener.seq_diff == 0
 }
 
 /// Whether the sequence number that an ICMP error quotes is one that `source` may have sent.

@@ -439,10 +439,13 @@ impl Engine {
             return;
         }
         let way = way.filter(|_| may_be_held);
-        // Answers of one that is routed go where nobody can tell yet.
-        let begins = forward
-            && state.route.is_none()
+        // What made the state was not found by its key: what comes behind it may meet another.
+        let is_expected = forward
             && state.protocol() == Protocol::TCP
+            && tcp::is_unanswered(&state.source, &state.destination);
+        // Answers of one that is routed go where nobody can tell yet.
+        let begins = is_expected
+            && state.route.is_none()
             && matches!(way, Some((Onward::Plain, _)))
             && tcp::has_just_begun(&state.source, &state.destination);
         let is_answered = !forward
@@ -459,7 +462,7 @@ impl Engine {
             ether,
             generation,
             onward,
-            is_expected: begins,
+            is_expected,
         });
         if begins {
             // Whoever answers does so where the SYN met the filter, in frames back.
