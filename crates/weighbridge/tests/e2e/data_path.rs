@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use lab::frame::{IpPacket, checksums_are_right};
 use lab::service::{HTTP, OTHER, sha256_of_bytes};
-use lab::{Capture, Configuration, RawSender, Role, Weighbridge, clock, counters};
+use lab::{Capture, Configuration, FastPath, RawSender, Role, Weighbridge, clock, counters};
 
 use crate::support::{BINARY, Bench, SILENCE, UNSHAPED, with_daemon};
 
@@ -216,46 +216,65 @@ fn large_packets_with_offloaded_checksums_arrive_whole_both_ways() -> Result<()>
 /// the box must carry right ones.
 #[test]
 fn what_leaves_the_box_carries_right_checksums() -> Result<()> {
-    with_daemon(
-        "checksums",
-        UNSHAPED,
-        &Configuration::article(true),
-        |bench| {
-            let host = bench.lab.host(Role::H99);
-            let modem = Capture::start(bench.lab.namespace(Role::Modem1), "lan")?;
-            let cisco = Capture::start(bench.lab.namespace(Role::Cisco), "lan")?;
-            let inside = Capture::start(host.namespace(), "eth0")?;
-            host.upload(Bench::server(HTTP), 200_000)?;
-            host.download(Bench::server(HTTP), 200_000)?;
-            host.udp_exchange(Bench::server(443), &[1; 333])?;
-            host.udp_exchange(Bench::server(53), &[2; 334])?;
-            host.line_client(Bench::server(OTHER))?
-                .exchange("over the T1")?;
-            let _refused = host.udp_exchange(Bench::server(22), b"port unreachable");
-            let checked = [
-                ("modem", modem.finish(), "192.168.1.64"),
-                ("Cisco", cisco.finish(), "216.28.123.99"),
-                ("h99", inside.finish(), "198.51.100.10"),
-            ];
-            for (place, frames, source) in checked {
-                let source: IpAddr = source.parse()?;
-                // Frames of the box only: what a neighbour sends is filled in by its own card.
-                let from_box = frames.iter().filter(|frame| {
-                    IpPacket::of_frame(frame).is_some_and(|packet| packet.source == source)
-                });
-                let verdicts = from_box.filter_map(|frame| checksums_are_right(frame));
-                let (right, wrong): (Vec<_>, Vec<_>) = verdicts.partition(|right| *right);
-                assert_eq!(
-                    wrong.len(),
-                    0,
-                    "{place}: wrong beside {} right ones",
-                    right.len()
-                );
-                assert!(right.len() >= 4, "{place}: {} frames", right.len());
-            }
-            Ok(())
-        },
-    )
+    // What passes in the kernel may be left to the card, as what a bridge passes.
+    let files = Configuration::article(true).on_path(Some(FastPath::Off));
+    with_daemon("checksums", UNSHAPED, &files, check_checksums)
+}
+
+#[test]
+fn what_is_translated_and_modulated_in_the_kernel_carries_right_checksums() -> Result<()> {
+    let files = Configuration::article(true).on_path(Some(FastPath::On));
+    with_daemon("checksums in the kernel", UNSHAPED, &files, |bench| {
+        for (role, port) in [
+            (Role::H99, "eth0"),
+            (Role::Internet, "t1"),
+            (Role::Internet, Role::Modem1.name()),
+        ] {
+            bench.set_feature(role, port, "tx", false)?;
+        }
+        check_checksums(bench)?;
+        let flows = bench.daemon.flows()?;
+        let passed = flows.get("passed").and_then(serde_json::Value::as_u64);
+        ensure!(passed > Some(100), "{flows:?}");
+        Ok(())
+    })
+}
+
+/// What the box sends to each of its neighbours, by rules that translate and modulate.
+fn check_checksums(bench: &mut Bench) -> Result<()> {
+    let host = bench.lab.host(Role::H99);
+    let modem = Capture::start(bench.lab.namespace(Role::Modem1), "lan")?;
+    let cisco = Capture::start(bench.lab.namespace(Role::Cisco), "lan")?;
+    let inside = Capture::start(host.namespace(), "eth0")?;
+    host.upload(Bench::server(HTTP), 200_000)?;
+    host.download(Bench::server(HTTP), 200_000)?;
+    host.udp_exchange(Bench::server(443), &[1; 333])?;
+    host.udp_exchange(Bench::server(53), &[2; 334])?;
+    host.line_client(Bench::server(OTHER))?
+        .exchange("over the T1")?;
+    let _refused = host.udp_exchange(Bench::server(22), b"port unreachable");
+    let checked = [
+        ("modem", modem.finish(), "192.168.1.64"),
+        ("Cisco", cisco.finish(), "216.28.123.99"),
+        ("h99", inside.finish(), "198.51.100.10"),
+    ];
+    for (place, frames, source) in checked {
+        let source: IpAddr = source.parse()?;
+        // Frames of the box only: what a neighbour sends is filled in by its own card.
+        let from_box = frames.iter().filter(|frame| {
+            IpPacket::of_frame(frame).is_some_and(|packet| packet.source == source)
+        });
+        let verdicts = from_box.filter_map(|frame| checksums_are_right(frame));
+        let (right, wrong): (Vec<_>, Vec<_>) = verdicts.partition(|right| *right);
+        assert_eq!(
+            wrong.len(),
+            0,
+            "{place}: wrong beside {} right ones",
+            right.len()
+        );
+        assert!(right.len() >= 4, "{place}: {} frames", right.len());
+    }
+    Ok(())
 }
 
 /// `route-to` forwards, and what is forwarded gets older; what is bridged does not.

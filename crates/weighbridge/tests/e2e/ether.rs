@@ -88,6 +88,9 @@ fn arp_is_blocked_by_type_and_direction_and_counted_to_the_frame() -> Result<()>
         bench.daemon.load(rules)?;
         forget_neighbors(bench)?;
         let source = mac(bench, Role::H99, "eth0")?;
+        // Who is not answered asks no more once nobody wants to know.
+        let inside = bench.lab.namespace(Role::H99);
+        inside.sysctl("net/ipv4/neigh/eth0/mcast_solicit", "1")?;
         let capture = Capture::start(bench.lab.namespace(Role::H99), "eth0")?;
         ensure!(!reaches(bench, Role::H99), "nobody answers");
         let sent = capture.finish();

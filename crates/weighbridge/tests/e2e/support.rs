@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -56,6 +57,21 @@ impl Bench {
         let mut states = self.daemon.states()?;
         states.retain(|state| state.contains("216.28.123."));
         Ok(states)
+    }
+
+    /// What the card of a host's port does for the kernel (`ethtool -K`).
+    pub(crate) fn set_feature(
+        &self,
+        role: Role,
+        port: &str,
+        feature: &str,
+        on: bool,
+    ) -> Result<()> {
+        let mut command = Command::new("ethtool");
+        command.args(["-K", port, feature, if on { "on" } else { "off" }]);
+        let output = self.lab.namespace(role).run(|| command.output())?;
+        ensure!(output.status.success(), "{command:?}: {output:?}");
+        Ok(())
     }
 
     /// The address under which a server sees a new connection of a host.
