@@ -172,6 +172,8 @@ static __always_inline int is_untagged_ip(struct __sk_buff *skb)
 #define PRIORITY_TAGS_MAX 4
 #define VLAN_ID_MASK 0x0fff
 #define VLAN_PRIORITY_SHIFT 13
+// What of a tag is told between the programs of a hook. No flow depends on it: rules that ask for it make none.
+#define PRIORITY_IN_CB 0
 
 static __always_inline int has_priority_tag(struct __sk_buff *skb)
 {
@@ -392,8 +394,10 @@ static __always_inline int hook(struct __sk_buff *skb, enum direction direction,
 		return TC_ACT_UNSPEC;
 	}
 	// Goes on here if the cache is off.
-	if (!flags && !priority)
+	if (!flags) {
+		skb->cb[PRIORITY_IN_CB] = priority;
 		bpf_tail_call(skb, &fast_path, direction);
+	}
 	return send_up(skb, direction, flags, priority);
 }
 
@@ -407,7 +411,7 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 	struct exit *exit;
 
 	if (!packets)
-		return send_up(skb, direction, 0, 0);
+		return send_up(skb, direction, 0, skb->cb[PRIORITY_IN_CB]);
 	if (passing.aside->first.ends.act == DROP) {
 		count(BLOCKED, packets);
 		return TC_ACT_SHOT;

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use datapath::netlink::{Monitor, WayMonitor};
-use datapath::{Datapath, DatapathConfig, FailPolicy, FastPath, FlowMaps, XdpConfig};
+use datapath::{Datapath, DatapathConfig, FailPolicy, FastPath, FlowMaps, Upcall, XdpConfig};
 use pf_engine::addr::Protocol;
 use pf_engine::decision::{EtherAddresses, Hook};
 use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowId, FlowKey};
@@ -14,7 +14,7 @@ use pf_engine::time::Instant;
 use pf_engine::view::HostPort;
 use pf_engine::wire::build::{self, Ip};
 
-use crate::raw::{ETH_P_IP, RawSocket, ethernet, mac};
+use crate::raw::{ETH_P_8021Q, ETH_P_IP, RawSocket, ethernet, mac, tagged};
 use crate::support::{Lab, PATIENCE, empty_upcall, index_here, open_with_config, wait_readable};
 
 /// The clients are behind `em1`.
@@ -421,13 +421,55 @@ fn a_routed_flow_is_fused_as_the_kernel_sends_it() {
 
 /// Protocol and ICMP type of a packet that has come up.
 fn came_up(cache: &mut Cache) -> (u8, u8) {
+    let upcall = next_upcall(cache);
+    (upcall.packet.bytes[9], upcall.packet.bytes[20])
+}
+
+fn next_upcall(cache: &mut Cache) -> Upcall {
     let mut upcall = empty_upcall();
     assert!(
         wait_readable(cache.datapath.fd(), PATIENCE),
         "nothing comes"
     );
     assert!(cache.datapath.receive(&mut upcall).expect("readable"));
-    (upcall.packet.bytes[9], upcall.packet.bytes[20])
+    upcall
+}
+
+#[test]
+fn frames_with_a_priority_are_fused_like_others_and_what_comes_up_tells_it() {
+    let Some(lab) = three_ports_that_know_b("urgent") else {
+        return;
+    };
+    let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
+    lab.within("box", || {
+        let mut cache = Cache::of_three_ports();
+        let flow = Datagram::BRIDGED;
+        let flows = [
+            cache.put("em1", Direction::In, &flow),
+            cache.put("fxp0", Direction::Out, &flow),
+        ];
+        let plain = flow.frame();
+        let send = |flow: &Datagram| {
+            let frame = flow.frame();
+            let behind_tag = tagged(0xa000, ETH_P_IP, &frame[14..]);
+            a.send(&ethernet(mac(B.1), mac(A.1), ETH_P_8021Q, &behind_tag));
+        };
+        send(&flow);
+        b.receive(|frame| frame == plain);
+        let_pass(SETTLED);
+        for _ in 0..10 {
+            send(&flow);
+            b.receive(|frame| frame == plain);
+        }
+        assert_eq!(cache.fused(), 10);
+        assert_eq!(flows.map(|flow| cache.packets(flow)), [11; 2]);
+        send(&Datagram {
+            from: [10, 0, 0, 77],
+            ..flow
+        });
+        assert_eq!(next_upcall(&mut cache).packet.priority, Some(5));
+        assert_eq!(cache.datapath.statistics().upcalls, 1);
+    });
 }
 
 #[test]
