@@ -58,6 +58,32 @@ struct {
 	__type(value, struct exit_port);
 } exit_ports SEC(".maps");
 
+// lane.bpf.h
+static __always_inline void end_lane(__u32 way);
+
+// What of a packet whose flow may have a lane is not there any more when it leaves.
+static __always_inline void keep(const struct flow_key *key, const struct passing *passing)
+{
+	struct aside *aside = passing->aside;
+
+	if (!lanes_mask || key->protocol != IPPROTO_UDP)
+		return;
+	aside->was.source = key->source[0];
+	aside->was.destination = key->destination[0];
+	aside->was.source_port = key->source_port;
+	aside->was.destination_port = key->destination_port;
+	aside->from = passing->found.place;
+}
+
+// Whether its flow may have one; then the rest is aside as well.
+static __always_inline int asks_for_lane(const struct flow_key *key, struct aside *aside)
+{
+	if (!lanes_mask || key->protocol != IPPROTO_UDP)
+		return 0;
+	aside->key = *key;
+	return 1;
+}
+
 static __always_inline struct notes *all_notes(void)
 {
 	__u32 first = 0;
@@ -194,6 +220,7 @@ static __always_inline void spoil(const struct note *note)
 		exit->told = LEARNT;
 	}
 	bpf_spin_unlock(&from.state->lock);
+	end_lane(note->place.way);
 }
 
 // At every hook by which a noted packet, or a copy of it, leaves.
@@ -215,6 +242,7 @@ static __always_inline void learn(struct __sk_buff *skb, const struct flow_key *
 	__u32 interface = skb->ifindex;
 	__u16 longest = passing->aside->plain.longest;
 	const struct exit_port *port;
+	int is_same = 1;
 	struct exit *exit;
 	struct found from;
 	__u8 hops;
@@ -230,11 +258,10 @@ static __always_inline void learn(struct __sk_buff *skb, const struct flow_key *
 		return;
 	bpf_spin_lock(&from.state->lock);
 	if (is_in_use(&from)) {
-		int is_same = exit->use == note->place.use && exit->topology == note->topology &&
-			      exit->interface == interface && exit->hops == hops &&
-			      is_same_place(&exit->out, &passing->found.place) &&
-			      is_same_frame(exit->ether, key->ether);
-
+		is_same = exit->use == note->place.use && exit->topology == note->topology &&
+			  exit->interface == interface && exit->hops == hops &&
+			  is_same_place(&exit->out, &passing->found.place) &&
+			  is_same_frame(exit->ether, key->ether);
 		exit->learned = passing->now;
 		exit->told = LEARNT;
 		if (!is_same) {
@@ -251,6 +278,8 @@ static __always_inline void learn(struct __sk_buff *skb, const struct flow_key *
 		}
 	}
 	bpf_spin_unlock(&from.state->lock);
+	if (!is_same)
+		end_lane(note->place.way);
 }
 
 // 0 if the packet has lost the hops that routing would have taken.
@@ -287,15 +316,20 @@ static __always_inline int dress(const struct frame *frame, const struct flow_ke
 	return store(frame, 0, exit->ether, sizeof(exit->ether));
 }
 
-// The packet is as it leaves, and no hook looks at it again.
+// No hook looks at the packet again, which is as it leaves.
+static __always_inline void let_out(struct __sk_buff *skb)
+{
+	skb->mark = MARK_OUT_DONE | MARK_FUSED;
+	skb->tc_index = owner.token;
+}
+
 static __always_inline int send_out(struct __sk_buff *skb, const struct exit *exit)
 {
 	struct bpf_redir_neigh next_hop = { .nh_family = exit->topology };
 	const struct exit_port *port;
 	__u32 interface = exit->interface;
 
-	skb->mark = MARK_OUT_DONE | MARK_FUSED;
-	skb->tc_index = owner.token;
+	let_out(skb);
 	if (exit->told != BY_GATEWAY)
 		return bpf_redirect(interface, 0);
 	port = bpf_map_lookup_elem(&exit_ports, &interface);
@@ -347,6 +381,8 @@ static __always_inline int leave(struct __sk_buff *skb, const struct frame *fram
 	}
 	count(CACHED, packets);
 	count(FUSED, packets);
+	if (asks_for_lane(key, passing->aside))
+		bpf_tail_call(skb, &fast_path, PAVES);
 	return send_out(skb, exit);
 }
 

@@ -156,14 +156,16 @@ struct {
 	__type(value, __u32);
 } flow_epoch SEC(".maps");
 
-// The programs of the cache by direction; none while it is off. The kernel empties the map when
+// The programs of the cache by direction, and the one behind them; none while it is off. The kernel empties the map when
 // the daemon's descriptor of it is closed: the cache goes with its daemon, however that ends.
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, 3);
 	__type(key, __u32);
 	__type(value, __u32);
 } fast_path SEC(".maps");
+
+#define PAVES 2 /* its place there */
 
 // What of a packet matters besides its key.
 struct plain {
@@ -184,6 +186,10 @@ struct aside {
 	struct change first; /* by what knows it where it comes in, or is */
 	struct change then; /* by what knows it where it leaves */
 	struct exit exit;
+	/* for lane.bpf.h: */
+	struct ends was; /* as it came in */
+	struct flow_place from;
+	struct flow_key key; /* behind `first` */
 };
 
 struct {
@@ -192,6 +198,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct aside);
 } flow_aside SEC(".maps");
+
+static __always_inline struct aside *all_aside(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&flow_aside, &first);
+}
 
 // 0 for an IPv4 packet without options that is no fragment.
 static __always_inline int read_v4(const struct frame *frame, struct flow_key *key,
@@ -512,10 +525,8 @@ struct passing {
 // 0 if it can be looked at.
 static __always_inline int begin(struct passing *passing)
 {
-	__u32 first = 0;
-
 	passing->now = bpf_ktime_get_coarse_ns();
-	passing->aside = bpf_map_lookup_elem(&flow_aside, &first);
+	passing->aside = all_aside();
 	if (!passing->aside)
 		return -1;
 	__builtin_memset(&passing->aside->plain, 0, sizeof(passing->aside->plain));

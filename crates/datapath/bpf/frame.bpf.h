@@ -42,6 +42,23 @@ static __always_inline struct frame frame_of_xdp(struct xdp_md *xdp)
 		 __builtin_assume_aligned((data) + (at), 2) : \
 		 __builtin_assume_aligned((data) + (at), 4))
 
+static __always_inline void *data_of(const struct frame *frame)
+{
+	const struct __sk_buff *skb = frame->ctx;
+	const struct xdp_md *xdp = frame->ctx;
+
+	return frame->is_xdp ? (void *)(long)xdp->data : (void *)(long)skb->data;
+}
+
+// Behind what of the frame is in one piece.
+static __always_inline void *end_of(const struct frame *frame)
+{
+	const struct __sk_buff *skb = frame->ctx;
+	const struct xdp_md *xdp = frame->ctx;
+
+	return frame->is_xdp ? (void *)(long)xdp->data_end : (void *)(long)skb->data_end;
+}
+
 // Of which the place need not be known when this is compiled.
 static __always_inline int load_anywhere(const struct frame *frame, __u32 at, void *to, __u32 len)
 {
@@ -54,19 +71,10 @@ static __always_inline int load_anywhere(const struct frame *frame, __u32 at, vo
 
 static __always_inline int load(const struct frame *frame, __u32 at, void *to, __u32 len)
 {
-	struct __sk_buff *skb = frame->ctx;
-	struct xdp_md *xdp = frame->ctx;
-	void *data, *end;
+	void *data = data_of(frame), *end = end_of(frame);
 
 	if (at > NEAR_MAX)
 		return load_anywhere(frame, at, to, len);
-	if (frame->is_xdp) {
-		data = (void *)(long)xdp->data;
-		end = (void *)(long)xdp->data_end;
-	} else {
-		data = (void *)(long)skb->data;
-		end = (void *)(long)skb->data_end;
-	}
 	if (data + at + len > end)
 		return load_anywhere(frame, at, to, len);
 	__builtin_memcpy(to, aligned_at(data, at), len);

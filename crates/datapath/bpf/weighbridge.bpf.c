@@ -84,6 +84,8 @@ enum counter {
 	HELD_BACK,
 	FUSED,
 	BY_XDP,
+	RIDDEN, /* by a lane: for each hook CACHED, and FUSED */
+	RIDDEN_BY_XDP, /* the same, and BY_XDP */
 	COUNTERS,
 };
 
@@ -101,6 +103,11 @@ const volatile struct {
 	char tap_name[16];
 	__u32 token; /* random, 16 bits, not 0 */
 } owner;
+
+// One less than the places of lanes (lane.bpf.h), 0 for none, and a random number: nobody can choose
+// whose place he takes.
+const volatile __u32 lanes_mask;
+const volatile __u64 lanes_seed;
 
 // Where sockets listen that packets are diverted to; src/steer.rs writes it.
 #define DIVERTS_MAX 256
@@ -151,6 +158,7 @@ static __always_inline void count(__u32 counter, __u64 by)
 #include "exit.bpf.h"
 #include "shares.bpf.h"
 #include "xdp.bpf.h"
+#include "lane.bpf.h"
 
 // The frame's own type is asked, not skb->protocol, which a sender on a packet socket can choose
 // freely. A tag that the NIC took off is not in the frame any more.
@@ -353,6 +361,29 @@ static __always_inline void assign(struct __sk_buff *skb, __u32 entry)
 	bpf_sk_release(sk);
 }
 
+// What a packet with a lane does; TC_ACT_UNSPEC of one that has none.
+static __always_inline int by_lane(struct __sk_buff *skb)
+{
+	const struct frame frame = frame_of_skb(skb);
+	__u32 out = 0;
+
+	if (skb->vlan_present || skb->tc_index == owner.token)
+		return TC_ACT_UNSPEC;
+	switch (take_lane(&frame, &out)) {
+	case STAYS:
+		return TC_ACT_UNSPEC;
+	case FAILS:
+		count(UPCALL_FAILED, 1);
+		return TC_ACT_SHOT;
+	case RIDES:
+		break;
+	}
+	count(RIDDEN, 1);
+	skb->priority = 0;
+	let_out(skb);
+	return bpf_redirect(out, 0);
+}
+
 static __always_inline int hook(struct __sk_buff *skb, enum direction direction, __u32 done)
 {
 	__u32 priority, flags = 0;
@@ -427,8 +458,10 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 	exit = &passing.aside->exit;
 	if (is_told(exit, &passing.found))
 		return leave_as_told(skb, &frame, &key, &passing, exit);
-	if (direction == IN)
+	if (direction == IN) {
+		keep(&key, &passing);
 		return go_on(skb, &frame, &key, &passing, exit);
+	}
 	learn(skb, &key, &passing);
 	return TC_ACT_UNSPEC;
 }
@@ -436,7 +469,9 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 SEC("classifier")
 int hook_in(struct __sk_buff *skb)
 {
-	return hook(skb, IN, MARK_IN_DONE);
+	int sent = by_lane(skb);
+
+	return sent == TC_ACT_UNSPEC ? hook(skb, IN, MARK_IN_DONE) : sent;
 }
 
 SEC("classifier")
@@ -457,6 +492,30 @@ int flow_out(struct __sk_buff *skb)
 	return repeat(skb, OUT);
 }
 
+// Behind `flow_in`, for a packet that leaves by its two states.
+SEC("classifier")
+int flow_pave(struct __sk_buff *skb)
+{
+	const struct aside *aside = all_aside();
+
+	if (!aside)
+		return TC_ACT_SHOT;
+	pave(aside);
+	return send_out(skb, &aside->exit);
+}
+
+// Behind `flow_xdp`, the same.
+SEC("xdp.frags")
+int flow_xdp_pave(struct xdp_md *xdp)
+{
+	const struct aside *aside = all_aside();
+
+	if (!aside)
+		return XDP_DROP;
+	pave(aside);
+	return bpf_redirect_map(&xdp_ports, aside->exit.interface, 0);
+}
+
 // Before a hook: a frame as the driver has it. Tags are in the frame, or the interface has no hook
 // of this kind.
 SEC("xdp.frags")
@@ -465,8 +524,19 @@ int flow_xdp(struct xdp_md *xdp)
 	const struct frame frame = frame_of_xdp(xdp);
 	struct flow_key key __attribute__((aligned(8))) = {};
 	struct passing passing = {};
+	__u32 out = 0;
 	__be16 type;
 
+	switch (take_lane(&frame, &out)) {
+	case STAYS:
+		break;
+	case FAILS:
+		count(UPCALL_FAILED, 1);
+		return XDP_DROP;
+	case RIDES:
+		count(RIDDEN_BY_XDP, 1);
+		return bpf_redirect_map(&xdp_ports, out, 0);
+	}
 	if (load(&frame, offsetof(struct ethhdr, h_proto), &type, sizeof(type)) ||
 	    (type != bpf_htons(ETH_P_IP) && type != bpf_htons(ETH_P_IPV6)))
 		return XDP_PASS;

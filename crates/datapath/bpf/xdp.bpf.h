@@ -14,6 +14,14 @@ struct {
 	__type(value, __u32);
 } xdp_ports SEC(".maps");
 
+// The program that makes lanes of flows, as in `fast_path`.
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} xdp_path SEC(".maps");
+
 // Whether an exit may be taken by this packet. It may be written meanwhile, so it is asked again
 // for what it was under the lock.
 static __always_inline int is_open(const struct exit *exit, const struct passing *passing)
@@ -51,6 +59,8 @@ static __always_inline int send(const struct frame *frame, struct flow_key *key,
 	count(CACHED, packets);
 	count(FUSED, packets);
 	count(BY_XDP, packets);
+	if (asks_for_lane(key, passing->aside))
+		bpf_tail_call(frame->ctx, &xdp_path, 0);
 	return bpf_redirect_map(&xdp_ports, exit->interface, 0);
 failed:
 	count(UPCALL_FAILED, packets);
@@ -73,6 +83,7 @@ static __always_inline int cross(const struct frame *frame, struct flow_key *key
 	    may_change(entered.state, way & 1, &passing->aside->plain) ||
 	    !pass(&entered, &passing->aside->plain, passing->now, &passing->aside->first, known, exit))
 		return XDP_PASS;
+	keep(key, passing);
 	retell(&passing->aside->plain, &passing->aside->first);
 	if (!is_open(exit, passing) || find_place(&exit->out, &passing->found) ||
 	    !pass(&passing->found, &passing->aside->plain, passing->now, &passing->aside->then, NULL, NULL)) {

@@ -15,6 +15,7 @@ use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowExit, FlowId, FlowKey, Flo
 use pf_engine::time::Instant;
 
 use crate::Error;
+use crate::flows::lanes::{LANE_ENDS, LANE_OF_WAY, LANES, Lanes, Ridden};
 use crate::flows::layout::{
     EndsV6Data, ExitData, HAS_WINDOWS_AT, KeyData, LAST_AT, PEER_LEN, PEERS_AT, PlaceData,
     STATE_LEN, StateData, TRAFFIC_AT, ends_v6_data, exit_data, get_u32, get_u64, key_data,
@@ -24,6 +25,7 @@ use crate::program::{io_error, program};
 use crate::sys::maps::{BatchMap, Stopped};
 use crate::verifier::refused;
 
+pub(crate) mod lanes;
 mod layout;
 
 /// States that the cache holds where nobody says how many (`FLOW_STATES_MAX` of
@@ -48,8 +50,14 @@ const FLOW_EPOCH: &str = "flow_epoch";
 pub(crate) const FLOW_CHANGES: &str = "flow_changes";
 const FAST_PATH: &str = "fast_path";
 
-/// The programs by their index in `fast_path`, which is the direction.
-const PROGRAMS: [&str; 2] = ["flow_in", "flow_out"];
+/// Places that a lane may have (`LANES_IN_GROUP`).
+const LANES_IN_GROUP: u32 = 4;
+
+/// Beside a slot in [`FLOW_CHANGES`]: its lanes are meant.
+const LANE_CHANGED: u32 = 1 << 31;
+
+/// The programs by their index in `fast_path`: by direction, and the one that makes lanes.
+const PROGRAMS: [&str; 3] = ["flow_in", "flow_out", "flow_pave"];
 
 /// Slots that one call writes or reads, at most: half a megabyte of states, and about a
 /// millisecond.
@@ -99,6 +107,15 @@ impl Room {
 
     pub(crate) const fn states(self) -> u32 {
         self.states
+    }
+
+    /// Lanes: a power of two, as many as states or somewhat more, because two states have one of each way.
+    pub(crate) fn lanes(self) -> u32 {
+        if self.decisions == 0 {
+            1
+        } else {
+            self.states.next_power_of_two().max(LANES_IN_GROUP)
+        }
     }
 
     pub(crate) const fn slots(self) -> u32 {
@@ -163,6 +180,7 @@ pub struct FlowMaps {
     /// Of translated IPv6 alone.
     ends_v6: BatchMap<u32, EndsV6Data>,
     exits: Array<MapData, ExitData>,
+    lanes: Lanes,
     epoch_in_force: Array<MapData, u32>,
     changes: RingBuf<MapData>,
     /// Which programs look flows up. Their descriptor must stay open: when it is closed the
@@ -216,6 +234,7 @@ impl FlowMaps {
             states: BatchMap::of_array(map_of(ebpf, FLOW_STATES)?).map_err(unusable)?,
             uses: BatchMap::of_array(map_of(ebpf, FLOW_USES)?).map_err(unusable)?,
             ends_v6: BatchMap::of_hash(map_of(ebpf, FLOW_ENDS_V6)?).map_err(unusable)?,
+            lanes: Lanes::open(ebpf).map_err(unusable)?,
             flows: taken(ebpf, FLOWS)?,
             exits: taken(ebpf, FLOW_EXITS)?,
             epoch_in_force: taken(ebpf, FLOW_EPOCH)?,
@@ -484,6 +503,21 @@ impl FlowMaps {
     }
 }
 
+impl FlowMaps {
+    /// What a flow has passed by its lanes as well.
+    fn add_ridden(&self, told: &mut FlowProgress, ridden: [Ridden; 2]) {
+        for (count, ridden) in told.counts.iter_mut().zip(ridden) {
+            count.packets = count.packets.saturating_add(ridden.count.packets);
+            count.bytes = count.bytes.saturating_add(ridden.count.bytes);
+            if ridden.last > 0 {
+                let last = Duration::from_nanos(ridden.last);
+                let last = Instant::from_origin(self.ahead.saturating_add(last));
+                told.refreshed = told.refreshed.max(Some(last));
+            }
+        }
+    }
+}
+
 impl FlowCache for FlowMaps {
     fn put_all(&mut self, flows: &[Flow]) -> Vec<Option<FlowId>> {
         let chunks = flows.chunks(BATCH);
@@ -499,14 +533,22 @@ impl FlowCache for FlowMaps {
     }
 
     fn read_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
-        self.progress(flows)
+        let mut progress = self.progress(flows);
+        for (told, flow) in progress.iter_mut().zip(flows) {
+            let ridden = self.lanes.read(flow.0);
+            self.add_ridden(told, ridden);
+        }
+        progress
     }
 
     fn take_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
         let slots: Vec<u32> = flows.iter().map(|flow| flow.0).collect();
         self.close(&slots);
-        let progress = self.progress(flows);
-        for slot in slots {
+        let mut progress = self.progress(flows);
+        // Behind the reading under the locks: no lane is made of these any more.
+        for (told, slot) in progress.iter_mut().zip(slots) {
+            let ridden = self.lanes.end(slot);
+            self.add_ridden(told, ridden);
             self.free(slot);
         }
         progress
@@ -515,8 +557,15 @@ impl FlowCache for FlowMaps {
     fn changed(&mut self) -> Vec<FlowId> {
         let mut changed = Vec::new();
         while let Some(item) = self.changes.next() {
-            let slot = item.first_chunk().map(|slot| u32::from_ne_bytes(*slot));
-            changed.extend(slot.map(FlowId));
+            let told = item.first_chunk().map(|told| u32::from_ne_bytes(*told));
+            let Some(told) = told else {
+                continue;
+            };
+            if told & LANE_CHANGED == 0 {
+                changed.push(FlowId(told));
+            } else {
+                self.lanes.look_after(told & !LANE_CHANGED);
+            }
         }
         changed
     }
@@ -564,7 +613,15 @@ fn memory_of(ebpf: &Ebpf) -> u64 {
         let line = told.lines().find_map(|line| line.strip_prefix("memlock:"));
         line?.trim().parse::<u64>().ok()
     };
-    let maps = [FLOWS, FLOW_STATES, FLOW_USES, FLOW_EXITS];
+    let maps = [
+        FLOWS,
+        FLOW_STATES,
+        FLOW_USES,
+        FLOW_EXITS,
+        LANES,
+        LANE_ENDS,
+        LANE_OF_WAY,
+    ];
     maps.into_iter().filter_map(of_map).sum()
 }
 

@@ -23,6 +23,9 @@ use crate::sys;
 /// Bytes of `owner` in the BPF program: the TAP's number, its name, the token.
 const OWNER_LEN: usize = 24;
 
+/// Bytes of all its constants, of which `owner` is the first one: `lanes_mask` and `lanes_seed` follow.
+const CONSTANTS_LEN: usize = 40;
+
 /// Where the token stands in it.
 const TOKEN_AT: usize = 20;
 
@@ -98,10 +101,12 @@ impl Owner {
             let constants = map
                 .name_as_str()
                 .is_some_and(|name| name.contains(CONSTANTS));
-            if constants && map.value_size() as usize == OWNER_LEN {
+            if constants && map.value_size() as usize == CONSTANTS_LEN {
                 let data = MapData::from_id(id).map_err(io_error)?;
-                let array: Array<_, OwnerData> = Map::Array(data).try_into().map_err(io_error)?;
-                return Ok(Some(Self::of_data(array.get(&0, 0).map_err(io_error)?)));
+                let array: Array<_, [u8; CONSTANTS_LEN]> =
+                    Map::Array(data).try_into().map_err(io_error)?;
+                let constants = array.get(&0, 0).map_err(io_error)?;
+                return Ok(constants.first_chunk().copied().map(Self::of_data));
             }
         }
         Ok(None)

@@ -193,6 +193,8 @@ pub struct DatapathStatistics {
     pub fused: u64,
     /// Packets of these that passed at the driver.
     pub by_xdp: u64,
+    /// Of `fused`, those that went by a lane (`bpf/lane.bpf.h`).
+    pub ridden: u64,
 }
 
 /// What we know about an interface with hooks.
@@ -453,6 +455,8 @@ impl Datapath {
         if let Err(error) = &queue_full {
             tracing::debug!(%error, "cannot read the TAP's counters");
         }
+        let by_xdp = self.program.counter(Counter::RiddenByXdp);
+        let ridden = self.program.counter(Counter::Ridden).saturating_add(by_xdp);
         DatapathStatistics {
             upcalls: self.program.counter(Counter::Upcalls),
             reinjected: self.program.counter(Counter::Reinjected),
@@ -464,11 +468,14 @@ impl Datapath {
             invalid: self.invalid,
             oversized: self.oversized,
             not_sent: self.not_sent,
-            cached: self.program.counter(Counter::Cached),
+            // At both hooks.
+            cached: (self.program.counter(Counter::Cached))
+                .saturating_add(ridden.saturating_mul(2)),
             blocked: self.program.counter(Counter::Blocked),
             held_back: self.held_back(),
-            fused: self.program.counter(Counter::Fused),
-            by_xdp: self.program.counter(Counter::ByXdp),
+            fused: self.program.counter(Counter::Fused).saturating_add(ridden),
+            by_xdp: self.program.counter(Counter::ByXdp).saturating_add(by_xdp),
+            ridden,
         }
     }
 

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use aya::maps::xdp::DevMapHash;
-use aya::maps::{Array, HashMap, PerCpuArray};
+use aya::maps::{Array, HashMap, PerCpuArray, ProgramArray};
 use aya::programs::tc::{
     NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError, TcHandle,
 };
@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::flows::lanes::{LANE_ENDS, LANE_OF_WAY, LANES};
 use crate::flows::{
     FLOW_CHANGES, FLOW_ENDS_V6, FLOW_EXITS, FLOW_STATES, FLOW_STATES_LIMIT, FLOW_USES, FLOWS,
     FlowMaps, Room,
@@ -54,6 +55,10 @@ const TOPOLOGY: &str = "topology";
 const EXIT_PORTS: &str = "exit_ports";
 const XDP_PORTS: &str = "xdp_ports";
 const FLOW_XDP: &str = "flow_xdp";
+/// What makes lanes behind it, and the map by which it is reached.
+const FLOW_XDP_PAVE: &str = "flow_xdp_pave";
+const XDP_PATH: &str = "xdp_path";
+const NO_XDP: &str = "the program has no part for it";
 
 /// Interfaces that fused flows leave by (`EXIT_PORTS_MAX` of bpf/exit.bpf.h), at most: a bridge has
 /// no more ports (`BR_MAX_PORTS` of `net/bridge/br_private.h`). Flows of others go the ordinary way.
@@ -79,6 +84,8 @@ pub(crate) enum Counter {
     HeldBack,
     Fused,
     ByXdp,
+    Ridden,
+    RiddenByXdp,
 }
 
 #[derive(Debug)]
@@ -100,14 +107,24 @@ pub(crate) struct Hooks {
 /// A number that nobody can guess.
 fn token() -> io::Result<NonZeroU16> {
     loop {
-        let mut bytes = [0; size_of::<u16>()];
-        match getrandom(&mut bytes, GetRandomFlags::empty()) {
-            Ok(len) if len == bytes.len() => {}
-            Ok(_) | Err(Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        if let Some(token) = NonZeroU16::new(u16::from_ne_bytes(bytes)) {
+        if let Some(token) = NonZeroU16::new(u16::from_ne_bytes(random()?)) {
             return Ok(token);
+        }
+    }
+}
+
+/// The same, for places that packets choose among themselves.
+fn seed() -> io::Result<u64> {
+    random().map(u64::from_ne_bytes)
+}
+
+fn random<const LEN: usize>() -> io::Result<[u8; LEN]> {
+    loop {
+        let mut bytes = [0; LEN];
+        match getrandom(&mut bytes, GetRandomFlags::empty()) {
+            Ok(len) if len == bytes.len() => return Ok(bytes),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -140,6 +157,11 @@ impl Program {
         };
         let mut ebpf = EbpfLoader::new()
             .override_global("owner", &owner, true)
+            .override_global("lanes_mask", &room.lanes().saturating_sub(1), true)
+            .override_global("lanes_seed", &seed().map_err(not_loaded)?, true)
+            .map_max_entries(LANES, room.lanes())
+            .map_max_entries(LANE_ENDS, room.lanes())
+            .map_max_entries(LANE_OF_WAY, room.slots().saturating_mul(2))
             .map_max_entries(FLOWS, room.keys())
             .map_max_entries(FLOW_STATES, room.slots())
             .map_max_entries(FLOW_USES, room.slots())
@@ -238,26 +260,43 @@ impl Program {
 
     /// Puts the flow cache on an interface's driver, for as long as this process lives.
     pub(crate) fn attach_xdp(&mut self, interface: &str) -> Result<XdpLinkId, String> {
-        let program = self.xdp().ok_or("the program has no part for it")?;
-        if program.fd().is_err() {
-            program.load().map_err(|error| {
-                format!("the kernel does not take the program ({})", refused(error))
-            })?;
+        if self.xdp(FLOW_XDP)?.fd().is_err() {
+            self.load_xdp()?;
         }
-        program
+        self.xdp(FLOW_XDP)?
             .attach(interface, XdpMode::Driver)
             .map_err(|error| format!("its driver does not take the program ({})", io_error(error)))
     }
 
+    fn load_xdp(&mut self) -> Result<(), String> {
+        for name in [FLOW_XDP_PAVE, FLOW_XDP] {
+            let loaded = self.xdp(name)?.load();
+            loaded.map_err(|error| {
+                format!("the kernel does not take the program ({})", refused(error))
+            })?;
+        }
+        let unplaced = |error: io::Error| format!("its programs are not joined ({error})");
+        let program = self.xdp(FLOW_XDP_PAVE)?;
+        let fd = program.fd().map_err(|error| unplaced(io_error(error)))?;
+        let fd = fd.try_clone().map_err(unplaced)?;
+        let map = self.ebpf.map_mut(XDP_PATH).ok_or(NO_XDP)?;
+        let path = ProgramArray::try_from(map);
+        let mut path = path.map_err(|error| unplaced(io_error(error)))?;
+        let placed = path.set(0, &fd, 0);
+        placed.map_err(|error| unplaced(io_error(error)))
+    }
+
     pub(crate) fn detach_xdp(&mut self, id: XdpLinkId) {
-        let detached = self.xdp().map(|program| program.detach(id));
-        if let Some(Err(error)) = detached {
+        let detached = self.xdp(FLOW_XDP).map(|program| program.detach(id));
+        if let Ok(Err(error)) = detached {
             tracing::debug!(%error, "an interface with XDP is gone");
         }
     }
 
-    fn xdp(&mut self) -> Option<&mut aya::programs::Xdp> {
-        self.ebpf.program_mut(FLOW_XDP)?.try_into().ok()
+    fn xdp(&mut self, name: &str) -> Result<&mut aya::programs::Xdp, String> {
+        let program = self.ebpf.program_mut(name).ok_or(NO_XDP)?;
+        let program = program.try_into();
+        program.map_err(|error: ProgramError| format!("{NO_XDP} ({error})"))
     }
 
     /// Of these interfaces, and no others, frames may be sent out at the driver.

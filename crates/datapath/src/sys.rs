@@ -3,6 +3,7 @@
 
 pub(crate) mod maps;
 pub(crate) mod packet;
+pub(crate) mod shared;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};

@@ -18,22 +18,22 @@ use crate::raw::{ETH_P_8021Q, ETH_P_IP, RawSocket, ethernet, mac, tagged};
 use crate::support::{Lab, PATIENCE, empty_upcall, index_here, open_with_config, wait_readable};
 
 /// The clients are behind `em1`.
-const A: ([u8; 4], u8) = ([10, 0, 0, 1], 1);
-const B: ([u8; 4], u8) = ([10, 0, 0, 2], 2);
+pub(crate) const A: ([u8; 4], u8) = ([10, 0, 0, 1], 1);
+pub(crate) const B: ([u8; 4], u8) = ([10, 0, 0, 2], 2);
 /// Behind the router.
 const FAR: [u8; 4] = [10, 1, 0, 2];
 /// The router's own addresses.
 const NEAR_PORT: u8 = 0x11;
 const FAR_PORT: u8 = 0x12;
 /// Longer than what is learnt takes to come into force (`EXIT_BEGINS`), with some ticks of the clock.
-const SETTLED: Duration = Duration::from_millis(30);
+pub(crate) const SETTLED: Duration = Duration::from_millis(30);
 /// Longer than it lives (`EXIT_LIVES`).
 const OVER: Duration = Duration::from_millis(1_050);
 
 /// The data path of `box`, with a flow cache that the test fills.
-struct Cache {
-    datapath: Datapath,
-    maps: FlowMaps,
+pub(crate) struct Cache {
+    pub(crate) datapath: Datapath,
+    pub(crate) maps: FlowMaps,
     ways: WayMonitor,
     links: Monitor,
 }
@@ -44,18 +44,22 @@ impl Cache {
     }
 
     /// With hooks on all ports of the bridge of [`three_ports`].
-    fn of_three_ports() -> Self {
+    pub(crate) fn of_three_ports() -> Self {
         let mut cache = Self::new(&["em1", "fxp0", "em2"]);
         cache.settle();
         cache
     }
 
     fn with(fast_path: FastPath, hooked: &[&str]) -> Self {
+        Self::with_room(fast_path, hooked, datapath::FLOW_STATES_DEFAULT)
+    }
+
+    pub(crate) fn with_room(fast_path: FastPath, hooked: &[&str], flow_states: u32) -> Self {
         let config = DatapathConfig {
             tap: "weighbridge0".to_owned(),
             policy: FailPolicy::Pass,
             fast_path,
-            flow_states: datapath::FLOW_STATES_DEFAULT,
+            flow_states,
         };
         let (ways, links) = (WayMonitor::open(), Monitor::open());
         let mut datapath = open_with_config(&config, None).expect("opens");
@@ -142,7 +146,7 @@ impl Cache {
     }
 
     /// Forgets what was told while the test was set up.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         while wait_readable(self.ways.fd(), SETTLED) {
             self.ways.drain().expect("readable");
         }
@@ -151,7 +155,7 @@ impl Cache {
     }
 }
 
-const NOW: Instant = Instant::from_secs(100_000);
+pub(crate) const NOW: Instant = Instant::from_secs(100_000);
 
 /// A datagram from port 9 to port 9 in a frame.
 #[derive(Clone, Copy)]
@@ -197,7 +201,7 @@ impl Datagram {
 
 /// What is learnt begins and ends to hold with time alone.
 #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for")]
-fn let_pass(time: Duration) {
+pub(crate) fn let_pass(time: Duration) {
     thread::sleep(time);
 }
 
@@ -224,7 +228,7 @@ fn three_ports(lab: &mut Lab) {
 }
 
 /// The same, and the bridge knows where `b` is; nothing when the test cannot run.
-fn three_ports_that_know_b(test: &str) -> Option<Lab> {
+pub(crate) fn three_ports_that_know_b(test: &str) -> Option<Lab> {
     let mut lab = Lab::new(test)?;
     three_ports(&mut lab);
     announce(&lab, "b", 2);

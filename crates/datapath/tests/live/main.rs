@@ -5,6 +5,7 @@ mod bench;
 mod frames;
 mod fused;
 mod hooks;
+mod lanes;
 mod links;
 mod nobody_home;
 mod raw;

@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//
+// Lanes: datagrams of fused flows, known by one line of the CPU's cache for each way, which counts
+// them for both of their states. Made by a packet that goes by its two states, in force until the
+// next one that goes the ordinary way is due, or the daemon ends one of the states. It is no part of
+// what decides: whatever has no lane goes by its states. The user's side is src/flows/lanes.rs.
+
+#define LANES_MAX 65536 /* the loader says how many: a power of 2, or 1 for none */
+#define LANES_IN_GROUP 4u /* places that a lane may have */
+#define LANE_TIME_SHIFT 20 /* nanoseconds to the units of `until` */
+
+// What `count` says of a lane: nothing of one that is free.
+#define LANE_IS_OPEN (1ull << 63)
+#define LANE_IS_CLAIMED (1ull << 62) /* by a CPU that fills it, and frees it if it cannot open it */
+#define LANE_IS_GIVEN_UP (1ull << 61) /* by the daemon, while it is claimed */
+#define LANE_ROUND_SHIFT 56 /* tells a lane from the one that had its place before */
+#define LANE_ROUND_MASK 0x1f
+// And what has passed since the daemon has taken the figures.
+#define LANE_PACKETS_SHIFT 36 /* bytes are below: none has more than 65,535 */
+#define LANE_PACKETS_MAX ((1u << 20) - 1)
+#define LANE_NOTICE (1u << 17) /* packets behind which it is asked to take them */
+// Beside a slot in `flow_changes`: its lanes are meant.
+#define LANE_CHANGED (1u << 31)
+
+// What the datagrams of a lane have in common beside what is in `lane_ends`. In words: what has just been
+// written in parts is slow to be read as a whole.
+struct lane_name {
+	__u64 addresses; /* of IPv6 the last words */
+	__u64 ports; /* and the interface */
+	__u64 ether;
+	__u32 ether_rest;
+} __attribute__((packed, aligned(4)));
+
+// A word that lies in memory as both halves do.
+static __always_inline __u64 word_of(__u32 first, __u32 second)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return (__u64)second << 32 | first;
+#else
+	return (__u64)first << 32 | second;
+#endif
+}
+
+enum lane_needs { LANE_HOP = 1, LANE_DRESS = 2, LANE_BY_XDP = 4, LANE_IS_V6 = 8 };
+
+struct lane {
+	__u64 count;
+	__u64 last; /* when its last packet passed, on the monotonic clock */
+	struct lane_name name;
+	__u32 until; /* 0 if it has ended */
+	__u32 epoch;
+	__u32 topology;
+	__u32 out;
+	__u16 longest;
+	__u16 needs; /* enum lane_needs */
+};
+
+struct lane_end {
+	__u32 way; /* of both states */
+	__u32 out_way;
+	__u64 use;
+	__u64 out_use;
+	__u8 ether[2 * ETH_ALEN]; /* as its frames leave */
+	__u32 reserved;
+	union {
+		struct ends ends; /* IPv4 */
+		__u32 rest[6]; /* of both addresses of IPv6 */
+	};
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LANES_MAX);
+	__type(key, __u32);
+	__type(value, struct lane);
+} lanes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LANES_MAX);
+	__type(key, __u32);
+	__type(value, struct lane_end);
+} lane_ends SEC(".maps");
+
+// 1 and the number of a way's lane; 0 for none. Written under the lock of its state. Values of arrays
+// lie eight bytes apart, whatever they are.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 2 * FLOW_SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} lane_of_way SEC(".maps");
+
+// What of a datagram matters.
+struct datagram {
+	struct lane_name name;
+	__u32 is_v6;
+	__u32 rest[6];
+	__u32 bytes;
+	__u32 hops;
+	__u32 at; /* of UDP's header */
+};
+
+// In one load each, for which x86 and Arm need no alignment.
+#define word_at(type, data, at) (*(const type *)((data) + (at)))
+
+static __always_inline int read_udp_of(const struct frame *frame, void *data, __u32 at,
+				       struct datagram *datagram)
+{
+	__u32 len = bpf_ntohs(word_at(__be16, data, at + offsetof(struct udphdr, len)));
+	__be16 port = word_at(__be16, data, at + offsetof(struct udphdr, dest));
+
+	if (!port || len < sizeof(struct udphdr) || at + len > ETH_HLEN + datagram->bytes ||
+	    ETH_HLEN + datagram->bytes > frame->len)
+		return -1;
+	datagram->at = at;
+	datagram->name.ports = word_of(word_at(__u32, data, at), frame->interface);
+	datagram->name.ether = word_at(__u64, data, 0);
+	datagram->name.ether_rest = word_at(__u32, data, 8);
+	return 0;
+}
+
+#define UDP_AT_V4 (ETH_HLEN + sizeof(struct iphdr))
+#define UDP_AT_V6 (ETH_HLEN + sizeof(struct ipv6hdr))
+
+static __always_inline int read_datagram_v4(const struct frame *frame, void *data, void *end,
+					    struct datagram *datagram)
+{
+	const struct iphdr *ip = data + ETH_HLEN;
+
+	if (data + UDP_AT_V4 + sizeof(struct udphdr) > end ||
+	    word_at(__u8, data, ETH_HLEN) != 0x45 || ip->protocol != IPPROTO_UDP ||
+	    ip->frag_off & ~bpf_htons(0x4000))
+		return -1;
+	datagram->name.addresses =
+		word_at(__u64, data, ETH_HLEN + offsetof(struct iphdr, saddr));
+	datagram->is_v6 = 0;
+	datagram->bytes = bpf_ntohs(ip->tot_len);
+	datagram->hops = ip->ttl;
+	return read_udp_of(frame, data, UDP_AT_V4, datagram);
+}
+
+static __always_inline int read_datagram_v6(const struct frame *frame, void *data, void *end,
+					    struct datagram *datagram)
+{
+	const struct ipv6hdr *ip = data + ETH_HLEN;
+
+	if (data + UDP_AT_V6 + sizeof(struct udphdr) > end || ip->version != 6 ||
+	    ip->nexthdr != IPPROTO_UDP)
+		return -1;
+	datagram->name.addresses =
+		word_of(ip->saddr.in6_u.u6_addr32[3], ip->daddr.in6_u.u6_addr32[3]);
+	datagram->is_v6 = 1;
+	__builtin_memcpy(datagram->rest, &ip->saddr, 12);
+	__builtin_memcpy(datagram->rest + 3, &ip->daddr, 12);
+	datagram->bytes = sizeof(*ip) + bpf_ntohs(ip->payload_len);
+	datagram->hops = ip->hop_limit;
+	return read_udp_of(frame, data, UDP_AT_V6, datagram);
+}
+
+// 0 for a whole datagram without options whose headers are together: `read_plain` of what lanes are for.
+static __always_inline int read_datagram(const struct frame *frame, struct datagram *datagram)
+{
+	void *data = data_of(frame), *end = end_of(frame);
+	__be16 type;
+	int failed;
+
+	if (data + ETH_HLEN > end || frame->segment)
+		return -1;
+	type = word_at(__be16, data, offsetof(struct ethhdr, h_proto));
+	if (type == bpf_htons(ETH_P_IP))
+		failed = read_datagram_v4(frame, data, end, datagram);
+	else if (type == bpf_htons(ETH_P_IPV6))
+		failed = read_datagram_v6(frame, data, end, datagram);
+	else
+		failed = -1;
+	// It stays in memory: the compiler would have registers for both families, and spill them all.
+	asm volatile("" : : "r"(datagram) : "memory");
+	return failed;
+}
+
+// The first place that a lane of this name may have.
+static __always_inline __u32 lane_place(const struct lane_name *name)
+{
+	__u64 hash = (name->addresses ^ lanes_seed) * 0x9e3779b97f4a7c15ull;
+
+	hash = (hash ^ hash >> 32 ^ name->ports) * 0xd6e8feb86659fd93ull;
+	return hash >> 32 & lanes_mask;
+}
+
+static __always_inline int has_name(const struct lane *lane, const struct lane_name *name)
+{
+	return lane->name.addresses == name->addresses && lane->name.ports == name->ports &&
+	       lane->name.ether == name->ether && lane->name.ether_rest == name->ether_rest;
+}
+
+// The lane of a datagram, if there is one that may be used at all. `count` is what it has counted: it is
+// read before the name, so that a lane is not taken for another that has its place by then.
+static __always_inline struct lane *find_lane(const struct datagram *datagram, __u32 *place,
+					      __u64 *count)
+{
+	__u32 first = lane_place(&datagram->name);
+	struct lane *lane;
+
+#pragma unroll
+	for (__u32 i = 0; i < LANES_IN_GROUP; i++) {
+		*place = first ^ i;
+		lane = bpf_map_lookup_elem(&lanes, place);
+		if (!lane)
+			return NULL;
+		*count = *(const volatile __u64 *)&lane->count;
+		if (has_name(lane, &datagram->name) && *count & LANE_IS_OPEN)
+			return lane;
+	}
+	return NULL;
+}
+
+// Of two datagrams of one name, which have not the same addresses if they are of IPv6.
+static __always_inline int has_rest(const struct lane *lane, const struct lane_end *end,
+				    const struct datagram *datagram)
+{
+	__u32 difference = 0;
+
+	if (!(lane->needs & LANE_IS_V6))
+		return !datagram->is_v6;
+#pragma unroll
+	for (int i = 0; i < 6; i++)
+		difference |= end->rest[i] ^ datagram->rest[i];
+	return datagram->is_v6 && !difference;
+}
+
+static __always_inline __u32 epoch_now(void)
+{
+	__u32 first = 0;
+	const volatile __u32 *now = bpf_map_lookup_elem(&flow_epoch, &first);
+
+	return now ? *now : 0;
+}
+
+static __always_inline __u32 lane_time(__u64 nanoseconds)
+{
+	return nanoseconds >> LANE_TIME_SHIFT;
+}
+
+// Asks the daemon for a slot's lanes.
+static __always_inline void tell_of_lane(__u32 way)
+{
+	__u32 slot = way >> 1 | LANE_CHANGED;
+
+	bpf_ringbuf_output(&flow_changes, &slot, sizeof(slot), 0);
+}
+
+// Whether the datagram has been counted, and is to leave by its lane. Another CPU may count at the same
+// time: then one of both goes by its states.
+static __always_inline int ride(struct lane *lane, __u64 before, const struct lane_end *end,
+				const struct datagram *datagram)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	__u64 behind = before + (1ull << LANE_PACKETS_SHIFT) + datagram->bytes;
+	__u32 packets = behind >> LANE_PACKETS_SHIFT & LANE_PACKETS_MAX;
+
+	if (!packets || lane->epoch != epoch_now() || lane->topology != topology_now() ||
+	    (__s32)(lane->until - lane_time(now)) <= 0 || datagram->bytes > lane->longest ||
+	    datagram->hops <= (lane->needs & LANE_HOP) || !has_rest(lane, end, datagram))
+		return 0;
+	if (__sync_val_compare_and_swap(&lane->count, before, behind) != before)
+		return 0;
+	lane->last = now;
+	if (!(packets & (LANE_NOTICE - 1)))
+		tell_of_lane(end->way);
+	return 1;
+}
+
+// 0 if the datagram is as it leaves.
+static __always_inline int dress_rider(const struct frame *frame, const struct lane *lane,
+				       const struct lane_end *end,
+				       const struct datagram *datagram)
+{
+	struct plain plain = { .at = datagram->at };
+	struct flow_key key = {
+		.family = datagram->is_v6 ? FAMILY_V6 : FAMILY_V4,
+		.protocol = IPPROTO_UDP,
+	};
+
+	if (!(lane->needs & LANE_DRESS))
+		return 0;
+	__builtin_memcpy(key.source, &datagram->name.addresses, sizeof(__u32));
+	__builtin_memcpy(key.destination, (void *)&datagram->name.addresses + 4, sizeof(__u32));
+	__builtin_memcpy(&key.source_port, &datagram->name.ports, sizeof(__u32));
+	if (!datagram->is_v6 && end->ends.act == TRANSLATE &&
+	    translate(frame, &key, &plain, &end->ends))
+		return -1;
+	if (lose_hops(frame, &key, datagram->hops, lane->needs & LANE_HOP))
+		return -1;
+	return store(frame, 0, (void *)end->ether, sizeof(end->ether));
+}
+
+enum rider { STAYS, RIDES, FAILS };
+
+// What became of a packet that may have a lane; `out` is where it leaves.
+static __always_inline enum rider take_lane(const struct frame *frame, __u32 *out)
+{
+	struct datagram datagram __attribute__((aligned(8)));
+	const struct lane_end *end;
+	struct lane *lane;
+	__u64 count;
+	__u32 place;
+
+	if (!lanes_mask || read_datagram(frame, &datagram))
+		return STAYS;
+	lane = find_lane(&datagram, &place, &count);
+	if (!lane || (frame->is_xdp && !(lane->needs & LANE_BY_XDP)))
+		return STAYS;
+	end = bpf_map_lookup_elem(&lane_ends, &place);
+	if (!end || !ride(lane, count, end, &datagram))
+		return STAYS;
+	*out = lane->out;
+	return dress_rider(frame, lane, end, &datagram) ? FAILS : RIDES;
+}
+
+// What a lane is made of.
+struct track {
+	const struct aside *aside;
+	struct found from;
+	struct found then;
+	__u64 *of_way;
+	__u64 *of_out_way;
+};
+
+static __always_inline __u32 lane_until(const struct exit *exit)
+{
+	return lane_time(exit->learned + EXIT_LIVES) | 1;
+}
+
+// The way is another now, or none: its packets find it again.
+static __always_inline void end_lane(__u32 way)
+{
+	const __u64 *number = bpf_map_lookup_elem(&lane_of_way, &way);
+	struct lane *lane;
+	__u32 place;
+
+	if (!number || !*number)
+		return;
+	place = *number - 1;
+	lane = bpf_map_lookup_elem(&lanes, &place);
+	if (!lane || !lane->until)
+		return;
+	lane->until = 0;
+	tell_of_lane(way);
+}
+
+// A lane is told again that it holds, or ends.
+static __always_inline void renew_lane(__u32 place, const struct track *track)
+{
+	struct lane *lane = bpf_map_lookup_elem(&lanes, &place);
+	const struct lane_end *end = bpf_map_lookup_elem(&lane_ends, &place);
+	const struct exit *exit = &track->aside->exit;
+
+	if (!lane || !end || !lane->until || end->use != track->from.place.use ||
+	    end->way != track->from.place.way)
+		return;
+	if (end->out_use == exit->out.use && end->out_way == exit->out.way &&
+	    lane->out == exit->interface && (lane->needs & LANE_HOP) == exit->hops &&
+	    is_same_frame(end->ether, exit->ether)) {
+		lane->longest = exit->longest;
+		lane->topology = exit->topology;
+		lane->until = lane_until(exit);
+	} else {
+		end_lane(end->way);
+	}
+}
+
+// A free place among those that the lane may have, which is free no more; -1 if there is none.
+static __always_inline int claim_lane(const struct lane_name *name, __u64 claim, __u32 *place)
+{
+	__u32 first = lane_place(name);
+	struct lane *lane;
+
+#pragma unroll
+	for (__u32 i = 0; i < LANES_IN_GROUP; i++) {
+		*place = first ^ i;
+		lane = bpf_map_lookup_elem(&lanes, place);
+		if (!lane)
+			return -1;
+		if (!lane->count && !__sync_val_compare_and_swap(&lane->count, 0, claim))
+			return 0;
+	}
+	return -1;
+}
+
+// As the packet came in.
+static __always_inline void name_lane(const struct track *track, struct lane_name *name)
+{
+	const struct flow_key *key = &track->aside->key;
+	const struct ends *was = &track->aside->was;
+	const __u32 *ether = (const __u32 *)key->ether;
+
+	name->addresses = key->family == FAMILY_V4 ?
+				  word_of(was->source, was->destination) :
+				  word_of(key->source[3], key->destination[3]);
+	name->ports = word_of(*(const __u32 *)&was->source_port, key->interface);
+	name->ether = word_of(ether[0], ether[1]);
+	name->ether_rest = ether[2];
+}
+
+static __always_inline void fill_end(struct lane_end *end, const struct track *track)
+{
+	const struct flow_key *key = &track->aside->key;
+	const struct exit *exit = &track->aside->exit;
+
+	end->way = track->from.place.way;
+	end->out_way = exit->out.way;
+	end->use = track->from.place.use;
+	end->out_use = exit->out.use;
+	__builtin_memcpy(end->ether, exit->ether, sizeof(end->ether));
+	if (key->family == FAMILY_V4) {
+		end->ends = track->aside->then.ends.act == TRANSLATE ?
+				    track->aside->then.ends :
+				    track->aside->first.ends;
+		return;
+	}
+	__builtin_memcpy(end->rest, key->source, 12);
+	__builtin_memcpy(end->rest + 3, key->destination, 12);
+}
+
+static __always_inline void fill_lane(struct lane *lane, const struct lane_name *name,
+				      const struct track *track)
+{
+	const struct aside *aside = track->aside;
+	const struct exit *exit = &aside->exit;
+	int is_dressed = exit->hops || !is_same_frame(exit->ether, aside->key.ether) ||
+			 aside->first.ends.act == TRANSLATE || aside->then.ends.act == TRANSLATE;
+
+	lane->last = 0;
+	lane->name = *name;
+	lane->longest = exit->longest;
+	lane->until = lane_until(exit);
+	lane->epoch = track->from.place.use;
+	lane->topology = exit->topology;
+	lane->out = exit->interface;
+	lane->needs = (exit->hops ? LANE_HOP : 0) | (is_dressed ? LANE_DRESS : 0) |
+		      (aside->key.family == FAMILY_V6 ? LANE_IS_V6 : 0) |
+		      (bpf_map_lookup_elem(&xdp_ports, &exit->interface) ? LANE_BY_XDP : 0);
+}
+
+// Whether the state's way has this lane and no other from now on.
+static __always_inline int hold_lane(const struct found *found, __u64 *of_way, __u32 number)
+{
+	int is_held = 0;
+
+	bpf_spin_lock(&found->state->lock);
+	if (is_in_use(found) && !*of_way) {
+		*of_way = number;
+		is_held = 1;
+	}
+	bpf_spin_unlock(&found->state->lock);
+	return is_held;
+}
+
+static __always_inline void let_lane_go(__u64 *of_way, __u32 number)
+{
+	if (*of_way == number)
+		*of_way = 0;
+}
+
+// Lets datagrams use it, if both states are still there; then the daemon finds it by either.
+static __always_inline void open_lane(struct lane *lane, __u32 number, const struct track *track,
+				      __u64 claim)
+{
+	__u64 open = LANE_IS_OPEN | (claim & LANE_ROUND_MASK) << LANE_ROUND_SHIFT;
+
+	if (hold_lane(&track->from, track->of_way, number) &&
+	    hold_lane(&track->then, track->of_out_way, number) &&
+	    __sync_val_compare_and_swap(&lane->count, claim, open) == claim)
+		return;
+	let_lane_go(track->of_way, number);
+	let_lane_go(track->of_out_way, number);
+	*(volatile __u64 *)&lane->count = 0;
+}
+
+static __always_inline void begin_lane(const struct track *track)
+{
+	__u64 claim = LANE_IS_CLAIMED | track->from.place.use >> 32;
+	struct lane_name name;
+	struct lane_end *end;
+	struct lane *lane;
+	__u32 place;
+
+	name_lane(track, &name);
+	if (claim_lane(&name, claim, &place))
+		return;
+	lane = bpf_map_lookup_elem(&lanes, &place);
+	end = bpf_map_lookup_elem(&lane_ends, &place);
+	if (!lane || !end)
+		return;
+	fill_end(end, track);
+	fill_lane(lane, &name, track);
+	open_lane(lane, place + 1, track, claim);
+}
+
+// Whether it outlives what is learnt of its way.
+static __always_inline int lives_long(const struct found *found)
+{
+	return found->state->lifetime >= 2 * EXIT_LIVES;
+}
+
+// Behind a packet that leaves by its two states: the next ones need not ask them.
+static __always_inline void pave(const struct aside *aside)
+{
+	struct track track = { .aside = aside };
+	__u32 way = aside->from.way, out_way = aside->exit.out.way;
+
+	// What of IPv6 is translated goes by its states: a lane has no room for such ends.
+	if (aside->key.family == FAMILY_V6 &&
+	    (aside->first.ends.act == TRANSLATE || aside->then.ends.act == TRANSLATE))
+		return;
+	if (aside->exit.told != LEARNT || find_place(&aside->from, &track.from) || find_place(&aside->exit.out, &track.then))
+		return;
+	track.of_way = bpf_map_lookup_elem(&lane_of_way, &way);
+	track.of_out_way = bpf_map_lookup_elem(&lane_of_way, &out_way);
+	if (!track.of_way || !track.of_out_way)
+		return;
+	if (*track.of_way)
+		renew_lane(*track.of_way - 1, &track);
+	else if (!*track.of_out_way && lives_long(&track.from) && lives_long(&track.then))
+		begin_lane(&track);
+}
