@@ -637,6 +637,7 @@ fn fused_flows_pass_at_the_driver_and_count_as_at_the_hooks() {
             assert_eq!(cache.fused(), 10);
             let by_xdp = cache.datapath.statistics().by_xdp;
             assert_eq!(by_xdp, if on_veth { 10 } else { 0 }, "{name}");
+            assert_eq!(cache.datapath.statistics().ridden, 9, "{name}");
             assert_eq!(flows.map(|flow| cache.packets(flow)), [11, 11]);
             // What is not known yet, or not fused, meets the hooks.
             let_pass(OVER);

@@ -60,6 +60,7 @@ fn put(maps: &mut FlowMaps, source: (IpAddr, u16), destination: (IpAddr, u16)) -
         let flow = Flow {
             keys: [Some(key), None],
             becomes: [None; 2],
+            shifts: [0; 2],
             windows: None,
             refreshed: NOW,
             lifetime: Duration::from_hours(1),
