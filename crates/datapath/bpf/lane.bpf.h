@@ -279,19 +279,19 @@ static __always_inline int dress_rider(const struct frame *frame, const struct l
 				       const struct lane_end *end,
 				       const struct datagram *datagram)
 {
-	struct plain plain = { .at = datagram->at };
+	const __u32 *addresses = (const __u32 *)&datagram->name.addresses;
+	__u32 sum = checksum_of(IPPROTO_UDP, datagram->at);
 	struct flow_key key = {
 		.family = datagram->is_v6 ? FAMILY_V6 : FAMILY_V4,
 		.protocol = IPPROTO_UDP,
+		.source = { addresses[0] },
+		.destination = { addresses[1] },
 	};
 
-	if (!(lane->needs & LANE_DRESS))
-		return 0;
-	__builtin_memcpy(key.source, &datagram->name.addresses, sizeof(__u32));
-	__builtin_memcpy(key.destination, (void *)&datagram->name.addresses + 4, sizeof(__u32));
 	__builtin_memcpy(&key.source_port, &datagram->name.ports, sizeof(__u32));
 	if (!datagram->is_v6 && end->ends.act == TRANSLATE &&
-	    translate(frame, &key, &plain, &end->ends))
+	    (set_addresses(frame, &key, &end->ends, sum) ||
+	     set_ports(frame, &key, datagram->at, &end->ends, sum)))
 		return -1;
 	if (lose_hops(frame, &key, datagram->hops, lane->needs & LANE_HOP))
 		return -1;
@@ -318,7 +318,9 @@ static __always_inline enum rider take_lane(const struct frame *frame, __u32 *ou
 	if (!end || !ride(lane, count, end, &datagram))
 		return STAYS;
 	*out = lane->out;
-	return dress_rider(frame, lane, end, &datagram) ? FAILS : RIDES;
+	if (lane->needs & LANE_DRESS && dress_rider(frame, lane, end, &datagram))
+		return FAILS;
+	return RIDES;
 }
 
 // What a lane is made of.

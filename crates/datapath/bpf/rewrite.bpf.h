@@ -71,6 +71,17 @@ static __always_inline int set_port(const struct frame *frame, __u32 at, __u32 c
 	return store(frame, at, &to, sizeof(to));
 }
 
+static __always_inline int set_ports(const struct frame *frame, const struct flow_key *key, __u32 at,
+				     const struct ends *to, __u32 checksum_at)
+{
+	__u8 protocol = key->protocol;
+
+	if (set_port(frame, at, checksum_at, protocol, key->source_port, to->source_port))
+		return -1;
+	return set_port(frame, at + 2, checksum_at, protocol, key->destination_port,
+			to->destination_port);
+}
+
 // Adds to a number of a segment.
 static __always_inline int move_number(const struct frame *frame, __u32 at, __u32 checksum_at,
 				       __u32 by)
@@ -125,10 +136,7 @@ static __always_inline int translate(const struct frame *frame, const struct flo
 		return set_port(frame, plain->at + 4, sum, protocol,
 				plain->asks ? key->source_port : key->destination_port,
 				plain->asks ? ends->source_port : ends->destination_port);
-	if (set_port(frame, plain->at, sum, protocol, key->source_port, ends->source_port))
-		return -1;
-	return set_port(frame, plain->at + 2, sum, protocol, key->destination_port,
-			ends->destination_port);
+	return set_ports(frame, key, plain->at, ends, sum);
 }
 
 static __always_inline int change(const struct frame *frame, const struct flow_key *key,

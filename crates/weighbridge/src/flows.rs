@@ -72,6 +72,8 @@ pub struct FlowCounters {
     pub fused: u64,
     /// Packets of these that passed at the driver.
     pub by_xdp: u64,
+    /// Packets of these, datagrams all, that passed by a lane: one entry for both of their states.
+    pub by_lane: u64,
     /// Packets that came up and were decided.
     pub decided: u64,
     /// States and decisions that were put into it.
@@ -86,9 +88,9 @@ pub struct FlowCounters {
 
 impl FlowCounters {
     /// Those of an engine; so many packets were kept from it, and so many passed two hooks at once,
-    /// these of them at the driver.
+    /// these of them at the driver, and these by a lane.
     #[must_use]
-    pub fn of(engine: &Engine, held_back: u64, [fused, by_xdp]: [u64; 2]) -> Self {
+    pub fn of(engine: &Engine, held_back: u64, [fused, by_xdp, by_lane]: [u64; 3]) -> Self {
         let statistics = engine.flow_statistics();
         let (room, memory) = engine.flow_room();
         Self {
@@ -102,6 +104,7 @@ impl FlowCounters {
             held_back,
             fused,
             by_xdp,
+            by_lane,
             decided: statistics.decided,
             put: statistics.put,
             taken: statistics.taken,
@@ -150,6 +153,7 @@ fn table(counters: &FlowCounters) -> String {
         ("packets held back", counters.held_back.to_string()),
         ("packets fused", counters.fused.to_string()),
         ("packets by XDP", counters.by_xdp.to_string()),
+        ("packets by lane", counters.by_lane.to_string()),
         ("packets decided", counters.decided.to_string()),
         ("put", counters.put.to_string()),
         ("taken", counters.taken.to_string()),
@@ -177,6 +181,7 @@ mod tests {
             held_back: 4,
             fused: 40,
             by_xdp: 0,
+            by_lane: 0,
             decided: 7,
             put: 5,
             taken: 2,

@@ -57,8 +57,8 @@ pub struct Desk<'a> {
     /// How many of these had been lost when `-F info` last zeroed the counters.
     pub lost_before: &'a mut Lost,
     /// Packets that passed two hooks at once by the flow cache, and those of them that did at the
-    /// driver.
-    pub fused: [u64; 2],
+    /// driver, and by a lane.
+    pub fused: [u64; 3],
     /// The interfaces of the box.
     pub interfaces: &'a [Interface],
     /// The dialect that the daemon was configured with.

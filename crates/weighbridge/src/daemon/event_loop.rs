@@ -483,7 +483,7 @@ impl<'a> EventLoop<'a> {
         let statistics = parts.datapath.statistics();
         Desk {
             lost: lost(&statistics),
-            fused: [statistics.fused, statistics.by_xdp],
+            fused: [statistics.fused, statistics.by_xdp, statistics.ridden],
             scheduler: &mut parts.datapath,
             engine: &mut parts.engine,
             now,
