@@ -109,12 +109,16 @@ impl Room {
         self.states
     }
 
-    /// Lanes: a power of two, as many as states or somewhat more, because two states have one of each way.
+    /// Lanes: a power of two, for every second state or somewhat more. Two states have one of each way, and
+    /// never do all of them have both; fewer are in fewer pages, which is what finding one costs.
     pub(crate) fn lanes(self) -> u32 {
         if self.decisions == 0 {
             1
         } else {
-            self.states.next_power_of_two().max(LANES_IN_GROUP)
+            self.states
+                .div_ceil(2)
+                .next_power_of_two()
+                .max(LANES_IN_GROUP)
         }
     }
 

@@ -144,7 +144,7 @@ fn flows_that_find_no_place_for_a_lane_go_by_their_states() {
     let end = lab.within("b", || End::new("eth0", At::Xdp, PORTS.1));
     let end = end.expect("an end");
     lab.within("box", || {
-        // As many lanes as flows: some group has more than four of these, but for one seed in a million.
+        // A lane for each flow: some group of four has more of these, but for one seed in a million.
         let mut cache =
             Cache::with_room(FastPath::On, &["em1", "fxp0", "em2"], 2 * u32::from(FLOWS));
         cache.settle();
