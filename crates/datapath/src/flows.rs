@@ -29,9 +29,9 @@ pub(crate) mod lanes;
 mod layout;
 
 /// States that the cache holds where nobody says how many (`FLOW_STATES_MAX` of
-/// `bpf/flows.bpf.h`): some 37 MB of the kernel's memory, taken whether they come or not.
+/// `bpf/flows.bpf.h`): some 55 MB of the kernel's memory, taken whether they come or not.
 pub const FLOW_STATES_DEFAULT: u32 = 65_536;
-/// States that it can be told to hold, at most: 1.2 GB.
+/// States that it can be told to hold, at most: 1.4 GB.
 pub const FLOW_STATES_LIMIT: u32 = 2_097_152;
 /// Decisions without a state that it holds at most (`FLOW_DECISIONS_MAX`): some 6 MB. What blocks
 /// and what passes have half each (`BLOCKING_MAX` of the engine).

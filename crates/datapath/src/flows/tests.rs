@@ -93,6 +93,9 @@ impl Bench {
             .map_max_entries(FLOW_STATES, slots)
             .map_max_entries(FLOW_USES, slots)
             .map_max_entries(FLOW_EXITS, 2 * slots)
+            .map_max_entries(LANES, slots / 2)
+            .map_max_entries(LANE_ENDS, slots / 2)
+            .map_max_entries(LANE_OF_WAY, 2 * slots)
             .map_max_entries(FLOW_ENDS_V6, slots)
             .load(OBJECT)
             .expect("loads");
