@@ -382,7 +382,7 @@ static __always_inline int leave(struct __sk_buff *skb, const struct frame *fram
 	count(CACHED, packets);
 	count(FUSED, packets);
 	if (asks_for_lane(key, passing->aside))
-		bpf_tail_call(skb, &fast_path, PAVES);
+		bpf_tail_call(skb, &fast_path, PAVE);
 	return send_out(skb, exit);
 }
 

@@ -156,16 +156,17 @@ struct {
 	__type(value, __u32);
 } flow_epoch SEC(".maps");
 
-// The programs of the cache by direction, and the one behind them; none while it is off. The kernel empties the map when
+// The programs of the cache by direction, and those behind them; none while it is off. The kernel empties the map when
 // the daemon's descriptor of it is closed: the cache goes with its daemon, however that ends.
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 3);
+	__uint(max_entries, 4);
 	__type(key, __u32);
 	__type(value, __u32);
 } fast_path SEC(".maps");
 
-#define PAVES 2 /* its place there */
+#define PAVE 2 /* places of `flow_pave` and `flow_ride` there */
+#define RIDE 3
 
 // What of a packet matters besides its key.
 struct plain {

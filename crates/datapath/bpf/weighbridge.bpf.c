@@ -182,6 +182,8 @@ static __always_inline int is_untagged_ip(struct __sk_buff *skb)
 #define VLAN_PRIORITY_SHIFT 13
 // What of a tag is told between the programs of a hook. No flow depends on it: rules that ask for it make none.
 #define PRIORITY_IN_CB 0
+// And the interface by which a packet with a lane leaves.
+#define OUT_IN_CB 1
 
 static __always_inline int has_priority_tag(struct __sk_buff *skb)
 {
@@ -361,7 +363,8 @@ static __always_inline void assign(struct __sk_buff *skb, __u32 entry)
 	bpf_sk_release(sk);
 }
 
-// What a packet with a lane does; TC_ACT_UNSPEC of one that has none.
+// What becomes of a packet with a lane; TC_ACT_UNSPEC of one that has none. It leaves by a program that is there
+// as long as the daemon: lanes go with it as the cache does.
 static __always_inline int by_lane(struct __sk_buff *skb)
 {
 	const struct frame frame = frame_of_skb(skb);
@@ -378,10 +381,10 @@ static __always_inline int by_lane(struct __sk_buff *skb)
 	case RIDES:
 		break;
 	}
-	count(RIDDEN, 1);
-	skb->priority = 0;
-	let_out(skb);
-	return bpf_redirect(out, 0);
+	skb->cb[OUT_IN_CB] = out;
+	bpf_tail_call(skb, &fast_path, RIDE);
+	count(UPCALL_FAILED, 1);
+	return TC_ACT_SHOT;
 }
 
 static __always_inline int hook(struct __sk_buff *skb, enum direction direction, __u32 done)
@@ -469,9 +472,9 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 SEC("classifier")
 int hook_in(struct __sk_buff *skb)
 {
-	int sent = by_lane(skb);
+	int ended = by_lane(skb);
 
-	return sent == TC_ACT_UNSPEC ? hook(skb, IN, MARK_IN_DONE) : sent;
+	return ended == TC_ACT_UNSPEC ? hook(skb, IN, MARK_IN_DONE) : ended;
 }
 
 SEC("classifier")
@@ -490,6 +493,16 @@ SEC("classifier")
 int flow_out(struct __sk_buff *skb)
 {
 	return repeat(skb, OUT);
+}
+
+// Behind `hook_in`, for a packet that has a lane.
+SEC("classifier")
+int flow_ride(struct __sk_buff *skb)
+{
+	count(RIDDEN, 1);
+	skb->priority = 0;
+	let_out(skb);
+	return bpf_redirect(skb->cb[OUT_IN_CB], 0);
 }
 
 // Behind `flow_in`, for a packet that leaves by its two states.

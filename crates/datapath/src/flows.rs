@@ -56,8 +56,9 @@ const LANES_IN_GROUP: u32 = 4;
 /// Beside a slot in [`FLOW_CHANGES`]: its lanes are meant.
 const LANE_CHANGED: u32 = 1 << 31;
 
-/// The programs by their index in `fast_path`: by direction, and the one that makes lanes.
-const PROGRAMS: [&str; 3] = ["flow_in", "flow_out", "flow_pave"];
+/// The programs by their index in `fast_path`: by direction, the one that makes lanes, and the one that sends
+/// out what has one.
+const PROGRAMS: [&str; 4] = ["flow_in", "flow_out", "flow_pave", "flow_ride"];
 
 /// Slots that one call writes or reads, at most: half a megabyte of states, and about a
 /// millisecond.

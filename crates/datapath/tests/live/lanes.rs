@@ -174,13 +174,17 @@ fn flows_that_find_no_place_for_a_lane_go_by_their_states() {
 
 /// Sends a datagram of IPv6 so many times, each of which must arrive as it is.
 fn cross_v6(from: &RawSocket, to: &RawSocket, source: &str, times: usize) {
-    let ip = Ip::new(address(source), address("2001:db8::2"));
-    let packet = build::udp(&ip, 9, 9, &[7; 20]);
-    let frame = ethernet(mac(B.1), mac(A.1), ETH_P_IPV6, &packet);
+    let frame = datagram_v6(source);
     for _ in 0..times {
         from.send(&frame);
         to.receive(|arrived| arrived == frame);
     }
+}
+
+fn datagram_v6(source: &str) -> Vec<u8> {
+    let ip = Ip::new(address(source), address("2001:db8::2"));
+    let packet = build::udp(&ip, 9, 9, &[7; 20]);
+    ethernet(mac(B.1), mac(A.1), ETH_P_IPV6, &packet)
 }
 
 fn address(text: &str) -> IpAddr {
@@ -212,5 +216,29 @@ fn datagrams_of_ipv6_have_lanes_that_know_their_whole_addresses() {
         assert_eq!(cache.datapath.statistics().fused, 8);
         // The first one makes the lane, which is in the other's way.
         assert_eq!(cache.datapath.statistics().ridden, 4);
+    });
+}
+
+#[test]
+fn lanes_go_with_the_cache() {
+    let Some(lab) = three_ports_that_know_b("lanegone") else {
+        return;
+    };
+    let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
+    lab.within("box", || {
+        let mut cache = Cache::of_three_ports();
+        let source = "2001:db8::1";
+        let destination = (address("2001:db8::2"), 9);
+        put(&mut cache.maps, (address(source), 9), destination);
+        cross_v6(&a, &b, source, 1);
+        let_pass(SETTLED);
+        cross_v6(&a, &b, source, 5);
+        let Cache { datapath, maps, .. } = cache;
+        assert_eq!(datapath.statistics().ridden, 4);
+        drop(maps);
+        let_pass(SETTLED);
+        a.send(&datagram_v6(source));
+        assert!(b.is_quiet(|frame| frame == datagram_v6(source)));
+        assert_eq!(datapath.statistics().ridden, 4);
     });
 }
