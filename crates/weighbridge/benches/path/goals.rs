@@ -49,6 +49,8 @@ fn packets(figures: &Figures) -> Vec<Goal> {
         (Cache, Nftables, 3.0),
         (Cache, Tcx, 0.85),
         (Xdp, XdpRedirect, 0.75),
+        (Xdp, Bridge, 1.2),
+        (Xdp, Nftables, 3.0),
     ];
     let mut goals = Vec::new();
     for flows in [1, 10_000, 1_000_000] {
