@@ -101,6 +101,19 @@ fn counter(bench: &Bench, name: &str) -> Result<u64> {
         .context("a number")
 }
 
+/// What the filter, the cache and the kernels' devices tell of packets that are missing.
+fn lost_elsewhere(bench: &Bench) -> Result<String> {
+    let info = bench.daemon.pfctl_ok(&["-vsi"])?;
+    let mut told = vec![info, format!("{:?}", flows(bench)?)];
+    for role in [Role::H99, Role::Box, Role::Internet] {
+        let read = || std::fs::read_to_string("/proc/thread-self/net/dev");
+        told.push(bench.lab.namespace(role).run(read)?);
+    }
+    // Of the whole machine: what its queues between devices had no room for is in the second column.
+    told.push(std::fs::read_to_string("/proc/net/softnet_stat")?);
+    Ok(told.join("\n"))
+}
+
 /// What pfctl has counted of the host's TCP agrees with the hosts' kernels. What is lost on a busy
 /// machine, or comes so late that its window has moved on, may be so before it is counted or behind.
 pub(crate) fn assert_tcp_is_exact(bench: &Bench, before: u64) -> Result<()> {
@@ -112,9 +125,14 @@ pub(crate) fn assert_tcp_is_exact(bench: &Bench, before: u64) -> Result<()> {
     };
     let (counted, seen, dropped) = at_rest(read)?;
     let all = seen - dropped.min(seen)..=seen;
+    let told = if all.contains(&counted) {
+        String::new()
+    } else {
+        lost_elsewhere(bench)?
+    };
     assert!(
         all.contains(&counted),
-        "{counted} counted, {seen} sent, {dropped} dropped"
+        "{counted} counted, {seen} sent, {dropped} dropped\n{told}"
     );
     Ok(())
 }
