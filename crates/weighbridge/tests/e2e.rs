@@ -73,3 +73,5 @@ mod throttle;
 mod top;
 #[path = "e2e/translation.rs"]
 mod translation;
+#[path = "e2e/vlans.rs"]
+mod vlans;

@@ -46,11 +46,11 @@ fn files(rules: &str) -> Configuration {
     Configuration::modern(rules).with("weighbridge.toml", ON)
 }
 
-fn flows(bench: &Bench) -> Result<BTreeMap<String, serde_json::Value>> {
+pub(crate) fn flows(bench: &Bench) -> Result<BTreeMap<String, serde_json::Value>> {
     bench.daemon.flows()
 }
 
-fn flow_counter(bench: &Bench, name: &str) -> Result<u64> {
+pub(crate) fn flow_counter(bench: &Bench, name: &str) -> Result<u64> {
     let flows = flows(bench)?;
     let value = flows.get(name).and_then(serde_json::Value::as_u64);
     value.with_context(|| format!("{name} of {flows:?}"))
@@ -423,9 +423,9 @@ fn datagrams_without_state_pass_in_the_kernel_and_are_counted() -> Result<()> {
     )
 }
 
-/// Its TCP has its sequence numbers modulated, which the engine does.
+/// Of its TCP sequence numbers are moved as well.
 #[test]
-fn datagrams_that_the_article_sends_by_dsl_are_translated_and_routed_in_the_kernel() -> Result<()> {
+fn what_the_article_sends_by_dsl_is_translated_and_routed_in_the_kernel() -> Result<()> {
     let article = Configuration::article(true);
     let settings = format!("{ON}{}", article.text("weighbridge.toml"));
     let files = article.with("weighbridge.toml", &settings);
@@ -437,6 +437,20 @@ fn datagrams_that_the_article_sends_by_dsl_are_translated_and_routed_in_the_kern
         let fused = flow_counter(bench, "fused")?;
         ensure!(fused > u64::try_from(DATAGRAMS)?, "{:?}", flows(bench)?);
         assert_eq!(bench.way_of(Role::H99, 22)?, bench.dsl(1));
+        let read = || -> Result<[u64; 2]> {
+            Ok([
+                flow_counter(bench, "passed")?,
+                flow_counter(bench, "decided")?,
+            ])
+        };
+        let before = read();
+        transfer(bench, &sha256_of_bytes(BULK))?;
+        let ([passed, decided], [earlier, before]) = (read()?, before?);
+        ensure!(
+            passed - earlier > 2 * (decided - before),
+            "{:?}",
+            flows(bench)?
+        );
         Ok(())
     })
 }
