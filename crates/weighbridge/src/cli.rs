@@ -9,7 +9,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::config::DEFAULT_CONFIG_DIR;
 use crate::doctor;
 use crate::gateway::command as gateways;
-
 use crate::mail::dnsbl::export as dnsbl;
 use crate::mail::{filter, fingerprints, follow, os, report, spammers, tell, watch};
 use crate::output::with_process_output;
@@ -60,8 +59,9 @@ enum Command {
 Bring up the links, load the rules and filter until stopped.
 
 Reads weighbridge.toml, rc.conf, hostname.*, bridgename.*, mygate and pf.conf from the configuration
-directory.
-Everything is checked before anything is changed; an error leaves the network as it was.
+directory. Everything is checked before anything is changed; an error leaves the network as it
+was.
+
 SIGHUP reads pf.conf again (a file with errors changes nothing). SIGTERM and SIGINT stop: packets
 then pass unfiltered. SIGUSR2 stops for a restart: until the next start packets are dropped (with
 fail-policy = \"block\"), as they are when the daemon dies. States outlive all of these.")]
@@ -263,6 +263,8 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
+#[cfg(test)]
+mod manual;
 #[cfg(test)]
 mod tests {
     use clap_complete::Shell;

@@ -19,14 +19,19 @@ Show what the flow cache does: how many packets the kernel has passed or dropped
 before, and how many the daemon has decided.
 
 The cache is off unless weighbridge.toml says `fast-path = \"on\"`.
-A flow is in it if its state is plain (no dup-to, log (all), queue, limit of rates, scrub; translated
-within IPv4 or not): a connection from its SYN on until both ends have closed it, others and those that
-are routed once they have had a dozen packets. Fragments, IP options and what does not fit a window come up as ever. Packets that pass both where they come in and where
-they leave are fused: sent on at once, without the kernel's bridge or routing.
-A decision without a state (of a packet that no rule matches, `pass ... no state`, `block` without an
-answer) is in it from the second packet of a flow until none has come for 30 seconds, if the rules
-asked for nothing but interface, direction, addresses, ports, tags, protocol, the type of an echo, and the
-TCP flags FIN, SYN, RST, ACK and URG. A source has at most 1024; they take no room of states.
+
+A flow is in it if its state is plain (no dup-to, log (all), queue, limit of rates, scrub;
+translated within its family or not): a connection from its SYN on until both ends have closed it,
+others and those that are routed once they have had a dozen packets. Fragments, IP options and what
+does not fit a window come up as ever. Packets that pass both where they come in and where they
+leave are fused: sent on at once, without the kernel's bridge or routing.
+
+A decision without a state (of a packet that no rule matches, `pass ... no state`, `block` without
+an answer) is in it from the second packet of a flow until none has come for 30 seconds, if the
+rules asked for nothing but interface, direction, addresses, ports, tags, protocol, the type of an
+echo, and the TCP flags FIN, SYN, RST, ACK and URG. A source has at most 1024; they take no room of
+states.
+
 It is emptied when something changes that could concern it. Its room is that of flow-cache in
 weighbridge.toml; the memory for it is taken at the start. See weighbridge.toml(5), fast-path.
 

@@ -26,11 +26,12 @@ const LONG_ABOUT: &str = "\
 A plug-in for Nagios and Icinga, by the Monitoring Plugins' guidelines. It needs no privileges:
 `uplinks` and `daemon` ask the daemon on its socket for status (see weighbridge.toml(5), STATUS).
 
-`links` reads the laggs of `weighbridge links run` and Linux bonding on this machine; or, from a file or standard input, the text of others: /proc/net/bonding/IF, `teamdctl
-IF state dump`, ifconfig(8) of FreeBSD and OpenBSD. It warns when fewer links work than there are,
-when the standby is in use, when a LACP partner is missing or out of step, when a link passes
-nothing, and on flapping; it is critical when no link carries traffic. `daemon` warns when the filter
-is disabled, and is critical when nobody answers.
+`links` reads the laggs of `weighbridge links run` and Linux bonding on this machine; or, from a
+file or standard input, the text of others: /proc/net/bonding/IF, `teamdctl IF state dump`,
+ifconfig(8) of FreeBSD and OpenBSD. It warns when fewer links work than there are, when the standby
+is in use, when a LACP partner is missing or out of step, when a link passes nothing, and on
+flapping; it is critical when no link carries traffic. `daemon` warns when the filter is disabled,
+and is critical when nobody answers.
 
 Examples:
   check_weighbridge links
@@ -50,6 +51,12 @@ Exit status: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN, also for --help and a wrong
 struct Plugin {
     #[command(subcommand)]
     subject: Subject,
+}
+
+/// The command line, for the test that holds it against the manual.
+#[cfg(test)]
+pub(crate) fn command() -> clap::Command {
+    <Plugin as clap::CommandFactory>::command()
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -31,8 +31,8 @@ The files are rc.conf, hostname.IF, bridgename.BRIDGE and mygate, read as they s
 are named, else those of the configuration directory. All of it is checked before anything is
 touched; applying twice changes nothing.
 
-`weighbridge links reload` (SIGHUP) puts the program as it is installed now in the place of the running
-one, with its devices and LACP partners: no link is lost, by new files or by an upgrade.
+`weighbridge links reload` (SIGHUP) puts the program as it is installed now in the place of the
+running one, with its devices and LACP partners: no link is lost, by new files or by an upgrade.
 
 Linux's own bonding and 802.1Q make laggs and VLANs where the kernel has them. Where it has not,
 `weighbridge links run` is the lagg, with failover, LACP (IEEE 802.1AX), load balancing, round
