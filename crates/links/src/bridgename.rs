@@ -57,7 +57,7 @@ fn option(
             Ok(())
         }
         other => Err(word.error(
-            format!("not supported yet: '{}'", other.escape_debug()),
+            format!("not supported: '{}'", other.escape_debug()),
             Some(KNOWN),
         )),
     }
@@ -118,7 +118,7 @@ mod tests {
             seen,
             [
                 (2, 5, "em1 is a member already"),
-                (3, 1, "not supported yet: 'stp'"),
+                (3, 1, "not supported: 'stp'"),
                 (4, 1, "'add' needs an interface"),
                 (5, 9, "expected a number of seconds, found 'soon'"),
             ]

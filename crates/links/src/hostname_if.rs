@@ -86,17 +86,14 @@ fn unsupported(word: &Word<'_>, text: &str) -> ParseError {
             "see bridgename.bridge0",
         ),
         "dhcp" | "autoconf" => (
-            format!("not supported yet: '{text}'"),
+            format!("not supported: '{text}'"),
             "give the address that the DHCP server would give: inet ADDRESS NETMASK NONE",
         ),
         _ if text.starts_with('!') => (
             "not supported: commands in start-up files".to_owned(),
             "run it from a unit that comes before weighbridge",
         ),
-        _ => (
-            format!("not supported yet: '{}'", text.escape_debug()),
-            KNOWN,
-        ),
+        _ => (format!("not supported: '{}'", text.escape_debug()), KNOWN),
     };
     word.error(message, Some(hint))
 }
@@ -355,7 +352,7 @@ mod tests {
             [
                 (1, 6, "expected an IPv4 address, found '300.1.1.1'"),
                 (2, 15, "expected a netmask, found '255.0.255.0'"),
-                (3, 1, "not supported yet: 'dhcp'"),
+                (3, 1, "not supported: 'dhcp'"),
                 (4, 1, "not supported: commands in start-up files"),
                 (5, 5, "mtu 10 is below the least, 68"),
                 (6, 1, "'inet' needs an address"),

@@ -15,7 +15,7 @@ pub enum Code {
     Syntax,
     /// `PF002`: `$name` without a definition.
     UndefinedMacro,
-    /// `PF003`: in pf.conf(5), but this program cannot do it yet.
+    /// `PF003`: in pf.conf(5), but this program has nothing for it.
     NotSupported,
     /// `PF004`: a name of a port, protocol, type, timeout, … that does not exist.
     UnknownName,

@@ -1,4 +1,4 @@
-//! What rules of PF can have and the engine cannot do yet. [`crate::load`] refuses it;
+//! What rules of PF can have and the engine has nothing for. [`crate::load`] refuses it;
 //! [`crate::preview`] reads it and prints it.
 
 use std::collections::BTreeMap;

@@ -37,6 +37,7 @@ pub use crate::accounts::{Accounts, Lookup};
 pub use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 pub use crate::format::{FormatError, format};
 pub use crate::lint::{Warning, WarningKind, Warnings, check};
+pub use crate::names::did_you_mean;
 pub use crate::optimize::{Feedback, Optimization};
 pub use crate::origin::Origins;
 pub use crate::print::address::{print_address, print_port};
@@ -221,7 +222,7 @@ pub fn load(
 /// then the rules. A piece is one line, but for an anchor with rules in braces, which is all its
 /// lines.
 ///
-/// Unlike [`load`] it also takes much of what can be read and printed but not installed yet;
+/// Unlike [`load`] it also takes what can be read and printed but not installed;
 /// nothing of it can be installed.
 ///
 /// # Errors

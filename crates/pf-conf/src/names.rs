@@ -8,4 +8,4 @@ pub(crate) mod protocols;
 pub(crate) mod services;
 mod suggest;
 
-pub(crate) use suggest::did_you_mean;
+pub use suggest::did_you_mean;

@@ -27,6 +27,7 @@ mod track;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use self::beyond::NO_DUMMYNET;
 use crate::accounts::KnownAccounts;
 use crate::ast::{InterfaceName, Spanned, Statement};
 use crate::diagnostic::{Code, Diagnostic, shorten};
@@ -43,6 +44,9 @@ use crate::{LoadOptions, SourceReader};
 /// An error was recorded; the statement is given up.
 #[derive(Debug)]
 pub(crate) struct Bail;
+
+/// Where to go for what a `scrub-anchor` does.
+const NO_SCRUB_ANCHOR: &str = "put its `scrub` rules into the main ruleset";
 
 type Parse<T> = Result<T, Bail>;
 
@@ -267,13 +271,12 @@ impl<'a> Parser<'a> {
     }
 
     fn unknown_statement(&mut self, first: &Token) -> Bail {
-        let block = matches!(first.text.as_ref(), "altq" | "queue");
-        if keywords::STATEMENTS.contains(&first.text.as_ref()) {
-            let bail = self.unsupported(&first.text, first.span);
-            if block {
-                self.skip_block();
+        match first.text.as_ref() {
+            "scrub-anchor" => return self.unsupported("scrub-anchor", first.span, NO_SCRUB_ANCHOR),
+            "dummynet-anchor" => {
+                return self.unsupported("dummynet-anchor", first.span, NO_DUMMYNET);
             }
-            return bail;
+            _ => {}
         }
         let mut error = self.syntax_error("a rule, an option, a table or a macro");
         error.hint =
@@ -620,14 +623,14 @@ impl<'a> Parser<'a> {
         Bail
     }
 
-    fn unsupported(&mut self, feature: &str, span: Span) -> Bail {
-        let message = format!("not supported yet: {feature}");
-        self.error(
-            Code::NotSupported,
-            span,
-            &message,
-            format!("`{feature}` is PF's, but this program cannot do it yet"),
-        )
+    /// A word of PF's that this program has nothing for.
+    fn unsupported(&mut self, feature: &str, span: Span, hint: &str) -> Bail {
+        let message = format!("not supported: {feature}");
+        let mut error = Diagnostic::new(Code::NotSupported, span, message);
+        error.detail = Some(format!("Linux has nothing for `{feature}`"));
+        error.hint = Some(hint.to_owned());
+        self.report(error);
+        Bail
     }
 
     fn syntax_error(&mut self, expected: &str) -> Diagnostic {

@@ -77,7 +77,7 @@ pub fn print_rule_with_entries(
     print_rule(&rule, options)
 }
 
-/// A rule with what the engine cannot do yet.
+/// A rule with what the engine has nothing for.
 pub(crate) fn with_extras(rule: &Rule, extras: &Extras, options: PrintOptions) -> String {
     let mut words = Vec::new();
     head(rule, &mut words);

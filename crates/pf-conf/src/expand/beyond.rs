@@ -1,4 +1,4 @@
-//! What a rule prints and cannot install yet: see [`crate::extras`].
+//! What a rule prints and cannot install: see [`crate::extras`].
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! Keywords, and what is in pf.conf(5) but not in this program yet.
+//! Keywords.
 
 /// Words that begin a statement.
 pub(crate) const STATEMENTS: &[&str] = &[
@@ -166,7 +166,8 @@ pub(crate) const RULE_OPTIONS: &[&str] = &[
     "rdr-to",
     "binat-to",
     "scrub",
-    "set",
+    "queue",
+    "os",
     "af-to",
     "once",
     "port",
@@ -178,18 +179,7 @@ pub(crate) const RULE_OPTIONS: &[&str] = &[
     "weight",
 ];
 
-/// Options of a filter rule that are in pf.conf(5) of some PF and not in this program.
-const UNSUPPORTED_OPTIONS: &[&str] = &["os", "fastroute", "queue", "rdomain"];
-
 /// Whether `word` cannot be a name without quotes.
 pub(crate) fn is_reserved(word: &str) -> bool {
     RESERVED.contains(&word)
-}
-
-/// The feature that `word` belongs to, if it is one that rules of PF have and ours do not.
-pub(crate) fn unsupported_option(word: &str) -> Option<&'static str> {
-    UNSUPPORTED_OPTIONS
-        .iter()
-        .find(|known| **known == word)
-        .copied()
 }

@@ -1,4 +1,4 @@
-//! Options of rules that can be printed but not installed yet: see [`crate::extras`].
+//! Options of rules that can be printed but not installed: see [`crate::extras`].
 
 use pf_engine::queue::QueueChoice;
 
@@ -17,7 +17,7 @@ const NO_FASTROUTE: &str =
     "what is routed goes by the kernel's look-up: leave the word out, or use `route-to`";
 
 /// Where to go for what dummynet(4) does.
-const NO_DUMMYNET: &str = "dummynet is FreeBSD's; `tc qdisc add dev INTERFACE root netem` delays \
+pub(super) const NO_DUMMYNET: &str = "dummynet is FreeBSD's; `tc qdisc add dev INTERFACE root netem` delays \
                            and limits what leaves by an interface";
 
 impl Parser<'_> {
@@ -149,17 +149,13 @@ impl Parser<'_> {
     /// A state option that is not in [`pf_engine::rule::StateOptions`]. Gives whether it was
     /// there before.
     pub(super) fn beyond_state_option(&mut self, state: &mut State, token: &Token) -> Parse<bool> {
-        let hint = match token.text.as_ref() {
-            "pflow" => NO_PFLOW,
-            _ => NO_GROUP_BOUND,
+        let (slot, hint) = match token.text.as_ref() {
+            "pflow" => (StateSlot::Pflow, NO_PFLOW),
+            _ => (StateSlot::GroupBound, NO_GROUP_BOUND),
         };
         self.impossible(&token.text, token.span, hint)?;
         self.next();
-        let (slot, text) = match token.text.as_ref() {
-            "pflow" => (StateSlot::Pflow, "pflow".to_owned()),
-            "group-bound" => (StateSlot::GroupBound, "group-bound".to_owned()),
-            other => return Err(self.unsupported(other, token.span)),
-        };
+        let text = token.text.to_string();
         Ok(state.extras.set_state(slot, text))
     }
 }

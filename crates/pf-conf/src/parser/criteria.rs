@@ -42,13 +42,7 @@ impl Parser<'_> {
         if self.printing {
             return Ok(());
         }
-        let message = format!("not supported: {feature}");
-        let detail = format!("Linux has nothing for `{feature}`");
-        let bail = self.error(Code::NotSupported, span, &message, detail);
-        if let Some(error) = self.lexer.errors.last_mut() {
-            error.hint = Some(hint.to_owned());
-        }
-        Err(bail)
+        Err(self.unsupported(feature, span, hint))
     }
 
     /// `ridentifier N`.

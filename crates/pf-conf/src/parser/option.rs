@@ -102,18 +102,17 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// A word where an option should be: one of PF's, a misspelled one, or nonsense.
+    /// A word where an option should be: one in the wrong place, a misspelled one, or nonsense.
     pub(super) fn unknown_option(&mut self) -> super::Bail {
         let token = self.peek().clone();
         if token.kind != Kind::Word {
             return self.unexpected("an option or the end of the line");
         }
-        if let Some(feature) = keywords::unsupported_option(&token.text) {
-            return self.unsupported(feature, token.span);
-        }
         let mut error = self.syntax_error("an option or the end of the line");
         error.hint = if token.text == "port" {
             Some("a port belongs to an address: `to any port`, `to port` or `from port`".to_owned())
+        } else if token.text == "os" {
+            Some("a system belongs to the source: `from any os \"Linux\"`".to_owned())
         } else if keywords::RULE_OPTIONS.contains(&token.text.as_ref()) {
             Some(
                 "the order is: direction, log, quick, on, route-to, family, proto, from, to, \

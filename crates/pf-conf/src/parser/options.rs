@@ -3,6 +3,7 @@
 use pf_engine::rule::{Reassemble, StatePolicy, Timeout};
 use pf_engine::ruleset::Limit;
 
+use super::beyond::NO_DUMMYNET;
 use super::{Parse, Parser};
 use crate::ast::{InterfaceName, SetStatement, Statement};
 use crate::diagnostic::Code;
@@ -195,9 +196,7 @@ impl Parser<'_> {
         let name = self.string("a limit")?;
         let value = self.number("a number")?;
         if UNSUPPORTED_LIMITS.contains(&name.node.as_str()) {
-            if !self.printing {
-                return Err(self.unsupported(&format!("set limit {}", name.node), name.span));
-            }
+            self.impossible(&format!("set limit {}", name.node), name.span, NO_DUMMYNET)?;
             let echo = format!("set limit {} {}", name.node, value.node);
             self.push_set(SetStatement::Printed(echo));
             return Ok(());

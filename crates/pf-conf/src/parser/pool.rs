@@ -180,7 +180,6 @@ impl Parser<'_> {
             Kind::Word => {
                 !keywords::is_reserved(&token.text)
                     && !keywords::RULE_OPTIONS.contains(&token.text.as_ref())
-                    && keywords::unsupported_option(&token.text).is_none()
             }
             Kind::Number | Kind::Symbol | Kind::Newline | Kind::End | Kind::Invalid => false,
         };
