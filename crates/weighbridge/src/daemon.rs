@@ -274,20 +274,41 @@ fn check_interfaces(plan: &Plan, present: &[Interface]) -> Result<()> {
         .chain(configured)
         .map(String::as_str)
         .collect();
-    let missing: Vec<&str> = named
+    let missing: Vec<String> = named
         .into_iter()
         .filter(|name| !there.contains(name) && !made.contains(name))
+        .map(|name| format!("{name} ({})", named_by(plan, name)))
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
     let there: Vec<&str> = there.into_iter().collect();
     bail!(
-        "no such interface: {} (there are: {}); correct the name of the hostname.* file or in \
-         bridgename.* or weighbridge.toml",
+        "no such interface: {}\n  hint: correct the name; there are: {}",
         missing.join(", "),
         there.join(", ")
     )
+}
+
+/// Which file asks for an interface.
+fn named_by(plan: &Plan, name: &str) -> String {
+    let links = &plan.configuration.links;
+    let mut bridges = links.bridges.iter();
+    let bridge = bridges.find(|bridge| bridge.members.iter().any(|member| member == name));
+    let own = plan.config.join(format!("hostname.{name}"));
+    let of_bridge = bridge.map(|bridge| plan.config.join(format!("bridgename.{}", bridge.name)));
+    let is_configured = links.interfaces.iter().any(|wanted| wanted.name == name);
+    let own = [of_bridge, Some(own)].into_iter().flatten();
+    let file = own.into_iter().find(|file| file.exists());
+    let file = file.unwrap_or_else(|| {
+        let shared = if is_configured || bridge.is_some() {
+            "rc.conf"
+        } else {
+            "weighbridge.toml"
+        };
+        plan.config.join(shared)
+    });
+    file.display().to_string()
 }
 
 /// Reads pf.conf as it is on the disk; without one there are no rules.
@@ -334,24 +355,13 @@ fn filter(
 ) -> Result<()> {
     let clock = Clock::start();
     let mut random = Random::new().context("no random numbers from the kernel")?;
-    let mut engine = new_engine(&clock, &mut random);
     let monitor = Monitor::open()?;
     let ways = WayMonitor::open()?;
     let interfaces = keeper.interfaces()?;
     let datapath = opened.as_mut().context("no data path")?;
     keeper.attach(datapath, &interfaces)?;
     clean_up(datapath)?;
-    let ruleset = load_rules(plan, interfaces.clone(), random.seed())?.ruleset;
-    queueing::put(&mut engine, datapath, &ruleset.queues).map_err(anyhow::Error::msg)?;
-    let installed = engine.install(clock.now(), ruleset);
-    installed.context("cannot install the rules")?;
-    if plan.configuration.settings.enabled {
-        engine.set_enabled(clock.now(), true);
-    }
-    let log = plan.configuration.settings.packet_log();
-    let header = u32::try_from(PFLOG_HEADER).unwrap_or(u32::MAX);
-    let kept = usize::try_from(log.snap_length.saturating_sub(header));
-    engine.set_log_snap_length(kept.unwrap_or(usize::MAX));
+    let mut engine = engine_with_rules(plan, datapath, &interfaces, &clock, &mut random)?;
     let mut states = Keeper::open(&plan.state_dir, plan.dialect);
     states.restore(&mut engine, &clock, &interfaces);
     let gateways = Gateways::start(&plan.configuration.settings, &mut engine, clock.now());
@@ -362,6 +372,7 @@ fn filter(
     let waker = event_loop::waker(&poll)?;
     let control = Control::start(sockets, &waker);
     let control = control.context("cannot serve pfctl")?;
+    let log = plan.configuration.settings.packet_log();
     let logger = Logger::start(log, control.feed()).context("cannot log packets")?;
     let signals = Signals::install().context("cannot handle signals")?;
     let env = LiveEnv::new(interfaces, keeper.routes()?, random);
@@ -389,6 +400,29 @@ fn filter(
     event_loop.run()?;
     info!("stopped");
     Ok(())
+}
+
+/// An engine that filters as the files say, its queues in force.
+fn engine_with_rules(
+    plan: &Plan,
+    datapath: &mut Datapath,
+    interfaces: &[Interface],
+    clock: &Clock,
+    random: &mut Random,
+) -> Result<Engine> {
+    let settings = &plan.configuration.settings;
+    let mut engine = new_engine(clock, random);
+    let ruleset = load_rules(plan, interfaces.to_vec(), random.seed())?.ruleset;
+    queueing::put(&mut engine, datapath, &ruleset.queues).map_err(anyhow::Error::msg)?;
+    let installed = engine.install(clock.now(), ruleset);
+    installed.context("cannot install the rules")?;
+    if settings.enabled {
+        engine.set_enabled(clock.now(), true);
+    }
+    let header = u32::try_from(PFLOG_HEADER).unwrap_or(u32::MAX);
+    let kept = usize::try_from(settings.packet_log().snap_length.saturating_sub(header));
+    engine.set_log_snap_length(kept.unwrap_or(usize::MAX));
+    Ok(engine)
 }
 
 /// Lets the kernel repeat what the engine decides. Returns what tells of connections that went on

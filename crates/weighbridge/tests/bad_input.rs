@@ -58,10 +58,28 @@ fn an_interface_that_does_not_exist_is_named_among_those_that_do() {
     let dir = directory(&[("hostname.nosuch0", "up\n"), ("pf.conf", "pass\n")]);
     let text = refused(&run_in(dir.path(), &[]));
     assert!(
-        text.contains("no such interface: nosuch0 (there are: "),
+        text.contains("no such interface: nosuch0 (") && text.contains("hostname.nosuch0)\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("hint: correct the name; there are: "),
         "{text}"
     );
     assert!(text.contains("lo"), "{text}");
+}
+
+#[test]
+fn the_file_that_names_a_missing_interface_is_told() {
+    for (file, text) in [
+        ("bridgename.bridge0", "add nosuch0\nup\n"),
+        ("rc.conf", "ifconfig_nosuch0=\"up\"\n"),
+        ("weighbridge.toml", "interfaces = [\"nosuch0\"]\n"),
+    ] {
+        let dir = directory(&[(file, text), ("pf.conf", "pass\n")]);
+        let text = refused(&run_in(dir.path(), &[]));
+        let told = format!("nosuch0 ({})", dir.path().join(file).display());
+        assert!(text.contains(&told), "{text}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use datapath::{FLOW_STATES_DEFAULT, FLOW_STATES_LIMIT, FailPolicy, FastPath, XdpConfig};
+use pf_conf::did_you_mean;
 use pf_engine::ruleset::Dialect;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
@@ -267,13 +268,8 @@ fn check_interface_name(name: &str) -> Result<(), String> {
 /// # Errors
 /// The first problem in it.
 pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
-    let mut settings: Settings = toml::from_str(text).map_err(|error| {
-        toml_problem(name, text, &error).hint(
-            "known keys: dialect, interfaces, tap, socket, state-dir, fail-policy, fast-path, flow-cache, log, enabled, \
-             carrier-pass-through, log-directory, log-file-size, log-files, log-snap-length, [gateway-defaults], \
-             [[gateway]], [tables], [status], [xdp]; for example dialect = \"openbsd3\"",
-        )
-    })?;
+    let mut settings: Settings =
+        toml::from_str(text).map_err(|error| toml_problem(name, text, &error))?;
     if let Some(keys) = settings.xdp.take() {
         let FastPath::Xdp(config) = &mut settings.fast_path else {
             let place = place(name, text, keys.span().start);
@@ -292,7 +288,27 @@ pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
 /// What the TOML reader found wrong in `text`, with its place in the file called `name`.
 pub(crate) fn toml_problem(name: &str, text: &str, error: &toml::de::Error) -> Problem {
     let offset = error.span().map_or(0, |span| span.start);
-    Problem::new(place(name, text, offset), error.message().trim_end())
+    let message = error.message().trim_end();
+    let Some((unknown, known)) = unknown_key(message) else {
+        return Problem::new(place(name, text, offset), message);
+    };
+    let nearest = did_you_mean(unknown, known.iter().copied());
+    let nearest = nearest
+        .map(|nearest| format!("{nearest} "))
+        .unwrap_or_default();
+    Problem::new(
+        place(name, text, offset),
+        format!("unknown key `{unknown}`"),
+    )
+    .hint(format!("{nearest}known here: {}", known.join(", ")))
+}
+
+/// The key, and those that there are, of what serde says of an unknown one:
+/// "unknown field `a`, expected one of `b`, `c`".
+fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
+    let rest = message.strip_prefix("unknown field `")?;
+    let mut quoted = rest.split('`').step_by(2);
+    Some((quoted.next()?, quoted.collect()))
 }
 
 /// `name:line:column` of the byte at `offset`.
@@ -318,7 +334,30 @@ mod tests {
         let problem = parse_settings("w.toml", "enabled = true\n\n  dialct = \"x\"\n").unwrap_err();
         assert_eq!(problem.place, "w.toml:3:3");
         assert!(problem.message.contains("dialct"), "{problem}");
-        assert!(problem.to_string().contains("hint: known keys: dialect"));
+        let text = problem.to_string();
+        assert!(
+            text.contains("hint: did you mean 'dialect'? known here: dialect, interfaces, "),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn keys_of_a_table_are_those_that_are_known_in_it() {
+        let problem = parse_settings("w.toml", "[status]\nsockt = \"x\"\n").unwrap_err();
+        assert_eq!(
+            problem.to_string(),
+            "w.toml:2:1: unknown key `sockt`\n  \
+             hint: did you mean 'socket'? known here: enabled, socket, group"
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_no_question_of_keys() {
+        let problem = parse_settings("w.toml", "dialect = \"openbsd9\"\n").unwrap_err();
+        assert_eq!(
+            problem.to_string(),
+            "w.toml:1:11: unknown dialect \"openbsd9\": use freebsd, openbsd or openbsd3"
+        );
     }
 
     #[test]

@@ -272,7 +272,7 @@ pub fn read(dir: &Path) -> Result<MailSettings, Problem> {
 /// The first problem in it.
 pub fn parse(name: &str, text: &str) -> Result<MailSettings, Problem> {
     let settings: MailSettings = toml::from_str(text).map_err(|error| {
-        toml_problem(name, text, &error).hint(
+        toml_problem(name, text, &error).or_hint(
             "known tables: [p0f], [text], [policy], [milter], [amavis], [http], [shared-memory], \
              [reputation], [throttle], [dnsbl], [postgres]; for example\n  [p0f]\n  \
              listen = { socket = \"/run/weighbridge/p0f.sock\", group = \"mail\" }",
@@ -355,7 +355,8 @@ mod tests {
             ("[p0f]", "missing field `listen`"),
             ("[p0f]\nlisten = {}", "[p0f] listens nowhere"),
             ("[p0f]\nlisten = { mode = \"999\" }", "\"999\" is no mode"),
-            ("[p9f]", "unknown field `p9f`"),
+            ("[p9f]", "unknown key `p9f`"),
+            ("[p9f]", "did you mean 'p0f'? known here: p0f, "),
             ("[shared-memory]\nmode = \"0660\"", "lets others write"),
             (
                 "[shared-memory]\nentries = 0",
