@@ -56,6 +56,37 @@ pub(super) struct Made {
     pub(super) after: Tcp,
 }
 
+/// Whether an end may come to send such a segment now.
+fn is_possible(tcp: &Tcp, end: usize, segment: Segment) -> bool {
+    let (own, other) = (tcp.stages[end], tcp.stages[1 - end]);
+    let talks = own == Stage::Open && other >= Stage::SynSent;
+    let open = own >= Stage::Open && other >= Stage::Open;
+    match segment {
+        Segment::Syn => end == 0 && own == Stage::SynSent && other == Stage::Silent,
+        Segment::SynAck => end == 1 && own <= Stage::SynSent && other <= Stage::Open,
+        Segment::Refusal => end == 1 && own == Stage::Silent,
+        Segment::Ack => own >= Stage::SynSent && other >= Stage::SynSent,
+        Segment::Data | Segment::Fin => talks,
+        Segment::Rst | Segment::FarSeq => open,
+        // What closes is not looked at so closely.
+        Segment::FarAck | Segment::BlindRst => open && !tcp.stages.contains(&Stage::Done),
+    }
+}
+
+/// An ACK of `end` takes the other on.
+fn acknowledge(tcp: &mut Tcp, end: usize, sloppy: bool) {
+    // PF may see but the opener's half of a sloppy connection: if that goes on after its FIN
+    // it has seen the other's.
+    let half = sloppy && end == 0 && tcp.stages[end] == Stage::FinSent;
+    let peer = &mut tcp.stages[1 - end];
+    *peer = match *peer {
+        Stage::SynSent => Stage::Open,
+        Stage::FinSent => Stage::Done,
+        Stage::Open if half => Stage::FinSent,
+        stage @ (Stage::Silent | Stage::Open | Stage::Done) => stage,
+    };
+}
+
 /// The segment that an end (0: the opener) would send, if it could send such a one now.
 pub(super) fn make(
     tcp: &Tcp,
@@ -66,7 +97,9 @@ pub(super) fn make(
     if tcp.loose || tcp.is_closed() {
         return None;
     }
-    let (own, other) = (tcp.stages[end], tcp.stages[1 - end]);
+    if !is_possible(tcp, end, segment) {
+        return None;
+    }
     let seq = tcp.next[end];
     // Numbers of the other end as they arrive at this one.
     let ack = tcp.next[1 - end].wrapping_add(tcp.added[1 - end].unwrap_or(0));
@@ -78,21 +111,6 @@ pub(super) fn make(
         fits: true,
         after: *tcp,
     };
-    let talks = own == Stage::Open && other >= Stage::SynSent;
-    let open = own >= Stage::Open && other >= Stage::Open;
-    let possible = match segment {
-        Segment::Syn => end == 0 && own == Stage::SynSent && other == Stage::Silent,
-        Segment::SynAck => end == 1 && own <= Stage::SynSent && other <= Stage::Open,
-        Segment::Refusal => end == 1 && own == Stage::Silent,
-        Segment::Ack => own >= Stage::SynSent && other >= Stage::SynSent,
-        Segment::Data | Segment::Fin => talks,
-        Segment::Rst | Segment::FarSeq => open,
-        // What closes is not looked at so closely.
-        Segment::FarAck | Segment::BlindRst => open && !tcp.stages.contains(&Stage::Done),
-    };
-    if !possible {
-        return None;
-    }
     match segment {
         Segment::Syn => (made.flags, made.seq, made.ack) = (SYN, seq.wrapping_sub(1), 0),
         Segment::SynAck => {
@@ -129,16 +147,7 @@ pub(super) fn make(
         }
     }
     if made.flags & ACK != 0 {
-        // PF may see but the opener's half of a sloppy connection: if that goes on after its FIN
-        // it has seen the other's.
-        let half = sloppy && end == 0 && made.after.stages[end] == Stage::FinSent;
-        let peer = &mut made.after.stages[1 - end];
-        *peer = match *peer {
-            Stage::SynSent => Stage::Open,
-            Stage::FinSent => Stage::Done,
-            Stage::Open if half => Stage::FinSent,
-            stage @ (Stage::Silent | Stage::Open | Stage::Done) => stage,
-        };
+        acknowledge(&mut made.after, end, sloppy);
     }
     if !made.fits && segment == Segment::BlindRst {
         // A sloppy state believes it.

@@ -108,9 +108,9 @@ impl Model {
         packet: Packet,
         numbers: (u32, u32, usize),
     ) -> Result<(), String> {
-        let mut seen = packet;
         let translations = &self.ruleset.translations;
         let translation = translation::find(translations, &packet, &self.ruleset.tables);
+        let mut seen = packet;
         if let Some(id) = translation {
             translation::apply(&translations[id], &mut seen);
         }
@@ -118,10 +118,7 @@ impl Model {
         let outcome = if translation.is_some_and(|id| translations[id].pass) {
             Outcome::default()
         } else {
-            let mut apply = |to, packet: &mut Packet| translation::apply_to(to, packet);
-            let tag = self.entries(&packet).find_map(|state| state.tag);
-            let rules = &self.rules;
-            rules.evaluate(&mut seen, tag, &self.ruleset.tables, &mut apply)
+            self.evaluate(&packet, &mut seen)
         };
         let decided = outcome
             .decided
@@ -138,12 +135,7 @@ impl Model {
         let keeps = !blocks && (keep.is_some() || translates);
         let carried = self.entries(&packet).find_map(|state| state.prio);
         let random = seen.source.1 == SOME_PORT;
-        let clashes = |state: &State| {
-            let alike =
-                state.protocol == draft.protocol && state.arriving(draft.direction) == draft.before;
-            alike || (!random && state.clashes(&draft))
-        };
-        if keeps && self.states.iter().any(clashes) {
+        if keeps && self.is_known(&draft, random) {
             // Two connections with one key: what comes of it pf.conf(5) does not say.
             return Ok(());
         }
@@ -162,14 +154,7 @@ impl Model {
             return check(&sent, &Wanted::Drop(reason));
         }
         if random {
-            draft.after[0].1 = sent.source_port();
-            same(
-                "a port for NAT",
-                NAT_PORTS.contains(&sent.source_port()),
-                true,
-            )?;
-            let clash = self.states.iter().any(|state| state.clashes(&draft));
-            same("a port that is taken", clash, false)?;
+            self.take_port(&mut draft, sent.source_port())?;
         }
         let moved = if let (true, Connection::Tcp(tcp)) = (keeps, &mut draft.connection) {
             let opens = packet.flags & (SYN | ACK) == SYN;
@@ -187,18 +172,43 @@ impl Model {
             moved,
         };
         if keeps {
-            for id in draft
-                .rule
-                .into_iter()
-                .chain(draft.anchor)
-                .chain(draft.matched.clone())
-            {
-                self.rules.all[id].states_created += 1;
-            }
-            draft.traffic[0] = (1, sent.length);
-            self.states.push(draft);
+            self.keep(draft, sent.length);
         }
         check(&sent, &wanted)
+    }
+
+    /// What the rules make of a packet, which `match` rules translate.
+    fn evaluate(&self, packet: &Packet, seen: &mut Packet) -> Outcome {
+        let mut apply = |to, packet: &mut Packet| translation::apply_to(to, packet);
+        let tag = self.entries(packet).find_map(|state| state.tag);
+        let tables = &self.ruleset.tables;
+        self.rules.evaluate(seen, tag, tables, &mut apply)
+    }
+
+    /// Whether a state has the key of a new one; a `random` port is drawn until it is free.
+    fn is_known(&self, draft: &State, random: bool) -> bool {
+        self.states.iter().any(|state| {
+            let alike =
+                state.protocol == draft.protocol && state.arriving(draft.direction) == draft.before;
+            alike || (!random && state.clashes(draft))
+        })
+    }
+
+    /// The port that NAT has drawn is one of its range that was free.
+    fn take_port(&self, draft: &mut State, port: u16) -> Result<(), String> {
+        draft.after[0].1 = port;
+        same("a port for NAT", NAT_PORTS.contains(&port), true)?;
+        let clash = self.states.iter().any(|state| state.clashes(draft));
+        same("a port that is taken", clash, false)
+    }
+
+    fn keep(&mut self, mut draft: State, length: u64) {
+        let own = draft.rule.into_iter().chain(draft.anchor);
+        for id in own.chain(draft.matched.iter().copied()) {
+            self.rules.all[id].states_created += 1;
+        }
+        draft.traffic[0] = (1, length);
+        self.states.push(draft);
     }
 
     /// The states by which a packet that goes out may have come in: it has the tag and the

@@ -39,6 +39,14 @@ fn port(bytes: &[u8]) -> u16 {
     meta(bytes).ports().expect("ports").0
 }
 
+/// A datagram of `client`'s crosses to the server; the source port that it has got.
+fn crosses(lab: &mut Lab, client: (&str, u16), data: usize) -> u16 {
+    let seen = lab
+        .packet(In, "em0", udp(client, SERVER6, data))
+        .leaves_by("em1", SERVER.0);
+    port(&seen.bytes)
+}
+
 /// Both handshakes that the proxy makes for this rule.
 fn connect_by_proxy(rule: Rule, syncookies: Syncookies) {
     let mut ruleset = filter(&[block(), rule]);
@@ -148,11 +156,7 @@ fn a_connection_crosses_to_ipv4_and_its_answers_come_back() {
 #[test]
 fn datagrams_pings_and_sctp_cross_too() {
     let mut lab = router(nat64("192.0.2.9"));
-    let seen = lab
-        .packet(In, "em0", udp(CLIENT, SERVER6, 5))
-        .leaves_by("em1", SERVER.0);
-    let port = port(&seen.bytes);
-    drop(seen);
+    let port = crosses(&mut lab, CLIENT, 5);
     let _ = lab
         .packet(In, "em1", udp(SERVER, ("192.0.2.9", port), 9))
         .leaves_by("em0", CLIENT.0)
@@ -270,11 +274,7 @@ fn an_if_bound_state_belongs_to_where_the_packet_leaves() {
         (StatePolicy::Floating, "all"),
     ] {
         let mut lab = router(bound(policy));
-        let seen = lab
-            .packet(In, "em0", udp(CLIENT, SERVER6, 5))
-            .leaves_by("em1", SERVER.0);
-        let port = port(&seen.bytes);
-        drop(seen);
+        let port = crosses(&mut lab, CLIENT, 5);
         assert_eq!(lab.state(1).interface, interface);
         assert_eq!(lab.state(1).original_interface, "em0");
         let answer = udp(SERVER, (OUTSIDE, port), 9);
@@ -347,11 +347,7 @@ fn a_client_behind_another_router_is_answered_by_it() {
         .env
         .clone()
         .with_route(prefix("2001:db8:1::/64"), em0, ip("2001:db8:a::9"));
-    let seen = lab
-        .packet(In, "em0", udp(far, SERVER6, 5))
-        .leaves_by("em1", SERVER.0);
-    let port = port(&seen.bytes);
-    drop(seen);
+    let port = crosses(&mut lab, far, 5);
     let _ = lab
         .packet(In, "em1", udp(SERVER, (OUTSIDE, port), 5))
         .leaves_by("em0", "2001:db8:a::9");
@@ -383,11 +379,7 @@ fn route_to_and_reply_to_name_next_hops_of_the_family_they_are_for() {
         .leaves_by("em1", "192.0.2.99");
     let rule = nat64("(em1)").route(RouteKind::ReplyTo, &[("em0", "2001:db8:a::99")]);
     let mut lab = router(rule);
-    let seen = lab
-        .packet(In, "em0", udp(CLIENT, SERVER6, 5))
-        .leaves_by("em1", SERVER.0);
-    let port = port(&seen.bytes);
-    drop(seen);
+    let port = crosses(&mut lab, CLIENT, 5);
     let _ = lab
         .packet(In, "em1", udp(SERVER, (OUTSIDE, port), 5))
         .leaves_by("em0", "2001:db8:a::99");
@@ -484,11 +476,7 @@ fn an_error_from_ipv4_reaches_the_client_in_its_own_family() {
 #[test]
 fn an_error_from_ipv6_reaches_the_server_in_its_own_family() {
     let mut lab = router(nat64("(em1)"));
-    let seen = lab
-        .packet(In, "em0", udp(CLIENT, SERVER6, 1))
-        .leaves_by("em1", SERVER.0);
-    let port = port(&seen.bytes);
-    drop(seen);
+    let port = crosses(&mut lab, CLIENT, 1);
     let seen = lab
         .packet(In, "em1", udp(SERVER, (OUTSIDE, port), 30))
         .leaves_by("em0", CLIENT.0);
@@ -528,11 +516,7 @@ fn what_is_too_big_behind_the_translation_is_told_in_the_senders_measure() {
 #[test]
 fn a_packet_of_ipv4_that_may_be_cut_is_cut_to_what_any_ipv6_link_takes() {
     let mut lab = router(nat64("(em1)"));
-    let seen = lab
-        .packet(In, "em0", udp(CLIENT, SERVER6, 1))
-        .leaves_by("em1", SERVER.0);
-    let port = port(&seen.bytes);
-    drop(seen);
+    let port = crosses(&mut lab, CLIENT, 1);
     let seen = lab.packet(In, "em1", udp(SERVER, (OUTSIDE, port), 1400));
     let Verdict::PassFragments(Exit::Gateway { .. }, pieces) = &seen.decision.verdict else {
         panic!("{:?}", seen.decision.verdict);

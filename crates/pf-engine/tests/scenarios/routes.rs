@@ -18,17 +18,25 @@ fn lab(rules: &[Rule]) -> Lab {
     Lab::new(interfaces, filter(rules))
 }
 
+/// What comes in by em0 goes to the gateway.
+fn routed() -> Rule {
+    pass()
+        .inbound()
+        .on("em0")
+        .route(RouteKind::RouteTo, &GATEWAY)
+}
+
+fn leaves_by_the_gateway(lab: &mut Lab) {
+    let [(name, next_hop)] = GATEWAY;
+    let _ = lab
+        .packet(In, "em0", udp(CLIENT, SERVER, 1))
+        .leaves_by(name, next_hop);
+}
+
 #[test]
 fn a_block_on_the_way_out_leaves_no_half_state_and_answers_the_sender() {
     let returning = Rule::new(Action::Block(BlockReply::Return));
-    let mut lab = lab(&[
-        pass()
-            .inbound()
-            .on("em0")
-            .route(RouteKind::RouteTo, &GATEWAY)
-            .modulate(),
-        returning.outbound().on("em2"),
-    ]);
+    let mut lab = lab(&[routed().modulate(), returning.outbound().on("em2")]);
     let seen = lab
         .packet(In, "em0", tcp(CLIENT, SERVER, S, 77, 0, 0))
         .drops(DropReason::Match)
@@ -52,30 +60,16 @@ fn a_block_on_the_way_out_leaves_no_half_state_and_answers_the_sender() {
 #[test]
 fn the_second_evaluation_can_be_skipped_by_set_skip() {
     let mut lab = lab(&[]);
-    let mut ruleset = filter(&[
-        pass()
-            .inbound()
-            .on("em0")
-            .route(RouteKind::RouteTo, &GATEWAY)
-            .keep(),
-        block().on("em2"),
-    ]);
+    let mut ruleset = filter(&[routed().keep(), block().on("em2")]);
     ruleset.options.skip = vec!["em2".to_owned()];
     lab.load(ruleset);
-    let _ = lab
-        .packet(In, "em0", udp(CLIENT, SERVER, 1))
-        .leaves_by("em2", "10.2.0.254");
+    leaves_by_the_gateway(&mut lab);
 }
 
 #[test]
 fn route_to_without_state_routes_each_packet() {
-    let mut lab = lab(&[pass()
-        .inbound()
-        .on("em0")
-        .route(RouteKind::RouteTo, &GATEWAY)]);
-    let _ = lab
-        .packet(In, "em0", udp(CLIENT, SERVER, 1))
-        .leaves_by("em2", "10.2.0.254");
+    let mut lab = lab(&[routed()]);
+    leaves_by_the_gateway(&mut lab);
     assert_eq!(lab.engine.state_count(), 0);
 }
 
@@ -106,14 +100,8 @@ fn an_interface_alone_leads_to_the_destination_itself_and_an_address_alone_finds
 
 #[test]
 fn a_state_finds_its_interface_again_when_that_returns() {
-    let mut lab = lab(&[pass()
-        .inbound()
-        .on("em0")
-        .route(RouteKind::RouteTo, &GATEWAY)
-        .keep()]);
-    let _ = lab
-        .packet(In, "em0", udp(CLIENT, SERVER, 1))
-        .leaves_by("em2", "10.2.0.254");
+    let mut lab = lab(&[routed().keep()]);
+    leaves_by_the_gateway(&mut lab);
     lab.set_interfaces(|all| {
         all.pop();
     });
@@ -121,17 +109,12 @@ fn a_state_finds_its_interface_again_when_that_returns() {
         .packet(In, "em0", udp(CLIENT, SERVER, 1))
         .drops(DropReason::NoRoute);
     lab.set_interfaces(|all| all.push(interface(9, "em2", &["10.2.0.1/24"])));
-    let _ = lab
-        .packet(In, "em0", udp(CLIENT, SERVER, 1))
-        .leaves_by("em2", "10.2.0.254");
+    leaves_by_the_gateway(&mut lab);
 }
 
 #[test]
 fn broadcast_and_multicast_stay_on_their_link() {
-    let mut lab = lab(&[pass()
-        .inbound()
-        .on("em0")
-        .route(RouteKind::RouteTo, &GATEWAY)]);
+    let mut lab = lab(&[routed()]);
     for to in ["255.255.255.255", "224.0.0.251"] {
         let _ = lab.packet(In, "em0", udp(CLIENT, (to, 5353), 1)).passes();
     }
@@ -228,11 +211,7 @@ fn dup_to_sends_a_copy_and_lets_the_packet_go_on() {
 
 #[test]
 fn an_answer_from_another_line_than_the_clients_is_not_put_on_its_wire() {
-    let mut lab = lab(&[pass()
-        .inbound()
-        .on("em0")
-        .route(RouteKind::RouteTo, &GATEWAY)
-        .keep()]);
+    let mut lab = lab(&[routed().keep()]);
     let _ = lab
         .frame(In, "em0", udp(CLIENT, SERVER, 1), Some(ether(9, 1)))
         .leaves_by("em2", "10.2.0.254");
@@ -250,14 +229,8 @@ fn an_answer_from_another_line_than_the_clients_is_not_put_on_its_wire() {
 
 #[test]
 fn a_client_without_frame_is_reached_by_ordinary_routing() {
-    let mut lab = lab(&[pass()
-        .inbound()
-        .on("em0")
-        .route(RouteKind::RouteTo, &GATEWAY)
-        .keep()]);
-    let _ = lab
-        .packet(In, "em0", udp(CLIENT, SERVER, 1))
-        .leaves_by("em2", "10.2.0.254");
+    let mut lab = lab(&[routed().keep()]);
+    leaves_by_the_gateway(&mut lab);
     let _ = lab.packet(In, "em2", udp(SERVER, CLIENT, 1)).passes();
 }
 
@@ -296,10 +269,7 @@ fn a_tag_set_on_the_way_in_is_known_on_the_way_out() {
     let _ = lab.packet(Out, "em1", stranger).drops(DropReason::Match);
 
     // In the second evaluation of a routed packet too.
-    let route = pass()
-        .inbound()
-        .on("em0")
-        .route(RouteKind::RouteTo, &GATEWAY);
+    let route = routed();
     lab.load(filter(&[
         block().outbound(),
         tagging(route),
