@@ -4,15 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::root;
+
 const SECTION: &str = "## Behaviours, one by one";
 /// The table of counters, with the same columns.
 const COUNTERS: &str = "## What pfctl counts";
 /// What a row may say first.
 const VERDICTS: [&str; 3] = ["done", "deviates", "does not apply"];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
 
 /// A row of the table: what PF's suites ask, what is said of it here, and what proves it.
 struct Row {
