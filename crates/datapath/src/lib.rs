@@ -96,7 +96,7 @@ pub struct DatapathConfig {
     pub policy: FailPolicy,
     /// Whether there is room for a flow cache.
     pub fast_path: FastPath,
-    /// States that it has room for, [`FLOW_STATES_LIMIT`] at most: at most 600 bytes each, which are
+    /// States that it has room for, [`FLOW_STATES_LIMIT`] at most: some 680 bytes each, which are
     /// taken at once.
     pub flow_states: u32,
 }
