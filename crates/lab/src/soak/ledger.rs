@@ -17,6 +17,11 @@ const WRONG_MAX: usize = 200;
 const LOST_BY_CRASH: Duration = Duration::from_secs(11);
 /// How long a client repeats its SYN, and how long cookies may take to begin with a flood.
 const REPEATED_SYN: Duration = Duration::from_secs(8);
+/// How long the box may be without a daemon in the last minute of an attempt, all in all: TCP repeats
+/// what was lost after up to twice the time that it was lost for, and who waits for it has thirty
+/// seconds.
+const OUTAGES_MAX: Duration = Duration::from_secs(10);
+const OUTAGES_LAST: Duration = Duration::from_mins(1);
 /// How long before an attempt something may have been done that explains how it ended.
 const LOOKED_BACK: Duration = Duration::from_secs(15);
 /// How long after a gateway has come back something may still end that went by it.
@@ -82,6 +87,17 @@ struct Disturbance {
 }
 
 impl Disturbance {
+    /// How long the box was without a daemon by it between two moments.
+    fn outage(&self, from: Instant, to: Instant) -> Duration {
+        match self.cause {
+            Cause::Crash | Cause::HandOver => {
+                let until = self.until.unwrap_or(to).min(to);
+                until.saturating_duration_since(self.from.max(from))
+            }
+            Cause::Gateway | Cause::Flood => Duration::ZERO,
+        }
+    }
+
     /// Whether it may have broken what began then, went that way, and failed now.
     fn excuses(&self, began: Instant, way: Option<Way>, now: Instant) -> bool {
         let until = self.until.unwrap_or(now);
@@ -171,8 +187,11 @@ impl Ledger {
         let now = clock::now();
         let mut book = self.book();
         let proven = error.chain().any(<dyn Error>::is::<Proof>);
-        let excused = !proven && book.disturbances.iter().any(|d| d.excuses(began, way, now));
-        if excused {
+        let since = now.checked_sub(OUTAGES_LAST).unwrap_or(began).max(began);
+        let outages = book.disturbances.iter().map(|d| d.outage(since, now));
+        let too_long = outages.sum::<Duration>() > OUTAGES_MAX;
+        let broken = book.disturbances.iter().any(|d| d.excuses(began, way, now));
+        if !proven && (broken || too_long) {
             book.tallies.entry(what).or_default().excused += 1;
         } else {
             let disturbances = self.disturbances(&book, began);
@@ -185,13 +204,9 @@ impl Ledger {
         let since = began.checked_sub(LOOKED_BACK).unwrap_or(began);
         let of_then = |d: &&Disturbance| d.until.is_none_or(|until| until >= since);
         let told = book.disturbances.iter().filter(of_then).map(|d| {
-            let until = d.until.map(|until| format!("{:.1}", self.seconds(until)));
-            let until = until.unwrap_or_else(|| "now".to_owned());
-            format!(
-                "\n  {:?} from {:.1} s to {until} s",
-                d.cause,
-                self.seconds(d.from)
-            )
+            let seconds = |at| format!("{:.1} s", self.seconds(at));
+            let until = d.until.map_or_else(|| "now".to_owned(), seconds);
+            format!("\n  {:?} from {} to {until}", d.cause, seconds(d.from))
         });
         told.collect()
     }
@@ -274,6 +289,23 @@ mod tests {
     };
 
     #[test]
+    fn a_machine_that_restarts_daemons_for_long_excuses_what_was_tried_meanwhile() {
+        let now = clock::now() + Duration::from_mins(1);
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let outage = |cause, from, until| Disturbance {
+            cause,
+            from: at(from),
+            until: Some(at(until)),
+        };
+        let over = outage(Cause::HandOver, 10, 16);
+        assert_eq!(over.outage(at(0), at(40)), Duration::from_secs(6));
+        assert_eq!(over.outage(at(12), at(14)), Duration::from_secs(2));
+        assert_eq!(over.outage(at(17), at(40)), Duration::ZERO);
+        let dead = outage(Cause::Gateway, 10, 16);
+        assert_eq!(dead.outage(at(0), at(40)), Duration::ZERO);
+    }
+
+    #[test]
     fn a_crash_excuses_what_was_young_and_nothing_that_was_written_down() {
         let ledger = Ledger::new();
         let began = clock::now();
@@ -296,7 +328,8 @@ mod tests {
         let proof = prove(false, || "the wrong way".to_owned()).map_err(|e| e.context("h99"));
         ledger.judge("try", None, clock::now(), proof);
         assert_eq!(ledger.tallies()["try"], WRONG);
-        assert_eq!(ledger.wrongs()[0].outcome, "h99: the wrong way");
+        let told = &ledger.wrongs()[0].outcome;
+        assert_eq!(told, "h99: the wrong way\n  Crash from 0.0 s to now");
     }
 
     #[test]
