@@ -156,11 +156,14 @@ struct {
 	__type(value, __u32);
 } flow_epoch SEC(".maps");
 
+// Beside the direction: the program that opens connections.
+#define OPENS 4u
+
 // The programs of the cache by direction, and those behind them; none while it is off. The kernel empties the map when
 // the daemon's descriptor of it is closed: the cache goes with its daemon, however that ends.
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 4);
+	__uint(max_entries, 6);
 	__type(key, __u32);
 	__type(value, __u32);
 } fast_path SEC(".maps");
@@ -353,9 +356,9 @@ static __always_inline int read_echo(const struct frame *frame, struct flow_key 
 	return 0;
 }
 
-// 0 if the packet is one whose flow may be known.
-static __always_inline int read_plain(const struct frame *frame, struct flow_key *key,
-				      struct plain *plain)
+// 0 if it is a whole IP packet.
+static __always_inline int read_ip(const struct frame *frame, struct flow_key *key,
+				   struct plain *plain)
 {
 	struct ethhdr ether;
 	int failed;
@@ -370,6 +373,15 @@ static __always_inline int read_plain(const struct frame *frame, struct flow_key
 	plain->packets = 1;
 	plain->bytes = plain->end - ETH_HLEN;
 	plain->longest = plain->bytes;
+	return 0;
+}
+
+// 0 if the packet is one whose flow may be known.
+static __always_inline int read_plain(const struct frame *frame, struct flow_key *key,
+				      struct plain *plain)
+{
+	if (read_ip(frame, key, plain))
+		return -1;
 	if (key->protocol == IPPROTO_TCP)
 		return read_tcp(frame, key, plain);
 	if (key->protocol == IPPROTO_UDP)

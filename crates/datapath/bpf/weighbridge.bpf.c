@@ -246,6 +246,8 @@ static __always_inline int send_up(struct __sk_buff *skb, enum direction directi
 	return bpf_redirect(owner.tap, 0);
 }
 
+#include "open.bpf.h"
+
 struct flow {
 	struct bpf_sock_tuple tuple;
 	__u32 is_v6;
@@ -444,8 +446,12 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 	__u32 packets = follow(&frame, direction, &key, &passing);
 	struct exit *exit;
 
-	if (!packets)
+	if (!packets) {
+		// Goes on here if the cache opens no connections.
+		if (key.opens)
+			bpf_tail_call(skb, &fast_path, OPENS + direction);
 		return send_up(skb, direction, 0, skb->cb[PRIORITY_IN_CB]);
+	}
 	if (passing.aside->first.ends.act == DROP) {
 		count(BLOCKED, packets);
 		return TC_ACT_SHOT;
@@ -527,6 +533,19 @@ int flow_xdp_pave(struct xdp_md *xdp)
 		return XDP_DROP;
 	pave(aside);
 	return bpf_redirect_map(&xdp_ports, aside->exit.interface, 0);
+}
+
+// Programs of their own, so that what a SYN needs is in nobody else's way.
+SEC("classifier")
+int open_in(struct __sk_buff *skb)
+{
+	return repeat_opening(skb, IN);
+}
+
+SEC("classifier")
+int open_out(struct __sk_buff *skb)
+{
+	return repeat_opening(skb, OUT);
 }
 
 // Before a hook: a frame as the driver has it. Tags are in the frame, or the interface has no hook

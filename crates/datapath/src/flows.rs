@@ -11,9 +11,13 @@ use std::time::Duration;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray, RingBuf};
 use aya::{Ebpf, Pod};
 use pf_engine::counters::Count;
-use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowExit, FlowId, FlowKey, FlowProgress};
+use pf_engine::flow::{
+    Flow, FlowBasis, FlowCache, FlowExit, FlowId, FlowKey, FlowOpened, FlowProgress,
+};
 use pf_engine::time::Instant;
 
+use self::openings::Openings;
+pub(crate) use self::openings::{FLOW_OPENINGS, FLOW_OPENINGS_MAX};
 use crate::Error;
 use crate::flows::lanes::{LANE_ENDS, LANE_OF_WAY, LANES, Lanes, Ridden};
 use crate::flows::layout::{
@@ -27,6 +31,7 @@ use crate::verifier::refused;
 
 pub(crate) mod lanes;
 mod layout;
+mod openings;
 
 /// States that the cache holds where nobody says how many (`FLOW_STATES_MAX` of
 /// `bpf/flows.bpf.h`): some 55 MB of the kernel's memory, taken whether they come or not.
@@ -56,9 +61,16 @@ const LANES_IN_GROUP: u32 = 4;
 /// Beside a slot in [`FLOW_CHANGES`]: its lanes are meant.
 const LANE_CHANGED: u32 = 1 << 31;
 
-/// The programs by their index in `fast_path`: by direction, the one that makes lanes, and the one that sends
-/// out what has one.
-const PROGRAMS: [&str; 4] = ["flow_in", "flow_out", "flow_pave", "flow_ride"];
+/// The programs by their index in `fast_path`: by direction, the one that makes lanes, the one that sends
+/// out what has one, and by direction those that open connections.
+const PROGRAMS: [&str; 6] = [
+    "flow_in",
+    "flow_out",
+    "flow_pave",
+    "flow_ride",
+    "open_in",
+    "open_out",
+];
 
 /// Slots that one call writes or reads, at most: half a megabyte of states, and about a
 /// millisecond.
@@ -120,6 +132,14 @@ impl Room {
                 .div_ceil(2)
                 .next_power_of_two()
                 .max(LANES_IN_GROUP)
+        }
+    }
+
+    pub(crate) const fn openings(self) -> u32 {
+        if self.decisions == 0 {
+            1
+        } else {
+            FLOW_OPENINGS_MAX
         }
     }
 
@@ -196,6 +216,7 @@ pub struct FlowMaps {
     puts: u32,
     /// Of states, then of decisions without one.
     slots: [Slots; 2],
+    openings: Openings,
     /// Bytes of the kernel's.
     memory: u64,
     /// The kernel's monotonic clock at the engine's time origin may lie before its own beginning:
@@ -248,6 +269,7 @@ impl FlowMaps {
             epoch: 0,
             puts: 0,
             slots: [Slots::new(0, of_states), Slots::new(of_states, decisions)],
+            openings: Openings::of(ebpf, of_states)?,
             memory,
             ahead: now.0.since_origin().saturating_sub(now.1),
         };
@@ -338,17 +360,17 @@ impl FlowMaps {
         let placed: Vec<_> = placed
             .filter_map(|(slot, flow)| Some(((*slot)?, flow)))
             .collect();
-        self.clear(&placed);
+        self.clear(placed.iter().map(|(slot, _)| *slot));
         let refused = self.fill(&placed);
         let held = |slot: u32| (!refused.contains(&slot)).then_some(FlowId(slot));
         slots.into_iter().map(|slot| slot.and_then(held)).collect()
     }
 
     /// Removes what an epoch of before has left of the keys of these slots.
-    fn clear(&mut self, placed: &[(u32, &Flow)]) {
+    fn clear(&mut self, slots: impl Iterator<Item = u32>) {
         let mut left = Vec::new();
-        for (slot, _) in placed {
-            let Some(entry) = self.slot_mut(*slot) else {
+        for slot in slots {
+            let Some(entry) = self.slot_mut(slot) else {
                 continue;
             };
             let (keys, usage) = (std::mem::take(&mut entry.keys), entry.usage);
@@ -359,7 +381,7 @@ impl FlowMaps {
             };
             left.extend(keys.into_iter().flatten().filter(&mut is_left));
         }
-        self.remove(&left);
+        self.keys.delete_all(&left);
     }
 
     /// Fills slots that no packet can reach yet, then lets packets reach them. Returns those that
@@ -430,13 +452,6 @@ impl FlowMaps {
         refused
     }
 
-    fn remove(&self, mut keys: &[KeyData]) {
-        while let Err(stopped) = self.keys.delete(keys) {
-            tracing::debug!(error = %stopped.error, "a flow's key was gone already");
-            keys = keys.get(stopped.at.saturating_add(1)..).unwrap_or_default();
-        }
-    }
-
     /// Lets no packet reach slots any more. Those of an epoch that is over none can reach.
     fn close(&mut self, slots: &[u32]) {
         let in_force = u64::from(self.epoch);
@@ -455,7 +470,7 @@ impl FlowMaps {
                 keys.extend(std::mem::take(&mut entry.keys).into_iter().flatten());
             }
         }
-        self.remove(&keys);
+        self.keys.delete_all(&keys);
     }
 
     /// What became of flows, in their order. Neighbours are read together.
@@ -560,19 +575,23 @@ impl FlowCache for FlowMaps {
     }
 
     fn changed(&mut self) -> Vec<FlowId> {
-        let mut changed = Vec::new();
-        while let Some(item) = self.changes.next() {
-            let told = item.first_chunk().map(|told| u32::from_ne_bytes(*told));
-            let Some(told) = told else {
-                continue;
-            };
-            if told & LANE_CHANGED == 0 {
-                changed.push(FlowId(told));
-            } else {
-                self.lanes.look_after(told & !LANE_CHANGED);
-            }
-        }
-        changed
+        self.take_changed()
+    }
+
+    fn offer(&mut self, key: &FlowKey, lifetime: Duration) -> bool {
+        self.offer_opening(key, lifetime)
+    }
+
+    fn withdraw(&mut self, keys: &[FlowKey]) {
+        self.withdraw_openings(keys);
+    }
+
+    fn opened(&mut self) -> Vec<FlowOpened> {
+        self.take_opened()
+    }
+
+    fn opened_max(&self) -> u32 {
+        self.openings.max()
     }
 
     fn suspend(&mut self) -> bool {
@@ -626,6 +645,7 @@ fn memory_of(ebpf: &Ebpf) -> u64 {
         LANES,
         LANE_ENDS,
         LANE_OF_WAY,
+        FLOW_OPENINGS,
     ];
     maps.into_iter().filter_map(of_map).sum()
 }

@@ -22,8 +22,8 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::flows::lanes::{LANE_ENDS, LANE_OF_WAY, LANES};
 use crate::flows::{
-    FLOW_CHANGES, FLOW_ENDS_V6, FLOW_EXITS, FLOW_STATES, FLOW_STATES_LIMIT, FLOW_USES, FLOWS,
-    FlowMaps, Room,
+    FLOW_CHANGES, FLOW_ENDS_V6, FLOW_EXITS, FLOW_OPENINGS, FLOW_STATES, FLOW_STATES_LIMIT,
+    FLOW_USES, FLOWS, FlowMaps, Room,
 };
 use crate::left::OwnerData;
 use crate::shares::{SharesData, UpcallShares};
@@ -167,6 +167,7 @@ impl Program {
             .map_max_entries(FLOW_USES, room.slots())
             .map_max_entries(FLOW_CHANGES, room.changes())
             .map_max_entries(FLOW_ENDS_V6, room.states())
+            .map_max_entries(FLOW_OPENINGS, room.openings())
             .map_max_entries(FLOW_EXITS, room.slots().saturating_mul(2))
             .load(OBJECT)
             .map_err(|error| not_loaded_with(room, error))?;

@@ -22,6 +22,7 @@ mod limits;
 mod log;
 mod normalize;
 mod open;
+mod openings;
 mod packet;
 mod persist;
 mod proxy;
@@ -212,6 +213,8 @@ pub struct Engine {
     /// Whether any rule asks for a tag.
     asks_for_tags: bool,
     asks_for_interface: bool,
+    /// Whether any rule asks TCP segments for the port of their source.
+    asks_for_openers: bool,
     /// Whether any rule asks for an operating system.
     asks_for_system: bool,
     fingerprints: Arc<Fingerprints>,
@@ -308,6 +311,7 @@ impl Engine {
             anchors: Anchors::default(),
             asks_for_tags: false,
             asks_for_interface: false,
+            asks_for_openers: false,
             asks_for_system: false,
             fingerprints: Fingerprints::stock(),
             rules: Rules::default(),
@@ -409,9 +413,12 @@ impl Engine {
         packet: &mut Packet,
         env: &mut dyn Env,
     ) -> Decision {
+        self.learn_opened();
         self.now = now;
         self.count_decided();
-        self.decide(hook, packet, env)
+        let decision = self.decide(hook, packet, env);
+        self.note_new_states();
+        decision
     }
 
     /// As [`Engine::handle_packet`], and tells how it came to the decision. The packet is decided
@@ -423,6 +430,7 @@ impl Engine {
         packet: &mut Packet,
         env: &mut dyn Env,
     ) -> (Decision, Vec<Step>) {
+        self.learn_opened();
         self.trace = Some(Vec::new());
         let decision = self.handle_packet(now, hook, packet, env);
         (decision, self.trace.take().unwrap_or_default())
@@ -437,6 +445,7 @@ impl Engine {
 
     /// Expires states, fragments and source nodes. Harmless to call too often.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.learn_opened();
         self.now = now;
         self.expire();
     }
@@ -643,6 +652,7 @@ impl Engine {
     /// Removes a state with its references.
     fn remove_state(&mut self, slot: u32) {
         self.settle(slot);
+        self.leave_meeting(slot);
         let Some(state) = self.states.remove(slot) else {
             return;
         };

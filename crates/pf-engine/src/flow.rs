@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::addr::Protocol;
 use crate::counters::Count;
-use crate::decision::{EtherAddresses, Exit, Hook};
+use crate::decision::{EtherAddresses, Exit, Hook, Packet};
 use crate::rule::tcp_flags;
 use crate::time::Instant;
 use crate::view::HostPort;
@@ -116,6 +116,20 @@ pub struct FlowProgress {
     pub refreshed: Option<Instant>,
 }
 
+/// A connection that a cache has opened by what it was offered ([`FlowCache::offer`]): it holds the
+/// flow as if the engine had put it in behind the SYN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowOpened {
+    /// By what it knows the flow.
+    pub flow: FlowId,
+    /// Where the SYN met the filter.
+    pub hook: Hook,
+    /// The SYN, which has passed as it came.
+    pub packet: Packet,
+    /// When it did.
+    pub at: Instant,
+}
+
 /// By what a cache knows a flow that it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowId(pub u32);
@@ -139,11 +153,35 @@ pub trait FlowCache: Debug + Send {
     fn take_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress>;
 
     /// Flows in which an end of the connection has gone from one state to another, as far as they
-    /// were not told yet; some may be there more than once, or taken already.
+    /// were not told yet; some may be there more than once, or taken already. Of flows that it has
+    /// opened it tells when [`FlowCache::opened`] has told those.
     fn changed(&mut self) -> Vec<FlowId>;
 
-    /// No packet passes by any flow that was put before. Each is still to be taken. False if that
-    /// cannot be had at once.
+    /// From now on a SYN without payload that agrees with `key` but for the port of its source,
+    /// which is 0 there, passes and opens a flow of both ways that lives so long behind its last
+    /// packet, if there is none with its key. Each is told. False if the cache cannot do that.
+    fn offer(&mut self, key: &FlowKey, lifetime: Duration) -> bool {
+        let _ = (key, lifetime);
+        false
+    }
+
+    /// No more are opened by these offers.
+    fn withdraw(&mut self, keys: &[FlowKey]) {
+        let _ = keys;
+    }
+
+    /// Connections that were opened since this was asked last, in their order.
+    fn opened(&mut self) -> Vec<FlowOpened> {
+        Vec::new()
+    }
+
+    /// How many it may open before they are told; none if it has no offers.
+    fn opened_max(&self) -> u32 {
+        0
+    }
+
+    /// No packet passes by any flow that was put before, and all offers are over. Each flow is still
+    /// to be taken. False if that cannot be had at once.
     fn suspend(&mut self) -> bool;
 
     /// States that it has room for.
@@ -178,8 +216,10 @@ pub struct FlowStatistics {
     pub held: usize,
     /// Decisions without a state that are.
     pub decisions: usize,
-    /// Flows that were put into it.
+    /// Flows that were put into it, or that it has opened.
     pub put: u64,
+    /// Those that it has opened.
+    pub opened: u64,
     /// Flows that were taken out of it: for a packet that the engine had to see, or with their
     /// state.
     pub taken: u64,

@@ -98,6 +98,11 @@ impl Net {
         DynamicId(u32::try_from(at).unwrap_or(u32::MAX))
     }
 
+    /// Whether nothing has changed since it was refreshed.
+    pub(crate) const fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
     /// Resolves everything again if something changed, or if `wanted` is an interface that came
     /// without notice.
     pub(crate) fn refresh(

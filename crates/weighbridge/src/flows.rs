@@ -26,6 +26,10 @@ others and those that are routed once they have had a dozen packets. Fragments, 
 does not fit a window come up as ever. Packets that pass both where they come in and where they
 leave are fused: sent on at once, without the kernel's bridge or routing.
 
+The kernel opens connections itself that differ from two before in the port of their opener alone,
+as long as rules and states tell none from another: no limits, source tracking, log, tags, ports of
+sources, no SYN cookies; a SYN that might belong to a connection that the cache has not comes up.
+
 A decision without a state (of a packet that no rule matches, `pass ... no state`, `block` without
 an answer) is in it from the second packet of a flow until none has come for 30 seconds, if the
 rules asked for nothing but interface, direction, addresses, ports, tags, protocol, the type of an
@@ -83,6 +87,8 @@ pub struct FlowCounters {
     pub decided: u64,
     /// States and decisions that were put into it.
     pub put: u64,
+    /// States of these that the kernel has made, as the daemon had made others like them.
+    pub opened: u64,
     /// States and decisions that were taken out.
     pub taken: u64,
     /// How often it was emptied.
@@ -112,6 +118,7 @@ impl FlowCounters {
             by_lane,
             decided: statistics.decided,
             put: statistics.put,
+            opened: statistics.opened,
             taken: statistics.taken,
             emptied: statistics.emptied,
             refused: statistics.refused,
@@ -161,6 +168,7 @@ fn table(counters: &FlowCounters) -> String {
         ("packets by lane", counters.by_lane.to_string()),
         ("packets decided", counters.decided.to_string()),
         ("put", counters.put.to_string()),
+        ("opened", counters.opened.to_string()),
         ("taken", counters.taken.to_string()),
         ("emptied", counters.emptied.to_string()),
         ("no room", counters.refused.to_string()),
@@ -189,6 +197,7 @@ mod tests {
             by_lane: 0,
             decided: 7,
             put: 5,
+            opened: 2,
             taken: 2,
             emptied: 1,
             refused: 0,

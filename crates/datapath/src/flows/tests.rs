@@ -25,6 +25,7 @@ use crate::program::OBJECT;
 mod batches;
 mod decisions;
 mod modulation;
+mod openings;
 mod shares;
 mod translation;
 
@@ -513,27 +514,29 @@ fn figures(engine: &Engine) -> String {
     format!("{states:#?} {rules:?} {counters:?}")
 }
 
-/// Random traffic through the kernel's cache and an engine behind it, and through an engine alone.
-fn compare(bench: &mut Bench, ruleset: &Ruleset, side: [Direction; 2]) -> Tally {
-    let (mut plain, mut env) = engine(ruleset);
-    let (mut cached, mut cached_env) = engine(ruleset);
-    let maps = bench.maps.take().expect("the cache");
-    cached.set_flow_cache(Box::new(maps));
-    let mut dice = Dice(7);
-    let mut talks: Vec<Talk> = (0..4).map(|_| Talk::new(&mut dice)).collect();
-    let mut asked: Vec<Option<Vec<u8>>> = vec![None; talks.len()];
-    let mut tally = Tally::default();
-    for step in 0..PACKETS {
-        let at = usize::try_from(dice.below(4)).expect("small");
-        if dice.one_in(100) {
-            talks[at] = Talk::new(&mut dice);
-            asked[at] = None;
+/// The kernel's cache with an engine behind it, and an engine alone.
+struct Twins<'b> {
+    bench: &'b mut Bench,
+    cached: (Engine, FixedEnv),
+    plain: (Engine, FixedEnv),
+    tally: Tally,
+}
+
+impl<'b> Twins<'b> {
+    fn new(bench: &'b mut Bench, ruleset: &Ruleset) -> Self {
+        let (plain, mut cached) = (engine(ruleset), engine(ruleset));
+        let maps = bench.maps.take().expect("the cache");
+        cached.0.set_flow_cache(Box::new(maps));
+        Self {
+            bench,
+            cached,
+            plain,
+            tally: Tally::default(),
         }
-        let (mut bytes, forward) = talks[at].next(&mut dice);
-        if let Some(question) = asked[at].as_ref().filter(|_| !forward) {
-            answer(&mut bytes, question);
-        }
-        let direction = side[usize::from(!forward)];
+    }
+
+    /// The packet meets both; returns it if it passes.
+    fn packet(&mut self, direction: Direction, forward: bool, bytes: Vec<u8>) -> Option<Vec<u8>> {
         let hook = Hook {
             interface: IfIndex(LOOPBACK),
             direction,
@@ -544,54 +547,83 @@ fn compare(bench: &mut Bench, ruleset: &Ruleset, side: [Direction; 2]) -> Tally 
             ether: Some(ether),
             ..Packet::default()
         };
-        let sent = packet.bytes.clone();
         let mut first = packet.clone();
-        let wanted = plain.handle_packet(now(), hook, &mut first, &mut env);
-        match bench.run(direction, &frame_of(&packet.bytes, ether), 0) {
+        let (plain, env) = &mut self.plain;
+        let wanted = plain.handle_packet(now(), hook, &mut first, env);
+        match self
+            .bench
+            .run(direction, &frame_of(&packet.bytes, ether), 0)
+        {
             Done::Passes(found) => {
                 let as_it_came = Verdict::Pass(Exit::Continue);
                 assert_eq!(wanted.verdict, as_it_came);
                 assert_eq!(found, frame_of(&first.bytes, ether), "of {packet:?}");
-                tally.passed += 1;
-                tally.translated += usize::from(first != packet);
+                self.tally.passed += 1;
+                self.tally.translated += usize::from(first != packet);
             }
             Done::Ends => {
                 assert_eq!(wanted.verdict, Verdict::Drop(DropReason::Match));
-                tally.ended += 1;
+                self.tally.ended += 1;
             }
             Done::ComesUp => {
                 let mut second = packet;
-                let found = cached.handle_packet(now(), hook, &mut second, &mut cached_env);
+                let (cached, env) = &mut self.cached;
+                let found = cached.handle_packet(now(), hook, &mut second, env);
                 assert_eq!((&found, &second), (&wanted, &first));
             }
         }
-        if matches!(wanted.verdict, Verdict::Pass(_)) {
-            talks[at].arrived(forward, &sent, &first.bytes);
-            if forward {
-                asked[at] = Some(first.bytes);
-            }
+        matches!(wanted.verdict, Verdict::Pass(_)).then_some(first.bytes)
+    }
+
+    /// Both have the same states and counters.
+    fn compare(&mut self, when: usize) {
+        self.cached.0.read_flows();
+        let (cached, plain) = (figures(&self.cached.0), figures(&self.plain.0));
+        assert_eq!(cached, plain, "after {when} packets");
+    }
+}
+
+/// Random traffic through both.
+fn compare(bench: &mut Bench, ruleset: &Ruleset, side: [Direction; 2]) -> Tally {
+    let mut twins = Twins::new(bench, ruleset);
+    let mut dice = Dice(7);
+    let mut talks: Vec<Talk> = (0..4).map(|_| Talk::new(&mut dice)).collect();
+    let mut asked: Vec<Option<Vec<u8>>> = vec![None; talks.len()];
+    for step in 0..PACKETS {
+        let at = usize::try_from(dice.below(4)).expect("small");
+        if dice.one_in(100) {
+            talks[at] = Talk::new(&mut dice);
+            asked[at] = None;
         }
-        cached.fill_flow_cache();
+        let (mut bytes, forward) = talks[at].next(&mut dice);
+        if let Some(question) = asked[at].as_ref().filter(|_| !forward) {
+            answer(&mut bytes, question);
+        }
+        let passed = twins.packet(side[usize::from(!forward)], forward, bytes.clone());
+        if let Some(passed) = &passed {
+            talks[at].arrived(forward, &bytes, passed);
+        }
+        asked[at] = passed.filter(|_| forward).or(asked[at].take());
+        twins.cached.0.fill_flow_cache();
         if step % 7 == 0 {
-            cached.follow_flows();
+            twins.cached.0.follow_flows();
         }
         if step % 20 == 0 {
-            cached.read_flows();
-            assert_eq!(figures(&cached), figures(&plain), "after {step} packets");
+            twins.compare(step);
         }
         match dice.below(60) {
-            0 => cached.settle_flows(),
-            1 | 2 => cached.suspend_flows(),
+            0 => twins.cached.0.settle_flows(),
+            1 | 2 => twins.cached.0.suspend_flows(),
             3..20 => {
-                cached.settle_flows_piece(1);
+                twins.cached.0.settle_flows_piece(1);
             }
-            20 => cached.read_flows_from(StateId(0), 2),
+            20 => twins.cached.0.read_flows_from(StateId(0), 2),
             _ => {}
         }
     }
-    cached.settle_flows();
-    assert_eq!(figures(&cached), figures(&plain));
-    tally
+    twins.cached.0.settle_flows();
+    twins.compare(PACKETS);
+    twins.tally
 }
 
 #[test]

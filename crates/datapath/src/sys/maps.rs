@@ -93,6 +93,14 @@ impl<K: Pod, V: Pod> BatchMap<K, V> {
         unsafe { self.call(BatchCommand::Delete, request, keys.len()) }
     }
 
+    /// Removes those of these entries that are there.
+    pub(crate) fn delete_all(&self, mut keys: &[K]) {
+        while let Err(stopped) = self.delete(keys) {
+            tracing::debug!(error = %stopped.error, "an entry of a map was gone already");
+            keys = keys.get(stopped.at.saturating_add(1)..).unwrap_or_default();
+        }
+    }
+
     /// # Safety
     /// What the request points to must be valid for `count` entries, as the command has it.
     unsafe fn call(

@@ -173,6 +173,7 @@ impl Engine {
         }
         let is = state.is_half_open();
         self.half_open_moved(was, is);
+        self.note_meeting(slot);
         if tracked.is_err_and(|refused| refused.resets) {
             self.reset_handshake(work);
         }

@@ -97,7 +97,7 @@ pub(super) struct Decisions {
 
 impl Decisions {
     /// Whether a packet with this hash came lately; it has now.
-    fn comes_again(&mut self, hash: u64) -> bool {
+    pub(super) fn comes_again(&mut self, hash: u64) -> bool {
         if self.marks.is_empty() {
             self.marks.extend((0..MARKS).map(|_| 0));
         }
@@ -275,7 +275,7 @@ impl Engine {
     }
 
     /// Tables that we change ourselves may change with any packet.
-    fn is_told_by_key(&self, consulted: &Consulted) -> bool {
+    pub(super) fn is_told_by_key(&self, consulted: &Consulted) -> bool {
         consulted.is_told_by_key() && !(self.flows.fills_tables && consulted.table)
     }
 
@@ -308,7 +308,7 @@ impl Engine {
         self.flows.decisions.wishes.insert(key, wish);
     }
 
-    fn hash_of(&self, key: &FlowKey) -> u64 {
+    pub(super) fn hash_of(&self, key: &FlowKey) -> u64 {
         let [first, second] = self.config.hash_key;
         let mut hasher = SipHasher13::new_with_keys(first, second);
         key.hash(&mut hasher);

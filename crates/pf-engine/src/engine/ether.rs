@@ -98,6 +98,7 @@ impl Engine {
         packet: &Packet,
         env: &mut dyn Env,
     ) -> Decision {
+        self.learn_opened();
         self.now = now;
         let tag = self.tag_of_departure(&packet.bytes);
         let ether = packet.ether.unwrap_or_default();

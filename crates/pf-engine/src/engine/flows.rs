@@ -6,12 +6,13 @@
 
 mod cached;
 mod emptying;
+mod putting;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use self::cached::{advance, flow_of, is_as_it_came, places};
+use self::cached::{advance, is_as_it_came};
 pub(super) use self::cached::{is_known_to_caches, key_of};
 use self::emptying::Emptying;
 pub use self::emptying::FlowsRead;
@@ -21,8 +22,9 @@ use crate::criteria::Treatment;
 use crate::decision::{EtherAddresses, Exit, StateId};
 use crate::engine::Engine;
 use crate::engine::decisions::Decisions;
+use crate::engine::openings::{Meeting, Openings};
 use crate::engine::packet::{Place, Work};
-use crate::flow::{Flow, FlowCache, FlowId, FlowProgress, FlowStatistics};
+use crate::flow::{FlowCache, FlowId, FlowProgress, FlowStatistics};
 use crate::key::{StateKey, Tuple};
 use crate::replay::Record;
 use crate::rule::{Direction, Scrub};
@@ -72,6 +74,8 @@ pub(super) struct Flows {
     pub(super) statistics: FlowStatistics,
     /// Flows without a state.
     pub(super) decisions: Decisions,
+    /// Connections that the cache opens itself.
+    pub(super) openings: Openings,
     /// What the packet at hand has touched.
     record: Record,
 }
@@ -89,6 +93,12 @@ impl Flows {
             self.by_opener.insert(opener, flows.saturating_add(1));
         }
         has_room
+    }
+
+    /// One more although he has all that he may.
+    fn exceed(&mut self, opener: IpAddr) {
+        let flows = self.by_opener.entry(opener).or_default();
+        *flows = flows.saturating_add(1);
     }
 
     fn release(&mut self, opener: IpAddr) {
@@ -113,15 +123,6 @@ impl Flows {
     }
 }
 
-/// A state that is about to be put into the cache.
-#[derive(Debug)]
-struct Prepared {
-    slot: u32,
-    places: [Option<Place>; 2],
-    opener: IpAddr,
-    flow: Flow,
-}
-
 /// What a state knows of the cache.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cacheable {
@@ -132,6 +133,10 @@ pub(crate) struct Cacheable {
     /// It was in the cache until a packet of its key came up: one that waited when it was put in,
     /// most likely.
     returns: bool,
+    /// Whoever opens a connection like it, from another port, is decided about alike.
+    pub(super) opens_alike: bool,
+    /// What a SYN may meet of it.
+    pub(super) meeting: Option<Meeting>,
 }
 
 /// Packets of a state that are let pass as they are, here, in such frames.
@@ -206,6 +211,7 @@ impl Engine {
         self.settle_flows();
         self.flows.of_one_max = cache.states_max().div_ceil(SHARE_OF_ONE);
         self.flows.cache = Some(cache);
+        self.note_meetings();
     }
 
     /// States that the cache has room for, and bytes that it takes.
@@ -238,6 +244,7 @@ impl Engine {
         }
         self.put_flows(prepared);
         self.put_decisions();
+        self.bound_openings();
         usize::try_from(self.flows.statistics.put.wrapping_sub(before)).unwrap_or(usize::MAX)
     }
 
@@ -245,6 +252,8 @@ impl Engine {
     /// did. Those that are closed leave it: their last packets are looked at one by one. Whether
     /// there are more.
     pub fn follow_flows(&mut self) -> bool {
+        self.learn_opened();
+        self.bound_openings();
         if let Some(cache) = &mut self.flows.cache {
             self.flows.changed.extend(cache.changed());
         }
@@ -273,6 +282,7 @@ impl Engine {
     pub(super) fn tables_change(&mut self) {
         if !self.flows.fills_tables {
             self.flows.fills_tables = true;
+            self.end_openings();
             self.settle_decisions();
         }
     }
@@ -321,6 +331,7 @@ impl Engine {
                 self.flows.release(opener);
                 self.flows.count_taken();
                 self.flows.note_settled(held.generation);
+                self.note_meeting(*slot);
             }
         }
     }
@@ -470,13 +481,27 @@ impl Engine {
         }
         let begins = begins || (is_answered && of_opener.is_some());
         let has_room = self.flows.wishes.len() < WISHES_MAX && packets(state) >= FLOW_BEGINS_AT;
-        if (std::mem::take(&mut state.flow.returns) || begins) && way.is_some() {
-            // Those behind it have overtaken it already, or there are none: who opens a connection
-            // waits for an answer.
+        let returns = std::mem::take(&mut state.flow.returns);
+        let is_new = !state.flow.is_wished && !state.flow.is_held();
+        if way.is_none() {
+            return;
+        }
+        if begins {
+            self.put_opened(slot);
+        } else if returns {
+            // Those behind it have overtaken it already.
             self.put_flow(slot);
-        } else if way.is_some() && has_room && !state.flow.is_wished && !state.flow.is_held() {
+        } else if has_room && is_new {
             state.flow.is_wished = true;
             self.flows.wishes.push(id);
+        }
+    }
+
+    /// Who opens a connection waits for an answer: no packet of it is on its way.
+    fn put_opened(&mut self, slot: u32) {
+        if !self.is_opened(slot) {
+            self.put_flow(slot);
+            self.offer_opening(slot);
         }
     }
 
@@ -522,81 +547,6 @@ impl Engine {
 
     fn fills_table(&self, name: &str) -> bool {
         self.rules.fill_table(name) || self.limiters.fill_table(name)
-    }
-
-    /// Nothing is expected where packets might meet another state first.
-    fn drop_doubtful(&mut self, slot: u32) {
-        let Some(state) = self.states.get(slot) else {
-            return;
-        };
-        let is_alone = |way: &Plain| {
-            let side = way.place.direction;
-            let mut chain = self.states.chain(side, state.side(side));
-            chain.all(|other| other == slot)
-        };
-        let keep = |way: &Plain| !way.is_expected || is_alone(way);
-        let ways = state.flow.ways.map(|way| way.filter(keep));
-        if let Some(state) = self.states.get_mut(slot) {
-            state.flow.ways = ways;
-        }
-    }
-
-    fn put_flow(&mut self, slot: u32) {
-        if let Some(state) = self.states.get_mut(slot) {
-            state.flow.is_wished = true;
-        }
-        let prepared = self.prepare_flow(slot);
-        self.put_flows(prepared.into_iter().collect());
-    }
-
-    /// A state that is wished for as the cache would have it, once.
-    fn prepare_flow(&mut self, slot: u32) -> Option<Prepared> {
-        let may_be_held = self.repeats() && self.may_be_held(slot);
-        let state = self.states.get_mut(slot)?;
-        let is_wished = std::mem::take(&mut state.flow.is_wished);
-        if !is_wished || !may_be_held || state.flow.is_held() {
-            return None;
-        }
-        self.drop_doubtful(slot);
-        let state = self.states.get(slot)?;
-        let places = places(state, self.flows.generation);
-        let lifetime = self.lifetimes().earliest_end(state);
-        Some(Prepared {
-            slot,
-            places,
-            opener: opener(state),
-            flow: flow_of(state, places, lifetime)?,
-        })
-    }
-
-    fn put_flows(&mut self, mut prepared: Vec<Prepared>) {
-        let wanted = prepared.len();
-        prepared.retain(|prepared| self.flows.reserve(prepared.opener));
-        let flows: Vec<_> = prepared.iter().map(|prepared| prepared.flow).collect();
-        let cache = self.flows.cache.as_mut().filter(|_| !flows.is_empty());
-        let ids = cache.map_or_else(Vec::new, |cache| cache.put_all(&flows));
-        let ids = ids.into_iter().chain(std::iter::repeat(None));
-        let mut put = 0;
-        for (prepared, id) in prepared.into_iter().zip(ids) {
-            let state = self.states.get_mut(prepared.slot);
-            let Some((state, id)) = state.zip(id) else {
-                self.flows.release(prepared.opener);
-                continue;
-            };
-            self.flows.slots.insert(id, prepared.slot);
-            state.flow.held = Some(Held {
-                id,
-                places: prepared.places,
-                generation: self.flows.generation,
-                counted: <[Count; 2]>::default(),
-            });
-            self.flows.count_put();
-            put += 1;
-            self.lead_ways(prepared.slot);
-        }
-        let refused = u64::try_from(wanted.saturating_sub(put)).unwrap_or_default();
-        let statistics = &mut self.flows.statistics;
-        statistics.refused = statistics.refused.wrapping_add(refused);
     }
 
     /// The cache, with the number of the state that it holds.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::addr::Protocol;
 use crate::anchor::{AnchorPath, TableRef};
 use crate::compile::{Compiler, Lists};
 use crate::engine::{Engine, InstallError, TableError};
@@ -292,12 +293,16 @@ impl Engine {
         let tables = &self.tables;
         self.anchors.remove_empty(|path| tables.has_any(path));
         let (mut used, mut asks, mut asks_for_interface) = (BTreeSet::new(), false, false);
-        let mut asks_for_system = false;
+        let (mut asks_for_system, mut asks_for_openers) = (false, false);
         for rule in self.all_lists().flat_map(Lists::iter) {
             used.extend(rule.dynamics());
             asks |= rule.tagged.is_some();
             asks_for_interface |= rule.asked.received_on.is_some();
             asks_for_system |= rule.system.is_some();
+            let may_be_tcp = rule
+                .protocol
+                .is_none_or(|protocol| protocol == Protocol::TCP);
+            asks_for_openers |= may_be_tcp && rule.source.port.is_some();
         }
         for rule in self.all_lists().flat_map(|lists| &lists.ether) {
             used.extend(rule.dynamics());
@@ -306,6 +311,7 @@ impl Engine {
         self.asks_for_tags = asks;
         self.asks_for_interface = asks_for_interface;
         self.asks_for_system = asks_for_system;
+        self.asks_for_openers = asks_for_openers;
         self.net.retain_dynamics(&used);
         self.note_use(Limit::EtherAnchors);
         self.advance_epoch();

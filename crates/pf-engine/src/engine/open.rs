@@ -189,6 +189,7 @@ impl Engine {
             None => open_peers(modulates(rule), course, work, env)?,
         };
         let mut state = self.state(rule, course, route, work, (source, destination, timeout));
+        state.flow.opens_alike = self.opens_alike(rule, course, (&state, &work.meta));
         self.settle_rivals(&state);
         self.states
             .obstacles(&state, |other| self.lifetimes().is_over(other))
@@ -376,7 +377,8 @@ impl Engine {
         let bytes = forward.bytes.saturating_add(reply.bytes);
         let (limiters, loads) = (state.limiters.clone(), state.loads.clone());
         let mapping = state.endpoint_independent.then(|| mapping(&state));
-        self.states.insert(state).ok_or(DropReason::Memory)?;
+        let slot = self.states.insert(state).ok_or(DropReason::Memory)?;
+        self.note_later(slot);
         self.note_use(Limit::States);
         if let Some((inside, outside)) = mapping {
             self.mappings.refer(inside, outside);

@@ -301,9 +301,10 @@ impl Engine {
         let half_open = state.is_half_open();
         let connected = state.connected;
         let (limiters, loads) = (state.limiters.clone(), state.loads.clone());
-        if self.states.insert(state).is_none() {
+        let Some(slot) = self.states.insert(state) else {
             return Outcome::WithoutRoom;
-        }
+        };
+        self.note_later(slot);
         self.note_use(Limit::States);
         self.half_open_moved(false, half_open);
         for rule in rules {

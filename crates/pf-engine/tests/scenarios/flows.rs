@@ -2,6 +2,7 @@
 
 mod model;
 mod modulated;
+mod openings;
 mod rulesets;
 
 use std::time::Duration;

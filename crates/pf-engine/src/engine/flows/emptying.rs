@@ -84,6 +84,7 @@ impl Engine {
     /// A piece of [`Engine::read_flows`]: `max` flows at most. Returns where the next begins; nothing
     /// when all is read.
     pub fn read_flows_piece(&mut self, from: FlowsRead, max: usize) -> Option<FlowsRead> {
+        self.learn_opened();
         let decisions = match from.0 {
             Next::States(behind) => {
                 let (slots, last) = self.flows.piece(behind, max);
@@ -100,6 +101,7 @@ impl Engine {
 
     /// The same for the states with these numbers alone: the next `max` from `from` on.
     pub fn read_flows_from(&mut self, from: StateId, max: usize) {
+        self.learn_opened();
         if self.flows.statistics.held == 0 {
             return;
         }
@@ -112,6 +114,7 @@ impl Engine {
     /// Empties the cache, at once: to be called before anything changes that is no packet. As long as
     /// [`Engine::has_left_flows`], what changes must not change where packets are counted.
     pub fn suspend_flows(&mut self) {
+        self.end_openings();
         let flows = &mut self.flows;
         flows.generation = flows.generation.wrapping_add(1);
         flows.decisions.forget_wishes();

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pf_engine::counters::Count;
-use pf_engine::decision::{Hook, Packet};
-use pf_engine::flow::{Flow, FlowBasis, FlowCache, FlowId, FlowKey, FlowProgress, FlowWindow};
+use pf_engine::decision::{EtherAddresses, Hook, Packet};
+use pf_engine::flow::{
+    Flow, FlowBasis, FlowCache, FlowId, FlowKey, FlowOpened, FlowProgress, FlowWindow,
+};
 use pf_engine::rule::tcp_flags;
 use pf_engine::time::Instant;
 use pf_engine::view::HostPort;
@@ -14,6 +17,8 @@ use pf_engine::wire::{Icmp, IcmpBody, Meta, Rewrite, Tcp, Transport};
 const MAX_ACK_WINDOW: u32 = 0xffff + 1500;
 /// States that the model has room for.
 pub(super) const STATES_MAX: u32 = 400;
+/// Connections that it opens before it tells.
+pub(super) const OPENED_MAX: u32 = 8;
 
 #[derive(Debug)]
 struct Entry {
@@ -30,6 +35,8 @@ struct Inner {
     by_key: HashMap<FlowKey, (usize, usize)>,
     /// Flows in which an end has gone from one state to another.
     changed: Vec<FlowId>,
+    offers: HashMap<FlowKey, Duration>,
+    opened: Vec<FlowOpened>,
     passed: u64,
     translated: u64,
     modulated: u64,
@@ -78,10 +85,32 @@ impl FlowCache for Model {
         self.read_all(flows)
     }
 
+    fn offer(&mut self, key: &FlowKey, lifetime: Duration) -> bool {
+        self.0.lock().unwrap().offers.insert(*key, lifetime);
+        true
+    }
+
+    fn withdraw(&mut self, keys: &[FlowKey]) {
+        let mut inner = self.0.lock().unwrap();
+        for key in keys {
+            assert!(inner.offers.remove(key).is_some(), "{key:?}");
+        }
+    }
+
+    fn opened(&mut self) -> Vec<FlowOpened> {
+        std::mem::take(&mut self.0.lock().unwrap().opened)
+    }
+
+    fn opened_max(&self) -> u32 {
+        OPENED_MAX
+    }
+
     fn suspend(&mut self) -> bool {
-        for entry in &mut self.0.lock().unwrap().entries {
+        let mut inner = self.0.lock().unwrap();
+        for entry in &mut inner.entries {
             entry.is_live = false;
         }
+        inner.offers.clear();
         true
     }
 
@@ -117,9 +146,106 @@ impl Inner {
         });
         Some(FlowId(u32::try_from(id).unwrap()))
     }
+
+    /// Whether a flow that is there has the key.
+    fn knows(&self, key: &FlowKey) -> bool {
+        let known = self.by_key.get(key);
+        known.is_some_and(|(id, way)| {
+            let entry = &self.entries[*id];
+            entry.is_live && entry.flow.keys[*way] == Some(*key)
+        })
+    }
+
+    /// Opens a connection as it was offered.
+    fn open(&mut self, now: Instant, packet: &Packet, (syn, meta): (&FlowKey, &Meta)) -> Done {
+        let HostPort { address, .. } = syn.source;
+        let any = FlowKey {
+            source: HostPort { address, port: 0 },
+            ..*syn
+        };
+        let opener = FlowKey {
+            opens: false,
+            ..*syn
+        };
+        let (lifetime, tcp) = match (self.offers.get(&any), meta.tcp()) {
+            (Some(lifetime), Some(tcp)) if meta.payload_len() == 0 => (*lifetime, tcp),
+            _ => return Done::Nothing,
+        };
+        let scale = tcp.window_scale(&packet.bytes);
+        let is_full = self.opened.len() >= OPENED_MAX as usize;
+        if is_full || self.knows(&opener) || scale.is_some_and(|scale| scale > 14) {
+            return Done::Nothing;
+        }
+        let flow = Flow {
+            basis: FlowBasis::State,
+            keys: [Some(opener), Some(answer_to(&opener))],
+            becomes: [None; 2],
+            shifts: [0; 2],
+            windows: Some(behind_syn(tcp, scale)),
+            refreshed: now,
+            lifetime,
+        };
+        let Some(flow) = self.put(&flow) else {
+            return Done::Nothing;
+        };
+        self.opened.push(FlowOpened {
+            flow,
+            hook: syn.hook,
+            packet: packet.clone(),
+            at: now,
+        });
+        self.passed += 1;
+        Done::Passed
+    }
+}
+
+/// The key of answers where a SYN has met the filter.
+fn answer_to(opener: &FlowKey) -> FlowKey {
+    FlowKey {
+        hook: Hook {
+            direction: opener.hook.direction.reverse(),
+            ..opener.hook
+        },
+        ether: EtherAddresses {
+            source: opener.ether.destination,
+            destination: opener.ether.source,
+        },
+        source: opener.destination,
+        destination: opener.source,
+        ..*opener
+    }
+}
+
+/// What is known of both ends behind a SYN.
+fn behind_syn(tcp: &Tcp, scale: Option<u8>) -> [FlowWindow; 2] {
+    let opener = FlowWindow {
+        seq_lo: tcp.seq,
+        seq_hi: tcp.seq.wrapping_add(2),
+        max_win: u32::from(tcp.window)
+            .max(1)
+            .div_ceil(1 << scale.unwrap_or(0)),
+        scale,
+        state: SYN_SENT,
+    };
+    let other = FlowWindow {
+        seq_hi: 1,
+        max_win: 1,
+        ..FlowWindow::default()
+    };
+    [opener, other]
 }
 
 impl Model {
+    /// Connections that it has not told of yet.
+    pub(super) fn untold(&self) -> usize {
+        self.0.lock().unwrap().opened.len()
+    }
+
+    /// What it is offered.
+    pub(super) fn offers(&self) -> usize {
+        self.0.lock().unwrap().offers.len()
+    }
+
     /// Packets that it has passed.
     pub(super) fn passed(&self) -> u64 {
         self.0.lock().unwrap().passed
@@ -152,6 +278,9 @@ impl Model {
         };
         let mut inner = self.0.lock().unwrap();
         let inner = &mut *inner;
+        if key.opens && !inner.knows(&key) {
+            return inner.open(now, packet, (&key, &meta));
+        }
         let Some((id, way)) = inner.by_key.get(&key).copied() else {
             return Done::Nothing;
         };

@@ -1,0 +1,129 @@
+//! States on their way into a flow cache.
+
+use std::net::IpAddr;
+
+use super::cached::{flow_of, places};
+use super::{Held, Plain, opener};
+use crate::counters::Count;
+use crate::engine::Engine;
+use crate::engine::packet::Place;
+use crate::flow::{Flow, FlowId};
+
+/// A state that is about to be put into the cache.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    slot: u32,
+    places: [Option<Place>; 2],
+    opener: IpAddr,
+    flow: Flow,
+}
+
+impl Engine {
+    /// Nothing is expected where packets might meet another state first.
+    fn drop_doubtful(&mut self, slot: u32) {
+        let Some(state) = self.states.get(slot) else {
+            return;
+        };
+        let is_alone = |way: &Plain| {
+            let side = way.place.direction;
+            let mut chain = self.states.chain(side, state.side(side));
+            chain.all(|other| other == slot)
+        };
+        let keep = |way: &Plain| !way.is_expected || is_alone(way);
+        let ways = state.flow.ways.map(|way| way.filter(keep));
+        if let Some(state) = self.states.get_mut(slot) {
+            state.flow.ways = ways;
+        }
+    }
+
+    pub(super) fn put_flow(&mut self, slot: u32) {
+        if let Some(state) = self.states.get_mut(slot) {
+            state.flow.is_wished = true;
+        }
+        let prepared = self.prepare_flow(slot);
+        self.put_flows(prepared.into_iter().collect());
+    }
+
+    /// A state that is wished for as the cache would have it, once.
+    pub(super) fn prepare_flow(&mut self, slot: u32) -> Option<Prepared> {
+        let may_be_held = self.repeats() && self.may_be_held(slot);
+        let state = self.states.get_mut(slot)?;
+        let is_wished = std::mem::take(&mut state.flow.is_wished);
+        if !is_wished || !may_be_held || state.flow.is_held() {
+            return None;
+        }
+        self.drop_doubtful(slot);
+        let state = self.states.get(slot)?;
+        let places = places(state, self.flows.generation);
+        let lifetime = self.lifetimes().earliest_end(state);
+        Some(Prepared {
+            slot,
+            places,
+            opener: opener(state),
+            flow: flow_of(state, places, lifetime)?,
+        })
+    }
+
+    pub(super) fn put_flows(&mut self, mut prepared: Vec<Prepared>) {
+        let wanted = prepared.len();
+        prepared.retain(|prepared| self.flows.reserve(prepared.opener));
+        let flows: Vec<_> = prepared.iter().map(|prepared| prepared.flow).collect();
+        let cache = self.flows.cache.as_mut().filter(|_| !flows.is_empty());
+        let ids = cache.map_or_else(Vec::new, |cache| cache.put_all(&flows));
+        let ids = ids.into_iter().chain(std::iter::repeat(None));
+        let mut put = 0;
+        for (prepared, id) in prepared.into_iter().zip(ids) {
+            match id {
+                Some(id) if self.hold(&prepared, id) => put += 1,
+                _ => self.flows.release(prepared.opener),
+            }
+        }
+        let refused = u64::try_from(wanted.saturating_sub(put)).unwrap_or_default();
+        let statistics = &mut self.flows.statistics;
+        statistics.refused = statistics.refused.wrapping_add(refused);
+    }
+
+    /// The cache holds a state: false if there is none.
+    fn hold(&mut self, prepared: &Prepared, id: FlowId) -> bool {
+        let Some(state) = self.states.get_mut(prepared.slot) else {
+            return false;
+        };
+        self.flows.slots.insert(id, prepared.slot);
+        state.flow.held = Some(Held {
+            id,
+            places: prepared.places,
+            generation: self.flows.generation,
+            counted: <[Count; 2]>::default(),
+        });
+        self.flows.count_put();
+        self.note_meeting(prepared.slot);
+        self.lead_ways(prepared.slot);
+        true
+    }
+
+    /// The cache has opened the connection of this state itself, and holds it already. False if it
+    /// is another than it would have been given.
+    pub(in crate::engine) fn hold_opened(&mut self, slot: u32, id: FlowId) -> bool {
+        if let Some(state) = self.states.get_mut(slot) {
+            state.flow.is_wished = true;
+        }
+        let prepared = self.prepare_flow(slot);
+        let Some(prepared) =
+            prepared.filter(|prepared| prepared.flow.keys.iter().all(Option::is_some))
+        else {
+            return false;
+        };
+        let has_room = self.flows.reserve(prepared.opener);
+        if !has_room {
+            self.flows.exceed(prepared.opener);
+        }
+        if !self.hold(&prepared, id) {
+            self.flows.release(prepared.opener);
+            return false;
+        }
+        if !has_room {
+            self.settle(slot);
+        }
+        true
+    }
+}
