@@ -72,6 +72,9 @@ const PROGRAMS: [&str; 6] = [
     "open_out",
 ];
 
+/// Those of them that the cache can do without, where a kernel refuses them.
+const OPENERS: [&str; 2] = ["open_in", "open_out"];
+
 /// Slots that one call writes or reads, at most: half a megabyte of states, and about a
 /// millisecond.
 const BATCH: usize = 4096;
@@ -247,9 +250,15 @@ impl FlowMaps {
     /// Loads the programs of the cache and puts them into force. `now` is the engine's time and
     /// the kernel's.
     pub(crate) fn open(ebpf: &mut Ebpf, now: (Instant, Duration)) -> Result<Self, Error> {
+        let mut opens = true;
         for name in PROGRAMS {
-            let loaded = program(ebpf, name)?.load();
-            loaded.map_err(|error| unusable(refused(error)))?;
+            match program(ebpf, name)?.load().map_err(refused) {
+                Err(error) if OPENERS.contains(&name) => {
+                    tracing::warn!(%error, "each connection's first packets come up");
+                    opens = false;
+                }
+                other => other.map_err(unusable)?,
+            }
         }
         let memory = memory_of(ebpf);
         let slots = array_of::<StateData>(ebpf, FLOW_STATES)?.len();
@@ -269,12 +278,13 @@ impl FlowMaps {
             epoch: 0,
             puts: 0,
             slots: [Slots::new(0, of_states), Slots::new(of_states, decisions)],
-            openings: Openings::of(ebpf, of_states)?,
+            openings: Openings::of(ebpf, if opens { of_states } else { 0 })?,
             memory,
             ahead: now.0.since_origin().saturating_sub(now.1),
         };
         maps.suspend();
-        for (index, name) in (0..).zip(PROGRAMS) {
+        let loaded = (0..).zip(PROGRAMS);
+        for (index, name) in loaded.filter(|(_, name)| opens || !OPENERS.contains(name)) {
             let program = program(ebpf, name)?;
             let fd = program.fd().map_err(|error| unusable(io_error(error)))?;
             let set = maps.programs.set(index, fd, 0);
