@@ -38,9 +38,9 @@ const WISHES_MAX: usize = 8192;
 /// Flows that one call of [`Engine::follow_flows`] looks at, at most: some milliseconds' worth.
 const FOLLOWED_MAX: usize = 1024;
 
-/// Packets that a state has had, both ways, before it is put into the cache: a connection that asks
-/// and is answered in a packet each (handshake, question, answer, close) costs less without.
-pub const FLOW_BEGINS_AT: u64 = 12;
+/// Packets that a state has had, both ways, before it is put into the cache, unless it is a connection,
+/// which is there from its SYN on: a question and its answer, once repeated, cost less without.
+pub const FLOW_BEGINS_AT: u64 = 4;
 
 /// Of the room that the cache has for states one address can open so much: a quarter, so that
 /// nobody can keep the others out of it.

@@ -108,9 +108,10 @@ fn daemon(net: &Net, fast_path: &str, wanted: Wanted) -> Result<Daemon> {
         "xdp" => "[xdp]\non-veth = true\n",
         _ => "",
     };
+    let room = wanted.states.max(datapath::FLOW_STATES_DEFAULT);
     let settings = format!(
         "interfaces = [\"ma\", \"mb\"]\nfast-path = \"{fast_path}\"\nlog = \"warn\"\n\
-         log-directory = \"{}\"\n{also}",
+         flow-cache = {room}\nlog-directory = \"{}\"\n{also}",
         config.display()
     );
     std::fs::write(config.join("weighbridge.toml"), settings)?;
