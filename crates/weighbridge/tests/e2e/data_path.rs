@@ -235,7 +235,7 @@ fn what_is_translated_and_modulated_in_the_kernel_carries_right_checksums() -> R
         check_checksums(bench)?;
         let flows = bench.daemon.flows()?;
         let passed = flows.get("passed").and_then(serde_json::Value::as_u64);
-        ensure!(passed > Some(100), "{flows:?}");
+        ensure!(passed > Some(0), "{flows:?}");
         Ok(())
     })
 }
