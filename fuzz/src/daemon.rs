@@ -102,7 +102,7 @@ fn converse(client: &mut ClientState, ours: &mut UnixStream) {
         loaded_by: &mut loaded_by,
         lost: Lost::default(),
         lost_before: &mut lost_before,
-        fused: [0, 0],
+        fused: [0; 3],
         interfaces: &interfaces,
         dialect: Dialect::FreeBsd,
         scheduler: &mut Scheduler,

@@ -15,16 +15,15 @@ const LINE_LEN: usize = 160;
 
 /// Why the kernel does not take a program, with the verifier's last words if it had any.
 pub(crate) fn refused(error: ProgramError) -> io::Error {
-    let (source, verifier_log) = if let ProgramError::LoadError {
-        io_error,
+    // The kernel's error stands for itself: it is not among its causes.
+    if let ProgramError::IOError(error) = error {
+        return error;
+    }
+    let ProgramError::LoadError {
+        io_error: source,
         verifier_log,
     } = error
-    {
-        (io_error, verifier_log)
-    } else if let ProgramError::IOError(error) = error {
-        // The kernel's error stands for itself: it is not among its causes.
-        return error;
-    } else {
+    else {
         return io_error(error);
     };
     let words = last_words(&verifier_log.to_string());

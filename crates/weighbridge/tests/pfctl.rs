@@ -197,7 +197,7 @@ fn serve(
                 origin: ORIGIN,
                 loaded_by: &mut loaded_by,
                 lost: LOST,
-                fused: [0, 0],
+                fused: [0; 3],
                 lost_before: &mut lost_before,
                 interfaces: &interfaces(),
                 dialect,

@@ -57,7 +57,7 @@ impl Ridden {
 /// The lanes, and what was taken from them for states that stay.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    lanes: SharedArray,
+    table: SharedArray,
     ends: SharedArray,
     of_way: SharedArray,
     /// By way.
@@ -68,7 +68,7 @@ impl Lanes {
     pub(super) fn open(ebpf: &Ebpf) -> io::Result<Self> {
         let map = |name| ebpf.map(name).ok_or(io::ErrorKind::NotFound);
         Ok(Self {
-            lanes: SharedArray::of::<LaneData>(map(LANES)?)?,
+            table: SharedArray::of::<LaneData>(map(LANES)?)?,
             ends: SharedArray::of::<LaneData>(map(LANE_ENDS)?)?,
             of_way: SharedArray::of::<u64>(map(LANE_OF_WAY)?)?,
             taken: BTreeMap::new(),
@@ -113,7 +113,7 @@ impl Lanes {
 
     /// Takes what has been counted, if it is much.
     fn drain(&mut self, lane: usize) {
-        let Some(word) = word(&self.lanes, lane, COUNT_AT) else {
+        let Some(word) = word(&self.table, lane, COUNT_AT) else {
             return;
         };
         let count = word.load(Acquire);
@@ -129,7 +129,7 @@ impl Lanes {
     /// Nobody counts there any more, and others may have the place.
     fn close(&mut self, lane: usize) {
         let ways = self.ways_of(lane);
-        let Some(word) = word(&self.lanes, lane, COUNT_AT) else {
+        let Some(word) = word(&self.table, lane, COUNT_AT) else {
             return;
         };
         let close = |count: u64| match count & IS_CLAIMED {
@@ -188,18 +188,15 @@ impl Lanes {
     }
 
     fn load(&self, lane: usize, at: usize) -> u64 {
-        word(&self.lanes, lane, at).map_or(0, |word| word.load(Acquire))
+        word(&self.table, lane, at).map_or(0, |word| word.load(Acquire))
     }
 }
 
 /// The first and the second of two numbers that lie in a word.
-const fn halves(word: u64) -> [u32; 2] {
+fn halves(word: u64) -> [u32; 2] {
     let bytes = word.to_ne_bytes();
-    let [a, b, c, d, e, f, g, h] = bytes;
-    [
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-    ]
+    let half = |half: Option<&[u8; 4]>| half.map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    [half(bytes.first_chunk()), half(bytes.last_chunk())]
 }
 
 /// Both ways of a slot.

@@ -88,7 +88,7 @@ enum Told {
     /// A slot whose lanes are meant.
     Lane(u32),
     /// The flow and the use of its slot; nothing of a slot that nothing has come of.
-    Opened(u32, Option<(Slot, FlowOpened)>),
+    Opened(u32, Option<Box<(Slot, FlowOpened)>>),
 }
 
 impl FlowMaps {
@@ -140,7 +140,7 @@ impl FlowMaps {
             Some(Told::Lane(slot)) => self.lanes.look_after(slot),
             Some(Told::Opened(slot, used)) => {
                 self.openings.told = self.openings.told.wrapping_add(1);
-                self.note_opened(slot, used);
+                self.note_opened(slot, used.map(|used| *used));
             }
             None => {}
         }
@@ -190,7 +190,9 @@ impl FlowMaps {
             Ok(()) => self.openings.given = next,
             Err(error) => {
                 tracing::warn!(%error, "the kernel cannot be told what it may open");
-                slots.into_iter().for_each(|slot| self.free(slot));
+                for slot in slots {
+                    self.free(slot);
+                }
             }
         }
     }
@@ -208,7 +210,7 @@ fn told(item: &[u8], ahead: Duration) -> Option<Told> {
     let slot = get_u32(item, SLOT_AT);
     let is_used = item.get(USED_AT).is_some_and(|used| *used != 0);
     let opened = is_used.then(|| opened(item, slot, ahead)).flatten();
-    Some(Told::Opened(slot, opened))
+    Some(Told::Opened(slot, opened.map(Box::new)))
 }
 
 fn opened(item: &[u8], slot: u32, ahead: Duration) -> Option<(Slot, FlowOpened)> {

@@ -37,7 +37,7 @@ impl SharedArray {
         let Map::Array(data) = map else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        if size_of::<V>() % size_of::<AtomicU64>() != 0 {
+        if !size_of::<V>().is_multiple_of(size_of::<AtomicU64>()) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let bytes = usize::try_from(array.len()).map_err(io::Error::other)?;

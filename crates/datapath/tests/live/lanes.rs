@@ -112,19 +112,19 @@ fn what_a_lane_counts_is_told_at_both_states_however_much_it_is() {
         for round in 1..=ROUNDS {
             send(ROUND);
             assert_eq!(cache.maps.changed(), [], "no state has changed");
-            let sent = u64::from(ROUND * round) + 1;
-            assert_eq!(counts(&mut cache.maps, flows), [count(sent); 2]);
+            let total = u64::from(ROUND * round) + 1;
+            assert_eq!(counts(&mut cache.maps, flows), [count(total); 2]);
         }
-        let sent = u64::from(ROUND * ROUNDS) + 1;
-        assert_eq!(end.arrived().expect("a count"), sent);
+        let total = u64::from(ROUND * ROUNDS) + 1;
+        assert_eq!(end.arrived().expect("a count"), total);
         let statistics = cache.datapath.statistics();
-        assert_eq!(statistics.cached, 2 * sent);
-        assert!(statistics.ridden > sent * 9 / 10, "{statistics:?}");
+        assert_eq!(statistics.cached, 2 * total);
+        assert!(statistics.ridden > total * 9 / 10, "{statistics:?}");
         // The second state ends: nothing goes by the lane any more, and the first one has its figures.
-        assert_eq!(cache.maps.take(flows[1]).counts[0], count(sent));
+        assert_eq!(cache.maps.take(flows[1]).counts[0], count(total));
         send(10);
-        assert_eq!(end.arrived().expect("a count"), sent);
-        let both = [count(sent + 10), Count::default()];
+        assert_eq!(end.arrived().expect("a count"), total);
+        let both = [count(total + 10), Count::default()];
         let first = cache.maps.take(flows[0]);
         assert_eq!([first.counts[0], first.counts[1]], both);
         assert_eq!(cache.datapath.statistics().upcalls, 10);

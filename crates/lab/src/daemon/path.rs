@@ -26,9 +26,10 @@ impl FastPath {
         let Some(name) = std::env::var_os(FAST_PATH) else {
             return Ok(None);
         };
-        match Self::from_str(&name.to_string_lossy(), false) {
+        let name = name.to_string_lossy();
+        match Self::from_str(&name, false) {
             Ok(path) => Ok(Some(path)),
-            Err(_) => bail!("{FAST_PATH} is {name:?}, not off, on or emptied"),
+            Err(_) => bail!("{FAST_PATH} is {name}, not off, on or emptied"),
         }
     }
 

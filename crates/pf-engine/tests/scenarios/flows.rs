@@ -251,8 +251,8 @@ fn who_has_a_flow_cache_decides_and_counts_as_who_has_none() {
         assert_eq!(passed > 0, passes, "{name}: {passed} packets by the cache");
         assert_eq!(dropped > 0, drops, "{name}: {dropped} were dropped");
         let much = translated > 100 * SEEDS;
-        let translates = name.starts_with("translation");
-        assert_eq!(much, translates, "{name}: {translated}");
+        let expects_it = name.starts_with("translation");
+        assert_eq!(much, expects_it, "{name}: {translated}");
         let much = modulated > 100 * SEEDS;
         assert_eq!(much, name.ends_with("modulated"), "{name}: {modulated}");
     }

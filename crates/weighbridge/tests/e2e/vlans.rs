@@ -24,7 +24,6 @@ const DATAGRAMS: u64 = 1_000;
 
 /// Datagrams and TCP, which come tagged, go without tags and back.
 #[test]
-#[expect(clippy::print_stdout, reason = "a test says why it does nothing")]
 fn flows_of_a_vlan_s_device_are_cached_and_fused_and_its_tags_are_the_kernel_s() -> Result<()> {
     if std::env::var_os(IN_GUEST).is_none() {
         println!("SKIPPED vlans: in a guest, for this machine's kernel may have none");
