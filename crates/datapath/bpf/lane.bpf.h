@@ -25,7 +25,7 @@
 // What the datagrams of a lane have in common beside what is in `lane_ends`. In words: what has just been
 // written in parts is slow to be read as a whole.
 struct lane_name {
-	__u64 addresses; /* of IPv6 the last words */
+	__u64 addresses; /* of IPv6 the last words, and the others folded */
 	__u64 ports; /* and the interface */
 	__u64 ether;
 	__u32 ether_rest;
@@ -104,6 +104,18 @@ struct datagram {
 	__u32 at; /* of UDP's header */
 };
 
+// The words of IPv6 addresses that a name has not, so that nobody chooses names by them: equal names of equal
+// words are of equal addresses.
+static __always_inline __u64 fold(const __u32 *rest)
+{
+	__u64 hash = lanes_seed;
+
+#pragma unroll
+	for (int i = 0; i < 6; i++)
+		hash = (hash ^ rest[i]) * 0x9e3779b97f4a7c15ull;
+	return hash ^ hash >> 32;
+}
+
 // In one load each, for which x86 and Arm need no alignment.
 #define word_at(type, data, at) (*(const type *)((data) + (at)))
 
@@ -153,9 +165,10 @@ static __always_inline int read_datagram_v6(const struct frame *frame, void *dat
 		return -1;
 	datagram->name.addresses =
 		word_of(ip->saddr.in6_u.u6_addr32[3], ip->daddr.in6_u.u6_addr32[3]);
-	datagram->is_v6 = 1;
 	__builtin_memcpy(datagram->rest, &ip->saddr, 12);
 	__builtin_memcpy(datagram->rest + 3, &ip->daddr, 12);
+	datagram->name.addresses ^= fold(datagram->rest);
+	datagram->is_v6 = 1;
 	datagram->bytes = sizeof(*ip) + bpf_ntohs(ip->payload_len);
 	datagram->hops = ip->hop_limit;
 	return read_udp_of(frame, data, UDP_AT_V6, datagram);
@@ -197,6 +210,13 @@ static __always_inline int has_name(const struct lane *lane, const struct lane_n
 	       lane->name.ether == name->ether && lane->name.ether_rest == name->ether_rest;
 }
 
+// What is read by the pointer from now on is read behind `word`, on processors as well that read ahead.
+static __always_inline struct lane *behind(struct lane *lane, __u64 word)
+{
+	asm volatile("%0 &= 0" : "+r"(word));
+	return (void *)lane + word;
+}
+
 // The lane of a datagram, if there is one that may be used at all. `count` is what it has counted: it is
 // read before the name, so that a lane is not taken for another that has its place by then.
 static __always_inline struct lane *find_lane(const struct datagram *datagram, __u32 *place,
@@ -212,6 +232,7 @@ static __always_inline struct lane *find_lane(const struct datagram *datagram, _
 		if (!lane)
 			return NULL;
 		*count = *(const volatile __u64 *)&lane->count;
+		lane = behind(lane, *count);
 		if (has_name(lane, &datagram->name) && *count & LANE_IS_OPEN)
 			return lane;
 	}
@@ -245,38 +266,61 @@ static __always_inline __u32 lane_time(__u64 nanoseconds)
 	return nanoseconds >> LANE_TIME_SHIFT;
 }
 
-// Asks the daemon for a slot's lanes.
-static __always_inline void tell_of_lane(__u32 way)
+// Whether what holds until then still holds: of a lane that nobody has used for so long that the numbers
+// have gone round it does not.
+static __always_inline int is_ahead(__u32 until, __u32 now)
+{
+	return until - now - 1 <= lane_time(EXIT_LIVES) + 1;
+}
+
+// Asks the daemon for a slot's lanes; 0 if it will hear of it.
+static __always_inline int tell_of_lane(__u32 way)
 {
 	__u32 slot = way >> 1 | LANE_CHANGED;
 
-	bpf_ringbuf_output(&flow_changes, &slot, sizeof(slot), 0);
+	return bpf_ringbuf_output(&flow_changes, &slot, sizeof(slot), 0);
 }
+
+// What a lane says of a packet that it has counted. Read before: as long as its count is what it was, it
+// is nobody else's.
+struct ticket {
+	__u32 out;
+	__u32 needs;
+	__u32 way;
+	struct ends ends;
+	__u8 ether[2 * ETH_ALEN];
+};
 
 // Whether the datagram has been counted, and is to leave by its lane. Another CPU may count at the same
 // time: then one of both goes by its states.
 static __always_inline int ride(struct lane *lane, __u64 before, const struct lane_end *end,
-				const struct datagram *datagram)
+				const struct datagram *datagram, struct ticket *ticket)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
 	__u64 behind = before + (1ull << LANE_PACKETS_SHIFT) + datagram->bytes;
 	__u32 packets = behind >> LANE_PACKETS_SHIFT & LANE_PACKETS_MAX;
 
 	if (!packets || lane->epoch != epoch_now() || lane->topology != topology_now() ||
-	    (__s32)(lane->until - lane_time(now)) <= 0 || datagram->bytes > lane->longest ||
+	    !is_ahead(lane->until, lane_time(now)) || datagram->bytes > lane->longest ||
 	    datagram->hops <= (lane->needs & LANE_HOP) || !has_rest(lane, end, datagram))
 		return 0;
+	ticket->out = lane->out;
+	ticket->needs = lane->needs;
+	ticket->way = end->way;
+	if (ticket->needs & LANE_DRESS) {
+		ticket->ends = end->ends;
+		__builtin_memcpy(ticket->ether, end->ether, sizeof(end->ether));
+	}
 	if (__sync_val_compare_and_swap(&lane->count, before, behind) != before)
 		return 0;
 	lane->last = now;
 	if (!(packets & (LANE_NOTICE - 1)))
-		tell_of_lane(end->way);
+		tell_of_lane(ticket->way);
 	return 1;
 }
 
 // 0 if the datagram is as it leaves.
-static __always_inline int dress_rider(const struct frame *frame, const struct lane *lane,
-				       const struct lane_end *end,
+static __always_inline int dress_rider(const struct frame *frame, const struct ticket *ticket,
 				       const struct datagram *datagram)
 {
 	const __u32 *addresses = (const __u32 *)&datagram->name.addresses;
@@ -289,13 +333,13 @@ static __always_inline int dress_rider(const struct frame *frame, const struct l
 	};
 
 	__builtin_memcpy(&key.source_port, &datagram->name.ports, sizeof(__u32));
-	if (!datagram->is_v6 && end->ends.act == TRANSLATE &&
-	    (set_addresses(frame, &key, &end->ends, sum) ||
-	     set_ports(frame, &key, datagram->at, &end->ends, sum)))
+	if (!datagram->is_v6 && ticket->ends.act == TRANSLATE &&
+	    (set_addresses(frame, &key, &ticket->ends, sum) ||
+	     set_ports(frame, &key, datagram->at, &ticket->ends, sum)))
 		return -1;
-	if (lose_hops(frame, &key, datagram->hops, lane->needs & LANE_HOP))
+	if (lose_hops(frame, &key, datagram->hops, ticket->needs & LANE_HOP))
 		return -1;
-	return store(frame, 0, (void *)end->ether, sizeof(end->ether));
+	return store(frame, 0, (void *)ticket->ether, sizeof(ticket->ether));
 }
 
 enum rider { STAYS, RIDES, FAILS };
@@ -304,6 +348,7 @@ enum rider { STAYS, RIDES, FAILS };
 static __always_inline enum rider take_lane(const struct frame *frame, __u32 *out)
 {
 	struct datagram datagram __attribute__((aligned(8)));
+	struct ticket ticket;
 	const struct lane_end *end;
 	struct lane *lane;
 	__u64 count;
@@ -315,10 +360,10 @@ static __always_inline enum rider take_lane(const struct frame *frame, __u32 *ou
 	if (!lane || (frame->is_xdp && !(lane->needs & LANE_BY_XDP)))
 		return STAYS;
 	end = bpf_map_lookup_elem(&lane_ends, &place);
-	if (!end || !ride(lane, count, end, &datagram))
+	if (!end || !ride(lane, count, end, &datagram, &ticket))
 		return STAYS;
-	*out = lane->out;
-	if (lane->needs & LANE_DRESS && dress_rider(frame, lane, end, &datagram))
+	*out = ticket.out;
+	if (ticket.needs & LANE_DRESS && dress_rider(frame, &ticket, &datagram))
 		return FAILS;
 	return RIDES;
 }
@@ -328,6 +373,7 @@ struct track {
 	const struct aside *aside;
 	struct found from;
 	struct found then;
+	const struct exit *known; /* what is known of the way now */
 	__u64 *of_way;
 	__u64 *of_out_way;
 };
@@ -337,21 +383,44 @@ static __always_inline __u32 lane_until(const struct exit *exit)
 	return lane_time(exit->learned + EXIT_LIVES) | 1;
 }
 
+// Ends the lane of a way that has its place there: at once, and for good if the daemon hears of it.
+static __always_inline void end_lane_at(__u32 place, __u32 way)
+{
+	struct lane *lane = bpf_map_lookup_elem(&lanes, &place);
+	const struct lane_end *end = bpf_map_lookup_elem(&lane_ends, &place);
+
+	if (!lane || !end || !lane->until || (end->way != way && end->out_way != way))
+		return;
+	lane->until = tell_of_lane(way) ? (lane_time(bpf_ktime_get_coarse_ns()) - 1) | 1 : 0;
+}
+
 // The way is another now, or none: its packets find it again.
 static __always_inline void end_lane(__u32 way)
 {
 	const __u64 *number = bpf_map_lookup_elem(&lane_of_way, &way);
-	struct lane *lane;
 	__u32 place;
 
 	if (!number || !*number)
 		return;
 	place = *number - 1;
-	lane = bpf_map_lookup_elem(&lanes, &place);
-	if (!lane || !lane->until)
-		return;
-	lane->until = 0;
-	tell_of_lane(way);
+	end_lane_at(place, way);
+}
+
+// Whether packets may leave by an interface at its driver, as lanes say it.
+static __always_inline __u16 by_xdp(__u32 interface)
+{
+	return bpf_map_lookup_elem(&xdp_ports, &interface) ? LANE_BY_XDP : 0;
+}
+
+// Whether the way is still what the packet has found it to be. Under the lock of its first state, which is that
+// of its exit.
+static __always_inline int is_still(const struct track *track)
+{
+	const struct exit *now = track->known, *then = &track->aside->exit;
+
+	return is_in_use(&track->from) && now->use == then->use && now->interface == then->interface &&
+	       now->topology == then->topology && now->hops == then->hops &&
+	       is_same_place(&now->out, &then->out) && is_same_frame(now->ether, then->ether);
 }
 
 // A lane is told again that it holds, or ends.
@@ -360,18 +429,52 @@ static __always_inline void renew_lane(__u32 place, const struct track *track)
 	struct lane *lane = bpf_map_lookup_elem(&lanes, &place);
 	const struct lane_end *end = bpf_map_lookup_elem(&lane_ends, &place);
 	const struct exit *exit = &track->aside->exit;
+	__u16 at_driver = by_xdp(exit->interface);
+	int is_renewed = 0;
 
 	if (!lane || !end || !lane->until || end->use != track->from.place.use ||
 	    end->way != track->from.place.way)
 		return;
-	if (end->out_use == exit->out.use && end->out_way == exit->out.way &&
+	bpf_spin_lock(&track->from.state->lock);
+	if (is_still(track) && *track->of_way == (__u64)place + 1 && lane->until &&
+	    end->out_use == exit->out.use && end->out_way == exit->out.way &&
 	    lane->out == exit->interface && (lane->needs & LANE_HOP) == exit->hops &&
 	    is_same_frame(end->ether, exit->ether)) {
 		lane->longest = exit->longest;
+		lane->needs = (lane->needs & ~LANE_BY_XDP) | at_driver;
+		asm volatile("" : : : "memory"); /* in this order */
 		lane->topology = exit->topology;
 		lane->until = lane_until(exit);
-	} else {
-		end_lane(end->way);
+		is_renewed = 1;
+	}
+	bpf_spin_unlock(&track->from.state->lock);
+	if (!is_renewed)
+		end_lane_at(place, track->from.place.way);
+	// Nobody may have heard of it, if the ring was full.
+	else if ((lane->count >> LANE_PACKETS_SHIFT & LANE_PACKETS_MAX) >= LANE_NOTICE)
+		tell_of_lane(track->from.place.way);
+}
+
+#define LANE_IDLE 1000 /* units of `until` */
+
+// Where all places are taken, and one by a flow that has been still for a second, the daemon frees that.
+static __always_inline void end_idle_lane(__u32 first)
+{
+	__u32 now = lane_time(bpf_ktime_get_coarse_ns());
+
+#pragma unroll
+	for (__u32 i = 0; i < LANES_IN_GROUP; i++) {
+		__u32 place = first ^ i;
+		const struct lane *lane = bpf_map_lookup_elem(&lanes, &place);
+		const struct lane_end *end = bpf_map_lookup_elem(&lane_ends, &place);
+
+		if (!lane || !end)
+			return;
+		if (lane->until && lane->count & LANE_IS_OPEN &&
+		    (__s32)(lane->until - now) < -LANE_IDLE) {
+			end_lane_at(place, end->way);
+			return;
+		}
 	}
 }
 
@@ -390,6 +493,7 @@ static __always_inline int claim_lane(const struct lane_name *name, __u64 claim,
 		if (!lane->count && !__sync_val_compare_and_swap(&lane->count, 0, claim))
 			return 0;
 	}
+	end_idle_lane(first);
 	return -1;
 }
 
@@ -400,9 +504,14 @@ static __always_inline void name_lane(const struct track *track, struct lane_nam
 	const struct ends *was = &track->aside->was;
 	const __u32 *ether = (const __u32 *)key->ether;
 
-	name->addresses = key->family == FAMILY_V4 ?
-				  word_of(was->source, was->destination) :
-				  word_of(key->source[3], key->destination[3]);
+	if (key->family == FAMILY_V4) {
+		name->addresses = word_of(was->source, was->destination);
+	} else {
+		__u32 rest[6] = { key->source[0],      key->source[1],	   key->source[2],
+				  key->destination[0], key->destination[1], key->destination[2] };
+
+		name->addresses = word_of(key->source[3], key->destination[3]) ^ fold(rest);
+	}
 	name->ports = word_of(*(const __u32 *)&was->source_port, key->interface);
 	name->ether = word_of(ether[0], ether[1]);
 	name->ether_rest = ether[2];
@@ -445,16 +554,17 @@ static __always_inline void fill_lane(struct lane *lane, const struct lane_name 
 	lane->out = exit->interface;
 	lane->needs = (exit->hops ? LANE_HOP : 0) | (is_dressed ? LANE_DRESS : 0) |
 		      (aside->key.family == FAMILY_V6 ? LANE_IS_V6 : 0) |
-		      (bpf_map_lookup_elem(&xdp_ports, &exit->interface) ? LANE_BY_XDP : 0);
+		      by_xdp(exit->interface);
 }
 
 // Whether the state's way has this lane and no other from now on.
-static __always_inline int hold_lane(const struct found *found, __u64 *of_way, __u32 number)
+static __always_inline int hold_lane(const struct track *track, const struct found *found,
+				     __u64 *of_way, __u32 number)
 {
 	int is_held = 0;
 
 	bpf_spin_lock(&found->state->lock);
-	if (is_in_use(found) && !*of_way) {
+	if (is_in_use(found) && !*of_way && (found != &track->from || is_still(track))) {
 		*of_way = number;
 		is_held = 1;
 	}
@@ -464,8 +574,7 @@ static __always_inline int hold_lane(const struct found *found, __u64 *of_way, _
 
 static __always_inline void let_lane_go(__u64 *of_way, __u32 number)
 {
-	if (*of_way == number)
-		*of_way = 0;
+	__sync_val_compare_and_swap(of_way, (__u64)number, 0);
 }
 
 // Lets datagrams use it, if both states are still there; then the daemon finds it by either.
@@ -474,8 +583,8 @@ static __always_inline void open_lane(struct lane *lane, __u32 number, const str
 {
 	__u64 open = LANE_IS_OPEN | (claim & LANE_ROUND_MASK) << LANE_ROUND_SHIFT;
 
-	if (hold_lane(&track->from, track->of_way, number) &&
-	    hold_lane(&track->then, track->of_out_way, number) &&
+	if (hold_lane(track, &track->from, track->of_way, number) &&
+	    hold_lane(track, &track->then, track->of_out_way, number) &&
 	    __sync_val_compare_and_swap(&lane->count, claim, open) == claim)
 		return;
 	let_lane_go(track->of_way, number);
@@ -521,9 +630,10 @@ static __always_inline void pave(const struct aside *aside)
 		return;
 	if (aside->exit.told != LEARNT || find_place(&aside->from, &track.from) || find_place(&aside->exit.out, &track.then))
 		return;
+	track.known = bpf_map_lookup_elem(&flow_exits, &way);
 	track.of_way = bpf_map_lookup_elem(&lane_of_way, &way);
 	track.of_out_way = bpf_map_lookup_elem(&lane_of_way, &out_way);
-	if (!track.of_way || !track.of_out_way)
+	if (!track.known || !track.of_way || !track.of_out_way)
 		return;
 	if (*track.of_way)
 		renew_lane(*track.of_way - 1, &track);

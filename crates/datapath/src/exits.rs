@@ -27,8 +27,8 @@ impl Datapath {
         let data = data.collect();
         self.program.set_exit_ports(&data).map_err(ways_unknown)?;
         self.exits = ports;
-        self.set_xdp_ports()?;
-        self.neighbours_changed()
+        self.neighbours_changed()?;
+        self.set_xdp_ports()
     }
 
     pub(crate) fn set_xdp_ports(&mut self) -> Result<(), Error> {
@@ -37,7 +37,10 @@ impl Datapath {
         };
         let has_queues = |port| self.queues.has(IfIndex(port));
         let ports = xdp.ports(&self.exits, has_queues);
-        self.program.set_xdp_ports(&ports).map_err(ways_unknown)
+        // What leaves by a port that goes has forgotten it before, and what was learnt meanwhile does behind.
+        self.neighbours_changed()?;
+        self.program.set_xdp_ports(&ports).map_err(ways_unknown)?;
+        self.neighbours_changed()
     }
 
     /// The same for changes that concern neither interfaces nor what they are ports of.

@@ -401,6 +401,8 @@ impl FlowMaps {
         let (mut states, mut uses) = (Vec::new(), Vec::new());
         let (mut keys, mut targets) = (Vec::new(), Vec::new());
         for (slot, flow) in placed {
+            // Whatever an earlier flow has left there.
+            self.lanes.end(*slot);
             let entry = self.entry(flow);
             for (way, key) in (0..).zip(entry.keys) {
                 targets.extend(key.map(|_| [entry.usage, u64::from(*slot) << 1 | way]));
@@ -426,6 +428,7 @@ impl FlowMaps {
         let closed: Vec<u32> = refused.iter().copied().collect();
         self.close(&closed);
         for slot in closed {
+            self.lanes.end(slot);
             self.free(slot);
         }
         refused
@@ -530,6 +533,13 @@ impl FlowMaps {
             windows: has_windows.then_some(windows),
             refreshed: (before != Some(last)).then_some(refreshed),
         }
+    }
+}
+
+/// Nothing passes by what nobody has any more.
+impl Drop for FlowMaps {
+    fn drop(&mut self) {
+        self.suspend();
     }
 }
 

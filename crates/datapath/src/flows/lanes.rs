@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use aya::Ebpf;
 use pf_engine::counters::Count;
@@ -123,25 +123,24 @@ impl Lanes {
         }
         word.fetch_sub(counted, AcqRel);
         let ridden = self.figures(lane, count);
-        self.credit(lane, ridden);
+        self.credit(self.ways_of(lane), ridden);
     }
 
-    /// Nobody counts there any more, and others may have the place.
+    /// Nobody counts there any more. Others may have the place only when nothing of it is needed.
     fn close(&mut self, lane: usize) {
         let ways = self.ways_of(lane);
         let Some(word) = word(&self.table, lane, COUNT_AT) else {
             return;
         };
-        let close = |count: u64| match count & IS_CLAIMED {
-            0 => Some(0),
+        let give_up = |count: u64| match count {
+            0 => None,
             // Whoever fills it frees it when he cannot open it.
-            _ => Some(count | IS_GIVEN_UP),
+            claimed if claimed & IS_CLAIMED != 0 => Some(claimed | IS_GIVEN_UP),
+            _ => Some(IS_GIVEN_UP),
         };
-        let count = word
-            .fetch_update(AcqRel, Acquire, close)
-            .unwrap_or_else(|count| count);
+        let count = word.fetch_update(AcqRel, Acquire, give_up).unwrap_or(0);
         let ridden = self.figures(lane, count);
-        self.credit(lane, ridden);
+        self.credit(ways, ridden);
         let number = u64::try_from(lane).map_or(0, |lane| lane.saturating_add(1));
         for way in ways {
             if let Some(of_way) = self.of_way.words().get(way as usize) {
@@ -149,14 +148,19 @@ impl Lanes {
                 let _ = of_way.compare_exchange(number, 0, AcqRel, Relaxed);
             }
         }
+        if count & IS_OPEN != 0
+            && let Some(word) = self::word(&self.table, lane, COUNT_AT)
+        {
+            word.store(0, Release);
+        }
     }
 
     /// Both states of a lane have passed what it has.
-    fn credit(&mut self, lane: usize, ridden: Ridden) {
+    fn credit(&mut self, ways: [u32; 2], ridden: Ridden) {
         if ridden == Ridden::default() {
             return;
         }
-        for way in self.ways_of(lane) {
+        for way in ways {
             self.taken.entry(way).or_default().add(ridden);
         }
     }
