@@ -446,13 +446,8 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 	__u32 packets = follow(&frame, direction, &key, &passing);
 	struct exit *exit;
 
-	if (!packets) {
-		// Goes on here if the cache opens no connections.
-		// Not by the key: older verifiers would go through all that is above once for each value.
-		if (passing.aside && passing.aside->plain.segment.flags == TCP_SYN)
-			bpf_tail_call(skb, &fast_path, OPENS + direction);
+	if (!packets)
 		return send_up(skb, direction, 0, skb->cb[PRIORITY_IN_CB]);
-	}
 	if (passing.aside->first.ends.act == DROP) {
 		count(BLOCKED, packets);
 		return TC_ACT_SHOT;
