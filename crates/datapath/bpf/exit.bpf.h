@@ -61,12 +61,17 @@ struct {
 // lane.bpf.h
 static __always_inline void end_lane(__u32 way);
 
+static __always_inline int may_have_lane(const struct flow_key *key)
+{
+	return lanes_mask && key->protocol == IPPROTO_UDP;
+}
+
 // What of a packet whose flow may have a lane is not there any more when it leaves.
 static __always_inline void keep(const struct flow_key *key, const struct passing *passing)
 {
 	struct aside *aside = passing->aside;
 
-	if (!lanes_mask || key->protocol != IPPROTO_UDP)
+	if (!may_have_lane(key))
 		return;
 	aside->was.source = key->source[0];
 	aside->was.destination = key->destination[0];
@@ -78,7 +83,7 @@ static __always_inline void keep(const struct flow_key *key, const struct passin
 // Whether its flow may have one; then the rest is aside as well.
 static __always_inline int asks_for_lane(const struct flow_key *key, struct aside *aside)
 {
-	if (!lanes_mask || key->protocol != IPPROTO_UDP)
+	if (!may_have_lane(key))
 		return 0;
 	aside->key = *key;
 	return 1;

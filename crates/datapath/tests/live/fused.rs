@@ -76,6 +76,12 @@ impl Cache {
         }
     }
 
+    /// The same packets where they come in and where they leave.
+    fn put_both(&mut self, frame: &Datagram) -> [FlowId; 2] {
+        let hooks = [("em1", Direction::In), ("fxp0", Direction::Out)];
+        hooks.map(|(interface, direction)| self.put(interface, direction, frame))
+    }
+
     /// A flow of one way, seen at `interface`.
     fn put(&mut self, interface: &str, direction: Direction, frame: &Datagram) -> FlowId {
         self.put_as(interface, direction, frame, None)
@@ -283,10 +289,7 @@ fn a_known_flow_skips_the_bridge_but_for_one_packet_a_second() {
     lab.within("box", || {
         let mut cache = Cache::of_three_ports();
         let flow = Datagram::BRIDGED;
-        let flows = [
-            cache.put("em1", Direction::In, &flow),
-            cache.put("fxp0", Direction::Out, &flow),
-        ];
+        let flows = cache.put_both(&flow);
         let send = |cache: &mut Cache, flow: &Datagram, times, fused| {
             let before = cache.fused();
             cross(&a, &b, flow, flow, times);
@@ -364,8 +367,7 @@ fn a_station_that_moves_is_followed_at_once() {
     lab.within("box", || {
         let mut cache = Cache::of_three_ports();
         let flow = Datagram::BRIDGED;
-        cache.put("em1", Direction::In, &flow);
-        cache.put("fxp0", Direction::Out, &flow);
+        cache.put_both(&flow);
         cache.put("em2", Direction::Out, &flow);
         cross(&a, &b, &flow, &flow, 1);
         let_pass(SETTLED);
@@ -448,10 +450,7 @@ fn frames_with_a_priority_are_fused_like_others_and_what_comes_up_tells_it() {
     lab.within("box", || {
         let mut cache = Cache::of_three_ports();
         let flow = Datagram::BRIDGED;
-        let flows = [
-            cache.put("em1", Direction::In, &flow),
-            cache.put("fxp0", Direction::Out, &flow),
-        ];
+        let flows = cache.put_both(&flow);
         let plain = flow.frame();
         let send = |flow: &Datagram| {
             let frame = flow.frame();
@@ -587,8 +586,7 @@ fn an_emptied_cache_fuses_nothing() {
     lab.within("box", || {
         let mut cache = Cache::of_three_ports();
         let flow = Datagram::BRIDGED;
-        cache.put("em1", Direction::In, &flow);
-        cache.put("fxp0", Direction::Out, &flow);
+        cache.put_both(&flow);
         cross(&a, &b, &flow, &flow, 1);
         let_pass(SETTLED);
         cross(&a, &b, &flow, &flow, 2);

@@ -41,6 +41,14 @@ fn stream(lab: &Lab, flows: u32) -> Stream {
     }
 }
 
+/// Sends so many of its datagrams from `a`.
+fn generate(lab: &Lab, stream: &Stream, packets: u32) {
+    lab.within("a", || {
+        let mut generator = Generator::new(stream).expect("a generator");
+        generator.send(packets).expect("sends");
+    });
+}
+
 /// Both states of a flow between these.
 fn put(maps: &mut FlowMaps, source: (IpAddr, u16), destination: (IpAddr, u16)) -> [FlowId; 2] {
     let hooks = [("em1", Direction::In), ("fxp0", Direction::Out)];
@@ -101,12 +109,7 @@ fn what_a_lane_counts_is_told_at_both_states_however_much_it_is() {
     lab.within("box", || {
         let mut cache = Cache::of_three_ports();
         let flows = put_of_stream(&mut cache.maps, 0);
-        let send = |packets| {
-            lab.within("a", || {
-                let mut generator = Generator::new(&stream).expect("a generator");
-                generator.send(packets).expect("sends");
-            });
-        };
+        let send = |packets| generate(&lab, &stream, packets);
         send(1);
         let_pass(SETTLED);
         for round in 1..=ROUNDS {
@@ -151,12 +154,7 @@ fn flows_that_find_no_place_for_a_lane_go_by_their_states() {
         let flows: Vec<_> = (0..FLOWS)
             .map(|flow| put_of_stream(&mut cache.maps, flow))
             .collect();
-        let send = |packets| {
-            lab.within("a", || {
-                let mut generator = Generator::new(&stream).expect("a generator");
-                generator.send(packets).expect("sends");
-            });
-        };
+        let send = |packets| generate(&lab, &stream, packets);
         send(FLOWS.into());
         let_pass(SETTLED);
         send(u32::from(FLOWS) * ROUNDS);
