@@ -527,7 +527,7 @@ impl FlowMaps {
         let windows = [0, PEER_LEN].map(|at| window(data, PEERS_AT + at));
         let last = get_u64(data, LAST_AT);
         let before = self.slot(slot).map(|slot| slot.refreshed);
-        let refreshed = Instant::from_origin(self.ahead.saturating_add(Duration::from_nanos(last)));
+        let refreshed = engine_time(last, self.ahead);
         FlowProgress {
             counts,
             windows: has_windows.then_some(windows),
@@ -547,11 +547,9 @@ impl FlowMaps {
     /// What a flow has passed by its lanes as well.
     fn add_ridden(&self, told: &mut FlowProgress, ridden: [Ridden; 2]) {
         for (count, ridden) in told.counts.iter_mut().zip(ridden) {
-            count.packets = count.packets.saturating_add(ridden.count.packets);
-            count.bytes = count.bytes.saturating_add(ridden.count.bytes);
+            count.add(ridden.count);
             if ridden.last > 0 {
-                let last = Duration::from_nanos(ridden.last);
-                let last = Instant::from_origin(self.ahead.saturating_add(last));
+                let last = engine_time(ridden.last, self.ahead);
                 told.refreshed = told.refreshed.max(Some(last));
             }
         }
@@ -633,6 +631,11 @@ impl FlowCache for FlowMaps {
     fn memory(&self) -> u64 {
         self.memory
     }
+}
+
+/// What the kernel's monotonic clock says, in nanoseconds, as the engine has it.
+const fn engine_time(nanoseconds: u64, ahead: Duration) -> Instant {
+    Instant::from_origin(ahead.saturating_add(Duration::from_nanos(nanoseconds)))
 }
 
 fn map_of<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Map, Error> {

@@ -48,8 +48,7 @@ pub(super) struct Ridden {
 
 impl Ridden {
     fn add(&mut self, other: Self) {
-        self.count.packets = self.count.packets.saturating_add(other.count.packets);
-        self.count.bytes = self.count.bytes.saturating_add(other.count.bytes);
+        self.count.add(other.count);
         self.last = self.last.max(other.last);
     }
 }

@@ -8,10 +8,9 @@ use pf_engine::decision::{EtherAddresses, Hook, Packet};
 use pf_engine::env::IfIndex;
 use pf_engine::flow::{FlowId, FlowKey, FlowOpened};
 use pf_engine::rule::Direction;
-use pf_engine::time::Instant;
 
 use super::layout::{KeyData, get_u32, get_u64, key_data, put};
-use super::{FlowMaps, LANE_CHANGED, Slot, map_of, taken, unusable};
+use super::{FlowMaps, LANE_CHANGED, Slot, engine_time, map_of, taken, unusable};
 use crate::Error;
 use crate::sys::maps::BatchMap;
 
@@ -233,7 +232,7 @@ fn opened(item: &[u8], slot: u32, ahead: Duration) -> Option<(Slot, FlowOpened)>
             received_on: (received_on != 0).then_some(IfIndex(received_on)),
             priority: None,
         },
-        at: Instant::from_origin(ahead.saturating_add(Duration::from_nanos(when))),
+        at: engine_time(when, ahead),
     };
     Some((entry, opened))
 }
