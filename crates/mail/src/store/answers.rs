@@ -38,10 +38,13 @@ impl Store {
     fn connection_of(&self, peer: &Peer, now: Timestamp) -> Option<&Entry> {
         let client = SocketAddr::new(peer.address, peer.port?);
         let both = peer.server.map(|server| Connection { client, server });
-        let known = both.and_then(|connection| self.connections.get(&connection));
+        let fits = |entry: &&Entry| now.saturating_since(entry.last_seen) <= CONNECTION_AGE;
+        let exact = both.and_then(|connection| self.connections.get(&connection));
         // Behind rdr or a proxy the server knows another address of itself.
-        let known = known.or_else(|| self.connections.get(&self.ends.get(&client)?.0));
-        known.filter(|entry| now.saturating_since(entry.last_seen) <= CONNECTION_AGE)
+        exact.filter(fits).or_else(|| {
+            let newest = self.ends.get(&client)?.0;
+            self.connections.get(&newest).filter(fits)
+        })
     }
 
     fn of_connection(&self, entry: &Entry, host: Option<&Host>) -> Answer {

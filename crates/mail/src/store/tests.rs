@@ -403,6 +403,22 @@ fn what_is_too_old_is_not_told_and_makes_room() {
 }
 
 #[test]
+fn one_that_is_too_old_does_not_hide_another_from_the_same_port() {
+    let mut store = store(Mode::Better, 10);
+    let hour = 3_600_000;
+    let to_another = Packet {
+        destination: "192.0.2.8:25",
+        ..linux()
+    };
+    handle(&mut store, &linux(), 0);
+    handle(&mut store, &to_another, hour);
+    let exact = end().to_server([192, 0, 2, 9].into(), 25);
+    let basis = |store: &mut Store, now| ask(store, exact, now).expect("seen").basis;
+    assert_eq!(basis(&mut store, 2 * hour + 1), Basis::Connection);
+    assert_eq!(basis(&mut store, 3 * hour + 1), Basis::Address);
+}
+
+#[test]
 fn a_million_sources_leave_no_more_than_the_limit() {
     const SOURCES: u32 = 1_000_000;
     let mut store = Store::new(Database::default(), Mode::Better, limits(1000), (1, 2));
