@@ -108,6 +108,8 @@ const volatile struct {
 // whose place he takes.
 const volatile __u32 lanes_mask;
 const volatile __u64 lanes_seed;
+// Nanoseconds between two ticks of the kernel.
+const volatile __u64 jiffy_ns;
 
 // Where sockets listen that packets are diverted to; src/steer.rs writes it.
 #define DIVERTS_MAX 256

@@ -23,8 +23,8 @@ use crate::sys;
 /// Bytes of `owner` in the BPF program: the TAP's number, its name, the token.
 const OWNER_LEN: usize = 24;
 
-/// Bytes of all its constants, of which `owner` is the first one: `lanes_mask` and `lanes_seed` follow.
-const CONSTANTS_LEN: usize = 40;
+/// Bytes of all its constants, of which `owner` is the first one: those of lanes follow.
+const CONSTANTS_LEN: usize = 48;
 
 /// Where the token stands in it.
 const TOKEN_AT: usize = 20;

@@ -19,6 +19,7 @@ use pf_engine::time::Instant;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::time::{ClockId, clock_getres};
 
 use crate::flows::lanes::{LANE_ENDS, LANE_OF_WAY, LANES};
 use crate::flows::{
@@ -129,6 +130,12 @@ fn random<const LEN: usize>() -> io::Result<[u8; LEN]> {
     }
 }
 
+/// Nanoseconds between two ticks of the kernel, which its coarse clocks go by.
+fn nanoseconds_of_jiffy() -> u64 {
+    let tick = clock_getres(ClockId::MonotonicCoarse);
+    u64::try_from(tick.tv_nsec).unwrap_or_default()
+}
+
 /// How a hook is held.
 #[derive(Debug)]
 enum Hook {
@@ -159,6 +166,7 @@ impl Program {
             .override_global("owner", &owner, true)
             .override_global("lanes_mask", &room.lanes().saturating_sub(1), true)
             .override_global("lanes_seed", &seed().map_err(not_loaded)?, true)
+            .override_global("jiffy_ns", &nanoseconds_of_jiffy(), true)
             .map_max_entries(LANES, room.lanes())
             .map_max_entries(LANE_ENDS, room.lanes())
             .map_max_entries(LANE_OF_WAY, room.slots().saturating_mul(2))
