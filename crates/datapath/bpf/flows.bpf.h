@@ -458,6 +458,9 @@ struct {
 	__uint(max_entries, FLOW_CHANGES_LEN);
 } flow_changes SEC(".maps");
 
+// Beside a slot there: both ends have closed the connection, as far as could be seen without the lock.
+#define FLOW_OVER (1u << 30)
+
 // Whether an end of the flow may be in another phase behind the packet.
 static __always_inline int may_change(const struct flow_state *state, __u32 way,
 				      const struct plain *plain)
@@ -516,7 +519,10 @@ static __always_inline __u32 pass(const struct found *found, const struct plain 
 		notice = bpf_ringbuf_reserve(&flow_changes, sizeof(*notice), 0);
 		if (!notice)
 			return 0;
-		*notice = found->place.way >> 1;
+		*notice = found->place.way >> 1 |
+			  (may_end(&state->peers[way], &state->peers[!way], &plain->segment) ?
+				   FLOW_OVER :
+				   0);
 		reserved = 1;
 	}
 	// Kernels before 6.2 forget that what was reserved is not null; a number they know. The compiler

@@ -199,6 +199,15 @@ static __always_inline int may_take_on(const struct peer *destination,
 	return segment->flags & TCP_CONTROL || phase == PHASE_SYN_SENT || phase == PHASE_CLOSING;
 }
 
+// Whether a segment that takes an end on is most likely the last but for repeated ones.
+static __always_inline int may_end(const struct peer *source, const struct peer *destination,
+				   const struct segment *segment)
+{
+	return segment->flags & TCP_RST ||
+	       (*(const volatile __u8 *)&source->phase >= PHASE_FIN_WAIT_2 &&
+		*(const volatile __u8 *)&destination->phase >= PHASE_CLOSING);
+}
+
 // Whether a segment is taken, which has ACK. What it acknowledges has had `shift` added on the way.
 static __always_inline int takes(struct peer *source, struct peer *destination,
 				 const struct segment *segment, __u32 shift)

@@ -12,7 +12,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray, RingBuf};
 use aya::{Ebpf, Pod};
 use pf_engine::counters::Count;
 use pf_engine::flow::{
-    Flow, FlowBasis, FlowCache, FlowExit, FlowId, FlowKey, FlowOpened, FlowProgress,
+    Flow, FlowBasis, FlowCache, FlowChanged, FlowExit, FlowId, FlowKey, FlowOpened, FlowProgress,
 };
 use pf_engine::time::Instant;
 
@@ -60,6 +60,8 @@ const LANES_IN_GROUP: u32 = 4;
 
 /// Beside a slot in [`FLOW_CHANGES`]: its lanes are meant.
 const LANE_CHANGED: u32 = 1 << 31;
+/// The same: both ends have closed the connection, most likely.
+const FLOW_OVER: u32 = 1 << 30;
 
 /// The programs by their index in `fast_path`: by direction, the one that makes lanes, the one that sends
 /// out what has one, and by direction those that open connections.
@@ -592,7 +594,7 @@ impl FlowCache for FlowMaps {
         progress
     }
 
-    fn changed(&mut self) -> Vec<FlowId> {
+    fn changed(&mut self) -> Vec<FlowChanged> {
         self.take_changed()
     }
 

@@ -134,6 +134,15 @@ pub struct FlowOpened {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowId(pub u32);
 
+/// A flow in which an end of the connection has gone on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowChanged {
+    /// Which.
+    pub flow: FlowId,
+    /// Both ends have closed the connection, most likely: few packets follow, if any.
+    pub is_over: bool,
+}
+
 /// A cache of decisions. What is asked for many flows at once costs less than for each.
 pub trait FlowCache: Debug + Send {
     /// Takes flows up; for each, in their order, nothing where there is no room.
@@ -155,7 +164,7 @@ pub trait FlowCache: Debug + Send {
     /// Flows in which an end of the connection has gone from one state to another, as far as they
     /// were not told yet; some may be there more than once, or taken already. Of flows that it has
     /// opened it tells when [`FlowCache::opened`] has told those.
-    fn changed(&mut self) -> Vec<FlowId>;
+    fn changed(&mut self) -> Vec<FlowChanged>;
 
     /// From now on a SYN without payload that agrees with `key` but for the port of its source,
     /// which is 0 there, passes and opens a flow of both ways that lives so long behind its last

@@ -6,11 +6,11 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData};
 use pf_engine::decision::{EtherAddresses, Hook, Packet};
 use pf_engine::env::IfIndex;
-use pf_engine::flow::{FlowId, FlowKey, FlowOpened};
+use pf_engine::flow::{FlowChanged, FlowId, FlowKey, FlowOpened};
 use pf_engine::rule::Direction;
 
 use super::layout::{KeyData, get_u32, get_u64, key_data, put};
-use super::{FlowMaps, LANE_CHANGED, Slot, engine_time, map_of, taken, unusable};
+use super::{FLOW_OVER, FlowMaps, LANE_CHANGED, Slot, engine_time, map_of, taken, unusable};
 use crate::Error;
 use crate::sys::maps::BatchMap;
 
@@ -56,7 +56,7 @@ pub(super) struct Openings {
     max: u32,
     is_used: bool,
     opened: Vec<FlowOpened>,
-    changed: Vec<FlowId>,
+    changed: Vec<FlowChanged>,
 }
 
 impl Openings {
@@ -83,7 +83,7 @@ impl Openings {
 
 /// What the kernel has told.
 enum Told {
-    Changed(FlowId),
+    Changed(FlowChanged),
     /// A slot whose lanes are meant.
     Lane(u32),
     /// The flow and the use of its slot; nothing of a slot that nothing has come of.
@@ -123,7 +123,7 @@ impl FlowMaps {
     }
 
     /// Changes, but for those behind a connection that was opened and is not taken yet.
-    pub(super) fn take_changed(&mut self) -> Vec<FlowId> {
+    pub(super) fn take_changed(&mut self) -> Vec<FlowChanged> {
         while self.openings.opened.is_empty() && self.hear() {}
         std::mem::take(&mut self.openings.changed)
     }
@@ -135,7 +135,7 @@ impl FlowMaps {
             None => return false,
         };
         match told {
-            Some(Told::Changed(flow)) => self.openings.changed.push(flow),
+            Some(Told::Changed(changed)) => self.openings.changed.push(changed),
             Some(Told::Lane(slot)) => self.lanes.look_after(slot),
             Some(Told::Opened(slot, used)) => {
                 self.openings.told = self.openings.told.wrapping_add(1);
@@ -201,7 +201,10 @@ fn told(item: &[u8], ahead: Duration) -> Option<Told> {
     if item.len() < OPENED_LEN {
         let slot = item.first_chunk().map(|slot| u32::from_ne_bytes(*slot))?;
         return Some(if slot & LANE_CHANGED == 0 {
-            Told::Changed(FlowId(slot))
+            Told::Changed(FlowChanged {
+                flow: FlowId(slot & !FLOW_OVER),
+                is_over: slot & FLOW_OVER != 0,
+            })
         } else {
             Told::Lane(slot & !LANE_CHANGED)
         });

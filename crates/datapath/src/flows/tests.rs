@@ -296,6 +296,37 @@ fn a_segment_in_the_window_passes_and_moves_it_on() {
 }
 
 #[test]
+fn of_a_connection_that_both_ends_have_closed_it_is_told_that_it_is_over() {
+    const FIN: u8 = tcp_flags::FIN | ACK;
+
+    let Some(mut bench) = Bench::new("over") else {
+        return;
+    };
+    let flow = bench.maps().put(&connection()).expect("room");
+    let answer = |flags, seq, ack| {
+        let mut segment = Segment::new(SERVER.1, CLIENT.1, flags);
+        (segment.seq, segment.ack, segment.window) = (seq, ack, 20_000);
+        frame(&build::tcp(&ip(SERVER, CLIENT), &segment, &[]))
+    };
+    let mut told = |direction, frame: &[u8]| {
+        assert!(bench.passes(direction, frame, 0));
+        bench.maps().changed()
+    };
+    let changed = |is_over| [FlowChanged { flow, is_over }];
+    let (from_client, from_server) = (Direction::In, Direction::Out);
+    assert_eq!(
+        told(from_client, &frame(&segment(FIN, 1000, 9000, 0))),
+        changed(false)
+    );
+    assert_eq!(told(from_server, &answer(ACK, 9000, 1001)), changed(false));
+    assert_eq!(told(from_server, &answer(FIN, 9000, 1001)), changed(false));
+    assert_eq!(
+        told(from_client, &frame(&segment(ACK, 1001, 9001, 0))),
+        changed(true)
+    );
+}
+
+#[test]
 fn what_is_not_plain_comes_up() {
     let Some(mut bench) = Bench::new("not-plain") else {
         return;

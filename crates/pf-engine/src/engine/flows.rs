@@ -8,8 +8,8 @@ mod cached;
 mod emptying;
 mod putting;
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use self::cached::{advance, is_as_it_came};
@@ -24,7 +24,7 @@ use crate::engine::Engine;
 use crate::engine::decisions::Decisions;
 use crate::engine::openings::{Meeting, Openings};
 use crate::engine::packet::{Place, Work};
-use crate::flow::{FlowCache, FlowId, FlowProgress, FlowStatistics};
+use crate::flow::{FlowCache, FlowChanged, FlowId, FlowProgress, FlowStatistics};
 use crate::key::{StateKey, Tuple};
 use crate::replay::Record;
 use crate::rule::{Direction, Scrub};
@@ -57,8 +57,8 @@ pub(super) struct Flows {
     pub(super) cache: Option<Box<dyn FlowCache>>,
     /// The states that are in it.
     slots: BTreeMap<FlowId, u32>,
-    /// Flows whose connections have gone on, as far as nobody has looked.
-    changed: BTreeSet<FlowId>,
+    /// Flows whose connections have gone on, as far as nobody has looked, and whether they are over.
+    changed: BTreeMap<FlowId, bool>,
     /// States that could be in it.
     wishes: Vec<StateId>,
     /// How many flows in it an address has opened; of IPv6 its network of 64 bits, which is what
@@ -140,7 +140,7 @@ pub(crate) struct Cacheable {
 }
 
 /// Packets of a state that are let pass as they are, here, in such frames.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Plain {
     pub(super) place: Place,
     pub(super) ether: EtherAddresses,
@@ -152,7 +152,7 @@ pub(super) struct Plain {
 
 impl Plain {
     /// Those of the other way.
-    fn turned(self) -> Self {
+    fn turned(&self) -> Self {
         let direction = self.place.direction.reverse();
         Self {
             place: Place {
@@ -161,18 +161,18 @@ impl Plain {
             },
             ether: self.ether.reversed(),
             is_expected: true,
-            ..self
+            ..self.clone()
         }
     }
 }
 
 /// What becomes of packets behind the place where a state lets them pass.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Onward {
     /// The kernel goes on with them.
     Plain,
-    /// They are sent out at once.
-    Leads(Lead),
+    /// They are sent out at once. Few states know that.
+    Leads(Box<Lead>),
     /// They have come from another state, which leads here.
     Ends(StateId),
 }
@@ -254,20 +254,28 @@ impl Engine {
     pub fn follow_flows(&mut self) -> bool {
         self.learn_opened();
         self.bound_openings();
-        if let Some(cache) = &mut self.flows.cache {
-            self.flows.changed.extend(cache.changed());
-        }
-        let mut slots = Vec::new();
+        self.note_changed();
+        let (mut going, mut over) = (Vec::new(), Vec::new());
         for _ in 0..FOLLOWED_MAX {
-            let Some(id) = self.flows.changed.pop_first() else {
+            let Some((id, is_over)) = self.flows.changed.pop_first() else {
                 break;
             };
+            let slots = if is_over { &mut over } else { &mut going };
             slots.extend(self.flows.slots.get(&id).copied());
         }
-        self.read_slots(&slots);
-        slots.retain(|slot| self.states.get(*slot).is_some_and(State::is_closed));
-        self.settle_slots(&slots);
+        self.read_slots(&going);
+        going.retain(|slot| self.states.get(*slot).is_some_and(State::is_closed));
+        over.append(&mut going);
+        self.settle_slots(&over);
         !self.flows.changed.is_empty()
+    }
+
+    fn note_changed(&mut self) {
+        let cache = self.flows.cache.as_mut();
+        let told = cache.map(|cache| cache.changed()).unwrap_or_default();
+        for FlowChanged { flow, is_over } in told {
+            *self.flows.changed.entry(flow).or_default() |= is_over;
+        }
     }
 
     /// What the cache has done.
@@ -304,12 +312,13 @@ impl Engine {
 
     /// Takes out whatever a new state may stand in the way of, or before.
     pub(super) fn settle_rivals(&mut self, state: &State) {
-        self.settle_decided(state.wire);
-        self.settle_decided(state.stack);
+        for key in keys_of(state) {
+            self.settle_decided(key);
+        }
         if self.flows.statistics.held == 0 {
             return;
         }
-        for key in [state.wire, state.stack] {
+        for key in keys_of(state) {
             self.settle_key(Direction::In, &key);
             self.settle_key(Direction::Out, &key);
         }
@@ -468,6 +477,7 @@ impl Engine {
         } else {
             &mut *of_other
         };
+        let is_let_pass = way.is_some();
         *noted = way.map(|(onward, ether)| Plain {
             place,
             ether,
@@ -477,13 +487,13 @@ impl Engine {
         });
         if begins {
             // Whoever answers does so where the SYN met the filter, in frames back.
-            *of_other = of_opener.map(Plain::turned);
+            *of_other = of_opener.as_ref().map(Plain::turned);
         }
         let begins = begins || (is_answered && of_opener.is_some());
         let has_room = self.flows.wishes.len() < WISHES_MAX && packets(state) >= FLOW_BEGINS_AT;
         let returns = std::mem::take(&mut state.flow.returns);
         let is_new = !state.flow.is_wished && !state.flow.is_held();
-        if way.is_none() {
+        if !is_let_pass {
             return;
         }
         if begins {
@@ -584,6 +594,12 @@ pub(super) fn share_of(address: IpAddr) -> IpAddr {
         }
         address @ IpAddr::V4(_) => address,
     }
+}
+
+/// The keys of a state, each once.
+fn keys_of(state: &State) -> impl Iterator<Item = StateKey> + use<> {
+    let behind = (state.stack != state.wire).then_some(state.stack);
+    std::iter::once(state.wire).chain(behind)
 }
 
 #[cfg(test)]

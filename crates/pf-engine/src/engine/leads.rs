@@ -56,12 +56,12 @@ impl Engine {
             }
             _ => return None,
         };
-        Some(Onward::Leads(Lead {
+        Some(Onward::Leads(Box::new(Lead {
             exit,
             then,
             hops: work.original.meta.ttl.checked_sub(work.meta.ttl)?,
             mtu: self.net.interface(interface)?.mtu,
-        }))
+        })))
     }
 
     /// A state has been put into the cache: its ways that lead out are told, and those of others
@@ -70,7 +70,7 @@ impl Engine {
         let Some(state) = self.states.get(slot) else {
             return;
         };
-        for (way, noted) in state.flow.ways.into_iter().enumerate() {
+        for (way, noted) in state.flow.ways.clone().into_iter().enumerate() {
             match noted.map(|noted| noted.onward) {
                 Some(Onward::Leads(_)) => self.lead_way(slot, way),
                 Some(Onward::Ends(first)) => {
@@ -90,7 +90,7 @@ impl Engine {
         let Some(state) = self.states.get(slot) else {
             return;
         };
-        let noted = state.flow.ways.get(way).copied().flatten();
+        let noted = state.flow.ways.get(way).cloned().flatten();
         let Some(noted) = noted.filter(|noted| noted.generation == generation) else {
             return;
         };
@@ -130,7 +130,7 @@ impl Engine {
         let is_current = held.generation == self.flow_generation();
         let place = held.places.get(way).copied().flatten();
         let place = place.filter(|_| is_current)?;
-        let ends = state.flow.ways.get(way).copied().flatten()?;
+        let ends = state.flow.ways.get(way)?.as_ref()?;
         let is_there = matches!(ends.onward, Onward::Ends(_)) && place.index == out.index;
         is_there.then_some((held.id, way))
     }

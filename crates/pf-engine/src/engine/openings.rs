@@ -199,7 +199,7 @@ impl Engine {
         let [Some(place), Some(_)] = state.flow.held?.places else {
             return None;
         };
-        let [way, _] = state.flow.ways;
+        let [way, _] = &state.flow.ways;
         let tuple = state.side(place.direction).tuple(place.direction);
         let key = FlowKey {
             opens: true,
@@ -207,7 +207,7 @@ impl Engine {
                 port: 0,
                 ..tuple.source
             },
-            ..key_of(&tuple, place, way?.ether)
+            ..key_of(&tuple, place, way.as_ref()?.ether)
         };
         let end = self.lifetimes().earliest_end(state);
         Some((key, end.saturating_since(state.refreshed)))
@@ -376,8 +376,8 @@ fn meeting(state: &State) -> Option<Meeting> {
         return Some(Meeting::Anywhere);
     }
     let [place, _] = state.flow.held.map_or([None; 2], |held| held.places);
-    let [way, _] = state.flow.ways;
-    let known = place.zip(way);
+    let [way, _] = &state.flow.ways;
+    let known = place.zip(way.as_ref());
     Some(known.map_or(Meeting::Stray, |(place, way)| {
         Meeting::Held(place.index, way.ether)
     }))

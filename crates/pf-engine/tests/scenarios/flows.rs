@@ -367,7 +367,13 @@ fn of_a_connection_that_takes_its_course_the_first_packet_alone_comes_up() {
     twins.segment(false, ACK, (10_402, 112), 0);
     assert_eq!(twins.decided(), 2);
     assert_eq!(twins.cached.engine.flow_statistics().held, 2);
+    let asked = twins.model.calls();
     twins.cached.engine.follow_flows();
+    assert_eq!(
+        twins.model.calls(),
+        asked + 1,
+        "taken without being read first"
+    );
     assert_eq!(twins.cached.engine.flow_statistics().held, 0, "it is over");
     twins.segment(true, ACK, (112, 10_402), 0);
     assert_eq!(twins.decided(), 4);

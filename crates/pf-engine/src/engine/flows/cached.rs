@@ -38,8 +38,9 @@ pub(super) fn is_as_it_came(work: &Work<'_>) -> bool {
 /// Where packets of the opener, and the others, change nothing of the state but its counters,
 /// the moment of the last packet and, of a connection, what the cache can tell.
 pub(super) fn places(state: &State, generation: u64) -> [Option<Place>; 2] {
-    let noted = |way: Plain| (way.generation == generation).then_some(way.place);
-    let [of_opener, of_other] = state.flow.ways.map(|way| way.and_then(noted));
+    let noted = |way: &Plain| (way.generation == generation).then_some(way.place);
+    let ways = state.flow.ways.each_ref();
+    let [of_opener, of_other] = ways.map(|way| way.as_ref().and_then(noted));
     let (source, destination) = (&state.source, &state.destination);
     if state.protocol() == Protocol::TCP {
         let plain = tcp::is_plain(source, destination, state.timeout);
@@ -58,13 +59,14 @@ pub(super) fn places(state: &State, generation: u64) -> [Option<Place>; 2] {
 
 /// The state as the cache has it, if any of its packets may pass there. It lives until `end`.
 pub(super) fn flow_of(state: &State, places: [Option<Place>; 2], end: Instant) -> Option<Flow> {
-    let [of_opener, of_other] = state.flow.ways;
+    let [of_opener, of_other] = &state.flow.ways;
     let [at_opener, at_other] = places;
     if places == [None; 2] {
         return None;
     }
     // Those that lead out have theirs when their exit is known.
-    let key = |way: Option<Plain>, place: Option<Place>| {
+    let key = |way: &Option<Plain>, place: Option<Place>| {
+        let way = way.as_ref();
         let way = way.filter(|way| matches!(way.onward, Onward::Plain));
         let (way, place) = way.zip(place)?;
         let tuple = state.side(place.direction).tuple(place.direction);

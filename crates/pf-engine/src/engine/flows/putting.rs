@@ -30,7 +30,7 @@ impl Engine {
             chain.all(|other| other == slot)
         };
         let keep = |way: &Plain| !way.is_expected || is_alone(way);
-        let ways = state.flow.ways.map(|way| way.filter(keep));
+        let ways = state.flow.ways.clone().map(|way| way.filter(keep));
         if let Some(state) = self.states.get_mut(slot) {
             state.flow.ways = ways;
         }

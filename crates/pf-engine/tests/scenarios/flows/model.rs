@@ -7,7 +7,7 @@ use std::time::Duration;
 use pf_engine::counters::Count;
 use pf_engine::decision::{EtherAddresses, Hook, Packet};
 use pf_engine::flow::{
-    Flow, FlowBasis, FlowCache, FlowId, FlowKey, FlowOpened, FlowProgress, FlowWindow,
+    Flow, FlowBasis, FlowCache, FlowChanged, FlowId, FlowKey, FlowOpened, FlowProgress, FlowWindow,
 };
 use pf_engine::rule::tcp_flags;
 use pf_engine::time::Instant;
@@ -34,7 +34,7 @@ struct Inner {
     entries: Vec<Entry>,
     by_key: HashMap<FlowKey, (usize, usize)>,
     /// Flows in which an end has gone from one state to another.
-    changed: Vec<FlowId>,
+    changed: Vec<FlowChanged>,
     offers: HashMap<FlowKey, Duration>,
     opened: Vec<FlowOpened>,
     passed: u64,
@@ -72,7 +72,7 @@ impl FlowCache for Model {
         flows.iter().map(told).collect()
     }
 
-    fn changed(&mut self) -> Vec<FlowId> {
+    fn changed(&mut self) -> Vec<FlowChanged> {
         std::mem::take(&mut self.0.lock().unwrap().changed)
     }
 
@@ -302,7 +302,10 @@ impl Model {
             }
             match track(&mut entry.progress.windows, way, &segment) {
                 Tracked::Not => return Done::Nothing,
-                Tracked::Moved => inner.changed.push(FlowId(u32::try_from(id).unwrap())),
+                Tracked::Moved => inner.changed.push(FlowChanged {
+                    flow: FlowId(u32::try_from(id).unwrap()),
+                    is_over: is_closed(entry.progress.windows),
+                }),
                 Tracked::Same => {}
             }
         }
@@ -407,6 +410,11 @@ enum Tracked {
     Same,
     /// It fits, and an end is in another state now.
     Moved,
+}
+
+/// Whether both ends have closed the connection.
+fn is_closed(windows: Option<[FlowWindow; 2]>) -> bool {
+    windows.is_some_and(|ends| ends.iter().all(|end| end.state >= FIN_WAIT_2))
 }
 
 const SYN_SENT: u8 = 2;
