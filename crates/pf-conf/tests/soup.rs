@@ -2,7 +2,8 @@
 
 use pf_conf::{LoadOptions, Loaded, MemoryFiles, PrintOptions, load, preview, print_rule};
 use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
-use pf_engine::ruleset::Dialect;
+use pf_engine::rule::Rule;
+use pf_engine::ruleset::{Dialect, Ruleset};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -20,24 +21,38 @@ fn interfaces() -> Vec<Interface> {
 }
 
 fn printed(loaded: &Loaded) -> String {
+    let echo = loaded.echo.iter().cloned();
+    let rules = rules_of(&loaded.ruleset, loaded);
+    let lines: Vec<String> = echo.chain(rules).collect();
+    lines.join("\n") + "\n"
+}
+
+fn rules_of(ruleset: &Ruleset, loaded: &Loaded) -> Vec<String> {
+    [&ruleset.nat, &ruleset.rdr, &ruleset.binat, &ruleset.filter]
+        .into_iter()
+        .flatten()
+        .map(|rule| with_braces(rule, loaded))
+        .collect()
+}
+
+/// A rule, and what stands in braces behind it.
+fn with_braces(rule: &Rule, loaded: &Loaded) -> String {
     let options = PrintOptions {
         dialect: loaded.ruleset.dialect,
         ..PrintOptions::default()
     };
-    let ruleset = &loaded.ruleset;
-    let rules = [&ruleset.nat, &ruleset.rdr, &ruleset.binat, &ruleset.filter];
-    let lines: Vec<String> = loaded
-        .echo
-        .iter()
-        .cloned()
-        .chain(
-            rules
-                .into_iter()
-                .flatten()
-                .map(|rule| print_rule(rule, options)),
-        )
-        .collect();
-    lines.join("\n") + "\n"
+    let line = print_rule(rule, options);
+    let Some(call) = rule.anchor.as_ref().filter(|call| call.inline) else {
+        return line;
+    };
+    let inner = loaded.ruleset.anchors.get(&call.path);
+    let inner = inner.map(|inner| rules_of(inner, loaded));
+    let inner = inner.unwrap_or_default().into_iter().map(indented);
+    format!("{line} {{\n{}}}", inner.collect::<String>())
+}
+
+fn indented(lines: String) -> String {
+    format!("  {}\n", lines.replace('\n', "\n  "))
 }
 
 /// What is loaded has a digest in the names of automatic tables, what is only printed has none.
@@ -92,6 +107,12 @@ fn check(text: &[u8]) {
             }
         }
     }
+}
+
+#[test]
+fn what_stands_in_braces_prints_itself_again_with_them() {
+    check(b"anchor x {\n}");
+    check(b"anchor x {\npass\nanchor on em0 {\nblock in proto tcp to port { 1 2 }\n}\n}");
 }
 
 /// What a rule may begin with.
