@@ -116,10 +116,21 @@ pub fn check(
     files: &mut dyn SourceReader,
     options: &LoadOptions,
 ) -> Result<(Loaded, Warnings), Diagnostics> {
+    check_within(rules::MAX_COMPARISONS, name, main, files, options)
+}
+
+/// As [`check`], with at most `limit` comparisons of rules in each list.
+fn check_within(
+    limit: u64,
+    name: &str,
+    main: &[u8],
+    files: &mut dyn SourceReader,
+    options: &LoadOptions,
+) -> Result<(Loaded, Warnings), Diagnostics> {
     let loaded = load(name, main, files, options)?;
     let parsed = parse_traced(name, main, files, options);
     let mut list = Vec::new();
-    rules::check(&loaded, &mut list);
+    rules::check(&loaded, limit, &mut list);
     names::check(&loaded, &parsed, &mut list);
     list.sort_by_key(|warning| (warning.span.file, warning.span.lo, warning.kind));
     let warnings = Warnings {

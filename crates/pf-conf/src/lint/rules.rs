@@ -15,17 +15,17 @@ use crate::source::Span;
 
 /// Pairs of rules that are compared at most, for one list: a ruleset of ten thousand rules, and
 /// about a second.
-const MAX_COMPARISONS: u64 = 50_000_000;
+pub(super) const MAX_COMPARISONS: u64 = 50_000_000;
 
-/// Looks through all lists.
-pub(super) fn check(loaded: &Loaded, warnings: &mut Vec<Warning>) {
+/// Looks through all lists, with at most `limit` comparisons in each.
+pub(super) fn check(loaded: &Loaded, limit: u64, warnings: &mut Vec<Warning>) {
     let anchors = loaded.ruleset.anchors.iter();
     for (anchor, ruleset) in anchors.chain([(&loaded.anchor, &loaded.ruleset)]) {
         for list in RuleList::ALL {
             let rules = ruleset.list(list);
             let spans = loaded.origins.list(anchor, list);
             if rules.len() == spans.len() {
-                Comparison::new((anchor, list), rules, spans).check(loaded, warnings);
+                Comparison::new((anchor, list), rules, spans, limit).check(loaded, warnings);
             }
         }
     }
@@ -48,6 +48,7 @@ struct Comparison<'a> {
     /// For each rule, how many before it may change what later rules see of a packet.
     changing: Vec<usize>,
     comparisons: u64,
+    limit: u64,
 }
 
 impl<'a> Comparison<'a> {
@@ -55,6 +56,7 @@ impl<'a> Comparison<'a> {
         (anchor, list): (&'a AnchorPath, RuleList),
         rules: &'a [Rule],
         spans: &'a [Span],
+        limit: u64,
     ) -> Self {
         let mut count = 0;
         let changing = rules
@@ -73,6 +75,7 @@ impl<'a> Comparison<'a> {
             plain: rules.iter().map(is_plain).collect(),
             changing,
             comparisons: 0,
+            limit,
         }
     }
 
@@ -88,7 +91,7 @@ impl<'a> Comparison<'a> {
             );
         }
         self.tell(&findings, loaded, warnings);
-        if self.comparisons >= MAX_COMPARISONS
+        if self.comparisons >= self.limit
             && let Some(span) = self.spans.first()
         {
             warnings.push(Warning {
@@ -109,7 +112,7 @@ impl<'a> Comparison<'a> {
             let found = takers.iter().find_map(|taker| self.takes(*taker, rule));
             findings.extend(found);
             self.comparisons += takers.len() as u64;
-            if self.comparisons >= MAX_COMPARISONS {
+            if self.comparisons >= self.limit {
                 break;
             }
             let is_taker = self.list != RuleList::Filter || self.rules[rule].quick;
@@ -165,7 +168,7 @@ impl<'a> Comparison<'a> {
             let last = later.unwrap_or(self.rules.len());
             self.comparisons += (last - earlier) as u64;
             findings.extend(later.map(|later| self.finding(earlier, later)));
-            if self.comparisons >= MAX_COMPARISONS {
+            if self.comparisons >= self.limit {
                 break;
             }
         }
