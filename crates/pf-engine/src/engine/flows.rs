@@ -297,17 +297,29 @@ impl Engine {
 
     /// Takes the states with `key` on this side out of the cache.
     pub(super) fn settle_key(&mut self, side: Direction, key: &StateKey) {
-        if self.flows.statistics.held == 0 {
-            return;
-        }
-        let chain = self.states.chain(side, key);
-        let held = chain.filter_map(|slot| Some((slot, self.states.get(slot)?.flow.held?)));
-        for (slot, held) in held.collect::<Vec<_>>() {
+        for (slot, held) in self.held_with(side, key) {
             self.settle(slot);
             if let Some(state) = self.states.get_mut(slot) {
                 state.flow.returns = held.generation == self.flows.generation;
             }
         }
+    }
+
+    /// Learns what the packets of the states with `key` on this side did in the cache.
+    pub(super) fn read_key(&mut self, side: Direction, key: &StateKey) {
+        let held = self.held_with(side, key);
+        let slots: Vec<u32> = held.into_iter().map(|(slot, _)| slot).collect();
+        self.read_slots(&slots);
+    }
+
+    /// The states with `key` on this side that are in the cache.
+    fn held_with(&self, side: Direction, key: &StateKey) -> Vec<(u32, Held)> {
+        if self.flows.statistics.held == 0 {
+            return Vec::new();
+        }
+        let chain = self.states.chain(side, key);
+        let held = chain.filter_map(|slot| Some((slot, self.states.get(slot)?.flow.held?)));
+        held.collect()
     }
 
     /// Takes out whatever a new state may stand in the way of, or before.
@@ -364,16 +376,22 @@ impl Engine {
             };
             let told = question(cache.as_mut(), &ids);
             for ((slot, held), progress) in held.into_iter().zip(&told) {
-                self.make_up(slot, held, progress);
+                self.make_up(slot, (held.places, held.counted), progress);
             }
         }
     }
 
-    /// Does with the packets that the cache has passed what it would have done with each.
-    fn make_up(&mut self, slot: u32, held: Held, progress: &FlowProgress) {
+    /// Does with the packets that the cache has passed at `places` what it would have done with each,
+    /// but for those that were counted already.
+    pub(super) fn make_up(
+        &mut self,
+        slot: u32,
+        (places, counted): ([Option<Place>; 2], [Count; 2]),
+        progress: &FlowProgress,
+    ) {
         for (at, direction) in [(0, true), (1, false)] {
-            let place = held.places.get(at).copied().flatten();
-            let (now, then) = (progress.counts.get(at), held.counted.get(at));
+            let place = places.get(at).copied().flatten();
+            let (now, then) = (progress.counts.get(at), counted.get(at));
             if let (Some(place), Some(now), Some(then)) = (place, now, then) {
                 self.make_up_one(slot, place, direction, now.since(*then));
             }

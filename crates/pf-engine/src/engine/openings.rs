@@ -15,12 +15,15 @@ use std::time::Duration;
 pub(super) use self::meetings::Meeting;
 use self::meetings::Meetings;
 use crate::addr::Protocol;
+use crate::counters::Count;
+use crate::decision::{Basis, Hook};
 use crate::engine::Engine;
 use crate::engine::flows::{key_of, share_of};
+use crate::engine::packet::Place;
 use crate::engine::translate::Course;
 use crate::env::{Env, IfIndex, Interface};
 use crate::evaluate::CompiledRule;
-use crate::flow::{FLAGS_IN_KEY, FlowId, FlowKey, FlowOpened};
+use crate::flow::{FLAGS_IN_KEY, FlowId, FlowKey, FlowOpened, FlowProgress};
 use crate::rule::tcp_flags;
 use crate::ruleset::{Limit, Syncookies};
 use crate::state::State;
@@ -240,11 +243,13 @@ impl Engine {
         }
     }
 
-    /// Something is about to change: no more are opened, and those that were are known.
-    pub(super) fn end_openings(&mut self) {
+    /// Something is about to change: no more are opened, and those that were are known, but for those
+    /// that are being opened just now. Whether there may be such.
+    pub(super) fn end_openings(&mut self) -> bool {
         let offered: Vec<_> = self.flows.openings.offered.keys().copied().collect();
         self.withdraw(&offered);
         self.learn_opened();
+        !offered.is_empty()
     }
 
     /// Decides about connections that the cache has opened: to be called before anything is done or
@@ -274,7 +279,7 @@ impl Engine {
         } = opened;
         self.now = self.now.max(at);
         self.flows.openings.opened = Some(flow);
-        drop(self.decide(hook, &mut packet, &mut Unasked));
+        let decision = self.decide(hook, &mut packet, &mut Unasked);
         self.note_new_states();
         let statistics = &mut self.flows.statistics;
         statistics.packets = statistics.packets.wrapping_add(1);
@@ -282,10 +287,30 @@ impl Engine {
         if let Some(flow) = self.flows.openings.opened.take() {
             // Nobody has got it: its packets are for the engine.
             statistics.refused = statistics.refused.wrapping_add(1);
-            if let Some(cache) = &mut self.flows.cache {
-                cache.take_all(&[flow]);
-            }
+            let told = self.flows.cache.as_mut().map(|cache| cache.take(flow));
+            self.make_up_opened(hook, decision.basis, told.unwrap_or_default());
         }
+    }
+
+    /// The state of a connection that the cache has opened is not in it. What has passed there
+    /// until somebody asked is the state's all the same.
+    fn make_up_opened(&mut self, hook: Hook, basis: Basis, mut told: FlowProgress) {
+        let Basis::State(id) = basis else {
+            return;
+        };
+        let (Some(slot), Some(place)) = (self.states.slot(id), self.enter(hook, &mut Unasked))
+        else {
+            return;
+        };
+        // The cache knows nothing of numbers that are moved, or of proxies.
+        let is_plain = self.states.get(slot).is_some_and(State::is_plain);
+        told.windows = told.windows.filter(|_| is_plain);
+        let back = Place {
+            direction: place.direction.reverse(),
+            ..place
+        };
+        let none = <[Count; 2]>::default();
+        self.make_up(slot, ([Some(place), Some(back)], none), &told);
     }
 
     /// Whether the state of the SYN at hand is one that the cache has opened.

@@ -323,7 +323,7 @@ impl Engine {
     }
 
     /// The outside address and port that the source has already (`endpoint-independent`).
-    fn map_again(&self, outside: HostPort, course: &mut Course) -> Result<(), Refused> {
+    fn map_again(&mut self, outside: HostPort, course: &mut Course) -> Result<(), Refused> {
         let mut candidate = course.tuple;
         candidate.source = outside;
         if self.is_taken(candidate, course.answers) {
@@ -367,28 +367,29 @@ impl Engine {
         let answers = course.answers;
         let direction = answers.reverse();
         let own = candidate.source.port;
-        let is_free = |port| {
+        let key = if independent {
+            anywhere(candidate, direction)
+        } else {
+            towards(candidate, direction)
+        };
+        let are_few = ports.are_few();
+        if !are_few && self.full.holds(self.now, key, ports) {
+            return None;
+        }
+        let mut is_free = |port| {
             let mut candidate = candidate;
             candidate.source.port = port;
             let mapped = independent && self.mappings.is_taken(candidate.source);
             !mapped && !self.is_taken(candidate, answers)
         };
         let mut random = || env.random();
-        if ports.are_few() {
-            return ports.find(own, &mut random, is_free);
-        }
-        let key = if independent {
-            anywhere(candidate, direction)
+        let guessed = if are_few {
+            None
         } else {
-            towards(candidate, direction)
+            ports.guess(own, &mut random, &mut is_free)
         };
-        if self.full.holds(self.now, key, ports) {
-            return None;
-        }
-        let found = ports
-            .guess(own, &mut random, is_free)
-            .or_else(|| ports.find(own, &mut random, is_free));
-        if found.is_none() {
+        let found = guessed.or_else(|| ports.find(own, &mut random, &mut is_free));
+        if found.is_none() && !are_few {
             self.full.note(self.now, key, ports);
         }
         found
@@ -396,17 +397,16 @@ impl Engine {
 
     /// Whether answers to `tuple`, which are met in the direction `answers`, would be taken for
     /// those of another connection.
-    pub(super) fn is_taken(&self, tuple: Tuple, answers: Direction) -> bool {
+    pub(super) fn is_taken(&mut self, tuple: Tuple, answers: Direction) -> bool {
+        let (key, crossing) = (tuple.key(answers.reverse()), tuple.key(answers));
+        // The cache may know of later packets than we do, and of ends that have closed.
+        self.read_key(answers, &key);
         let lifetimes = self.lifetimes();
-        // The cache may know of later packets than we do.
-        let is_live = |state: &State| state.flow.is_held() || !lifetimes.is_over(state);
+        let is_live = |state: &State| !lifetimes.is_over(state);
+        // These are in no cache.
         let crosses = |state: &State| state.changes_family() && is_live(state);
-        let key = tuple.key(answers.reverse());
         let plain = self.states.find(answers, &key, is_live);
-        let crossing = || {
-            let key = tuple.key(answers);
-            self.states.find(answers.reverse(), &key, crosses)
-        };
+        let crossing = || self.states.find(answers.reverse(), &crossing, crosses);
         plain.is_some() || (answers == Direction::In && crossing().is_some())
     }
 

@@ -11,6 +11,7 @@ use pf_engine::decision::{DropReason, EtherAddresses, Hook, Packet, StateId, Ver
 use pf_engine::engine::{FLOW_BEGINS_AT, FLOWS_AT_ONCE, FlowsRead, KillStates};
 use pf_engine::rule::{Direction, RouteKind, tcp_flags};
 use pf_engine::ruleset::Ruleset;
+use pf_engine::wire::Meta;
 
 use self::model::{Done, Model, STATES_MAX};
 use self::rulesets::{routed, rulesets};
@@ -289,6 +290,30 @@ fn a_state_that_the_cache_keeps_busy_does_not_expire_and_an_idle_one_does() {
     twins.both(|lab| lab.wait(80));
     assert_eq!(twins.cached.states().len(), 0);
     assert_eq!(twins.cached.engine.flow_statistics().held, 0);
+    twins.compare();
+}
+
+#[test]
+fn a_port_is_free_when_the_state_that_had_it_is_over_in_the_cache_as_well() {
+    let mut twins = Twins::new(&rulesets::translated());
+    let client = ("10.0.0.5", 5000);
+    let ask = |twins: &mut Twins, server| {
+        let passed = twins.packet(In, "em0", &udp(client, (server, 80), 10), 1);
+        Meta::parse(&passed.unwrap()).unwrap().ports().unwrap().0
+    };
+    for _ in 0..FLOW_BEGINS_AT {
+        assert_eq!(ask(&mut twins, "192.0.2.80"), 5000);
+    }
+    assert_eq!(twins.cached.engine.fill_flow_cache(), 1);
+    twins.both(|lab| lab.skip_time(20));
+    assert_eq!(ask(&mut twins, "192.0.2.80"), 5000);
+    assert_eq!(twins.passed(), 1);
+    // The engine has not heard of that one.
+    twins.both(|lab| lab.skip_time(20));
+    assert_ne!(ask(&mut twins, "192.0.2.81"), 5000, "it is still there");
+    twins.both(|lab| lab.skip_time(70));
+    assert_eq!(twins.cached.engine.flow_statistics().held, 1);
+    assert_eq!(ask(&mut twins, "192.0.2.82"), 5000);
     twins.compare();
 }
 

@@ -114,12 +114,12 @@ impl Engine {
     /// Empties the cache, at once: to be called before anything changes that is no packet. As long as
     /// [`Engine::has_left_flows`], what changes must not change where packets are counted.
     pub fn suspend_flows(&mut self) {
-        self.end_openings();
+        let may_open = self.end_openings();
         let flows = &mut self.flows;
         flows.generation = flows.generation.wrapping_add(1);
         flows.decisions.forget_wishes();
         let has_states = flows.statistics.held > flows.emptying.left;
-        if !has_states && !flows.decisions.has_current(flows.statistics.decisions) {
+        if !may_open && !has_states && !flows.decisions.has_current(flows.statistics.decisions) {
             return;
         }
         let is_done = flows.cache.as_mut().is_some_and(|cache| cache.suspend());

@@ -75,12 +75,20 @@ impl Engine {
         for (prepared, id) in prepared.into_iter().zip(ids) {
             match id {
                 Some(id) if self.hold(&prepared, id) => put += 1,
-                _ => self.flows.release(prepared.opener),
+                id => self.give_back(id, prepared.opener),
             }
         }
         let refused = u64::try_from(wanted.saturating_sub(put)).unwrap_or_default();
         let statistics = &mut self.flows.statistics;
         statistics.refused = statistics.refused.wrapping_add(refused);
+    }
+
+    /// Nobody has what was put into the cache, if anything was: its slot is free again.
+    fn give_back(&mut self, id: Option<FlowId>, opener: IpAddr) {
+        if let (Some(id), Some(cache)) = (id, &mut self.flows.cache) {
+            cache.take(id);
+        }
+        self.flows.release(opener);
     }
 
     /// The cache holds a state: false if there is none.
@@ -125,5 +133,83 @@ impl Engine {
             self.settle(slot);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::EngineConfig;
+    use crate::flow::{FlowBasis, FlowCache, FlowProgress};
+    use crate::time::Instant;
+
+    /// A cache with one slot, and whether that is in use.
+    #[derive(Clone, Debug, Default)]
+    struct OneSlot(Arc<AtomicBool>);
+
+    impl FlowCache for OneSlot {
+        fn put_all(&mut self, flows: &[Flow]) -> Vec<Option<FlowId>> {
+            let free = || !self.0.swap(true, Ordering::Relaxed);
+            flows.iter().map(|_| free().then_some(FlowId(0))).collect()
+        }
+
+        fn read_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
+            vec![FlowProgress::default(); flows.len()]
+        }
+
+        fn take_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
+            self.0.store(false, Ordering::Relaxed);
+            self.read_all(flows)
+        }
+
+        fn changed(&mut self) -> Vec<FlowId> {
+            Vec::new()
+        }
+
+        fn suspend(&mut self) -> bool {
+            true
+        }
+
+        fn states_max(&self) -> u32 {
+            1
+        }
+
+        fn memory(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn what_is_put_for_a_state_that_is_gone_gives_its_slot_back() {
+        let now = Instant::from_secs(1);
+        let config = EngineConfig {
+            hash_key: [1, 2],
+            creator_id: 3,
+        };
+        let mut engine = Engine::new(now, config);
+        let cache = OneSlot::default();
+        engine.set_flow_cache(Box::new(cache.clone()));
+        let flow = Flow {
+            basis: FlowBasis::State,
+            keys: [None; 2],
+            becomes: [None; 2],
+            windows: None,
+            shifts: [0; 2],
+            refreshed: now,
+            lifetime: Duration::from_secs(1),
+        };
+        engine.put_flows(vec![Prepared {
+            slot: 7,
+            places: [None; 2],
+            opener: Ipv4Addr::LOCALHOST.into(),
+            flow,
+        }]);
+        assert!(!cache.0.load(Ordering::Relaxed));
+        assert_eq!(engine.flow_statistics().refused, 1);
     }
 }

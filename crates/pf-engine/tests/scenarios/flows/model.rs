@@ -37,6 +37,8 @@ struct Inner {
     changed: Vec<FlowChanged>,
     offers: HashMap<FlowKey, Duration>,
     opened: Vec<FlowOpened>,
+    /// It does not tell of them yet.
+    tells_late: bool,
     passed: u64,
     translated: u64,
     modulated: u64,
@@ -98,7 +100,11 @@ impl FlowCache for Model {
     }
 
     fn opened(&mut self) -> Vec<FlowOpened> {
-        std::mem::take(&mut self.0.lock().unwrap().opened)
+        let mut inner = self.0.lock().unwrap();
+        if inner.tells_late {
+            return Vec::new();
+        }
+        std::mem::take(&mut inner.opened)
     }
 
     fn opened_max(&self) -> u32 {
@@ -239,6 +245,11 @@ impl Model {
     /// Connections that it has not told of yet.
     pub(super) fn untold(&self) -> usize {
         self.0.lock().unwrap().opened.len()
+    }
+
+    /// As if it were just opening them, as long as it tells late.
+    pub(super) fn tell_late(&self, late: bool) {
+        self.0.lock().unwrap().tells_late = late;
     }
 
     /// What it is offered.

@@ -116,6 +116,29 @@ fn whoever_asks_first_finds_what_was_opened() {
 }
 
 #[test]
+fn what_has_passed_counts_although_it_is_told_too_late_for_its_flow_to_stay() {
+    let mut twins = acquainted(&filter(&[pass().keep().label("all")]));
+    twins.cached.engine.follow_flows();
+    assert_eq!(twins.cached.engine.flow_statistics().held, 0);
+    twins.model.tell_late(true);
+    assert!(twins.syn(client(3)));
+    twins.rest(client(3));
+    twins.cached.engine.pause_flows();
+    twins.model.tell_late(false);
+    let decided = twins.decided();
+    let again = tcp(client(3), SERVER_80, ACK, 103, 9003, 0);
+    assert!(twins.through(WAYS, &again));
+    assert_eq!(
+        twins.decided(),
+        decided + 2,
+        "nothing passes by what it had"
+    );
+    twins.compare();
+    twins.cached.engine.resume_flows();
+    twins.compare();
+}
+
+#[test]
 fn a_syn_that_meets_a_connection_comes_up() {
     let mut twins = acquainted(&filter(&[pass().keep()]));
     assert!(twins.syn(client(3)));

@@ -121,7 +121,7 @@ fn with_tables() -> Ruleset {
 }
 
 /// Both kinds of translation, in lists of their own.
-fn translated() -> Ruleset {
+pub(super) fn translated() -> Ruleset {
     let mut rules = filter(&[pass().keep().label("all")]);
     rules.nat.push(nat("em1", "192.0.2.1"));
     let web = rdr("em0", "192.0.2.90", Some(8080));
