@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::engine::EngineConfig;
-    use crate::flow::{FlowBasis, FlowCache, FlowProgress};
+    use crate::flow::{FlowBasis, FlowCache, FlowChanged, FlowProgress};
     use crate::time::Instant;
 
     /// A cache with one slot, and whether that is in use.
@@ -167,7 +167,7 @@ mod tests {
             self.read_all(flows)
         }
 
-        fn changed(&mut self) -> Vec<FlowId> {
+        fn changed(&mut self) -> Vec<FlowChanged> {
             Vec::new()
         }
 
