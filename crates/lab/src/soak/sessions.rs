@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::traffic::{line_client, line_target, random_line};
 use super::world::{Session, Target, World, between};
 use crate::service::PseudoRandom;
-use crate::{LineClient, clock};
+use crate::{LineClient, Role, clock};
 
 /// Milliseconds that one lives.
 const LIFE: (u64, u64) = (5_000, 90_000);
@@ -63,6 +63,10 @@ impl<'a> Held<'a> {
     /// Says something; false when it is over.
     fn goes_on(&mut self, random: &mut PseudoRandom) -> bool {
         let result = self.client.exchange(&random_line(random));
+        let result = result.map_err(|error| {
+            let ends = [self.target.role, Role::Internet];
+            error.context(self.world.evidence(ends, self.session.client.port()))
+        });
         let works = result.is_ok();
         let ends = !works || clock::now() >= self.until || self.world.ledger.is_stopped();
         if ends {
