@@ -376,19 +376,29 @@ impl Engine {
         if !are_few && self.full.holds(self.now, key, ports) {
             return None;
         }
-        let mut is_free = |port| {
+        let of_port = |port| {
             let mut candidate = candidate;
             candidate.source.port = port;
-            let mapped = independent && self.mappings.is_taken(candidate.source);
-            !mapped && !self.is_taken(candidate, answers)
+            candidate
+        };
+        let is_mapped =
+            |engine: &Self, tuple: Tuple| independent && engine.mappings.is_taken(tuple.source);
+        let mut is_free = |port| {
+            let tuple = of_port(port);
+            !is_mapped(self, tuple) && !self.is_taken(tuple, answers)
         };
         let mut random = || env.random();
-        let guessed = if are_few {
-            None
+        let found = if are_few {
+            ports.find(own, &mut random, is_free)
         } else {
-            ports.guess(own, &mut random, &mut is_free)
+            let guessed = ports.guess(own, &mut random, &mut is_free);
+            // So many that nobody is asked about each.
+            let is_free = |port| {
+                let tuple = of_port(port);
+                !is_mapped(self, tuple) && !self.seems_taken(tuple, answers)
+            };
+            guessed.or_else(|| ports.find(own, &mut random, is_free))
         };
-        let found = guessed.or_else(|| ports.find(own, &mut random, &mut is_free));
         if found.is_none() && !are_few {
             self.full.note(self.now, key, ports);
         }
@@ -398,15 +408,31 @@ impl Engine {
     /// Whether answers to `tuple`, which are met in the direction `answers`, would be taken for
     /// those of another connection.
     pub(super) fn is_taken(&mut self, tuple: Tuple, answers: Direction) -> bool {
-        let (key, crossing) = (tuple.key(answers.reverse()), tuple.key(answers));
         // The cache may know of later packets than we do, and of ends that have closed.
-        self.read_key(answers, &key);
+        self.read_key(answers, &tuple.key(answers.reverse()));
+        self.meets(tuple, answers, |_| false)
+    }
+
+    /// The same without asking the cache: what is there counts, though it may be over.
+    fn seems_taken(&self, tuple: Tuple, answers: Direction) -> bool {
+        self.meets(tuple, answers, |state| state.flow.is_held())
+    }
+
+    fn meets(
+        &self,
+        tuple: Tuple,
+        answers: Direction,
+        lives_elsewhere: impl Fn(&State) -> bool,
+    ) -> bool {
         let lifetimes = self.lifetimes();
-        let is_live = |state: &State| !lifetimes.is_over(state);
-        // These are in no cache.
+        let is_live = |state: &State| lives_elsewhere(state) || !lifetimes.is_over(state);
         let crosses = |state: &State| state.changes_family() && is_live(state);
-        let plain = self.states.find(answers, &key, is_live);
-        let crossing = || self.states.find(answers.reverse(), &crossing, crosses);
+        let key = tuple.key(answers.reverse());
+        let plain = self.states.find(answers, &key, &is_live);
+        let crossing = || {
+            let key = tuple.key(answers);
+            self.states.find(answers.reverse(), &key, crosses)
+        };
         plain.is_some() || (answers == Direction::In && crossing().is_some())
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pf_engine::decision::{DropReason, EtherAddresses, Hook, Packet, StateId, Verdict};
 use pf_engine::engine::{FLOW_BEGINS_AT, FLOWS_AT_ONCE, FlowsRead, KillStates};
-use pf_engine::rule::{Direction, RouteKind, tcp_flags};
+use pf_engine::rule::{Direction, PoolPorts, RouteKind, tcp_flags};
 use pf_engine::ruleset::Ruleset;
 use pf_engine::wire::Meta;
 
@@ -314,6 +314,29 @@ fn a_port_is_free_when_the_state_that_had_it_is_over_in_the_cache_as_well() {
     twins.both(|lab| lab.skip_time(70));
     assert_eq!(twins.cached.engine.flow_statistics().held, 1);
     assert_eq!(ask(&mut twins, "192.0.2.82"), 5000);
+    twins.compare();
+}
+
+#[test]
+fn who_looks_for_a_port_among_many_that_are_taken_asks_the_cache_about_few() {
+    const PORTS: u16 = 300;
+    let mut rules = rulesets::translated();
+    rules.nat[0].nat.as_mut().unwrap().ports = Some(PoolPorts::Range(20_001, 20_000 + PORTS));
+    let mut twins = Twins::new(&rules);
+    let ask = |twins: &mut Twins, at: u16| {
+        let client = format!("10.0.{}.{}", at / 90, at % 90 + 1);
+        let packet = udp((client.as_str(), 5000), ("192.0.2.80", 53), 10);
+        twins.packet(Out, "em1", &packet, 1).is_some()
+    };
+    for at in 0..PORTS {
+        for _ in 0..FLOW_BEGINS_AT {
+            assert!(ask(&mut twins, at));
+        }
+    }
+    assert_eq!(twins.cached.engine.fill_flow_cache(), usize::from(PORTS));
+    let asked = twins.model.calls();
+    assert!(!ask(&mut twins, PORTS), "there is none");
+    assert!(twins.model.calls() - asked < 70);
     twins.compare();
 }
 
