@@ -26,7 +26,13 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::raw::RawSocket;
 
 /// How long a test waits for a packet that must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same in whole seconds, as ping(8) wants it.
+const PING_PATIENCE: u64 = PATIENCE.as_secs();
+
+/// Between two looks at what changes by itself.
+const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// How long a test waits for a packet that must not come.
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
@@ -87,6 +93,22 @@ impl Lab {
         );
         self.ip(host_a, &format!("link set dev {if_a} up"));
         self.ip(host_b, &format!("link set dev {if_b} up"));
+        // The kernel looks at carriers when it has time; until then it drops what is sent.
+        self.until(host_a, if_a, "state UP");
+        self.until(host_b, if_b, "state UP");
+    }
+
+    /// Waits until the kernel tells something of an interface.
+    fn until(&self, host: &str, interface: &str, wanted: &str) {
+        let arguments = format!("-d -o link show dev {interface}");
+        let tries = PATIENCE.as_millis() / A_MOMENT.as_millis();
+        for _ in 0..tries {
+            if self.ip(host, &arguments).contains(wanted) {
+                return;
+            }
+            thread::park_timeout(A_MOMENT);
+        }
+        panic!("{interface} of {host} is never \"{wanted}\"");
     }
 
     /// Hosts `a` (10.0.0.1, MAC …:01) and `b` (10.0.0.2, MAC …:02) behind the ports `em1` and
@@ -105,6 +127,9 @@ impl Lab {
             self.ip("box", &format!("link set dev {port} master bridge0"));
         }
         self.ip("box", "link set dev bridge0 up");
+        for port in ["em1", "fxp0"] {
+            self.until("box", port, "state forwarding");
+        }
         self.ip("a", "address add 10.0.0.1/24 dev eth0");
         self.ip("b", "address add 10.0.0.2/24 dev eth0");
     }
@@ -152,6 +177,19 @@ impl Lab {
         let mut all = vec!["netns", "exec", &name];
         all.extend(command.split_whitespace());
         run("ip", &all)
+    }
+
+    /// Two answers to pings, which are sent until they have come.
+    pub(crate) fn ping(&self, host: &str, arguments: &str) {
+        self.run(
+            host,
+            &format!("ping -c 2 -i 0.2 -w {PING_PATIENCE} {arguments}"),
+        );
+    }
+
+    /// One ping and no more, to an address whose neighbour is known.
+    pub(crate) fn ping_once(&self, host: &str, address: &str) {
+        self.run(host, &format!("ping -c 1 -W {PING_PATIENCE} {address}"));
     }
 
     /// Runs a closure on a host.
@@ -297,7 +335,7 @@ pub(crate) fn open_with_config(
     for _ in 0..TRIES_FOR_A_NAME {
         match open_now(config, attachment) {
             Err(Error::Kernel { source, .. }) if source.kind() == ErrorKind::ResourceBusy => {
-                thread::park_timeout(Duration::from_millis(20));
+                thread::park_timeout(A_MOMENT);
             }
             other => return other,
         }
