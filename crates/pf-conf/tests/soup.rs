@@ -47,11 +47,12 @@ fn with_braces(rule: &Rule, loaded: &Loaded) -> String {
     };
     let inner = loaded.ruleset.anchors.get(&call.path);
     let inner = inner.map(|inner| rules_of(inner, loaded));
-    let inner = inner.unwrap_or_default().into_iter().map(indented);
+    let inner = inner.unwrap_or_default();
+    let inner = inner.iter().map(|lines| indented(lines));
     format!("{line} {{\n{}}}", inner.collect::<String>())
 }
 
-fn indented(lines: String) -> String {
+fn indented(lines: &str) -> String {
     format!("  {}\n", lines.replace('\n', "\n  "))
 }
 

@@ -428,7 +428,7 @@ impl Engine {
         let is_live = |state: &State| lives_elsewhere(state) || !lifetimes.is_over(state);
         let crosses = |state: &State| state.changes_family() && is_live(state);
         let key = tuple.key(answers.reverse());
-        let plain = self.states.find(answers, &key, &is_live);
+        let plain = self.states.find(answers, &key, is_live);
         let crossing = || {
             let key = tuple.key(answers);
             self.states.find(answers.reverse(), &key, crosses)
