@@ -231,10 +231,14 @@ T4:64:1:60:M*,S,T,N,W7:		Linux:2.6::Linux 2.6 (newer, 4)
 S10:64:1:60:M*,S,T,N,W4:	Linux:3.0::Linux 3.0
 S10:64:1:60:M*,S,T,N,W6:	Linux:3.1::Linux 3.1
 # Weighbridge: by the defaults of these kernels: a first window of ten segments, with a scale of 7
-# since the largest receive buffer became 6 MB (3.4); of twenty since 3.11; of 64240 bytes since 4.20.
+# since the largest receive buffer became 6 MB (3.4); of twenty since 3.11; of 64240 bytes since 4.20
+# (of 65340 by PPPoE); with a scale of 10 since that buffer became 32 MB (6.16).
 S10:64:1:60:M*,S,T,N,W7:	Linux:3.4-3.10::ten segments, scale 7
 S20:64:1:60:M*,S,T,N,W7:	Linux:3.11-4.19::twenty segments
-S44:64:1:60:M*,S,T,N,W7:	Linux:4.20::4.20 and later, 64240 bytes
+S44:64:1:60:M*,S,T,N,W7:	Linux:4.20::4.20 to 6.15, 64240 bytes
+S45:64:1:60:M*,S,T,N,W7:	Linux:4.20::4.20 to 6.15, by PPPoE
+S44:64:1:60:M*,S,T,N,W10:	Linux:6.16::6.16 and later, 64240 bytes
+S45:64:1:60:M*,S,T,N,W10:	Linux:6.16::6.16 and later, by PPPoE
 
 S3:64:1:60:M*,S,T,N,W1:		Linux:2.5::Linux 2.5 (sometimes 2.4)
 S4:64:1:60:M*,S,T,N,W1:		Linux:2.5-2.6::Linux 2.5/2.6
@@ -377,6 +381,10 @@ S34:64:1:52:M*,N,W0,N,N,S:		Solaris:10:beta:Solaris 10 (beta)
 32768:255:1:48:M*,W0,N:			MacOS:9.0-9.2::MacOS 9.0-9.2
 65535:255:1:48:M*,N,N,N,N:		MacOS:9.1::MacOS 9.1 (OT 2.7.4)
 
+# Weighbridge: by the defaults of these kernels; an end of options and its padding follow.
+65535:64:1:64:M*,N,W5,N,N,T,S:		MacOS:10.9::macOS 10.9 and later, or iOS
+65535:64:1:64:M*,N,W6,N,N,T,S:		MacOS:10.10::macOS 10.10 and later, or iOS
+
 
 # ----------------- Windows -----------------
 
@@ -446,6 +454,12 @@ S44:128:1:48:M*,N,N,S:			Windows:XP:SP1:Windows Pro SP1, 2000 SP3
 32767:128:1:48:M*,N,N,S:		Windows:XP:SP1:Windows SP1, 2000 SP4
 
 8192:128:1:52:M*,N,W2,N,N,S:		Windows:Vista::Windows Vista/7
+# Weighbridge: by the defaults of these systems: 8 KB scaled by 256 until 8.1, then 64240 bytes (65340
+# by PPPoE) or 65535.
+8192:128:1:52:M*,N,W8,N,N,S:		Windows:Vista::Windows Vista to 8.1, Server 2008 to 2012 R2
+S44:128:1:52:M*,N,W8,N,N,S:		Windows:10::Windows 10, 11, Server 2016 and later
+S45:128:1:52:M*,N,W8,N,N,S:		Windows:10::Windows 10, 11, Server 2016 and later, by PPPoE
+65535:128:1:52:M*,N,W8,N,N,S:		Windows:10::Windows 10, 11, Server 2016 and later
 
 # Odds, ends, mods:
 

@@ -62,6 +62,11 @@ impl apache::Surroundings for Jail<'_> {
         vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()]
     }
 
+    fn addresses_of(&self, name: &str) -> Option<Result<Vec<IpAddr>, String>> {
+        let known = name.len() > 3;
+        Some(known.then(|| self.addresses()).ok_or_else(String::new))
+    }
+
     fn loopback_up(&self) -> Option<bool> {
         None
     }

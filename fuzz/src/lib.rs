@@ -266,6 +266,9 @@ pub fn startup(data: &[u8]) {
         interfaces: interface.into_iter().collect(),
         bridges: bridge.into_iter().collect(),
         routes: links::mygate::parse(&text).unwrap_or_default(),
+        forward_v4: links::sysctl::parse(&text)
+            .ok()
+            .and_then(|read| read.forward_v4),
         ..links::WantedLinks::default()
     };
     let of_rc_conf = links::rcconf::parse(&text).map(|read| read.links);

@@ -489,8 +489,9 @@ fn forwarding(machine: &Machine, wanted: &Wanted) -> Step {
         .interfaces
         .iter()
         .any(|interface| interface.bridge.is_some());
-    if let (true, Some(false), Some((place, text))) =
-        (wanted.routes, machine.forward_v4, &wanted.routes_at)
+    // On a bridge whose rules say `route-to` the engine sends what they route by itself.
+    let asks = wanted.routes && !(bridged && wanted.policy_routes);
+    if let (true, Some(false), Some((place, text))) = (asks, machine.forward_v4, &wanted.routes_at)
     {
         let severity = if bridged {
             Severity::Note
@@ -511,8 +512,9 @@ fn forwarding(machine: &Machine, wanted: &Wanted) -> Step {
                 "Packets for others are dropped before a rule sees them leave."
             })
             .advise(
-                "sysctl -w net.ipv4.ip_forward=1, and a file in /etc/sysctl.d; for IPv6 \
-                         net.ipv6.conf.all.forwarding",
+                "Say `net.inet.ip.forwarding=1` in sysctl.conf of the configuration directory (for \
+                 IPv6 net.inet6.ip6.forwarding); until the next start sysctl -w \
+                 net.ipv4.ip_forward=1",
             )
             .verified("asked the kernel, and read the rules"),
         );
@@ -640,6 +642,11 @@ mod tests {
                 w.routes_at = Some((Place::file("pf.conf"), "nat on em0".into()));
             }),
         ];
+        let (mut sliced, mut rules) = (machine(), wanted());
+        sliced.forward_v4 = Some(false);
+        (rules.routes, rules.policy_routes) = (true, true);
+        rules.routes_at = Some((Place::file("pf.conf"), "nat on em0".into()));
+        assert_eq!(ids(&sliced, &rules), [""; 0], "the article's bridge");
         for (id, break_it) in cases {
             let (mut machine, mut wanted) = (machine(), wanted());
             break_it(&mut machine, &mut wanted);

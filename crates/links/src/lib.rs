@@ -1,8 +1,8 @@
 //! Links: what start-up files ask for, what has to be done for it, and the protocols of
 //! aggregated links. Pure: no I/O, no clock.
 //!
-//! The files (`rc.conf`, `hostname.if`, `bridgename.if`, `mygate`) are read as they stand on a BSD
-//! box. What a line asks for and this program cannot do is an error with its place, never ignored.
+//! The files (`rc.conf`, `hostname.if`, `bridgename.if`, `mygate`, `sysctl.conf`) are read as they
+//! stand on a BSD box. What a line asks for and this program cannot do is an error with its place, never ignored.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ pub mod plan;
 pub mod rcconf;
 pub mod show;
 pub mod status;
+pub mod sysctl;
 #[cfg(test)]
 mod testing;
 
@@ -54,9 +55,10 @@ pub struct WantedLinks {
     pub bridges: Vec<WantedBridge>,
     /// Routes, the default ones among them, in the order of the files.
     pub routes: Vec<WantedRoute>,
-    /// Whether packets of IPv4 are forwarded (`gateway_enable`), where a file says so.
+    /// Whether packets of IPv4 are forwarded (`gateway_enable`, `net.inet.ip.forwarding`), where a
+    /// file says so.
     pub forward_v4: Option<bool>,
-    /// The same for IPv6 (`ipv6_gateway_enable`).
+    /// The same for IPv6 (`ipv6_gateway_enable`, `net.inet6.ip6.forwarding`).
     pub forward_v6: Option<bool>,
 }
 

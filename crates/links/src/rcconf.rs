@@ -22,6 +22,8 @@ use crate::{
 pub struct RcConf {
     /// The links.
     pub links: WantedLinks,
+    /// Whether the packet filter is enabled from the start (`pf`, `pf_enable`), where it says so.
+    pub filter: Option<bool>,
     /// Variables that are about something else, in the file's order.
     pub others: Vec<String>,
 }
@@ -68,6 +70,7 @@ pub fn parse(text: &str) -> Result<RcConf, Vec<ParseError>> {
         used: vec![false; assignments.len()],
         names: BTreeMap::new(),
         links: WantedLinks::default(),
+        filter: None,
         errors,
     };
     reader.all();
@@ -80,6 +83,7 @@ pub fn parse(text: &str) -> Result<RcConf, Vec<ParseError>> {
             .filter(|(used, _)| !**used);
         return Ok(RcConf {
             links: reader.links,
+            filter: reader.filter,
             others: unused.map(|(_, a)| a.name.clone()).collect(),
         });
     }
@@ -94,6 +98,7 @@ struct Reader<'a> {
     /// Names of interfaces as variables spell them (`em0_101`), and as they are.
     names: BTreeMap<String, String>,
     links: WantedLinks,
+    filter: Option<bool>,
     errors: Vec<ParseError>,
 }
 
@@ -377,6 +382,8 @@ impl<'a> Reader<'a> {
     fn switches(&mut self) {
         self.links.forward_v4 = self.switch("gateway_enable");
         self.links.forward_v6 = self.switch("ipv6_gateway_enable");
+        let of_openbsd = self.switch("pf");
+        self.filter = self.switch("pf_enable").or(of_openbsd);
     }
 
     fn switch(&mut self, name: &str) -> Option<bool> {

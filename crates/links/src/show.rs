@@ -396,7 +396,12 @@ fn lagg_lines(
     };
     line(text, &format!("laggproto {}{hash}", lagg.protocol.name()));
     let status = interface.lagg.as_ref();
-    for port in &lagg.ports {
+    let mut ports: Vec<&String> = lagg.ports.iter().collect();
+    if style == Style::Article {
+        // It put each port that was added before the others.
+        ports.reverse();
+    }
+    for port in ports {
         let state = status.and_then(|s| s.ports.iter().find(|p| p.name == *port));
         let flags = state.map_or(0, |state| state.flags);
         let names = port_flag_names(flags).join(",");

@@ -54,6 +54,7 @@ proptest! {
             links::hostname_if::parse("em0", &text).err(),
             links::bridgename::parse("bridge0", &text).err(),
             links::mygate::parse(&text).err(),
+            links::sysctl::parse(&text).err(),
         ].into_iter().flatten() {
             prop_assert!(!errors.is_empty());
             for error in errors {

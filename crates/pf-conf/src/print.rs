@@ -37,12 +37,13 @@ pub struct PrintOptions {
 }
 
 impl PrintOptions {
-    /// Whether ports are printed by name.
-    const fn names_ports(self) -> bool {
-        match self.dialect {
+    /// Whose names ports are printed by; nothing for numbers.
+    fn names_of_ports(self) -> Option<Dialect> {
+        let named = match self.dialect {
             Dialect::FreeBsd | Dialect::OpenBsd3 => !self.swap_service_names,
             Dialect::OpenBsd => self.swap_service_names,
-        }
+        };
+        named.then_some(self.dialect)
     }
 }
 
@@ -221,7 +222,7 @@ fn match_words(rule: &Rule, extras: &Extras, options: PrintOptions, words: &mut 
     if let Some(protocol) = rule.protocol {
         words.push(format!("proto {}", protocol_name(protocol)));
     }
-    words.push(address::from_to(rule, options.names_ports()));
+    words.push(address::from_to(rule, options.names_of_ports()));
     criteria::words(rule, words);
     if let Some(flags) = rule.flags {
         words.push(format!(

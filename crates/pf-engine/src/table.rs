@@ -376,12 +376,16 @@ impl Table {
             .count()
     }
 
+    /// Deletes the entries that it has with the same sign, as PF does; returns how many.
     pub(crate) fn delete(&mut self, entries: &[TableEntry]) -> usize {
         self.ordered = None;
         let mut deleted = 0;
         for entry in entries {
-            self.counted.remove(&entry.prefix.masked());
-            deleted += usize::from(self.entries.remove(entry.prefix));
+            let held = self.entries.exact(entry.prefix);
+            if held.is_some_and(|held| held.negated == entry.negated) {
+                self.counted.remove(&entry.prefix.masked());
+                deleted += usize::from(self.entries.remove(entry.prefix));
+            }
         }
         deleted
     }

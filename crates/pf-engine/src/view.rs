@@ -123,6 +123,27 @@ pub struct StateView<'a> {
     pub ether: Option<EtherAddresses>,
     /// What its packets are normalised to.
     pub scrub: Scrub,
+    /// What else its rules have asked for.
+    pub asked: StateOptions,
+}
+
+/// What the rules of a state have asked for, beside tracking it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateOptions {
+    /// `allow-opts`.
+    pub allow_options: bool,
+    /// `sloppy`.
+    pub sloppy: bool,
+    /// `set prio`: of packets, and of those that should not wait.
+    pub priority: Option<(u8, u8)>,
+    /// It counts for a source node of `source-track`.
+    pub source_track: bool,
+    /// A pool with `sticky-address` chose for it.
+    pub sticky_address: bool,
+    /// `log (all)`.
+    pub log_all: bool,
+    /// `rtable`.
+    pub routing_table: Option<u8>,
 }
 
 /// Tracking of one peer of a state.

@@ -58,9 +58,9 @@ enum Command {
     #[command(long_about = "\
 Bring up the links, load the rules and filter until stopped.
 
-Reads weighbridge.toml, rc.conf, hostname.*, bridgename.*, mygate and pf.conf from the configuration
-directory. Everything is checked before anything is changed; an error leaves the network as it
-was.
+Reads weighbridge.toml, rc.conf, hostname.*, bridgename.*, mygate, sysctl.conf and pf.conf from the
+configuration directory. Everything is checked before anything is changed; an error leaves the
+network as it was.
 
 SIGHUP reads pf.conf again (a file with errors changes nothing). SIGTERM and SIGINT stop: packets
 then pass unfiltered. SIGUSR2 stops for a restart: until the next start packets are dropped (with

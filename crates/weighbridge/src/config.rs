@@ -1,5 +1,5 @@
-//! The configuration directory: `weighbridge.toml`, `rc.conf`, `hostname.*`, `bridgename.*`, `mygate` and
-//! `pf.conf`.
+//! The configuration directory: `weighbridge.toml`, `rc.conf`, `hostname.*`, `bridgename.*`, `mygate`,
+//! `sysctl.conf` and `pf.conf`.
 //!
 //! Reading is all that happens here: nothing is changed, and every problem of every file is
 //! collected before anything is said.
@@ -106,13 +106,22 @@ pub struct RulesFile {
 pub struct Configuration {
     /// `weighbridge.toml`.
     pub settings: Settings,
-    /// `rc.conf`, `hostname.*`, `bridgename.*` and `mygate`.
+    /// `rc.conf`, `hostname.*`, `bridgename.*`, `mygate` and `sysctl.conf`.
     pub links: WantedLinks,
+    /// `pf` or `pf_enable` of `rc.conf`.
+    pub filter: Option<bool>,
     /// `pf.conf`, if there is one.
     pub rules: Option<RulesFile>,
 }
 
 impl Configuration {
+    /// Whether the filter is enabled from the start: as weighbridge.toml says, else `rc.conf`, else
+    /// it is.
+    #[must_use]
+    pub fn enabled(&self) -> bool {
+        self.settings.enabled.or(self.filter).unwrap_or(true)
+    }
+
     /// The ports of the bridges that pass the loss of a carrier on.
     #[must_use]
     pub fn coupled(&self) -> Vec<[String; 2]> {
@@ -164,7 +173,7 @@ pub fn read(dir: &Path, rules: Option<&Path>) -> Result<Configuration, Vec<Probl
         problems.push(problem);
         Settings::default()
     });
-    let links = read_links(dir, &names, &mut problems);
+    let Wanted { links, filter, .. } = read_links(dir, &names, &mut problems);
     let rules = read_rules(dir, rules).unwrap_or_else(|problem| {
         problems.push(problem);
         None
@@ -172,6 +181,7 @@ pub fn read(dir: &Path, rules: Option<&Path>) -> Result<Configuration, Vec<Probl
     let configuration = Configuration {
         settings,
         links,
+        filter,
         rules,
     };
     check_managed(dir, &configuration, &mut problems);
@@ -272,7 +282,7 @@ pub fn read_settings(dir: &Path) -> Result<Settings, Problem> {
     }
 }
 
-fn read_links(dir: &Path, names: &[String], problems: &mut Vec<Problem>) -> WantedLinks {
+fn read_links(dir: &Path, names: &[String], problems: &mut Vec<Problem>) -> Wanted {
     let mut wanted = Wanted::default();
     for name in names.iter().filter(|name| is_start_up_file(name)) {
         let path = dir.join(name);
@@ -293,7 +303,7 @@ fn read_links(dir: &Path, names: &[String], problems: &mut Vec<Problem>) -> Want
                 .map(|text| Problem::new(place.clone(), text)),
         );
     }
-    wanted.links
+    wanted
 }
 
 fn link_problem(path: &Path, error: links::ParseError) -> Problem {
@@ -378,7 +388,7 @@ mod tests {
         assert_eq!(configuration.managed(), ["em0", "em1", "fxp0"]);
         assert_eq!(configuration.links.bridges[0].members, ["em1", "fxp0"]);
         assert_eq!(configuration.settings, Settings::default());
-        assert!(configuration.settings.enabled);
+        assert!(configuration.enabled());
         assert_eq!(configuration.rules, None);
     }
 
@@ -418,7 +428,32 @@ mod tests {
         assert_eq!(configuration.settings.log, LogLevel::Debug);
         assert_eq!(configuration.settings.fail_policy, FailPolicy::Pass);
         assert_eq!(configuration.settings.state_dir, Some("/nowhere".into()));
-        assert!(!configuration.settings.enabled);
+        assert!(!configuration.enabled());
+    }
+
+    #[test]
+    fn rc_conf_says_whether_the_filter_is_enabled_unless_the_settings_do() {
+        for (rc_conf, settings, enabled) in [
+            ("pf=YES                  # Packet filter / NAT\n", "", true),
+            ("pf=NO\n", "", false),
+            ("pf_enable=\"NO\"\n", "", false),
+            ("pf=NO\n", "enabled = true\n", true),
+            ("pf=YES\n", "enabled = false\n", false),
+        ] {
+            let dir = directory(&ARTICLE);
+            fs::write(dir.path().join("rc.conf"), rc_conf).expect("write");
+            fs::write(dir.path().join(SETTINGS_FILE), settings).expect("write");
+            let configuration = read(dir.path(), None).expect("no problem");
+            assert_eq!(configuration.enabled(), enabled, "{rc_conf}{settings}");
+        }
+        let dir = directory(&[("rc.conf", "pf=perhaps\n")]);
+        let problems = read(dir.path(), None).unwrap_err();
+        assert!(
+            problems[0]
+                .to_string()
+                .ends_with("rc.conf:1:4: expected YES or NO, found 'perhaps'"),
+            "{problems:?}"
+        );
     }
 
     #[test]

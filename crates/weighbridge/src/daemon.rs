@@ -416,7 +416,7 @@ fn engine_with_rules(
     queueing::put(&mut engine, datapath, &ruleset.queues).map_err(anyhow::Error::msg)?;
     let installed = engine.install(clock.now(), ruleset);
     installed.context("cannot install the rules")?;
-    if settings.enabled {
+    if plan.configuration.enabled() {
         engine.set_enabled(clock.now(), true);
     }
     let header = u32::try_from(PFLOG_HEADER).unwrap_or(u32::MAX);

@@ -31,6 +31,9 @@ pub trait Surroundings {
     fn reach(&self, address: IpAddr) -> Probe;
     /// Addresses there, without the loopback's and link-local ones.
     fn addresses(&self) -> Vec<IpAddr>;
+    /// The addresses that a name stands for there, or why it has none; nothing where nobody can be
+    /// asked.
+    fn addresses_of(&self, name: &str) -> Option<Result<Vec<IpAddr>, String>>;
     /// Whether the loopback interface is up, where there is one.
     fn loopback_up(&self) -> Option<bool>;
     /// For people: "this network namespace".
@@ -202,14 +205,64 @@ fn wildcard_probe(listen: &Listen, around: &dyn Surroundings) -> Option<(IpAddr,
     }
 }
 
-/// A listener with an address is never refused; it may be silent.
+/// A listener that names what it is bound to.
 fn specific(listen: &Listen, around: &dyn Surroundings) -> Step {
     const CHECK: &str = "apache/listener";
-    let Address::Ip(address) = listen.address else {
-        return Step::clean(CHECK, format!("{listen} names an address"));
+    let name = match &listen.address {
+        Address::Any => return Step::clean(CHECK, format!("{listen} is the wildcard")),
+        Address::Ip(address) => return bound(listen, *address, around),
+        Address::Name(name) => name,
     };
-    let finding = |message: String, why: &str| {
-        Finding::new("apache/unreachable-listener", Severity::Note, message)
+    match around.addresses_of(name) {
+        None => Step::unchecked(
+            CHECK,
+            format!(
+                "{listen}: what {name} means in {} is not known here",
+                around.name()
+            ),
+        ),
+        Some(Err(reason)) => Step::of(CHECK, vec![unknown(listen, name, &reason, around)], ""),
+        Some(Ok(addresses)) => match addresses.first() {
+            Some(address) => bound(listen, *address, around),
+            None => Step::of(CHECK, vec![unknown(listen, name, "no address", around)], ""),
+        },
+    }
+}
+
+fn unknown(listen: &Listen, name: &str, reason: &str, around: &dyn Surroundings) -> Finding {
+    Finding::new(
+        "apache/unknown-name",
+        Severity::Error,
+        format!("{listen}: {name} has no address ({reason})"),
+    )
+    .at(&listen.place, &listen.to_string())
+    .why("httpd does not start: it has nothing to listen on.")
+    .advise(own_address_advice(listen, around))
+    .verified("asked for the addresses of the name")
+}
+
+fn own_address_advice(listen: &Listen, around: &dyn Surroundings) -> String {
+    let own = around.addresses();
+    let lines: Vec<String> = own
+        .iter()
+        .map(|address| format!("Listen {}", socket(*address, listen.port)))
+        .collect();
+    if lines.is_empty() {
+        format!("Name an address of {}", around.name())
+    } else {
+        format!(
+            "Name an address of {}: {}",
+            around.name(),
+            lines.join(", or ")
+        )
+    }
+}
+
+/// A listener with an address is never refused; it may be silent.
+fn bound(listen: &Listen, address: IpAddr, around: &dyn Surroundings) -> Step {
+    const CHECK: &str = "apache/listener";
+    let finding = |severity, message: String, why: &str| {
+        Finding::new("apache/unreachable-listener", severity, message)
             .at(&listen.place, &listen.to_string())
             .why(why)
             .verified(format!(
@@ -220,6 +273,7 @@ fn specific(listen: &Listen, around: &dyn Surroundings) -> Step {
     match around.reach(address) {
         Probe::Silent => {
             let finding = finding(
+                Severity::Note,
                 format!("{listen} keeps the log quiet, but nothing here can connect to {address}"),
                 "httpd wakes its idle children by such a connection; without it they go later. \
                  Clients do not notice.",
@@ -229,9 +283,12 @@ fn specific(listen: &Listen, around: &dyn Surroundings) -> Step {
         }
         Probe::Refused(reason) => {
             let finding = finding(
+                Severity::Warning,
                 format!("{address} cannot be used here: {reason}"),
-                "The address is not one of this machine, or not yet.",
-            );
+                "The address is not one of this machine, or not yet: httpd does not start, it could \
+                 not bind to it.",
+            )
+            .advise(own_address_advice(listen, around));
             Step::of(CHECK, vec![finding], "")
         }
         Probe::Answers | Probe::NoFamily | Probe::Unknown(_) => {

@@ -60,6 +60,13 @@ impl Surroundings for Place {
         self.addresses.clone()
     }
 
+    fn addresses_of(&self, name: &str) -> Option<Result<Vec<IpAddr>, String>> {
+        Some(match name {
+            "jail.example.org" => Ok(ips(&["192.0.2.7"])),
+            _ => Err("Name or service not known".to_owned()),
+        })
+    }
+
     fn loopback_up(&self) -> Option<bool> {
         self.loopback
     }
@@ -177,6 +184,35 @@ fn a_loopback_that_is_down_is_named_first_and_the_edit_is_said_to_be_half_a_cure
 }
 
 #[test]
+fn the_articles_advice_taken_to_the_letter_or_with_another_address_is_told() {
+    let jail = Place::jail(&["192.0.2.7"]);
+    let found = findings("Listen jail.ip.address.here:80\n", &jail);
+    assert_eq!(
+        (found[0].id, found[0].severity, found.len()),
+        ("apache/unknown-name", Severity::Error, 1)
+    );
+    assert_eq!(
+        found[0].message,
+        "Listen jail.ip.address.here:80: jail.ip.address.here has no address (Name or service not \
+         known)"
+    );
+    assert_eq!(
+        found[0].advice,
+        ["Name an address of this jail: Listen 192.0.2.7:80"]
+    );
+    assert!(findings("Listen jail.example.org:80\n", &jail).is_empty());
+    let found = findings("Listen 192.0.2.70:80\n", &jail);
+    assert_eq!(
+        (found[0].id, found[0].severity),
+        ("apache/unreachable-listener", Severity::Warning)
+    );
+    assert_eq!(
+        found[0].advice,
+        ["Name an address of this jail: Listen 192.0.2.7:80"]
+    );
+}
+
+#[test]
 fn the_first_plain_listener_is_the_one_that_counts() {
     let jail = Place::jail(&["192.0.2.7"]);
     assert!(findings("Listen 443\nListen 192.0.2.7:80\n", &jail).is_empty());
@@ -206,6 +242,9 @@ fn what_was_not_tried_is_not_called_clean() {
         fn addresses(&self) -> Vec<IpAddr> {
             Vec::new()
         }
+        fn addresses_of(&self, _: &str) -> Option<Result<Vec<IpAddr>, String>> {
+            None
+        }
         fn loopback_up(&self) -> Option<bool> {
             None
         }
@@ -213,6 +252,8 @@ fn what_was_not_tried_is_not_called_clean() {
             "it".to_owned()
         }
     }
+    let named = check(&read_text("Listen jail.example.org:80"), None, &Nowhere);
+    assert!(matches!(named[1].state, State::Unchecked(_)));
     let steps = check(&read_text("Listen 80"), None, &Nowhere);
     assert!(matches!(steps[1].state, State::Unchecked(_)));
 }

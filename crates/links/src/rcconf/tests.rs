@@ -61,7 +61,8 @@ fn quotes_continuation_expansion_and_the_last_assignment_count() {
                 ifconfig_lagg0=\"laggproto lacp \\\n  laggport ${lan} lagghash l3,l4 \\\n up\"\n\
                 sshd_enable=YES; pf_enable=\"YES\"\n";
     let read = parse(text).unwrap();
-    assert_eq!(read.others, ["lan", "sshd_enable", "pf_enable"]);
+    assert_eq!(read.others, ["lan", "sshd_enable"]);
+    assert_eq!(read.filter, Some(true));
     let Device::Lagg(lagg) = &interface(&read.links, "lagg0").device else {
         panic!("no lagg");
     };

@@ -57,7 +57,7 @@ fn machine() -> Vec<Interface> {
         laggs: vec![LaggStatus {
             name: "lagg0".to_owned(),
             protocol: "failover".to_owned(),
-            ports: vec![port("bge0", 0), port("bge1", 5)],
+            ports: vec![port("bge1", 5), port("bge0", 0)],
             ..LaggStatus::default()
         }],
         vlans: vec![crate::status::VlanStatus {
@@ -121,8 +121,8 @@ lagg0: flags=1008843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST,LOWER_UP> metric 0 m
 \tether 00:11:0a:30:21:04
 \thwaddr 00:00:00:00:00:00
 \tlaggproto failover lagghash l2,l3,l4
-\tlaggport: bge0 flags=0<>
 \tlaggport: bge1 flags=5<MASTER,ACTIVE>
+\tlaggport: bge0 flags=0<>
 \tgroups: lagg
 \tmedia: Ethernet autoselect
 \tstatus: active

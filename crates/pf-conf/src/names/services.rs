@@ -2,6 +2,7 @@
 //! FreeBSD prints them where it has another name).
 
 use pf_engine::addr::Protocol;
+use pf_engine::ruleset::Dialect;
 
 /// Bit set of transports that a name belongs to.
 const TCP: u8 = 1;
@@ -557,8 +558,8 @@ const SERVICES: &[(u16, u8, &[&str])] = &[
     (47557, BOTH, &["dbbrowse"]),
 ];
 
-/// Names that are read but not printed: other systems' names of ports that FreeBSD does not name.
-const READ_ONLY: &[(u16, &str)] = &[(8025, "spamd"), (8026, "spamd-cfg")];
+/// What `OpenBSD` calls ports that FreeBSD calls otherwise, or not at all; of each transport.
+const OPENBSD: &[(u16, &str)] = &[(80, "www"), (8025, "spamd"), (8026, "spamd-cfg")];
 
 /// The port that `name` stands for: of TCP, else of UDP, as PF looks names up.
 pub(crate) fn number(name: &str) -> Option<u16> {
@@ -568,12 +569,20 @@ pub(crate) fn number(name: &str) -> Option<u16> {
             .find(|(_, transports, names)| transports & transport != 0 && names.contains(&name))
             .map(|(port, _, _)| *port)
     });
-    let mut others = READ_ONLY.iter();
+    let mut others = OPENBSD.iter();
     listed.or_else(|| Some(others.find(|(_, known)| *known == name)?.0))
 }
 
-/// The name of `port`: TCP's for TCP, UDP's for everything else.
-pub(crate) fn name(port: u16, protocol: Option<Protocol>) -> Option<&'static str> {
+/// The name of `port`, by the system's services(5): TCP's for TCP, UDP's for everything else.
+pub(crate) fn name(
+    port: u16,
+    protocol: Option<Protocol>,
+    dialect: Dialect,
+) -> Option<&'static str> {
+    let mut own = OPENBSD.iter().filter(|_| dialect != Dialect::FreeBsd);
+    if let Some((_, name)) = own.find(|(known, _)| *known == port) {
+        return Some(name);
+    }
     let transport = if protocol == Some(Protocol::TCP) {
         TCP
     } else {
@@ -612,7 +621,21 @@ mod tests {
     }
 
     #[test]
+    fn openbsd_has_names_of_its_own_which_are_read_in_every_dialect() {
+        for dialect in [Dialect::OpenBsd, Dialect::OpenBsd3] {
+            assert_eq!(name(80, Some(Protocol::TCP), dialect), Some("www"));
+            assert_eq!(name(443, Some(Protocol::TCP), dialect), Some("https"));
+            assert_eq!(name(8025, Some(Protocol::TCP), dialect), Some("spamd"));
+        }
+        assert_eq!(name(8025, Some(Protocol::TCP), Dialect::FreeBsd), None);
+        for (port, name) in OPENBSD {
+            assert_eq!(number(name), Some(*port), "{name}");
+        }
+    }
+
+    #[test]
     fn a_name_depends_on_the_transport() {
+        let name = |port, protocol| name(port, protocol, Dialect::FreeBsd);
         assert_eq!(name(514, Some(Protocol::TCP)), Some("shell"));
         assert_eq!(name(514, Some(Protocol::UDP)), Some("syslog"));
         assert_eq!(name(6667, Some(Protocol::UDP)), None);

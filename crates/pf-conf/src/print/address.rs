@@ -2,12 +2,13 @@
 
 use pf_engine::addr::Protocol;
 use pf_engine::rule::{Address, DynamicAddress, DynamicPart, Endpoint, PortMatch, Rule};
+use pf_engine::ruleset::Dialect;
 
 use super::{name, quoted, table_name};
 use crate::names::services;
 
 /// `all`, or `from … to …`.
-pub(super) fn from_to(rule: &Rule, names: bool) -> String {
+pub(super) fn from_to(rule: &Rule, names: Option<Dialect>) -> String {
     let system = rule.criteria.system.as_ref();
     if rule.source == Endpoint::ANY && rule.destination == Endpoint::ANY && system.is_none() {
         return "all".to_owned();
@@ -23,11 +24,11 @@ pub(super) fn hosts(source: &Endpoint, destination: &Endpoint) -> String {
     if *source == Endpoint::ANY && *destination == Endpoint::ANY {
         return "all".to_owned();
     }
-    let host = |end| endpoint(end, None, false);
+    let host = |end| endpoint(end, None, None);
     format!("from {} to {}", host(source), host(destination))
 }
 
-fn endpoint(endpoint: &Endpoint, protocol: Option<Protocol>, names: bool) -> String {
+fn endpoint(endpoint: &Endpoint, protocol: Option<Protocol>, names: Option<Dialect>) -> String {
     let not = if endpoint.negated { "! " } else { "" };
     let address = print_address(&endpoint.address);
     match endpoint.port {
@@ -69,12 +70,12 @@ fn dynamic(given: &DynamicAddress) -> String {
 /// A port match as rules have it, in numbers: `= 80`, `1000:2000`, `1 >< 9`.
 #[must_use]
 pub fn print_port(given: PortMatch) -> String {
-    port(given, None, false)
+    port(given, None, None)
 }
 
-fn port(given: PortMatch, protocol: Option<Protocol>, names: bool) -> String {
+fn port(given: PortMatch, protocol: Option<Protocol>, names: Option<Dialect>) -> String {
     let one = |number: u16| {
-        let known = names.then(|| services::name(number, protocol)).flatten();
+        let known = names.and_then(|dialect| services::name(number, protocol, dialect));
         known.map_or_else(|| number.to_string(), str::to_owned)
     };
     match given {

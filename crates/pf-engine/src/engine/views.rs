@@ -8,7 +8,7 @@ use crate::evaluate::CompiledRule;
 use crate::state::{Count, State};
 use crate::tcp::Peer;
 use crate::time::Instant;
-use crate::view::{InstalledRule, PeerView, StateView};
+use crate::view::{InstalledRule, NodeKind, PeerView, StateOptions, StateView};
 
 impl Engine {
     /// The installed rules of one list, in order, with their counters.
@@ -109,7 +109,24 @@ impl Engine {
             route,
             ether: state.ether,
             scrub: state.scrub,
+            asked: asked(state),
         }
+    }
+}
+
+fn asked(state: &State) -> StateOptions {
+    let counts_for = |limit: bool| {
+        let mut sources = state.sources.iter();
+        sources.any(|source| (source.kind == NodeKind::Limit) == limit)
+    };
+    StateOptions {
+        allow_options: state.allow_options,
+        sloppy: state.sloppy,
+        priority: state.treatment.priority,
+        source_track: counts_for(true),
+        sticky_address: counts_for(false),
+        log_all: state.logged,
+        routing_table: state.treatment.routing_table,
     }
 }
 

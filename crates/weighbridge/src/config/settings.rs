@@ -99,8 +99,8 @@ pub struct Settings {
     xdp: Option<Spanned<XdpKeys>>,
     /// What is logged to standard error.
     pub log: LogLevel,
-    /// Whether the filter is enabled from the start.
-    pub enabled: bool,
+    /// Whether the filter is enabled from the start, if it is said here.
+    pub enabled: Option<bool>,
     /// Where logged packets are kept.
     pub log_directory: PathBuf,
     /// Bytes of a file of logged packets before it is rotated.
@@ -150,7 +150,7 @@ impl Default for Settings {
             carrier_pass_through: Vec::new(),
             xdp: None,
             log: LogLevel::default(),
-            enabled: true,
+            enabled: None,
             log_directory: LogSettings::default().directory,
             log_file_size: LogSettings::default().file_size,
             log_files: LogSettings::default().files,

@@ -46,7 +46,10 @@ pub(super) fn steps(arguments: &DoctorArguments) -> Result<Vec<Step>, String> {
     };
     let log = log.as_ref().map(|(name, log)| (name.as_str(), log));
     let here = Here::of(arguments.pid);
-    let steps = Place::of(arguments.pid)?.within(|| check(&config, log, &here))?;
+    let mut steps = Place::of(arguments.pid)?.within(|| check(&config, log, &here))?;
+    // What stands in a log that was named is told, whether or not it is seen here now.
+    let named = log.filter(|_| arguments.error_log.is_some() && !tells_of_the_wildcard(&steps));
+    steps.extend(named.map(|(name, log)| check_log(name, log, arguments.address)));
     Ok(match arguments.pid {
         None => steps,
         Some(_) => steps
@@ -54,6 +57,11 @@ pub(super) fn steps(arguments: &DoctorArguments) -> Result<Vec<Step>, String> {
             .map(|step| seen_from_outside(step, &disk))
             .collect(),
     })
+}
+
+fn tells_of_the_wildcard(steps: &[Step]) -> bool {
+    let mut findings = steps.iter().flat_map(Step::findings);
+    findings.any(|finding| finding.id == "apache/wildcard-listener")
 }
 
 /// Edits of files in another root directory name the file as it is reached from here.

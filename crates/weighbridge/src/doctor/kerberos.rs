@@ -4,7 +4,7 @@ mod dns;
 mod kdc;
 mod tools;
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use ::doctor::Step;
@@ -15,7 +15,7 @@ use ::doctor::kerberos::{
 
 use super::DoctorArguments;
 use super::disk::{Disk, tail};
-use super::place::own_addresses;
+use super::place::{addresses_of, own_addresses};
 use crate::mail::clock;
 use crate::random::Random;
 use crate::text::reason;
@@ -93,16 +93,7 @@ impl Surroundings for Network {
     }
 
     fn addresses_of(&self, name: &str) -> Result<Vec<IpAddr>, String> {
-        let found = (name, 0)
-            .to_socket_addrs()
-            .map_err(|error| reason(&error))?;
-        let mut addresses = Vec::new();
-        for address in found.map(|socket| socket.ip()) {
-            if !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
-        Ok(addresses)
+        addresses_of(name)
     }
 
     fn name_of(&self, address: IpAddr) -> Result<String, String> {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ impl Place {
 #[derive(Clone, Debug)]
 pub(super) struct Here {
     name: &'static str,
+    /// Names are looked up as here, not by another process's files.
+    own: bool,
 }
 
 impl Here {
@@ -72,8 +74,23 @@ impl Here {
         } else {
             "this network namespace"
         };
-        Self { name }
+        let own = pid.is_none();
+        Self { name, own }
     }
+}
+
+/// The addresses that a name stands for, each once.
+pub(super) fn addresses_of(name: &str) -> Result<Vec<IpAddr>, String> {
+    let found = (name, 0)
+        .to_socket_addrs()
+        .map_err(|error| reason(&error))?;
+    let mut addresses = Vec::new();
+    for address in found.map(|socket| socket.ip()) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
 }
 
 /// Addresses of the calling thread's namespace that others can use.
@@ -102,6 +119,10 @@ impl Surroundings for Here {
 
     fn addresses(&self) -> Vec<IpAddr> {
         own_addresses()
+    }
+
+    fn addresses_of(&self, name: &str) -> Option<Result<Vec<IpAddr>, String>> {
+        self.own.then(|| addresses_of(name))
     }
 
     fn loopback_up(&self) -> Option<bool> {

@@ -27,9 +27,9 @@ const DIFFERS: u8 = 2;
 pub const LONG_ABOUT: &str = "\
 Make links as BSD start-up files ask for, and keep laggs and VLANs that the kernel cannot make.
 
-The files are rc.conf, hostname.IF, bridgename.BRIDGE and mygate, read as they stand: those that
-are named, else those of the configuration directory. All of it is checked before anything is
-touched; applying twice changes nothing.
+The files are rc.conf, hostname.IF, bridgename.BRIDGE, mygate and sysctl.conf, read as they stand:
+those that are named, else those of the configuration directory. All of it is checked before
+anything is touched; applying twice changes nothing.
 
 `weighbridge links reload` (SIGHUP) puts the program as it is installed now in the place of the
 running one, with its devices and LACP partners: no link is lost, by new files or by an upgrade.

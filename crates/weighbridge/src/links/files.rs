@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use links::{ParseError, WantedLinks, bridgename, hostname_if, mygate, rcconf};
+use links::{ParseError, WantedLinks, bridgename, hostname_if, mygate, rcconf, sysctl};
 
 use crate::config::read_text;
 use crate::text::reason;
@@ -11,7 +11,9 @@ use crate::text::reason;
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) links: WantedLinks,
-    /// Variables of `rc.conf` that are about something else.
+    /// Whether the packet filter is enabled from the start, where a file says so.
+    pub(crate) filter: Option<bool>,
+    /// Variables of `rc.conf` and `sysctl.conf` that are about something else.
     pub(super) others: Vec<String>,
 }
 
@@ -51,7 +53,7 @@ fn in_directory(directory: &Path) -> Result<Vec<PathBuf>, String> {
     paths.sort();
     if paths.is_empty() {
         return Err(format!(
-            "{}: no start-up files\n  hint: rc.conf, hostname.IF, bridgename.BRIDGE, mygate",
+            "{}: no start-up files\n  hint: rc.conf, hostname.IF, bridgename.BRIDGE, mygate, sysctl.conf",
             directory.display()
         ));
     }
@@ -64,6 +66,7 @@ enum Kind {
     HostnameIf(String),
     BridgenameIf(String),
     Mygate,
+    SysctlConf,
 }
 
 fn kind(path: &Path) -> Option<Kind> {
@@ -79,6 +82,7 @@ fn kind(path: &Path) -> Option<Kind> {
     }
     match name {
         "mygate" => Some(Kind::Mygate),
+        "sysctl.conf" => Some(Kind::SysctlConf),
         "rc.conf" | "rc.conf.local" => Some(Kind::RcConf),
         _ => None,
     }
@@ -115,12 +119,18 @@ pub(crate) fn parse(path: &Path, text: &str, wanted: &mut Wanted) -> Result<(), 
             bridgename::parse(&name, text).map(|bridge| links.bridges.push(bridge))
         }
         Kind::Mygate => mygate::parse(text).map(|routes| links.routes.extend(routes)),
+        Kind::SysctlConf => sysctl::parse(text).map(|read| {
+            links.forward_v4 = read.forward_v4.or(links.forward_v4);
+            links.forward_v6 = read.forward_v6.or(links.forward_v6);
+            wanted.others.extend(read.others);
+        }),
         Kind::RcConf => rcconf::parse(text).map(|read| {
             links.interfaces.extend(read.links.interfaces);
             links.bridges.extend(read.links.bridges);
             links.routes.extend(read.links.routes);
             links.forward_v4 = read.links.forward_v4.or(links.forward_v4);
             links.forward_v6 = read.links.forward_v6.or(links.forward_v6);
+            wanted.filter = read.filter.or(wanted.filter);
             wanted.others.extend(read.others);
         }),
     }

@@ -18,8 +18,9 @@ with --style freebsd14 as it does now. Laggs and VLANs of `weighbridge links run
 they are. Needs no privileges.
 
 Examples:
-  weighbridge ifconfig
+  weighbridge ifconfig -a
   weighbridge ifconfig lagg0
+  for i in $(weighbridge ifconfig -lu); do ...; done
   weighbridge ifconfig -v --style freebsd14 lagg0
   weighbridge ifconfig --json
 
@@ -40,6 +41,18 @@ pub struct IfconfigArguments {
     /// Interfaces [default: all]
     #[arg(value_name = "INTERFACE")]
     pub interfaces: Vec<String>,
+    /// All interfaces, as without any name
+    #[arg(short, conflicts_with = "interfaces")]
+    pub all: bool,
+    /// Only interfaces that are up
+    #[arg(short, conflicts_with = "down")]
+    pub up: bool,
+    /// Only interfaces that are down
+    #[arg(short)]
+    pub down: bool,
+    /// Their names alone, on one line
+    #[arg(short, conflicts_with = "json")]
+    pub list: bool,
     /// Whose output
     #[arg(long, value_name = "NAME", default_value = "article")]
     pub style: StyleName,
@@ -62,7 +75,16 @@ pub fn run(arguments: &IfconfigArguments) -> ExitCode {
 
 fn show(arguments: &IfconfigArguments, output: &mut Output<'_>) -> Result<u8, Complaint> {
     let all = interfaces().map_err(|error| Complaint::Message(error.to_string()))?;
-    let chosen = chosen(&all, &arguments.interfaces)?;
+    let mut chosen = chosen(&all, &arguments.interfaces)?;
+    chosen.retain(|interface| {
+        let up = is_up(interface);
+        !(arguments.up && !up || arguments.down && up)
+    });
+    if arguments.list {
+        let names: Vec<&str> = chosen.iter().map(|one| one.name.as_str()).collect();
+        output.text(&(names.join(" ") + "\n"))?;
+        return Ok(0);
+    }
     if arguments.json {
         let list: Vec<Value> = chosen.into_iter().map(as_json).collect();
         output.text(&format!("{:#}\n", Value::Array(list)))?;
@@ -90,6 +112,11 @@ fn chosen<'a>(all: &'a [Interface], names: &[String]) -> Result<Vec<&'a Interfac
     names.iter().map(one).collect()
 }
 
+/// Whether `IFF_UP` is set.
+const fn is_up(interface: &Interface) -> bool {
+    interface.flags & 1 != 0
+}
+
 fn as_json(interface: &Interface) -> Value {
     let addresses = interface.addresses.iter().map(|a| {
         json!({
@@ -100,7 +127,7 @@ fn as_json(interface: &Interface) -> Value {
     let mut value = json!({
         "name": interface.name,
         "index": interface.index,
-        "up": interface.flags & 1 != 0,
+        "up": is_up(interface),
         "carrier": interface.carrier,
         "mtu": interface.mtu,
         "mac": interface.mac.map(mac_text),

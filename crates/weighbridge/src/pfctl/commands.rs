@@ -241,11 +241,19 @@ impl Session<'_, '_> {
                 "don't specify an interface with -Fall".into(),
             ));
         }
+        // `all` is all that the dialect's own pfctl knows of.
+        let dialect = match (flush, self.arguments.dialect) {
+            (Flush::All, None) => Some(self.describe()?.dialect.0),
+            (_, dialect) => dialect.filter(|_| flush == Flush::All),
+        };
         for target in targets {
             let outcome = self.call(&flush_request(target, self.arguments))?;
             let of = self.arguments.interface.as_ref();
             let of = of.filter(|_| target == FlushTarget::Info);
             let of = of.map(|name| format!(" for interface {name}"));
+            if dialect.is_some_and(|dialect| !is_known(target, dialect)) {
+                continue;
+            }
             if let Some(message) = flushed(target, &outcome) {
                 self.say(&(message + &of.unwrap_or_default()));
             }
@@ -462,6 +470,21 @@ fn flush_request(target: FlushTarget, arguments: &Arguments) -> Request {
             target,
             scope: arguments.scope.clone(),
         }),
+    }
+}
+
+/// Whether pfctl of that dialect has a word for it.
+const fn is_known(target: FlushTarget, dialect: Dialect) -> bool {
+    match target {
+        FlushTarget::Ether => matches!(dialect, Dialect::FreeBsd),
+        FlushTarget::Nat | FlushTarget::Queues => !matches!(dialect, Dialect::OpenBsd),
+        FlushTarget::Rules
+        | FlushTarget::States
+        | FlushTarget::Sources
+        | FlushTarget::Info
+        | FlushTarget::Tables
+        | FlushTarget::Options
+        | FlushTarget::Fingerprints => true,
     }
 }
 

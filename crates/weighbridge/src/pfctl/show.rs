@@ -84,8 +84,8 @@ pub enum Section {
 }
 
 impl Section {
-    /// `-s all`, in PF's order.
-    pub const ALL: [Self; 13] = [
+    /// `-s all`, in PF's order: without the list of interfaces.
+    pub const ALL: [Self; 12] = [
         Self::Ether,
         Self::Nat,
         Self::Rules,
@@ -98,7 +98,6 @@ impl Section {
         Self::Memory,
         Self::Tables,
         Self::Fingerprints,
-        Self::Interfaces,
     ];
 
     /// Whether it has counters that packets of states, or of decisions without one, move.
@@ -160,7 +159,7 @@ impl Section {
 
     /// Whether the heading stands there without anything below it.
     const fn titled_when_empty(self) -> bool {
-        matches!(self, Self::Labels)
+        matches!(self, Self::Rules)
     }
 }
 

@@ -34,6 +34,40 @@ fn the_articles_log_is_explained_and_names_the_address() {
 }
 
 #[test]
+fn a_log_that_is_named_is_told_beside_a_configuration_that_works_here() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (log, config) = (path("error_log"), path("httpd.conf"));
+    fs::write(
+        &log,
+        "(61)Connection refused: connect to listener on 0.0.0.0:80\n",
+    )
+    .expect("written");
+    fs::write(&config, "Listen 127.0.0.1:80\n").expect("written");
+    let of_config = ["apache", "--httpd-config", config.as_str()];
+    let ran = doctor(&of_config);
+    assert_eq!((ran.status, ran.out.as_str()), (0, ""));
+    let of_both = [&of_config[..], &["--error-log", log.as_str()]].concat();
+    let ran = doctor(&of_both);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(
+        ran.out
+            .contains(&format!("{log}:1: (61)Connection refused")),
+        "{}",
+        ran.out
+    );
+    fs::write(&config, "Listen jail.ip.address.here:80\n").expect("written");
+    let ran = doctor(&of_config);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(
+        ran.out
+            .starts_with("error: apache/unknown-name: Listen jail.ip.address.here:80: "),
+        "{}",
+        ran.out
+    );
+}
+
+#[test]
 fn nothing_is_said_where_nothing_is_wrong() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = directory.path().join("error_log");

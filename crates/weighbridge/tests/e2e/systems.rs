@@ -85,6 +85,8 @@ fn set(bench: &Bench, role: Role, settings: &[(&str, &str)]) -> Result<()> {
 
 /// Half of six megabytes fits into sixteen bits shifted by seven.
 const SCALE_OF_SEVEN: (&str, &str) = ("tcp_rmem", "4096 131072 6291456");
+/// Linux' own since 6.16.
+const SCALE_OF_TEN: (&str, &str) = ("tcp_rmem", "4096 131072 33554432");
 
 #[test]
 fn the_article_s_pipeline_and_script_name_the_system_of_each_host() -> Result<()> {
@@ -111,6 +113,11 @@ fn the_article_s_pipeline_and_script_name_the_system_of_each_host() -> Result<()
 
             set(bench, Role::Cisco, &[SCALE_OF_SEVEN])?;
             ensure!(server.system_of(Role::Cisco)? == "Linux 4.20");
+            bench.daemon.pfctl_ok(&["-F", "states"])?;
+            set(bench, Role::Cisco, &[SCALE_OF_TEN])?;
+            let found = server.system_of(Role::Cisco)?;
+            ensure!(found == "Linux 6.16", "{found}");
+            set(bench, Role::Cisco, &[SCALE_OF_SEVEN])?;
 
             let windows = [
                 ("ip_default_ttl", "128"),

@@ -60,7 +60,7 @@ fn the_first_example_moves_its_traffic_in_a_tenth_of_a_second_and_tells_the_swit
          \toptions=19b<RXCSUM,TXCSUM,VLAN_MTU,VLAN_HWTAGGING,VLAN_HWCSUM,TSO4>\n\
          \tinet 192.168.1.5 netmask 0xffffff00 broadcast 192.168.1.255\n\
          \tmedia: Ethernet autoselect\n\tstatus: active\n\tlaggproto failover\n\
-         \tlaggport: bge1 flags=5<MASTER,ACTIVE>\n\tlaggport: bge0 flags=0<>\n"
+         \tlaggport: bge0 flags=0<>\n\tlaggport: bge1 flags=5<MASTER,ACTIVE>\n"
     );
     let diff = keeper.weighbridge(&site.host, &["links", "diff", &conf(&site)])?;
     ensure!(diff.status.success(), "applied, and still: {diff:?}");
@@ -155,7 +155,7 @@ fn the_second_example_is_vlan_22_on_a_lagg_and_finds_a_silent_cut_by_questions()
                     of em0, em0 passes nothing |";
     ensure!(told.starts_with(expected), "{told}");
     let text = keeper.ifconfig(&site.host, "lagg0")?;
-    let ports = "\tlaggport: em0 flags=1<MASTER>\n\tlaggport: em1 flags=4<ACTIVE>\n";
+    let ports = "\tlaggport: em1 flags=4<ACTIVE>\n\tlaggport: em0 flags=1<MASTER>\n";
     ensure!(text.contains(ports), "{text}");
     site.whole(0, true)?;
     keeper.until("mended", SILENT_LIMIT * 2, |lagg| lagg.ports[0].flags == 5)?;

@@ -122,7 +122,7 @@ fn check_failover(guest: &mut Guest) -> Result<()> {
         format!(
             "lagg0: {HEAD}\tinet 192.168.1.5 netmask 0xffffff00 broadcast 192.168.1.255\n\
              \tmedia: Ethernet autoselect\n\tstatus: active\n\tlaggproto failover\n\
-             \tlaggport: em1 flags=5<MASTER,ACTIVE>\n\tlaggport: em0 flags=0<>\n"
+             \tlaggport: em0 flags=0<>\n\tlaggport: em1 flags=5<MASTER,ACTIVE>\n"
         )
     );
     assert_eq!(
@@ -145,7 +145,7 @@ fn check_failover(guest: &mut Guest) -> Result<()> {
     until(
         guest,
         "lagg0",
-        "\tlaggport: em1 flags=1<MASTER>\n\tlaggport: em0 flags=4<ACTIVE>\n",
+        "\tlaggport: em0 flags=4<ACTIVE>\n\tlaggport: em1 flags=1<MASTER>\n",
     )?;
     let bad = "1 LINKS WARNING: lagg0 (active-backup): 1 of 2 links work, standby em0 in use \
                instead of em1, em1 has no link"
@@ -169,8 +169,8 @@ fn check_static(guest: &mut Guest) -> Result<()> {
         );
         ensure!(steps.starts_with(&remade), "{steps}");
         let wanted = format!(
-            "\tlaggproto {protocol}\n\tlaggport: em0 flags=4<ACTIVE>\n\
-             \tlaggport: em1 flags=4<ACTIVE>\n"
+            "\tlaggproto {protocol}\n\tlaggport: em1 flags=4<ACTIVE>\n\
+             \tlaggport: em0 flags=4<ACTIVE>\n"
         );
         until(guest, "lagg0", &wanted)?;
         let good = format!("0 LINKS OK: lagg0 ({label}): 2 of 2 links work");
@@ -202,7 +202,7 @@ fn check_others(guest: &mut Guest) -> Result<()> {
         ),
     ];
     apply(guest, &[&up[..], &trunk].concat())?;
-    let ports = "\tlaggport: em0 flags=5<MASTER,ACTIVE>\n\tlaggport: em1 flags=0<>\n";
+    let ports = "\tlaggport: em1 flags=0<>\n\tlaggport: em0 flags=5<MASTER,ACTIVE>\n";
     until(guest, "trunk0", ports)?;
     until(guest, "vlan5", "\tvlan: 5 parent interface: trunk0\n")?;
     guest.run("ip link del trunk0")?;
@@ -236,7 +236,7 @@ fn form(site: &Site, guest: &mut Guest) -> Result<Keeper> {
     ))?;
     reach(&site.host, FAR)?;
     let in_use = "flags=1c<ACTIVE,COLLECTING,DISTRIBUTING>\n";
-    let ports = format!("\tlaggproto lacp\n\tlaggport: em0 {in_use}\tlaggport: em1 {in_use}");
+    let ports = format!("\tlaggproto lacp\n\tlaggport: em1 {in_use}\tlaggport: em0 {in_use}");
     until(guest, "lagg0", &ports)?;
     let good = "0 LINKS OK: lagg0 (IEEE 802.3ad Dynamic link aggregation): 2 of 2 links work";
     assert_eq!(checked(guest)?, (good.to_owned(), good.to_owned()));

@@ -83,6 +83,56 @@ fn what_is_missing_is_told_before_anything_is_done() -> Result<()> {
     Ok(())
 }
 
+/// `net.inet.ip.forwarding=1`, as the article's bridge has it.
+#[test]
+fn the_articles_directory_is_made_with_its_sysctl_conf_and_ifconfig_lists_it() -> Result<()> {
+    if requirements::skip_test("the_articles_directory_is_made") {
+        return Ok(());
+    }
+    let site = Site::new("em")?;
+    let directory = site.run.directory().join("etc");
+    fs::create_dir_all(&directory)?;
+    for (name, text) in [
+        ("hostname.em0", "inet 192.168.1.64 255.255.0.0 NONE\n"),
+        ("rc.conf", "pf=YES                  # Packet filter / NAT\n"),
+        (
+            "sysctl.conf",
+            "net.inet.ip.forwarding=1\n#ddb.panic=0\nkern.bufcachepercent=20\n",
+        ),
+    ] {
+        fs::write(directory.join(name), text)?;
+    }
+    let run = |arguments: &[&str]| {
+        let config = directory.display().to_string();
+        site.host
+            .run(|| weighbridge(&[arguments, &["--config", &config]].concat()))
+    };
+    let (status, _, told) = run(&["links", "check"])?;
+    assert_eq!(
+        (status, told.as_str()),
+        (
+            Some(0),
+            "not about links, left alone: kern.bufcachepercent\n"
+        )
+    );
+    let (status, steps, told) = run(&["links", "apply"])?;
+    ensure!(status == Some(0), "{told}");
+    ensure!(steps.ends_with("net.ipv4.ip_forward = 1\n"), "{steps}");
+    assert_eq!(site.host.read("/proc/sys/net/ipv4/ip_forward")?.trim(), "1");
+
+    let ifconfig = |arguments: &[&str]| {
+        let all = [&["ifconfig"], arguments].concat();
+        site.host.run(|| weighbridge(&all))
+    };
+    let (status, all, _) = ifconfig(&["-a"])?;
+    ensure!(status == Some(0) && all.contains("\nem0: flags="), "{all}");
+    assert_eq!(all, ifconfig(&[])?.1);
+    site.host.ip("link set em1 down")?;
+    assert_eq!(ifconfig(&["-l", "-d", "em0", "em1"])?.1, "em1\n");
+    assert_eq!(ifconfig(&["-lu", "em0", "em1"])?.1, "em0\n");
+    Ok(())
+}
+
 #[test]
 fn the_articles_lagg_is_written_for_netplan_and_as_json() -> Result<()> {
     let directory = tempfile::tempdir()?;

@@ -99,8 +99,7 @@ fn info_memory_timeouts_and_all_of_it_print() {
             "TIMEOUTS:",
             "LIMITS:",
             "TABLES:",
-            "OS FINGERPRINTS:",
-            "INTERFACES:"
+            "OS FINGERPRINTS:"
         ]
     );
     assert!(all.starts_with("FILTER RULES:\npass in on em0 "));
@@ -208,4 +207,32 @@ fn flushing_speaks_pfs_words() {
          pf: interface flags reset\n"
     );
     assert_eq!(daemon.out("-sT"), "");
+    let rest = "0 tables deleted.\naltq cleared\n0 states cleared\nsource tracking entries cleared\n\
+                pf: statistics cleared\npf: interface flags reset\n";
+    assert_eq!(
+        daemon.says("--dialect openbsd3 -Fa"),
+        format!("rules cleared\nnat cleared\n{rest}")
+    );
+    assert_eq!(
+        daemon.says("--dialect openbsd -Fa"),
+        format!("rules cleared\n{}", rest.replace("altq cleared\n", ""))
+    );
+}
+
+#[test]
+fn all_has_the_headings_of_pf_where_there_are_no_labels_and_no_tables() {
+    let daemon = Daemon::start(Dialect::OpenBsd3, empty_engine());
+    let all = daemon.out("-sa");
+    let titles: Vec<_> = all.lines().filter(|line| line.ends_with(':')).collect();
+    assert_eq!(
+        titles,
+        [
+            "FILTER RULES:",
+            "INFO:",
+            "TIMEOUTS:",
+            "LIMITS:",
+            "OS FINGERPRINTS:"
+        ],
+        "{all}"
+    );
 }

@@ -57,6 +57,48 @@ fn tables_are_listed_and_changed() {
 }
 
 #[test]
+fn a_test_tells_which_entry_decides_and_an_address_goes_with_its_own_sign_alone() {
+    let daemon = Daemon::with_traffic(Dialect::FreeBsd);
+    assert_eq!(
+        daemon.says("-t net -T add 10.0.0.0/8 !10.1.0.0/16"),
+        "1 table created.\n2/2 addresses added.\n"
+    );
+    let tested = daemon.pfctl("-t net -vvT test 10.2.2.3 10.1.2.3 192.0.2.1 2001:db8::1");
+    assert_eq!(
+        tested.out,
+        "M  10.2.2.3\t 10.0.0.0/8\n   10.1.2.3\t!10.1.0.0/16\n   192.0.2.1\t nomatch\n   \
+         2001:db8::1\t nomatch\n"
+    );
+    assert_eq!(
+        (tested.status, tested.err.as_str()),
+        (2, "1/4 addresses match.\n")
+    );
+    let tested = daemon.pfctl("-t net -vT test 10.2.2.3 10.1.2.3 10.9.9.9/32");
+    assert_eq!(tested.out, "M  10.2.2.3\nM  10.9.9.9\n");
+    let refused = daemon.pfctl("-t net -vT delete 10.1.0.0/16");
+    assert_eq!(
+        (refused.out.as_str(), refused.err.as_str()),
+        ("Y  10.1.0.0/16\n", "0/1 addresses deleted.\n")
+    );
+    let added = daemon.pfctl("-t net -vT add !10.0.0.0/8 192.0.2.9 192.0.2.9");
+    assert_eq!(
+        (added.out.as_str(), added.err.as_str()),
+        (
+            "Y !10.0.0.0/8\nA  192.0.2.9\nX  192.0.2.9\n",
+            "1/3 addresses added.\n"
+        )
+    );
+    assert_eq!(
+        daemon.says("-t net -T delete !10.1.0.0/16"),
+        "1/1 addresses deleted.\n"
+    );
+    assert_eq!(
+        daemon.out("-t net -T show"),
+        "   10.0.0.0/8\n   192.0.2.9\n"
+    );
+}
+
+#[test]
 fn a_large_table_is_listed_whole() {
     let daemon = Daemon::with_traffic(Dialect::FreeBsd);
     let addresses: Vec<String> = (0..10_000_u32)
@@ -75,7 +117,8 @@ fn a_large_table_is_listed_whole() {
 #[test]
 fn counters_of_tables_are_zeroed_and_addresses_age() {
     let daemon = Daemon::with_traffic(Dialect::FreeBsd);
-    let shown = daemon.out("-t web -vvT show");
+    let shown = daemon.out("-t web -vT show");
+    assert_eq!(shown, daemon.out("-t web -vvT show"));
     assert!(
         shown.starts_with("   198.51.100.10\n\tCleared:     Sun Nov 23 08:04:00 2025\n"),
         "since it was added: {shown}"

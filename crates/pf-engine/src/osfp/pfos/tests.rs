@@ -114,6 +114,28 @@ fn the_file_that_comes_with_the_program_is_read_without_an_error() {
 }
 
 #[test]
+fn systems_of_today_are_told_by_their_defaults_and_not_taken_for_windows_xp() {
+    let told = |ttl, size, window, kinds, mss, scale| {
+        let syn = Syn {
+            ttl,
+            size,
+            window,
+            options: Some(options(kinds, mss, scale)),
+            ..Syn::linux()
+        };
+        names(Fingerprints::stock().systems_of(&syn.features()))
+    };
+    for (mss, window) in [(1460, 64_240), (1452, 65_340)] {
+        assert_eq!(told(60, 60, window, "MSTNW", mss, 7), ["Linux 4.20"]);
+        assert_eq!(told(60, 60, window, "MSTNW", mss, 10), ["Linux 6.16"]);
+        assert_eq!(told(118, 52, window, "MNWNNS", mss, 8), ["Windows 10"]);
+    }
+    assert_eq!(told(118, 52, 65_535, "MNWNNS", 1460, 8), ["Windows 10"]);
+    assert_eq!(told(118, 52, 8192, "MNWNNS", 1460, 8), ["Windows Vista"]);
+    assert_eq!(told(57, 64, 65_535, "MNWNNTS", 1460, 6), ["MacOS 10.10"]);
+}
+
+#[test]
 fn a_signature_is_compared_field_by_field() {
     let line = "29200:64:1:60:M1460,S,T,N,W7";
     assert!(is_a(line, &Syn::linux()));

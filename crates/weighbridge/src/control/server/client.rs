@@ -511,7 +511,7 @@ impl ClientState {
         let mut text = String::new();
         for (entry, since, counters) in &contents.entries {
             write_entry(&mut text, ' ', entry);
-            if listing.verbose > 1 {
+            if listing.verbose > 0 {
                 let (origin, dialect) = (contents.origin, contents.dialect);
                 text.push_str(&entry_statistics(*since, origin, *counters, dialect));
             }

@@ -11,7 +11,7 @@ use pf_engine::time::Instant;
 
 use super::{Answer, Desk, ENTRIES_PER_TURN, table_ref};
 use crate::control::protocol::{Outcome, TableCommand, TableOutcome, TableRequest};
-use crate::pfctl::show::tables::write_entry;
+use crate::pfctl::show::tables::{write_entry, write_tested};
 
 /// Addresses of a table with their signs.
 type Addresses = BTreeMap<Prefix, bool>;
@@ -141,12 +141,12 @@ impl Change {
         let change = &mut self.steps;
         match desk.engine.change_table(desk.now, change, ENTRIES_PER_TURN) {
             Ok(true) => None,
-            Ok(false) => Some(self.answer(desk)),
+            Ok(false) => Some(self.answer()),
             Err(error) => Some(Answer::Refused(error.to_string())),
         }
     }
 
-    fn answer(&self, desk: &Desk<'_>) -> Answer {
+    fn answer(&self) -> Answer {
         let done = self.steps.outcome();
         let outcome = TableOutcome {
             created: done.created,
@@ -164,7 +164,7 @@ impl Change {
             .shown
             .as_ref()
             .map_or_else(String::new, |(before, given)| {
-                feedback(desk, &self.request, given, Some(before))
+                feedback(&self.request, given, Some(before))
             });
         Answer::Outcome(text, Outcome::Table(outcome))
     }
@@ -193,7 +193,7 @@ pub(super) fn table(desk: &mut Desk<'_>, request: &TableRequest) -> Answer {
             if request.command == TableCommand::Reset {
                 done.requested = done.zeroed;
             }
-            let text = feedback(desk, request, &given, before.as_ref());
+            let text = feedback(request, &given, before.as_ref());
             Answer::Outcome(text, Outcome::Table(done))
         }
         Err(error) => Answer::Refused(error.to_string()),
@@ -326,7 +326,8 @@ fn would_zero(
     }
 }
 
-/// What a command does to each address: (mark, address), a blank for nothing.
+/// What a command does to each address: (mark, address), in PF's letters: `A`dded, `D`eleted,
+/// `C`hanged, `Z`eroed, `X` given twice, `Y` there with the other sign, a blank for nothing.
 fn marks<'a>(
     command: TableCommand,
     given: &'a [TableEntry],
@@ -334,13 +335,9 @@ fn marks<'a>(
 ) -> impl Iterator<Item = (char, TableEntry)> {
     let mut seen: Addresses = BTreeMap::new();
     let own = given.iter().map(move |entry| {
-        let mark = match (command, before.get(&entry.prefix)) {
-            _ if seen.insert(entry.prefix, entry.negated).is_some() => ' ',
-            (TableCommand::Add | TableCommand::Replace, None) => 'A',
-            (TableCommand::Replace, Some(negated)) if *negated != entry.negated => 'C',
-            (TableCommand::Delete | TableCommand::Expire, Some(_)) => 'D',
-            _ => ' ',
-        };
+        let there = before.get(&entry.prefix);
+        let again = seen.insert(entry.prefix, entry.negated).is_some();
+        let mark = mark(command, entry.negated, there.copied(), again);
         (mark, *entry)
     });
     let kept: Addresses = match command {
@@ -366,27 +363,67 @@ fn marks<'a>(
     own.chain(gone)
 }
 
+/// The mark of an address that the table has had with the sign `there`, and that was given before
+/// (`again`).
+fn mark(command: TableCommand, negated: bool, there: Option<bool>, again: bool) -> char {
+    let other_sign = there.is_some_and(|there| there != negated);
+    match (command, there) {
+        (TableCommand::Delete, None) => ' ',
+        (TableCommand::Add, _) | (TableCommand::Replace, _) | (TableCommand::Delete, _)
+            if again =>
+        {
+            'X'
+        }
+        (TableCommand::Add | TableCommand::Delete, Some(_)) if other_sign => 'Y',
+        (TableCommand::Replace, Some(_)) if other_sign => 'C',
+        (TableCommand::Add | TableCommand::Replace, None) => 'A',
+        (TableCommand::Delete | TableCommand::Expire, Some(_)) => 'D',
+        (TableCommand::Zero, Some(_)) => 'Z',
+        _ => ' ',
+    }
+}
+
 /// What `-v` prints: the addresses that were touched; `-vv`: all that were given.
-fn feedback(
-    desk: &Desk<'_>,
-    request: &TableRequest,
-    given: &[TableEntry],
-    before: Option<&Addresses>,
-) -> String {
+fn feedback(request: &TableRequest, given: &[TableEntry], before: Option<&Addresses>) -> String {
     let mut text = String::new();
     let Some(before) = before.filter(|_| request.verbose > 0) else {
         return text;
     };
-    let name = table_ref(&request.anchor, &request.name);
+    if request.command == TableCommand::Test {
+        return tested(request.verbose, given, before);
+    }
     for (mark, entry) in marks(request.command, given, before) {
-        let matched = request.command == TableCommand::Test
-            && desk.engine.table_test(name, entry.prefix) == Ok(true);
-        let mark = if matched { 'M' } else { mark };
         if mark != ' ' || request.verbose > 1 {
             write_entry(&mut text, mark, &entry);
         }
     }
     text
+}
+
+/// What `-T test` prints with `-v`: the addresses that match; with `-vv`: all, each with the entry
+/// that decides about it.
+fn tested(verbose: u8, given: &[TableEntry], table: &Addresses) -> String {
+    let mut text = String::new();
+    for entry in given {
+        let found = covering(table, entry.prefix);
+        let matches = found.as_ref().is_some_and(|found| !found.negated);
+        if verbose > 1 {
+            write_tested(&mut text, matches, entry, found.as_ref());
+        } else if matches {
+            write_entry(&mut text, 'M', entry);
+        }
+    }
+    text
+}
+
+/// The longest entry that holds all of `prefix`.
+fn covering(table: &Addresses, prefix: Prefix) -> Option<TableEntry> {
+    let shorter = (0..=prefix.prefix_len()).rev();
+    let around = shorter.filter_map(|len| Prefix::new(prefix.address(), len));
+    around.map(|around| around.masked()).find_map(|prefix| {
+        let negated = *table.get(&prefix)?;
+        Some(TableEntry { prefix, negated })
+    })
 }
 
 #[cfg(test)]
@@ -416,11 +453,22 @@ mod tests {
         let given = ["192.0.2.2", "192.0.2.3", "192.0.2.3"];
         assert_eq!(
             marked(TableCommand::Add, &given, &before),
-            " 192.0.2.2 A192.0.2.3  192.0.2.3"
+            " 192.0.2.2 A192.0.2.3 X192.0.2.3"
         );
         assert_eq!(
             marked(TableCommand::Delete, &given, &before),
             "D192.0.2.2  192.0.2.3  192.0.2.3"
+        );
+        assert_eq!(
+            marked(TableCommand::Delete, &["192.0.2.1", "192.0.2.1"], &before),
+            "D192.0.2.1 X192.0.2.1"
+        );
+        for command in [TableCommand::Add, TableCommand::Delete] {
+            assert_eq!(marked(command, &["!192.0.2.1"], &before), "Y!192.0.2.1");
+        }
+        assert_eq!(
+            marked(TableCommand::Zero, &given[..2], &before),
+            "Z192.0.2.2  192.0.2.3"
         );
         assert_eq!(
             marked(TableCommand::Replace, &["!192.0.2.2", "192.0.2.9"], &before),

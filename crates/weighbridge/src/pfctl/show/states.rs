@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::decision::StateId;
-use pf_engine::rule::{Direction, RouteKind, Scrub};
+use pf_engine::rule::{Direction, RouteKind};
+use pf_engine::ruleset::Dialect;
 use pf_engine::view::{HostPort, PeerView, StateView};
 
 use super::{ITEMS_PER_PAGE, Section, View, time, whole};
@@ -53,7 +54,7 @@ pub(super) fn page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
     let mut states = view.engine.states_from(StateId(position), view.now);
     for state in states.by_ref().take(ITEMS_PER_PAGE) {
         if is_of(&state, view.interface) {
-            write_state(&mut text, &state, view.style.verbose);
+            write_state(&mut text, &state, view.style.verbose, view.dialect);
         }
     }
     let next = states.next().map(|state| state.id.0);
@@ -79,11 +80,11 @@ fn is_of(state: &StateView<'_>, interface: Option<&str>) -> bool {
     interface.is_none_or(|interface| interface == own || interface == state.interface)
 }
 
-fn write_state(text: &mut String, state: &StateView<'_>, verbose: u8) {
-    write_summary(text, state);
+fn write_state(text: &mut String, state: &StateView<'_>, verbose: u8, dialect: Dialect) {
+    write_summary(text, state, dialect);
     if verbose >= 1 {
         write_tracking(text, state);
-        write_usage(text, state);
+        write_usage(text, state, dialect);
     }
     if verbose >= 2 {
         write_identity(text, state);
@@ -91,9 +92,15 @@ fn write_state(text: &mut String, state: &StateView<'_>, verbose: u8) {
 }
 
 /// Seen from the box: outbound by the wire key and `->`, inbound by the stack key and `<-`, with
-/// the other key in parentheses where translation made it differ.
-fn write_summary(text: &mut String, state: &StateView<'_>) {
-    let _ = write!(text, "{} ", state.interface);
+/// the other key in parentheses where translation made it differ. Before `OpenBSD` 4.1 (3.9, to be
+/// exact) a floating state was one of `self`.
+fn write_summary(text: &mut String, state: &StateView<'_>, dialect: Dialect) {
+    let old = dialect == Dialect::OpenBsd3;
+    let interface = match state.interface {
+        "all" if old => "self",
+        other => other,
+    };
+    let _ = write!(text, "{interface} ");
     match protocol_name(state.protocol.0) {
         Some(name) => text.push_str(name),
         None => {
@@ -103,6 +110,8 @@ fn write_summary(text: &mut String, state: &StateView<'_>) {
     text.push(' ');
     if changes_family(state) {
         write_ends_of_two_families(text, state);
+    } else if old && !far_is_translated(state) {
+        write_chain(text, state);
     } else {
         write_ends(text, state);
     }
@@ -147,6 +156,32 @@ fn write_ends(text: &mut String, state: &StateView<'_>) {
     write_end(text, near[1], far[1]);
     let _ = write!(text, " {arrow} ");
     write_end(text, near[0], far[0]);
+}
+
+/// As it was before `OpenBSD` 4.4: the host inside, what it is outside if that differs, the host
+/// outside, which had no identifier of a ping.
+fn write_chain(text: &mut String, state: &StateView<'_>) {
+    let (inside, outside, mut far) = (state.stack[1], state.wire[1], state.wire[0]);
+    let arrow = match state.direction {
+        Direction::Out => "->",
+        Direction::In => "<-",
+    };
+    if is_icmp(state.protocol) {
+        far.port = 0;
+    }
+    if inside != outside {
+        write_host(text, inside);
+        let _ = write!(text, " {arrow} ");
+    }
+    write_host(text, outside);
+    let _ = write!(text, " {arrow} ");
+    write_host(text, far);
+}
+
+/// Whether the host outside is translated, which the old form cannot tell.
+fn far_is_translated(state: &StateView<'_>) -> bool {
+    let (wire, stack) = (state.wire[0], state.stack[0]);
+    wire.address != stack.address || (wire.port != stack.port && !is_icmp(state.protocol))
 }
 
 fn is_icmp(protocol: Protocol) -> bool {
@@ -240,7 +275,7 @@ fn write_peer(text: &mut String, peer: &PeerView, scaled: bool) {
     }
 }
 
-fn write_usage(text: &mut String, state: &StateView<'_>) {
+fn write_usage(text: &mut String, state: &StateView<'_>, dialect: Dialect) {
     let traffic = &state.traffic;
     let _ = write!(
         text,
@@ -258,23 +293,36 @@ fn write_usage(text: &mut String, state: &StateView<'_>) {
     if let Some(rule) = state.rule {
         let _ = write!(text, ", rule {rule}");
     }
-    write_scrub(text, &state.scrub);
+    for word in options(state, dialect).into_iter().flatten() {
+        let _ = write!(text, ", {word}");
+    }
     text.push('\n');
 }
 
-/// What the packets are normalised to, in FreeBSD's order and words.
-fn write_scrub(text: &mut String, scrub: &Scrub) {
-    let words = [
-        scrub.no_df.then(|| "no-df".to_owned()),
-        scrub.set_tos.map(|tos| format!("set-tos 0x{tos:02x}")),
-        scrub.random_id.then(|| "random-id".to_owned()),
-        scrub.reassemble_tcp.then(|| "reassemble-tcp".to_owned()),
-        scrub.min_ttl.map(|ttl| format!("min-ttl {ttl}")),
-        scrub.max_mss.map(|mss| format!("max-mss {mss}")),
-    ];
-    for word in words.into_iter().flatten() {
-        let _ = write!(text, ", {word}");
-    }
+/// What the rules have asked for, in the order and words of FreeBSD's pfctl; `OpenBSD`'s tells less
+/// of it.
+fn options(state: &StateView<'_>, dialect: Dialect) -> [Option<String>; 12] {
+    let (scrub, asked) = (&state.scrub, &state.asked);
+    let word = |wanted: bool, word: &str| wanted.then(|| word.to_owned());
+    let freebsd = |wanted: bool, name: &str| word(wanted && dialect == Dialect::FreeBsd, name);
+    let number = |number: Option<String>| number.filter(|_| dialect == Dialect::FreeBsd);
+    let priorities = asked
+        .priority
+        .map(|(all, hasty)| format!("set-prio (0x{all:02x} 0x{hasty:02x})"));
+    [
+        freebsd(asked.allow_options, "allow-opts"),
+        word(asked.sloppy, "sloppy"),
+        freebsd(scrub.no_df, "no-df"),
+        number(scrub.set_tos.map(|tos| format!("set-tos 0x{tos:02x}"))),
+        freebsd(scrub.random_id, "random-id"),
+        freebsd(scrub.reassemble_tcp, "reassemble-tcp"),
+        number(priorities),
+        word(asked.source_track, "source-track"),
+        word(asked.sticky_address, "sticky-address"),
+        freebsd(asked.log_all, "log (all)"),
+        number(scrub.min_ttl.map(|ttl| format!("min-ttl {ttl}"))),
+        number(scrub.max_mss.map(|mss| format!("max-mss {mss}"))),
+    ]
 }
 
 fn write_identity(text: &mut String, state: &StateView<'_>) {
@@ -288,6 +336,9 @@ fn write_identity(text: &mut String, state: &StateView<'_>) {
         };
         let _ = write!(text, " {keyword}: {next_hop}@{interface}");
     }
+    if let Some(table) = state.asked.routing_table {
+        let _ = write!(text, " rtable: {table}");
+    }
     text.push('\n');
     if state.interface != state.original_interface {
         let _ = writeln!(text, "   origif: {}", state.original_interface);
@@ -299,6 +350,8 @@ mod tests {
     use std::time::Duration;
 
     use pf_engine::counters::Traffic;
+    use pf_engine::rule::Scrub;
+    use pf_engine::view::StateOptions;
 
     use super::*;
 
@@ -353,12 +406,13 @@ mod tests {
             )),
             ether: None,
             scrub: Scrub::NONE,
+            asked: StateOptions::default(),
         }
     }
 
     fn text(state: &StateView<'_>, verbose: u8) -> String {
         let mut text = String::new();
-        write_state(&mut text, state, verbose);
+        write_state(&mut text, state, verbose, Dialect::FreeBsd);
         text
     }
 
@@ -390,6 +444,64 @@ mod tests {
         assert!(text(&state, 1).ends_with(
             ", rule 84, no-df, set-tos 0x08, random-id, reassemble-tcp, min-ttl 64, max-mss 1400\n"
         ));
+        state.asked = StateOptions {
+            allow_options: true,
+            sloppy: true,
+            priority: Some((2, 5)),
+            source_track: true,
+            sticky_address: true,
+            log_all: true,
+            routing_table: Some(3),
+        };
+        let told = text(&state, 2);
+        assert!(
+            told.contains(
+                ", rule 84, allow-opts, sloppy, no-df, set-tos 0x08, random-id, reassemble-tcp, \
+                 set-prio (0x02 0x05), source-track, sticky-address, log (all), min-ttl 64, \
+                 max-mss 1400\n"
+            ),
+            "{told}"
+        );
+        assert!(
+            told.contains(" reply-to: 192.168.1.1@igc4 rtable: 3\n"),
+            "{told}"
+        );
+        let mut old = String::new();
+        write_state(&mut old, &state, 1, Dialect::OpenBsd);
+        assert!(
+            old.ends_with(", rule 84, sloppy, source-track, sticky-address\n"),
+            "{old}"
+        );
+    }
+
+    #[test]
+    fn before_openbsd_4_1_states_were_chains_of_hosts_and_floating_ones_selfs() {
+        let told = |state: &StateView<'_>| {
+            let mut text = String::new();
+            write_state(&mut text, state, 0, Dialect::OpenBsd3);
+            text
+        };
+        let mut state = redirected();
+        assert_eq!(
+            told(&state),
+            "self tcp 192.168.20.98:443 <- 192.168.1.202:443 <- 178.213.45.35:55192       \
+             TIME_WAIT:TIME_WAIT\n"
+        );
+        state.stack = state.wire;
+        assert_eq!(
+            told(&state),
+            "self tcp 192.168.1.202:443 <- 178.213.45.35:55192       TIME_WAIT:TIME_WAIT\n"
+        );
+        let server = host("198.51.100.1", 80);
+        state.direction = Direction::Out;
+        state.interface = "em0";
+        state.wire = [server, host("192.168.1.64", 50_001)];
+        state.stack = [server, host("216.28.123.99", 4000)];
+        assert_eq!(
+            told(&state),
+            "em0 tcp 216.28.123.99:4000 -> 192.168.1.64:50001 -> 198.51.100.1:80       \
+             TIME_WAIT:TIME_WAIT\n"
+        );
     }
 
     #[test]

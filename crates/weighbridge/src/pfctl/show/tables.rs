@@ -120,7 +120,23 @@ pub fn write_entry(text: &mut String, mark: char, entry: &TableEntry) {
     let _ = writeln!(text, "{mark} {sign}{}", entry.prefix);
 }
 
-/// What `-T show` prints below each address with `-vv`; `counters` if the table keeps them.
+/// A line of `-T test -vv`: the address, and the entry of the table that decides about it.
+pub fn write_tested(
+    text: &mut String,
+    matches: bool,
+    entry: &TableEntry,
+    found: Option<&TableEntry>,
+) {
+    let mark = if matches { 'M' } else { ' ' };
+    let sign = |entry: &TableEntry| if entry.negated { '!' } else { ' ' };
+    let _ = write!(text, "{mark} {}{}\t", sign(entry), entry.prefix);
+    let _ = match found {
+        Some(found) => writeln!(text, "{}{}", sign(found), found.prefix),
+        None => writeln!(text, " nomatch"),
+    };
+}
+
+/// What `-T show` prints below each address with `-v`; `counters` if the table keeps them.
 #[must_use]
 pub fn entry_statistics(
     cleared: Instant,
