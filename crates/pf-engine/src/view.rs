@@ -128,6 +128,7 @@ pub struct StateView<'a> {
 }
 
 /// What the rules of a state have asked for, beside tracking it.
+#[expect(clippy::struct_excessive_bools, reason = "a set of words of a rule")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StateOptions {
     /// `allow-opts`.

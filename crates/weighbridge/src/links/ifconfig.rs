@@ -36,6 +36,7 @@ pub enum StyleName {
 }
 
 /// `weighbridge ifconfig`.
+#[expect(clippy::struct_excessive_bools, reason = "independent options")]
 #[derive(Clone, Debug, Args)]
 pub struct IfconfigArguments {
     /// Interfaces [default: all]

@@ -432,13 +432,14 @@ impl Reading {
             return Ok(arguments);
         }
         arguments.table = match (self.table_name, self.table_command) {
-            (Some(name), Some(command)) => Some((name, command)),
-            (None, None) => None,
+            // As in PF, `-t` says nothing to it: all tables of the file are loaded.
             (_, Some(TableCommand::Load)) if arguments.file.is_some() => {
                 arguments.only_tables = true;
                 None
             }
             (_, Some(TableCommand::Load)) => return Err(usage("-T load needs -f FILE".into())),
+            (Some(name), Some(command)) => Some((name, command)),
+            (None, None) => None,
             (Some(_), None) => return Err(usage("-t TABLE needs -T COMMAND".into())),
             (None, Some(_)) => return Err(usage("-T COMMAND needs -t TABLE".into())),
         };

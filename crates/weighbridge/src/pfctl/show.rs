@@ -340,7 +340,7 @@ fn section_page(
         Section::Nat => rules::nat_page(view, position),
         Section::Rules => rules::filter_page(view, position),
         Section::Anchors => (anchors::anchors(view), None),
-        Section::Queue => queues::page(view, position),
+        Section::Queue => queues::page(view, position, titles),
         Section::States => states::page(view, position),
         Section::Sources => sources::page(view, position),
         Section::LimiterStates => (limiters::states(view), None),

@@ -66,12 +66,19 @@ fn queues_are_loaded_alone_and_other_parts_leave_them() {
     assert_eq!(queues.lines().count(), 2);
     assert_eq!(daemon.out("-sr"), rules);
     let bare = daemon.file("bare.conf", "pass\n");
-    for parts in ["-R", "-N", "-O", "-T load", "-a some/anchor -A"] {
+    for parts in [
+        "-R",
+        "-N",
+        "-O",
+        "-T load",
+        "-t web -T load",
+        "-a some/anchor -A",
+    ] {
         daemon.says(&format!("{parts} -f {bare}"));
         assert_eq!(daemon.out("-sq"), queues, "{parts}");
     }
     daemon.says(&format!("-A -f {bare}"));
-    assert_eq!(daemon.out("-sq"), "");
+    assert_eq!(daemon.out("-sq"), "No queue in use\n");
 }
 
 #[test]

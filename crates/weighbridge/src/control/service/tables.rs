@@ -368,15 +368,11 @@ fn marks<'a>(
 fn mark(command: TableCommand, negated: bool, there: Option<bool>, again: bool) -> char {
     let other_sign = there.is_some_and(|there| there != negated);
     match (command, there) {
-        (TableCommand::Delete, None) => ' ',
-        (TableCommand::Add, _) | (TableCommand::Replace, _) | (TableCommand::Delete, _)
-            if again =>
-        {
-            'X'
-        }
+        (TableCommand::Add, None) | (TableCommand::Replace, _) if again => 'X',
+        (TableCommand::Add | TableCommand::Replace, None) => 'A',
         (TableCommand::Add | TableCommand::Delete, Some(_)) if other_sign => 'Y',
         (TableCommand::Replace, Some(_)) if other_sign => 'C',
-        (TableCommand::Add | TableCommand::Replace, None) => 'A',
+        (TableCommand::Delete, Some(_)) if again => 'X',
         (TableCommand::Delete | TableCommand::Expire, Some(_)) => 'D',
         (TableCommand::Zero, Some(_)) => 'Z',
         _ => ' ',

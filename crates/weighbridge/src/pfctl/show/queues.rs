@@ -5,14 +5,20 @@ use std::fmt::Write;
 use datapath::queues::QueueCounters;
 use pf_conf::{print_queue, print_root_queue};
 use pf_engine::queue::{DEFAULT_QLIMIT, Discipline, Queue, QueueTree};
+use pf_engine::ruleset::Dialect;
 
 use super::{View, paged};
 
 /// One line of the listing: a tree, and the queue in it; nothing for its root.
 pub(super) type Item<'a> = (&'a QueueTree, Option<usize>);
 
-/// Queues from number `position` on.
-pub(super) fn page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
+/// Queues from number `position` on. Where there are none pfctl with ALTQ says so, unless it shows
+/// `all`.
+pub(super) fn page(view: &View<'_>, position: u64, all: bool) -> (String, Option<u64>) {
+    let altq = view.dialect != Dialect::OpenBsd;
+    if view.engine.queues().is_empty() && altq && !all {
+        return ("No queue in use\n".to_owned(), None);
+    }
     let items = view.engine.queues().iter().flat_map(items);
     paged(items, position, |text, item| write_queue(text, item, view))
 }
