@@ -44,7 +44,8 @@ struct ends {
 // needs stands in front, in one line of the CPU's cache.
 struct flow_state {
 	struct bpf_spin_lock lock;
-	__u32 has_windows;
+	__u16 has_windows;
+	__u16 undecided; /* packets that it lets pass, if the state where they leave does as well */
 	__u64 lifetime; /* nanoseconds that it lives behind `last` */
 	__u64 last; /* when its last packet passed, on the monotonic clock */
 	struct traffic traffic[2];
@@ -180,6 +181,7 @@ struct plain {
 	struct segment segment; /* of TCP */
 	__u32 asks; /* an echo request */
 	__u32 longest; /* bytes of the longest of them */
+	__u32 waits; /* 1 while another state is to be asked before it counts: `decide` */
 	__u8 hops; /* that it has left: TTL or hop limit */
 	__u8 is_v6;
 	__u8 kind[3]; /* of its key: `forget_kind` */
@@ -502,7 +504,8 @@ static __always_inline const struct ends_v6 *find_v6(const struct found *found,
 }
 
 // How many packets it stands for, if the packet is one of the state: then it has been counted and
-// is to become what `change` says, and passes. `known` becomes `exit`, if there is one.
+// is to become what `change` says, and passes. `known` becomes `exit`, if there is one. A packet that
+// waits for another state counts when that is asked: `decide`.
 static __always_inline __u32 pass(const struct found *found, const struct plain *plain, __u64 now,
 				  struct change *change, const struct exit *exit,
 				  struct exit *known)
@@ -510,7 +513,7 @@ static __always_inline __u32 pass(const struct found *found, const struct plain 
 	const struct ends_v6 *ends_v6 = find_v6(found, plain);
 	struct flow_state *state = found->state;
 	__u32 way = found->place.way & 1, packets = 0, *notice = NULL;
-	__u64 reserved = 0;
+	__u64 reserved = 0, counts = (__u64)plain->waits - 1; /* all bits, or none */
 	__u16 before;
 	int changed = 0;
 
@@ -534,8 +537,9 @@ static __always_inline __u32 pass(const struct found *found, const struct plain 
 	    (ends_v6 || !plain->is_v6 || state->ends[way].act != TRANSLATE) &&
 	    (reserved || !may_change(state, way, plain)) && is_taken(state, way, plain)) {
 		changed = before != (state->peers[0].phase << 8 | state->peers[1].phase);
-		state->traffic[way].packets += plain->packets;
-		state->traffic[way].bytes += plain->bytes;
+		state->undecided += plain->waits;
+		state->traffic[way].packets += plain->packets & counts;
+		state->traffic[way].bytes += plain->bytes & counts;
 		if ((__s64)(now - state->last) > 0)
 			state->last = now;
 		change->ends = state->ends[way];
@@ -602,17 +606,20 @@ static __always_inline int can_leave(const struct exit *exit, const struct plain
 	       (__s64)(now - then.state->last) < (__s64)then.state->lifetime;
 }
 
-// The packet has not passed after all.
-static __always_inline void uncount(const struct found *found, const struct plain *plain)
+// A packet that has waited stands for so many that pass, or for none: it never counts where it has not
+// passed, whoever reads the figures meanwhile. The daemon waits for it before it takes what it reads for
+// the last.
+static __always_inline void decide(const struct found *found, const struct plain *plain,
+				   __u32 packets)
 {
-	struct flow_state *state = found->state;
+	__u64 bytes = plain->bytes & ((__s64)(0ull - packets) >> 63); /* no branch, for the verifier */
 	__u32 way = found->place.way & 1;
+	struct flow_state *state = found->state;
 
 	bpf_spin_lock(&state->lock);
-	if (is_in_use(found)) {
-		state->traffic[way].packets -= plain->packets;
-		state->traffic[way].bytes -= plain->bytes;
-	}
+	state->undecided--;
+	state->traffic[way].packets += packets;
+	state->traffic[way].bytes += bytes;
 	bpf_spin_unlock(&state->lock);
 }
 
@@ -624,7 +631,8 @@ static __always_inline __u32 follow(const struct frame *frame, enum direction di
 	struct exit *known;
 	const struct exit *exit;
 	struct found then;
-	__u32 way, packets;
+	__u32 way, packets, passed = 0;
+	struct plain *plain;
 	int told;
 
 	key->interface = frame->interface;
@@ -644,19 +652,19 @@ static __always_inline __u32 follow(const struct frame *frame, enum direction di
 	if (told && (may_change(passing->found.state, way & 1, &passing->aside->plain) ||
 		     !can_leave(exit, &passing->aside->plain, passing->now)))
 		return 0;
+	plain = &passing->aside->plain;
+	plain->waits = told && exit && exit->out.use;
 	if (direction == OUT && !told)
 		exit = NULL;
-	packets = pass(&passing->found, &passing->aside->plain, passing->now, &passing->aside->first, exit,
-		       known);
+	packets = pass(&passing->found, plain, passing->now, &passing->aside->first, exit, known);
 	if (!packets)
 		return 0;
-	retell(&passing->aside->plain, &passing->aside->first);
-	if (!told || !known->out.use)
+	retell(plain, &passing->aside->first);
+	if (!plain->waits)
 		return packets;
-	if (find_place(&known->out, &then) ||
-	    !pass(&then, &passing->aside->plain, passing->now, &passing->aside->then, NULL, NULL)) {
-		uncount(&passing->found, &passing->aside->plain);
-		return 0;
-	}
-	return packets;
+	plain->waits = 0;
+	if (!find_place(&known->out, &then))
+		passed = pass(&then, plain, passing->now, &passing->aside->then, NULL, NULL);
+	decide(&passing->found, plain, passed);
+	return passed;
 }

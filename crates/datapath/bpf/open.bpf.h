@@ -119,6 +119,7 @@ static __always_inline void begin_state(struct flow_state *state, const struct p
 	__u32 window = segment->window ? segment->window : 1;
 
 	state->has_windows = 1;
+	state->undecided = 0;
 	state->lifetime = lifetime;
 	state->last = now;
 	__builtin_memset(state->traffic, 0, sizeof(state->traffic));
@@ -168,16 +169,15 @@ static __always_inline int make_state(struct __sk_buff *skb, const struct flow_k
 	opened->use = (__u64)grant.number << 32 | *epoch;
 	bpf_spin_lock(&state->lock);
 	begin_state(state, plain, lifetime, passing->now);
-	*use = opened->use;
 	bpf_spin_unlock(&state->lock);
 	passing->found.place.use = opened->use;
 	passing->found.place.way = (__u64)grant.slot << 1;
-	if (!add_keys(key, &passing->found.place)) {
-		passing->found.place.way &= ~1ull;
-		return 0;
-	}
-	*use = 0;
-	return -1;
+	if (add_keys(key, &passing->found.place))
+		return -1;
+	passing->found.place.way &= ~1ull;
+	// Nothing has passed by one key if the other could not be added.
+	*use = opened->use;
+	return 0;
 }
 
 // The lifetime of what a SYN may open here, and its key as that of the opener's packets; 0 if it

@@ -73,11 +73,12 @@ static __always_inline int cross(const struct frame *frame, struct flow_key *key
 {
 	struct found entered = passing->found;
 	struct exit *exit = &passing->aside->exit, *known;
-	__u32 way = entered.place.way;
+	__u32 way = entered.place.way, passed = 0;
 
 	if (entered.state->ends[way & 1].act == DROP)
 		return drop(passing);
 	known = bpf_map_lookup_elem(&flow_exits, &way);
+	passing->aside->plain.waits = 1;
 	if (!known || !is_open(known, passing) ||
 	    !bpf_map_lookup_elem(&xdp_ports, &known->interface) ||
 	    may_change(entered.state, way & 1, &passing->aside->plain) ||
@@ -85,10 +86,12 @@ static __always_inline int cross(const struct frame *frame, struct flow_key *key
 		return XDP_PASS;
 	keep(key, passing);
 	retell(&passing->aside->plain, &passing->aside->first);
-	if (!is_open(exit, passing) || find_place(&exit->out, &passing->found) ||
-	    !pass(&passing->found, &passing->aside->plain, passing->now, &passing->aside->then, NULL, NULL)) {
-		uncount(&entered, &passing->aside->plain);
+	passing->aside->plain.waits = 0;
+	if (is_open(exit, passing) && !find_place(&exit->out, &passing->found))
+		passed = pass(&passing->found, &passing->aside->plain, passing->now, &passing->aside->then,
+			      NULL, NULL);
+	decide(&entered, &passing->aside->plain, passed);
+	if (!passed)
 		return XDP_PASS;
-	}
 	return send(frame, key, passing, exit);
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray, RingBuf};
 use aya::{Ebpf, Pod};
-use pf_engine::counters::Count;
 use pf_engine::flow::{
     Flow, FlowBasis, FlowCache, FlowChanged, FlowExit, FlowId, FlowKey, FlowOpened, FlowProgress,
 };
@@ -19,12 +18,12 @@ use pf_engine::time::Instant;
 use self::openings::Openings;
 pub(crate) use self::openings::{FLOW_OPENINGS, FLOW_OPENINGS_MAX};
 use crate::Error;
-use crate::flows::lanes::{LANE_ENDS, LANE_OF_WAY, LANES, Lanes, Ridden};
+use crate::flows::lanes::{LANE_ENDS, LANE_OF_WAY, LANES, Lanes, NO_LANES};
 use crate::flows::layout::{
-    EndsV6Data, ExitData, HAS_WINDOWS_AT, KeyData, LAST_AT, PEER_LEN, PEERS_AT, PlaceData,
-    STATE_LEN, StateData, TRAFFIC_AT, ends_v6_data, exit_data, get_u32, get_u64, key_data,
-    state_data, window,
+    EndsV6Data, ExitData, KeyData, PlaceData, StateData, ends_v6_data, exit_data, key_data,
+    state_data,
 };
+use crate::flows::reading::Reading;
 use crate::program::{io_error, program};
 use crate::sys::maps::{BatchMap, Stopped};
 use crate::verifier::refused;
@@ -32,6 +31,7 @@ use crate::verifier::refused;
 pub(crate) mod lanes;
 mod layout;
 mod openings;
+mod reading;
 
 /// States that the cache holds where nobody says how many (`FLOW_STATES_MAX` of
 /// `bpf/flows.bpf.h`): some 55 MB of the kernel's memory, taken whether they come or not.
@@ -74,16 +74,14 @@ const PROGRAMS: [&str; 6] = [
     "open_out",
 ];
 
-/// Those of them that the cache can do without, where a kernel refuses them.
+/// Those of them that open connections, and the one that makes lanes. The cache can do without, where a
+/// kernel refuses them: some that have all else do not compare and exchange (arm64 before 5.18).
 const OPENERS: [&str; 2] = ["open_in", "open_out"];
+const PAVER: &str = "flow_pave";
 
 /// Slots that one call writes or reads, at most: half a megabyte of states, and about a
 /// millisecond.
 const BATCH: usize = 4096;
-/// Slots that are read along although nobody asks, between two that are asked for: a call costs as
-/// much as some of them.
-const GAP: u32 = 8;
-
 /// `BPF_F_LOCK`: the value is read, or written, while no packet changes it.
 const LOCKED: u64 = 4;
 
@@ -252,16 +250,8 @@ impl FlowMaps {
     /// Loads the programs of the cache and puts them into force. `now` is the engine's time and
     /// the kernel's.
     pub(crate) fn open(ebpf: &mut Ebpf, now: (Instant, Duration)) -> Result<Self, Error> {
-        let mut opens = true;
-        for name in PROGRAMS {
-            match program(ebpf, name)?.load().map_err(refused) {
-                Err(error) if OPENERS.contains(&name) => {
-                    tracing::warn!(%error, "each connection's first packets come up");
-                    opens = false;
-                }
-                other => other.map_err(unusable)?,
-            }
-        }
+        let loaded = load(ebpf)?;
+        let opens = OPENERS.iter().all(|name| loaded.contains(name));
         let memory = memory_of(ebpf);
         let slots = array_of::<StateData>(ebpf, FLOW_STATES)?.len();
         let decisions = FLOW_DECISIONS_MAX.min(slots / 2);
@@ -285,8 +275,8 @@ impl FlowMaps {
             ahead: now.0.since_origin().saturating_sub(now.1),
         };
         maps.suspend();
-        let loaded = (0..).zip(PROGRAMS);
-        for (index, name) in loaded.filter(|(_, name)| opens || !OPENERS.contains(name)) {
+        let is_used = |name: &str| loaded.contains(&name) && (opens || !OPENERS.contains(&name));
+        for (index, name) in (0..).zip(PROGRAMS).filter(|(_, name)| is_used(name)) {
             let program = program(ebpf, name)?;
             let fd = program.fd().map_err(|error| unusable(io_error(error)))?;
             let set = maps.programs.set(index, fd, 0);
@@ -399,8 +389,25 @@ impl FlowMaps {
     /// Fills slots that no packet can reach yet, then lets packets reach them. Returns those that
     /// could not be: they are free again.
     fn fill(&mut self, placed: &[(u32, &Flow)]) -> BTreeSet<u32> {
+        let mut refused = self.lay(placed);
+        let slots = placed.iter().map(|(slot, _)| *slot);
+        let whole: Vec<u32> = slots.filter(|slot| !refused.contains(slot)).collect();
+        refused.extend(self.let_pass(&whole));
+        let closed: Vec<u32> = refused.iter().copied().collect();
+        self.close(&closed);
+        for slot in closed {
+            self.lanes.end(slot);
+            self.free(slot);
+        }
+        refused
+    }
+
+    /// Writes states and the keys that lead to them. Their packets come up until it is said what their
+    /// slots are in use for: so none has passed by one key when there is no room for the other.
+    /// Returns the slots of which that is so.
+    fn lay(&mut self, placed: &[(u32, &Flow)]) -> BTreeSet<u32> {
         let slots: Vec<u32> = placed.iter().map(|(slot, _)| *slot).collect();
-        let (mut states, mut uses) = (Vec::new(), Vec::new());
+        let mut states = Vec::new();
         let (mut keys, mut targets) = (Vec::new(), Vec::new());
         for (slot, flow) in placed {
             // Whatever an earlier flow has left there.
@@ -411,7 +418,6 @@ impl FlowMaps {
                 keys.extend(key);
             }
             states.push(state_data(flow, entry.refreshed));
-            uses.push(entry.usage);
             if let Some(known) = self.slot_mut(*slot) {
                 *known = entry;
             }
@@ -419,21 +425,26 @@ impl FlowMaps {
         // With the lock: a packet that comes by what it knew of a slot before must not see its
         // use without all of its state.
         let written = self.states.update(&slots, &states, LOCKED);
-        let written = written.and_then(|()| self.add_ends_v6(placed));
-        let refused = match written.and_then(|()| self.uses.update(&slots, &uses, 0)) {
+        match written.and_then(|()| self.add_ends_v6(placed)) {
             Ok(()) => self.add_keys(&keys, &targets),
             Err(Stopped { error, .. }) => {
                 tracing::warn!(%error, "flows cannot be put into the cache");
                 slots.into_iter().collect()
             }
-        };
-        let closed: Vec<u32> = refused.iter().copied().collect();
-        self.close(&closed);
-        for slot in closed {
-            self.lanes.end(slot);
-            self.free(slot);
         }
-        refused
+    }
+
+    /// From now on the packets of these slots pass. Returns those of which it cannot be said.
+    fn let_pass(&self, slots: &[u32]) -> BTreeSet<u32> {
+        let usage = |slot: &u32| self.slot(*slot).map_or(0, |entry| entry.usage);
+        let uses: Vec<u64> = slots.iter().map(usage).collect();
+        match self.uses.update(slots, &uses, 0) {
+            Ok(()) => BTreeSet::new(),
+            Err(Stopped { at, error }) => {
+                tracing::warn!(%error, "flows cannot be put into the cache");
+                slots.iter().skip(at).copied().collect()
+            }
+        }
     }
 
     /// What translated IPv6 packets become, for slots that no packet can reach yet.
@@ -487,74 +498,12 @@ impl FlowMaps {
         }
         self.keys.delete_all(&keys);
     }
-
-    /// What became of flows, in their order. Neighbours are read together.
-    fn progress(&self, flows: &[FlowId]) -> Vec<FlowProgress> {
-        let mut told = vec![FlowProgress::default(); flows.len()];
-        let mut wanted: Vec<_> = flows.iter().map(|flow| flow.0).zip(0..).collect();
-        wanted.sort_unstable();
-        let runs = wanted.chunk_by(|one, next| next.0.saturating_sub(one.0) <= GAP);
-        for run in runs.flat_map(|run| run.chunks(BATCH / GAP as usize)) {
-            let data = self.read_run(run);
-            for ((slot, at), data) in run.iter().zip(data) {
-                if let Some(told) = told.get_mut::<usize>(*at) {
-                    *told = self.told(*slot, &data);
-                }
-            }
-        }
-        told
-    }
-
-    /// The states of a run of slots; nothing, and a line in the log, if the kernel does not tell.
-    fn read_run(&self, run: &[(u32, usize)]) -> Vec<StateData> {
-        let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else {
-            return Vec::new();
-        };
-        let at = |slot: u32| slot.saturating_sub(*first) as usize;
-        let mut values = vec![[0; STATE_LEN]; at(*last).saturating_add(1)];
-        if let Err(error) = self.states.read(*first, &mut values, LOCKED) {
-            tracing::warn!(%error, "flows of the cache cannot be read");
-            return Vec::new();
-        }
-        let of_run = run.iter().filter_map(|(slot, _)| values.get(at(*slot)));
-        of_run.copied().collect()
-    }
-
-    fn told(&self, slot: u32, data: &StateData) -> FlowProgress {
-        let counts = [0, 16].map(|at| Count {
-            packets: get_u64(data, TRAFFIC_AT + at),
-            bytes: get_u64(data, TRAFFIC_AT + at + 8),
-        });
-        let has_windows = get_u32(data, HAS_WINDOWS_AT) != 0;
-        let windows = [0, PEER_LEN].map(|at| window(data, PEERS_AT + at));
-        let last = get_u64(data, LAST_AT);
-        let before = self.slot(slot).map(|slot| slot.refreshed);
-        let refreshed = engine_time(last, self.ahead);
-        FlowProgress {
-            counts,
-            windows: has_windows.then_some(windows),
-            refreshed: (before != Some(last)).then_some(refreshed),
-        }
-    }
 }
 
 /// Nothing passes by what nobody has any more.
 impl Drop for FlowMaps {
     fn drop(&mut self) {
         self.suspend();
-    }
-}
-
-impl FlowMaps {
-    /// What a flow has passed by its lanes as well.
-    fn add_ridden(&self, told: &mut FlowProgress, ridden: [Ridden; 2]) {
-        for (count, ridden) in told.counts.iter_mut().zip(ridden) {
-            count.add(ridden.count);
-            if ridden.last > 0 {
-                let last = engine_time(ridden.last, self.ahead);
-                told.refreshed = told.refreshed.max(Some(last));
-            }
-        }
     }
 }
 
@@ -573,25 +522,27 @@ impl FlowCache for FlowMaps {
     }
 
     fn read_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
-        let mut progress = self.progress(flows);
-        for (told, flow) in progress.iter_mut().zip(flows) {
-            let ridden = self.lanes.read(flow.0);
-            self.add_ridden(told, ridden);
-        }
-        progress
+        let readings = self.readings(flows).into_iter().zip(flows);
+        let told = readings.map(|(Reading { mut progress, .. }, flow)| {
+            self.add_ridden(&mut progress, self.lanes.read(flow.0));
+            progress
+        });
+        told.collect()
     }
 
     fn take_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
         let slots: Vec<u32> = flows.iter().map(|flow| flow.0).collect();
         self.close(&slots);
-        let mut progress = self.progress(flows);
+        let mut last = self.last_readings(flows);
         // Behind the reading under the locks: no lane is made of these any more.
-        for (told, slot) in progress.iter_mut().zip(slots) {
+        for (reading, slot) in last.iter_mut().zip(slots) {
             let ridden = self.lanes.end(slot);
-            self.add_ridden(told, ridden);
-            self.free(slot);
+            self.add_ridden(&mut reading.progress, ridden);
+            if !reading.is_undecided {
+                self.free(slot);
+            }
         }
-        progress
+        last.into_iter().map(|reading| reading.progress).collect()
     }
 
     fn changed(&mut self) -> Vec<FlowChanged> {
@@ -638,6 +589,22 @@ impl FlowCache for FlowMaps {
 /// What the kernel's monotonic clock says, in nanoseconds, as the engine has it.
 const fn engine_time(nanoseconds: u64, ahead: Duration) -> Instant {
     Instant::from_origin(ahead.saturating_add(Duration::from_nanos(nanoseconds)))
+}
+
+/// Loads the programs of the cache. Returns those that the kernel takes.
+fn load(ebpf: &mut Ebpf) -> Result<Vec<&'static str>, Error> {
+    let mut loaded = Vec::new();
+    for name in PROGRAMS {
+        match program(ebpf, name)?.load().map_err(refused) {
+            Ok(()) => loaded.push(name),
+            Err(error) if OPENERS.contains(&name) => {
+                tracing::warn!(%error, "each connection's first packets come up");
+            }
+            Err(error) if name == PAVER => tracing::warn!(%error, "{NO_LANES}"),
+            Err(error) => return Err(unusable(error)),
+        }
+    }
+    Ok(loaded)
 }
 
 fn map_of<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Map, Error> {

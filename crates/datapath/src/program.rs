@@ -21,7 +21,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::{ClockId, clock_getres};
 
-use crate::flows::lanes::{LANE_ENDS, LANE_OF_WAY, LANES};
+use crate::flows::lanes::{LANE_ENDS, LANE_OF_WAY, LANES, NO_LANES};
 use crate::flows::{
     FLOW_CHANGES, FLOW_ENDS_V6, FLOW_EXITS, FLOW_OPENINGS, FLOW_STATES, FLOW_STATES_LIMIT,
     FLOW_USES, FLOWS, FlowMaps, Room,
@@ -147,6 +147,52 @@ enum Hook {
     Filter(String, TcAttachType, u16, TcHandle),
 }
 
+/// Loads what is always there: hooks of this owner, with room for so many flows and lanes.
+fn load(owner: &OwnerData, room: Room, lanes: u32) -> Result<Ebpf, Error> {
+    let mut ebpf = EbpfLoader::new()
+        .override_global("owner", owner, true)
+        .override_global("lanes_mask", &lanes.saturating_sub(1), true)
+        .override_global("lanes_seed", &seed().map_err(not_loaded)?, true)
+        .override_global("jiffy_ns", &nanoseconds_of_jiffy(), true)
+        .map_max_entries(LANES, lanes)
+        .map_max_entries(LANE_ENDS, lanes)
+        .map_max_entries(LANE_OF_WAY, room.slots().saturating_mul(2))
+        .map_max_entries(FLOWS, room.keys())
+        .map_max_entries(FLOW_STATES, room.slots())
+        .map_max_entries(FLOW_USES, room.slots())
+        .map_max_entries(FLOW_CHANGES, room.changes())
+        .map_max_entries(FLOW_ENDS_V6, room.states())
+        .map_max_entries(FLOW_OPENINGS, room.openings())
+        .map_max_entries(FLOW_EXITS, room.slots().saturating_mul(2))
+        .load(OBJECT)
+        .map_err(|error| not_loaded_with(room, error))?;
+    for name in [HOOK_IN, HOOK_OUT, REINJECT, DIVERT_IN] {
+        program(&mut ebpf, name)?
+            .load()
+            .map_err(|error| not_loaded(refused(error)))?;
+    }
+    Ok(ebpf)
+}
+
+/// Loads with so many lanes, or without: the hook that looks for one has an instruction that not every
+/// kernel has (compare and exchange, arm64 before 5.18), and the verifier takes it out where there are none.
+fn or_without_lanes<T>(lanes: u32, load: impl Fn(u32) -> Result<T, Error>) -> Result<T, Error> {
+    const NONE: u32 = 1;
+    load(lanes).or_else(|error| {
+        if lanes == NONE {
+            return Err(error);
+        }
+        match load(NONE) {
+            Ok(loaded) => {
+                tracing::warn!(%error, "{NO_LANES}");
+                Ok(loaded)
+            }
+            // It was not the lanes.
+            Err(_) => Err(error),
+        }
+    })
+}
+
 impl Program {
     /// Loads the program for this TAP.
     pub(crate) fn load(
@@ -162,28 +208,7 @@ impl Program {
             FastPath::On | FastPath::Xdp(_) => Room::of(flow_states.clamp(1, FLOW_STATES_LIMIT)),
             FastPath::Off => Room::NONE,
         };
-        let mut ebpf = EbpfLoader::new()
-            .override_global("owner", &owner, true)
-            .override_global("lanes_mask", &room.lanes().saturating_sub(1), true)
-            .override_global("lanes_seed", &seed().map_err(not_loaded)?, true)
-            .override_global("jiffy_ns", &nanoseconds_of_jiffy(), true)
-            .map_max_entries(LANES, room.lanes())
-            .map_max_entries(LANE_ENDS, room.lanes())
-            .map_max_entries(LANE_OF_WAY, room.slots().saturating_mul(2))
-            .map_max_entries(FLOWS, room.keys())
-            .map_max_entries(FLOW_STATES, room.slots())
-            .map_max_entries(FLOW_USES, room.slots())
-            .map_max_entries(FLOW_CHANGES, room.changes())
-            .map_max_entries(FLOW_ENDS_V6, room.states())
-            .map_max_entries(FLOW_OPENINGS, room.openings())
-            .map_max_entries(FLOW_EXITS, room.slots().saturating_mul(2))
-            .load(OBJECT)
-            .map_err(|error| not_loaded_with(room, error))?;
-        for name in [HOOK_IN, HOOK_OUT, REINJECT, DIVERT_IN] {
-            program(&mut ebpf, name)?
-                .load()
-                .map_err(|error| not_loaded(refused(error)))?;
-        }
+        let ebpf = or_without_lanes(room.lanes(), |lanes| load(&owner, room, lanes))?;
         Ok(Self {
             ebpf,
             attachment,
@@ -278,12 +303,26 @@ impl Program {
     }
 
     fn load_xdp(&mut self) -> Result<(), String> {
-        for name in [FLOW_XDP_PAVE, FLOW_XDP] {
-            let loaded = self.xdp(name)?.load();
-            loaded.map_err(|error| {
-                format!("the kernel does not take the program ({})", refused(error))
-            })?;
+        let not_taken = |error| format!("the kernel does not take the program ({error})");
+        match self.load_once(FLOW_XDP_PAVE)? {
+            Ok(()) => self.join_xdp()?,
+            Err(error) => tracing::warn!(%error, "{NO_LANES}"),
         }
+        // The last, because it tells that all is there.
+        self.load_once(FLOW_XDP)?.map_err(not_taken)
+    }
+
+    /// Loads a program, unless an attempt that failed with another one has.
+    fn load_once(&mut self, name: &str) -> Result<io::Result<()>, String> {
+        let program = self.xdp(name)?;
+        Ok(if program.fd().is_ok() {
+            Ok(())
+        } else {
+            program.load().map_err(refused)
+        })
+    }
+
+    fn join_xdp(&mut self) -> Result<(), String> {
         let unplaced = |error: io::Error| format!("its programs are not joined ({error})");
         let program = self.xdp(FLOW_XDP_PAVE)?;
         let fd = program.fd().map_err(|error| unplaced(io_error(error)))?;
@@ -536,3 +575,6 @@ fn not_attached(interface: &str, source: io::Error) -> Error {
          (CONFIG_NET_SCH_INGRESS)",
     )
 }
+
+#[cfg(test)]
+mod tests;

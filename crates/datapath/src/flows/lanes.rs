@@ -14,6 +14,8 @@ use crate::sys::shared::SharedArray;
 pub(crate) const LANES: &str = "lanes";
 pub(crate) const LANE_ENDS: &str = "lane_ends";
 pub(crate) const LANE_OF_WAY: &str = "lane_of_way";
+/// What is lost where the kernel does not take them.
+pub(crate) const NO_LANES: &str = "fused datagrams go by their two states, without lanes";
 
 /// `struct lane` and `struct lane_end`, in words.
 type LaneData = [u64; 8];

@@ -21,6 +21,7 @@ pub(super) type StateData = [u8; STATE_LEN];
 
 pub(super) const STATE_LEN: usize = 128;
 pub(super) const HAS_WINDOWS_AT: usize = 4;
+pub(super) const UNDECIDED_AT: usize = 6;
 const LIFETIME_AT: usize = 8;
 pub(super) const LAST_AT: usize = 16;
 pub(super) const TRAFFIC_AT: usize = 24;
@@ -101,7 +102,7 @@ const fn family(address: IpAddr) -> u32 {
 pub(super) fn state_data(flow: &Flow, refreshed: u64) -> StateData {
     let mut data = [0; STATE_LEN];
     let lifetime = u64::try_from(flow.lifetime.as_nanos()).unwrap_or(u64::MAX);
-    let has_windows = u32::from(flow.windows.is_some());
+    let has_windows = u16::from(flow.windows.is_some());
     put(&mut data, HAS_WINDOWS_AT, &has_windows.to_ne_bytes());
     put(&mut data, LIFETIME_AT, &lifetime.to_ne_bytes());
     put(&mut data, LAST_AT, &refreshed.to_ne_bytes());
@@ -175,6 +176,11 @@ fn put_address(data: &mut [u8], at: usize, address: IpAddr) {
         IpAddr::V4(address) => put(data, at, &address.octets()),
         IpAddr::V6(address) => put(data, at, &address.octets()),
     }
+}
+
+pub(super) fn get_u16(data: &[u8], at: usize) -> u16 {
+    let bytes = data.get(at..).and_then(|rest| rest.first_chunk());
+    bytes.map_or(0, |bytes| u16::from_ne_bytes(*bytes))
 }
 
 pub(super) fn get_u32(data: &[u8], at: usize) -> u32 {

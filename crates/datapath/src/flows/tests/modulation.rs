@@ -1,8 +1,8 @@
 //! `modulate state`: sequence numbers that are others on the other side.
 
-use pf_engine::flow::FlowExit;
 use pf_engine::wire::Meta;
 
+use super::counting::lead;
 use super::translation::nat;
 use super::*;
 
@@ -184,19 +184,7 @@ fn two_states_on_one_way_each_move_what_the_other_has_left() {
         shifts: second,
         ..entered
     };
-    let maps = bench.maps();
-    let [entered, left] = [&entered, &left].map(|flow| maps.put(flow).expect("room"));
-    let exit = FlowExit {
-        exit: Exit::Wire {
-            interface: IfIndex(LOOPBACK),
-            ether: ETHER.reversed(),
-        },
-        then: Some((left, 0)),
-        hops: 0,
-        mtu: 1500,
-    };
-    let way = connection().keys[0].expect("a key");
-    assert!(maps.lead(entered, 0, &way, &exit));
+    let [entered, left] = lead(bench.maps(), [&entered, &left]);
     let acknowledged = theirs(9000).wrapping_add(second[1]);
     let options = [&TIMESTAMPS[..], &sack(2)].concat();
     let packet = with_options(ACK, (1000, acknowledged), &options, 100);
