@@ -3,6 +3,7 @@
 # make soak   the box for 30 minutes under random traffic, reloads, loss, resets and restarts
 # make bench  all benchmarks: packets through the box, reading rules, the mail side
 # make bench-links  links that fail: our LACP beside Open vSwitch's
+# make test-kernels  what of the suite depends on it, on kernels from the oldest promised to the newest
 # make lint   formatting, clippy, documentation, as CI runs them
 # make help   all targets
 
@@ -15,11 +16,13 @@ SOAK_SEED ?= 1
 SOAK_REPORT ?= target/soak.json
 SOAK_FAST_PATH ?=
 
-.PHONY: help setup build run test soak bench bench-load bench-mail bench-path bench-links lint fmt fuzz install clean
+.PHONY: help setup build run test test-kernels soak bench bench-load bench-mail bench-path bench-links lint fmt fuzz install clean
 
 help:
 	@echo 'make run [ARGS=--once]  run the bridge article in a lab of network namespaces (root)'
 	@echo 'make test               run the whole test suite (end-to-end tests need root)'
+	@echo 'make test-kernels       the data path in QEMU on kernels from the oldest promised to the newest, those'
+	@echo '                        of them that can be had: WEIGHBRIDGE_TEST_KERNELS, as "kernel-5.15" (root)'
 	@echo 'make soak               random traffic, reloads, loss, resets and restarts for SOAK_SECONDS'
 	@echo '                        ($(SOAK_SECONDS)) from SOAK_SEED ($(SOAK_SEED)): every verdict checked, memory watched (root);'
 	@echo '                        SOAK_FAST_PATH: off, on, or emptied for a flow cache that is emptied at random'
@@ -54,6 +57,10 @@ test: setup
 	@echo '==> running the tests'
 	@$(CARGO) test --workspace --locked
 	@echo '==> all tests passed'
+
+test-kernels: setup
+	@scripts/packages.sh kernels
+	@$(CARGO) test --locked -p weighbridge --test e2e -- --ignored --nocapture each_kernel
 
 soak: build
 	@target/release/weighbridge-lab soak --seconds $(SOAK_SECONDS) --seed $(SOAK_SEED) --json $(SOAK_REPORT) \

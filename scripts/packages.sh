@@ -1,9 +1,16 @@
 #!/bin/sh
+# scripts/packages.sh [kernels]
+#
 # Unpacks, below target/packages, programs of Debian's that tests run: for `weighbridge doctor` httpd,
 # MIT's KDC, Heimdal's client and OpenSSH (root); Open vSwitch and tcpdump (openvswitch); mail servers,
 # which exclude each other, each in a directory of its own; QEMU with BusyBox (qemu), and Debian's
 # kernel for it (kernel). Nothing is installed and no service is started. Tests that need what is not
 # there say so and are skipped.
+#
+# With `kernels` the kernels as well that `make test-kernels` boots: Ubuntu 22.04's (kernel-5.15), Debian
+# 13's (kernel-6.12) and the newest that Debian has for it (kernel-newest). They come from the archives
+# that this machine's apt knows, of either distribution; packages that were got in another way are taken
+# from target/packages/NAME.packages, as kernel-5.15.packages, instead.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -25,7 +32,7 @@ unpack() {
     : >"$directory.complete"
 }
 
-# The same for a kernel; a package that stands for the newest one gives its name.
+# The same for a kernel, by the name of the package that stands for the newest one.
 unpack_kernel() {
     directory=$target/$1
     fetch "$2" || return 0
@@ -33,11 +40,32 @@ unpack_kernel() {
     : >"$directory.complete"
 }
 
+# The same of another release: unpack_kernel_of NAME ORIGIN SUITE KEYS PACKAGE. What apt knows of that is
+# not kept.
+unpack_kernel_of() {
+    [ ! -e "$target/$1.complete" ] || return 0
+    # shellcheck disable=SC2016 # a format of apt's
+    archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Label: $2" | head -n 1)
+    if [ -z "$archive" ] && [ ! -d "$target/$1.packages" ]; then
+        echo "==> no $1: this machine's apt knows no archive of $2's"
+        return 0
+    fi
+    mkdir -p -m 755 "$work/$1/lists/partial" "$work/$1/archives/partial"
+    echo "deb [arch=amd64 signed-by=$4] $archive $3 main" >"$work/$1/sources.list"
+    cat >"$work/$1/apt.conf" <<END
+Dir::Etc::SourceList "$work/$1/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::State::Lists "$work/$1/lists";
+Dir::Cache "$work/$1";
+END
+    (export APT_CONFIG="$work/$1/apt.conf" && unpack_kernel "$1" "$5")
+}
+
 # What of it is to be downloaded, for $directory; fails where nothing is to be done.
 fetch() {
     [ ! -e "$directory.complete" ] || return 1
     echo "==> unpacking programs to test against into $directory"
-    get "$@" || { [ "$(id -u)" = 0 ] && apt-get update -q >/dev/null 2>&1 && get "$@"; } || {
+    get "$@" || { apt-get update -q >/dev/null 2>&1 && get "$@"; } || {
         echo "    they cannot be had: $(tail -n 1 "$work/log")"
         return 1
     }
@@ -45,16 +73,29 @@ fetch() {
 
 get() {
     rm -rf "$work/packages" && mkdir -m 755 "$work/packages"
-    names=$(for package; do real_name "$package"; done)
+    if [ -d "$directory.packages" ]; then
+        cp "$directory.packages"/*.deb "$work/packages"
+        return
+    fi
+    names=$(for package; do real_names "$package"; done 2>"$work/log")
     # shellcheck disable=SC2086 # names of packages have no blanks
     (cd "$work/packages" && apt-get download -q $names >"$work/log" 2>&1)
 }
 
-real_name() {
+# A package that stands for the newest kernel has none; that may be in parts.
+real_names() {
     case $1 in
-    linux-image-amd64) apt-cache depends "$1" | sed -n 's/.*Depends: \(linux-image-[0-9]\)/\1/p' ;;
+    linux-image-amd64 | linux-image-generic)
+        image=$(depends "$1" image)
+        echo "${image:-$1} $([ -z "$image" ] || depends "$image" '\(base\|binary\|modules\)')"
+        ;;
     *) echo "$1" ;;
     esac
+}
+
+# depends PACKAGE PART: the packages of a kernel that it needs.
+depends() {
+    apt-cache depends "$1" | sed -n "s/.*Depends: //p" | grep -x "linux-$2-[0-9].*" || :
 }
 
 unpack root \
@@ -91,3 +132,9 @@ unpack qemu \
     libndctl6 libnl-3-200 libnl-route-3-200 libnuma1 libpixman-1-0 libpmem1 libpng16-16 \
     librdmacm1 libsasl2-2 libseccomp2 libslirp0 liburing2 libvdeplug2
 unpack_kernel kernel linux-image-amd64
+
+[ "${1:-}" = kernels ] || exit 0
+keys=/usr/share/keyrings
+unpack_kernel_of kernel-5.15 Ubuntu jammy-updates $keys/ubuntu-archive-keyring.gpg linux-image-generic
+unpack_kernel_of kernel-6.12 Debian trixie $keys/debian-archive-keyring.gpg linux-image-amd64
+unpack_kernel_of kernel-newest Debian trixie-backports $keys/debian-archive-keyring.gpg linux-image-amd64

@@ -77,16 +77,7 @@ static __always_inline void keep(const struct flow_key *key, const struct passin
 	aside->was.destination = key->destination[0];
 	aside->was.source_port = key->source_port;
 	aside->was.destination_port = key->destination_port;
-	aside->from = passing->found.place;
-}
-
-// Whether its flow may have one; then the rest is aside as well.
-static __always_inline int asks_for_lane(const struct flow_key *key, struct aside *aside)
-{
-	if (!may_have_lane(key))
-		return 0;
-	aside->key = *key;
-	return 1;
+	aside->from = passing->place;
 }
 
 static __always_inline struct notes *all_notes(void)
@@ -188,7 +179,7 @@ static __always_inline void note(struct __sk_buff *skb, const struct flow_key *k
 	if (!number || number == owner.token)
 		return;
 	note = &notes->notes[number % NOTES];
-	note->place = passing->found.place;
+	note->place = passing->place;
 	note->when = passing->now;
 	note->key = *key;
 	note->topology = topology;
@@ -265,7 +256,7 @@ static __always_inline void learn(struct __sk_buff *skb, const struct flow_key *
 	if (is_in_use(&from)) {
 		is_same = exit->use == note->place.use && exit->topology == note->topology &&
 			  exit->interface == interface && exit->hops == hops &&
-			  is_same_place(&exit->out, &passing->found.place) &&
+			  is_same_place(&exit->out, &passing->place) &&
 			  is_same_frame(exit->ether, key->ether);
 		exit->learned = passing->now;
 		exit->told = LEARNT;
@@ -274,7 +265,7 @@ static __always_inline void learn(struct __sk_buff *skb, const struct flow_key *
 			exit->topology = note->topology;
 			exit->interface = interface;
 			exit->hops = hops;
-			exit->out = passing->found.place;
+			exit->out = passing->place;
 			__builtin_memcpy(exit->ether, key->ether, sizeof(exit->ether));
 			exit->begins = passing->now + EXIT_BEGINS;
 			exit->longest = longest;
@@ -369,14 +360,9 @@ static __always_inline int leave(struct __sk_buff *skb, const struct frame *fram
 				 const struct flow_key *key, struct passing *passing,
 				 struct exit *exit)
 {
-	struct flow_place from = passing->found.place;
-	__u32 packets = 0;
+	__u32 packets = pass(passing->aside, &exit->out, passing->now, NULL, 1);
 
-	if (!find_place(&exit->out, &passing->found))
-		packets = pass(&passing->found, &passing->aside->plain, passing->now, &passing->aside->then,
-			       NULL, NULL);
 	if (!packets) {
-		passing->found.place = from;
 		note(skb, key, passing, topology_now());
 		return TC_ACT_UNSPEC;
 	}
@@ -386,7 +372,7 @@ static __always_inline int leave(struct __sk_buff *skb, const struct frame *fram
 	}
 	count(CACHED, packets);
 	count(FUSED, packets);
-	if (asks_for_lane(key, passing->aside))
+	if (may_have_lane(key))
 		bpf_tail_call(skb, &fast_path, PAVE);
 	return send_out(skb, exit);
 }
@@ -397,7 +383,7 @@ static __always_inline int go_on(struct __sk_buff *skb, const struct frame *fram
 				 struct exit *exit)
 {
 	__u32 topology = topology_now();
-	int is_known = exit->use == passing->found.place.use && exit->topology == topology &&
+	int is_known = exit->use == passing->place.use && exit->topology == topology &&
 		       passing->now - exit->learned < EXIT_LIVES;
 	int is_longer = passing->aside->plain.longest > exit->longest;
 

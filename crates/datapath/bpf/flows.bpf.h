@@ -184,7 +184,6 @@ struct plain {
 	__u32 waits; /* 1 while another state is to be asked before it counts: `decide` */
 	__u8 hops; /* that it has left: TTL or hop limit */
 	__u8 is_v6;
-	__u8 kind[3]; /* of its key: `forget_kind` */
 };
 
 // What is found out about the packet at hand, for which there is no room on the stack.
@@ -193,10 +192,10 @@ struct aside {
 	struct change first; /* by what knows it where it comes in, or is */
 	struct change then; /* by what knows it where it leaves */
 	struct exit exit;
+	struct flow_key key; /* once it has passed where it came in, behind `first` */
 	/* for lane.bpf.h: */
 	struct ends was; /* as it came in */
 	struct flow_place from;
-	struct flow_key key; /* behind `first` */
 };
 
 struct {
@@ -393,26 +392,15 @@ static __always_inline int read_transport(const struct frame *frame, struct flow
 	return -1;
 }
 
-// Verifiers know nothing of what comes out of a map: so they go through what is behind once, and not for
-// each kind of packet.
-static __always_inline void forget_kind(struct flow_key *key, struct plain *plain)
-{
-	plain->kind[0] = key->family;
-	plain->kind[1] = key->protocol;
-	plain->kind[2] = key->opens;
-	asm volatile("" : : : "memory");
-	key->family = plain->kind[0];
-	key->protocol = plain->kind[1];
-	key->opens = plain->kind[2];
-}
-
-// 0 if the packet is one whose flow may be known. `plain` must be in a map.
+// 0 if the packet is one whose flow may be known. Both must be in a map: verifiers know nothing of what comes
+// out of one, so they go through what is behind once, and not for each kind of packet.
 static __always_inline int read_plain(const struct frame *frame, struct flow_key *key,
 				      struct plain *plain)
 {
 	if (read_ip(frame, key, plain) || read_transport(frame, key, plain))
 		return -1;
-	forget_kind(key, plain);
+	// What the compiler knows of them is forgotten as well.
+	asm volatile("" : : : "memory");
 	return 0;
 }
 
@@ -436,11 +424,15 @@ static __always_inline int find_place(const struct flow_place *place, struct fou
 	return found->state && found->use && found->epoch ? 0 : -1;
 }
 
-static __always_inline int find(const struct flow_key *key, struct found *found)
+// 0 if packets with this key lead to a place.
+static __always_inline int find(const struct flow_key *key, struct flow_place *place)
 {
-	const struct flow_place *place = bpf_map_lookup_elem(&flows, key);
+	const struct flow_place *known = bpf_map_lookup_elem(&flows, key);
 
-	return place ? find_place(place, found) : -1;
+	if (!known)
+		return -1;
+	*place = *known;
+	return 0;
 }
 
 // Under the lock of its state. The daemon ends a slot by its use and takes the lock afterwards to
@@ -506,9 +498,9 @@ static __always_inline const struct ends_v6 *find_v6(const struct found *found,
 // How many packets it stands for, if the packet is one of the state: then it has been counted and
 // is to become what `change` says, and passes. `known` becomes `exit`, if there is one. A packet that
 // waits for another state counts when that is asked: `decide`.
-static __always_inline __u32 pass(const struct found *found, const struct plain *plain, __u64 now,
-				  struct change *change, const struct exit *exit,
-				  struct exit *known)
+static __always_inline __u32 count_in(const struct found *found, const struct plain *plain, __u64 now,
+				      struct change *change, const struct exit *exit,
+				      struct exit *known)
 {
 	const struct ends_v6 *ends_v6 = find_v6(found, plain);
 	struct flow_state *state = found->state;
@@ -559,9 +551,23 @@ static __always_inline __u32 pass(const struct found *found, const struct plain 
 	return packets;
 }
 
-// A packet on its way past a hook. Apart from its key, which must be in memory.
-struct passing {
+// The same of what is aside, by the state's place; 0 as well if there is no such state. A function of its own
+// that is not static: so a verifier goes through it once, whatever calls it. It does not know which of what it
+// gets is null.
+__noinline __u32 pass(struct aside *aside, const struct flow_place *place, __u64 now,
+		      const struct exit *exit, __u32 leaves)
+{
 	struct found found;
+
+	if (!aside || !place || find_place(place, &found))
+		return 0;
+	return count_in(&found, &aside->plain, now, leaves ? &aside->then : &aside->first, exit,
+			&aside->exit);
+}
+
+// A packet on its way past a hook.
+struct passing {
+	struct flow_place place;
 	struct aside *aside; /* the CPU's own */
 	__u64 now;
 };
@@ -574,6 +580,7 @@ static __always_inline int begin(struct passing *passing)
 	if (!passing->aside)
 		return -1;
 	__builtin_memset(&passing->aside->plain, 0, sizeof(passing->aside->plain));
+	__builtin_memset(&passing->aside->key, 0, sizeof(passing->aside->key));
 	passing->aside->exit.use = 0;
 	return 0;
 }
@@ -585,19 +592,21 @@ static __always_inline void retell(struct plain *plain, const struct change *to)
 	plain->segment.ack -= to->ack;
 }
 
-static __always_inline int is_told(const struct exit *exit, const struct found *found)
+static __always_inline int is_told(const struct exit *exit, const struct flow_place *place)
 {
-	return exit && exit->told != LEARNT && exit->use == found->place.use;
+	return exit && exit->told != LEARNT && exit->use == place->use;
 }
 
 // Whether a packet can leave as the engine has said; one that may change a state is for the engine:
 // that could not be taken back from one state if the other refuses. What is told does not change as
 // long as its slot is in use.
-static __always_inline int can_leave(const struct exit *exit, const struct plain *plain, __u64 now)
+static __always_inline int can_leave(const struct flow_place *place, const struct exit *exit,
+				     const struct plain *plain, __u64 now)
 {
-	struct found then;
+	struct found from, then;
 
-	if (plain->longest > exit->longest || plain->hops <= exit->hops)
+	if (find_place(place, &from) || may_change(from.state, place->way & 1, plain) ||
+	    plain->longest > exit->longest || plain->hops <= exit->hops)
 		return 0;
 	if (!exit->out.use)
 		return 1;
@@ -609,13 +618,17 @@ static __always_inline int can_leave(const struct exit *exit, const struct plain
 // A packet that has waited stands for so many that pass, or for none: it never counts where it has not
 // passed, whoever reads the figures meanwhile. The daemon waits for it before it takes what it reads for
 // the last.
-static __always_inline void decide(const struct found *found, const struct plain *plain,
+static __always_inline void decide(const struct flow_place *place, const struct plain *plain,
 				   __u32 packets)
 {
 	__u64 bytes = plain->bytes & ((__s64)(0ull - packets) >> 63); /* no branch, for the verifier */
-	__u32 way = found->place.way & 1;
-	struct flow_state *state = found->state;
+	__u32 way = place->way & 1;
+	struct flow_state *state;
+	struct found found;
 
+	if (find_place(place, &found))
+		return;
+	state = found.state;
 	bpf_spin_lock(&state->lock);
 	state->undecided--;
 	state->traffic[way].packets += packets;
@@ -626,45 +639,46 @@ static __always_inline void decide(const struct found *found, const struct plain
 // As `pass`, for a packet at a hook, and where the engine has told how it leaves there as well. How it
 // leaves is aside then.
 static __always_inline __u32 follow(const struct frame *frame, enum direction direction,
-				    struct flow_key *key, struct passing *passing)
+				    struct passing *passing)
 {
+	struct flow_key *key;
 	struct exit *known;
 	const struct exit *exit;
-	struct found then;
-	__u32 way, packets, passed = 0;
+	__u32 way, packets, passed;
 	struct plain *plain;
 	int told;
 
+	if (begin(passing))
+		return 0;
+	key = &passing->aside->key;
 	key->interface = frame->interface;
 	key->direction = direction;
-	if (begin(passing) || read_plain(frame, key, &passing->aside->plain))
+	if (read_plain(frame, key, &passing->aside->plain))
 		return 0;
-	if (find(key, &passing->found)) {
+	if (find(key, &passing->place)) {
 		// Goes on here if the cache opens no connections.
 		if (key->opens)
 			bpf_tail_call(frame->ctx, &fast_path, OPENS + direction);
 		return 0;
 	}
 	known = &passing->aside->exit;
-	way = passing->found.place.way;
+	way = passing->place.way;
 	exit = bpf_map_lookup_elem(&flow_exits, &way);
-	told = is_told(exit, &passing->found);
-	if (told && (may_change(passing->found.state, way & 1, &passing->aside->plain) ||
-		     !can_leave(exit, &passing->aside->plain, passing->now)))
+	told = is_told(exit, &passing->place);
+	if (told && !can_leave(&passing->place, exit, &passing->aside->plain, passing->now))
 		return 0;
 	plain = &passing->aside->plain;
 	plain->waits = told && exit && exit->out.use;
 	if (direction == OUT && !told)
 		exit = NULL;
-	packets = pass(&passing->found, plain, passing->now, &passing->aside->first, exit, known);
+	packets = pass(passing->aside, &passing->place, passing->now, exit, 0);
 	if (!packets)
 		return 0;
 	retell(plain, &passing->aside->first);
 	if (!plain->waits)
 		return packets;
 	plain->waits = 0;
-	if (!find_place(&known->out, &then))
-		passed = pass(&then, plain, passing->now, &passing->aside->then, NULL, NULL);
-	decide(&passing->found, plain, passed);
+	passed = pass(passing->aside, &known->out, passing->now, NULL, 1);
+	decide(&passing->place, plain, passed);
 	return passed;
 }

@@ -37,10 +37,9 @@ static __always_inline struct frame frame_of_xdp(struct xdp_md *xdp)
 
 // Headers behind that of Ethernet, which has 14 bytes, stand at multiples of four in the kernel's
 // memory (NET_IP_ALIGN) where that matters.
-#define aligned_at(data, at) \
-	(__builtin_constant_p(at) && (at) < ETH_HLEN ? \
-		 __builtin_assume_aligned((data) + (at), 2) : \
-		 __builtin_assume_aligned((data) + (at), 4))
+#define aligned_at(place, at) \
+	(__builtin_constant_p(at) && (at) < ETH_HLEN ? __builtin_assume_aligned(place, 2) : \
+						       __builtin_assume_aligned(place, 4))
 
 static __always_inline void *data_of(const struct frame *frame)
 {
@@ -72,12 +71,16 @@ static __always_inline int load_anywhere(const struct frame *frame, __u32 at, vo
 static __always_inline int load(const struct frame *frame, __u32 at, void *to, __u32 len)
 {
 	void *data = data_of(frame), *end = end_of(frame);
+	__u64 near = at;
 
 	if (at > NEAR_MAX)
 		return load_anywhere(frame, at, to, len);
-	if (data + at + len > end)
+	// Old kernels know no bound of what was copied before it was compared.
+	if (!__builtin_constant_p(at))
+		asm volatile("%0 &= 0xff" : "+r"(near));
+	if (data + near + len > end)
 		return load_anywhere(frame, at, to, len);
-	__builtin_memcpy(to, aligned_at(data, at), len);
+	__builtin_memcpy(to, aligned_at(data + near, at), len);
 	return 0;
 }
 

@@ -162,7 +162,9 @@ static __always_inline int make_state(struct __sk_buff *skb, const struct flow_k
 	struct flow_state *state = bpf_map_lookup_elem(&flow_states, &grant.slot);
 	volatile __u64 *use = bpf_map_lookup_elem(&flow_uses, &grant.slot);
 
-	if (!epoch || !state || !use || !len || len > OPENED_BYTES ||
+	// Verifiers shall know both bounds of the same register.
+	asm volatile("" : "+r"(len));
+	if (!epoch || !state || !use || len < sizeof(struct iphdr) || len > OPENED_BYTES ||
 	    bpf_skb_load_bytes(skb, ETH_HLEN, opened->packet, len))
 		return -1;
 	opened->len = len;
@@ -170,11 +172,11 @@ static __always_inline int make_state(struct __sk_buff *skb, const struct flow_k
 	bpf_spin_lock(&state->lock);
 	begin_state(state, plain, lifetime, passing->now);
 	bpf_spin_unlock(&state->lock);
-	passing->found.place.use = opened->use;
-	passing->found.place.way = (__u64)grant.slot << 1;
-	if (add_keys(key, &passing->found.place))
+	passing->place.use = opened->use;
+	passing->place.way = (__u64)grant.slot << 1;
+	if (add_keys(key, &passing->place))
 		return -1;
-	passing->found.place.way &= ~1ull;
+	passing->place.way &= ~1ull;
 	// Nothing has passed by one key if the other could not be added.
 	*use = opened->use;
 	return 0;
@@ -215,13 +217,16 @@ static __always_inline int open_flow(struct __sk_buff *skb, const struct frame *
 	struct opened *opened;
 	struct grant grant;
 	__u64 lifetime;
+	__u32 at = plain->at;
 	int made;
 
 	if (!key->opens || segment->len || frame->segment)
 		return -1;
 	lifetime = find_opening(key);
-	if (!lifetime || read_options(frame, plain->at, plain->at + sizeof(struct tcphdr),
-				      plain->end, segment))
+	// Nor does it know a bound that kernels before 5.16 forget with what they spill.
+	asm volatile("" : "+r"(at));
+	if (!lifetime ||
+	    read_options(frame, at, at + sizeof(struct tcphdr), plain->end, segment))
 		return -1;
 	// The daemon has work with it as with a packet that comes up.
 	if (key->direction == IN && !may_open(skb))
@@ -266,24 +271,26 @@ static __always_inline int read_segment(const struct frame *frame, struct flow_k
 static __always_inline int repeat_opening(struct __sk_buff *skb, enum direction direction)
 {
 	const struct frame frame = frame_of_skb(skb);
-	struct flow_key key __attribute__((aligned(8))) = {};
 	struct passing passing = {};
+	struct flow_key *key;
 
-	key.interface = frame.interface;
-	key.direction = direction;
 	// What its tag says of a packet is for the engine.
-	if (skb->cb[PRIORITY_IN_CB] || begin(&passing) ||
-	    read_segment(&frame, &key, &passing.aside->plain) ||
-	    open_flow(skb, &frame, &key, &passing))
+	if (skb->cb[PRIORITY_IN_CB] || begin(&passing))
+		return send_up(skb, direction, 0, skb->cb[PRIORITY_IN_CB]);
+	key = &passing.aside->key;
+	key->interface = frame.interface;
+	key->direction = direction;
+	if (read_segment(&frame, key, &passing.aside->plain) ||
+	    open_flow(skb, &frame, key, &passing))
 		return send_up(skb, direction, 0, skb->cb[PRIORITY_IN_CB]);
 	skb->mark = 0;
 	skb->priority = 0;
 	count(CACHED, 1);
 	if (direction == OUT) {
-		learn(skb, &key, &passing);
+		learn(skb, key, &passing);
 		return TC_ACT_UNSPEC;
 	}
 	skb->tc_index = 0;
-	note(skb, &key, &passing, topology_now());
+	note(skb, key, &passing, topology_now());
 	return TC_ACT_UNSPEC;
 }

@@ -147,21 +147,22 @@ static __always_inline int change(const struct frame *frame, const struct flow_k
 	return to->seq || to->ack ? modulate(frame, plain, to) : 0;
 }
 
-// Functions of their own, for the same reason as `flow_aside`.
-static __noinline int change_skb(struct __sk_buff *skb, const struct flow_key *key,
-				 const struct plain *plain, const struct change *to)
+// Functions of their own, for the same reason as `flow_aside`, and not static: so a verifier goes through
+// them once, whatever calls them. It does not know that nothing that they get is null.
+__noinline int change_skb(struct __sk_buff *skb, const struct flow_key *key, const struct plain *plain,
+			  const struct change *to)
 {
 	const struct frame frame = frame_of_skb(skb);
 
-	return change(&frame, key, plain, to);
+	return key && plain && to ? change(&frame, key, plain, to) : -1;
 }
 
-static __noinline int change_xdp(struct xdp_md *xdp, const struct flow_key *key,
-				 const struct plain *plain, const struct change *to)
+__noinline int change_xdp(struct xdp_md *xdp, const struct flow_key *key, const struct plain *plain,
+			  const struct change *to)
 {
 	const struct frame frame = { .ctx = xdp, .is_xdp = 1 };
 
-	return change(&frame, key, plain, to);
+	return key && plain && to ? change(&frame, key, plain, to) : -1;
 }
 
 // 0 if the packet has become what is said.

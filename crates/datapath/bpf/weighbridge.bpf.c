@@ -443,18 +443,19 @@ static __always_inline int hook(struct __sk_buff *skb, enum direction direction,
 static __always_inline int repeat(struct __sk_buff *skb, enum direction direction)
 {
 	const struct frame frame = frame_of_skb(skb);
-	struct flow_key key __attribute__((aligned(8))) = {};
 	struct passing passing = {};
-	__u32 packets = follow(&frame, direction, &key, &passing);
+	__u32 packets = follow(&frame, direction, &passing);
+	struct flow_key *key;
 	struct exit *exit;
 
 	if (!packets)
 		return send_up(skb, direction, 0, skb->cb[PRIORITY_IN_CB]);
+	key = &passing.aside->key;
 	if (passing.aside->first.ends.act == DROP) {
 		count(BLOCKED, packets);
 		return TC_ACT_SHOT;
 	}
-	if (apply(&frame, &key, &passing.aside->plain, &passing.aside->first)) {
+	if (apply(&frame, key, &passing.aside->plain, &passing.aside->first)) {
 		count(UPCALL_FAILED, packets);
 		return TC_ACT_SHOT;
 	}
@@ -463,13 +464,13 @@ static __always_inline int repeat(struct __sk_buff *skb, enum direction directio
 	skb->priority = 0;
 	count(CACHED, packets);
 	exit = &passing.aside->exit;
-	if (is_told(exit, &passing.found))
-		return leave_as_told(skb, &frame, &key, &passing, exit);
+	if (is_told(exit, &passing.place))
+		return leave_as_told(skb, &frame, key, &passing, exit);
 	if (direction == IN) {
-		keep(&key, &passing);
-		return go_on(skb, &frame, &key, &passing, exit);
+		keep(key, &passing);
+		return go_on(skb, &frame, key, &passing, exit);
 	}
-	learn(skb, &key, &passing);
+	learn(skb, key, &passing);
 	return TC_ACT_UNSPEC;
 }
 
@@ -552,8 +553,8 @@ SEC("xdp.frags")
 int flow_xdp(struct xdp_md *xdp)
 {
 	const struct frame frame = frame_of_xdp(xdp);
-	struct flow_key key __attribute__((aligned(8))) = {};
 	struct passing passing = {};
+	struct flow_key *key;
 	__u32 out = 0;
 	__be16 type;
 
@@ -570,12 +571,14 @@ int flow_xdp(struct xdp_md *xdp)
 	if (load(&frame, offsetof(struct ethhdr, h_proto), &type, sizeof(type)) ||
 	    (type != bpf_htons(ETH_P_IP) && type != bpf_htons(ETH_P_IPV6)))
 		return XDP_PASS;
-	key.interface = frame.interface;
-	key.direction = IN;
-	if (begin(&passing) || read_plain(&frame, &key, &passing.aside->plain) ||
-	    find(&key, &passing.found))
+	if (begin(&passing))
 		return XDP_PASS;
-	return cross(&frame, &key, &passing);
+	key = &passing.aside->key;
+	key->interface = frame.interface;
+	key->direction = IN;
+	if (read_plain(&frame, key, &passing.aside->plain) || find(key, &passing.place))
+		return XDP_PASS;
+	return cross(&frame, key, &passing);
 }
 
 // On the ingress of a bridge that has no hooks: a bridge takes the socket off a packet that was

@@ -26,7 +26,7 @@ struct {
 // for what it was under the lock.
 static __always_inline int is_open(const struct exit *exit, const struct passing *passing)
 {
-	return exit->told == LEARNT && exit->use == passing->found.place.use &&
+	return exit->told == LEARNT && exit->use == passing->place.use &&
 	       exit->topology == topology_now() &&
 	       passing->now - exit->learned < EXIT_LIVES && exit->interface &&
 	       passing->aside->plain.longest <= exit->longest && passing->now >= exit->begins &&
@@ -36,8 +36,7 @@ static __always_inline int is_open(const struct exit *exit, const struct passing
 // Ends a packet of a flow that is blocked.
 static __always_inline int drop(struct passing *passing)
 {
-	__u32 packets = pass(&passing->found, &passing->aside->plain, passing->now, &passing->aside->first, NULL,
-			     NULL);
+	__u32 packets = pass(passing->aside, &passing->place, passing->now, NULL, 0);
 
 	if (!packets)
 		return XDP_PASS;
@@ -59,7 +58,7 @@ static __always_inline int send(const struct frame *frame, struct flow_key *key,
 	count(CACHED, packets);
 	count(FUSED, packets);
 	count(BY_XDP, packets);
-	if (asks_for_lane(key, passing->aside))
+	if (may_have_lane(key))
 		bpf_tail_call(frame->ctx, &xdp_path, 0);
 	return bpf_redirect_map(&xdp_ports, exit->interface, 0);
 failed:
@@ -71,10 +70,12 @@ failed:
 static __always_inline int cross(const struct frame *frame, struct flow_key *key,
 				 struct passing *passing)
 {
-	struct found entered = passing->found;
+	struct found entered;
 	struct exit *exit = &passing->aside->exit, *known;
-	__u32 way = entered.place.way, passed = 0;
+	__u32 way = passing->place.way, passed = 0;
 
+	if (find_place(&passing->place, &entered))
+		return XDP_PASS;
 	if (entered.state->ends[way & 1].act == DROP)
 		return drop(passing);
 	known = bpf_map_lookup_elem(&flow_exits, &way);
@@ -82,15 +83,14 @@ static __always_inline int cross(const struct frame *frame, struct flow_key *key
 	if (!known || !is_open(known, passing) ||
 	    !bpf_map_lookup_elem(&xdp_ports, &known->interface) ||
 	    may_change(entered.state, way & 1, &passing->aside->plain) ||
-	    !pass(&entered, &passing->aside->plain, passing->now, &passing->aside->first, known, exit))
+	    !pass(passing->aside, &passing->place, passing->now, known, 0))
 		return XDP_PASS;
 	keep(key, passing);
 	retell(&passing->aside->plain, &passing->aside->first);
 	passing->aside->plain.waits = 0;
-	if (is_open(exit, passing) && !find_place(&exit->out, &passing->found))
-		passed = pass(&passing->found, &passing->aside->plain, passing->now, &passing->aside->then,
-			      NULL, NULL);
-	decide(&entered, &passing->aside->plain, passed);
+	if (is_open(exit, passing))
+		passed = pass(passing->aside, &exit->out, passing->now, NULL, 1);
+	decide(&passing->place, &passing->aside->plain, passed);
 	if (!passed)
 		return XDP_PASS;
 	return send(frame, key, passing, exit);

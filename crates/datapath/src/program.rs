@@ -44,6 +44,9 @@ const OLDEST_KERNEL_NAME: &str = "5.15";
 /// First kernel with TCX.
 pub(crate) const TCX_KERNEL: KernelVersion = KernelVersion::new(6, 6, 0);
 
+/// First kernel with what the part for XDP calls (`bpf_xdp_load_bytes`).
+const XDP_KERNEL: KernelVersion = KernelVersion::new(5, 18, 0);
+
 pub(crate) const HOOK_IN: &str = "hook_in";
 pub(crate) const HOOK_OUT: &str = "hook_out";
 const REINJECT: &str = "reinject";
@@ -303,6 +306,9 @@ impl Program {
     }
 
     fn load_xdp(&mut self) -> Result<(), String> {
+        if !has_xdp().map_err(|error| error.to_string())? {
+            return Err("it takes Linux 5.18 or later".to_owned());
+        }
         let not_taken = |error| format!("the kernel does not take the program ({error})");
         match self.load_once(FLOW_XDP_PAVE)? {
             Ok(()) => self.join_xdp()?,
@@ -480,8 +486,7 @@ pub(crate) const fn tcx_point(at: TcAttachType) -> TcxPoint {
 impl Attachment {
     /// The best that this kernel has.
     pub(crate) fn of_this_kernel() -> Result<Self, Error> {
-        let running = KernelVersion::current()
-            .map_err(|error| not_loaded(io::Error::other(error.to_string())))?;
+        let running = running_kernel()?;
         if running < OLDEST_KERNEL {
             let release = rustix::system::uname();
             return Err(Error::KernelTooOld {
@@ -494,6 +499,15 @@ impl Attachment {
         }
         Ok(Self::Tcx)
     }
+}
+
+fn running_kernel() -> Result<KernelVersion, Error> {
+    KernelVersion::current().map_err(|error| not_loaded(io::Error::other(error.to_string())))
+}
+
+/// Whether this kernel may take the part for XDP.
+pub(crate) fn has_xdp() -> Result<bool, Error> {
+    Ok(running_kernel()? >= XDP_KERNEL)
 }
 
 pub(crate) fn program<'a>(

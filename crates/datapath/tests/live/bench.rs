@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use datapath::bench::{At, End, Generator, Order, Redirect, Stream};
 use pf_engine::decision::EtherAddresses;
 
-use crate::support::Lab;
+use crate::support::{Lab, TCX, is_at_least};
 
 /// Each of the generator's takes a page of a socket's memory: more of them would not fit.
 const FRAMES: u32 = 16;
@@ -28,6 +28,9 @@ fn stream(lab: &Lab) -> Stream {
 
 #[test]
 fn the_generator_makes_the_frames_of_its_stream_and_the_end_counts_them() {
+    if !is_at_least("gen", TCX) {
+        return;
+    }
     let Some(mut lab) = Lab::new("gen") else {
         return;
     };
@@ -57,6 +60,9 @@ fn the_generator_makes_the_frames_of_its_stream_and_the_end_counts_them() {
 
 #[test]
 fn bare_redirection_carries_every_frame_at_tcx_and_in_the_driver() {
+    if !is_at_least("bare", TCX) {
+        return;
+    }
     for at in [At::Tcx, At::Xdp] {
         let Some(mut lab) = Lab::new(&format!("bare{at:?}").to_lowercase()) else {
             return;

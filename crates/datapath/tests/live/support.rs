@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use aya::util::KernelVersion;
 use datapath::netlink::Netlink;
 use datapath::{
     Attachment, Datapath, DatapathConfig, DatapathStatistics, Error, FailPolicy, Reinjection,
@@ -24,6 +25,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::raw::RawSocket;
+
+/// First kernels with TCX, and with what the part for XDP calls.
+pub(crate) const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
+pub(crate) const XDP: KernelVersion = KernelVersion::new(5, 18, 0);
 
 /// How long a test waits for a packet that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +46,21 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 pub(crate) struct Lab {
     prefix: String,
     hosts: Vec<String>,
+}
+
+/// Whether this kernel is one that tests need, or newer; otherwise they say that they are left out.
+#[expect(clippy::print_stdout, reason = "a test that is left out says so")]
+pub(crate) fn is_at_least(test: &str, needed: KernelVersion) -> bool {
+    let has = has(needed);
+    if !has {
+        println!("SKIPPED {test}: needs {needed:?}");
+    }
+    has
+}
+
+/// The same of what is but a part of a test.
+pub(crate) fn has(needed: KernelVersion) -> bool {
+    KernelVersion::current().expect("a kernel") >= needed
 }
 
 impl Lab {

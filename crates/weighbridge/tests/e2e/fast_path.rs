@@ -499,8 +499,9 @@ fn datagrams_pass_at_the_driver_and_are_counted() -> Result<()> {
         let datagrams = 2 * u64::try_from(DATAGRAMS)?;
         assert_eq!(at_rest(|| label(bench, "udp"))?, datagrams);
         let at_driver = flow_counter(bench, "by_xdp")? > 0;
+        let is_too_old = bench.daemon.log().contains("it takes Linux 5.18");
         ensure!(
-            at_driver || flow_counter(bench, "emptied")? > 0,
+            at_driver || is_too_old || flow_counter(bench, "emptied")? > 0,
             "{:?}; {}",
             flows(bench)?,
             bench.daemon.log()
