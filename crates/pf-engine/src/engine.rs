@@ -37,7 +37,7 @@ mod walk;
 
 pub(crate) use self::families::prefix_len;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::addr::Prefix;
@@ -71,7 +71,7 @@ use crate::table::Tables;
 use crate::time::Instant;
 use crate::view::{InterfaceCounters, Status};
 
-pub use control::{KillFilter, KillStates, Killing};
+pub use control::{ForgetSources, Forgetting, KillFilter, KillStates, Killing};
 pub use decisions::DECISION_LIFETIME;
 pub(crate) use flows::Cacheable;
 pub use flows::{FLOW_BEGINS_AT, FLOWS_AT_ONCE, FlowsRead};
@@ -230,6 +230,8 @@ pub struct Engine {
     next_state: u64,
     sources: SourceNodes,
     dead_hops: DeadHops,
+    /// Next hops whose states are being moved or removed.
+    vacating: VecDeque<gateways::Vacating>,
     uplinks: Uplinks,
     mappings: Mappings,
     full: FullRanges,
@@ -325,6 +327,7 @@ impl Engine {
             next_state: 0,
             sources: SourceNodes::default(),
             dead_hops: DeadHops::default(),
+            vacating: VecDeque::new(),
             uplinks: Uplinks::default(),
             mappings: Mappings::default(),
             full: FullRanges::default(),
@@ -418,6 +421,7 @@ impl Engine {
         self.count_decided();
         let decision = self.decide(hook, packet, env);
         self.note_new_states();
+        self.forget_expired();
         decision
     }
 
@@ -669,7 +673,7 @@ impl Engine {
     fn release_references(&mut self, state: State) {
         self.release_sources(&state);
         for limiter in &state.limiters {
-            let listing = self.limiters.release(*limiter, self.now);
+            let listing = self.limiters.release((*limiter, state.id), self.now);
             self.list_source(listing);
         }
         for load in &state.loads {

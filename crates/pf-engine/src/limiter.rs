@@ -8,9 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::time::Duration;
 
 use crate::addr::{Family, Prefix};
+use crate::decision::StateId;
 use crate::rule::Rate;
 use crate::time::Instant;
 
@@ -195,11 +197,23 @@ struct SourceGate {
     idle: BTreeSet<(Instant, Prefix)>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct SourceEntry {
     gauge: Gauge,
     /// It was put into the limiter's table.
     listed: bool,
+    /// The first state that may count for it: older ones counted for one that was forgotten.
+    first: StateId,
+}
+
+impl SourceEntry {
+    fn new(first: StateId) -> Self {
+        Self {
+            gauge: Gauge::default(),
+            listed: false,
+            first,
+        }
+    }
 }
 
 /// All limiters.
@@ -290,8 +304,12 @@ impl Limiters {
         Some(LimiterRef::Source(id, definition.prefix_of(source)?))
     }
 
-    /// A state was made.
-    pub(crate) fn admit(&mut self, reference: LimiterRef, now: Instant) -> Option<Listing> {
+    /// A state was made, the youngest.
+    pub(crate) fn admit(
+        &mut self,
+        (reference, of): (LimiterRef, StateId),
+        now: Instant,
+    ) -> Option<Listing> {
         match reference {
             LimiterRef::State(id) => {
                 let gate = self.states.get_mut(&id)?;
@@ -299,12 +317,12 @@ impl Limiters {
                 gate.gauge.admit(rate, now);
                 None
             }
-            LimiterRef::Source(id, prefix) => self.sources.get_mut(&id)?.admit(prefix, now),
+            LimiterRef::Source(id, prefix) => self.sources.get_mut(&id)?.admit((prefix, of), now),
         }
     }
 
-    /// A state of before a restart counts again: it takes no token.
-    pub(crate) fn resume(&mut self, reference: LimiterRef) {
+    /// A state of before a restart counts again, the youngest now: it takes no token.
+    pub(crate) fn resume(&mut self, reference: LimiterRef, of: StateId) {
         match reference {
             LimiterRef::State(id) => {
                 if let Some(gate) = self.states.get_mut(&id) {
@@ -313,14 +331,29 @@ impl Limiters {
             }
             LimiterRef::Source(id, prefix) => {
                 if let Some(gate) = self.sources.get_mut(&id) {
-                    gate.resume(prefix);
+                    gate.resume(prefix, of);
                 }
             }
         }
     }
 
+    /// Whether the state `of`, which has counted for a limiter, still does: not if the source was
+    /// forgotten.
+    pub(crate) fn counts(&self, reference: LimiterRef, of: StateId) -> bool {
+        let LimiterRef::Source(id, prefix) = reference else {
+            return true;
+        };
+        let gate = self.sources.get(&id);
+        let entry = gate.and_then(|gate| gate.sources.get(&prefix));
+        entry.is_some_and(|entry| entry.first <= of)
+    }
+
     /// A state is gone.
-    pub(crate) fn release(&mut self, reference: LimiterRef, now: Instant) -> Option<Listing> {
+    pub(crate) fn release(
+        &mut self,
+        (reference, of): (LimiterRef, StateId),
+        now: Instant,
+    ) -> Option<Listing> {
         match reference {
             LimiterRef::State(id) => {
                 let gate = self.states.get_mut(&id)?;
@@ -332,7 +365,7 @@ impl Limiters {
             }
             LimiterRef::Source(id, prefix) => {
                 let gate = self.sources.get_mut(&id)?;
-                let listing = gate.release(prefix, now);
+                let listing = gate.release((prefix, of), now);
                 if !gate.is_needed() {
                     self.sources.remove(&id);
                 }
@@ -359,23 +392,23 @@ impl Limiters {
         self.sources.values().any(|gate| !gate.idle.is_empty())
     }
 
-    /// Forgets a source; its states no longer count. Returns whether it was known.
-    pub(crate) fn forget(&mut self, id: u8, within: Prefix) -> Vec<(Prefix, Option<Listing>)> {
-        let Some(gate) = self.sources.get_mut(&id) else {
-            return Vec::new();
-        };
-        let found: Vec<Prefix> = gate
-            .sources
-            .keys()
-            .filter(|prefix| {
-                within.prefix_len() <= prefix.prefix_len() && within.contains(prefix.address())
-            })
-            .copied()
-            .collect();
-        found
-            .into_iter()
-            .map(|prefix| (prefix, gate.forget(prefix)))
-            .collect()
+    /// The next sources of a limiter behind `behind`, at most `max`, each with its first state.
+    pub(crate) fn sources_behind(
+        &self,
+        id: u8,
+        behind: Option<Prefix>,
+        max: usize,
+    ) -> Vec<(Prefix, StateId)> {
+        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let gate = self.sources.get(&id).into_iter();
+        let sources = gate.flat_map(|gate| gate.sources.range((from, Bound::Unbounded)));
+        let known = sources.map(|(prefix, entry)| (*prefix, entry.first));
+        known.take(max).collect()
+    }
+
+    /// Forgets a source; its states no longer count.
+    pub(crate) fn forget(&mut self, id: u8, source: Prefix) -> Option<Listing> {
+        self.sources.get_mut(&id)?.forget(source)
     }
 
     pub(crate) fn state_views(&self) -> impl Iterator<Item = StateLimiterView<'_>> {
@@ -456,9 +489,10 @@ impl SourceGate {
         checked
     }
 
-    fn admit(&mut self, prefix: Prefix, now: Instant) -> Option<Listing> {
+    fn admit(&mut self, (prefix, of): (Prefix, StateId), now: Instant) -> Option<Listing> {
         let rate = self.definition.as_ref().and_then(|d| d.rate);
-        let entry = self.sources.entry(prefix).or_default();
+        let entry = self.sources.entry(prefix);
+        let entry = entry.or_insert_with(|| SourceEntry::new(of));
         self.idle.remove(&(entry.gauge.bucket.full_at, prefix));
         entry.gauge.admit(rate, now);
         self.total.states = self.total.states.saturating_add(1);
@@ -469,8 +503,9 @@ impl SourceGate {
         is_due.then(|| Listing::Add(table.name.clone(), prefix))
     }
 
-    fn resume(&mut self, prefix: Prefix) {
-        let entry = self.sources.entry(prefix).or_default();
+    fn resume(&mut self, prefix: Prefix, of: StateId) {
+        let entry = self.sources.entry(prefix);
+        let entry = entry.or_insert_with(|| SourceEntry::new(of));
         let states = &mut entry.gauge.counters.states;
         *states = states.saturating_add(1);
         let table = self.definition.as_ref().and_then(|d| d.table.as_ref());
@@ -478,8 +513,9 @@ impl SourceGate {
         self.total.states = self.total.states.saturating_add(1);
     }
 
-    fn release(&mut self, prefix: Prefix, now: Instant) -> Option<Listing> {
-        let entry = self.sources.get_mut(&prefix)?;
+    fn release(&mut self, (prefix, of): (Prefix, StateId), now: Instant) -> Option<Listing> {
+        let entry = self.sources.get_mut(&prefix);
+        let entry = entry.filter(|entry| entry.first <= of)?;
         entry.gauge.release();
         self.total.states = self.total.states.saturating_sub(1);
         let states = entry.gauge.counters.states;
@@ -511,6 +547,8 @@ impl SourceGate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ONE: StateId = StateId(1);
 
     fn limiters(rate: Option<Rate>, table: Option<LimiterTable>) -> Limiters {
         let mut limiters = Limiters::default();
@@ -565,10 +603,10 @@ mod tests {
         let one = LimiterRef::State(1);
         for _ in 0..2 {
             assert_eq!(limiters.check_states(1, now), Ok(()));
-            limiters.admit(one, now);
+            limiters.admit((one, ONE), now);
         }
         assert_eq!(limiters.check_states(1, now), Err(Exhausted));
-        limiters.release(one, now);
+        limiters.release((one, ONE), now);
         assert_eq!(limiters.check_states(1, now), Ok(()));
         let counters = limiters.state_views().next().unwrap().counters;
         let wanted = LimiterCounters {
@@ -587,7 +625,7 @@ mod tests {
         for source in ["192.0.2.1", "198.51.100.1"] {
             assert_eq!(limiters.check_source(1, ip(source), now), Ok(()));
             let source = limiters.source_of(1, ip(source)).unwrap();
-            limiters.admit(source, now);
+            limiters.admit((source, ONE), now);
         }
         assert_eq!(limiters.check_source(1, ip("192.0.2.77"), now), Ok(()));
         assert_eq!(
@@ -596,7 +634,7 @@ mod tests {
         );
         assert_eq!(limiters.source_views().next().unwrap().address_limited, 1);
         let first = limiters.source_of(1, ip("192.0.2.9")).unwrap();
-        limiters.release(first, now);
+        limiters.release((first, ONE), now);
         assert_eq!(limiters.check_source(1, ip("203.0.113.1"), now), Ok(()));
     }
 
@@ -609,8 +647,8 @@ mod tests {
         let mut limiters = limiters(rate, None);
         let now = Instant::from_secs(100);
         let source = limiters.source_of(1, ip("192.0.2.1")).unwrap();
-        limiters.admit(source, now);
-        limiters.release(source, now);
+        limiters.admit((source, ONE), now);
+        limiters.release((source, ONE), now);
         let later = Instant::from_secs(109);
         limiters.expire(later);
         assert_eq!(
@@ -633,23 +671,23 @@ mod tests {
         let now = Instant::default();
         let source = limiters.source_of(1, ip("192.0.2.1")).unwrap();
         let prefix: Prefix = Prefix::new(ip("192.0.2.0"), 24).unwrap();
-        assert_eq!(limiters.admit(source, now), None);
+        assert_eq!(limiters.admit((source, ONE), now), None);
         let add = Listing::Add("busy".to_owned(), prefix);
-        assert_eq!(limiters.admit(source, now), Some(add));
-        assert_eq!(limiters.release(source, now), None);
+        assert_eq!(limiters.admit((source, ONE), now), Some(add));
+        assert_eq!(limiters.release((source, ONE), now), None);
         let remove = Listing::Remove("busy".to_owned(), prefix);
-        assert_eq!(limiters.release(source, now), Some(remove));
+        assert_eq!(limiters.release((source, ONE), now), Some(remove));
     }
 
     #[test]
     fn a_limiter_that_is_gone_waits_for_its_states() {
         let mut limiters = limiters(None, None);
         let now = Instant::default();
-        limiters.admit(LimiterRef::State(1), now);
+        limiters.admit((LimiterRef::State(1), ONE), now);
         limiters.install(Vec::new(), true);
         assert_eq!(limiters.states.len(), 1);
         assert_eq!(limiters.check_states(1, now), Ok(()));
-        limiters.release(LimiterRef::State(1), now);
+        limiters.release((LimiterRef::State(1), ONE), now);
         assert_eq!(limiters.states.len(), 0);
     }
 }

@@ -88,6 +88,16 @@ impl Record {
         self.is_spoiled = true;
     }
 
+    /// The tables that it was looked up in; nothing if nobody knows all.
+    pub(crate) fn tables(&self) -> Option<impl Iterator<Item = TableId>> {
+        let is_known = self.is_on && self.touches.len() < TOUCHES_MAX;
+        let tables = self.touches.iter().filter_map(|touch| match touch {
+            Touch::Table(table, _) => Some(*table),
+            Touch::Rule(_) | Touch::Run(..) => None,
+        });
+        is_known.then_some(tables)
+    }
+
     /// Whether the packet was decided by one evaluation, which can be counted again.
     pub(crate) const fn is_whole(&self) -> bool {
         self.is_on && !self.is_spoiled && self.judgements == 1
@@ -118,11 +128,13 @@ mod tests {
         assert!(record.is_whole());
         assert_eq!(record.replay().touches, [rule]);
         assert_eq!(record.replay().judgement.match_rules.len(), 1);
+        assert_eq!(record.tables().map(Iterator::count), Some(0));
         record.decide(Judgement::default(), &[]);
         assert!(!record.is_whole(), "two evaluations");
         record.begin(true);
         record.decide(Judgement::default(), &[]);
         (0..=TOUCHES_MAX).for_each(|_| record.touch(rule));
         assert!(!record.is_whole(), "too long");
+        assert!(record.tables().is_none(), "not all are known");
     }
 }

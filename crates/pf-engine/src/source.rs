@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decision::StateId;
 use crate::installed::{PoolUse, RuleId};
 use crate::pool::Choice;
 use crate::rule::Rate;
@@ -54,6 +55,8 @@ pub(crate) struct SourceNode {
     pub(crate) connections: u32,
     pub(crate) rate: Option<Threshold>,
     pub(crate) created: Instant,
+    /// The first state that may count for it: older ones counted for one that was removed.
+    pub(crate) first: StateId,
     /// When it ends; counts only without states.
     pub(crate) expires: Instant,
     pub(crate) packets: u64,
@@ -100,6 +103,16 @@ impl SourceNodes {
         self.nodes.get(key)
     }
 
+    /// Whether the state `of`, which has counted for a node with this key, still does: not if that was
+    /// removed.
+    pub(crate) fn counts(&self, key: &SourceKey, of: StateId) -> bool {
+        self.nodes.get(key).is_some_and(|node| node.first <= of)
+    }
+
+    fn counting(&mut self, key: &SourceKey, of: StateId) -> Option<&mut SourceNode> {
+        self.nodes.get_mut(key).filter(|node| node.first <= of)
+    }
+
     /// The nodes after `from`, in order.
     pub(crate) fn iter_after(
         &self,
@@ -115,15 +128,15 @@ impl SourceNodes {
         self.tracked.get(&rule).copied().unwrap_or(0)
     }
 
-    /// One more state of this source. Returns whether the node is new.
+    /// One more state of this source, the youngest that there is. Returns whether the node is new.
     pub(crate) fn refer(
         &mut self,
         now: Instant,
-        key: SourceKey,
+        (key, of): (SourceKey, StateId),
         choice: Option<Choice>,
         rate: Option<Rate>,
     ) -> bool {
-        let is_new = self.ensure(now, key, rate);
+        let is_new = self.ensure(now, (key, of), rate);
         if let Some(node) = self.nodes.get_mut(&key) {
             if node.states == 0 {
                 self.idle.remove(&(node.expires, key));
@@ -135,15 +148,15 @@ impl SourceNodes {
     }
 
     /// A node of before a restart, if it is not there already. It ends after `keep` unless it has
-    /// or gets states. Returns whether it is new.
+    /// or gets states, from `first` on. Returns whether it is new.
     pub(crate) fn restore(
         &mut self,
         now: Instant,
-        key: SourceKey,
+        (key, first): (SourceKey, StateId),
         rate: Option<Rate>,
         keep: Duration,
     ) -> bool {
-        if !self.ensure(now, key, rate) {
+        if !self.ensure(now, (key, first), rate) {
             return false;
         }
         if let Some(node) = self.nodes.get_mut(&key) {
@@ -153,7 +166,12 @@ impl SourceNodes {
         true
     }
 
-    fn ensure(&mut self, now: Instant, key: SourceKey, rate: Option<Rate>) -> bool {
+    fn ensure(
+        &mut self,
+        now: Instant,
+        (key, first): (SourceKey, StateId),
+        rate: Option<Rate>,
+    ) -> bool {
         if self.nodes.contains_key(&key) {
             return false;
         }
@@ -163,6 +181,7 @@ impl SourceNodes {
             connections: 0,
             rate: rate.map(|rate| Threshold::new(rate, now)),
             created: now,
+            first,
             expires: Instant::default(),
             packets: 0,
             bytes: 0,
@@ -176,8 +195,9 @@ impl SourceNodes {
         true
     }
 
-    pub(crate) fn count(&mut self, key: &SourceKey, packets: u64, bytes: u64) {
-        if let Some(node) = self.nodes.get_mut(key) {
+    /// Packets of the state `of`.
+    pub(crate) fn count(&mut self, key: &SourceKey, of: StateId, (packets, bytes): (u64, u64)) {
+        if let Some(node) = self.counting(key, of) {
             node.packets = node.packets.wrapping_add(packets);
             node.bytes = node.bytes.wrapping_add(bytes);
         }
@@ -197,8 +217,8 @@ impl SourceNodes {
         })
     }
 
-    pub(crate) fn disconnect(&mut self, key: &SourceKey) {
-        if let Some(node) = self.nodes.get_mut(key) {
+    pub(crate) fn disconnect(&mut self, key: &SourceKey, of: StateId) {
+        if let Some(node) = self.counting(key, of) {
             node.connections = node.connections.saturating_sub(1);
         }
     }
@@ -210,10 +230,16 @@ impl SourceNodes {
         }
     }
 
-    /// One state less. Without states the node lives on for `keep` (`src.track`). Returns whether
+    /// One state less, `of`. Without states the node lives on for `keep` (`src.track`). Returns whether
     /// the node is gone.
-    pub(crate) fn release(&mut self, now: Instant, key: SourceKey, keep: Duration) -> bool {
-        let Some(node) = self.nodes.get_mut(&key) else {
+    pub(crate) fn release(
+        &mut self,
+        now: Instant,
+        (key, of): (SourceKey, StateId),
+        keep: Duration,
+    ) -> bool {
+        let node = self.nodes.get_mut(&key);
+        let Some(node) = node.filter(|node| node.first <= of) else {
             return false;
         };
         node.states = node.states.saturating_sub(1);
@@ -271,6 +297,8 @@ mod tests {
     use crate::installed::Rules;
     use crate::rule::{Action, Rule};
 
+    const ONE: StateId = StateId(1);
+
     fn rule() -> RuleId {
         let main = crate::anchor::AnchorPath::main();
         Rules::default().install(Rule::new(Action::Pass), (&main, 0), [None; 2])
@@ -294,26 +322,43 @@ mod tests {
     #[test]
     fn a_source_is_forgotten_with_its_last_state() {
         let mut sources = SourceNodes::default();
-        assert!(sources.refer(now(0), key(), Some(choice(1)), None));
-        assert!(!sources.refer(now(0), key(), Some(choice(1)), None));
-        assert!(!sources.release(now(0), key(), Duration::ZERO));
+        assert!(sources.refer(now(0), (key(), ONE), Some(choice(1)), None));
+        assert!(!sources.refer(now(0), (key(), ONE), Some(choice(1)), None));
+        assert!(!sources.release(now(0), (key(), ONE), Duration::ZERO));
         assert_eq!(sources.get(&key()).unwrap().choice, Some(choice(1)));
-        assert!(sources.release(now(0), key(), Duration::ZERO));
+        assert!(sources.release(now(0), (key(), ONE), Duration::ZERO));
         assert_eq!(sources.len(), 0);
         assert_eq!((sources.inserts, sources.removals), (1, 1));
+    }
+
+    #[test]
+    fn states_do_not_count_for_a_node_that_is_made_when_theirs_was_removed() {
+        let mut sources = SourceNodes::default();
+        let (old, new) = (StateId(1), StateId(2));
+        sources.refer(now(0), (key(), old), None, None);
+        sources.remove(&key());
+        assert!(!sources.counts(&key(), old));
+        sources.refer(now(0), (key(), new), None, None);
+        assert!(!sources.counts(&key(), old) && sources.counts(&key(), new));
+        sources.count(&key(), old, (1, 100));
+        sources.count(&key(), new, (1, 10));
+        assert!(!sources.release(now(0), (key(), old), Duration::ZERO));
+        let node = sources.get(&key());
+        assert_eq!(node.map(|node| (node.states, node.bytes)), Some((1, 10)));
+        assert!(sources.release(now(0), (key(), new), Duration::ZERO));
     }
 
     #[test]
     fn src_track_keeps_a_source_for_a_while() {
         let mut sources = SourceNodes::default();
         let keep = Duration::from_secs(10);
-        sources.refer(now(0), key(), Some(choice(1)), None);
-        sources.release(now(5), key(), keep);
+        sources.refer(now(0), (key(), ONE), Some(choice(1)), None);
+        sources.release(now(5), (key(), ONE), keep);
         assert_eq!(sources.expire(now(14)), []);
         assert_eq!(sources.get(&key()).unwrap().choice, Some(choice(1)));
-        sources.refer(now(14), key(), Some(choice(1)), None);
+        sources.refer(now(14), (key(), ONE), Some(choice(1)), None);
         assert_eq!(sources.expire(now(100)), [], "it has a state again");
-        sources.release(now(100), key(), keep);
+        sources.release(now(100), (key(), ONE), keep);
         assert_eq!(sources.expire(now(110)), [key()]);
         assert_eq!(sources.len(), 0);
         assert!(!sources.has_idle());
@@ -326,9 +371,9 @@ mod tests {
             kind: NodeKind::Limit,
             ..key()
         };
-        sources.refer(now(0), key(), Some(choice(1)), None);
+        sources.refer(now(0), (key(), ONE), Some(choice(1)), None);
         assert_eq!(sources.tracked_by(rule()), 0);
-        sources.refer(now(0), limit, None, None);
+        sources.refer(now(0), (limit, ONE), None, None);
         assert_eq!(sources.tracked_by(rule()), 1);
         assert_eq!(sources.len(), 2);
         sources.remove(&limit);
@@ -342,7 +387,7 @@ mod tests {
             count: 2,
             seconds: 10,
         });
-        sources.refer(now(0), key(), None, rate);
+        sources.refer(now(0), (key(), ONE), None, rate);
         let mut connect = |at| {
             let connected = sources.connect(now(at), &key()).unwrap();
             (connected.connections, connected.too_fast)

@@ -2,6 +2,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -263,6 +264,8 @@ pub(crate) struct StateTable {
     by_id: BTreeMap<StateId, u32>,
     /// Slots by the address of the opener, before and behind translation.
     by_source: BTreeSet<(IpAddr, u32)>,
+    /// How many are bound to each interface, and how many float.
+    bound: BTreeMap<Option<NameId>, usize>,
 }
 
 /// Why a state cannot be inserted.
@@ -277,6 +280,7 @@ impl StateTable {
             first: [HashMap::with_hasher(keyed), HashMap::with_hasher(keyed)],
             by_id: BTreeMap::new(),
             by_source: BTreeSet::new(),
+            bound: BTreeMap::new(),
         }
     }
 
@@ -293,22 +297,28 @@ impl StateTable {
         self.nodes.get(slot).map(|node| &node.state)
     }
 
+    /// Keys, number and interface must stay as they are: see [`StateTable::bind`].
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut State> {
         self.nodes.get_mut(slot).map(|node| &mut node.state)
+    }
+
+    /// Binds a state to another interface.
+    pub(crate) fn bind(&mut self, slot: u32, interface: NameId) {
+        let state = self.get_mut(slot);
+        if let Some(before) = state.map(|state| state.bound.replace(interface)) {
+            self.count_bound(Some(interface));
+            self.discount_bound(before);
+        }
+    }
+
+    /// How many states are bound to each interface that has any, and how many float.
+    pub(crate) fn bound(&self) -> impl Iterator<Item = (Option<NameId>, usize)> {
+        self.bound.iter().map(|(bound, states)| (*bound, *states))
     }
 
     /// The slot of a state.
     pub(crate) fn slot(&self, id: StateId) -> Option<u32> {
         self.by_id.get(&id).copied()
-    }
-
-    /// Changes each state. Keys and numbers must stay as they are.
-    pub(crate) fn for_each_mut(&mut self, mut change: impl FnMut(&mut State)) {
-        for slot in self.by_id.values() {
-            if let Some(node) = self.nodes.get_mut(*slot) {
-                change(&mut node.state);
-            }
-        }
     }
 
     /// The number of the youngest state.
@@ -376,7 +386,7 @@ impl StateTable {
     /// there is no slot left.
     pub(crate) fn insert(&mut self, state: State) -> Option<u32> {
         let keys = [state.wire, state.stack];
-        let floating = state.bound.is_none();
+        let (bound, floating) = (state.bound, state.bound.is_none());
         let id = state.id;
         let sources = state.sources_of_opener();
         let node = Node {
@@ -388,6 +398,7 @@ impl StateTable {
             self.link(side, key, slot, floating);
         }
         self.by_id.insert(id, slot);
+        self.count_bound(bound);
         self.by_source.extend(sources.map(|source| (source, slot)));
         Some(slot)
     }
@@ -398,10 +409,25 @@ impl StateTable {
         }
         let state = self.nodes.remove(slot)?.state;
         self.by_id.remove(&state.id);
+        self.discount_bound(state.bound);
         for source in state.sources_of_opener() {
             self.by_source.remove(&(source, slot));
         }
         Some(state)
+    }
+
+    fn count_bound(&mut self, bound: Option<NameId>) {
+        let states = self.bound.entry(bound).or_default();
+        *states = states.saturating_add(1);
+    }
+
+    fn discount_bound(&mut self, bound: Option<NameId>) {
+        if let Entry::Occupied(mut states) = self.bound.entry(bound) {
+            *states.get_mut() = states.get().saturating_sub(1);
+            if *states.get() == 0 {
+                states.remove();
+            }
+        }
     }
 
     /// The states that have `key` on a side: `In` is the wire's, `Out` the stack's.

@@ -33,17 +33,14 @@ impl Engine {
             .unwrap_or_else(|| InterfaceCounters::since(self.interfaces_since))
     }
 
-    /// What refers to interfaces, by name. A walk over all states and rules.
+    /// What refers to interfaces, by name. A walk over all rules; states are counted as they come and
+    /// go.
     #[must_use]
     pub fn interface_references(&self) -> BTreeMap<String, InterfaceReferences> {
         let mut references: BTreeMap<String, InterfaceReferences> = BTreeMap::new();
-        for (_, state) in self.states.iter_from(crate::decision::StateId(0)) {
-            let name = state.bound.map_or("all", |bound| self.names.name(bound));
-            if let Some(known) = references.get_mut(name) {
-                known.states += 1;
-            } else {
-                references.entry(name.to_owned()).or_default().states = 1;
-            }
+        for (bound, states) in self.states.bound() {
+            let name = bound.map_or("all", |bound| self.names.name(bound));
+            references.entry(name.to_owned()).or_default().states += states;
         }
         let rules = self.all_rules().flat_map(interfaces_of);
         let ether = self.all_lists().flat_map(|lists| &lists.ether);

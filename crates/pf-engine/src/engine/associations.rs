@@ -47,15 +47,6 @@ struct Parent {
 }
 
 impl State {
-    /// Of an association's state whose rule binds: by this interface its packets come.
-    pub(super) fn settle(&mut self, interface: NameId) {
-        if let Some(membership) = self.membership.as_mut().filter(|of| of.unsettled) {
-            membership.unsettled = false;
-            self.bound = Some(interface);
-            self.origin = interface;
-        }
-    }
-
     /// The interface that it is bound to after a restart.
     pub(super) fn bound_for_keeps(&self) -> Option<NameId> {
         let unsettled = self.membership.is_some_and(|of| of.unsettled);
@@ -70,6 +61,18 @@ impl State {
 }
 
 impl Engine {
+    /// Of an association's state whose rule binds: by this interface its packets come.
+    pub(super) fn bind_member(&mut self, slot: u32, interface: NameId) {
+        let Some(state) = self.states.get_mut(slot) else {
+            return;
+        };
+        if let Some(membership) = state.membership.as_mut().filter(|of| of.unsettled) {
+            membership.unsettled = false;
+            state.origin = interface;
+            self.states.bind(slot, interface);
+        }
+    }
+
     /// Notes what the packet tells of its association, until it has passed all places.
     pub(super) fn note_addresses(place: Place, state: StateRef, work: &mut Work<'_>) {
         if work.meta.protocol != Protocol::SCTP || matches!(state, StateRef::None(_)) {

@@ -55,6 +55,13 @@ impl Engine {
         })
     }
 
+    /// States that the packet meets are moved off a next hop that failed.
+    pub(super) fn vacate_states(&mut self, place: Place, tuple: &Tuple, env: &mut dyn Env) {
+        for side in [place.direction, Direction::Out] {
+            self.vacate_key(side, &tuple.key(side), env);
+        }
+    }
+
     /// Nothing if no state covers the packet.
     pub(super) fn test_state(
         &mut self,
@@ -63,6 +70,7 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Option<Result<Passed, Refused>> {
         let tuple = Tuple::of(&work.meta, work.bytes);
+        self.vacate_states(place, &tuple, env);
         let (slot, flow) = self.find_state(place, work, &tuple)?;
         if self.is_reopened(slot, place, work) {
             self.remove_state(slot);
@@ -117,7 +125,7 @@ impl Engine {
                 .map_err(|sctp::Mismatch| DropReason::StateMismatch)?;
             state.timeout = timeout.unwrap_or(state.timeout);
             state.refreshed = self.now;
-            state.settle(place.name);
+            self.bind_member(slot, place.name);
             if matches!(chunks.act, Act::Close { .. }) {
                 self.close_association(slot, flow);
             }

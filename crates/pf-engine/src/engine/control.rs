@@ -1,5 +1,7 @@
 //! `pfctl -k`, `pfctl -F states`.
 
+mod sources;
+
 use std::collections::BTreeSet;
 
 use crate::addr::{Prefix, Protocol};
@@ -8,6 +10,8 @@ use crate::engine::Engine;
 use crate::rule::Direction;
 use crate::state::State;
 use crate::view::HostPort;
+
+pub use self::sources::{ForgetSources, Forgetting};
 
 /// Which states `pfctl -k` and `pfctl -F states` remove.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::addr::{Family, Protocol};
 use crate::counters::Count;
 use crate::decision::{Consulted, DropReason};
 use crate::engine::Engine;
-use crate::engine::flows::{FLOWS_AT_ONCE, is_known_to_caches, key_of, share_of};
+use crate::engine::flows::{is_known_to_caches, key_of, share_of};
 use crate::engine::packet::{self, Refused, Work};
 use crate::engine::tally::Tally;
 use crate::flow::{FLAGS_IN_KEY, Flow, FlowBasis, FlowId, FlowKey, FlowProgress};
@@ -63,8 +63,8 @@ struct Entry {
     id: FlowId,
     /// When it may be over.
     due: Instant,
-    /// It was put in since the cache was emptied last.
-    is_current: bool,
+    /// How often the cache had been emptied when it was put in.
+    generation: u64,
     /// What has been made up for.
     counted: Count,
     replay: Arc<Replay>,
@@ -87,6 +87,8 @@ pub(super) struct Decisions {
     by_due: BTreeSet<(Instant, u32)>,
     by_source: BTreeMap<IpAddr, u32>,
     blocking: usize,
+    /// How often the cache was emptied.
+    generation: u64,
     /// Those that were in the cache when it was emptied and are not settled yet.
     left: usize,
     replays: BTreeSet<Arc<Replay>>,
@@ -152,7 +154,8 @@ impl Decisions {
 
     fn remove(&mut self, slot: u32) -> Option<Entry> {
         let entry = self.entries.remove(slot)?;
-        self.left = self.left.saturating_sub(usize::from(!entry.is_current));
+        let is_left = usize::from(!self.is_current(&entry));
+        self.left = self.left.saturating_sub(is_left);
         self.by_key.remove(&entry.key);
         self.by_states.remove(&(entry.states, slot));
         self.by_due.remove(&(entry.due, slot));
@@ -194,11 +197,14 @@ impl Decisions {
         all > self.left
     }
 
+    /// Whether it was put in since the cache was emptied last.
+    const fn is_current(&self, entry: &Entry) -> bool {
+        entry.generation == self.generation
+    }
+
     /// The cache was emptied.
     pub(super) fn note_emptied(&mut self) {
-        for (_, entry) in self.entries.iter_mut() {
-            entry.is_current = false;
-        }
+        self.generation = self.generation.wrapping_add(1);
         self.left = self.entries.len();
     }
 
@@ -276,7 +282,8 @@ impl Engine {
 
     /// Tables that we change ourselves may change with any packet.
     pub(super) fn is_told_by_key(&self, consulted: &Consulted) -> bool {
-        consulted.is_told_by_key() && !(self.flows.fills_tables && consulted.table)
+        let is_told = consulted.is_told_by_key();
+        is_told && !(consulted.table && self.has_asked_filled_tables())
     }
 
     fn wish_for(&mut self, key: FlowKey, wishing: Wishing) {
@@ -356,7 +363,7 @@ impl Engine {
             at: wish.at,
             id,
             due: self.now.saturating_add(DECISION_LIFETIME),
-            is_current: true,
+            generation: self.flows.decisions.generation,
             counted: Count::default(),
             replay: wish.replay,
         });
@@ -387,23 +394,11 @@ impl Engine {
         }
     }
 
-    /// Takes all decisions out.
-    pub(super) fn settle_decisions(&mut self) {
-        let entries = self.flows.decisions.entries.iter();
-        let slots: Vec<u32> = entries.map(|(slot, _)| slot).collect();
-        for slots in slots.chunks(FLOWS_AT_ONCE) {
-            self.settle_some(slots);
-        }
-        self.flows.decisions.forget_wishes();
-    }
-
     /// Makes up for some of those that the cache was emptied of, as long as `max` that touch little
     /// take.
     pub(super) fn settle_left_decisions(&mut self, max: usize) {
-        let left = self
-            .flows
-            .decisions
-            .piece(0, max, |entry| !entry.is_current);
+        let decisions = &self.flows.decisions;
+        let left = decisions.piece(0, max, |entry| !decisions.is_current(entry));
         self.settle_some(&left);
         if left.is_empty() {
             self.flows.decisions.left = 0;
@@ -513,7 +508,8 @@ impl Engine {
         let now = self.now;
         let seems_over = |engine: &Self| {
             let entry = engine.flows.decisions.entries.get(slot);
-            entry.is_none_or(|entry| entry.due <= now || !entry.is_current)
+            let is_current = |entry| engine.flows.decisions.is_current(entry);
+            entry.is_none_or(|entry| entry.due <= now || !is_current(entry))
         };
         if seems_over(self) {
             self.read_decision(slot);

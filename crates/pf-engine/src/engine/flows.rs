@@ -69,8 +69,8 @@ pub(super) struct Flows {
     /// Moves on with every emptying: ways that were noted before are no longer known.
     generation: u64,
     emptying: Emptying,
-    /// The engine itself has changed a table.
-    pub(super) fills_tables: bool,
+    /// A rule with `once` has had its packet, the one at hand.
+    has_expired: bool,
     pub(super) statistics: FlowStatistics,
     /// Flows without a state.
     pub(super) decisions: Decisions,
@@ -284,14 +284,17 @@ impl Engine {
         self.flows.statistics
     }
 
-    /// The engine is about to change a table on its own, not because it was told to. Decisions that
-    /// asked a table are kept out of the cache from then on; states that count in this one never were
-    /// there.
-    pub(super) fn tables_change(&mut self) {
-        if !self.flows.fills_tables {
-            self.flows.fills_tables = true;
-            self.end_openings();
-            self.settle_decisions();
+    /// A rule is not evaluated any more, whatever comes: evaluations that are repeated are those of
+    /// before until [`Engine::forget_expired`].
+    pub(super) const fn note_expired(&mut self) {
+        self.flows.has_expired = true;
+    }
+
+    /// To be called when a packet has been decided about: if it was the one of a rule with `once`, the
+    /// next is evaluated otherwise.
+    pub(super) fn forget_expired(&mut self) {
+        if std::mem::take(&mut self.flows.has_expired) {
+            self.suspend_flows();
         }
     }
 
@@ -570,6 +573,17 @@ impl Engine {
                 let table = self.tables.get(table);
                 table.is_some_and(|table| self.fills_table(table.name()))
             })
+        })
+    }
+
+    /// Whether the packet at hand was looked up in such a table, as far as can be told.
+    pub(super) fn has_asked_filled_tables(&self) -> bool {
+        let Some(mut tables) = self.flows.record.tables() else {
+            return true;
+        };
+        tables.any(|table| {
+            let table = self.tables.get(table);
+            table.is_none_or(|table| self.fills_table(table.name()))
         })
     }
 

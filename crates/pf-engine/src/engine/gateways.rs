@@ -1,12 +1,14 @@
 //! Next hops that fail and return: which ones pools choose from, and what becomes of states.
 
+mod vacating;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::addr::{Family, Prefix};
 use crate::anchor::TableRef;
-use crate::decision::{DropReason, EtherAddresses, Hook, StateId};
+use crate::decision::{DropReason, EtherAddresses, Hook};
 use crate::engine::Engine;
 use crate::engine::imagine::opener;
 use crate::engine::packet::{Place, Work};
@@ -22,11 +24,13 @@ use crate::state::{State, Way};
 use crate::wire::Meta;
 use crate::wire::build::{self, Ip, Segment};
 
+pub(super) use self::vacating::Vacating;
+
 /// Next hops that [`Engine::next_hops`] names at most: each is one that somebody may want to
 /// probe, and a table may hold a million.
 pub const NEXT_HOPS_MAX: usize = 256;
 
-/// What became of the states of a next hop that failed.
+/// What has become of the states of a next hop that failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vacated {
     /// States that are routed elsewhere now.
@@ -50,6 +54,9 @@ pub struct Reset {
     pub ether: EtherAddresses,
 }
 
+/// The pools of rules that route.
+type Pools = BTreeMap<RuleId, CompiledPool>;
+
 /// What is to be done with one state.
 enum Fate {
     /// With where a `least-states` pool counts it.
@@ -60,12 +67,15 @@ enum Fate {
 
 impl Engine {
     /// Tells whether a next hop of `route-to`, `reply-to` or `dup-to` works. One that does not is
-    /// in no pool until it is said to work again, except where a pool has no other. Returns
-    /// whether that was news.
+    /// in no pool until it is said to work again, except where a pool has no other; states of one that
+    /// works again stay where they are ([`Engine::begin_vacating`]). Returns whether that was news.
     pub fn set_next_hop_usable(&mut self, interface: &str, address: IpAddr, usable: bool) -> bool {
         let name = self.names.intern(interface);
         let news = self.dead_hops.set(name, address, !usable);
         if news {
+            if usable {
+                self.end_vacating(name, address);
+            }
             self.suspend_flows();
             self.advance_epoch();
         }
@@ -100,44 +110,6 @@ impl Engine {
         hops.into_iter().collect()
     }
 
-    /// Does with the states of a next hop what `policy` says. To be called after
-    /// [`Engine::set_next_hop_usable`]: a state is only touched when its rule has another next hop
-    /// that works, so nothing is lost while there is no better way.
-    pub fn vacate_next_hop(
-        &mut self,
-        interface: &str,
-        address: IpAddr,
-        policy: OnFailure,
-        env: &mut dyn Env,
-    ) -> Vacated {
-        let gone = NextHop {
-            interface: self.names.intern(interface),
-            address: Some(address),
-        };
-        let mut vacated = Vacated::default();
-        let mut pools = self.route_pools();
-        for (id, slot) in self.routed_to(gone) {
-            // A state may have gone with another one.
-            if self.states.get(slot).is_none_or(|state| state.id != id) {
-                continue;
-            }
-            match self.fate(slot, gone, policy, &mut pools, env) {
-                Fate::Moves(hop, load) => {
-                    self.move_state(slot, gone, hop);
-                    self.move_load(slot, load);
-                    vacated.moved = vacated.moved.saturating_add(1);
-                }
-                Fate::Dies => {
-                    vacated.resets.extend(self.reset_of(slot));
-                    self.kill_with_companion(slot, gone);
-                    vacated.killed = vacated.killed.saturating_add(1);
-                }
-                Fate::Stays => vacated.kept = vacated.kept.saturating_add(1),
-            }
-        }
-        vacated
-    }
-
     /// `reply-to` that no rule says: back by the uplink that the packet came in by.
     pub(super) fn automatic_reply(
         &self,
@@ -169,24 +141,10 @@ impl Engine {
         })
     }
 
-    fn route_pools(&self) -> BTreeMap<RuleId, CompiledPool> {
+    fn route_pools(&self) -> Pools {
         let rules = self.all_lists().flat_map(|lists| &lists.filter);
         let pool = |rule: &CompiledRule| Some((rule.id, rule.route.as_ref()?.1.clone()));
         rules.filter_map(pool).collect()
-    }
-
-    fn routed_to(&mut self, hop: NextHop) -> Vec<(StateId, u32)> {
-        let states = self.states.iter_from(StateId(0));
-        let routed = states.filter(|(_, state)| state.route.is_some_and(|(_, to)| to == hop));
-        let slots: Vec<u32> = routed.map(|(slot, _)| slot).collect();
-        // By what the cache knows they live perhaps.
-        self.settle_slots(&slots);
-        let lifetimes = self.lifetimes();
-        let states = slots
-            .iter()
-            .filter_map(|slot| Some((*slot, self.states.get(*slot)?)));
-        let live = states.filter(|(_, state)| !lifetimes.is_over(state));
-        live.map(|(slot, state)| (state.id, slot)).collect()
     }
 
     fn fate(
@@ -194,7 +152,7 @@ impl Engine {
         slot: u32,
         gone: NextHop,
         policy: OnFailure,
-        pools: &mut BTreeMap<RuleId, CompiledPool>,
+        pools: &mut Pools,
         env: &mut dyn Env,
     ) -> Fate {
         if policy == OnFailure::Keep {
@@ -219,7 +177,7 @@ impl Engine {
         &mut self,
         slot: u32,
         gone: NextHop,
-        pools: &mut BTreeMap<RuleId, CompiledPool>,
+        pools: &mut Pools,
         env: &mut dyn Env,
     ) -> Option<(RouteKind, NextHop, Option<LoadKey>)> {
         let state = self.states.get(slot)?;
@@ -358,16 +316,20 @@ impl Engine {
             .states
             .get(slot)
             .and_then(|state| self.companion(state, from));
+        let was_bound = |state: &State| state.bound == Some(from.interface);
         if let Some(state) = self.states.get_mut(slot) {
             state.route = state.route.map(|(kind, _)| (kind, to));
-            if state.bound == Some(from.interface) && state.direction == Direction::Out {
-                state.bound = Some(to.interface);
+            if was_bound(state) && state.direction == Direction::Out {
+                self.states.bind(slot, to.interface);
             }
         }
-        if let Some(state) = companion.and_then(|slot| self.states.get_mut(slot)) {
+        let Some(companion) = companion else {
+            return;
+        };
+        if let Some(state) = self.states.get_mut(companion) {
             state.origin = to.interface;
-            if state.bound == Some(from.interface) {
-                state.bound = Some(to.interface);
+            if was_bound(state) {
+                self.states.bind(companion, to.interface);
             }
         }
     }

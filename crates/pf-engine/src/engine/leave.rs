@@ -188,11 +188,12 @@ impl Engine {
         if hook.direction != Direction::In || work.meta.is_fragment() {
             return Ok(None);
         }
-        if self.flow_statistics().held > 0
+        if (self.flow_statistics().held > 0 || self.is_vacating())
             && let Some(key) = answer_key(work)
         {
             // What it has done in the cache says whether it is over.
             self.settle_key(Direction::Out, &key);
+            self.vacate_key(Direction::Out, &key, env);
         }
         let Some((interface, origin, ether)) = self.answered_client(hook.name, work) else {
             return Ok(None);

@@ -385,10 +385,10 @@ impl Engine {
         }
         self.half_open_moved(false, half_open);
         for (key, choice) in pending.nodes {
-            self.refer_source(key, choice, (packets, bytes));
+            self.refer_source((key, id), choice, (packets, bytes));
         }
         for limiter in limiters {
-            let listing = self.limiters.admit(limiter, self.now);
+            let listing = self.limiters.admit((limiter, id), self.now);
             self.list_source(listing);
         }
         for load in loads {

@@ -179,9 +179,9 @@ impl Engine {
             owner: state.owner,
             norm: state.norm.as_ref().map(|norm| norm.records()),
             sticky: self.sticky_records(state),
-            tracked: tracked_records(state),
+            tracked: self.tracked_records(state),
             connected: state.connected,
-            limiters: state.limiters.iter().map(limiter_record).collect(),
+            limiters: self.limiter_records(state),
             loads: state
                 .loads
                 .iter()
@@ -197,8 +197,29 @@ impl Engine {
         Some((name(normal)?, name(urgent)?))
     }
 
+    fn tracked_records(&self, state: &State) -> Vec<TrackedRecord> {
+        let limits = state.sources.iter();
+        let limits = limits.filter(|key| key.kind == NodeKind::Limit);
+        let counting = limits.filter(|key| self.sources.counts(key, state.id));
+        counting
+            .map(|key| TrackedRecord {
+                rule: key.rule.map(RuleId::number),
+                source: key.address,
+            })
+            .collect()
+    }
+
+    fn limiter_records(&self, state: &State) -> Vec<LimiterRecord> {
+        let limiters = state.limiters.iter();
+        let counting = limiters.filter(|used| self.limiters.counts(**used, state.id));
+        counting.map(limiter_record).collect()
+    }
+
     fn sticky_records(&self, state: &State) -> Vec<StickyRecord> {
         let known = |key: &SourceKey| {
+            if !self.sources.counts(key, state.id) {
+                return None;
+            }
             let choice = self.sources.get(key)?.choice?;
             let NodeKind::Sticky(pool) = key.kind else {
                 return None;
@@ -293,6 +314,7 @@ impl Engine {
     fn put_back(&mut self, mut state: State, nodes: Vec<(SourceKey, Option<Choice>)>) -> Outcome {
         self.next_state = self.next_state.wrapping_add(1);
         state.id = StateId(self.next_state);
+        let id = state.id;
         self.has_carried |= state.treatment.is_carried();
         let rules = state.rule.into_iter().chain(state.anchor);
         let rules = rules.chain(state.translation_rule);
@@ -314,13 +336,13 @@ impl Engine {
             self.mappings.refer(inside, outside);
         }
         for (key, choice) in nodes {
-            self.refer_source(key, choice, (0, 0));
+            self.refer_source((key, id), choice, (0, 0));
             if let Some(node) = self.sources.get_mut(&key).filter(|_| connected) {
                 node.connections = node.connections.saturating_add(1);
             }
         }
         for limiter in limiters {
-            self.limiters.resume(limiter);
+            self.limiters.resume(limiter, id);
         }
         for load in loads {
             self.loads.refer(load);
@@ -358,7 +380,8 @@ impl Engine {
             return;
         }
         let rate = self.connection_rate(&key);
-        if self.sources.restore(self.now, key, rate, keep)
+        let first = StateId(self.next_state.wrapping_add(1));
+        if self.sources.restore(self.now, (key, first), rate, keep)
             && let Some(rule) = rule
         {
             self.rules.refer_node(rule);
@@ -507,19 +530,6 @@ impl Engine {
             flow: Cacheable::default(),
         }
     }
-}
-
-fn tracked_records(state: &State) -> Vec<TrackedRecord> {
-    let limits = state
-        .sources
-        .iter()
-        .filter(|key| key.kind == NodeKind::Limit);
-    limits
-        .map(|key| TrackedRecord {
-            rule: key.rule.map(RuleId::number),
-            source: key.address,
-        })
-        .collect()
 }
 
 const fn limiter_record(limiter: &LimiterRef) -> LimiterRecord {

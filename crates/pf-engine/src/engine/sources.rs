@@ -1,16 +1,15 @@
 //! Source tracking (pf.conf(5), STATEFUL TRACKING OPTIONS): who has how many states and
 //! connections, and what happens to who has too many.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::addr::{Prefix, Protocol};
 use crate::anchor::{AnchorPath, TableRef};
-use crate::decision::DropReason;
+use crate::decision::{DropReason, StateId};
 use crate::engine::packet::Refused;
 use crate::engine::translate::Course;
-use crate::engine::{Engine, RuleList, SourceFilter};
+use crate::engine::{Engine, RuleList};
 use crate::evaluate::CompiledRule;
 use crate::installed::RuleId;
 use crate::limiter::{LimiterRef, Listing, SourceLimiterView, StateLimiterView};
@@ -25,16 +24,6 @@ use crate::time::Instant;
 use crate::view::{SourceStatus, SourceView};
 
 impl Engine {
-    /// `pfctl -K`: removes source nodes; states stay. Returns how many.
-    pub fn kill_sources(&mut self, filter: SourceFilter) -> usize {
-        self.remove_sources(Some(filter))
-    }
-
-    /// `pfctl -F Sources`: removes all source nodes; states stay. Returns how many.
-    pub fn flush_sources(&mut self) -> usize {
-        self.remove_sources(None)
-    }
-
     /// The state limiters in force, by number.
     pub fn state_limiters(&self) -> impl Iterator<Item = StateLimiterView<'_>> {
         self.limiters.state_views()
@@ -68,22 +57,6 @@ impl Engine {
                 bytes: node.bytes,
             }
         })
-    }
-
-    /// `pfctl -I id -k source -k host`: a source limiter forgets the sources within a network;
-    /// their states stay and no longer count. Returns how many sources.
-    pub fn kill_limited_sources(&mut self, id: u8, within: Prefix) -> usize {
-        let forgotten = self.limiters.forget(id, within);
-        let gone: BTreeSet<Prefix> = forgotten.iter().map(|(prefix, _)| *prefix).collect();
-        self.states.for_each_mut(|state| {
-            state.limiters.retain(
-                |used| !matches!(used, LimiterRef::Source(of, prefix) if *of == id && gone.contains(prefix)),
-            );
-        });
-        for (_, listing) in forgotten {
-            self.list_source(listing);
-        }
-        gone.len()
     }
 
     /// `max-src-nodes` and `max-src-states`. The source's node is noted for the state to come.
@@ -125,21 +98,21 @@ impl Engine {
         }
     }
 
-    /// One more state of a source, which has had this traffic already.
+    /// One more state of a source, the youngest, which has had so many packets and bytes already.
     pub(super) fn refer_source(
         &mut self,
-        key: SourceKey,
+        (key, of): (SourceKey, StateId),
         choice: Option<Choice>,
-        (packets, bytes): (u64, u64),
+        traffic: (u64, u64),
     ) {
         let rate = self.connection_rate(&key);
-        if self.sources.refer(self.now, key, choice, rate)
+        if self.sources.refer(self.now, (key, of), choice, rate)
             && let Some(rule) = key.rule
         {
             self.rules.refer_node(rule);
         }
         self.note_use(Limit::SrcNodes);
-        self.sources.count(&key, packets, bytes);
+        self.sources.count(&key, of, traffic);
     }
 
     /// The rate at which connections of a source are measured.
@@ -154,9 +127,9 @@ impl Engine {
         let keep = self.source_timeout(state.rule);
         for key in &state.sources {
             if state.connected && key.kind == NodeKind::Limit {
-                self.sources.disconnect(key);
+                self.sources.disconnect(key, state.id);
             }
-            if self.sources.release(self.now, *key, keep) {
+            if self.sources.release(self.now, (*key, state.id), keep) {
                 self.forget_node(key);
             }
         }
@@ -172,7 +145,7 @@ impl Engine {
         }
     }
 
-    fn forget_node(&mut self, key: &SourceKey) {
+    pub(super) fn forget_node(&mut self, key: &SourceKey) {
         if let Some(rule) = key.rule {
             self.rules.release_node(rule);
         }
@@ -196,7 +169,9 @@ impl Engine {
             return Ok(());
         }
         let mut keys = state.sources.iter();
-        let Some(key) = keys.find(|key| key.kind == NodeKind::Limit).copied() else {
+        let counts =
+            |key: &&SourceKey| key.kind == NodeKind::Limit && self.sources.counts(key, state.id);
+        let Some(key) = keys.find(counts).copied() else {
             return Ok(());
         };
         state.connected = true;
@@ -266,7 +241,6 @@ impl Engine {
         if new == 0 || self.check_entries(total).is_err() {
             return;
         }
-        self.tables_change();
         let now = self.now;
         if let Some(table) = self.table_or_new(table) {
             table.add(now, &[entry]);
@@ -281,7 +255,6 @@ impl Engine {
                 self.put_into_table(&AnchorPath::main(), &table, prefix);
             }
             Some(Listing::Remove(table, prefix)) => {
-                self.tables_change();
                 let id = self.tables.find(TableRef::from(&table));
                 if let Some(table) = id.and_then(|id| self.tables.get_mut(id)) {
                     table.delete(&[TableEntry {
@@ -312,30 +285,12 @@ impl Engine {
     pub(super) fn is_metered(&self, state: &State) -> bool {
         let rule = state.rule.and_then(|rule| self.rules.get(rule));
         let rated = rule.is_some_and(|rule| rule.rule.max_packet_rate.is_some());
-        let tracked = state.sources.iter().any(|key| key.kind == NodeKind::Limit);
+        let is_new = state.id == StateId(0);
+        let tracked = state.sources.iter().any(|key| {
+            key.kind == NodeKind::Limit && (is_new || self.sources.counts(key, state.id))
+        });
         let to_connect = state.protocol() == Protocol::TCP && tracked && !state.connected;
         rated || to_connect || state.max_packet_size.is_some()
-    }
-
-    /// `pfctl -K`, `-F Sources`: removes the nodes that are wanted, also from their states.
-    pub(super) fn remove_sources(&mut self, filter: Option<SourceFilter>) -> usize {
-        let wanted = |key: &SourceKey, choice: Option<Choice>| {
-            filter.is_none_or(|filter| is_wanted(filter, key, choice))
-        };
-        let doomed: BTreeSet<SourceKey> = self
-            .sources
-            .iter_after(None)
-            .filter(|(key, node)| wanted(key, node.choice))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in &doomed {
-            self.sources.remove(key);
-            self.forget_node(key);
-        }
-        self.states.for_each_mut(|state| {
-            state.sources.retain(|key| !doomed.contains(key));
-        });
-        doomed.len()
     }
 
     pub(super) fn source_status(&self) -> SourceStatus {
@@ -346,14 +301,6 @@ impl Engine {
             removals: self.sources.removals,
         }
     }
-}
-
-fn is_wanted(filter: SourceFilter, key: &SourceKey, choice: Option<Choice>) -> bool {
-    let target = choice.and_then(|choice| choice.address);
-    filter.source.contains(key.address)
-        && filter
-            .target
-            .is_none_or(|wanted| target.is_some_and(|target| wanted.contains(target)))
 }
 
 /// `max-src-conn` and `max-src-conn-rate`.

@@ -69,7 +69,8 @@ impl Engine {
             destination: seen.destination.address,
         };
         for key in &state.sources {
-            self.sources.count(key, count.packets, count.bytes);
+            let traffic = (count.packets, count.bytes);
+            self.sources.count(key, state.id, traffic);
         }
         let match_rule = |engine: &Self, at: usize| {
             let state = engine.states.get(slot)?;

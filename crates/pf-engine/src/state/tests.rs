@@ -1,3 +1,6 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
 use crate::addr::Protocol;
 use crate::engine::Cacheable;
@@ -147,4 +150,34 @@ fn the_states_of_a_source_are_found_without_those_of_others() {
         (of(&table, address(7)), of(&table, behind)),
         (vec![2], vec![1, 2])
     );
+}
+
+/// The states of each interface by a walk over all.
+fn walked(table: &StateTable) -> BTreeMap<Option<NameId>, usize> {
+    let mut states = BTreeMap::new();
+    for (_, state) in table.iter_from(StateId(0)) {
+        *states.entry(state.bound).or_default() += 1;
+    }
+    states
+}
+
+proptest! {
+    #[test]
+    fn the_states_of_each_interface_are_counted_as_a_walk_would(
+        steps in vec((0_u8..3, 0_usize..4, 0_u32..12), 0..120),
+    ) {
+        let mut names = Names::default();
+        let names = [None, Some("em0"), Some("em1"), Some("em2")]
+            .map(|name| name.map(|name| names.intern(name)));
+        let mut table = StateTable::new([1, 2]);
+        for (number, (step, name, slot)) in (1..).zip(steps) {
+            let name = names[name];
+            match (step, name) {
+                (1, _) => drop(table.remove(slot)),
+                (2, Some(name)) => table.bind(slot, name),
+                _ => drop(table.insert(state(number, Direction::In, name))),
+            }
+            prop_assert_eq!(table.bound().collect::<BTreeMap<_, _>>(), walked(&table));
+        }
+    }
 }

@@ -3,8 +3,10 @@
 use pf_engine::addr::Protocol;
 use pf_engine::criteria::{OwnerMatch, Probability};
 use pf_engine::engine::{DECISION_LIFETIME, FlowsRead};
+use pf_engine::limiter::{LimiterTable, SourceLimiter};
 use pf_engine::rule::{
-    Action, BlockReply, FlagsMatch, IcmpMatch, InterfaceMatch, Log, Rule, StateMode, tcp_flags,
+    Action, BlockReply, FlagsMatch, IcmpMatch, InterfaceMatch, LimiterUse, Log, Rule, StateMode,
+    WhenLimited, tcp_flags,
 };
 use pf_engine::ruleset::{Ruleset, Syncookies, TableDefinition};
 use pf_engine::wire::build::{self, Ip, Segment};
@@ -237,11 +239,134 @@ fn a_rule_that_has_had_its_one_packet_changes_what_was_decided() {
     let once = once.change(|rule| rule.once = true);
     let mut twins = Twins::new(&filter(&[once, none().label("rest")]));
     repeat(&mut twins, &question());
-    assert_eq!(decisions(&twins), 1);
+    assert_eq!((decisions(&twins), twins.passed()), (1, 1));
     twins.packet(In, "em0", &udp(CLIENT, (SERVER.0, 99), 1), 1);
-    assert_eq!(decisions(&twins), 0);
+    assert!(twins.cached.engine.has_left_flows());
+    twins.packet(In, "em0", &question(), 1);
+    assert_eq!(twins.passed(), 1, "it has to be asked for anew");
     repeat(&mut twins, &question());
-    assert_eq!(decisions(&twins), 1);
+    assert_eq!((decisions(&twins), twins.passed()), (1, 3));
+}
+
+#[test]
+fn the_packet_of_a_rule_with_once_makes_up_for_no_flow_however_many_there_are() {
+    const FLOWS: u16 = 300;
+    const PIECE: usize = 16;
+    let once = block().quick().to(SERVER.0).port(99).proto(Protocol::UDP);
+    let once = once.change(|rule| rule.once = true).label("once");
+    let mut twins = Twins::new(&filter(&[once, none().label("rest")]));
+    let passing = |port| udp((CLIENT.0, port), SERVER, 1);
+    for port in 1..=FLOWS {
+        repeat(&mut twins, &passing(port));
+    }
+    let statistics = |twins: &Twins| twins.cached.engine.flow_statistics();
+    let before = statistics(&twins);
+    assert_eq!(before.decisions, usize::from(FLOWS));
+    twins.packet(In, "em0", &udp(CLIENT, (SERVER.0, 99), 1), 1);
+    let after = statistics(&twins);
+    assert_eq!((after.taken, after.decisions), (before.taken, before.decisions));
+    assert_eq!(after.emptied, before.emptied + 1);
+    // One that its turn has not come for yet, before and behind the piece that takes it.
+    repeat(&mut twins, &passing(FLOWS));
+    let mut pieces = 0;
+    loop {
+        let before = statistics(&twins).taken;
+        let has_more = twins.cached.engine.settle_flows_piece(PIECE);
+        pieces += 1;
+        assert!(statistics(&twins).taken - before <= PIECE as u64);
+        if !has_more {
+            break;
+        }
+        twins.packet(In, "em0", &passing(pieces), 1);
+    }
+    assert!(usize::from(pieces) >= usize::from(FLOWS) / PIECE, "{pieces}");
+    twins.compare();
+}
+
+#[test]
+fn another_ruleset_takes_effect_while_the_flows_of_before_a_rule_with_once_are_made_up_for() {
+    let once = block().quick().to(SERVER.0).port(99).proto(Protocol::UDP);
+    let once = once.change(|rule| rule.once = true);
+    let mut twins = Twins::new(&filter(&[once, none().label("rest")]));
+    let passing = |port| udp((CLIENT.0, port), SERVER, 1);
+    for port in 1..=40 {
+        repeat(&mut twins, &passing(port));
+    }
+    twins.packet(In, "em0", &udp(CLIENT, (SERVER.0, 99), 1), 1);
+    assert!(twins.cached.engine.settle_flows_piece(7));
+    twins.both(|lab| lab.load(filter(&[block().label("new")])));
+    assert!(!twins.cached.engine.has_left_flows());
+    assert!(twins.packet(In, "em0", &passing(3), 1).is_none());
+    twins.compare();
+}
+
+/// Who has two UDP states at a time is put into a table; pings come from hosts of one.
+fn listing(hosts: &str) -> Ruleset {
+    let limiter = LimiterUse {
+        id: 1,
+        when_limited: WhenLimited::Block,
+    };
+    let busy = pass().keep().proto(Protocol::UDP);
+    let busy = busy.change(|rule| rule.source_limiter = Some(limiter));
+    let mut rules = filter(&[block(), busy, none().proto(Protocol::ICMP).from(hosts)]);
+    rules.limiters.sources.push(SourceLimiter {
+        name: "busy".to_owned(),
+        id: 1,
+        entries: 100,
+        limit: 100,
+        rate: None,
+        inet_mask: 32,
+        inet6_mask: 128,
+        table: Some(LimiterTable {
+            name: "listed".to_owned(),
+            above: 1,
+            below: 0,
+        }),
+    });
+    let hosts = TableDefinition {
+        counters: true,
+        ..table(true, &["10.0.0.0/24"])
+    };
+    for name in ["listed", "hosts"] {
+        rules.tables.insert(name.to_owned(), hosts.clone());
+    }
+    rules
+}
+
+#[test]
+fn a_table_that_a_limiter_fills_for_the_first_time_takes_no_decision_out_of_the_cache() {
+    let mut twins = Twins::new(&listing("<hosts>"));
+    for id in 20..60 {
+        repeat(&mut twins, &echo(CLIENT.0, SERVER.0, id));
+    }
+    let before = twins.cached.engine.flow_statistics();
+    assert_eq!(before.decisions, 40);
+    for port in 1..=2 {
+        twins.packet(In, "em0", &udp((CLIENT.0, port), SERVER, 1), 1);
+    }
+    let listed = twins.cached.engine.table("listed");
+    assert_eq!(listed.map(|table| table.len), Some(2));
+    let after = twins.cached.engine.flow_statistics();
+    assert_eq!((after.taken, after.decisions), (before.taken, 40));
+    let passed = twins.passed();
+    assert!(twins.packet(In, "em0", &echo(CLIENT.0, SERVER.0, 21), 1).is_some());
+    assert_eq!(twins.passed(), passed + 1);
+    twins.compare();
+}
+
+#[test]
+fn what_asks_a_table_that_a_limiter_fills_is_decided_anew_each_time() {
+    for hosts in ["<listed>", "!<listed>"] {
+        let mut twins = Twins::new(&listing(hosts));
+        let ping = echo(CLIENT.0, SERVER.0, 20);
+        repeat(&mut twins, &ping);
+        for port in 1..=2 {
+            twins.packet(In, "em0", &udp((CLIENT.0, port), SERVER, 1), 1);
+            twins.packet(In, "em0", &ping, 1);
+        }
+        repeat(&mut twins, &ping);
+        assert_eq!((decisions(&twins), twins.passed(), twins.dropped()), (0, 0, 0));
+    }
 }
 
 #[test]

@@ -25,7 +25,24 @@ pub(crate) fn counters(engine: &Engine, now: Instant) -> Counters {
         traffic(&mut all, &name, ["forward", "reply"], state.traffic);
     }
     of_tables(&mut all, engine);
+    assert_eq!(counted_states(engine), walked_states(engine, now));
     all
+}
+
+/// The states of each interface, as they are counted when they come and go.
+fn counted_states(engine: &Engine) -> BTreeMap<String, usize> {
+    let references = engine.interface_references().into_iter();
+    let states = references.map(|(name, references)| (name, references.states));
+    states.filter(|(_, states)| *states > 0).collect()
+}
+
+/// The same by a walk over all.
+fn walked_states(engine: &Engine, now: Instant) -> BTreeMap<String, usize> {
+    let mut states = BTreeMap::new();
+    for state in engine.states(now) {
+        *states.entry(state.interface.to_owned()).or_default() += 1;
+    }
+    states
 }
 
 fn of_status(all: &mut Counters, engine: &Engine) {
