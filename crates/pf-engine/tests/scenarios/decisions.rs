@@ -264,7 +264,10 @@ fn the_packet_of_a_rule_with_once_makes_up_for_no_flow_however_many_there_are() 
     assert_eq!(before.decisions, usize::from(FLOWS));
     twins.packet(In, "em0", &udp(CLIENT, (SERVER.0, 99), 1), 1);
     let after = statistics(&twins);
-    assert_eq!((after.taken, after.decisions), (before.taken, before.decisions));
+    assert_eq!(
+        (after.taken, after.decisions),
+        (before.taken, before.decisions)
+    );
     assert_eq!(after.emptied, before.emptied + 1);
     // One that its turn has not come for yet, before and behind the piece that takes it.
     repeat(&mut twins, &passing(FLOWS));
@@ -279,7 +282,10 @@ fn the_packet_of_a_rule_with_once_makes_up_for_no_flow_however_many_there_are() 
         }
         twins.packet(In, "em0", &passing(pieces), 1);
     }
-    assert!(usize::from(pieces) >= usize::from(FLOWS) / PIECE, "{pieces}");
+    assert!(
+        usize::from(pieces) >= usize::from(FLOWS) / PIECE,
+        "{pieces}"
+    );
     twins.compare();
 }
 
@@ -349,7 +355,11 @@ fn a_table_that_a_limiter_fills_for_the_first_time_takes_no_decision_out_of_the_
     let after = twins.cached.engine.flow_statistics();
     assert_eq!((after.taken, after.decisions), (before.taken, 40));
     let passed = twins.passed();
-    assert!(twins.packet(In, "em0", &echo(CLIENT.0, SERVER.0, 21), 1).is_some());
+    assert!(
+        twins
+            .packet(In, "em0", &echo(CLIENT.0, SERVER.0, 21), 1)
+            .is_some()
+    );
     assert_eq!(twins.passed(), passed + 1);
     twins.compare();
 }
@@ -365,7 +375,10 @@ fn what_asks_a_table_that_a_limiter_fills_is_decided_anew_each_time() {
             twins.packet(In, "em0", &ping, 1);
         }
         repeat(&mut twins, &ping);
-        assert_eq!((decisions(&twins), twins.passed(), twins.dropped()), (0, 0, 0));
+        assert_eq!(
+            (decisions(&twins), twins.passed(), twins.dropped()),
+            (0, 0, 0)
+        );
     }
 }
 

@@ -1,5 +1,7 @@
 //! Next hops that fail and return, uplinks, and the rows of `route_to.sh` that are about pools.
 
+mod pieces;
+
 use pf_engine::decision::{DropReason, Exit, Verdict};
 use pf_engine::engine::{KillStates, OnFailure, Reset, Uplink, Vacated};
 use pf_engine::rule::{Action, PoolKind, RouteKind, Rule, StatePolicy};

@@ -1,7 +1,8 @@
 //! `max-pkt-rate`, `max-pkt-size`, state limiters, source limiters, `least-states`.
 
 use pf_engine::addr::Protocol;
-use pf_engine::decision::{Basis, DropReason};
+use pf_engine::decision::{Basis, DropReason, StateId};
+use pf_engine::engine::{ForgetSources, KillStates};
 use pf_engine::limiter::{LimiterCounters, LimiterTable, SourceLimiter, StateLimiter};
 use pf_engine::rule::{LimiterUse, PoolKind, Rate, RouteKind, Rule, WhenLimited};
 use pf_engine::ruleset::{Limit, Ruleset};
@@ -169,6 +170,53 @@ fn a_source_limiter_counts_each_source_for_itself_and_can_forget_one() {
     lab.engine.flush_states();
     let limiter = lab.engine.source_limiters().next().unwrap();
     assert_eq!((limiter.counters.states, limiter.sources.len()), (0, 0));
+}
+
+#[test]
+fn sources_of_a_limiter_are_forgotten_in_pieces_and_old_states_do_not_count_for_new_ones() {
+    const PIECE: usize = 4;
+    let table = LimiterTable {
+        name: "busy".to_owned(),
+        above: 0,
+        below: 0,
+    };
+    let mut ruleset = by_source(&[block().inbound(), limited_by_source()], 1, Some(table));
+    ruleset.limiters.sources[0].entries = 100;
+    let mut lab = Lab::router(ruleset.clone());
+    let host = |last: usize| format!("10.0.0.{last}");
+    for last in 10..30 {
+        let _ = lab.packet(In, "em0", ping(&host(last), 1)).passes();
+    }
+    let listed = |lab: &Lab| lab.engine.table_len("busy");
+    assert_eq!(listed(&lab), Some(20));
+    let within = ForgetSources::Limited(1, prefix("10.0.0.16/28"));
+    let mut forgetting = lab.engine.begin_forgetting(within);
+    for looked_at in 1..=5 {
+        assert!(lab.engine.go_on_forgetting(&mut forgetting, PIECE));
+        assert!(forgetting.forgotten() <= looked_at * PIECE);
+        if looked_at == 3 {
+            assert_eq!((forgetting.forgotten(), listed(&lab)), (6, Some(14)));
+            // One that is forgotten already, and one that is not.
+            let _ = lab.packet(In, "em0", ping(&host(16), 2)).passes();
+            let _ = lab
+                .packet(In, "em0", ping(&host(29), 2))
+                .drops(DropReason::Match);
+        }
+    }
+    assert!(!lab.engine.go_on_forgetting(&mut forgetting, PIECE));
+    assert_eq!((forgetting.forgotten(), listed(&lab)), (14, Some(7)));
+    let states = |lab: &Lab| {
+        let limiter = lab.engine.source_limiters().next().unwrap();
+        (limiter.counters.states, limiter.sources.len())
+    };
+    assert_eq!(states(&lab), (7, 7));
+    let next = restarted(&lab, ruleset);
+    assert_eq!((states(&next), next.engine.state_count()), ((7, 7), 21));
+    // The first state of a source whose second counts.
+    assert_eq!(kill(&mut lab, KillStates::Id(StateId(7), None)), 1);
+    assert_eq!(states(&lab), (7, 7));
+    lab.engine.flush_states();
+    assert_eq!((states(&lab), listed(&lab)), ((0, 0), Some(0)));
 }
 
 #[test]

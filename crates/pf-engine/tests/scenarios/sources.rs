@@ -1,8 +1,8 @@
 //! Source tracking: who has how many states and connections, and what happens to who has too many.
 
 use pf_engine::addr::Protocol;
-use pf_engine::decision::{Basis, DropReason};
-use pf_engine::engine::{RuleList, SourceFilter};
+use pf_engine::decision::{Basis, DropReason, StateId};
+use pf_engine::engine::{ForgetSources, KillStates, RuleList, SourceFilter};
 use pf_engine::record::PoolUse;
 use pf_engine::rule::{
     Flush, Overload, PoolKind, Rate, RouteKind, Rule, SourceTrack, StateOptions, Timeout,
@@ -331,6 +331,60 @@ fn killing_a_node_leaves_its_states_which_no_longer_count() {
     assert_eq!(lab.engine.state_count(), 3);
     lab.engine.flush_states();
     assert_eq!(lab.engine.sources(0, lab.now).count(), 0);
+}
+
+#[test]
+fn nodes_are_removed_in_pieces_and_those_that_come_meanwhile_stay() {
+    const PIECE: usize = 8;
+    let mut lab = Lab::router(filter(&[tracking(|o| o.source.max_states = Some(1))]));
+    let host = |last: usize| format!("10.0.0.{last}");
+    for last in 10..50 {
+        let _ = lab.packet(In, "em0", syn(&host(last), 1)).passes();
+    }
+    let mut forgetting = lab.engine.begin_forgetting(ForgetSources::All);
+    assert!(lab.engine.go_on_forgetting(&mut forgetting, PIECE));
+    assert_eq!((forgetting.forgotten(), nodes(&lab).len()), (PIECE, 32));
+    // Of one whose node is gone, one whose node is still there, and two who had none.
+    let _ = lab.packet(In, "em0", syn(&host(10), 2)).passes();
+    let _ = lab
+        .packet(In, "em0", syn(&host(49), 2))
+        .drops(DropReason::SrcLimit);
+    for last in [5, 60] {
+        let _ = lab.packet(In, "em0", syn(&host(last), 1)).passes();
+    }
+    let mut pieces = 1;
+    while lab.engine.go_on_forgetting(&mut forgetting, PIECE) {
+        pieces += 1;
+        assert!(forgetting.forgotten() <= pieces * PIECE);
+    }
+    assert_eq!(forgetting.forgotten(), 40);
+    let left: Vec<_> = nodes(&lab).iter().map(|node| node.address).collect();
+    assert_eq!(left, [5, 10, 60].map(|last| ip(&host(last))));
+    // Older states of a source do not count for its new node, whatever becomes of them.
+    let counted = |lab: &Lab| {
+        nodes(lab)
+            .iter()
+            .map(|node| node.states)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(counted(&lab), [1, 1, 1]);
+    let first = kill(&mut lab, KillStates::Id(StateId(1), None));
+    assert_eq!((first, counted(&lab)), (1, vec![1, 1, 1]));
+    lab.load(filter(&[block()]));
+    lab.engine.flush_states();
+    assert_eq!(lab.engine.sources(0, lab.now).count(), 0);
+}
+
+#[test]
+fn a_state_whose_node_was_removed_has_none_after_a_restart() {
+    let ruleset = filter(&[tracking(|o| o.source.max_states = Some(1))]);
+    let mut lab = Lab::router(ruleset.clone());
+    let _ = lab.packet(In, "em0", syn("10.0.0.9", 1)).passes();
+    lab.engine.flush_sources();
+    let _ = lab.packet(In, "em0", syn("10.0.0.9", 2)).passes();
+    let next = restarted(&lab, ruleset);
+    assert_eq!(next.engine.state_count(), 2);
+    assert_eq!(nodes(&next)[0].states, 1);
 }
 
 #[test]

@@ -86,7 +86,8 @@ impl Engine {
         let last = forgetting.last;
         let (next, looked_at, forgotten) = match forgetting.next {
             Next::Nodes(filter, behind) => {
-                let (behind, looked_at, forgotten) = self.forget_nodes((filter, last), behind, most);
+                let (behind, looked_at, forgotten) =
+                    self.forget_nodes((filter, last), behind, most);
                 (Next::Nodes(filter, behind), looked_at, forgotten)
             }
             Next::Limited(id, within, behind) => {
