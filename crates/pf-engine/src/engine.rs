@@ -13,6 +13,7 @@ mod expire;
 mod explain;
 mod families;
 mod flows;
+mod flushing;
 mod gateways;
 mod imagine;
 mod install;
@@ -75,6 +76,7 @@ pub use control::{ForgetSources, Forgetting, KillFilter, KillStates, Killing};
 pub use decisions::DECISION_LIFETIME;
 pub(crate) use flows::Cacheable;
 pub use flows::{FLOW_BEGINS_AT, FLOWS_AT_ONCE, FlowsRead};
+pub use flushing::FLUSHED_AT_ONCE;
 
 pub use self::change::{TableChange, TableChanged};
 pub use self::install::Staging;
@@ -230,6 +232,8 @@ pub struct Engine {
     next_state: u64,
     sources: SourceNodes,
     dead_hops: DeadHops,
+    /// Sources whose states end.
+    flushing: VecDeque<flushing::Flushing>,
     /// Next hops whose states are being moved or removed.
     vacating: VecDeque<gateways::Vacating>,
     uplinks: Uplinks,
@@ -327,6 +331,7 @@ impl Engine {
             next_state: 0,
             sources: SourceNodes::default(),
             dead_hops: DeadHops::default(),
+            flushing: VecDeque::new(),
             vacating: VecDeque::new(),
             uplinks: Uplinks::default(),
             mappings: Mappings::default(),
@@ -421,7 +426,7 @@ impl Engine {
         self.count_decided();
         let decision = self.decide(hook, packet, env);
         self.note_new_states();
-        self.forget_expired();
+        self.forget_stale_flows();
         decision
     }
 

@@ -374,17 +374,20 @@ impl Limiters {
         }
     }
 
-    /// Forgets sources that have neither states nor missing tokens.
-    pub(crate) fn expire(&mut self, now: Instant) {
+    /// Forgets sources that have neither states nor missing tokens, at most `most`. How many.
+    pub(crate) fn expire(&mut self, now: Instant, most: usize) -> usize {
+        let mut left = most;
         for gate in self.sources.values_mut() {
             while let Some((full_at, prefix)) = gate.idle.first().copied() {
-                if full_at > now {
+                if full_at > now || left == 0 {
                     break;
                 }
+                left = left.saturating_sub(1);
                 gate.idle.remove(&(full_at, prefix));
                 gate.sources.remove(&prefix);
             }
         }
+        most.saturating_sub(left)
     }
 
     /// Whether any source waits for its end.
@@ -650,13 +653,13 @@ mod tests {
         limiters.admit((source, ONE), now);
         limiters.release((source, ONE), now);
         let later = Instant::from_secs(109);
-        limiters.expire(later);
+        limiters.expire(later, 9);
         assert_eq!(
             limiters.check_source(1, ip("192.0.2.1"), later),
             Err(Exhausted)
         );
         assert!(limiters.has_idle());
-        limiters.expire(Instant::from_secs(110));
+        assert_eq!(limiters.expire(Instant::from_secs(110), 9), 1);
         assert!(!limiters.has_idle());
     }
 

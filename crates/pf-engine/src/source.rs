@@ -254,11 +254,12 @@ impl SourceNodes {
         false
     }
 
-    /// Removes the nodes that have been without states for long enough, and returns their keys.
-    pub(crate) fn expire(&mut self, now: Instant) -> Vec<SourceKey> {
+    /// Removes nodes that have been without states for long enough, at most `most`, and returns their
+    /// keys.
+    pub(crate) fn expire(&mut self, now: Instant, most: usize) -> Vec<SourceKey> {
         let mut gone = Vec::new();
         while let Some((expires, key)) = self.idle.first().copied() {
-            if expires > now {
+            if expires > now || gone.len() >= most {
                 break;
             }
             self.remove(&key);
@@ -354,12 +355,12 @@ mod tests {
         let keep = Duration::from_secs(10);
         sources.refer(now(0), (key(), ONE), Some(choice(1)), None);
         sources.release(now(5), (key(), ONE), keep);
-        assert_eq!(sources.expire(now(14)), []);
+        assert_eq!(sources.expire(now(14), 9), []);
         assert_eq!(sources.get(&key()).unwrap().choice, Some(choice(1)));
         sources.refer(now(14), (key(), ONE), Some(choice(1)), None);
-        assert_eq!(sources.expire(now(100)), [], "it has a state again");
+        assert_eq!(sources.expire(now(100), 9), [], "it has a state again");
         sources.release(now(100), (key(), ONE), keep);
-        assert_eq!(sources.expire(now(110)), [key()]);
+        assert_eq!(sources.expire(now(110), 9), [key()]);
         assert_eq!(sources.len(), 0);
         assert!(!sources.has_idle());
     }

@@ -129,7 +129,7 @@ impl State {
     }
 
     /// The opener's address on the wire and on the stack.
-    fn sources_of_opener(&self) -> [IpAddr; 2] {
+    pub(crate) fn sources_of_opener(&self) -> [IpAddr; 2] {
         [&self.wire, &self.stack].map(|key| key.tuple(self.direction).source.address)
     }
 
@@ -334,12 +334,14 @@ impl StateTable {
             .filter_map(|(_, slot)| Some((*slot, self.get(*slot)?)))
     }
 
-    /// The states whose opener has this address, before translation or behind it. Costs what
-    /// there is of them.
-    pub(crate) fn of_source(&self, address: IpAddr) -> impl Iterator<Item = (u32, &State)> {
-        let slots = self
-            .by_source
-            .range((address, u32::MIN)..=(address, u32::MAX));
+    /// The states whose opener has this address, before translation or behind it, by slots from `from`
+    /// on. Costs what there is of them.
+    pub(crate) fn of_source(
+        &self,
+        address: IpAddr,
+        from: u32,
+    ) -> impl Iterator<Item = (u32, &State)> {
+        let slots = self.by_source.range((address, from)..=(address, u32::MAX));
         slots.filter_map(|(_, slot)| Some((*slot, self.get(*slot)?)))
     }
 

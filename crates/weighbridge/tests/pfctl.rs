@@ -290,6 +290,33 @@ fn engine_with_traffic(dialect: Dialect) -> Engine {
     engine
 }
 
+/// `count` sources, each with a source node and a state.
+fn engine_with_sources(count: u16) -> Engine {
+    let rules = b"pass in inet proto udp keep state (source-track rule, max-src-states 9)\n";
+    let options = LoadOptions {
+        interfaces: interfaces(),
+        ..LoadOptions::default()
+    };
+    let loaded = pf_conf::load("pf.conf", rules, &mut MemoryFiles::default(), &options);
+    let mut engine = engine_with_rules(Dialect::FreeBsd);
+    let ruleset = loaded.expect("no errors").ruleset;
+    engine
+        .install(Instant::from_secs(70), ruleset)
+        .expect("installs");
+    let sources = (0..count).map(|number| {
+        let [high, low] = number.to_be_bytes();
+        let builder = PacketBuilder::ipv4([10, 0, high, low], [198, 51, 100, 10], 64);
+        let mut bytes = Vec::new();
+        builder
+            .udp(5000, 53)
+            .write(&mut bytes, &[])
+            .expect("builds");
+        bytes
+    });
+    offer(&mut engine, sources);
+    engine
+}
+
 /// A state for a datagram from each port of `from` to each of `to`.
 fn engine_with_states<const N: usize>(from: RangeInclusive<u16>, to: [u16; N]) -> Engine {
     let mut engine = engine_with_rules(Dialect::FreeBsd);

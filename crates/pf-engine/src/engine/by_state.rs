@@ -55,9 +55,10 @@ impl Engine {
         })
     }
 
-    /// States that the packet meets are moved off a next hop that failed.
-    pub(super) fn vacate_states(&mut self, place: Place, tuple: &Tuple, env: &mut dyn Env) {
+    /// If something is being done with many states, those that the packet meets have their turn.
+    pub(super) fn catch_up(&mut self, place: Place, tuple: &Tuple, env: &mut dyn Env) {
         for side in [place.direction, Direction::Out] {
+            self.flush_key(side, &tuple.key(side));
             self.vacate_key(side, &tuple.key(side), env);
         }
     }
@@ -70,7 +71,7 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Option<Result<Passed, Refused>> {
         let tuple = Tuple::of(&work.meta, work.bytes);
-        self.vacate_states(place, &tuple, env);
+        self.catch_up(place, &tuple, env);
         let (slot, flow) = self.find_state(place, work, &tuple)?;
         if self.is_reopened(slot, place, work) {
             self.remove_state(slot);

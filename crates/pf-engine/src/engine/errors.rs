@@ -24,7 +24,7 @@ impl Engine {
         };
         // The quoted packet went the other way.
         let tuple = Tuple::of_quoted(&quoted).reversed();
-        self.vacate_states(place, &tuple, env);
+        self.catch_up(place, &tuple, env);
         let found = self.find_state(place, work, &tuple)?;
         Some(self.pass_error(found, place, quoted, work, env))
     }

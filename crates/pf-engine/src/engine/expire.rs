@@ -13,6 +13,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// that a large table does not hold up packets.
 const MAX_SWEEP: usize = 4096;
 
+/// Source nodes that one call ends, at most, and sources of limiters.
+const MAX_SOURCES: usize = 1024;
+
 /// Where the sweep over the state table stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sweep {
@@ -20,6 +23,8 @@ pub(super) struct Sweep {
     next_slot: u32,
     /// Slots that are due and were not looked at yet.
     owed: usize,
+    /// There are sources that are over, perhaps.
+    sources_left: bool,
 }
 
 impl Sweep {
@@ -28,6 +33,7 @@ impl Sweep {
             last: now,
             next_slot: 0,
             owed: 0,
+            sources_left: false,
         }
     }
 }
@@ -36,8 +42,9 @@ impl Engine {
     pub(super) fn expire(&mut self) {
         let options = self.reassembly_options();
         self.fragments.handle_timeout(self.now, &options);
-        self.expire_sources();
+        self.sweep.sources_left = self.expire_sources(MAX_SOURCES);
         self.full.expire(self.now);
+        self.go_on_flushing();
         self.sweep_states();
         self.expire_decisions();
         self.checks_cookies();
@@ -109,7 +116,9 @@ impl Engine {
         });
         let options = self.reassembly_options();
         let fragments = self.fragments.poll_timeout(&options);
-        let expiries = [sweep, fragments, self.next_decision_expiry()];
+        let is_behind = self.sweep.sources_left || self.is_flushing();
+        let behind = is_behind.then(Instant::default);
+        let expiries = [sweep, fragments, self.next_decision_expiry(), behind];
         expiries.into_iter().flatten().min()
     }
 }

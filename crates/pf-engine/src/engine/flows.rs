@@ -69,8 +69,8 @@ pub(super) struct Flows {
     /// Moves on with every emptying: ways that were noted before are no longer known.
     generation: u64,
     emptying: Emptying,
-    /// A rule with `once` has had its packet, the one at hand.
-    has_expired: bool,
+    /// The packet at hand has made what it passes out of date.
+    is_stale: bool,
     pub(super) statistics: FlowStatistics,
     /// Flows without a state.
     pub(super) decisions: Decisions,
@@ -284,16 +284,16 @@ impl Engine {
         self.flows.statistics
     }
 
-    /// A rule is not evaluated any more, whatever comes: evaluations that are repeated are those of
-    /// before until [`Engine::forget_expired`].
-    pub(super) const fn note_expired(&mut self) {
-        self.flows.has_expired = true;
+    /// The cache passes packets that the next of their kind must not: because of the packet at hand, and
+    /// until [`Engine::forget_stale_flows`].
+    pub(super) const fn note_stale_flows(&mut self) {
+        self.flows.is_stale = true;
     }
 
-    /// To be called when a packet has been decided about: if it was the one of a rule with `once`, the
-    /// next is evaluated otherwise.
-    pub(super) fn forget_expired(&mut self) {
-        if std::mem::take(&mut self.flows.has_expired) {
+    /// To be called when a packet has been decided about: if it has changed what becomes of others, the
+    /// cache is emptied.
+    pub(super) fn forget_stale_flows(&mut self) {
+        if std::mem::take(&mut self.flows.is_stale) {
             self.suspend_flows();
         }
     }
@@ -329,6 +329,8 @@ impl Engine {
     pub(super) fn settle_rivals(&mut self, state: &State) {
         for key in keys_of(state) {
             self.settle_decided(key);
+            self.flush_key(Direction::In, &key);
+            self.flush_key(Direction::Out, &key);
         }
         if self.flows.statistics.held == 0 {
             return;

@@ -15,7 +15,7 @@ use crate::installed::RuleId;
 use crate::limiter::{LimiterRef, Listing, SourceLimiterView, StateLimiterView};
 use crate::limits::LimitCounter;
 use crate::pool::Choice;
-use crate::rule::{Flush, Overload, Rate, SourceOptions, SourceTrack, StateMode, Timeout};
+use crate::rule::{Overload, Rate, SourceOptions, SourceTrack, StateMode, Timeout};
 use crate::ruleset::{Limit, TableEntry};
 use crate::source::{Connected, NodeKind, SourceKey};
 use crate::state::State;
@@ -151,11 +151,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn expire_sources(&mut self) {
-        for key in self.sources.expire(self.now) {
-            self.forget_node(&key);
+    /// Forgets sources whose time is over, at most `most` of each kind. Whether there may be more.
+    pub(super) fn expire_sources(&mut self, most: usize) -> bool {
+        let gone = self.sources.expire(self.now, most);
+        for key in &gone {
+            self.forget_node(key);
         }
-        self.limiters.expire(self.now);
+        gone.len().max(self.limiters.expire(self.now, most)) == most
     }
 
     /// Counts a connection if the handshake of the state is done by now: that of the segment that
@@ -211,12 +213,7 @@ impl Engine {
             return;
         };
         self.counters.count_limit(LimitCounter::OverloadFlush);
-        let of_source = self.states.of_source(address);
-        let flushed = of_source.filter(|(_, state)| flush == Flush::Global || state.rule == rule);
-        let flushed: Vec<u32> = flushed.map(|(slot, _)| slot).collect();
-        for slot in flushed {
-            self.remove_state(slot);
-        }
+        self.flush_source(address, rule, flush);
     }
 
     /// As far as `set limit table-entries` lets it. A table that is `const` is no obstacle: PF's

@@ -245,7 +245,7 @@ impl Engine {
     /// `once`: the rule has had its packet. What was decided without state may not be repeated.
     fn expire_once(&mut self, rule: Option<&CompiledRule>) {
         if let Some(rule) = rule.filter(|rule| rule.once) {
-            self.note_expired();
+            self.note_stale_flows();
             self.flows.record().spoil();
             self.rules.expire(rule.id);
             self.advance_epoch();

@@ -138,7 +138,7 @@ fn the_states_of_a_source_are_found_without_those_of_others() {
         slots.push(table.insert(state).unwrap());
     }
     let of = |table: &StateTable, source| -> Vec<u64> {
-        let states = table.of_source(source);
+        let states = table.of_source(source, 0);
         states.map(|(_, state)| state.id.0).collect()
     };
     assert_eq!(of(&table, address(7)), [0, 2]);

@@ -1,5 +1,7 @@
 //! Source tracking: who has how many states and connections, and what happens to who has too many.
 
+mod flushing;
+
 use pf_engine::addr::Protocol;
 use pf_engine::decision::{Basis, DropReason, StateId};
 use pf_engine::engine::{ForgetSources, KillStates, RuleList, SourceFilter};
@@ -385,6 +387,25 @@ fn a_state_whose_node_was_removed_has_none_after_a_restart() {
     let next = restarted(&lab, ruleset);
     assert_eq!(next.engine.state_count(), 2);
     assert_eq!(nodes(&next)[0].states, 1);
+}
+
+#[test]
+fn nodes_whose_time_is_over_go_in_pieces_and_the_next_piece_is_due_at_once() {
+    const PIECE: usize = 1024;
+    let rule = tracking(|o| o.timeouts = vec![(Timeout::SrcTrack, 10)]);
+    let mut lab = Lab::router(limit(filter(&[rule]), Limit::SrcNodes, 100_000));
+    for number in 0..2_500 {
+        let host = format!("10.1.{}.{}", number / 250, 1 + number % 250);
+        let _ = lab.packet(In, "em0", udp((&host, 1), SERVER, 1)).passes();
+    }
+    lab.engine.flush_states();
+    lab.skip_time(11);
+    let mut left = vec![nodes(&lab).len()];
+    while lab.engine.poll_timeout().is_some_and(|at| at <= lab.now) {
+        lab.engine.handle_timeout(lab.now);
+        left.push(nodes(&lab).len());
+    }
+    assert_eq!(left, [2_500, 2_500 - PIECE, 2_500 - 2 * PIECE, 0]);
 }
 
 #[test]

@@ -10,7 +10,9 @@ use pf_engine::addr::Prefix;
 use pf_engine::addr::Protocol;
 use pf_engine::anchor::{AnchorPath, TableRef};
 use pf_engine::decision::StateId;
-use pf_engine::engine::{Engine, KillFilter, KillStates, RuleList, SourceFilter, TableError};
+use pf_engine::engine::{
+    Engine, ForgetSources, KillFilter, KillStates, RuleList, SourceFilter, TableError,
+};
 use pf_engine::env::Interface;
 use pf_engine::rule::Direction;
 use pf_engine::ruleset::{DebugLevel, Dialect, Parts, Ruleset, TableEntry};
@@ -23,7 +25,7 @@ pub use self::tables::Change;
 use super::health::Health;
 use super::protocol::{
     Description, DialectName, FlushRequest, FlushTarget, KillRequest, KillSourcesRequest,
-    KillTarget, LoadedStates, Outcome, PrefixText, Request, ShowRequest,
+    KillTarget, LoadedStates, Outcome, Request, ShowRequest,
 };
 use super::queueing::{self, Scheduler};
 use crate::daemon::keep::file::{Contents, Draft};
@@ -37,6 +39,8 @@ use crate::pfctl::show::{Cursor, LoadedBy, Lost, Page, Scope, Section, Shown, Vi
 const STATES_PER_TURN: usize = 512;
 /// States that are looked at, and killed if they are meant, before packets get their turn.
 const STATES_KILLED_PER_TURN: usize = 2_048;
+/// Source nodes, or sources of a limiter, that are looked at before packets get their turn.
+const SOURCES_FORGOTTEN_PER_TURN: usize = 2_048;
 /// Addresses of tables that are looked at before packets get their turn: about a millisecond's
 /// worth.
 const ENTRIES_PER_TURN: usize = 2_048;
@@ -232,6 +236,17 @@ pub fn handle(desk: &mut Desk<'_>, work: Work) -> Handled {
             let killing = Ongoing::kill(desk.engine, filters(&request), String::new());
             return proceed(desk, killing);
         }
+        Work::Request(Request::KillSources(requests)) => {
+            return forget(desk, requests.iter().map(nodes_of));
+        }
+        Work::Request(Request::KillLimited(request)) => {
+            let id = request.limiter;
+            let networks = request.sources.iter();
+            return forget(
+                desk,
+                networks.map(|network| ForgetSources::Limited(id, network.0)),
+            );
+        }
         Work::Request(Request::Flush(request)) => return flush(desk, &request),
         Work::Request(request) => perform(desk, request),
     })
@@ -342,13 +357,6 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
             desk.engine.clear_rule_counters();
             outcome(Outcome::Ok)
         }
-        Request::KillSources(filters) => outcome(Outcome::Count(kill_sources(desk, &filters))),
-        Request::KillLimited(request) => {
-            let sources = request.sources.iter();
-            let kill =
-                |within: &PrefixText| desk.engine.kill_limited_sources(request.limiter, within.0);
-            outcome(Outcome::Count(sources.map(kill).sum()))
-        }
         Request::Gateways => outcome(Outcome::Gateways(desk.gateways.views(desk.now))),
         Request::ClearInterface(name) => {
             desk.engine.clear_interface_counters(desk.now, &name);
@@ -367,6 +375,8 @@ fn perform(desk: &mut Desk<'_>, request: Request) -> Answer {
         | Request::SaveStates
         | Request::LoadStates(_)
         | Request::Kill(_)
+        | Request::KillSources(_)
+        | Request::KillLimited(_)
         | Request::Flush(_) => Answer::Refused("request out of place".into()),
     }
 }
@@ -431,7 +441,11 @@ fn flush(desk: &mut Desk<'_>, request: &FlushRequest) -> Handled {
             let all = KillFilter::from(KillStates::All);
             return proceed(desk, Ongoing::kill(desk.engine, [all], text));
         }
-        FlushTarget::Sources => count = desk.engine.flush_sources(),
+        FlushTarget::Sources => {
+            let tells = |_| Outcome::Ok;
+            let all = Ongoing::forget(desk.engine, [ForgetSources::All], text, tells);
+            return proceed(desk, all);
+        }
         FlushTarget::Queues => {
             desk.engine.flush_queues();
             queueing::put_back(desk.engine, desk.scheduler);
@@ -471,15 +485,17 @@ fn flushed(desk: &Desk<'_>, scope: &Scope) -> (Vec<AnchorPath>, String) {
     (anchors, text)
 }
 
-fn kill_sources(desk: &mut Desk<'_>, requests: &[KillSourcesRequest]) -> usize {
-    let filter = |request: &KillSourcesRequest| SourceFilter {
+/// `-K`, `-I id -k`.
+fn forget(desk: &mut Desk<'_>, sources: impl Iterator<Item = ForgetSources>) -> Handled {
+    let forgetting = Ongoing::forget(desk.engine, sources, String::new(), Outcome::Count);
+    proceed(desk, forgetting)
+}
+
+fn nodes_of(request: &KillSourcesRequest) -> ForgetSources {
+    ForgetSources::Nodes(SourceFilter {
         source: request.source.0,
         target: request.target.map(|prefix| prefix.0),
-    };
-    requests
-        .iter()
-        .map(|request| desk.engine.kill_sources(filter(request)))
-        .sum()
+    })
 }
 
 fn filters(request: &KillRequest) -> impl Iterator<Item = KillFilter> {

@@ -261,8 +261,9 @@ impl<'a> EventLoop<'a> {
 
     /// How long to wait for events.
     fn patience(&self) -> Option<Duration> {
-        let has_begun =
-            self.ongoing.is_some() || self.reading.is_some() || self.parts.engine.has_left_flows();
+        let engine = &self.parts.engine;
+        let is_behind = engine.has_left_flows() || engine.is_vacating();
+        let has_begun = self.ongoing.is_some() || self.reading.is_some() || is_behind;
         if self.packets_left || self.jobs_left || self.notices_left || has_begun {
             return Some(Duration::ZERO);
         }
@@ -519,6 +520,12 @@ impl<'a> EventLoop<'a> {
 
     fn gateways(&mut self, now: Instant) {
         let parts = &mut self.parts;
+        parts.gateways.vacate(&mut Around {
+            engine: &mut parts.engine,
+            env: &mut parts.env,
+            datapath: &mut parts.datapath,
+            now,
+        });
         let late = parts
             .gateways
             .deadline()

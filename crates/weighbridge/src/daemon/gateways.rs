@@ -1,12 +1,13 @@
 //! Gateway health: sends the probes, takes the answers out of the traffic, and tells the engine.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use datapath::{Datapath, Reinjection};
 use pf_engine::addr::Family;
 use pf_engine::decision::{Exit, Hook};
-use pf_engine::engine::{Engine, Uplink, Vacated};
+use pf_engine::engine::{Engine, Reset, Uplink, Vacated};
 use pf_engine::env::Env;
 use pf_engine::rule::Direction;
 use pf_engine::time::Instant;
@@ -19,6 +20,9 @@ use crate::gateway::settings::{DefaultKeys, GATEWAYS_MAX, GatewaySettings};
 
 /// How often the kernel is asked whether a neighbour has answered.
 const NEIGHBOR_LOOK: Duration = Duration::from_millis(50);
+/// States that are looked at when a gateway has failed, and moved or ended if they are its own, before
+/// packets get their turn.
+const STATES_PER_TURN: usize = 2_048;
 
 /// The gateways, as the daemon keeps them.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(super) struct Gateways {
     /// The engine's epoch when the next hops of its rules were last looked at.
     seen: Option<u64>,
     next_look: Option<Instant>,
+    /// Those that have failed and whose states are being looked at, in their order.
+    failed: VecDeque<Event>,
 }
 
 /// What probing works on.
@@ -60,6 +66,7 @@ impl Gateways {
             defaults: settings.gateway_defaults,
             seen: None,
             next_look: None,
+            failed: VecDeque::new(),
         }
     }
 
@@ -72,6 +79,18 @@ impl Gateways {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let due = self.monitor.poll_timeout();
         [due, self.next_look].into_iter().flatten().min()
+    }
+
+    /// The next piece of what is to be done with states of gateways that have failed. Packets have
+    /// their turn in between.
+    pub(super) fn vacate(&mut self, around: &mut Around<'_>) {
+        let engine = &mut *around.engine;
+        let (resets, vacated) = engine.go_on_vacating(STATES_PER_TURN, &mut *around.env);
+        reset(&resets, around.datapath);
+        if let Some((event, vacated)) = vacated.and_then(|it| Some((self.failed.pop_front()?, it)))
+        {
+            tell_failure(&event, &vacated);
+        }
     }
 
     /// Whether the packet that met `hook` answers a probe: then nobody else sees it.
@@ -153,8 +172,24 @@ impl Gateways {
             send(&probe, &mut around);
         }
         for event in events {
-            turn(&event, &mut around);
+            self.turn(event, &mut around);
         }
+    }
+
+    /// The new choice first, then the states that it concerns.
+    fn turn(&mut self, event: Event, around: &mut Around<'_>) {
+        let gateway = &event.gateway;
+        let (interface, address) = (&gateway.interface, gateway.address);
+        if event.cause.is_none() {
+            around.engine.set_next_hop_usable(interface, address, true);
+            info!("gateway {address} on {interface} works again");
+            return;
+        }
+        around.engine.set_next_hop_usable(interface, address, false);
+        let policy = gateway.probing.on_failure;
+        around.engine.begin_vacating(interface, address, policy);
+        self.failed.push_back(event);
+        self.vacate(around);
     }
 }
 
@@ -185,21 +220,11 @@ fn send(probe: &Probe, around: &mut Around<'_>) {
     }
 }
 
-/// The new choice first, then the states that it concerns.
-fn turn(event: &Event, around: &mut Around<'_>) {
-    let gateway = &event.gateway;
-    let (interface, address) = (&gateway.interface, gateway.address);
+fn tell_failure(event: &Event, vacated: &Vacated) {
+    let (interface, address) = (&event.gateway.interface, event.gateway.address);
     let Some(cause) = event.cause else {
-        around.engine.set_next_hop_usable(interface, address, true);
-        info!("gateway {address} on {interface} works again");
         return;
     };
-    around.engine.set_next_hop_usable(interface, address, false);
-    let policy = gateway.probing.on_failure;
-    let vacated = around
-        .engine
-        .vacate_next_hop(interface, address, policy, &mut *around.env);
-    reset(&vacated, around.datapath);
     let Vacated {
         moved,
         killed,
@@ -213,8 +238,8 @@ fn turn(event: &Event, around: &mut Around<'_>) {
 }
 
 /// Clients need not wait for a connection that is gone.
-fn reset(vacated: &Vacated, datapath: &mut Datapath) {
-    for reset in &vacated.resets {
+fn reset(resets: &[Reset], datapath: &mut Datapath) {
+    for reset in resets {
         let to = Reinjection::Back(reset.hook);
         if let Err(error) = datapath.send(&reset.bytes, Some(reset.ether), to) {
             debug!(%error, "reset lost");

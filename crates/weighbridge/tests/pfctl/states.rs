@@ -4,7 +4,7 @@ use std::fs;
 
 use pf_engine::ruleset::Dialect;
 
-use super::{Daemon, engine_with_states, run};
+use super::{Daemon, engine_with_sources, engine_with_states, run};
 
 #[test]
 fn states_print_in_three_degrees_of_detail() {
@@ -161,4 +161,26 @@ fn more_states_than_fit_into_one_piece_are_killed_stored_and_loaded() {
         "0 states loaded\n5000 states found no room\n"
     );
     assert_eq!(daemon.says("-Fs"), "5000 states cleared\n");
+}
+
+#[test]
+fn more_sources_than_fit_into_one_piece_are_forgotten_and_their_states_stay() {
+    let daemon = Daemon::start(Dialect::FreeBsd, engine_with_sources(5_000));
+    assert_eq!(daemon.out("-sS").lines().count(), 5_000);
+    assert_eq!(
+        daemon.says("-K 10.0.16.0/20 -K 198.51.100.10"),
+        "killed 0 src nodes from 1 sources and 1 destinations\n"
+    );
+    assert_eq!(
+        daemon.says("-K 10.0.16.0/20"),
+        "killed 904 src nodes from 1 sources and 0 destinations\n"
+    );
+    assert_eq!(daemon.out("-sS").lines().count(), 4_096);
+    assert_eq!(
+        daemon.says("-FSources"),
+        "source tracking entries cleared\n"
+    );
+    assert_eq!(daemon.out("-ss").lines().count(), 5_000);
+    let all = daemon.out("-vvsI");
+    assert!(all.contains("References:  [ States:  5000 "), "{all}");
 }

@@ -101,7 +101,7 @@ impl Engine {
             return (Vec::new(), None);
         };
         let has_more = self.vacate_piece(&mut vacating, most, env);
-        self.forget_expired();
+        self.forget_stale_flows();
         let mut resets = std::mem::take(&mut vacating.done.resets);
         if has_more {
             self.vacating.push_front(vacating);

@@ -1,12 +1,13 @@
 //! Work that takes longer than packets can wait: it is done in pieces.
 
 use pf_engine::anchor::AnchorPath;
-use pf_engine::engine::{Engine, KillFilter, Killing, Staging};
+use pf_engine::engine::{Engine, ForgetSources, Forgetting, KillFilter, Killing, Staging};
 use pf_engine::queue::QueueTree;
 use tracing::info;
 
 use super::{
-    Answer, Change, Desk, ENTRIES_PER_TURN, Handled, Installation, STATES_KILLED_PER_TURN, outcome,
+    Answer, Change, Desk, ENTRIES_PER_TURN, Handled, Installation, SOURCES_FORGOTTEN_PER_TURN,
+    STATES_KILLED_PER_TURN, outcome,
 };
 use crate::control::protocol::Outcome;
 use crate::control::queueing;
@@ -20,7 +21,7 @@ pub enum Ongoing {
     Install(Box<Installing>),
     /// A change of a table.
     Change(Box<Change>),
-    /// States that are killed.
+    /// States that are killed, or sources that are forgotten.
     Kill(Box<Kills>),
 }
 
@@ -30,8 +31,36 @@ pub struct Kills {
     /// Text for standard output at the end.
     text: String,
     /// The last is at hand.
-    under_way: Vec<Killing>,
+    under_way: Vec<Kill>,
     killed: usize,
+    /// What is told at the end of how many there were.
+    tells: fn(usize) -> Outcome,
+}
+
+/// One of them.
+#[derive(Debug)]
+enum Kill {
+    States(Killing),
+    Sources(Forgetting),
+}
+
+impl Kill {
+    /// Whether there is more to do.
+    fn go_on(&mut self, engine: &mut Engine) -> bool {
+        match self {
+            Self::States(killing) => engine.go_on_killing(killing, STATES_KILLED_PER_TURN),
+            Self::Sources(forgetting) => {
+                engine.go_on_forgetting(forgetting, SOURCES_FORGOTTEN_PER_TURN)
+            }
+        }
+    }
+
+    const fn killed(&self) -> usize {
+        match self {
+            Self::States(killing) => killing.killed(),
+            Self::Sources(forgetting) => forgetting.forgotten(),
+        }
+    }
 }
 
 /// A ruleset on its way into force.
@@ -52,10 +81,28 @@ impl Ongoing {
         text: String,
     ) -> Self {
         let filters = filters.into_iter();
+        let begin = |filter| Kill::States(engine.begin_killing(filter));
         Self::Kill(Box::new(Kills {
             text,
-            under_way: filters.map(|filter| engine.begin_killing(filter)).collect(),
+            under_way: filters.map(begin).collect(),
             killed: 0,
+            tells: Outcome::Count,
+        }))
+    }
+
+    pub(super) fn forget(
+        engine: &Engine,
+        sources: impl IntoIterator<Item = ForgetSources>,
+        text: String,
+        tells: fn(usize) -> Outcome,
+    ) -> Self {
+        let sources = sources.into_iter();
+        let begin = |which| Kill::Sources(engine.begin_forgetting(which));
+        Self::Kill(Box::new(Kills {
+            text,
+            under_way: sources.map(begin).collect(),
+            killed: 0,
+            tells,
         }))
     }
 
@@ -104,20 +151,15 @@ pub fn proceed(desk: &mut Desk<'_>, ongoing: Ongoing) -> Handled {
 }
 
 fn go_on_killing(engine: &mut Engine, kills: &mut Kills) -> Option<Answer> {
-    if let Some(killing) = kills.under_way.last_mut() {
-        if engine.go_on_killing(killing, STATES_KILLED_PER_TURN) {
+    if let Some(kill) = kills.under_way.last_mut() {
+        if kill.go_on(engine) {
             return None;
         }
-        kills.killed = kills.killed.saturating_add(killing.killed());
+        kills.killed = kills.killed.saturating_add(kill.killed());
         kills.under_way.pop();
     }
     let done = kills.under_way.is_empty();
-    done.then(|| {
-        Answer::Outcome(
-            std::mem::take(&mut kills.text),
-            Outcome::Count(kills.killed),
-        )
-    })
+    done.then(|| Answer::Outcome(std::mem::take(&mut kills.text), (kills.tells)(kills.killed)))
 }
 
 fn install(desk: &mut Desk<'_>, installing: Installing) -> Answer {
