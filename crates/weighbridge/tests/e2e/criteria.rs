@@ -12,7 +12,7 @@ use lab::namespace::Namespace;
 use lab::roles::SERVICES_V4;
 use lab::{Capture, Configuration, Host, Role, Weighbridge};
 
-use crate::support::{BINARY, Bench, SILENCE, UNSHAPED, with_daemon, with_lab};
+use crate::support::{BINARY, Bench, PATIENCE, UNSHAPED, with_daemon, with_lab};
 
 /// `nobody`, on every Linux.
 const NOBODY: u32 = 65_534;
@@ -132,7 +132,7 @@ impl Listener {
     /// What it says to a host that wants to go elsewhere.
     pub(crate) fn asked(host: &Host, to: SocketAddr) -> Result<String> {
         let stream = host.tcp_connect(to)?;
-        stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line)?;
         Ok(line)

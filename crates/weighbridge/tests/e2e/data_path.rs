@@ -1,14 +1,13 @@
 //! What crosses the bridge untouched, and what `block` stops.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::frame::{IpPacket, checksums_are_right};
 use lab::service::{HTTP, OTHER, sha256_of_bytes};
 use lab::{Capture, Configuration, FastPath, RawSender, Role, Weighbridge, clock, counters};
 
-use crate::support::{BINARY, Bench, SILENCE, UNSHAPED, with_daemon};
+use crate::support::{BINARY, Bench, PATIENCE, SILENCE, UNSHAPED, with_daemon};
 
 /// Locally administered, never on a real card.
 const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -85,10 +84,7 @@ fn assert_tagged_ip_crosses(bench: &Bench) -> Result<()> {
     sender.send(&frame(BROADCAST, &twice, &ip_packet()))?;
     for (name, _) in rules {
         let arrived = || counters::named(cisco, "netdev weigh", name).is_ok_and(|c| c.packets == 1);
-        assert!(
-            clock::wait_until(Duration::from_secs(1), arrived),
-            "IP tagged {name}"
-        );
+        assert!(clock::wait_until(PATIENCE, arrived), "IP tagged {name}");
     }
     Ok(())
 }

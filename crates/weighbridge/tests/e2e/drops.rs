@@ -17,6 +17,10 @@ use pf_engine::wire::{Meta, checksum};
 use crate::support::{Bench, UNSHAPED, at_rest, with_daemon};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longer than a packet takes through the box, of which nobody tells that it has passed.
+const TURN: Duration = Duration::from_millis(200);
+
 /// Of hosts that are not there: locally administered.
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -217,9 +221,9 @@ fn back(header: Ip) -> Ip {
 fn handshake(senders: &Senders, header: Ip, port: u16) -> Result<()> {
     let answer = segment(&back(header), (22, port), SYN | ACK, (900, 101), 0);
     senders.client(&segment(&header, (port, 22), SYN, (100, 0), 0))?;
-    clock::pause(Duration::from_millis(30));
+    clock::pause(TURN);
     senders.server(&answer)?;
-    clock::pause(Duration::from_millis(30));
+    clock::pause(TURN);
     senders.client(&segment(&header, (port, 22), ACK, (101, 901), 0))
 }
 

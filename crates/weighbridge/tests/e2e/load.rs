@@ -18,7 +18,7 @@ use pf_engine::addr::Protocol;
 use pf_engine::ruleset::Limit;
 use pf_engine::wire::build;
 
-use crate::support::{BINARY, Bench, SILENCE, UNSHAPED, with_daemon};
+use crate::support::{BINARY, Bench, PATIENCE, SILENCE, UNSHAPED, with_daemon};
 
 /// The longest that a packet may wait for a load; longer in a debug build.
 const STALL: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
@@ -152,7 +152,7 @@ fn a_full_state_table_refuses_new_connections_keeps_the_old_and_recovers() -> Re
         }
         drop(open.pop());
         let room = || gauge(bench, "states").is_ok_and(|(used, _, _)| used < 5);
-        ensure!(wait_until(Duration::from_secs(8), room), "it has ended");
+        ensure!(wait_until(PATIENCE, room), "it has ended");
         connect(&host)?;
         Ok(())
     })
@@ -405,11 +405,7 @@ fn a_storm_of_icmp_and_a_flood_of_options_take_no_more_memory_than_the_limits_sa
         }
         let full =
             || gauge(bench, "states").is_ok_and(|(_, peak, hits)| peak == STATES && hits > 0);
-        ensure!(
-            wait_until(Duration::from_secs(5), full),
-            "{:?}",
-            gauge(bench, "states")?
-        );
+        ensure!(wait_until(PATIENCE, full), "{:?}", gauge(bench, "states")?);
         bench.daemon.pfctl_ok(&["-F", "states"])?;
         for number in 0..FRAMES {
             let packet = with_options(stranger(number));
@@ -420,7 +416,7 @@ fn a_storm_of_icmp_and_a_flood_of_options_take_no_more_memory_than_the_limits_sa
         }
         let counted = || counter(bench, "ip-option").is_ok_and(|count| count > 100);
         ensure!(
-            wait_until(Duration::from_secs(5), counted),
+            wait_until(PATIENCE, counted),
             "{}",
             bench.daemon.pfctl_ok(&["-si"])?
         );

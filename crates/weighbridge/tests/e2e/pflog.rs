@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::{Configuration, Role, Weighbridge, clock};
 
-use crate::support::{BINARY, Bench, SILENCE, UNSHAPED, with_daemon, with_lab};
+use crate::support::{BINARY, Bench, PATIENCE, SILENCE, UNSHAPED, with_daemon, with_lab};
 
 /// A log is at most a second behind.
 const BEHIND: Duration = Duration::from_millis(1200);
@@ -57,6 +57,8 @@ fn what_a_rule_logs_is_seen_live_in_files_and_by_tcpdump() -> Result<()> {
         let mut session = host.line_client(Bench::server(22))?;
         session.exchange("each packet is logged")?;
         clock::pause(BEHIND);
+        let written = || is_written(bench).is_ok_and(|written| written);
+        ensure!(clock::wait_until(PATIENCE, written), "the logs lag behind");
         check_blocked(bench)?;
         check_passed(bench)?;
         live.kill()?;
@@ -70,6 +72,22 @@ fn what_a_rule_logs_is_seen_live_in_files_and_by_tcpdump() -> Result<()> {
         assert!(!text.contains(".22: "), "of pflog0 only: {text}");
         Ok(())
     })
+}
+
+/// Whether the SYN and a repetition, and all that the label counts, are in the files.
+fn is_written(bench: &Bench) -> Result<bool> {
+    let logs = bench.daemon.packet_logs();
+    let lines = |name: &str| ours(&logs.join(name)).map(|lines| lines.len() as u64);
+    Ok(lines("pflog0.pcap")? >= 2 && lines("pflog1.pcap")? == counted(bench)?)
+}
+
+/// What the label counts.
+fn counted(bench: &Bench) -> Result<u64> {
+    let label = bench.daemon.pfctl_ok(&["-sl"])?;
+    let counted = label
+        .strip_prefix("ssh ")
+        .and_then(|line| line.split(' ').nth(1));
+    Ok(counted.context("a line of the label")?.parse()?)
 }
 
 /// The SYN and its repetitions.
@@ -98,11 +116,7 @@ fn check_blocked(bench: &Bench) -> Result<()> {
 /// As many lines as the rule's label counts packets.
 fn check_passed(bench: &Bench) -> Result<()> {
     let path = bench.daemon.packet_logs().join("pflog1.pcap");
-    let label = bench.daemon.pfctl_ok(&["-sl"])?;
-    let counted = label
-        .strip_prefix("ssh ")
-        .and_then(|line| line.split(' ').nth(1));
-    let counted: u64 = counted.context("a line of the label")?.parse()?;
+    let counted = counted(bench)?;
     let found = ours(&path)?;
     assert_eq!(found.len() as u64, counted, "{found:#?}");
     let part = |text: &str| found.iter().any(|line| line.contains(text));

@@ -5,17 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lab::clock::wait_until;
 use lab::{Configuration, Role};
 
-use crate::support::{BINARY, Bench, UNSHAPED, with_daemon};
+use crate::support::{BINARY, Bench, PATIENCE, UNSHAPED, with_daemon};
 
 /// `nobody` of Debian.
 const NOBODY: u32 = 65_534;
-const SOON: Duration = Duration::from_secs(5);
 const GATEWAY: &str = "\n[[gateway]]\ninterface = \"em0\"\naddress = \"192.168.0.1\"\n\
     [status]\nsocket = \"DIR/status.sock\"\n";
 
@@ -82,7 +80,7 @@ fn nobody_may_check_everything_and_the_control_socket_stays_closed() -> Result<(
         bench.daemon.pfctl_ok(&["-d"])?;
         // An answer of before may be given once more.
         let noticed = || told(&["daemon"], 1, "DAEMON WARNING: answers in ").is_ok();
-        ensure!(wait_until(SOON, noticed), "{:?}", check(&["daemon"]));
+        ensure!(wait_until(PATIENCE, noticed), "{:?}", check(&["daemon"]));
         Ok(())
     })?;
     let gone = Command::new(BINARY)

@@ -20,6 +20,9 @@ pub(crate) const IN_GUEST: &str = "WEIGHBRIDGE_TEST_GUEST";
 /// Who has not answered after this long will not: a SYN has been repeated in it.
 pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 
+/// Who has to answer, and what has to happen, has this long, on a machine that others use too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
 /// How often, and after which time, something is read again that should be at rest.
 const READINGS: usize = 100;
 const MOMENT: Duration = Duration::from_millis(20);

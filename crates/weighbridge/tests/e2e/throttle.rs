@@ -14,7 +14,7 @@ use lab::{Configuration, Role};
 use weighbridge::control::client::{Client, ClientError};
 use weighbridge::control::protocol::Request;
 
-use crate::support::{BINARY, Bench, UNSHAPED, with_daemon};
+use crate::support::{BINARY, Bench, PATIENCE, UNSHAPED, with_daemon};
 
 const RULES: &str = "table <spammers> persist\n\
      pass in quick on em1 inet proto tcp from <spammers> to port 7777 keep state \
@@ -29,11 +29,10 @@ listen = { socket = \"DIR/os.sock\" }
 table = \"spammers\"
 socket = \"DIR/tables.sock\"
 least-rejected = 3
-duration = \"6s\"
+duration = \"10s\"
 ";
-/// Every second it is looked who is throttled.
-const SOON: Duration = Duration::from_secs(5);
-const LATER: Duration = Duration::from_secs(15);
+/// When nobody is throttled any more: it is looked every second.
+const LATER: Duration = Duration::from_secs(30);
 
 /// `weighbridge watch` on the bridge.
 struct Watch(Child);
@@ -96,7 +95,7 @@ fn who_sends_what_is_rejected_may_open_three_connections_for_a_time() -> Result<
         let watch = Watch::start(bench, dir.path())?;
         reject(&dir.path().join("os.sock"), address, 4)?;
         let entered = || listed(bench).is_ok_and(|listed| listed.trim() == address.to_string());
-        ensure!(wait_until(SOON, entered), "{:?}", listed(bench));
+        ensure!(wait_until(PATIENCE, entered), "{:?}", listed(bench));
         let (status, why) = spammers(dir.path(), address)?;
         ensure!(
             status == Some(0) && why.contains("4.0 rejected"),

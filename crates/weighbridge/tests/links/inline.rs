@@ -165,7 +165,7 @@ fn frames_of_the_spanning_tree_and_of_lacp_cross_the_box_on_their_own_link_only(
         let header = [&[0x01, 0x80, 0xc2, 0, 0, last, 2, 0, 0, 0, 0, 1][..], &kind].concat();
         sender.send(&[header, vec![0x42; 46]].concat())?;
     }
-    clock::pause(Duration::from_millis(300));
+    clock::pause(Duration::from_secs(1));
     let counts = heard.map(|capture| {
         let frames = capture.finish();
         frames
