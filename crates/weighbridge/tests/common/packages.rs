@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 pub(crate) fn unpacked(test: &str, name: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(target, PathBuf::from);
-    let packages = target.join("packages").join(name);
-    if !packages.with_extension("complete").exists() {
+    let packages = target.join("packages");
+    if !packages.join(format!("{name}.complete")).exists() {
         eprintln!("skipped {test}: {name} is not unpacked: run scripts/packages.sh");
         return None;
     }
-    packages.canonicalize().ok()
+    packages.join(name).canonicalize().ok()
 }
