@@ -15,6 +15,16 @@ const KEPT: [Capability; 4] = [
     Capability::CAP_PERFMON,
 ];
 
+/// What a daemon keeps that starts `weighbridge links run` again: with it that program, which gets no
+/// more than its starter has, puts itself before others (`setpriority(2)`), as the first one did.
+const KEPT_BY_STARTER: [Capability; 5] = [
+    Capability::CAP_NET_ADMIN,
+    Capability::CAP_NET_RAW,
+    Capability::CAP_BPF,
+    Capability::CAP_PERFMON,
+    Capability::CAP_SYS_NICE,
+];
+
 /// What opening the data path cannot do without.
 const NEEDED: [Capability; 3] = [
     Capability::CAP_NET_ADMIN,
@@ -49,6 +59,14 @@ pub fn check_privileges() -> Result<(), Error> {
 /// When the kernel refuses.
 pub fn drop_capabilities() -> Result<(), Error> {
     keep_only(&KEPT)
+}
+
+/// The same, but what it starts may give itself priority over other programs, if this process may.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn drop_capabilities_of_starter() -> Result<(), Error> {
+    keep_only(&KEPT_BY_STARTER)
 }
 
 /// The same, of all of them: for who has opened what it needs.

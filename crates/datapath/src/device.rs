@@ -65,6 +65,7 @@ pub(crate) fn holder_of(bridge: &str) -> Option<&str> {
 pub struct Device {
     file: OwnedFd,
     name: String,
+    index: u32,
 }
 
 impl Device {
@@ -80,30 +81,37 @@ impl Device {
             let hint = "run as root; `ip link` shows whether the name is taken";
             Error::kernel(format!("cannot make {name}"), error, hint)
         })?;
-        let device = Self {
-            file,
-            name: name.to_owned(),
-        };
         let connection = connect()?;
-        let set_up = || -> io::Result<()> {
-            sys::set_tun_carrier(&device.file, false)?;
+        let set_up = || -> io::Result<u32> {
+            sys::set_tun_carrier(&file, false)?;
             let index = link::by_name(&connection, name)?.index;
             let attributes = vec![
                 LinkAttribute::Address(mac.to_vec()),
                 LinkAttribute::Mtu(mtu),
             ];
-            link::set(&connection, index, attributes)
+            link::set(&connection, index, attributes)?;
+            Ok(index)
         };
-        set_up().map_err(|error| {
+        let index = set_up().map_err(|error| {
             Error::kernel(format!("cannot set up {name}"), error, "run as root")
         })?;
-        Ok(device)
+        Ok(Self {
+            file,
+            name: name.to_owned(),
+            index,
+        })
     }
 
-    /// Its name.
+    /// Its name when it was made.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn index(&self) -> u32 {
+        self.index
     }
 
     /// Says whether it has a carrier.

@@ -114,7 +114,7 @@ impl Owner {
 
     /// A TAP lives as long as its daemon.
     pub(crate) fn is_alive(&self, connection: &Connection) -> bool {
-        link::by_index(connection, self.tap).is_ok_and(|link| link.name == self.tap_name)
+        link::is_called(connection, self.tap, &self.tap_name)
     }
 }
 

@@ -47,7 +47,9 @@ use crate::steer::Steer;
 use crate::tap::Tap;
 use crate::xdp::Xdp;
 
-pub use crate::capability::{check_privileges, drop_all_capabilities, drop_capabilities};
+pub use crate::capability::{
+    check_privileges, drop_all_capabilities, drop_capabilities, drop_capabilities_of_starter,
+};
 pub use crate::error::Error;
 pub use crate::flows::{FLOW_STATES_DEFAULT, FLOW_STATES_LIMIT, FlowMaps};
 pub use crate::reinject::Reinjection;

@@ -29,7 +29,7 @@ use crate::netlink::undo::Undo;
 
 pub use crate::netlink::monitor::Monitor;
 pub use crate::netlink::route::Route;
-pub use crate::netlink::snapshot::{Machine, makers};
+pub use crate::netlink::snapshot::{Machine, Support, makers, support};
 pub use crate::netlink::sockets::Sockets;
 pub use crate::netlink::state::LinkState;
 pub use crate::netlink::ways::{Heard, WayMonitor};
@@ -85,6 +85,12 @@ impl Netlink {
             Error::kernel("cannot list the links", error, hint)
         })?;
         Ok(state::states(&links))
+    }
+
+    /// Whether the interface of this number has this name: so a daemon's TAP, which lives as long as it.
+    #[must_use]
+    pub fn is_called(&self, index: u32, name: &str) -> bool {
+        link::is_called(&self.connection, index, name)
     }
 
     /// Sets an interface up or down.

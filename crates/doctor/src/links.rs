@@ -50,6 +50,68 @@ pub struct MissingFeature {
     pub verified: String,
 }
 
+/// What came of asking the kernel for a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Trial {
+    /// It made one.
+    Made,
+    /// It made none, for this reason.
+    Refused(String),
+    /// It was not asked, for this reason.
+    Untried(String),
+}
+
+/// A kind of device that the kernel may make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceKind {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether the kernel has it, by what its files tell.
+    pub found: bool,
+    /// Whether that is so.
+    pub trial: Trial,
+}
+
+impl DeviceKind {
+    fn describe(&self) -> String {
+        let (how, has) = match &self.trial {
+            Trial::Made => ("tried".to_owned(), true),
+            Trial::Refused(reason) => (format!("tried ({reason})"), false),
+            Trial::Untried(reason) => (format!("looked up, not tried ({reason})"), self.found),
+        };
+        let who = if has {
+            "the kernel makes them"
+        } else {
+            "`weighbridge links run` makes them"
+        };
+        format!("{}: {how}, {who}", self.name)
+    }
+
+    /// A kernel that is believed to have it is relied upon.
+    fn fault(&self) -> Option<Finding> {
+        let Trial::Refused(reason) = &self.trial else {
+            return None;
+        };
+        let finding = Finding::new(
+            "links/device-refused",
+            Severity::Warning,
+            format!("this kernel has {}, and makes no such device", self.name),
+        )
+        .said("kernel", reason)
+        .why("`weighbridge links` leaves laggs and VLANs to a kernel that can make them: they will fail.")
+        .advise("Look at dmesg; a container may lack the right, or the kernel its module's settings.")
+        .verified("asked for one in a network namespace of its own");
+        self.found.then_some(finding)
+    }
+}
+
+fn devices(machine: &Machine) -> Step {
+    let kinds = machine.devices.iter();
+    let told: Vec<String> = kinds.clone().map(DeviceKind::describe).collect();
+    let findings = kinds.filter_map(DeviceKind::fault).collect();
+    Step::of("links/devices", findings, told.join("; "))
+}
+
 /// The machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Machine {
@@ -64,6 +126,8 @@ pub struct Machine {
     pub bridge_netfilter: Option<bool>,
     /// What this program needs of the kernel and does not find.
     pub missing_features: Vec<MissingFeature>,
+    /// Laggs and VLANs of the kernel's own.
+    pub devices: Vec<DeviceKind>,
     /// What could not be looked at.
     pub unknown: Vec<String>,
 }
@@ -103,6 +167,7 @@ pub struct Wanted {
 pub fn check(machine: &Machine, wanted: &Wanted) -> Vec<Step> {
     let mut steps = vec![
         kernel(machine),
+        devices(machine),
         loopback(machine),
         bridges(machine, wanted),
         wanted_links(machine, wanted),
@@ -602,7 +667,10 @@ mod tests {
     #[test]
     fn each_fault_is_named() {
         type Break = fn(&mut Machine, &mut Wanted);
-        let cases: [(&str, Break); 13] = [
+        let cases: [(&str, Break); 14] = [
+            ("links/device-refused", |m, _| {
+                m.devices = vec![bonding(Trial::Refused("not permitted".into()))];
+            }),
             ("links/kernel-feature", |m, _| {
                 m.missing_features = vec![MissingFeature::default()];
             }),
@@ -651,6 +719,44 @@ mod tests {
             let (mut machine, mut wanted) = (machine(), wanted());
             break_it(&mut machine, &mut wanted);
             assert_eq!(ids(&machine, &wanted), [id]);
+        }
+    }
+
+    fn bonding(trial: Trial) -> DeviceKind {
+        DeviceKind {
+            name: "bonding",
+            found: true,
+            trial,
+        }
+    }
+
+    #[test]
+    fn it_is_told_whether_a_device_was_tried_or_looked_up() {
+        let untried = || Trial::Untried("it takes root".into());
+        let missing = |trial| DeviceKind {
+            found: false,
+            ..bonding(trial)
+        };
+        for (kind, told) in [
+            (
+                bonding(Trial::Made),
+                "bonding: tried, the kernel makes them",
+            ),
+            (
+                bonding(untried()),
+                "bonding: looked up, not tried (it takes root), the kernel makes them",
+            ),
+            (
+                missing(untried()),
+                "bonding: looked up, not tried (it takes root), `weighbridge links run` makes them",
+            ),
+            (
+                missing(Trial::Refused("unknown".into())),
+                "bonding: tried (unknown), `weighbridge links run` makes them",
+            ),
+        ] {
+            assert_eq!(kind.describe(), told);
+            assert_eq!(kind.fault(), None);
         }
     }
 

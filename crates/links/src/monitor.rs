@@ -60,6 +60,8 @@ pub struct Bundle {
     pub one_at_a_time: bool,
     /// Its ports.
     pub ports: Vec<BundlePort>,
+    /// Whether nothing passes, because who filters it has no hooks on it.
+    pub shut: bool,
     /// Times that traffic moved, since the start.
     pub failovers: Option<u64>,
     /// The same in the last hour.
@@ -223,6 +225,10 @@ fn one(bundle: &Bundle, limits: &Limits) -> Report {
     } else if warning.alerts(count) {
         raise(Severity::Warning, String::new());
     }
+    if bundle.shut {
+        let what = "passes nothing until the daemon filters it";
+        raise(Severity::Critical, what.to_owned());
+    }
     if let Some(what) = standby_in_use(bundle) {
         raise(Severity::Warning, what);
     }
@@ -291,6 +297,7 @@ pub fn of_status(lagg: &LaggStatus, now: f64) -> Bundle {
         ports: ports
             .map(|(at, port)| of_port(port, one_at_a_time && at == 0))
             .collect(),
+        shut: lagg.shut,
         failovers: Some(lagg.failovers),
         failovers_last_hour: Some(lagg.failovers_last_hour),
         last_failover_age: lagg.last_failover.map(|at| (now - at).max(0.0)),

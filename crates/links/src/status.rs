@@ -47,6 +47,9 @@ pub struct LaggStatus {
     pub round_robin_frames: u32,
     /// Whether frames can be sent.
     pub up: bool,
+    /// Whether nothing passes, because who filters it has no hooks on it yet.
+    #[serde(default)]
+    pub shut: bool,
     /// Times that traffic moved, or that fewer links carried it.
     pub failovers: u64,
     /// The same in the last hour.
@@ -122,6 +125,9 @@ pub struct VlanStatus {
     pub id: u16,
     /// Priority of what is sent.
     pub priority: u8,
+    /// As that of a lagg.
+    #[serde(default)]
+    pub shut: bool,
 }
 
 /// Why a text is no status.

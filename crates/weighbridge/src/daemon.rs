@@ -4,6 +4,7 @@
 //! afterwards is taken back when a later step fails.
 
 mod carrier;
+mod claims;
 mod clock;
 pub(crate) mod env;
 mod event_loop;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use datapath::netlink::{Applied, Monitor, Netlink, WayMonitor};
-use datapath::{Datapath, DatapathConfig, FastPath};
+use datapath::{Datapath, DatapathConfig, FailPolicy, FastPath};
 use mio::Poll;
 use pf_conf::{LoadOptions, Loaded};
 use pf_engine::anchor::AnchorPath;
@@ -36,8 +37,9 @@ use pf_engine::engine::{Engine, EngineConfig};
 use pf_engine::env::Interface;
 use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use self::claims::Claims;
 use self::clock::Clock;
 use self::env::LiveEnv;
 use self::event_loop::{EventLoop, Parts};
@@ -179,7 +181,8 @@ fn start(plan: &Plan) -> Result<()> {
         fast_path: plan.configuration.settings.fast_path.clone(),
         flow_states: plan.configuration.settings.flow_cache,
     })?;
-    let keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone());
+    let claims = claims_of(plan, &datapath)?;
+    let keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone(), claims);
     let mut keeper = keeper.couple(plan.configuration.coupled());
     let mut process = None;
     let attached = keeper.attach(&mut datapath, &present);
@@ -187,7 +190,7 @@ fn start(plan: &Plan) -> Result<()> {
     let applied = match made {
         Ok(applied) => applied,
         Err(error) => {
-            abandon(&mut datapath);
+            abandon(&mut datapath, &mut keeper);
             process.into_iter().for_each(LinksProcess::abandon);
             return Err(error);
         }
@@ -198,7 +201,7 @@ fn start(plan: &Plan) -> Result<()> {
         Err(error) => {
             // What went wrong later is as if the daemon had died: `fail-policy` holds.
             if let Some(datapath) = &mut datapath {
-                abandon(datapath);
+                abandon(datapath, &mut keeper);
             }
             keeper.undo(applied);
             process.into_iter().for_each(LinksProcess::abandon);
@@ -216,11 +219,32 @@ fn make_links(
 ) -> Result<Applied> {
     let wanted = &plan.configuration.links;
     if links_process::is_needed(wanted) {
-        *process = LinksProcess::start(&plan.config, wanted)?;
-        let present = keeper.interfaces()?;
-        keeper.attach(datapath, &present)?;
+        *process = LinksProcess::start(&plan.config, wanted, || {
+            // What has gone again by now will be seen to be gone.
+            if let Err(error) = hook_all(keeper, datapath) {
+                debug!("while the links are made: {error:#}");
+            }
+        })?;
+        hook_all(keeper, datapath)?;
     }
     keeper.apply()
+}
+
+/// Puts hooks on what has come.
+fn hook_all(keeper: &mut LinkKeeper, datapath: &mut Datapath) -> Result<()> {
+    let present = keeper.interfaces()?;
+    keeper.attach(datapath, &present)
+}
+
+/// What others make and this daemon filters.
+fn claims_of(plan: &Plan, datapath: &Datapath) -> Result<Claims> {
+    let settings = &plan.configuration.settings;
+    Claims::new(
+        (settings.tap.clone(), datapath.tap().0),
+        settings.fail_policy == FailPolicy::Pass,
+        &plan.configuration.links,
+        &plan.managed,
+    )
 }
 
 fn tables_socket(plan: &Plan) -> Result<Option<TableSocket>> {
@@ -235,8 +259,9 @@ fn status_socket(plan: &Plan) -> Result<Option<StatusSocket>> {
 }
 
 /// A start that failed leaves the network as it was.
-fn abandon(datapath: &mut Datapath) {
+fn abandon(datapath: &mut Datapath, keeper: &mut LinkKeeper) {
     let blocked = datapath.abandon();
+    keeper.abandon_claims();
     if !blocked.is_empty() {
         tracing::warn!(
             "{} stay blocked, as they were; `weighbridge unhook` lets packets pass there",
@@ -367,7 +392,11 @@ fn filter(
     let gateways = Gateways::start(&plan.configuration.settings, &mut engine, clock.now());
     let changes = open_fast_path(plan, &mut engine, datapath, &clock)?;
     // Threads started from here on have no more rights than this one.
-    datapath::drop_capabilities()?;
+    if process.is_some() {
+        datapath::drop_capabilities_of_starter()?;
+    } else {
+        datapath::drop_capabilities()?;
+    }
     let poll = Poll::new().context("cannot wait for events")?;
     let waker = event_loop::waker(&poll)?;
     let control = Control::start(sockets, &waker);

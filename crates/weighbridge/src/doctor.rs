@@ -12,6 +12,7 @@ mod pf;
 mod place;
 mod program;
 mod report;
+mod trial;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

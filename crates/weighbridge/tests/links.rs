@@ -21,6 +21,8 @@ mod ends;
 mod files;
 #[path = "links/flows.rs"]
 mod flows;
+#[path = "links/gate.rs"]
+mod gate;
 #[path = "links/inline.rs"]
 mod inline;
 #[path = "links/lacp.rs"]

@@ -39,14 +39,15 @@ pub struct HeldPorts {
 }
 
 impl Device {
-    /// Takes over the device `name` from the program before this one.
+    /// Takes over the device `name`, which has the number `index`, from the program before this one.
     ///
     /// # Errors
     /// When there is no such open file.
-    pub fn inherit(number: RawFd, name: &str) -> io::Result<Self> {
+    pub fn inherit(number: RawFd, name: &str, index: u32) -> io::Result<Self> {
         Ok(Self {
             file: sys::inherited(number)?,
             name: name.to_owned(),
+            index,
         })
     }
 }

@@ -206,6 +206,11 @@ pub(crate) fn by_index(connection: &Connection, index: u32) -> io::Result<Link> 
     one(connection, message(index))
 }
 
+/// Whether the device with this number has this name.
+pub(crate) fn is_called(connection: &Connection, index: u32, name: &str) -> bool {
+    by_index(connection, index).is_ok_and(|link| link.name == name)
+}
+
 /// The device with this name.
 pub(crate) fn by_name(connection: &Connection, name: &str) -> io::Result<Link> {
     let mut message = LinkMessage::default();

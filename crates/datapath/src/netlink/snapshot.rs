@@ -202,20 +202,43 @@ fn is_on(path: &str) -> bool {
     fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
 }
 
+/// Whether a kernel has what makes a kind of device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// Built in, or loaded.
+    Here,
+    /// As a module, which it loads when such a device is asked for.
+    Module,
+    /// Not that it is known.
+    Missing,
+}
+
+/// Bonding and 802.1Q of the running kernel, as its files tell.
+#[must_use]
+pub fn support() -> [Support; 2] {
+    let look = |known: &[&str], module: &str| {
+        if known.iter().any(|path| fs::exists(path).unwrap_or(false)) {
+            Support::Here
+        } else if has_module(module) {
+            Support::Module
+        } else {
+            Support::Missing
+        }
+    };
+    [
+        look(&["/sys/module/bonding"], "/bonding.ko"),
+        look(&["/sys/module/8021q", "/proc/net/vlan"], "/8021q.ko"),
+    ]
+}
+
 /// Whether the kernel can make laggs and VLANs; `otherwise` makes what it cannot.
 #[must_use]
 pub fn makers(otherwise: Maker) -> Makers {
-    let maker = |known: &[&str], module: &str| {
-        if known.iter().any(|path| fs::exists(path).unwrap_or(false)) || has_module(module) {
-            Maker::Kernel
-        } else {
-            otherwise
-        }
-    };
-    Makers {
-        lagg: maker(&["/sys/module/bonding"], "/bonding.ko"),
-        vlan: maker(&["/sys/module/8021q", "/proc/net/vlan"], "/8021q.ko"),
-    }
+    let [lagg, vlan] = support().map(|support| match support {
+        Support::Here | Support::Module => Maker::Kernel,
+        Support::Missing => otherwise,
+    });
+    Makers { lagg, vlan }
 }
 
 /// Whether a module is there that the kernel loads when it is asked for.

@@ -61,6 +61,7 @@ fn machine() -> Vec<Interface> {
             ..LaggStatus::default()
         }],
         vlans: vec![crate::status::VlanStatus {
+            shut: false,
             name: "vlan0".to_owned(),
             parent: "lagg0".to_owned(),
             id: 22,

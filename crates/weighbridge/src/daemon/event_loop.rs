@@ -210,6 +210,7 @@ impl<'a> EventLoop<'a> {
         if result.is_ok() && self.ending == Some(Ending::Stop) {
             self.parts.keeper.release_carriers();
             self.parts.datapath.release();
+            self.parts.keeper.end_claims();
         }
         self.parts.logger.finish();
         let logged = self.parts.logger.statistics();

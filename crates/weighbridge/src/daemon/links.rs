@@ -11,6 +11,7 @@ use pf_engine::env::{IfIndex, Interface};
 use tracing::{debug, info, warn};
 
 use super::carrier::{Coupling, Seen};
+use super::claims::Claims;
 use super::env::as_configured;
 use crate::links::Watch;
 
@@ -24,6 +25,7 @@ pub(super) struct LinkKeeper {
     present: BTreeMap<String, IfIndex>,
     couplings: Vec<Coupling>,
     watch: Watch,
+    claims: Claims,
 }
 
 /// What came and went between two looks.
@@ -34,8 +36,13 @@ struct Changes {
 }
 
 impl LinkKeeper {
-    /// For links that are to be made.
-    pub(super) fn new(netlink: Netlink, wanted: WantedLinks, managed: Vec<String>) -> Self {
+    /// For links that are to be made; `claims`: who makes some of them is told by it.
+    pub(super) fn new(
+        netlink: Netlink,
+        wanted: WantedLinks,
+        managed: Vec<String>,
+        claims: Claims,
+    ) -> Self {
         Self {
             netlink,
             wanted,
@@ -43,6 +50,7 @@ impl LinkKeeper {
             present: BTreeMap::new(),
             couplings: Vec::new(),
             watch: Watch::default(),
+            claims,
         }
     }
 
@@ -134,13 +142,17 @@ impl LinkKeeper {
         self.netlink.routes()
     }
 
-    /// Puts the hooks on all managed interfaces that are there.
+    /// Puts the hooks on all managed interfaces that are there, and then tells so.
     pub(super) fn attach(
         &mut self,
         datapath: &mut Datapath,
         interfaces: &[Interface],
     ) -> Result<()> {
-        self.present = relevant(&self.names(), interfaces);
+        let present = relevant(&self.names(), interfaces);
+        for (_, index) in compare(&self.present, &present).gone {
+            datapath.detach(index);
+        }
+        self.present = present;
         for name in &self.managed {
             if let Some(index) = self.present.get(name) {
                 datapath
@@ -148,7 +160,23 @@ impl LinkKeeper {
                     .with_context(|| format!("cannot filter {name}"))?;
             }
         }
-        Ok(())
+        self.claims.tell(&self.present)
+    }
+
+    /// Nothing is filtered any more.
+    pub(super) fn end_claims(&mut self) {
+        self.claims.end();
+    }
+
+    /// Things are as before a start that failed.
+    pub(super) fn abandon_claims(&mut self) {
+        self.claims.abandon();
+    }
+
+    fn tell_claims(&mut self) {
+        if let Err(error) = self.claims.tell(&self.present) {
+            warn!("{error:#}");
+        }
     }
 
     /// After a notice that something changed: takes hooks off what is gone, sets up what has
@@ -156,9 +184,12 @@ impl LinkKeeper {
     pub(super) fn refresh(&mut self, datapath: &mut Datapath) -> Result<Vec<Interface>, Error> {
         let mut interfaces = self.interfaces()?;
         let changes = compare(&self.present, &relevant(&self.names(), &interfaces));
+        for (name, _) in &changes.gone {
+            self.present.remove(name);
+        }
+        self.tell_claims();
         for (name, index) in &changes.gone {
             datapath.detach(*index);
-            self.present.remove(name);
             warn!("{name} is gone");
         }
         let someone_came = !changes.come.is_empty();
@@ -166,6 +197,7 @@ impl LinkKeeper {
         for (name, index) in changes.come {
             self.welcome(datapath, name, index);
         }
+        self.tell_claims();
         if someone_came {
             self.apply_again(&interfaces);
             interfaces = self.interfaces()?;

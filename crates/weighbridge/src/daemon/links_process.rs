@@ -9,11 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use links::status::Status;
 use links::{Device, WantedLinks};
-use rustix::event::{Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use tracing::warn;
 
-use crate::links::{read_last, read_status, unix_now};
+use crate::links::{is_running, pause, read_last, read_status, unix_now};
 
 /// How long it may take to make the links.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -54,8 +53,13 @@ pub(super) fn devices(wanted: &WantedLinks) -> impl Iterator<Item = &str> {
 
 impl LinksProcess {
     /// Starts it, or lets the one that is there read its files again, and waits until the links are
-    /// as `wanted`. Nothing comes back if the kernel has made them all.
-    pub(super) fn start(config: &Path, wanted: &WantedLinks) -> Result<Option<Self>> {
+    /// as `wanted`; meanwhile it does `at_each_look` what they may wait for. Nothing comes back if the
+    /// kernel has made them all.
+    pub(super) fn start(
+        config: &Path,
+        wanted: &WantedLinks,
+        at_each_look: impl FnMut(),
+    ) -> Result<Option<Self>> {
         let mut process = Self {
             config: config.to_owned(),
             wanted: wanted.clone(),
@@ -67,7 +71,7 @@ impl LinksProcess {
             Some(other) => read_again(&other)?,
             None => process.child = Some(process.spawn()?),
         }
-        let kept = process.wait_until_ready()?;
+        let kept = process.wait_until_ready(at_each_look)?;
         Ok(kept.then_some(process))
     }
 
@@ -86,9 +90,10 @@ impl LinksProcess {
     }
 
     /// False if it has ended well: there is nothing to keep.
-    fn wait_until_ready(&mut self) -> Result<bool> {
+    fn wait_until_ready(&mut self, mut at_each_look: impl FnMut()) -> Result<bool> {
         let mut waited = Duration::ZERO;
         while waited < START_LIMIT {
+            at_each_look();
             if read_status().is_some_and(|status| is_as_wanted(&status, &self.wanted)) {
                 return Ok(true);
             }
@@ -143,7 +148,7 @@ impl LinksProcess {
         read_last()
             .ok()
             .flatten()
-            .is_some_and(|status| is_there(&status) && unix_now() - status.time < FORGOTTEN_SECS)
+            .is_some_and(|status| is_running(&status) && unix_now() - status.time < FORGOTTEN_SECS)
     }
 
     /// When [`LinksProcess::watch`] has something to do.
@@ -160,10 +165,6 @@ impl LinksProcess {
             let _ = child.wait();
         }
     }
-}
-
-fn is_there(status: &Status) -> bool {
-    Path::new("/proc").join(status.pid.to_string()).exists()
 }
 
 fn read_again(other: &Status) -> Result<()> {
@@ -187,14 +188,6 @@ fn is_as_wanted(status: &Status, wanted: &WantedLinks) -> bool {
             }),
             Device::Physical | Device::Bridge => true,
         })
-}
-
-fn pause(time: Duration) {
-    let timeout = Timespec {
-        tv_sec: 0,
-        tv_nsec: time.subsec_nanos().into(),
-    };
-    let _ = poll(&mut [], Some(&timeout));
 }
 
 #[cfg(test)]

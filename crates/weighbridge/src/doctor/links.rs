@@ -14,6 +14,7 @@ use super::DoctorArguments;
 use super::pf;
 use super::place::Place;
 use super::program::{ask, find};
+use super::trial;
 use crate::config::{self, read_bytes};
 use crate::tools::Disk;
 
@@ -50,6 +51,7 @@ fn machine(wanted: &Wanted) -> Machine {
         bridge_netfilter: flag("/proc/sys/net/bridge/bridge-nf-call-iptables")
             .map(|on| on && has_kernel_filter()),
         missing_features: missing_features(),
+        devices: trial::devices(),
         ..Machine::default()
     };
     match interfaces() {

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::files::{self, Wanted};
+use super::hooks::hooks_first;
 use super::state::{overlay, read_status};
 use super::{ifconfig, run as keep};
 use crate::config::DEFAULT_CONFIG_DIR;
@@ -226,7 +227,12 @@ fn apply(source: &Source, dry_run: bool, output: &mut Output<'_>) -> Result<u8, 
         let mut netlink = Netlink::open().map_err(told)?;
         let mut applied = datapath::netlink::Applied::default();
         for step in &steps {
-            if let Err(error) = netlink.carry_out(step, &mut applied) {
+            let hooked = hooks_first(step, &steps, &mut netlink);
+            let done = hooked.and_then(|()| {
+                let done = netlink.carry_out(step, &mut applied);
+                done.map_err(|error| error.to_string())
+            });
+            if let Err(error) = done {
                 netlink.undo(applied);
                 return Err(told(format!("{error}\n  what was done before is undone")));
             }

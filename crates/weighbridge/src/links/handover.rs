@@ -37,6 +37,9 @@ pub(super) struct HandOver {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LaggHandOver {
     pub(super) name: String,
+    /// Number of its device; programs before this one have told none.
+    #[serde(default)]
+    pub(super) index: u32,
     pub(super) settings: WantedLagg,
     pub(super) device: RawFd,
     pub(super) carrier: bool,
@@ -62,6 +65,9 @@ pub(super) struct PortHandOver {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct VlanHandOver {
     pub(super) name: String,
+    /// Number of its device; programs before this one have told none.
+    #[serde(default)]
+    pub(super) index: u32,
     pub(super) settings: WantedVlan,
     pub(super) device: RawFd,
     pub(super) socket: Option<RawFd>,

@@ -1,6 +1,7 @@
 //! The devices of this program: laggs and VLANs, their ports, and the frames between them.
 
 mod frames;
+mod gate;
 mod inherit;
 mod status;
 
@@ -16,6 +17,7 @@ use links::plan::{Maker, Present, Step};
 use links::show::Interface;
 use links::{Protocol, WantedLagg, WantedLinks, WantedVlan};
 
+use self::gate::Gated;
 use super::state::read_last;
 
 /// Failovers that are remembered for the last hour at most.
@@ -32,13 +34,16 @@ pub(super) struct Keeper {
     vlans: Vec<KeptVlan>,
     buffer: Vec<u8>,
     news: bool,
+    /// When it is looked at what the daemon claims.
+    claims_at: Duration,
+    claim_is_wrong: bool,
 }
 
 #[derive(Debug)]
 struct KeptLagg {
     settings: WantedLagg,
     lagg: Lagg,
-    device: Device,
+    device: Gated,
     ports: Vec<KeptPort>,
     /// Released last.
     held: Held,
@@ -60,7 +65,7 @@ struct KeptPort {
 
 #[derive(Debug)]
 struct KeptVlan {
-    device: Device,
+    device: Gated,
     settings: WantedVlan,
     /// Of a parent that is no lagg of ours.
     socket: Option<PortSocket>,
@@ -75,6 +80,8 @@ impl Keeper {
             vlans: Vec::new(),
             buffer: vec![0; BUFFER_LEN],
             news: true,
+            claims_at: Duration::ZERO,
+            claim_is_wrong: false,
         }
     }
 
@@ -155,7 +162,7 @@ impl Keeper {
         self.laggs.push(KeptLagg {
             settings: settings.clone(),
             lagg: Lagg::new(settings, &macs),
-            device,
+            device: Gated::new(device),
             ports,
             held,
             carrier: false,
@@ -183,7 +190,7 @@ impl Keeper {
         };
         let device = Device::create(name, mac, mtu)?;
         self.vlans.push(KeptVlan {
-            device,
+            device: Gated::new(device),
             settings: settings.clone(),
             socket,
         });
@@ -246,21 +253,19 @@ impl Keeper {
     }
 
     /// A VLAN has the carrier of what it is on.
-    fn carriers(&self) {
-        for vlan in &self.vlans {
+    fn carriers(&mut self) {
+        for vlan in &mut self.vlans {
             let parent = &vlan.settings.parent;
             let lagg = self.laggs.iter().find(|l| l.device.name() == parent);
-            let carrier = lagg.is_none_or(|lagg| lagg.carrier);
-            set_carrier(&vlan.device, carrier);
+            vlan.device
+                .set_carrier(lagg.is_none_or(|lagg| lagg.carrier));
         }
     }
 
-    /// When [`Keeper::tick`] has something to do.
+    /// When [`Keeper::tick`] or [`Keeper::look_at_claims`] has something to do.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.laggs
-            .iter()
-            .filter_map(|kept| kept.lagg.deadline())
-            .min()
+        let laggs = self.laggs.iter().filter_map(|kept| kept.lagg.deadline());
+        laggs.chain([self.claims_at]).min()
     }
 
     /// Whether the status has changed since this was asked.
@@ -308,7 +313,7 @@ impl KeptLagg {
         let news = up != self.carrier || failovers != self.failovers;
         if up != self.carrier {
             self.carrier = up;
-            set_carrier(&self.device, up);
+            self.device.set_carrier(up);
         }
         if failovers != self.failovers && self.recent.len() < MAX_RECENT {
             self.recent.push(now);
@@ -316,12 +321,6 @@ impl KeptLagg {
         self.failovers = failovers;
         self.recent.retain(|at| now < *at + HOUR);
         news
-    }
-}
-
-fn set_carrier(device: &Device, on: bool) {
-    if let Err(error) = device.set_carrier(on) {
-        report(&error, device.name());
     }
 }
 

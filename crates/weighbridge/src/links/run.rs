@@ -21,6 +21,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::command::{Probe, Source, plan_of, told};
 use super::handover::{self, HandOver};
+use super::hooks::hooks_first;
 use super::keeper::Keeper;
 use super::publish::Publisher;
 use super::state::read_status;
@@ -160,11 +161,13 @@ fn make(
 ) -> Result<(), Complaint> {
     let mut applied = Applied::default();
     for step in steps {
-        let done = match keeper.carry_out(step, wanted, netlink) {
-            Ok(true) => Ok(()),
-            Ok(false) => netlink.carry_out(step, &mut applied).map_err(told),
-            Err(error) => Err(told(error)),
-        };
+        let hooked = hooks_first(step, steps, netlink).map_err(Complaint::Message);
+        let done = hooked.and_then(|()| {
+            if keeper.carry_out(step, wanted, netlink).map_err(told)? {
+                return Ok(());
+            }
+            netlink.carry_out(step, &mut applied).map_err(told)
+        });
         if let Err(error) = done {
             netlink.undo(applied);
             return Err(error);
@@ -214,6 +217,7 @@ impl Links<'_> {
         let mut written = None;
         let mut due = false;
         let mut watch = Watch::default();
+        self.keeper.look_at_claims(&self.netlink, true);
         self.keeper.look(&mut self.netlink).map_err(told)?;
         while !signals.stop.load(Ordering::Relaxed) {
             wait(&self.monitor, &self.keeper, watch.deadline()).map_err(told)?;
@@ -221,7 +225,9 @@ impl Links<'_> {
             if noticed {
                 watch.told(self.keeper.now());
             }
-            if noticed || watch.is_due(self.keeper.now()) {
+            let look = noticed || watch.is_due(self.keeper.now());
+            self.keeper.look_at_claims(&self.netlink, look);
+            if look {
                 self.keeper.look(&mut self.netlink).map_err(told)?;
             }
             self.keeper.forward();

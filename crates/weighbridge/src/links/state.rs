@@ -28,8 +28,16 @@ pub(crate) fn status_path() -> PathBuf {
 /// The status of a keeper that lives; nothing where there is none.
 pub(crate) fn read_status() -> Option<Status> {
     let status = read_last().ok().flatten()?;
-    let alive = fs::exists(format!("/proc/{}", status.pid)).unwrap_or(false);
-    (alive && unix_now() - status.time < STALE_SECS).then_some(status)
+    (is_running(&status) && unix_now() - status.time < STALE_SECS).then_some(status)
+}
+
+/// Whether the process whose status it is runs: a dead one that its parent has not asked for does not.
+pub(crate) fn is_running(status: &Status) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", status.pid)).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !['Z', 'X'].contains(&state))
 }
 
 /// The last status, of whoever; nothing where there is none.

@@ -60,6 +60,42 @@ fn a_half_made_bridge_and_its_mtus_are_told_and_a_whole_one_is_left_alone() {
 }
 
 #[test]
+fn laggs_and_vlans_of_the_kernel_are_tried_by_root_and_looked_up_by_others() {
+    use std::os::unix::process::CommandExt;
+
+    if requirements::skip_test("doctor::links, devices of the kernel") {
+        return;
+    }
+    let run = RunId::new().expect("an id");
+    let namespace = Namespace::create(&run.namespace("box")).expect("a namespace");
+    let ask = |command: &mut Command| {
+        command.args(["doctor", "links", "-v", "--config", "/nonexistent"]);
+        let (_, text) = namespace.run(|| doctor(command));
+        let line = text.lines().find(|line| line.contains("bonding: "));
+        line.unwrap_or_else(|| panic!("nothing of bonding: {text}"))
+            .to_owned()
+    };
+    let before = namespace.ip("link").expect("ip");
+    let line = ask(&mut Command::new(BINARY));
+    // A module that is there and not loaded stays so.
+    let is_tried = |kind: &str| {
+        let (_, told) = line.split_once(kind).expect("both are told");
+        told.starts_with("tried") || told.starts_with("looked up, not tried (its module")
+    };
+    assert!(is_tried("bonding: ") && is_tried("802.1Q: "), "{line}");
+    assert_eq!(namespace.ip("link").expect("ip"), before);
+    // The program may be where nobody else may look.
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = directory.path().join("weighbridge");
+    fs::copy(BINARY, &program).expect("copied");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(directory.path(), open).expect("opened");
+    let line = ask(Command::new(&program).uid(65_534).gid(65_534));
+    let untried = ": looked up, not tried (";
+    assert_eq!(line.matches(untried).count(), 2, "{line}");
+}
+
+#[test]
 fn what_links_check_says_of_a_start_up_file_is_a_finding() {
     let directory = tempfile::tempdir().expect("a directory");
     fs::write(directory.path().join("hostname.em0"), "inet 300.0.0.1\n").expect("written");

@@ -53,6 +53,11 @@ impl Daemon {
         self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
+    /// Of its files.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }

@@ -17,12 +17,12 @@ const RC_CONF: &str = "cloned_interfaces=\"lagg0\"\nifconfig_em0=\"up\"\nifconfi
      ifconfig_lagg0=\"laggproto failover laggport em0 laggport em1 10.0.0.2/24\"\n\
      defaultrouter=\"10.0.0.1\"\n";
 
-fn kill(pid: u32, signal: Signal) -> Result<()> {
+pub(crate) fn kill(pid: u32, signal: Signal) -> Result<()> {
     let pid = Pid::from_raw(i32::try_from(pid)?).context("a process")?;
     Ok(kill_process(pid, signal)?)
 }
 
-fn is_there(pid: u32) -> bool {
+pub(crate) fn is_there(pid: u32) -> bool {
     // A dead child that nobody has waited for is none.
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
     status.is_ok_and(|text| !text.contains("State:\tZ"))

@@ -11,7 +11,7 @@ use links::lagg::frame::{ADDRESSES_LEN, ethernet_type, tag};
 use super::{Keeper, KeptLagg, KeptPort, KeptVlan, report};
 
 /// Frames that are taken from one device or port before it is the next one's turn.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 /// A tag's VLAN number.
 const VLAN_BITS: u16 = 0x0fff;
 /// Bytes of a tag.

@@ -8,6 +8,7 @@ use links::lagg::Lagg;
 use links::{Device as WantedDevice, WantedLinks};
 
 use super::super::handover::{HandOver, LaggHandOver, PortHandOver, VlanHandOver};
+use super::gate::Gated;
 use super::{Keeper, KeptLagg, KeptPort, KeptVlan};
 
 impl Keeper {
@@ -18,13 +19,16 @@ impl Keeper {
         wanted: &WantedLinks,
         start: Instant,
     ) -> io::Result<Self> {
+        let base = left.now;
         let mut keeper = Self {
-            base: left.now,
+            base,
             start,
             laggs: Vec::new(),
             vlans: Vec::new(),
             buffer: vec![0; BUFFER_LEN],
             news: true,
+            claims_at: base,
+            claim_is_wrong: false,
         };
         for lagg in left.laggs {
             let (name, settings) = (lagg.name.clone(), WantedDevice::Lagg(lagg.settings.clone()));
@@ -57,10 +61,10 @@ impl Keeper {
         }
         lagg.count_from(left.totals, &flaps);
         let failed = |error: io::Error| refused(&left.name, &error);
-        let device = Device::inherit(left.device, &left.name).map_err(failed)?;
+        let device = Device::inherit(left.device, &left.name, left.index).map_err(failed)?;
         let ports = left.ports.into_iter().map(inherit_port);
         Ok(KeptLagg {
-            device,
+            device: Gated::inherited(device, left.carrier),
             ports: ports.collect::<io::Result<_>>().map_err(failed)?,
             held: Held::inherit(HeldPorts {
                 holder: left.holder,
@@ -86,6 +90,7 @@ impl Keeper {
             let socket = vlan.socket.as_ref().map(pass_on).transpose()?;
             left.vlans.push(VlanHandOver {
                 name: vlan.device.name().to_owned(),
+                index: vlan.device.index(),
                 settings: vlan.settings.clone(),
                 device: pass_on(&vlan.device)?,
                 socket,
@@ -113,6 +118,7 @@ impl KeptLagg {
         let held = self.held.held();
         Ok(LaggHandOver {
             name: self.device.name().to_owned(),
+            index: self.device.index(),
             settings: self.settings.clone(),
             device: pass_on(&self.device)?,
             carrier: self.carrier,
@@ -136,8 +142,9 @@ fn inherit_port(left: PortHandOver) -> io::Result<KeptPort> {
 }
 
 fn inherit_vlan(left: VlanHandOver) -> io::Result<KeptVlan> {
+    let device = Device::inherit(left.device, &left.name, left.index)?;
     Ok(KeptVlan {
-        device: Device::inherit(left.device, &left.name)?,
+        device: Gated::inherited(device, false),
         settings: left.settings,
         socket: left.socket.map(PortSocket::inherit).transpose()?,
     })

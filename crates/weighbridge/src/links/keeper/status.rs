@@ -18,6 +18,7 @@ impl Keeper {
             parent: vlan.settings.parent.clone(),
             id: vlan.settings.id,
             priority: vlan.settings.priority,
+            shut: !vlan.device.is_open(),
         });
         Status {
             version: VERSION,
@@ -42,6 +43,7 @@ impl KeptLagg {
             active: self.settings.active,
             round_robin_frames: self.settings.round_robin_frames,
             up: self.lagg.is_up(),
+            shut: !self.device.is_open(),
             failovers: totals.failovers,
             failovers_last_hour: u64::try_from(self.recent.len()).unwrap_or(u64::MAX),
             last_failover: totals.last_failover.map(ago),
