@@ -86,6 +86,7 @@ pub struct Datapath {
     buffer: Vec<u8>,
     invalid: u64,
     oversized: u64,
+    strayed: u64,
     not_sent: u64,
 }
 
@@ -182,6 +183,8 @@ pub struct DatapathStatistics {
     pub invalid: u64,
     /// Frames from the TAP that are larger than any IP packet: dropped, not cut.
     pub oversized: u64,
+    /// Packets that waited to be taken when their interface went ([`Datapath::strayed`]).
+    pub strayed: u64,
     /// Packets that [`Datapath::send`] could not put back.
     pub not_sent: u64,
     /// Packets that passed by the flow cache, without coming up.
@@ -255,6 +258,7 @@ impl Datapath {
             buffer: vec![0; BUFFER_LEN],
             invalid: 0,
             oversized: 0,
+            strayed: 0,
             not_sent: 0,
         })
     }
@@ -425,6 +429,11 @@ impl Datapath {
         Ok(false)
     }
 
+    /// Counts a packet that was received and is given up, because its interface is not known (any more).
+    pub const fn strayed(&mut self) {
+        self.strayed = self.strayed.saturating_add(1);
+    }
+
     /// Whether frames without IP are sent up ([`Content::Frame`]), as long as there are rules for
     /// them. Without, they pass untouched.
     ///
@@ -469,6 +478,7 @@ impl Datapath {
             refused: self.program.counter(Counter::Refused),
             invalid: self.invalid,
             oversized: self.oversized,
+            strayed: self.strayed,
             not_sent: self.not_sent,
             // At both hooks.
             cached: (self.program.counter(Counter::Cached))

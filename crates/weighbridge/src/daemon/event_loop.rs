@@ -358,6 +358,12 @@ impl<'a> EventLoop<'a> {
             }
             turn.packets += 1;
             turn.entered += u32::from(self.upcall.hook.direction == Direction::In);
+            // Rules know no interface of that number: what they would say of it, and the state that it would
+            // leave for another of the name, are of no interface at all.
+            if parts.env.interface(self.upcall.hook.interface).is_none() {
+                parts.datapath.strayed();
+                continue;
+            }
             let around = Around {
                 engine: &mut parts.engine,
                 env: &mut parts.env,
@@ -605,6 +611,7 @@ const fn lost(statistics: &DatapathStatistics) -> Lost {
         congested: statistics.upcall_failed
             + statistics.queue_full
             + statistics.oversized
+            + statistics.strayed
             + statistics.not_sent,
         held_back: statistics.held_back,
     }

@@ -20,6 +20,8 @@ const ECHO: &str = "WEIGHBRIDGE_GUEST_ECHO";
 /// A loss of carrier may cost no more: bonding looks each 100 ms, and emulation is slow.
 const CARRIER_LIMIT: Duration = Duration::from_millis(250);
 const TRIES: usize = 3;
+/// How long the daemon may take to start, under emulation.
+const START: Duration = Duration::from_mins(1);
 /// How long it may take until something is seen that the kernel looks for from time to time.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -47,14 +49,19 @@ fn guest(site: &mut Site) -> Result<Option<Guest>> {
     Ok(Some(guest))
 }
 
-/// Has the guest do what files say: in one go, and then there is nothing left to do.
-fn apply(guest: &mut Guest, files: &[(&str, &str)]) -> Result<String> {
+/// Puts files into the guest's configuration directory, in place of all that are there.
+fn configure(guest: &mut Guest, files: &[(&str, &str)]) -> Result<()> {
     let mut script = "rm -rf /etc/weighbridge; mkdir /etc/weighbridge\n".to_owned();
     for (name, text) in files {
         let file = format!("cat > /etc/weighbridge/{name} <<'END'\n{text}END\n");
         script.push_str(&file);
     }
-    guest.run(&script)?;
+    guest.run(&script).map(drop)
+}
+
+/// Has the guest do what files say: in one go, and then there is nothing left to do.
+fn apply(guest: &mut Guest, files: &[(&str, &str)]) -> Result<String> {
+    configure(guest, files)?;
     let steps = guest.run("weighbridge links apply")?;
     let again = guest.run("weighbridge links apply && weighbridge links diff")?;
     let nothing = "all is as the files say\n";
@@ -221,6 +228,34 @@ fn check_others(guest: &mut Guest) -> Result<()> {
     guest.run("ip link del aggr0").map(drop)
 }
 
+/// The daemon has the kernel make the lagg and its VLAN, which come up when they have hooks.
+fn check_daemon(guest: &mut Guest) -> Result<()> {
+    let rc_conf = ARTICLE.replace("PROTOCOL", "failover");
+    configure(guest, &[("rc.conf", &rc_conf), ("pf.conf", "pass all\n")])?;
+    guest.run("weighbridge run > /tmp/run 2>&1 & echo $! > /tmp/run.pid")?;
+    let mut said = String::new();
+    let is_ready = clock::wait_until(START, || {
+        said = guest.run("cat /tmp/run").unwrap_or_default();
+        said.contains("weighbridge: ready") || said.contains("weighbridge: cannot")
+    });
+    ensure!(
+        is_ready && said.contains("filtering lagg0, vlan22"),
+        "{said}"
+    );
+    let claim = guest.run("cat /run/weighbridge/links.filtered.json")?;
+    let is_hooked = claim.contains("\"vlan22\": ") && !claim.contains("null");
+    ensure!(is_hooked, "{claim}");
+    until(guest, "vlan22", "\tvlan: 22 parent interface: lagg0\n")?;
+    guest.run("kill $(cat /tmp/run.pid)")?;
+    let gone = || {
+        guest
+            .run("ls /run/weighbridge")
+            .is_ok_and(|text| !text.contains("filtered"))
+    };
+    ensure!(clock::wait_until(SETTLE, gone), "it is claimed for good");
+    guest.run("ip link del lagg0").map(drop)
+}
+
 /// Bonding in the guest and our lagg on the host find each other.
 #[expect(clippy::print_stdout, reason = "figures that a person may want to see")]
 fn form(site: &Site, guest: &mut Guest) -> Result<Keeper> {
@@ -309,5 +344,6 @@ fn the_kernels_bonding_is_what_files_ask_for_and_a_partner_of_our_lagg() -> Resu
     check_failover(&mut guest)?;
     check_static(&mut guest)?;
     check_others(&mut guest)?;
+    check_daemon(&mut guest)?;
     check_lacp(&site, &mut guest)
 }
