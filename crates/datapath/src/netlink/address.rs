@@ -112,9 +112,14 @@ fn broadcast(address: Ipv4Addr, prefix_len: u8) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(u32::from(address) | hosts))
 }
 
+/// Gives an address. One that is there by now is as wanted: the daemon and `weighbridge links run` set the same
+/// device up at the same time when it comes back.
 pub(crate) fn add(connection: &Connection, message: AddressMessage) -> io::Result<()> {
     let flags = NLM_F_CREATE | NLM_F_EXCL;
-    connection.act(RouteNetlinkMessage::NewAddress(message), flags)
+    match connection.act(RouteNetlinkMessage::NewAddress(message), flags) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        other => other,
+    }
 }
 
 pub(crate) fn remove(connection: &Connection, message: AddressMessage) -> io::Result<()> {
