@@ -154,9 +154,10 @@ fn the_states_of_a_source_are_found_without_those_of_others() {
 
 /// The states of each interface by a walk over all.
 fn walked(table: &StateTable) -> BTreeMap<Option<NameId>, usize> {
-    let mut states = BTreeMap::new();
+    let mut states = BTreeMap::<_, usize>::new();
     for (_, state) in table.iter_from(StateId(0)) {
-        *states.entry(state.bound).or_default() += 1;
+        let count = states.entry(state.bound).or_default();
+        *count = count.saturating_add(1);
     }
     states
 }

@@ -82,6 +82,7 @@ fn pass_in(guest: &mut Guest, limit: Duration, program: &Path, test: &str) -> Re
 }
 
 /// Runs tests one after the other; returns what is said of those that fail.
+#[expect(clippy::print_stdout, reason = "figures of each kernel, for docs")]
 fn failures(guest: &mut Guest) -> Result<Vec<String>> {
     let others = std::env::var(OTHERS).unwrap_or_else(|_| TESTS.join(" "));
     let this = std::env::current_exe()?;
@@ -142,6 +143,7 @@ fn datapath_tests() -> Result<Vec<PathBuf>> {
 }
 
 /// All tests on one kernel, and what the data path's say.
+#[expect(clippy::print_stdout, reason = "figures of each kernel, for docs")]
 fn pass_on(kernel: &Path, datapath: &[PathBuf]) -> Result<()> {
     let run = RunId::new()?;
     let inside = Namespace::create(&run.namespace("guest"))?;
