@@ -103,7 +103,11 @@ fn the_switch_for_service_names_has_opposite_meanings() {
             [second, "44444"]
                 .map(|to| format!("{family} from any port = {first} to any port = {to}{tail}"))
         };
-        let names = expected("smtp", "http");
+        let web = match dialect {
+            Dialect::FreeBsd => "http",
+            Dialect::OpenBsd | Dialect::OpenBsd3 => "www",
+        };
+        let names = expected("smtp", web);
         let numbers = expected("25", "80");
         let (plain, swapped) = match dialect {
             Dialect::FreeBsd | Dialect::OpenBsd3 => (names, numbers),
