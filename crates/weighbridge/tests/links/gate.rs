@@ -194,10 +194,15 @@ impl Scene {
         let mut command = self.weighbridge();
         let config = self.directory.join("config");
         command.args(["links", "run", "--config"]).arg(&config);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let said = std::fs::File::create(self.directory.join("said"))?;
+        command.stdout(Stdio::null()).stderr(said);
         let keeper = ByHand(self.site.host.start(&mut command)?);
         let other = || self.links().is_ok_and(|status| status.pid == keeper.0.id());
-        ensure!(clock::wait_until(LIMIT, other), "no other lagg0");
+        ensure!(
+            clock::wait_until(LIMIT, other),
+            "no other lagg0:\n{}",
+            std::fs::read_to_string(self.directory.join("said"))?
+        );
         Ok(keeper)
     }
 
@@ -225,7 +230,9 @@ impl Scene {
         let ours = self.directory.display().to_string();
         if String::from_utf8_lossy(&command).contains(&ours) {
             let _ = kill(keeper, Signal::KILL);
-            let _ = clock::wait_until(LIMIT, || !is_there(keeper));
+            // The kernel takes its device away behind it.
+            let is_gone = || self.site.host.ip("link show dev lagg0").is_err();
+            let _ = clock::wait_until(LIMIT, || !is_there(keeper) && is_gone());
         }
     }
 
