@@ -10,7 +10,7 @@ use crate::engine::open::is_too_long;
 use crate::engine::packet::{Passed, Place, Refused, StateRef, Work};
 use crate::engine::test::length;
 use crate::env::Env;
-use crate::key::{Tuple, translate};
+use crate::key::{StateKey, Tuple, translate};
 use crate::rule::{Direction, tcp_flags};
 use crate::sctp;
 use crate::state::State;
@@ -55,12 +55,25 @@ impl Engine {
         })
     }
 
+    /// Whether something is being done with many states that packets may meet before their turn.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_vacating() || self.is_flushing()
+    }
+
     /// If something is being done with many states, those that the packet meets have their turn.
     pub(super) fn catch_up(&mut self, place: Place, tuple: &Tuple, env: &mut dyn Env) {
-        for side in [place.direction, Direction::Out] {
-            self.flush_key(side, &tuple.key(side));
-            self.vacate_key(side, &tuple.key(side), env);
+        if !self.is_behind() {
+            return;
         }
+        for side in [place.direction, Direction::Out] {
+            self.catch_up_with(side, &tuple.key(side), env);
+        }
+    }
+
+    /// The same for those with `key` on this side.
+    pub(super) fn catch_up_with(&mut self, side: Direction, key: &StateKey, env: &mut dyn Env) {
+        self.flush_key(side, key);
+        self.vacate_key(side, key, env);
     }
 
     /// Nothing if no state covers the packet.

@@ -188,14 +188,12 @@ impl Engine {
         if hook.direction != Direction::In || work.meta.is_fragment() {
             return Ok(None);
         }
-        let is_behind = self.is_vacating() || self.is_flushing();
-        if (is_behind || self.flow_statistics().held > 0)
+        if (self.is_behind() || self.flow_statistics().held > 0)
             && let Some(key) = answer_key(work)
         {
             // What it has done in the cache says whether it is over.
             self.settle_key(Direction::Out, &key);
-            self.flush_key(Direction::Out, &key);
-            self.vacate_key(Direction::Out, &key, env);
+            self.catch_up_with(Direction::Out, &key, env);
         }
         let Some((interface, origin, ether)) = self.answered_client(hook.name, work) else {
             return Ok(None);
