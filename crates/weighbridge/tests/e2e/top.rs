@@ -3,12 +3,13 @@
 
 use std::process::{Command, Output};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use lab::clock::wait_until;
 use lab::service::OTHER;
 use lab::{Configuration, Role};
 use serde_json::Value;
 
-use crate::support::{BINARY, Bench, UNSHAPED, with_daemon};
+use crate::support::{BINARY, Bench, PATIENCE, UNSHAPED, with_daemon};
 
 const RULES: &str = "\
 table <inside> { 216.28.123.0/24 }
@@ -44,6 +45,20 @@ fn json(bench: &Bench, arguments: &[&str]) -> Result<Vec<Value>> {
     Ok(lines.collect::<Result<_, _>>()?)
 }
 
+/// Packets and bytes of the one state that `filter` leaves, in pfctl's words by `top`, and
+/// pfctl's line of them.
+fn usage_by_both(bench: &Bench, filter: &str) -> Result<(String, String)> {
+    let sampled = json(bench, &["-f", filter])?;
+    let row = &sampled[0]["rows"][0];
+    let states = bench.daemon.pfctl_ok(&["-vvss"])?;
+    let id = format!("id: {:016x}", row["id"].as_u64().context("an id")?);
+    let (before, _) = states.split_once(&id).context("the same state")?;
+    let usage = before.lines().rev().nth(1).context("a line of usage")?;
+    let sum = |key: &str| format!("{}:{}", row[key][0], row[key][1]);
+    let top = format!("{} pkts, {} bytes", sum("packets"), sum("bytes"));
+    Ok((top, usage.to_owned()))
+}
+
 #[test]
 fn states_rules_links_and_tables_are_those_that_pfctl_shows() -> Result<()> {
     let files = Configuration::article(true).with("pf.conf", RULES);
@@ -63,21 +78,14 @@ fn states_rules_links_and_tables_are_those_that_pfctl_shows() -> Result<()> {
         ensure!(lines[3].starts_with("PR"), "{text}");
         ensure!(lines[4].contains("ESTABLISHED:ESTABLISHED"), "{text}");
 
-        let sampled = json(bench, &["-f", &filter])?;
-        let row = &sampled[0]["rows"][0];
-        let states = bench.daemon.pfctl_ok(&["-vvss"])?;
-        let id = format!("id: {:016x}", row["id"].as_u64().context("an id")?);
-        let (before, _) = states.split_once(&id).context("the same state")?;
-        let sum = |key: &str| format!("{}:{}", row[key][0], row[key][1]);
-        let usage = before.lines().rev().nth(1).context("a line of usage")?;
-        ensure!(
-            usage.contains(&format!("{} pkts", sum("packets"))),
-            "{usage}"
-        );
-        ensure!(
-            usage.contains(&format!("{} bytes", sum("bytes"))),
-            "{usage}"
-        );
+        // The connection's last acknowledgement may come between the two that are asked.
+        let mut told = Err(anyhow!("not asked"));
+        let agree = wait_until(PATIENCE, || {
+            told = usage_by_both(bench, &filter);
+            told.as_ref()
+                .is_ok_and(|(top, pfctl)| pfctl.contains(top.as_str()))
+        });
+        ensure!(agree, "{told:?}");
 
         let rules = printed(bench, &["-b", "-a", "-v", "label", "-w", "120"])?;
         ensure!(rules.contains(" refused "), "{rules}");
