@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-use crate::capture::{POLL, open};
+use crate::capture::{LAST_FRAMES, POLL, open};
 use crate::clock;
 use crate::namespace::Namespace;
 
@@ -71,8 +71,11 @@ fn collect(socket: &OwnedFd, stop: &AtomicBool) -> Vec<Beat> {
     let mut beats = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         // An error is the socket's timeout: nothing came for a moment.
-        beats.extend(next(socket));
+        beats.extend(next(socket, MsgFlags::empty()));
     }
+    // This thread may have been late: what waits has come before.
+    let waiting = || next(socket, MsgFlags::MSG_DONTWAIT);
+    beats.extend(std::iter::from_fn(waiting).take(LAST_FRAMES));
     beats
 }
 
@@ -83,16 +86,11 @@ fn time_of(message: &ControlMessageOwned) -> Option<Duration> {
     None
 }
 
-fn next(socket: &OwnedFd) -> Option<Beat> {
+fn next(socket: &OwnedFd, flags: MsgFlags) -> Option<Beat> {
     let mut buffer = [0; LONGEST_FRAME];
     let mut control = nix::cmsg_space!([i64; 2]);
     let mut pieces = [IoSliceMut::new(&mut buffer)];
-    let message = recvmsg::<()>(
-        socket.as_raw_fd(),
-        &mut pieces,
-        Some(&mut control),
-        MsgFlags::empty(),
-    );
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut pieces, Some(&mut control), flags);
     let message = message.ok()?;
     let time = message
         .cmsgs()

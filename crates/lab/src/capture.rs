@@ -3,8 +3,8 @@
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,12 +26,18 @@ const LONGEST_FRAME: usize = 128 * 1024;
 const HEADERS: usize = 14 + 60 + 60;
 /// How long a thread that listens waits before it asks whether it is to end.
 pub(crate) const POLL: Duration = Duration::from_millis(50);
+/// How many frames that wait already are taken by a thread that is to end: others may go on coming.
+pub(crate) const LAST_FRAMES: usize = 100_000;
+
+/// Raw frames in their order.
+type Frames = Vec<Vec<u8>>;
 
 /// Everything that crosses one port of a namespace, both ways, Ethernet header first.
 #[derive(Debug)]
 pub struct Capture {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Vec<Vec<u8>>>>,
+    frames: Arc<Mutex<Frames>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Capture {
@@ -51,10 +57,33 @@ impl Capture {
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(POLL))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || collect(&socket, keep, &stopped));
+        let frames = Arc::<Mutex<Frames>>::default();
+        let into = Arc::clone(&frames);
+        let thread = std::thread::spawn(move || collect(&socket, keep, &into, &stopped));
         Ok(Self {
             stop,
+            frames,
             thread: Some(thread),
+        })
+    }
+
+    /// The frames that have come so far, in their order.
+    #[must_use]
+    pub fn frames(&self) -> Vec<Vec<u8>> {
+        let frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        frames.clone()
+    }
+
+    /// Waits until `count` frames have come that `is_wanted`; false when `limit` has passed before.
+    pub fn wait_for(
+        &self,
+        limit: Duration,
+        count: usize,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> bool {
+        clock::wait_until(limit, || {
+            let frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+            frames.iter().filter(|frame| is_wanted(frame)).count() >= count
         })
     }
 
@@ -64,10 +93,8 @@ impl Capture {
         // What is under way still counts.
         clock::pause(2 * POLL);
         self.stop.store(true, Ordering::Relaxed);
-        self.thread
-            .take()
-            .and_then(|thread| thread.join().ok())
-            .unwrap_or_default()
+        let _ = self.thread.take().map(JoinHandle::join);
+        std::mem::take(&mut self.frames.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -130,14 +157,23 @@ fn link_address(port: &str) -> anyhow::Result<LinkAddr> {
     links.next().with_context(|| format!("no port {port} here"))
 }
 
-fn collect(socket: &OwnedFd, keep: usize, stop: &AtomicBool) -> Vec<Vec<u8>> {
-    let mut frames = Vec::new();
+fn collect(socket: &OwnedFd, keep: usize, into: &Mutex<Frames>, stop: &AtomicBool) {
     let mut buffer = vec![0; keep];
-    while !stop.load(Ordering::Relaxed) {
-        // An error is the socket's timeout: nothing came for a moment.
-        if let Ok((length, _)) = rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty()) {
+    let mut take = |flags| {
+        let received = rustix::net::recv(socket, &mut buffer[..], flags);
+        if let Ok((length, _)) = received {
+            let mut frames = into.lock().unwrap_or_else(PoisonError::into_inner);
             frames.push(buffer[..length].to_vec());
         }
+        received.is_ok()
+    };
+    while !stop.load(Ordering::Relaxed) {
+        // False is the socket's timeout: nothing came for a moment.
+        take(RecvFlags::empty());
     }
-    frames
+    // This thread may have been late: what waits has come before.
+    let mut rest = LAST_FRAMES;
+    while rest > 0 && take(RecvFlags::DONTWAIT) {
+        rest -= 1;
+    }
 }

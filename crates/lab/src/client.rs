@@ -16,8 +16,9 @@ use crate::namespace::Namespace;
 use crate::roles::Role;
 use crate::service::{hexadecimal, write_pseudo_random};
 
-/// No answer for this long is a failure; a SYN is sent three times in it.
-const TIMEOUT: Duration = Duration::from_secs(8);
+/// No answer for this long is a failure, on a machine that others use too; a SYN is sent five
+/// times in it.
+const TIMEOUT: Duration = Duration::from_secs(30);
 const CHUNK: usize = 64 * 1024;
 
 /// A host of the lab.
@@ -59,7 +60,7 @@ impl Host {
         }
     }
 
-    /// The same host, whose connections wait this long instead of eight seconds.
+    /// The same host, whose connections wait this long instead of half a minute.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
@@ -172,18 +173,51 @@ impl Host {
         };
         let socket = self.namespace.run(|| UdpSocket::bind((unspecified, 0)))?;
         socket.connect(to)?;
-        socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+        socket.set_read_timeout(Some(self.patience))?;
         udp_exchange_over(&socket, payload).with_context(|| format!("asking {to} by UDP"))
     }
 
-    /// Sends one echo request with `payload` bytes behind the ICMP header; returns how long the
-    /// answer took.
+    /// Sends an echo request with `payload` bytes behind the ICMP header, and others while none is
+    /// answered; returns how long it was from the first until an answer came.
     pub fn ping(&self, to: impl Into<IpAddr>, payload: usize) -> anyhow::Result<Duration> {
-        let to = to.into();
+        self.ping_with(&PATIENT, to.into(), payload)
+    }
+
+    /// Sends three echo requests, one a second; whether none of them is answered.
+    pub fn is_unanswered(&self, to: impl Into<IpAddr>, payload: usize) -> bool {
+        self.ping_with(&THREE, to.into(), payload).is_err()
+    }
+
+    fn ping_with(
+        &self,
+        waits: &[Duration],
+        to: IpAddr,
+        payload: usize,
+    ) -> anyhow::Result<Duration> {
         self.namespace
-            .run(|| ping(to, payload))
+            .run(|| ping(to, payload, waits))
             .with_context(|| format!("{}: no answer from {to}", self.role.name()))
     }
+
+    /// How many of its TCP connections may still send something: all but those that wait for
+    /// late segments (`TIME_WAIT`) and those that listen.
+    pub fn open_connections(&self) -> anyhow::Result<usize> {
+        let texts = ["tcp", "tcp6"].map(|table| {
+            let path = format!("/proc/thread-self/net/{table}");
+            self.namespace.read(&path)
+        });
+        let mut open = 0;
+        for text in texts {
+            open += text?.lines().skip(1).filter(|line| is_open(line)).count();
+        }
+        Ok(open)
+    }
+}
+
+/// Of a line of proc(5)'s net/tcp: the fourth column is the state, 6 `TIME_WAIT`, 10 `LISTEN`.
+fn is_open(line: &str) -> bool {
+    let state = line.split_whitespace().nth(3);
+    !matches!(state, None | Some("06" | "0A"))
 }
 
 /// A connection to the line protocol of [`crate::service`].
@@ -386,34 +420,31 @@ fn family_of(address: SocketAddr) -> AddressFamily {
 /// Echo request and echo reply of each family.
 const ECHO_V4: (u8, u8) = (8, 0);
 const ECHO_V6: (u8, u8) = (128, 129);
-/// Marks our requests among those of other pings of the same host.
-const PING_ATTEMPTS: u16 = 3;
+/// How long each echo request waits for an answer before the next one is sent.
+const PATIENT: [Duration; 15] = [Duration::from_secs(1); 15];
+const THREE: [Duration; 3] = [Duration::from_secs(1); 3];
 
-fn ping(to: IpAddr, payload: usize) -> anyhow::Result<Duration> {
+fn ping(to: IpAddr, payload: usize, waits: &[Duration]) -> anyhow::Result<Duration> {
     let (family, protocol, types) = match to {
         IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP, ECHO_V4),
         IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6, ECHO_V6),
     };
     let socket = rustix::net::socket(family, SocketType::RAW, Some(protocol))?;
-    sockopt::set_socket_timeout(
-        &socket,
-        sockopt::Timeout::Recv,
-        Some(Duration::from_secs(1)),
-    )?;
     rustix::net::connect(&socket, &SocketAddr::new(to, 0))?;
+    // Marks our requests among those of other pings of the same host.
     let id = u16::from_ne_bytes([socket_number(&socket), std::process::id().to_le_bytes()[0]]);
-    for sequence in 0..PING_ATTEMPTS {
-        let start = clock::now();
+    let start = clock::now();
+    for (sequence, wait) in (0..).zip(waits) {
         rustix::net::send(
             &socket,
             &echo(types.0, id, sequence, payload),
             SendFlags::empty(),
         )?;
-        if wait_for_reply(&socket, types.1, id, to.is_ipv4())? {
+        if wait_for_reply(&socket, types.1, id, to.is_ipv4(), *wait)? {
             return Ok(start.elapsed());
         }
     }
-    bail!("{PING_ATTEMPTS} echo requests without a reply")
+    bail!("{} echo requests without a reply", waits.len())
 }
 
 fn socket_number(socket: &OwnedFd) -> u8 {
@@ -445,11 +476,19 @@ pub fn internet_checksum(bytes: &[u8]) -> u16 {
     !u16::try_from(sum).unwrap_or(0xffff)
 }
 
-/// Whether the reply came before the socket's timeout. IPv4 delivers the IP header too.
-fn wait_for_reply(socket: &OwnedFd, kind: u8, id: u16, ip_header: bool) -> io::Result<bool> {
+/// Whether the reply came in time. IPv4 delivers the IP header too.
+fn wait_for_reply(
+    socket: &OwnedFd,
+    kind: u8,
+    id: u16,
+    ip_header: bool,
+    limit: Duration,
+) -> io::Result<bool> {
     let mut buffer = vec![0; 65536];
-    let deadline = clock::now() + Duration::from_secs(1);
-    while clock::now() < deadline {
+    let deadline = clock::now() + limit;
+    while let Some(left) = deadline.checked_duration_since(clock::now()) {
+        let left = left.max(Duration::from_millis(1));
+        sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(left))?;
         let length = match rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty()) {
             Ok((_, length)) => length,
             Err(rustix::io::Errno::AGAIN) => return Ok(false),

@@ -1,6 +1,7 @@
 //! Runs `ip`, `tc`, `nft` and `ethtool`, and says what was run when one of them fails.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// A system tool that the lab needs.
@@ -47,7 +48,7 @@ pub enum CommandError {
         /// What was to be run.
         command: String,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
         /// The package that has the tool.
         package: &'static str,
     },
@@ -88,7 +89,33 @@ pub fn run_with_input(tool: Tool, line: &str, input: &str) -> Result<String, Com
     })
 }
 
-fn output_of(tool: Tool, line: &str, input: &str) -> std::io::Result<Output> {
+/// Writes a program that is to be run, by a process of its own. While this one has a file open for
+/// writing, so has a child that another thread starts at that moment, and the kernel runs no
+/// program that somebody may write to.
+pub fn write_program(path: &Path, text: &str) -> io::Result<()> {
+    let mut shell = Command::new("sh");
+    let script = "cat > \"$0\" && chmod 755 \"$0\"";
+    let mut child = shell
+        .args(["-c", script])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(text.as_bytes())?;
+    }
+    let status = child.wait()?;
+    let failed = || io::Error::other(format!("{} was not written: {status}", path.display()));
+    status.success().then_some(()).ok_or_else(failed)
+}
+
+/// The same, of a program that there is already.
+pub fn copy_program(from: &Path, to: &Path) -> io::Result<()> {
+    let status = Command::new("cp").arg(from).arg(to).status()?;
+    let failed = || io::Error::other(format!("{} was not copied: {status}", from.display()));
+    status.success().then_some(()).ok_or_else(failed)
+}
+
+fn output_of(tool: Tool, line: &str, input: &str) -> io::Result<Output> {
     let mut child = Command::new(tool.program())
         .args(line.split_whitespace())
         .stdin(Stdio::piped())

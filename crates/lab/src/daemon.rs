@@ -27,7 +27,7 @@ const READY: &str = "weighbridge: ready";
 /// Most of it is what the kernel takes to verify the programs: two seconds, under emulation a
 /// minute.
 const START_LIMIT: Duration = Duration::from_secs(90);
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Settings by which two DSL lines are probed: the first by its modem, the second by what is
 /// behind it.
@@ -209,7 +209,7 @@ impl Weighbridge {
         files: &Configuration,
         arguments: &[&str],
     ) -> anyhow::Result<(ExitStatus, String)> {
-        let (mut this, _ready) = Self::launch(lab, binary, files, arguments)?;
+        let (mut this, ready) = Self::launch(lab, binary, files, arguments)?;
         let mut status = None;
         clock::wait_until(START_LIMIT, || {
             status = this.child.try_wait().ok().flatten();
@@ -218,8 +218,8 @@ impl Weighbridge {
         let Some(status) = status else {
             bail!("it goes on running:\n{}", this.log())
         };
-        // The thread that reads its log may be a moment behind.
-        clock::pause(Duration::from_millis(50));
+        // The thread that reads its log may be a moment behind, and lets go when it has read all.
+        let _ = ready.recv_timeout(START_LIMIT);
         Ok((status, this.log()))
     }
 

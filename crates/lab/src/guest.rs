@@ -22,10 +22,10 @@ use crate::clock;
 use crate::namespace::Namespace;
 
 /// How long it may take from QEMU's start to the first command; 6 s on a machine at rest.
-const BOOT_LIMIT: Duration = Duration::from_mins(2);
+const BOOT_LIMIT: Duration = Duration::from_mins(5);
 /// How long a command may take, where nothing else is said.
-const COMMAND_LIMIT: Duration = Duration::from_mins(1);
-const MONITOR_LIMIT: Duration = Duration::from_secs(10);
+const COMMAND_LIMIT: Duration = Duration::from_mins(3);
+const MONITOR_LIMIT: Duration = Duration::from_mins(1);
 /// How long a guest lives when nobody ends it: its parent may have been killed.
 const LIFE_SECS: u32 = 1800;
 const MEMORY: &str = "1024";

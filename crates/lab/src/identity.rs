@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
 use anyhow::Context;
@@ -25,6 +26,8 @@ static LIVE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 /// What a signal's number is added to, or the status itself when it is 0.
 static STATUS_BASE: AtomicI32 = AtomicI32::new(128);
 static HANDLER: Once = Once::new();
+/// Whether a signal is ending this process.
+static ENDS: AtomicBool = AtomicBool::new(false);
 
 /// One lab's id, unique on this machine, for example `wb4711x0`. Dropping it removes every
 /// namespace that carries it, the processes inside, and its directory.
@@ -38,13 +41,21 @@ impl RunId {
     /// A new id; from now on a signal that ends this process removes what carries it.
     pub fn new() -> anyhow::Result<Self> {
         install_signal_handler()?;
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let id = format!("wb{}x{number}", std::process::id());
-        let directory = directory_of(&id);
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&directory)
-            .with_context(|| format!("cannot make {}", directory.display()))?;
+        let (id, directory) = loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let id = format!("wb{}x{number}", std::process::id());
+            let directory = directory_of(&id);
+            match DirBuilder::new().mode(0o700).create(&directory) {
+                Ok(()) if !is_taken(&id) => break (id, directory),
+                // Of a killed run whose process had this one's number.
+                Ok(()) => std::fs::remove_dir(&directory)?,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let place = directory.display().to_string();
+                    return Err(error).context(format!("cannot make {place}"));
+                }
+            }
+        };
         LIVE.lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id.clone());
@@ -66,6 +77,7 @@ impl RunId {
 
 impl Drop for RunId {
     fn drop(&mut self) {
+        leave_to_signal();
         remove_run(&self.id);
         LIVE.lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -100,6 +112,14 @@ pub fn remove_live() {
     }
 }
 
+/// Once a signal ends this process, the thread that catches it removes everything and tells the
+/// exit status: whoever else comes to an end because of that waits here.
+fn leave_to_signal() {
+    while ENDS.load(Ordering::Relaxed) {
+        std::thread::park();
+    }
+}
+
 /// The names of all lab namespaces on this machine.
 #[must_use]
 pub fn existing() -> Vec<String> {
@@ -120,6 +140,12 @@ fn owner(name: &str) -> Option<u32> {
     let (pid, number) = run.split_once('x')?;
     number.parse::<u32>().ok()?;
     pid.parse().ok()
+}
+
+/// Whether there are namespaces with an id.
+fn is_taken(id: &str) -> bool {
+    let prefix = format!("{id}-");
+    existing().iter().any(|name| name.starts_with(&prefix))
 }
 
 fn is_dead(pid: u32) -> bool {
@@ -178,6 +204,7 @@ fn install_signal_handler() -> anyhow::Result<()> {
 
 fn remove_on_signal(mut signals: Signals) {
     if let Some(signal) = signals.forever().next() {
+        ENDS.store(true, Ordering::Relaxed);
         remove_live();
         let base = STATUS_BASE.load(Ordering::Relaxed);
         std::process::exit(if base == 0 { 0 } else { base + signal });

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
 use crate::client::Host;
+use crate::clock;
 use crate::identity::RunId;
 use crate::namespace::Namespace;
 use crate::roles::{DslLine, Role, SERVICES_V4, SERVICES_V6};
@@ -19,6 +21,11 @@ const DSL_DOWN_RATE: &str = "6mbit";
 const DSL_UP_RATE: &str = "1mbit";
 /// Queue of a line: burst of a few full frames, and at most this much waiting.
 const QUEUE: &str = "burst 4000 latency 100ms";
+
+/// How long connections may take to end, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What may still be on its way when both ends know that a connection has ended.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// What to build.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +123,18 @@ impl Lab {
     pub fn serve(&mut self, role: Role) -> anyhow::Result<()> {
         let namespace = Arc::clone(self.namespace(role));
         self.services.start(&namespace)
+    }
+
+    /// Waits until no connection of an inside host or of the internet's servers has anything to
+    /// send: acknowledgements may be delayed, and who has closed a socket has not ended with it.
+    pub fn until_connections_end(&self) -> anyhow::Result<()> {
+        let ends = Role::INSIDE.into_iter().chain([Role::Internet]);
+        let hosts: Vec<_> = ends.map(|role| self.host(role)).collect();
+        let is_closed = |host: &Host| host.open_connections().is_ok_and(|open| open == 0);
+        let closed = clock::wait_until(PATIENCE, || hosts.iter().all(is_closed));
+        ensure!(closed, "connections do not end");
+        clock::pause(SETTLE);
+        Ok(())
     }
 
     /// Bridges `em1` and `fxp0` with the kernel alone: the network before the article.

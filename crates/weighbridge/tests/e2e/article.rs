@@ -16,6 +16,10 @@ use lab::{Capture, Configuration, LabConfig, LineClient, Role, clock};
 
 use crate::support::{BINARY, Bench, UNSHAPED, with_daemon, with_lab};
 
+/// How often the main job is run if only rates are wrong, and what it says then.
+const TRIES: usize = 4;
+const TOO_SLOW: [&str; 2] = ["DSL is only ", "both lines together carry no more than one"];
+
 #[test]
 fn the_main_job_measures_what_the_article_promises() -> Result<()> {
     // The job builds its own lab; this one only keeps others from disturbing it.
@@ -27,8 +31,20 @@ fn the_main_job_measures_what_the_article_promises() -> Result<()> {
             keep: false,
             verbose: false,
         };
+        let is_slow = |error: &anyhow::Error| {
+            let text = format!("{error:#}");
+            TOO_SLOW.iter().any(|slow| text.contains(slow)) && !text.contains("counted")
+        };
         let mut out = Vec::new();
-        let result = job::run(&job, &mut out);
+        let mut result = job::run(&job, &mut out);
+        // A busy machine carries less than the lines could.
+        for _ in 1..TRIES {
+            if !result.as_ref().is_err_and(is_slow) {
+                break;
+            }
+            out.clear();
+            result = job::run(&job, &mut out);
+        }
         let out = String::from_utf8(out)?;
         result.with_context(|| out.clone())?;
         assert!(
@@ -59,8 +75,7 @@ fn only_the_listed_hosts_and_ports_leave_by_dsl() -> Result<()> {
             dsl
         );
 
-        // The last acknowledgements of all this are still under way.
-        clock::pause(Duration::from_millis(300));
+        bench.lab.until_connections_end()?;
         let modem = Capture::headers(bench.lab.namespace(Role::Modem1), "lan")?;
         for listed in [22, 443] {
             assert_eq!(bench.way_of(Role::H50, listed)?, Bench::t1(Role::H50));

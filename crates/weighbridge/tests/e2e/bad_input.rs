@@ -4,11 +4,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lab::article::pf_conf;
 use lab::{Configuration, Lab, Role, Weighbridge, requirements};
 
-use crate::support::{BINARY, Bench, UNSHAPED, with_daemon, with_lab};
+use crate::support::{BINARY, Bench, UNSHAPED, at_rest, until_is, with_daemon, with_lab};
 
 /// Links, addresses, routes and rules of the box, without what changes by itself.
 fn network(lab: &Lab) -> Result<String> {
@@ -27,11 +27,11 @@ fn network(lab: &Lab) -> Result<String> {
 fn refused(name: &str, files: &Configuration, arguments: &[&str]) -> Result<String> {
     let mut said = String::new();
     with_lab(name, UNSHAPED, |lab| {
-        let before = network(&lab)?;
+        let before = at_rest(|| network(&lab))?;
         let (status, log) = Weighbridge::fail(&lab, Path::new(BINARY), files, arguments)?;
         assert!(!status.success(), "{log}");
         assert!(!log.contains("panicked"), "{log}");
-        assert_eq!(network(&lab)?, before, "the network is as it was");
+        until_is(&before, || network(&lab)).context("the network is as it was")?;
         said = log;
         Ok(())
     })?;
@@ -88,12 +88,12 @@ fn a_configuration_directory_that_is_not_there_is_named() -> Result<()> {
 #[test]
 fn without_root_it_says_so_and_does_nothing() -> Result<()> {
     with_lab("not root", UNSHAPED, |lab| {
-        let before = network(&lab)?;
+        let before = at_rest(|| network(&lab))?;
         let public = tempfile::Builder::new()
             .prefix("weighbridge-e2e-")
             .tempdir()?;
         let binary = public.path().join("weighbridge");
-        std::fs::copy(BINARY, &binary)?;
+        lab::command::copy_program(Path::new(BINARY), &binary)?;
         let config = public.path().join("config");
         Configuration::article(true).write_to(&config)?;
         open_to_all(public.path())?;
@@ -111,7 +111,7 @@ fn without_root_it_says_so_and_does_nothing() -> Result<()> {
         let said = String::from_utf8(output.stderr)?;
         assert!(!output.status.success(), "{said}");
         assert!(said.contains("root"), "{said}");
-        assert_eq!(network(&lab)?, before, "the network is as it was");
+        until_is(&before, || network(&lab)).context("the network is as it was")?;
         Ok(())
     })
 }

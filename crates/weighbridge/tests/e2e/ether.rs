@@ -1,12 +1,13 @@
 //! Rules for frames, on real frames: ARP, VLANs and what nobody has heard of.
 
 use std::fs;
+use std::net::UdpSocket;
 
 use anyhow::{Context, Result, ensure};
 use lab::service::OTHER;
-use lab::{Capture, Configuration, RawSender, Role};
+use lab::{Capture, Configuration, RawSender, Role, clock};
 
-use crate::support::{Bench, SILENCE, UNSHAPED, with_daemon};
+use crate::support::{Bench, PATIENCE, SILENCE, UNSHAPED, until_is, until_same, with_daemon};
 
 const ARP: [u8; 2] = [0x08, 0x06];
 const IPV4: [u8; 2] = [0x08, 0x00];
@@ -18,9 +19,14 @@ const MARK: &[u8] = b"a frame that nobody has heard of, long enough for Ethernet
 
 /// Whether a host gets a connection to the internet.
 fn reaches(bench: &Bench, role: Role) -> bool {
+    // Its neighbour may have to be asked for again.
+    clock::wait_until(PATIENCE, || !is_cut_off(bench, role))
+}
+
+fn is_cut_off(bench: &Bench, role: Role) -> bool {
     let host = bench.lab.host(role);
     host.tcp_connect_within(SILENCE, Bench::server(OTHER))
-        .is_ok()
+        .is_err()
 }
 
 fn mac(bench: &Bench, role: Role, port: &str) -> Result<[u8; 6]> {
@@ -62,17 +68,21 @@ fn counted(bench: &Bench, name: &str) -> Result<usize> {
     Ok(words.nth(1).context(listed.clone())?.parse()?)
 }
 
-/// What arrives at a port of what a host sends.
+/// Sees that so many of these frames arrive at a port when a host has sent one.
 fn arriving(
     bench: &Bench,
     frame: &[u8],
     (role, port): (Role, &str),
     wanted: impl Fn(&[u8]) -> bool,
-) -> Result<usize> {
+    count: usize,
+) -> Result<()> {
     let capture = Capture::start(bench.lab.namespace(role), port)?;
     RawSender::open(bench.lab.namespace(Role::H99), "eth0")?.send(frame)?;
+    capture.wait_for(PATIENCE, count, &wanted);
     let frames = capture.finish();
-    Ok(frames.iter().filter(|frame| wanted(frame)).count())
+    let arrived = frames.iter().filter(|frame| wanted(frame)).count();
+    ensure!(arrived == count, "{arrived} at {port}, not {count}");
+    Ok(())
 }
 
 fn frame(destination: [u8; 6], source: [u8; 6], ether_type: [u8; 2], rest: &[u8]) -> Vec<u8> {
@@ -84,6 +94,7 @@ fn arp_is_blocked_by_type_and_direction_and_counted_to_the_frame() -> Result<()>
     let files = Configuration::modern("pass\n");
     with_daemon("ether_arp", UNSHAPED, &files, |bench| {
         ensure!(reaches(bench, Role::H99), "without rules for frames");
+        bench.lab.until_connections_end()?;
         let rules = "ether block in on em1 proto 0x0806 label \"arp\"\npass\n";
         bench.daemon.load(rules)?;
         forget_neighbors(bench)?;
@@ -92,15 +103,22 @@ fn arp_is_blocked_by_type_and_direction_and_counted_to_the_frame() -> Result<()>
         let inside = bench.lab.namespace(Role::H99);
         inside.sysctl("net/ipv4/neigh/eth0/mcast_solicit", "1")?;
         let capture = Capture::start(bench.lab.namespace(Role::H99), "eth0")?;
-        ensure!(!reaches(bench, Role::H99), "nobody answers");
-        let sent = capture.finish();
-        let sent = sent
-            .iter()
-            .filter(|frame| frame.get(6..12) == Some(&source) && frame.get(12..14) == Some(&ARP));
-        let lengths: Vec<usize> = sent.map(Vec::len).collect();
-        ensure!(!lengths.is_empty(), "it has asked");
-        assert_eq!(counted(bench, "Packets:")?, lengths.len());
-        assert_eq!(counted(bench, "Bytes:")?, lengths.iter().sum::<usize>());
+        ensure!(is_cut_off(bench, Role::H99), "nobody answers");
+        let asked = || {
+            let sent = capture.frames();
+            let sent = sent.iter().filter(|frame| {
+                frame.get(6..12) == Some(&source) && frame.get(12..14) == Some(&ARP)
+            });
+            sent.map(Vec::len).collect::<Vec<_>>()
+        };
+        let counted = || -> Result<(usize, usize)> {
+            Ok((counted(bench, "Packets:")?, counted(bench, "Bytes:")?))
+        };
+        let (packets, _) = until_same(|| {
+            let lengths = asked();
+            Ok((counted()?, (lengths.len(), lengths.iter().sum::<usize>())))
+        })?;
+        ensure!(packets > 0, "it has asked");
         let listed = bench.daemon.pfctl_ok(&["-vvs", "ether"])?;
         ensure!(
             listed.starts_with("@0 ether block in on em1 proto 0x0806 l3 all label \"arp\"\n")
@@ -117,7 +135,7 @@ fn arp_is_blocked_by_type_and_direction_and_counted_to_the_frame() -> Result<()>
             .daemon
             .load("ether block out on em1 proto 0x0806\npass\n")?;
         forget_neighbors(bench)?;
-        ensure!(!reaches(bench, Role::H99), "the answer is blocked");
+        ensure!(is_cut_off(bench, Role::H99), "the answer is blocked");
         Ok(())
     })
 }
@@ -136,7 +154,7 @@ fn a_portal_knows_hosts_by_their_ethernet_address() -> Result<()> {
         );
         bench.daemon.load(&portal)?;
         ensure!(reaches(bench, Role::H50), "it is known");
-        ensure!(!reaches(bench, Role::H99), "a guest");
+        ensure!(is_cut_off(bench, Role::H99), "a guest");
         let labels = bench.daemon.pfctl_ok(&["-s", "labels"])?;
         let packets = labels.split_whitespace().nth(2);
         ensure!(packets.is_some_and(|packets| packets != "0"), "{labels}");
@@ -144,7 +162,7 @@ fn a_portal_knows_hosts_by_their_ethernet_address() -> Result<()> {
         bench
             .daemon
             .load(&format!("ether block in on em1 from {stranger}\npass\n"))?;
-        ensure!(reaches(bench, Role::H50) && !reaches(bench, Role::H99));
+        ensure!(reaches(bench, Role::H50) && is_cut_off(bench, Role::H99));
         let prefix = format!("{}:00:00:00/24", &stranger[..8]);
         let other = if known[..8] == stranger[..8] {
             known
@@ -154,7 +172,7 @@ fn a_portal_knows_hosts_by_their_ethernet_address() -> Result<()> {
         bench.daemon.load(&format!(
             "ether block out on em1 to {prefix}\nether pass out on em1 to {other}\npass\n"
         ))?;
-        ensure!(!reaches(bench, Role::H99), "by its first half");
+        ensure!(is_cut_off(bench, Role::H99), "by its first half");
         Ok(())
     })
 }
@@ -167,7 +185,7 @@ fn an_anchor_is_filled_while_frames_cross_and_asks_for_addresses_and_tags() -> R
         UNSHAPED,
         &Configuration::modern(rules),
         |bench| {
-            ensure!(!reaches(bench, Role::H99), "the anchor is empty");
+            ensure!(is_cut_off(bench, Role::H99), "the anchor is empty");
             let file = bench.lab.directory().join("portal.conf");
             fs::write(
                 &file,
@@ -176,7 +194,7 @@ fn an_anchor_is_filled_while_frames_cross_and_asks_for_addresses_and_tags() -> R
             let file = file.display().to_string();
             bench.daemon.pfctl_ok(&["-a", "portal", "-f", &file])?;
             ensure!(reaches(bench, Role::H99), "let in by its address");
-            ensure!(!reaches(bench, Role::H50), "another address");
+            ensure!(is_cut_off(bench, Role::H50), "another address");
             let listed = bench.daemon.pfctl_ok(&["-a", "*", "-s", "ether"])?;
             assert_eq!(
                 listed,
@@ -189,12 +207,12 @@ fn an_anchor_is_filled_while_frames_cross_and_asks_for_addresses_and_tags() -> R
             bench
                 .daemon
                 .pfctl_ok(&["-a", "portal", "-qF", "ethernet"])?;
-            ensure!(!reaches(bench, Role::H99), "the anchor is empty again");
+            ensure!(is_cut_off(bench, Role::H99), "the anchor is empty again");
             bench.daemon.load(
                 "ether block out on fxp0 proto 0x0800 ! tagged vip\n\
              pass\npass in on em1 inet proto tcp from 216.28.123.99 tag vip\n",
             )?;
-            ensure!(reaches(bench, Role::H99) && !reaches(bench, Role::H50));
+            ensure!(reaches(bench, Role::H99) && is_cut_off(bench, Role::H50));
             Ok(())
         },
     )
@@ -211,19 +229,19 @@ fn frames_without_ip_cross_as_they_are_or_go_where_a_rule_says() -> Result<()> {
         let (inside, dsl) = ((Role::Cisco, "lan"), (Role::Modem1, "lan"));
         for rules in ["pass\n", "ether pass\npass\n"] {
             bench.daemon.load(rules)?;
-            assert_eq!(arriving(bench, &unknown, inside, same)?, 1, "{rules}");
+            arriving(bench, &unknown, inside, same, 1).context(rules)?;
         }
         let short = frame(router, source, IPV4, &[0x45; 19]);
         let is_short = |seen: &[u8]| seen.starts_with(&short);
-        assert_eq!(arriving(bench, &short, inside, is_short)?, 0);
+        arriving(bench, &short, inside, is_short, 0)?;
         bench.daemon.load("ether block proto 0x88b5\npass\n")?;
-        assert_eq!(arriving(bench, &unknown, inside, same)?, 0);
+        arriving(bench, &unknown, inside, same, 0)?;
         bench
             .daemon
             .load("ether pass in on em1 bridge-to em0 proto 0x88b5\npass\n")?;
-        assert_eq!(arriving(bench, &unknown, dsl, same)?, 1);
-        assert_eq!(arriving(bench, &unknown, inside, same)?, 0);
-        assert_eq!(counted(bench, "Packets:")?, 2);
+        arriving(bench, &unknown, dsl, same, 1)?;
+        arriving(bench, &unknown, inside, same, 0)?;
+        until_is(&2, || counted(bench, "Packets:"))?;
         assert_eq!(counted(bench, "Bytes:")?, 2 * unknown.len());
         Ok(())
     })
@@ -246,10 +264,10 @@ fn frames_of_a_vlan_cross_and_are_asked_for_by_their_tag() -> Result<()> {
             ("ether block out on fxp0 proto 0x8100\npass\n", 0),
         ] {
             bench.daemon.load(rules)?;
-            let found = arriving(bench, &tagged, (Role::Cisco, "lan"), same)?;
-            assert_eq!(found, arrived, "{rules}");
+            let place = (Role::Cisco, "lan");
+            arriving(bench, &tagged, place, same, arrived).context(rules)?;
         }
-        assert_eq!(counted(bench, "Bytes:")?, tagged.len());
+        until_is(&tagged.len(), || counted(bench, "Bytes:"))?;
         Ok(())
     })
 }
@@ -264,27 +282,29 @@ fn the_frame_of_a_packet_that_is_routed_is_asked_for_when_it_leaves() -> Result<
         &Configuration::modern(rules),
         |bench| {
             let modem = mac(bench, Role::Modem1, "lan")?;
-            let sent = |bench: &Bench, payload: &[u8]| -> Result<usize> {
+            let sent = |bench: &Bench, payload: &[u8], limit| -> Result<usize> {
                 let capture = Capture::start(bench.lab.namespace(Role::Modem1), "lan")?;
                 let host = bench.lab.host(Role::H99);
-                // Whether the answer finds its way back does not matter.
-                let _ = host.udp_exchange(Bench::server(5353), payload);
-                let frames = capture.finish();
-                let wanted = |frame: &&Vec<u8>| {
+                let socket = host.namespace().run(|| UdpSocket::bind("0.0.0.0:0"))?;
+                // The answer does not find its way back.
+                socket.send_to(payload, Bench::server(5353))?;
+                let wanted = |frame: &[u8]| {
                     frame.get(..6) == Some(&modem)
                         && frame.get(12..14) == Some(&IPV4)
                         && frame.ends_with(payload)
                 };
-                Ok(frames.iter().filter(wanted).count())
+                capture.wait_for(limit, 1, wanted);
+                let frames = capture.finish();
+                Ok(frames.iter().filter(|frame| wanted(frame)).count())
             };
-            ensure!(sent(bench, b"without")? > 0);
+            ensure!(sent(bench, b"without", PATIENCE)? > 0);
             let passing = format!("ether pass out on em0 to {}\n{rules}", text(modem));
             bench.daemon.load(&passing)?;
-            let arrived = sent(bench, b"passing")?;
+            let arrived = sent(bench, b"passing", PATIENCE)?;
             ensure!(arrived > 0 && counted(bench, "Packets:")? >= arrived);
             let blocking = format!("ether block out on em0 to {}\n{rules}", text(modem));
             bench.daemon.load(&blocking)?;
-            assert_eq!(sent(bench, b"blocking")?, 0);
+            assert_eq!(sent(bench, b"blocking", SILENCE)?, 0);
             Ok(())
         },
     )

@@ -1,14 +1,10 @@
 //! Interfaces that vanish and return while the daemon runs.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use lab::service::OTHER;
 use lab::{Configuration, Role, clock};
 
-use crate::support::{Bench, UNSHAPED, with_daemon};
-
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::support::{Bench, PATIENCE, UNSHAPED, with_daemon};
 
 #[test]
 fn the_dsl_port_vanishes_and_returns_and_the_t1_never_notices() -> Result<()> {

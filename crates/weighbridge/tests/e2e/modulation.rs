@@ -1,14 +1,15 @@
 //! `modulate state`: other sequence numbers on the other side, and the stream intact.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use lab::frame::Segment;
 use lab::service::{HTTP, OTHER, sha256_of_bytes};
 use lab::{Capture, Configuration, Role};
 
-use crate::fast_path::{BULK, ON, assert_most_passed, assert_tcp_is_exact, segments, transfer};
+use crate::fast_path::{BULK, ON, Sent, assert_most_pass, assert_tcp_is_exact, transfer};
 use crate::support::{Bench, UNSHAPED, with_daemon};
 
 const BYTES: u64 = 100_000_000;
+const TRIES: usize = 5;
 
 /// The first segment to `port` that a capture holds.
 fn first_segment(frames: &[Vec<u8>], port: u16) -> Result<Segment> {
@@ -59,7 +60,10 @@ pass out on fxp0 inet proto tcp modulate state
 #[test]
 fn a_long_transfer_with_sack_is_intact_behind_modulated_sequence_numbers() -> Result<()> {
     let article = Configuration::article(true);
-    with_daemon("SACK", UNSHAPED, &article, |bench| download(bench, BYTES))
+    with_daemon("SACK", UNSHAPED, &article, |bench| {
+        shape(bench)?;
+        download(bench, BYTES)
+    })
 }
 
 /// The cache moves the numbers of both states, and those in SACK blocks.
@@ -67,8 +71,8 @@ fn a_long_transfer_with_sack_is_intact_behind_modulated_sequence_numbers() -> Re
 fn a_transfer_with_sack_is_intact_where_the_kernel_modulates() -> Result<()> {
     let files = Configuration::modern(ROUTED).with("weighbridge.toml", ON);
     with_daemon("SACK, fast path", UNSHAPED, &files, |bench| {
-        download(bench, BYTES / 4)?;
-        assert_most_passed(bench)
+        shape(bench)?;
+        assert_most_pass(bench, || download(bench, BYTES / 4))
     })
 }
 
@@ -76,22 +80,39 @@ fn a_transfer_with_sack_is_intact_where_the_kernel_modulates() -> Result<()> {
 fn modulated_transfers_pass_in_the_kernel_and_each_segment_is_counted() -> Result<()> {
     let files = Configuration::modern(BRIDGED).with("weighbridge.toml", ON);
     with_daemon("modulate, fast path", UNSHAPED, &files, |bench| {
-        let before = segments(bench)?;
+        let before = Sent::so_far(bench)?;
         let inside = Capture::headers(bench.lab.host(Role::H99).namespace(), "eth0")?;
         let outside = Capture::headers(bench.lab.namespace(Role::Cisco), "lan")?;
-        transfer(bench, &sha256_of_bytes(BULK))?;
+        let digest = sha256_of_bytes(BULK);
+        assert_most_pass(bench, || transfer(bench, &digest))?;
         let inside = first_segment(&inside.finish(), HTTP)?;
         let outside = first_segment(&outside.finish(), HTTP)?;
         assert_ne!(inside.sequence, outside.sequence);
-        assert_tcp_is_exact(bench, before)?;
-        assert_most_passed(bench)
+        assert_tcp_is_exact(bench, before)
     })
 }
 
-/// What comes by DSL, from a server whose line drops.
-fn download(bench: &Bench, bytes: u64) -> Result<()> {
+/// Gives the DSL line's far end a short queue.
+fn shape(bench: &Bench) -> Result<()> {
     let internet = bench.lab.namespace(Role::Internet);
     internet.tc("qdisc add dev modem1 root tbf rate 150mbit burst 32k limit 64k")?;
+    Ok(())
+}
+
+/// What comes by DSL, from a server whose line drops; again, if it has not: who sends may have been
+/// held up so much that the queue was never full.
+fn download(bench: &Bench, bytes: u64) -> Result<()> {
+    for _ in 0..TRIES {
+        if download_once(bench, bytes)? > 0 {
+            return Ok(());
+        }
+    }
+    bail!("the line dropped nothing: the test shows nothing")
+}
+
+/// How many SACK blocks there were.
+fn download_once(bench: &Bench, bytes: u64) -> Result<usize> {
+    bench.lab.until_connections_end()?;
     let client = bench.lab.host(Role::H99);
     let inside = Capture::headers(client.namespace(), "eth0")?;
     let outside = Capture::headers(bench.lab.namespace(Role::Modem1), "lan")?;
@@ -107,8 +128,8 @@ fn download(bench: &Bench, bytes: u64) -> Result<()> {
 }
 
 /// Every SACK block that the server is sent lies above what is acknowledged and within what the
-/// server has sent: it speaks of the server's own sequence numbers.
-fn assert_sack_fits(frames: &[Vec<u8>]) -> Result<()> {
+/// server has sent: it speaks of the server's own sequence numbers. How many there were.
+fn assert_sack_fits(frames: &[Vec<u8>]) -> Result<usize> {
     let segments: Vec<_> = frames
         .iter()
         .filter_map(|frame| Segment::of_frame(frame))
@@ -135,9 +156,5 @@ fn assert_sack_fits(frames: &[Vec<u8>]) -> Result<()> {
             blocks += 1;
         }
     }
-    assert!(
-        blocks > 0,
-        "the line dropped nothing: the test shows nothing"
-    );
-    Ok(())
+    Ok(blocks)
 }

@@ -1,17 +1,17 @@
 //! Packets that are logged: live, in files, and as tcpdump reads them.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use lab::{Configuration, Role, Weighbridge, clock};
 
-use crate::support::{BINARY, Bench, PATIENCE, SILENCE, UNSHAPED, with_daemon, with_lab};
-
-/// A log is at most a second behind.
-const BEHIND: Duration = Duration::from_millis(1200);
+use crate::support::{
+    BINARY, Bench, SILENCE, UNSHAPED, at_rest, until, until_same, with_daemon, with_lab,
+};
 
 const RULES: &str = "\
 pass
@@ -46,39 +46,78 @@ fn tcpdump(path: &Path) -> Result<Option<Vec<String>>> {
 #[test]
 fn what_a_rule_logs_is_seen_live_in_files_and_by_tcpdump() -> Result<()> {
     with_daemon("pflog", UNSHAPED, &Configuration::modern(RULES), |bench| {
-        let mut live = Command::new(BINARY)
-            .args(["log", "-f", "-i", "pflog0", "--socket"])
-            .arg(bench.daemon.socket())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let live = Live::start(bench)?;
         let host = bench.lab.host(Role::H99);
-        let blocked = host.tcp_connect_within(SILENCE, Bench::server(81));
-        assert!(blocked.is_err());
-        let mut session = host.line_client(Bench::server(22))?;
-        session.exchange("each packet is logged")?;
-        clock::pause(BEHIND);
-        let written = || is_written(bench).is_ok_and(|written| written);
-        ensure!(clock::wait_until(PATIENCE, written), "the logs lag behind");
-        check_blocked(bench)?;
-        check_passed(bench)?;
-        live.kill()?;
-        let output = live.wait_with_output()?;
-        let text = String::from_utf8(output.stdout)?;
         let wanted = format!(
             "rule 1/0(match): block in on em1: {}.",
             Bench::t1(Role::H99)
         );
-        assert!(text.contains(&wanted), "live: {text}");
+        // Who listens may not listen yet.
+        until("it is seen live", || {
+            let blocked = host.tcp_connect_within(SILENCE, Bench::server(81));
+            assert!(blocked.is_err());
+            live.text().contains(&wanted)
+        })?;
+        let mut session = host.line_client(Bench::server(22))?;
+        session.exchange("each packet is logged")?;
+        drop(session);
+        bench.lab.until_connections_end()?;
+        let logs = bench.daemon.packet_logs().to_owned();
+        let count = |name: &str| ours(&logs.join(name)).map(|lines| lines.len() as u64);
+        // A log is a second behind.
+        until("the SYN and a repetition are written", || {
+            count("pflog0.pcap").is_ok_and(|lines| lines >= 2)
+        })?;
+        at_rest(|| {
+            clock::pause(SILENCE);
+            count("pflog0.pcap")
+        })?;
+        until_same(|| Ok((count("pflog1.pcap")?, counted(bench)?)))?;
+        check_blocked(bench)?;
+        check_passed(bench)?;
+        let text = live.text();
         assert!(!text.contains(".22: "), "of pflog0 only: {text}");
         Ok(())
     })
 }
 
-/// Whether the SYN and a repetition, and all that the label counts, are in the files.
-fn is_written(bench: &Bench) -> Result<bool> {
-    let logs = bench.daemon.packet_logs();
-    let lines = |name: &str| ours(&logs.join(name)).map(|lines| lines.len() as u64);
-    Ok(lines("pflog0.pcap")? >= 2 && lines("pflog1.pcap")? == counted(bench)?)
+/// `weighbridge log -f` of the first log, until it is dropped.
+struct Live {
+    child: Child,
+    said: Arc<Mutex<String>>,
+}
+
+impl Live {
+    fn start(bench: &Bench) -> Result<Self> {
+        let mut child = Command::new(BINARY)
+            .args(["log", "-f", "-i", "pflog0", "--socket"])
+            .arg(bench.daemon.socket())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = BufReader::new(child.stdout.take().context("piped")?);
+        let said = Arc::<Mutex<String>>::default();
+        let into = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(std::io::Result::ok) {
+                let mut said = into.lock().unwrap_or_else(PoisonError::into_inner);
+                said.push_str(&line);
+                said.push('\n');
+            }
+        });
+        Ok(Self { child, said })
+    }
+
+    fn text(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.clone()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// What the label counts.

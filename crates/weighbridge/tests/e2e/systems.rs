@@ -1,7 +1,6 @@
 //! "Passively OS Fingerprinting Email with PF": its pipeline and its script, on real handshakes.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -33,9 +32,7 @@ impl<'a> MailServer<'a> {
         std::fs::create_dir_all(&directory)?;
         let pfctl = format!("#!/bin/sh\nexec {} \"$@\"\n", bench.daemon.pfctl_command());
         for (name, text) in [("pfctl", pfctl.as_str()), ("get_os.sh", GET_OS)] {
-            let file = directory.join(name);
-            std::fs::write(&file, text)?;
-            std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755))?;
+            lab::command::write_program(&directory.join(name), text)?;
         }
         Ok(Self { bench, directory })
     }

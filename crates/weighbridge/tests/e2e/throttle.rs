@@ -29,10 +29,10 @@ listen = { socket = \"DIR/os.sock\" }
 table = \"spammers\"
 socket = \"DIR/tables.sock\"
 least-rejected = 3
-duration = \"10s\"
+duration = \"25s\"
 ";
 /// When nobody is throttled any more: it is looked every second.
-const LATER: Duration = Duration::from_secs(30);
+const LATER: Duration = Duration::from_secs(90);
 
 /// `weighbridge watch` on the bridge.
 struct Watch(Child);
