@@ -14,7 +14,7 @@ use super::packages::unpacked;
 use super::{BINARY, doctor, libraries};
 
 /// httpd's message comes once a second; this is as long as it may take.
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_mins(1);
 
 /// As long as two or three messages would take.
 const QUIET: Duration = Duration::from_millis(2500);

@@ -31,7 +31,7 @@ impl Realm {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/doctor/realm.sh");
         let mut command = Command::new("timeout");
         command
-            .args(["60", "ip", "netns", "exec", namespace.name()])
+            .args(["300", "ip", "netns", "exec", namespace.name()])
             .args(["unshare", "--mount", "--uts", "sh"])
             .arg(script)
             .arg(part)

@@ -1,13 +1,17 @@
 //! The machine's links, in a network namespace.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use lab::identity::RunId;
 use lab::namespace::Namespace;
-use lab::requirements;
+use lab::{clock, requirements};
 
 use super::{BINARY, doctor};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_half_made_bridge_and_its_mtus_are_told_and_a_whole_one_is_left_alone() {
@@ -53,8 +57,12 @@ fn a_half_made_bridge_and_its_mtus_are_told_and_a_whole_one_is_left_alone() {
     assert_eq!(status, 1, "{text}");
     assert!(text.contains("em0 1500, em1 1400"), "{text}");
     namespace.ip("link set em1 mtu 1500").expect("ip");
-    let (status, text) = look();
-    assert!(status != 1 && !text.contains("warning"), "{text}");
+    // The kernel tells of a carrier a moment later.
+    let is_whole = || {
+        let (status, text) = look();
+        status != 1 && !text.contains("warning")
+    };
+    assert!(clock::wait_until(PATIENCE, is_whole), "{}", look().1);
     namespace.ip("link set lo down").expect("ip");
     assert!(look().1.contains("links/loopback-down"));
 }
@@ -87,7 +95,7 @@ fn laggs_and_vlans_of_the_kernel_are_tried_by_root_and_looked_up_by_others() {
     // The program may be where nobody else may look.
     let directory = tempfile::tempdir().expect("a directory");
     let program = directory.path().join("weighbridge");
-    fs::copy(BINARY, &program).expect("copied");
+    lab::command::copy_program(Path::new(BINARY), &program).expect("copied");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(directory.path(), open).expect("opened");
     let line = ask(Command::new(&program).uid(65_534).gid(65_534));

@@ -98,11 +98,14 @@ attempt() {
     daemon=$!
     until grep -q 'Server listening' "$1.sshd"; do sleep 0.05; done
     KRB5CCNAME=FILE:$DIRECTORY/cache KRB5_CONFIG=$DIRECTORY/client.conf LD_LIBRARY_PATH=$SHIM:$LIBRARIES \
-        timeout 20 "$ROOT/usr/bin/ssh" -F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+        timeout 100 "$ROOT/usr/bin/ssh" -F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
         -o GSSAPIAuthentication=yes -o PreferredAuthentications=gssapi-with-mic -o LogLevel=ERROR \
         alice@a.example.org true </dev/null >"$1.ssh" 2>&1 || true
-    kill "$daemon" 2>/dev/null || true
+    # It has still to write what another of its processes tells it, and ends then.
+    (sleep 20 && kill "$daemon") >/dev/null 2>&1 &
+    watchdog=$!
     wait "$daemon" || true
+    kill "$watchdog" 2>/dev/null || true
 }
 login() {
     rm -f cache
@@ -114,7 +117,7 @@ look() {
     shift
     status=0
     PATH=$ROOT/usr/bin:$PATH LD_LIBRARY_PATH=$LIBRARIES \
-        timeout 30 "$DOCTOR" doctor kerberos "$@" >"$name.look" 2>&1 || status=$?
+        timeout 100 "$DOCTOR" doctor kerberos "$@" >"$name.look" 2>&1 || status=$?
     echo $status >"$name.status"
 }
 server="--krb5-config $DIRECTORY/server.conf --keytab $DIRECTORY/keytab --sshd-config $DIRECTORY/sshd_config --library mit"

@@ -1,19 +1,9 @@
 //! What a lagg tells its neighbours when the traffic moves to another port.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
-use lab::{Capture, clock, requirements};
+use lab::{Capture, requirements};
 
-use super::site::Site;
-
-const PROBED: Duration = Duration::from_secs(6);
-
-/// Frames of this Ethernet type that came from `mac`.
-fn sent<'f>(frames: &'f [Vec<u8>], mac: &[u8], kind: [u8; 2]) -> Vec<&'f [u8]> {
-    let is_it = |f: &&Vec<u8>| f.get(6..12) == Some(mac) && f.get(12..14) == Some(&kind);
-    frames.iter().filter(is_it).map(Vec::as_slice).collect()
-}
+use super::site::{PATIENCE, Site};
 
 /// A gratuitous ARP request for 10.0.0.2.
 fn is_gratuitous(frame: &[u8]) -> bool {
@@ -48,7 +38,7 @@ fn a_failover_is_announced_by_arp_and_neighbour_advertisements_under_the_masters
          ifconfig_lagg0_ipv6=\"inet6 fd00::2 prefixlen 64\"\n";
     let before = [mac_of(&site, "em0")?, mac_of(&site, "em1")?];
     let mut keeper = site.keep(&site.host, rc_conf)?;
-    keeper.until("up", PROBED, |lagg| lagg.up && lagg.ports[0].flags == 5)?;
+    keeper.until("up", PATIENCE, |lagg| lagg.up && lagg.ports[0].flags == 5)?;
     // lagg(4): the first port's address is everybody's.
     let lagg = mac_of(&site, "lagg0")?;
     ensure!(lagg == before[0], "{lagg:?}, not {:?}", before[0]);
@@ -56,16 +46,17 @@ fn a_failover_is_announced_by_arp_and_neighbour_advertisements_under_the_masters
 
     let heard = Capture::start(&site.far, "p1")?;
     site.carrier(0, false)?;
-    keeper.until("failed over", PROBED, |lagg| lagg.ports[1].flags == 4)?;
+    keeper.until("failed over", PATIENCE, |lagg| lagg.ports[1].flags == 4)?;
     // The second announcement comes a second after the first.
-    clock::pause(Duration::from_secs(2));
-    let frames = heard.finish();
-    let arp = sent(&frames, &lagg, [0x08, 0x06]);
-    let gratuitous = arp.iter().filter(|frame| is_gratuitous(frame)).count();
-    ensure!(gratuitous >= 2, "{gratuitous} announcements: {arp:x?}");
-    let ipv6 = sent(&frames, &lagg, [0x86, 0xdd]);
-    let told = ipv6.iter().filter(|f| is_advertisement(f, &lagg)).count();
-    ensure!(told >= 2, "{told} advertisements: {ipv6:x?}");
+    let is_of = |frame: &[u8], kind: &[u8]| {
+        frame.get(6..12) == Some(&lagg[..]) && frame.get(12..14) == Some(kind)
+    };
+    let by_arp = |frame: &[u8]| is_of(frame, &[0x08, 0x06]) && is_gratuitous(frame);
+    let by_ipv6 = |frame: &[u8]| is_of(frame, &[0x86, 0xdd]) && is_advertisement(frame, &lagg);
+    let twice = heard.wait_for(PATIENCE, 2, by_arp);
+    ensure!(twice, "no two announcements: {:x?}", heard.frames());
+    let twice = heard.wait_for(PATIENCE, 2, by_ipv6);
+    ensure!(twice, "no two advertisements: {:x?}", heard.frames());
 
     // Each port gets its own address back.
     keeper.stop()?;

@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lab::{Capture, clock, requirements};
 
 use super::flows::{Echo, Flows, reach};
-use super::site::{Keeper, Site};
+use super::site::{Keeper, PATIENCE, Site, until};
 
 const FAILOVER: &str = include_str!("../../../links/tests/article/failover.conf");
 const TRUNK: &str = include_str!("../../../links/tests/article/trunk.conf");
@@ -18,7 +18,7 @@ const FAR_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
 /// A loss of carrier may cost no more; the best of some tries counts, for a busy machine delays
 /// those who measure.
 const CARRIER_LIMIT: Duration = Duration::from_millis(100);
-const TRIES: usize = 4;
+const TRIES: usize = 10;
 /// A cut that nobody sees may cost no more: three questions without an answer.
 const SILENT_LIMIT: Duration = Duration::from_millis(1_500);
 const SETTLE: Duration = Duration::from_millis(600);
@@ -43,6 +43,14 @@ fn block(keeper: &Keeper, site: &Site, interface: &str) -> Result<String> {
         .collect())
 }
 
+/// Waits until a block is so.
+fn until_block(keeper: &Keeper, site: &Site, interface: &str, expected: &str) -> Result<()> {
+    let read = || block(keeper, site, interface);
+    clock::wait_until(PATIENCE, || read().is_ok_and(|text| text == expected));
+    assert_eq!(read()?, expected);
+    Ok(())
+}
+
 #[test]
 fn the_first_example_moves_its_traffic_in_a_tenth_of_a_second_and_tells_the_switch() -> Result<()> {
     if requirements::skip_test("the_first_example") {
@@ -52,18 +60,22 @@ fn the_first_example_moves_its_traffic_in_a_tenth_of_a_second_and_tells_the_swit
     site.switch("192.168.1.1/24")?;
     let mut keeper = site.keep(&site.host, FAILOVER)?;
     let _echo = Echo::start(&site.far)?;
-    keeper.until("up", SETTLE * 5, |lagg| lagg.up)?;
+    keeper.until("up", PATIENCE, |lagg| lagg.up)?;
     reach(&site.host, FAR_ADDRESS)?;
-    assert_eq!(
-        block(&keeper, &site, "lagg0")?,
+    until_block(
+        &keeper,
+        &site,
+        "lagg0",
         "lagg0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> metric 0 mtu 1500\n\
          \toptions=19b<RXCSUM,TXCSUM,VLAN_MTU,VLAN_HWTAGGING,VLAN_HWCSUM,TSO4>\n\
          \tinet 192.168.1.5 netmask 0xffffff00 broadcast 192.168.1.255\n\
          \tmedia: Ethernet autoselect\n\tstatus: active\n\tlaggproto failover\n\
-         \tlaggport: bge0 flags=0<>\n\tlaggport: bge1 flags=5<MASTER,ACTIVE>\n"
-    );
-    let diff = keeper.weighbridge(&site.host, &["links", "diff", &conf(&site)])?;
-    ensure!(diff.status.success(), "applied, and still: {diff:?}");
+         \tlaggport: bge0 flags=0<>\n\tlaggport: bge1 flags=5<MASTER,ACTIVE>\n",
+    )?;
+    until("there is nothing left to apply", || {
+        let diff = keeper.weighbridge(&site.host, &["links", "diff", &conf(&site)]);
+        diff.is_ok_and(|diff| diff.status.success())
+    })?;
 
     let heard = Capture::start(&site.far, "p0")?;
     let (mut down, mut back) = (Duration::MAX, Duration::MAX);
@@ -78,22 +90,21 @@ fn the_first_example_moves_its_traffic_in_a_tenth_of_a_second_and_tells_the_swit
         down < CARRIER_LIMIT && back < CARRIER_LIMIT,
         "{down:?} down, {back:?} back"
     );
-    let gratuitous = |frame: &Vec<u8>| {
+    let gratuitous = |frame: &[u8]| {
         frame.get(12..14) == Some(&[8, 6])
             && frame.get(28..32) == Some(&[192, 168, 1, 5])
             && frame.get(38..42) == Some(&[192, 168, 1, 5])
     };
-    ensure!(
-        heard.finish().iter().any(gratuitous),
-        "no gratuitous ARP by the standby"
-    );
+    let told = heard.wait_for(PATIENCE, 1, gratuitous);
+    ensure!(told, "no gratuitous ARP by the standby");
 
     let own = keeper.state()?.laggs[0].ports[1].own_mac.clone();
     keeper.stop()?;
-    let left = site.host.ip("-br link")?;
-    ensure!(!left.contains("lagg0"), "left behind: {left}");
-    ensure!(left.contains(&own), "bge0 has not got {own} back: {left}");
-    Ok(())
+    let left = || site.host.ip("-br link");
+    until("lagg0 is gone, and bge0 has its address back", || {
+        left().is_ok_and(|left| !left.contains("lagg0") && left.contains(&own))
+    })
+    .with_context(|| format!("{own}: {:?}", left()))
 }
 
 fn conf(site: &Site) -> String {
@@ -110,6 +121,16 @@ fn checked(keeper: &Keeper, site: &Site) -> Result<(Option<i32>, String)> {
     Ok((output.status.code(), String::from_utf8(output.stdout)?))
 }
 
+/// Waits until it says so.
+fn until_checked(keeper: &Keeper, site: &Site, status: i32, beginning: &str) -> Result<()> {
+    let is_so =
+        |(code, told): (Option<i32>, String)| code == Some(status) && told.starts_with(beginning);
+    clock::wait_until(PATIENCE, || checked(keeper, site).is_ok_and(is_so));
+    let found = checked(keeper, site)?;
+    ensure!(is_so(found.clone()), "{found:?}");
+    Ok(())
+}
+
 #[test]
 fn the_second_example_is_vlan_22_on_a_lagg_and_finds_a_silent_cut_by_questions() -> Result<()> {
     if requirements::skip_test("the_second_example") {
@@ -121,43 +142,54 @@ fn the_second_example_is_vlan_22_on_a_lagg_and_finds_a_silent_cut_by_questions()
     let rc_conf = format!("{TRUNK}defaultrouter=\"{FAR_ADDRESS}\"\n");
     let keeper = site.keep(&site.host, &rc_conf)?;
     let _echo = Echo::start(&site.far)?;
-    keeper.until("up", SETTLE * 5, |lagg| lagg.up && lagg.probe.is_some())?;
+    keeper.until("up", PATIENCE, |lagg| lagg.up && lagg.probe.is_some())?;
     reach(&site.host, FAR_ADDRESS)?;
-    assert_eq!(
-        block(&keeper, &site, "vlan0")?,
+    until_block(
+        &keeper,
+        &site,
+        "vlan0",
         "vlan0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> metric 0 mtu 1500\n\
          \toptions=3<RXCSUM,TXCSUM>\n\
          \tinet 192.168.1.5 netmask 0xffffff00 broadcast 192.168.1.255\n\
-         \tmedia: Ethernet autoselect\n\tstatus: active\n\tvlan: 22 parent interface: lagg0\n"
-    );
+         \tmedia: Ethernet autoselect\n\tstatus: active\n\tvlan: 22 parent interface: lagg0\n",
+    )?;
     let em1 = keeper.ifconfig(&site.host, "em1")?;
     ensure!(
         em1.ends_with("\tstatus: active\n\tlagg: laggdev lagg0\n"),
         "{em1}"
     );
-    clock::pause(SETTLE);
-    let (status, told) = checked(&keeper, &site)?;
-    assert_eq!(
-        (
-            status,
-            told.starts_with("LINKS OK: lagg0 (failover): 2 of 2")
-        ),
-        (Some(0), true)
-    );
-    let silent = gap_during(&site, || {
-        site.whole(0, false)?;
-        keeper.until("silent", SILENT_LIMIT * 2, |lagg| lagg.ports[0].silent)
-    })?;
+    until_checked(&keeper, &site, 0, "LINKS OK: lagg0 (failover): 2 of 2")?;
+    let mend = || {
+        site.whole(0, true)?;
+        keeper.until("mended", PATIENCE, |lagg| lagg.ports[0].flags == 5)
+    };
+    let mut silent = Duration::MAX;
+    for number in 0..TRIES {
+        if number > 0 {
+            mend()?;
+            reach(&site.host, FAR_ADDRESS)?;
+        }
+        let gap = gap_during(&site, || {
+            site.whole(0, false)?;
+            keeper.until("silent", PATIENCE, |lagg| lagg.ports[0].silent)
+        })?;
+        silent = silent.min(gap);
+        if silent < SILENT_LIMIT {
+            break;
+        }
+    }
     ensure!(silent < SILENT_LIMIT, "{silent:?}");
-    let (status, told) = checked(&keeper, &site)?;
-    assert_eq!(status, Some(1), "{told}");
-    let expected = "LINKS WARNING: lagg0 (failover): 1 of 2 links work, standby em1 in use instead \
-                    of em0, em0 passes nothing |";
-    ensure!(told.starts_with(expected), "{told}");
-    let text = keeper.ifconfig(&site.host, "lagg0")?;
+    until_checked(
+        &keeper,
+        &site,
+        1,
+        "LINKS WARNING: lagg0 (failover): 1 of 2 links work, standby em1 in use instead of em0, \
+         em0 passes nothing |",
+    )?;
     let ports = "\tlaggport: em1 flags=4<ACTIVE>\n\tlaggport: em0 flags=1<MASTER>\n";
-    ensure!(text.contains(ports), "{text}");
-    site.whole(0, true)?;
-    keeper.until("mended", SILENT_LIMIT * 2, |lagg| lagg.ports[0].flags == 5)?;
-    Ok(())
+    until("ifconfig tells of it", || {
+        let text = keeper.ifconfig(&site.host, "lagg0");
+        text.is_ok_and(|text| text.contains(ports))
+    })?;
+    mend()
 }

@@ -9,7 +9,7 @@ use lab::{clock, requirements};
 
 use super::ends::{FAR, NEAR, rc_conf};
 use super::flows::{Echo, Flows, reach};
-use super::lacp::{LONGEST_GAP, alternate};
+use super::lacp::{LONGEST_GAP, alternate, best_alternation};
 use super::packages::unpacked;
 use super::site::{Keeper, Site};
 
@@ -19,11 +19,11 @@ const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
 const ECHO: &str = "WEIGHBRIDGE_GUEST_ECHO";
 /// A loss of carrier may cost no more: bonding looks each 100 ms, and emulation is slow.
 const CARRIER_LIMIT: Duration = Duration::from_millis(250);
-const TRIES: usize = 3;
+const TRIES: usize = 8;
 /// How long the daemon may take to start, under emulation.
-const START: Duration = Duration::from_mins(1);
+const START: Duration = Duration::from_mins(3);
 /// How long it may take until something is seen that the kernel looks for from time to time.
-const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE: Duration = Duration::from_mins(1);
 
 /// The guest, its cards `em0` and `em1` at the site's links; nothing where it cannot be had.
 fn guest(site: &mut Site) -> Result<Option<Guest>> {
@@ -104,6 +104,23 @@ fn checked(guest: &mut Guest) -> Result<(String, String)> {
     ))
 }
 
+/// Waits until both are told this.
+fn until_checked(guest: &mut Guest, wanted: &str) -> Result<()> {
+    let is_so = |(root, nobody): &(String, String)| root == wanted && nobody == wanted;
+    let told = clock::wait_until(SETTLE, || checked(guest).as_ref().is_ok_and(is_so));
+    ensure!(told, "{:?}, not {wanted}", checked(guest)?);
+    Ok(())
+}
+
+/// Waits until a block is so.
+fn until_block(guest: &mut Guest, interface: &str, wanted: &str) -> Result<()> {
+    clock::wait_until(SETTLE, || {
+        block(guest, interface).is_ok_and(|text| text == wanted)
+    });
+    assert_eq!(block(guest, interface)?, wanted);
+    Ok(())
+}
+
 const ARTICLE: &str = "\
 cloned_interfaces=\"lagg0 vlan22\"
 ifconfig_em0=\"up\"
@@ -124,30 +141,33 @@ fn check_failover(guest: &mut Guest) -> Result<()> {
     // The module makes one by itself where it is loaded on demand.
     let present = guest.run("ls /sys/class/net")?;
     ensure!(!present.contains("bond0"), "{present}");
-    assert_eq!(
-        block(guest, "lagg0")?,
-        format!(
+    until_block(
+        guest,
+        "lagg0",
+        &format!(
             "lagg0: {HEAD}\tinet 192.168.1.5 netmask 0xffffff00 broadcast 192.168.1.255\n\
              \tmedia: Ethernet autoselect\n\tstatus: active\n\tlaggproto failover\n\
              \tlaggport: em0 flags=0<>\n\tlaggport: em1 flags=5<MASTER,ACTIVE>\n"
-        )
-    );
-    assert_eq!(
-        block(guest, "vlan22")?,
-        format!(
+        ),
+    )?;
+    until_block(
+        guest,
+        "vlan22",
+        &format!(
             "vlan22: {HEAD}\tinet 10.0.22.2 netmask 0xffffff00 broadcast 10.0.22.255\n\
              \tmedia: Ethernet autoselect\n\tstatus: active\n\tvlan: 22 parent interface: lagg0\n"
-        )
-    );
-    assert_eq!(
-        block(guest, "em0")?,
-        format!(
+        ),
+    )?;
+    until_block(
+        guest,
+        "em0",
+        &format!(
             "em0: {HEAD}\tmedia: Ethernet autoselect (1000baseTX <full-duplex>)\n\
              \tstatus: active\n\tlagg: laggdev lagg0\n"
-        )
-    );
+        ),
+    )?;
     let good = "0 LINKS OK: lagg0 (active-backup): 2 of 2 links work".to_owned();
-    assert_eq!(checked(guest)?, (good.clone(), good));
+    until_checked(guest, &good)?;
     guest.plug(1, false)?;
     until(
         guest,
@@ -157,7 +177,7 @@ fn check_failover(guest: &mut Guest) -> Result<()> {
     let bad = "1 LINKS WARNING: lagg0 (active-backup): 1 of 2 links work, standby em0 in use \
                instead of em1, em1 has no link"
         .to_owned();
-    assert_eq!(checked(guest)?, (bad.clone(), bad));
+    until_checked(guest, &bad)?;
     guest.plug(1, true)
 }
 
@@ -181,7 +201,7 @@ fn check_static(guest: &mut Guest) -> Result<()> {
         );
         until(guest, "lagg0", &wanted)?;
         let good = format!("0 LINKS OK: lagg0 ({label}): 2 of 2 links work");
-        assert_eq!(checked(guest)?, (good.clone(), good));
+        until_checked(guest, &good)?;
     }
     until(guest, "vlan22", "\tvlan: 22 parent interface: lagg0\n")?;
     guest.run("ip link del lagg0").map(drop)
@@ -220,11 +240,12 @@ fn check_others(guest: &mut Guest) -> Result<()> {
     let text = guest.run("cat /proc/net/bonding/aggr0")?;
     ensure!(text.contains("LACP rate: slow"), "{text}");
     // Nobody of the far ends speaks LACP.
-    let (root, _) = checked(guest)?;
-    ensure!(
-        root.contains("2 LINKS CRITICAL") && root.contains("em0 has no LACP partner"),
-        "{root}"
-    );
+    let mut root = String::new();
+    let told = clock::wait_until(SETTLE, || {
+        root = checked(guest).map(|(root, _)| root).unwrap_or_default();
+        root.contains("2 LINKS CRITICAL") && root.contains("em0 has no LACP partner")
+    });
+    ensure!(told, "{root}");
     guest.run("ip link del aggr0").map(drop)
 }
 
@@ -274,7 +295,7 @@ fn form(site: &Site, guest: &mut Guest) -> Result<Keeper> {
     let ports = format!("\tlaggproto lacp\n\tlaggport: em1 {in_use}\tlaggport: em0 {in_use}");
     until(guest, "lagg0", &ports)?;
     let good = "0 LINKS OK: lagg0 (IEEE 802.3ad Dynamic link aggregation): 2 of 2 links work";
-    assert_eq!(checked(guest)?, (good.to_owned(), good.to_owned()));
+    until_checked(guest, good)?;
     Ok(keeper)
 }
 
@@ -310,7 +331,11 @@ fn check_lacp(site: &Site, guest: &mut Guest) -> Result<()> {
             break;
         }
     }
-    let longest = alternate(site, FAR, 4)?;
+    let again = || {
+        keeper.formed()?;
+        reach(&site.host, FAR)
+    };
+    let longest = best_alternation(again, || alternate(site, FAR, 4))?;
     println!("carrier {cut:?}, silent, in turn {longest:?}");
     ensure!(cut < CARRIER_LIMIT, "a loss of carrier cost {cut:?}");
     let state = keeper.state()?;

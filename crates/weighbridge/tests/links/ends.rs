@@ -16,7 +16,7 @@ use super::site::{Keeper, Site};
 pub(crate) const NEAR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 /// A link may take this long to carry again: Open vSwitch 3.1 takes up to 30 s.
-const LONGEST_REJOIN: Duration = Duration::from_secs(45);
+const LONGEST_REJOIN: Duration = Duration::from_secs(90);
 /// Until both sides of a silent link have given their partner up.
 const SILENCE: Duration = Duration::from_secs(8);
 /// Flows run this long before something fails.
@@ -85,7 +85,7 @@ impl Pair {
     }
 
     /// Waits until all links carry, and traffic goes by them.
-    fn whole(&self) -> Result<()> {
+    pub(crate) fn whole(&self) -> Result<()> {
         for link in 0..2 {
             let up = self.until_carries(link)?;
             ensure!(up.is_some(), "link {link} does not carry");

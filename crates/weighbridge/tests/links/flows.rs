@@ -18,7 +18,7 @@ const FLOWS: usize = 8;
 const PERIOD: Duration = Duration::from_millis(4);
 const POLL: Duration = Duration::from_millis(50);
 /// How long a network may take to carry anything.
-const REACH: Duration = Duration::from_secs(10);
+const REACH: Duration = Duration::from_secs(30);
 
 /// Sends back what it gets, until it is dropped.
 pub(crate) struct Echo {

@@ -17,7 +17,7 @@ use crate::debian;
 use crate::packages::unpacked;
 
 /// How long both may take until each has run every check.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(4);
 /// A status of the future is not too old however long that takes.
 const AHEAD_SECS: f64 = 3_600.0;
 /// The services, with the exit status of each.

@@ -14,10 +14,18 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Links between the hosts.
 const LINKS: usize = 2;
+/// What has to happen has this long, on a machine that others use too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the keeper may take to start.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_mins(1);
 /// How long LACP may take until it uses all ports.
-const FORMATION: Duration = Duration::from_secs(6);
+const FORMATION: Duration = Duration::from_secs(30);
+
+/// Waits until something is so that has to become so.
+pub(crate) fn until(what: &str, is_so: impl FnMut() -> bool) -> Result<()> {
+    ensure!(clock::wait_until(PATIENCE, is_so), "not so: {what}");
+    Ok(())
+}
 
 /// The two hosts.
 pub(crate) struct Site {

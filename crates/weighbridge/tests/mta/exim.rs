@@ -103,6 +103,8 @@ fn the_log_of_exim_tells_what_became_of_messages() {
     let refused = machine.send(ODD, &forged("somebody@elsewhere.example", "three"));
     assert!(refused.starts_with("550 "), "{refused}");
 
+    let texts = [("<= alice@mx.example", 2), ("rejected RCPT", 1)];
+    machine.until_logged("log/mainlog", &texts);
     let log = machine.log();
     follow(&machine, "exim", "log/mainlog");
     let report = machine.report();

@@ -26,7 +26,7 @@ listen = { address = "127.0.0.1:9999" }
 address = "127.0.0.1:2345"
 "#;
 /// How long a server may take to begin.
-const BEGIN: Duration = Duration::from_mins(1);
+const BEGIN: Duration = Duration::from_mins(3);
 
 /// Why nobody answers.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +112,18 @@ impl Machine {
         fs::read_to_string(self.site.path("server.log")).unwrap_or_default()
     }
 
+    /// Waits until a log of the server's, in the site's directory, has each text so many times.
+    pub(crate) fn until_logged(&self, log: &str, texts: &[(&str, usize)]) {
+        let read = || fs::read_to_string(self.site.path(log)).unwrap_or_default();
+        let are_there = || {
+            let told = read();
+            let mut texts = texts.iter();
+            texts.all(|(text, times)| told.matches(text).count() >= *times)
+        };
+        let came = clock::wait_until(BEGIN, are_there);
+        assert!(came, "{texts:?} not in {log}: {}", read());
+    }
+
     /// The delivered message with this subject, once it is there.
     pub(crate) fn delivered(&self, subject: &str) -> String {
         let wanted = format!("\nSubject: {subject}\n");
@@ -158,6 +170,17 @@ impl Machine {
         if let Some(daemon) = self.daemon.take() {
             daemon.stop();
         }
+        self.reported()
+    }
+
+    /// What is in the report while the daemon runs, once it has this line.
+    pub(crate) fn until_reported(&self, line: &str) {
+        let is_there = || self.reported().contains(line);
+        let came = clock::wait_until(BEGIN, is_there);
+        assert!(came, "{line} not in {}", self.reported());
+    }
+
+    fn reported(&self) -> String {
         let report = Command::new(BINARY)
             .args(["report", "--by", "version", "--csv", "--database"])
             .arg(self.site.path("state/mail.db"))

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use lab::clock;
-
 use crate::machine::{Machine, header};
 use crate::recipe::{ODD, Recipe, forged};
 use crate::smtp::Mail;
@@ -53,8 +51,8 @@ fn opensmtpd_with_the_filter_has_the_header_reports_and_goes_on_alone() {
     }
     let relayed = machine.send(ODD, &folded("somebody@elsewhere.example", "three"));
     assert!(relayed.starts_with("550 "), "{relayed}");
-    // The filter tells of it by itself, and nobody hears when.
-    clock::pause(Duration::from_secs(2));
+    // The filter tells of it by itself.
+    machine.until_reported("\r\nOdd one,1,1,0,");
 
     let report = machine.report();
     assert!(report.contains("\r\nPlain Linux,1,0,0,"), "{report}");

@@ -61,6 +61,7 @@ fn the_log_of_postfix_tells_what_became_of_messages() {
     let relayed = machine.send(ODD, &forged("somebody@elsewhere.example", "four"));
     assert!(relayed.starts_with("454 "), "{relayed}");
 
+    machine.until_logged("server.log", &[("status=sent", 2), ("reject: RCPT", 2)]);
     let log = machine.log();
     for _ in 0..2 {
         // The second time there is nothing new.

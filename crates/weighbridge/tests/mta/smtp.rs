@@ -9,7 +9,7 @@ use lab::namespace::Namespace;
 use crate::site::SERVER;
 
 pub(crate) const SMTP: u16 = 25;
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A message.
 pub(crate) struct Mail<'m> {

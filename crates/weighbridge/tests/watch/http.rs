@@ -153,7 +153,7 @@ fn by_tcp_a_name_that_was_made_to_lead_here_is_not_answered() {
     let _serving = Serving::new(&settings, false);
     for (host, expected) in [("localhost", 200), ("evil.example.net", 421)] {
         let mut stream = TcpStream::connect(address).expect("connected");
-        let patience = Some(Duration::from_secs(10));
+        let patience = Some(Duration::from_secs(30));
         stream.set_read_timeout(patience).expect("set");
         let request = format!("GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("sent");

@@ -18,7 +18,7 @@ use crate::fingerprints;
 use crate::site::{BINARY, Daemon, SERVER, Site};
 
 const SMTP: u16 = 25;
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 const SETTINGS: &str = r#"
 [p0f]
 listen = { socket = "DIR/p0f.sock" }
@@ -76,14 +76,13 @@ impl Questions for Site {
     /// What is told of `client` once it has been seen.
     fn os_of(&self, client: SocketAddr) -> String {
         let (address, port) = (client.ip().to_string(), client.port().to_string());
-        for _ in 0..100 {
-            let ran = self.os(&[&address, &port]);
-            if ran.status == 0 {
-                return ran.out;
-            }
-            clock::pause(Duration::from_millis(20));
-        }
-        panic!("{client} stays unknown");
+        let mut ran = self.os(&[&address, &port]);
+        clock::wait_until(PATIENCE, || {
+            ran = self.os(&[&address, &port]);
+            ran.status == 0
+        });
+        assert_eq!(ran.status, 0, "{client} stays unknown");
+        ran.out
     }
 }
 
@@ -166,7 +165,13 @@ fn hosts_that_differ_are_told_apart_by_every_socket() {
     let json: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
     assert_eq!(json["basis"], "connection");
     assert_eq!(json["link"], "Ethernet or modem");
-    assert_eq!((&json["distance"], &json["syns"]), (&0.into(), &1.into()));
+    // Who is not answered soon repeats it.
+    let syns = json["syns"].as_u64();
+    assert_eq!(
+        (&json["distance"], syns.is_some_and(|syns| syns >= 1)),
+        (&0.into(), true),
+        "{json}"
+    );
     assert!(
         json["rtt_us"].as_u64().is_some_and(|rtt| rtt < 10_000_000),
         "{json}"
