@@ -1,8 +1,6 @@
 //! `bridgename.if` (bridgename.if(5) up to OpenBSD 4.6): one brconfig(8) option list a line.
 
-use std::slice::Iter;
-
-use crate::line::{self, Word};
+use crate::line::{self, Word, Words};
 use crate::{ParseError, WantedBridge};
 
 const KNOWN: &str = "known here: add IF, delete IF, timeout SECONDS, up, down";
@@ -20,13 +18,10 @@ pub fn parse(name: &str, text: &str) -> Result<WantedBridge, Vec<ParseError>> {
     };
     let mut errors = Vec::new();
     for words in &lines {
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            if let Err(error) = option(&mut bridge, word, &mut words) {
-                errors.push(error);
-                break; // what follows on this line may belong to the word not understood
-            }
-        }
+        let mut words = words.iter().peekable();
+        line::each_option(&mut words, &mut errors, |word, words| {
+            option(&mut bridge, word, words)
+        });
     }
     if errors.is_empty() {
         Ok(bridge)
@@ -38,7 +33,7 @@ pub fn parse(name: &str, text: &str) -> Result<WantedBridge, Vec<ParseError>> {
 fn option(
     bridge: &mut WantedBridge,
     word: &Word<'_>,
-    words: &mut Iter<'_, Word<'_>>,
+    words: &mut Words<'_, '_>,
 ) -> Result<(), ParseError> {
     match word.text {
         "add" => add(bridge, line::argument(word, words, "an interface")?),
@@ -121,6 +116,28 @@ mod tests {
                 (3, 1, "not supported: 'stp'"),
                 (4, 1, "'add' needs an interface"),
                 (5, 9, "expected a number of seconds, found 'soon'"),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_fault_of_a_line_is_told_and_no_argument_of_what_was_not_understood() {
+        let errors = parse(
+            "bridge0",
+            "add em1 stp em1 add em1 maxaddr 50 timeout soon\n",
+        );
+        let errors = errors.unwrap_err();
+        let seen: Vec<_> = errors
+            .iter()
+            .map(|e| (e.column, e.message.as_str()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (9, "not supported: 'stp'"),
+                (21, "em1 is a member already"),
+                (25, "not supported: 'maxaddr'"),
+                (44, "expected a number of seconds, found 'soon'"),
             ]
         );
     }

@@ -4,12 +4,9 @@
 //! list of ifconfig(8) options such as `up media auto`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::slice::Iter;
 
-use crate::line::{self, Word};
+use crate::line::{self, Word, Words};
 use crate::{ParseError, WantedAddress, WantedInterface, device};
-
-pub(crate) type Words<'w, 't> = std::iter::Peekable<Iter<'w, Word<'t>>>;
 
 /// Prefix length of an IPv6 address whose line names none (ifconfig(8): 64).
 const DEFAULT_INET6_PREFIX_LEN: u8 = 64;
@@ -32,9 +29,9 @@ pub fn parse(name: &str, text: &str) -> Result<WantedInterface, Vec<ParseError>>
     let mut errors = Vec::new();
     for words in &lines {
         let mut words = words.iter().peekable();
-        if let Err(error) = statement(&mut interface, &mut words) {
-            errors.push(error);
-        }
+        line::each_option(&mut words, &mut errors, |word, words| {
+            statement(&mut interface, word, words)
+        });
     }
     if errors.is_empty() {
         Ok(interface)
@@ -43,18 +40,27 @@ pub fn parse(name: &str, text: &str) -> Result<WantedInterface, Vec<ParseError>>
     }
 }
 
-fn statement(interface: &mut WantedInterface, words: &mut Words<'_, '_>) -> Result<(), ParseError> {
-    while let Some(word) = words.next() {
-        match word.text {
-            "inet" => inet(interface, word, words)?,
-            "inet6" => inet6(interface, word, words)?,
-            "lladdr" => interface.mac = Some(mac(line::argument(word, words, "a MAC address")?)?),
-            _ if option(interface, word, words)? => {}
-            _ if device::option(interface, word, words)? => {}
-            other => return Err(unsupported(word, other)),
+fn statement(
+    interface: &mut WantedInterface,
+    word: &Word<'_>,
+    words: &mut Words<'_, '_>,
+) -> Result<(), ParseError> {
+    match word.text {
+        "inet" => inet(interface, word, words),
+        "inet6" => inet6(interface, word, words),
+        "lladdr" => {
+            interface.mac = Some(mac(line::argument(word, words, "a MAC address")?)?);
+            Ok(())
+        }
+        _ if option(interface, word, words)? || device::option(interface, word, words)? => Ok(()),
+        other => {
+            if other.starts_with('!') {
+                // The whole line is a command.
+                words.by_ref().for_each(drop);
+            }
+            Err(unsupported(word, other))
         }
     }
-    Ok(())
 }
 
 /// An option that ifconfig(8) has on all systems. False if `word` is none.
@@ -356,6 +362,28 @@ mod tests {
                 (4, 1, "not supported: commands in start-up files"),
                 (5, 5, "mtu 10 is below the least, 68"),
                 (6, 1, "'inet' needs an address"),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_fault_of_a_line_is_told() {
+        let text = "inet 300.1.1.1 255.255.255.0 NONE mtu 10 wpakey \"se cret\" dhcp up lladdr 1:2\n\
+                    !route add default 10.0.0.1\n";
+        let errors = parse("em0", text).unwrap_err();
+        let seen: Vec<_> = errors
+            .iter()
+            .map(|e| (e.line, e.column, e.message.as_str()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (1, 6, "expected an IPv4 address, found '300.1.1.1'"),
+                (1, 39, "mtu 10 is below the least, 68"),
+                (1, 42, "not supported: 'wpakey'"),
+                (1, 59, "not supported: 'dhcp'"),
+                (1, 74, "expected a MAC address, found '1:2'"),
+                (2, 1, "not supported: commands in start-up files"),
             ]
         );
     }

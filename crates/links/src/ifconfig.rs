@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::hostname_if::{self, Words};
-use crate::line::{self, Word};
+use crate::hostname_if;
+use crate::line::{self, Word, Words};
 use crate::{Device, ParseError, WantedAddress, WantedBridge, WantedInterface, device};
 
 const KNOWN: &str = "known here: inet, inet6, ADDRESS, netmask, prefixlen, broadcast, alias, up, \
@@ -16,37 +16,46 @@ pub(crate) struct Target<'a> {
     pub(crate) bridge: Option<&'a mut WantedBridge>,
 }
 
-/// Carries the arguments out, in turn.
-pub(crate) fn arguments(target: &mut Target<'_>, words: &[Word<'_>]) -> Result<(), ParseError> {
-    let mut words = words.iter().peekable();
+/// Carries the arguments out, in turn; every fault of them.
+pub(crate) fn arguments(target: &mut Target<'_>, words: &[Word<'_>], errors: &mut Vec<ParseError>) {
     let mut alias = false;
-    while let Some(word) = words.next() {
-        if bridge_option(target, word, &mut words)?
-            || address_option(target.interface, alias, word, &mut words)?
-            || device::option(target.interface, word, &mut words)?
-        {
-            continue;
+    let mut words = words.iter().peekable();
+    line::each_option(&mut words, errors, |word, words| {
+        argument(target, &mut alias, word, words)
+    });
+}
+
+fn argument(
+    target: &mut Target<'_>,
+    alias: &mut bool,
+    word: &Word<'_>,
+    words: &mut Words<'_, '_>,
+) -> Result<(), ParseError> {
+    if bridge_option(target, word, words)?
+        || address_option(target.interface, *alias, word, words)?
+        || device::option(target.interface, word, words)?
+    {
+        return Ok(());
+    }
+    match word.text {
+        "alias" => *alias = true,
+        "-alias" | "delete" => {
+            return Err(word.error(
+                "not supported: taking addresses away in start-up files",
+                Some("leave out the line that gives the address"),
+            ));
         }
-        match word.text {
-            "alias" => alias = true,
-            "-alias" | "delete" => {
-                return Err(word.error(
-                    "not supported: taking addresses away in start-up files",
-                    Some("leave out the line that gives the address"),
-                ));
-            }
-            "ether" | "link" | "lladdr" => {
-                let mac = line::argument(word, &mut words, "a MAC address")?;
-                target.interface.mac = Some(hostname_if::mac(mac)?);
-            }
-            _ if hostname_if::option(target.interface, word, &mut words)? => {}
-            _ => return Err(unsupported(word)),
+        "ether" | "link" | "lladdr" => {
+            let mac = line::argument(word, words, "a MAC address")?;
+            target.interface.mac = Some(hostname_if::mac(mac)?);
         }
-        if matches!(word.text, "up" | "down")
-            && let Some(bridge) = &mut target.bridge
-        {
-            bridge.up = word.text == "up";
-        }
+        _ if hostname_if::option(target.interface, word, words)? => {}
+        _ => return Err(unsupported(word)),
+    }
+    if matches!(word.text, "up" | "down")
+        && let Some(bridge) = &mut target.bridge
+    {
+        bridge.up = word.text == "up";
     }
     Ok(())
 }

@@ -1,6 +1,12 @@
 //! Lines of a start-up file, cut into words that know their column.
 
+use std::iter::Peekable;
+use std::slice::Iter;
+
 use crate::{MAX_NAME_LEN, ParseError};
+
+/// The words of a line that are still to be read.
+pub(crate) type Words<'w, 't> = Peekable<Iter<'w, Word<'t>>>;
 
 /// Longest start-up file that is read, in bytes. Real ones have a few hundred.
 pub(crate) const MAX_FILE_LEN: usize = 64 * 1024;
@@ -102,6 +108,35 @@ pub(crate) fn check_name(name: &str) -> Result<(), ParseError> {
 pub(crate) fn interface_name(word: &Word<'_>) -> Result<String, ParseError> {
     check_name(word.text).map_err(|error| word.error(error.message, error.hint.as_deref()))?;
     Ok(word.text.to_owned())
+}
+
+/// Carries out the words of a line in turn, and tells every fault of it. What stands behind a fault and
+/// looks like an argument of what was not understood is passed over.
+pub(crate) fn each_option<'w, 't: 'w>(
+    words: &mut Words<'w, 't>,
+    errors: &mut Vec<ParseError>,
+    mut carry_out: impl FnMut(&'w Word<'t>, &mut Words<'w, 't>) -> Result<(), ParseError>,
+) {
+    let mut is_lost = false;
+    while let Some(word) = words.next() {
+        let done = carry_out(word, words);
+        is_lost = match done {
+            Ok(()) => false,
+            Err(error) => {
+                let of_word = (error.line, error.column) == (word.line, word.column);
+                if !(is_lost && of_word && may_be_argument(word.text)) {
+                    errors.push(error);
+                }
+                true
+            }
+        };
+    }
+}
+
+/// Names of interfaces, numbers, addresses, texts: no option of ifconfig(8) or brconfig(8) has a digit but
+/// `inet6`, which is always understood.
+fn may_be_argument(text: &str) -> bool {
+    text == "NONE" || text.contains(|c: char| c.is_ascii_digit() || c == '"')
 }
 
 /// The word that `word` needs behind it.

@@ -252,8 +252,7 @@ impl<'a> Reader<'a> {
             None
         };
         let mut target = Target { interface, bridge };
-        let result = ifconfig::arguments(&mut target, words);
-        self.errors.extend(result.err());
+        ifconfig::arguments(&mut target, words, &mut self.errors);
     }
 
     fn interface(&mut self, at: usize) {

@@ -93,7 +93,7 @@ pub struct Interface {
     pub addresses: Vec<ShownAddress>,
     /// What kind of device it is.
     pub kind: Kind,
-    /// Ports, of a bridge or bond.
+    /// Ports, of a bridge or lagg; those of a lagg by their numbers.
     pub members: Vec<String>,
     /// The bridge or lagg that it is a port of.
     pub controller: Option<String>,
@@ -137,11 +137,25 @@ pub fn relate(interfaces: &mut [Interface]) {
     let before = interfaces.to_vec();
     for interface in interfaces.iter_mut() {
         inherit(interface, &before);
+        if let Kind::Lagg(lagg) = &interface.kind {
+            interface.members = by_number(&lagg.ports, &before);
+        }
         let controller = interface.controller.as_ref();
         interface.lagg_port = before
             .iter()
             .any(|i| Some(&i.name) == controller && matches!(i.kind, Kind::Lagg(_)));
     }
+}
+
+/// The ports as FreeBSD keeps them since version 10; those that are not there are the last.
+fn by_number(ports: &[String], all: &[Interface]) -> Vec<String> {
+    let number = |port: &String| {
+        let found = all.iter().find(|interface| interface.name == *port);
+        found.map_or(u32::MAX, |interface| interface.index)
+    };
+    let mut ports = ports.to_vec();
+    ports.sort_by_key(number);
+    ports
 }
 
 /// What is made of others does what they all do.
@@ -396,11 +410,11 @@ fn lagg_lines(
     };
     line(text, &format!("laggproto {}{hash}", lagg.protocol.name()));
     let status = interface.lagg.as_ref();
-    let mut ports: Vec<&String> = lagg.ports.iter().collect();
-    if style == Style::Article {
-        // It put each port that was added before the others.
-        ports.reverse();
-    }
+    // FreeBSD 7 to 9 put each port that was added before the others.
+    let ports: Vec<&String> = match style {
+        Style::Article => lagg.ports.iter().rev().collect(),
+        Style::FreeBsd14 => interface.members.iter().collect(),
+    };
     for port in ports {
         let state = status.and_then(|s| s.ports.iter().find(|p| p.name == *port));
         let flags = state.map_or(0, |state| state.flags);

@@ -53,6 +53,9 @@ fn machine() -> Vec<Interface> {
         ..made("lagg0.ports")
     };
     let mut all = vec![nic("bge0"), nic("bge1"), made("lagg0"), vlan, hidden];
+    for (interface, index) in all.iter_mut().zip(1..) {
+        interface.index = index;
+    }
     let status = Status {
         laggs: vec![LaggStatus {
             name: "lagg0".to_owned(),
@@ -122,8 +125,8 @@ lagg0: flags=1008843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST,LOWER_UP> metric 0 m
 \tether 00:11:0a:30:21:04
 \thwaddr 00:00:00:00:00:00
 \tlaggproto failover lagghash l2,l3,l4
-\tlaggport: bge1 flags=5<MASTER,ACTIVE>
 \tlaggport: bge0 flags=0<>
+\tlaggport: bge1 flags=5<MASTER,ACTIVE>
 \tgroups: lagg
 \tmedia: Ethernet autoselect
 \tstatus: active
@@ -132,6 +135,30 @@ lagg0: flags=1008843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST,LOWER_UP> metric 0 m
     assert_eq!(text, expected);
     let vlan = render(&all[3], Style::FreeBsd14, false);
     assert!(vlan.contains("\tvlan: 22 vlanproto: 802.1q vlanpcp: 0 parent interface: lagg0\n"));
+}
+
+#[test]
+fn the_ports_of_a_lagg_stand_as_each_freebsd_kept_them() {
+    let mut all = vec![nic("em0"), nic("em1"), nic("em2"), nic("lagg0")];
+    for (interface, index) in all.iter_mut().zip([7, 5, 6, 8]) {
+        interface.index = index;
+    }
+    let ports = ["em0", "em1", "gone", "em2"].map(str::to_owned).to_vec();
+    all[3].kind = Kind::Lagg(WantedLagg {
+        ports,
+        ..WantedLagg::default()
+    });
+    relate(&mut all);
+    let listed = |style| {
+        let text = render(&all[3], style, false);
+        let ports = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("\tlaggport: "));
+        let names = ports.filter_map(|port| Some(port.split_once(' ')?.0.to_owned()));
+        names.collect::<Vec<String>>()
+    };
+    assert_eq!(listed(Style::FreeBsd14), ["em1", "em2", "em0", "gone"]);
+    assert_eq!(listed(Style::Article), ["em2", "gone", "em1", "em0"]);
 }
 
 #[test]
