@@ -312,12 +312,18 @@ impl<'a> Parser<'a> {
         self.next();
         let mut value = String::new();
         let mut span = self.peek().span;
+        let mut parts = 0;
         while self.at_value() {
             let part = self.next();
+            parts += 1;
             if !value.is_empty() {
                 value.push(' ');
             }
-            value.push_str(&part.text);
+            value.push_str(if part.kind == Kind::Number {
+                plain_number(&part.text)
+            } else {
+                &part.text
+            });
             if part.span.expansion.is_some() && span.expansion.is_none() {
                 span.expansion = part.span.expansion;
             }
@@ -326,7 +332,7 @@ impl<'a> Parser<'a> {
                 return Err(self.error(Code::Limit, name.span, &message, String::new()));
             }
         }
-        if !self.peek().ends_line() {
+        if parts == 0 || !self.peek().ends_line() {
             return Err(self.macro_value_error());
         }
         self.define(&name.text, value, name.span.to(span), span.expansion);
@@ -373,14 +379,18 @@ impl<'a> Parser<'a> {
             let message = format!("include is nested more than {MAX_INCLUDE_DEPTH} deep");
             return Err(self.error(Code::Limit, path.span, &message, String::new()));
         }
-        let bytes = self.read_file(&path)?;
+        let bytes = self.read_file(&path, |path| format!("failed to include file {path}"))?;
         let file = self.lexer.sources.add(&path.node, &bytes);
         self.lexer.enter(file);
         Ok(())
     }
 
-    /// The bytes of a file that the text names.
-    fn read_file(&mut self, path: &Spanned<String>) -> Parse<Vec<u8>> {
+    /// The bytes of a file that the text names; `failed` says of its path that it cannot be read.
+    fn read_file(
+        &mut self,
+        path: &Spanned<String>,
+        failed: impl FnOnce(&str) -> String,
+    ) -> Parse<Vec<u8>> {
         if self.lexer.sources.file_count() >= MAX_FILES {
             let message = format!("more than {MAX_FILES} files");
             return Err(self.error(Code::Limit, path.span, &message, String::new()));
@@ -391,7 +401,7 @@ impl<'a> Parser<'a> {
             }
             Ok(bytes) => self.count_bytes(bytes, path),
             Err(error) => {
-                let message = format!("{}: {}", path.node, describe_io(&error));
+                let message = format!("{}: {}", failed(&path.node), describe_io(&error));
                 let mut diagnostic = Diagnostic::new(Code::File, path.span, message);
                 if error.kind() == std::io::ErrorKind::NotFound {
                     diagnostic.hint =
@@ -650,6 +660,14 @@ impl<'a> Parser<'a> {
             self.report(error);
         }
         Bail
+    }
+}
+
+/// PF keeps the number, and with it no zeros before it.
+fn plain_number(digits: &str) -> &str {
+    match digits.trim_start_matches('0') {
+        "" => "0",
+        number => number,
     }
 }
 

@@ -331,15 +331,16 @@ fn state_options(rule: &Rule, extras: &Extras) -> Vec<String> {
     list
 }
 
-/// `fragment`, `allow-opts`, labels, tags.
+/// `fragment`, `scrub`, `allow-opts`, labels, tags.
 fn tail(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>) {
+    let allow_options = rule.allow_options.then(|| "allow-opts".to_owned());
+    let comes_first = dialect == Dialect::FreeBsd;
+    words.extend(allow_options.clone().filter(|_| comes_first));
     if rule.fragment {
         words.push("fragment".to_owned());
     }
     scrub::options(rule, dialect, words);
-    if rule.allow_options {
-        words.push("allow-opts".to_owned());
-    }
+    words.extend(allow_options.filter(|_| !comes_first));
     scrub::fragments(rule, words);
     for label in &rule.labels {
         words.push(format!("label {}", quoted(label)));

@@ -201,7 +201,7 @@ fn the_level_is_asked_for_or_set_or_that_of_the_dialect() {
     assert_eq!(level(Dialect::OpenBsd, set, None), Optimization::Profile);
     let none = Some(Optimization::None);
     assert_eq!(level(Dialect::FreeBsd, set, none), Optimization::None);
-    assert_eq!(read(set).echo, ["set ruleset-optimization profile"]);
+    assert!(read(set).echo.is_empty(), "pfctl does not tell it");
 }
 
 #[test]

@@ -54,8 +54,9 @@ impl Expander<'_> {
                 format!("set optimization {name}")
             }
             SetStatement::RulesetOptimization(level) => {
+                // pfctl tells the others, but not this one.
                 self.optimization = Some(*level);
-                format!("set ruleset-optimization {}", level.name())
+                return;
             }
             SetStatement::Reassemble(written) => self.set_reassemble(*written),
             SetStatement::Syncookies(mode, text) => {

@@ -21,7 +21,7 @@ impl Parser<'_> {
             let message = format!("include is nested more than {MAX_INCLUDE_DEPTH} deep");
             return Err(self.error(Code::Limit, path.span, &message, String::new()));
         }
-        let bytes = self.read_file(&path)?;
+        let bytes = self.read_file(&path, str::to_owned)?;
         let file = self.lexer.sources.add(&path.node, &bytes);
         // The end of this line stands before the file's first.
         self.skip_newline();

@@ -183,7 +183,9 @@ impl Parser<'_> {
 
     /// `yes|no [no-df]`.
     fn set_reassemble(&mut self) -> Parse<()> {
-        let word = self.one_of("value for reassemble", &["yes", "no"])?;
+        let word = self.one_of(&["yes", "no"], |text| {
+            format!("invalid value '{text}', expected 'yes' or 'no'")
+        })?;
         let reassemble = Reassemble {
             enabled: word == "yes",
             no_df: self.eat_word("no-df"),

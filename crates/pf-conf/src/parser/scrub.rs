@@ -83,8 +83,15 @@ impl Parser<'_> {
         match token.text.as_ref() {
             "no-df" => rule.scrub.no_df = true,
             "random-id" => rule.scrub.random_id = true,
-            "min-ttl" => rule.scrub.min_ttl = Some(self.scrub_number(&token)?),
-            "max-mss" => rule.scrub.max_mss = Some(self.scrub_number(&token)?),
+            // Zero stands for none.
+            "min-ttl" => {
+                let ttl: u8 = self.scrub_number(&token)?;
+                rule.scrub.min_ttl = (ttl > 0).then_some(ttl);
+            }
+            "max-mss" => {
+                let mss: u16 = self.scrub_number(&token)?;
+                rule.scrub.max_mss = (mss > 0).then_some(mss);
+            }
             "set-tos" => rule.scrub.set_tos = Some(self.tos_value()?),
             "reassemble" => {
                 self.expect_word("tcp")?;

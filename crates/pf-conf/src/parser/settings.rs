@@ -14,7 +14,9 @@ const SYNCOOKIES_START: u8 = 25;
 
 impl Parser<'_> {
     pub(super) fn set_debug(&mut self) -> Parse<()> {
-        let word = self.one_of("debug level", &DebugLevel::NAMES)?;
+        let word = self.one_of(&DebugLevel::NAMES, |text| {
+            format!("unknown debug level \"{text}\"")
+        })?;
         if let Some(level) = DebugLevel::named(&word) {
             self.push_set(SetStatement::Debug(level));
         }
@@ -22,7 +24,9 @@ impl Parser<'_> {
     }
 
     pub(super) fn set_fail_policy(&mut self) -> Parse<()> {
-        let word = self.one_of("fail-policy", &["drop", "return"])?;
+        let word = self.one_of(&["drop", "return"], |text| {
+            format!("unknown fail-policy \"{text}\"")
+        })?;
         let returns = word == "return";
         self.push_set(SetStatement::FailPolicy { returns });
         Ok(())
@@ -34,7 +38,11 @@ impl Parser<'_> {
         Ok(())
     }
 
-    pub(super) fn one_of(&mut self, what: &str, known: &[&str]) -> Parse<String> {
+    pub(super) fn one_of(
+        &mut self,
+        known: &[&str],
+        wrong: impl FnOnce(&str) -> String,
+    ) -> Parse<String> {
         let token = self.peek().clone();
         if token.ends_line() {
             return Err(self.unexpected("a value"));
@@ -43,7 +51,7 @@ impl Parser<'_> {
         if known.contains(&token.text.as_ref()) {
             return Ok(token.text.into_owned());
         }
-        let message = format!("unknown {what} \"{}\"", token.text);
+        let message = wrong(&token.text);
         let bail = self.error(Code::UnknownName, token.span, &message, String::new());
         if let Some(error) = self.lexer.errors.last_mut() {
             error.hint = did_you_mean(&token.text, known.iter().copied());
@@ -77,7 +85,9 @@ impl Parser<'_> {
     /// `never`, `always`, `adaptive [(start N%, end N%)]`, and how it is printed. Half of the start
     /// is the end, where nothing is said.
     pub(super) fn syncookies(&mut self) -> Parse<(Syncookies, String)> {
-        let word = self.one_of("value for syncookies", &["never", "always", "adaptive"])?;
+        let word = self.one_of(&["never", "always", "adaptive"], |text| {
+            format!("illegal value for syncookies \"{text}\"")
+        })?;
         let open = self.peek().span;
         if !self.eat_symbol("(") {
             let mode = match word.as_str() {

@@ -29,7 +29,7 @@ impl Parser<'_> {
         {
             return Ok(Fingerprints::stock());
         }
-        let bytes = self.read_file(path)?;
+        let bytes = self.read_file(path, |path| format!("error loading fingerprints {path}"))?;
         let file = self.lexer.sources.add(&path.node, &bytes);
         let text = self.lexer.sources.file(file);
         let text = text.map(|file| Arc::clone(&file.text)).unwrap_or_default();

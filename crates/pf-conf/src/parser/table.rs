@@ -81,7 +81,7 @@ impl Parser<'_> {
     }
 
     fn table_file(&mut self, path: Spanned<String>) -> Parse<TableContents> {
-        let bytes = self.read_file(&path)?;
+        let bytes = self.read_file(&path, |path| format!("cannot load \"{path}\""))?;
         let file = self.lexer.sources.add(&path.node, &bytes);
         let text = self
             .lexer

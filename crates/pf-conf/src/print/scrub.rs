@@ -1,7 +1,7 @@
 //! `scrub` rules and `scrub (…)`.
 
 use pf_engine::engine::RuleList;
-use pf_engine::rule::{FragmentMode, Rule};
+use pf_engine::rule::{Action, FragmentMode, Rule};
 use pf_engine::ruleset::Dialect;
 
 /// The options, in parentheses unless the rule is a `scrub` rule.
@@ -11,20 +11,24 @@ pub(super) fn options(rule: &Rule, dialect: Dialect, words: &mut Vec<String>) {
         words.append(&mut list);
         return;
     }
-    // OpenBSD ends with the MSS.
+    // Both end with the MSS.
     let is_mss = |word: &String| word.starts_with("max-mss");
     let at = list.iter().position(is_mss);
-    let at = at.filter(|_| dialect == Dialect::OpenBsd);
     let mss = at.map(|at| list.remove(at));
     list.extend(tcp(rule).into_iter().chain(mss));
-    if !list.is_empty() {
-        words.push(format!("scrub ({})", list.join(" ")));
+    if list.is_empty() {
+        return;
     }
+    let list = list.join(" ");
+    words.push(match dialect {
+        Dialect::FreeBsd => format!("scrub( {list})"),
+        Dialect::OpenBsd | Dialect::OpenBsd3 => format!("scrub ({list})"),
+    });
 }
 
-/// What a `scrub` rule says behind `allow-opts`.
+/// What a `scrub` rule says behind that, if it is not `no scrub`.
 pub(super) fn fragments(rule: &Rule, words: &mut Vec<String>) {
-    if is_scrub(rule) {
+    if rule.action == Action::Scrub {
         words.extend(tcp(rule));
         let mode = match rule.fragments {
             FragmentMode::Reassemble => "fragment reassemble",
