@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mail::connection::Peer;
@@ -29,11 +29,19 @@ sig = *:128:0:*:8192,8:mss,nop,ws,nop,nop,sok:df,id+:0
 ";
 const CLIENT: &str = "192.0.2.1:4711";
 const SERVER: &str = "192.0.2.9:25";
+/// How often is written while somebody reads, at least and at most.
+const WRITES: u32 = 20_000;
+const MOST_WRITES: u32 = 2_000_000;
 
 #[expect(clippy::disallowed_methods, reason = "the library looks at the clock")]
 fn now() -> Timestamp {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     Timestamp::from_epoch(since_1970.unwrap_or(Duration::ZERO))
+}
+
+/// A heartbeat of the future is not too old however long a test takes.
+fn ahead() -> Timestamp {
+    now().saturating_add(Duration::from_hours(1))
 }
 
 /// A daemon as far as readers see one.
@@ -45,7 +53,7 @@ struct Daemon {
 
 impl Daemon {
     fn new(path: &Path) -> Self {
-        let header = Header::new(100, 1, (3, 4)).beaten(now());
+        let header = Header::new(100, 1, (3, 4)).beaten(ahead());
         let limits = Limits {
             hosts: 100,
             connections: 100,
@@ -283,7 +291,7 @@ fn a_dead_a_truncated_and_a_foreign_file_are_no_answer_and_a_new_daemon_is_notic
     assert_eq!(reader.look_up(&peer), Found::Unavailable);
     daemon.beat(Timestamp::from_secs(now().as_secs() - 10));
     assert_eq!(reader.look_up(&peer), Found::Unavailable);
-    daemon.beat(now());
+    daemon.beat(ahead());
     assert!(matches!(reader.look_up(&peer), Found::Answer(_)));
     // Another one begins: the reader has the old file open until that is dead.
     let mut second = Daemon::new(&path);
@@ -310,11 +318,11 @@ fn whoever_reads_while_it_is_written_gets_whole_answers() {
     let mut daemon = Daemon::new(&path);
     daemon.sees(&syn(CLIENT, false, 20_000));
     let done = AtomicBool::new(false);
-    let answers = std::thread::scope(|scope| {
+    let answers = [AtomicU32::new(0), AtomicU32::new(0)];
+    std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut reader = Reader::new(path.clone());
             let peer = Peer::client([192, 0, 2, 1].into(), 4711);
-            let mut answers = [0_u32; 2];
             while !done.load(Ordering::Relaxed) {
                 if let Found::Answer(answer) = reader.look_up(&peer) {
                     let text = (answer.os_text(), answer.distance, answer.link);
@@ -323,19 +331,26 @@ fn whoever_reads_while_it_is_written_gets_whole_answers() {
                         .iter()
                         .position(|(os, far)| text.0 == *os && text.1 == Some(*far));
                     let which = which.unwrap_or_else(|| panic!("no whole answer: {text:?}"));
-                    answers[which] += 1;
+                    answers[which].fetch_add(1, Ordering::Relaxed);
                 }
             }
-            answers
         });
-        for number in 1..20_000 {
+        for number in 1..MOST_WRITES {
             daemon.sees(&syn(CLIENT, number % 2 == 1, number));
             if number % 1_000 == 0 {
-                daemon.beat(now());
+                daemon.beat(ahead());
+            }
+            // Who reads may have been held up.
+            let both = answers
+                .iter()
+                .all(|count| count.load(Ordering::Relaxed) > 0);
+            if number > WRITES && both {
+                break;
             }
         }
         done.store(true, Ordering::Relaxed);
-        reader.join().expect("it read")
+        reader.join().expect("it read");
     });
+    let answers = answers.map(AtomicU32::into_inner);
     assert!(answers[0] > 0 && answers[1] > 0, "{answers:?}");
 }

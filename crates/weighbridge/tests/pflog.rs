@@ -116,7 +116,7 @@ fn watch(dir: &Path) -> BufReader<UnixStream> {
         .write_all(b"{\"watch\":{\"log\":null}}\n")
         .expect("asks");
     stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_mins(1)))
         .expect("timeout");
     BufReader::new(stream)
 }
@@ -135,7 +135,7 @@ fn attach(feed: &Feed, reader: &mut BufReader<UnixStream>) {
     while reader.fill_buf().is_err() {
         feed.offer(Record::new(entry(1, 0), Duration::ZERO, (0, 0)));
     }
-    let patience = Duration::from_secs(20);
+    let patience = Duration::from_mins(1);
     reader
         .get_ref()
         .set_read_timeout(Some(patience))

@@ -184,7 +184,12 @@ mod tests {
             let here = stream.local_addr().expect("connected");
             assert_eq!(user(Protocol::TCP, end(here), end(there)), Some(own()));
             drop(listener);
-            assert_eq!(user(Protocol::TCP, end(there), stranger), None);
+            // A child that another test has forked has it open until it executes.
+            let mut looks = std::iter::repeat_with(|| {
+                std::thread::yield_now();
+                user(Protocol::TCP, end(there), stranger)
+            });
+            assert!(looks.by_ref().take(10_000).any(|user| user.is_none()));
         }
     }
 

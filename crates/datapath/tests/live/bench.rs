@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use datapath::bench::{At, End, Generator, Order, Redirect, Stream};
 use pf_engine::decision::EtherAddresses;
 
-use crate::support::{Lab, TCX, is_at_least};
+use crate::support::{Lab, TCX, is_at_least, until};
 
 /// Each of the generator's takes a page of a socket's memory: more of them would not fit.
 const FRAMES: u32 = 16;
@@ -54,6 +54,7 @@ fn the_generator_makes_the_frames_of_its_stream_and_the_end_counts_them() {
     for flow in 0..FRAMES {
         assert_eq!(raw.receive(|_| true), stream.frame(flow), "flow {flow}");
     }
+    until(|| end.arrived().expect("a count") == u64::from(FRAMES));
     assert_eq!(end.arrived().expect("a count"), u64::from(FRAMES));
     assert_eq!(elsewhere.arrived().expect("a count"), 0);
 }
@@ -81,6 +82,7 @@ fn bare_redirection_carries_every_frame_at_tcx_and_in_the_driver() {
             let mut generator = Generator::new(&stream).expect("a generator");
             generator.send(FRAMES).expect("sends");
         });
+        until(|| end.arrived().expect("a count") == u64::from(FRAMES));
         assert_eq!(end.arrived().expect("a count"), u64::from(FRAMES), "{at:?}");
     }
 }

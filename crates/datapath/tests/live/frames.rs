@@ -467,7 +467,7 @@ fn a_mark_that_a_program_of_the_box_sets_is_no_way_around_the_daemon() {
 
     let daemon = lab.daemon(&["em0"], pass);
     for mark in marks {
-        assert!(ping(mark, "10"), "{mark:#x}: the daemon lets it pass");
+        assert!(ping(mark, "30"), "{mark:#x}: the daemon lets it pass");
     }
     assert_eq!(daemon.stop().decided, 12);
 }

@@ -14,9 +14,11 @@ use pf_engine::rule::Direction;
 use pf_engine::view::HostPort;
 use pf_engine::wire::build::{self, Ip};
 
-use crate::fused::{A, B, Cache, NOW, SETTLED, let_pass, three_ports_that_know_b};
+use crate::fused::{
+    A, B, Cache, HELD_UP, NOW, SETTLED, let_pass, noting, three_ports_that_know_b, undisturbed,
+};
 use crate::raw::{RawSocket, ethernet, mac};
-use crate::support::{Lab, index_here};
+use crate::support::{Lab, index_here, until};
 
 const ETH_P_IPV6: u16 = 0x86dd;
 const ETHER: EtherAddresses = EtherAddresses {
@@ -45,8 +47,15 @@ fn stream(lab: &Lab, flows: u32) -> Stream {
 fn generate(lab: &Lab, stream: &Stream, packets: u32) {
     lab.within("a", || {
         let mut generator = Generator::new(stream).expect("a generator");
-        generator.send(packets).expect("sends");
+        noting(2 * HELD_UP, || generator.send(packets)).expect("sends");
     });
+}
+
+/// Waits until so many have arrived. A busy kernel loses some between a virtual pair's ends.
+fn assert_arrived(end: &End, packets: u64) {
+    let arrived = || end.arrived().expect("a count");
+    noting(HELD_UP, || until(|| arrived() == packets));
+    assert_eq!(arrived(), packets);
 }
 
 /// Both states of a flow between these.
@@ -96,87 +105,95 @@ const fn count(packets: u64) -> Count {
 
 #[test]
 fn what_a_lane_counts_is_told_at_both_states_however_much_it_is() {
-    const ROUND: u32 = 40_000;
-    const ROUNDS: u32 = 8;
+    undisturbed(|| {
+        const ROUND: u32 = 40_000;
+        const ROUNDS: u32 = 8;
 
-    let Some(lab) = three_ports_that_know_b("lane") else {
-        return;
-    };
-    let stream = stream(&lab, 1);
-    lab.run("box", "ethtool -K em1 gro on");
-    let end = lab.within("b", || End::new("eth0", At::Xdp, PORTS.1));
-    let end = end.expect("an end");
-    lab.within("box", || {
-        let mut cache = Cache::of_three_ports();
-        let flows = put_of_stream(&mut cache.maps, 0);
-        let send = |packets| generate(&lab, &stream, packets);
-        send(1);
-        let_pass(SETTLED);
-        for round in 1..=ROUNDS {
-            send(ROUND);
-            assert_eq!(cache.maps.changed(), [], "no state has changed");
-            let total = u64::from(ROUND * round) + 1;
-            assert_eq!(counts(&mut cache.maps, flows), [count(total); 2]);
-        }
-        let total = u64::from(ROUND * ROUNDS) + 1;
-        assert_eq!(end.arrived().expect("a count"), total);
-        let statistics = cache.datapath.statistics();
-        assert_eq!(statistics.cached, 2 * total);
-        assert!(statistics.ridden > total * 9 / 10, "{statistics:?}");
-        // The second state ends: nothing goes by the lane any more, and the first one has its figures.
-        assert_eq!(cache.maps.take(flows[1]).counts[0], count(total));
-        send(10);
-        assert_eq!(end.arrived().expect("a count"), total);
-        let both = [count(total + 10), Count::default()];
-        let first = cache.maps.take(flows[0]);
-        assert_eq!([first.counts[0], first.counts[1]], both);
-        assert_eq!(cache.datapath.statistics().upcalls, 10);
+        let Some(lab) = three_ports_that_know_b("lane") else {
+            return;
+        };
+        let stream = stream(&lab, 1);
+        lab.run("box", "ethtool -K em1 gro on");
+        let end = lab.within("b", || End::new("eth0", At::Xdp, PORTS.1));
+        let end = end.expect("an end");
+        lab.within("box", || {
+            let mut cache = Cache::of_three_ports();
+            let flows = put_of_stream(&mut cache.maps, 0);
+            let send = |packets| generate(&lab, &stream, packets);
+            send(1);
+            let_pass(SETTLED);
+            for round in 1..=ROUNDS {
+                send(ROUND);
+                assert_eq!(cache.maps.changed(), [], "no state has changed");
+                let total = u64::from(ROUND * round) + 1;
+                assert_arrived(&end, total);
+                assert_eq!(counts(&mut cache.maps, flows), [count(total); 2]);
+            }
+            let total = u64::from(ROUND * ROUNDS) + 1;
+            assert_arrived(&end, total);
+            let statistics = cache.datapath.statistics();
+            assert_eq!(statistics.cached, 2 * total);
+            assert!(statistics.ridden > total * 9 / 10, "{statistics:?}");
+            // The second state ends: nothing goes by the lane any more, and the first one has its figures.
+            assert_eq!(cache.maps.take(flows[1]).counts[0], count(total));
+            send(10);
+            until(|| cache.datapath.statistics().upcalls == 10);
+            assert_arrived(&end, total);
+            let both = [count(total + 10), Count::default()];
+            let first = cache.maps.take(flows[0]);
+            assert_eq!([first.counts[0], first.counts[1]], both);
+            assert_eq!(cache.datapath.statistics().upcalls, 10);
+        });
     });
 }
 
 #[test]
 fn flows_that_find_no_place_for_a_lane_go_by_their_states() {
-    const FLOWS: u16 = 512;
-    const ROUNDS: u32 = 6;
+    undisturbed(|| {
+        const FLOWS: u16 = 512;
+        const ROUNDS: u32 = 6;
 
-    let Some(lab) = three_ports_that_know_b("lanes") else {
-        return;
-    };
-    let stream = stream(&lab, FLOWS.into());
-    lab.run("box", "ethtool -K em1 gro on");
-    let end = lab.within("b", || End::new("eth0", At::Xdp, PORTS.1));
-    let end = end.expect("an end");
-    lab.within("box", || {
-        // A lane for each flow: some group of four has more of these, but for one seed in a million.
-        let mut cache =
-            Cache::with_room(FastPath::On, &["em1", "fxp0", "em2"], 2 * u32::from(FLOWS));
-        cache.settle();
-        let flows: Vec<_> = (0..FLOWS)
-            .map(|flow| put_of_stream(&mut cache.maps, flow))
-            .collect();
-        let send = |packets| generate(&lab, &stream, packets);
-        send(FLOWS.into());
-        let_pass(SETTLED);
-        send(u32::from(FLOWS) * ROUNDS);
-        for flow in flows {
-            let told = counts(&mut cache.maps, flow);
-            assert_eq!(told, [count(u64::from(ROUNDS) + 1); 2]);
-        }
-        let all = u64::from(u32::from(FLOWS) * (ROUNDS + 1));
-        assert_eq!(end.arrived().expect("a count"), all);
-        let statistics = cache.datapath.statistics();
-        assert_eq!(statistics.cached, 2 * all);
-        assert!(statistics.ridden > 0 && statistics.ridden < statistics.fused);
+        let Some(lab) = three_ports_that_know_b("lanes") else {
+            return;
+        };
+        let stream = stream(&lab, FLOWS.into());
+        lab.run("box", "ethtool -K em1 gro on");
+        let end = lab.within("b", || End::new("eth0", At::Xdp, PORTS.1));
+        let end = end.expect("an end");
+        lab.within("box", || {
+            // A lane for each flow: some group of four has more of these, but for one seed in a million.
+            let mut cache =
+                Cache::with_room(FastPath::On, &["em1", "fxp0", "em2"], 2 * u32::from(FLOWS));
+            cache.settle();
+            let flows: Vec<_> = (0..FLOWS)
+                .map(|flow| put_of_stream(&mut cache.maps, flow))
+                .collect();
+            let send = |packets| generate(&lab, &stream, packets);
+            send(FLOWS.into());
+            let_pass(SETTLED);
+            send(u32::from(FLOWS) * ROUNDS);
+            let all = u64::from(u32::from(FLOWS) * (ROUNDS + 1));
+            assert_arrived(&end, all);
+            for flow in flows {
+                let told = counts(&mut cache.maps, flow);
+                assert_eq!(told, [count(u64::from(ROUNDS) + 1); 2]);
+            }
+            let statistics = cache.datapath.statistics();
+            assert_eq!(statistics.cached, 2 * all);
+            assert!(statistics.ridden > 0 && statistics.ridden < statistics.fused);
+        });
     });
 }
 
 /// Sends a datagram of IPv6 so many times, each of which must arrive as it is.
 fn cross_v6(from: &RawSocket, to: &RawSocket, source: &str, times: usize) {
     let frame = datagram_v6(source);
-    for _ in 0..times {
-        from.send(&frame);
-        to.receive(|arrived| arrived == frame);
-    }
+    noting(HELD_UP, || {
+        for _ in 0..times {
+            from.send(&frame);
+            to.receive(|arrived| arrived == frame);
+        }
+    });
 }
 
 fn datagram_v6(source: &str) -> Vec<u8> {
@@ -191,55 +208,60 @@ fn address(text: &str) -> IpAddr {
 
 #[test]
 fn datagrams_of_ipv6_have_lanes_that_know_their_whole_addresses() {
-    let Some(lab) = three_ports_that_know_b("lanev6") else {
-        return;
-    };
-    let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
-    lab.within("box", || {
-        let mut cache = Cache::of_three_ports();
-        // Alike but for the words that a lane's name has not.
-        let sources = ["2001:db8::1", "2001:db8:1::1"];
-        let flows = sources.map(|source| {
-            let source = (address(source), 9);
-            put(&mut cache.maps, source, (address("2001:db8::2"), 9))
+    undisturbed(|| {
+        let Some(lab) = three_ports_that_know_b("lanev6") else {
+            return;
+        };
+        let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
+        lab.within("box", || {
+            let mut cache = Cache::of_three_ports();
+            // Alike but for the words that a lane's name has not.
+            let sources = ["2001:db8::1", "2001:db8:1::1"];
+            let flows = sources.map(|source| {
+                let source = (address(source), 9);
+                put(&mut cache.maps, source, (address("2001:db8::2"), 9))
+            });
+            for source in sources {
+                cross_v6(&a, &b, source, 1);
+            }
+            let_pass(SETTLED);
+            cross_v6(&a, &b, sources[0], 5);
+            cross_v6(&a, &b, sources[1], 3);
+            let packets =
+                flows.map(|flows| counts(&mut cache.maps, flows).map(|count| count.packets));
+            assert_eq!(packets, [[6; 2], [4; 2]]);
+            assert_eq!(cache.datapath.statistics().fused, 8);
+            // The first of each makes its lane.
+            assert_eq!(cache.datapath.statistics().ridden, 6);
         });
-        for source in sources {
-            cross_v6(&a, &b, source, 1);
-        }
-        let_pass(SETTLED);
-        cross_v6(&a, &b, sources[0], 5);
-        cross_v6(&a, &b, sources[1], 3);
-        let packets = flows.map(|flows| counts(&mut cache.maps, flows).map(|count| count.packets));
-        assert_eq!(packets, [[6; 2], [4; 2]]);
-        assert_eq!(cache.datapath.statistics().fused, 8);
-        // The first of each makes its lane.
-        assert_eq!(cache.datapath.statistics().ridden, 6);
     });
 }
 
 #[test]
 fn lanes_go_with_the_cache() {
-    let Some(lab) = three_ports_that_know_b("lanegone") else {
-        return;
-    };
-    let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
-    lab.within("box", || {
-        let mut cache = Cache::of_three_ports();
-        let source = "2001:db8::1";
-        let destination = (address("2001:db8::2"), 9);
-        put(&mut cache.maps, (address(source), 9), destination);
-        cross_v6(&a, &b, source, 1);
-        let_pass(SETTLED);
-        cross_v6(&a, &b, source, 5);
-        let Cache { datapath, maps, .. } = cache;
-        let before = datapath.statistics();
-        assert!(before.ridden > 0, "{before:?}");
-        drop(maps);
-        let_pass(SETTLED);
-        a.send(&datagram_v6(source));
-        assert!(b.is_quiet(|frame| frame == datagram_v6(source)));
-        let behind = datapath.statistics();
-        assert_eq!(behind.ridden, before.ridden);
-        assert_eq!(behind.upcalls, before.upcalls + 1);
+    undisturbed(|| {
+        let Some(lab) = three_ports_that_know_b("lanegone") else {
+            return;
+        };
+        let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
+        lab.within("box", || {
+            let mut cache = Cache::of_three_ports();
+            let source = "2001:db8::1";
+            let destination = (address("2001:db8::2"), 9);
+            put(&mut cache.maps, (address(source), 9), destination);
+            cross_v6(&a, &b, source, 1);
+            let_pass(SETTLED);
+            cross_v6(&a, &b, source, 5);
+            let Cache { datapath, maps, .. } = cache;
+            let before = datapath.statistics();
+            assert!(before.ridden > 0, "{before:?}");
+            drop(maps);
+            let_pass(SETTLED);
+            a.send(&datagram_v6(source));
+            assert!(b.is_quiet(|frame| frame == datagram_v6(source)));
+            let behind = datapath.statistics();
+            assert_eq!(behind.ridden, before.ridden);
+            assert_eq!(behind.upcalls, before.upcalls + 1);
+        });
     });
 }

@@ -18,7 +18,7 @@ fn is_cut_off(lab: &Lab) -> bool {
 
 /// Whether an answer comes back, however long it takes.
 fn reaches(lab: &Lab) -> bool {
-    reaches_within(lab, "10")
+    reaches_within(lab, "30")
 }
 
 fn reaches_within(lab: &Lab, seconds: &str) -> bool {

@@ -31,7 +31,7 @@ pub(crate) const TCX: KernelVersion = KernelVersion::new(6, 6, 0);
 pub(crate) const XDP: KernelVersion = KernelVersion::new(5, 18, 0);
 
 /// How long a test waits for a packet that must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The same in whole seconds, as ping(8) wants it.
 const PING_PATIENCE: u64 = PATIENCE.as_secs();
@@ -61,6 +61,18 @@ pub(crate) fn is_at_least(test: &str, needed: KernelVersion) -> bool {
 /// The same of what is but a part of a test.
 pub(crate) fn has(needed: KernelVersion) -> bool {
     KernelVersion::current().expect("a kernel") >= needed
+}
+
+/// Waits until something is so that has to become so; whether it has.
+pub(crate) fn until(mut is_so: impl FnMut() -> bool) -> bool {
+    let tries = PATIENCE.as_millis() / A_MOMENT.as_millis();
+    for _ in 0..tries {
+        if is_so() {
+            return true;
+        }
+        thread::park_timeout(A_MOMENT);
+    }
+    is_so()
 }
 
 impl Lab {
@@ -121,14 +133,8 @@ impl Lab {
     /// Waits until the kernel tells something of an interface.
     fn until(&self, host: &str, interface: &str, wanted: &str) {
         let arguments = format!("-d -o link show dev {interface}");
-        let tries = PATIENCE.as_millis() / A_MOMENT.as_millis();
-        for _ in 0..tries {
-            if self.ip(host, &arguments).contains(wanted) {
-                return;
-            }
-            thread::park_timeout(A_MOMENT);
-        }
-        panic!("{interface} of {host} is never \"{wanted}\"");
+        let is_so = until(|| self.ip(host, &arguments).contains(wanted));
+        assert!(is_so, "{interface} of {host} is never \"{wanted}\"");
     }
 
     /// Hosts `a` (10.0.0.1, MAC …:01) and `b` (10.0.0.2, MAC …:02) behind the ports `em1` and
@@ -328,7 +334,7 @@ impl Drop for Daemon {
 }
 
 /// How often a name that is taken is asked for again, 20 ms apart.
-const TRIES_FOR_A_NAME: u32 = 50;
+const TRIES_FOR_A_NAME: u32 = 500;
 
 pub(crate) fn open(attachment: Option<Attachment>) -> Result<Datapath, Error> {
     open_as(attachment, FailPolicy::Pass)

@@ -304,7 +304,7 @@ mod tests {
     use crate::mail::settings::{MailSettings, parse};
     use crate::mail::testing::{Nobody, rejected};
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     /// A list on ports of its own, which knows one spammer.
     struct Site {
@@ -420,12 +420,15 @@ mod tests {
         assert_eq!(site.ask("66.113.0.203.bl.example", 1).1[2] & 2, 0);
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
         socket.set_read_timeout(Some(PATIENCE)).expect("set");
-        for _ in 0..2 {
+        // While this is held up, one more in a second is answered in full.
+        for _ in 0..20 {
             let question = question("66.113.0.203.bl.example", 1);
             socket.send_to(&question, site.udp).expect("sent");
         }
         let mut answer = [0; 512];
-        socket.recv(&mut answer).expect("one of two is answered");
-        assert_eq!((answer[2] & 2, answer[7]), (2, 0), "truncated");
+        while answer[2] & 2 == 0 {
+            socket.recv(&mut answer).expect("one of two is answered");
+        }
+        assert_eq!(answer[7], 0, "truncated");
     }
 }
