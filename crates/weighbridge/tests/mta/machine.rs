@@ -1,5 +1,6 @@
 //! A Debian machine with a mail server, and the mail that it has delivered.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ pub(crate) enum Away {
 /// A mail server in its network, and the daemon that it asks.
 pub(crate) struct Machine {
     pub(crate) site: Site,
+    /// How many messages of each of the site's hosts were taken while the daemon was there.
+    taken: [Cell<usize>; 2],
     daemon: Option<Daemon>,
     server: Option<Child>,
 }
@@ -67,6 +70,7 @@ impl Machine {
         let daemon = Some(site.start());
         Self {
             site,
+            taken: [Cell::new(0), Cell::new(0)],
             daemon,
             server: None,
         }
@@ -104,6 +108,18 @@ impl Machine {
         });
         assert!(known, "{from} stays unknown");
         from
+    }
+
+    /// A message of host `number` was taken.
+    pub(crate) fn count_taken(&self, number: usize) {
+        let count = &self.taken[number];
+        count.set(count.get() + 1);
+    }
+
+    /// How the report's line of host `number` begins; `rest` is what is behind those taken.
+    pub(crate) fn line(&self, number: usize, rest: &str) -> String {
+        let name = ["Plain Linux", "Odd one"][number];
+        format!("\r\n{name},{},{rest}", self.taken[number].get())
     }
 
     /// What the server has said; only asked for when something is wrong.
