@@ -27,7 +27,7 @@ const READY: &str = "weighbridge: ready";
 /// Most of it is what the kernel takes to verify the programs: two seconds, under emulation a
 /// minute.
 const START_LIMIT: Duration = Duration::from_secs(90);
-const STOP_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_mins(1);
 
 /// Settings by which two DSL lines are probed: the first by its modem, the second by what is
 /// behind it.

@@ -49,7 +49,7 @@ const PROGRESS: Duration = Duration::from_mins(1);
 /// A soak shorter than this is a test: it does everything once, quickly.
 const SHORT_SECONDS: u64 = 120;
 /// What the hosts may still have under way when they have stopped.
-const AFTERGLOW: Duration = Duration::from_secs(60);
+const AFTERGLOW: Duration = Duration::from_mins(1);
 
 /// How a soak is run.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ mod associations;
 mod by_state;
 mod change;
 mod control;
+mod debug;
 mod decisions;
 mod errors;
 mod ether;
@@ -45,6 +46,7 @@ use crate::addr::Prefix;
 use crate::anchor::AnchorPath;
 use crate::anchors::Anchors;
 use crate::association::Associations;
+use crate::bad_state::BadState;
 use crate::compile::Lists;
 use crate::decision::{Decision, DropReason, Hook, LOG_SNAP_LENGTH, Packet};
 use crate::env::Env;
@@ -262,6 +264,8 @@ pub struct Engine {
     interfaces_since: Instant,
     /// `set debug` or `pfctl -x`, whichever came last.
     debug: Option<DebugLevel>,
+    /// What the last segment was that did not fit its state, until it is taken.
+    bad_state: Option<Box<BadState>>,
     /// A rule or state has, or once had, `set prio` or `queue`: packets that leave may carry them.
     has_carried: bool,
     queue_numbers: QueueNumbers,
@@ -353,6 +357,7 @@ impl Engine {
             interfaces: BTreeMap::new(),
             interfaces_since: now,
             debug: None,
+            bad_state: None,
             has_carried: false,
             queue_numbers: QueueNumbers::default(),
             queues: Vec::new(),
@@ -573,17 +578,6 @@ impl Engine {
         self.sources.searches = 0;
         self.sources.inserts = 0;
         self.sources.removals = 0;
-    }
-
-    /// `pfctl -x`.
-    pub fn set_debug(&mut self, level: DebugLevel) {
-        self.debug = Some(level);
-    }
-
-    /// `set debug`, `pfctl -x`, or what a fresh PF of the ruleset's dialect has.
-    #[must_use]
-    pub fn debug(&self) -> DebugLevel {
-        self.debug.unwrap_or(DebugLevel::default_of(self.dialect))
     }
 
     /// `pfctl -F Reset`: `set …` as in a fresh PF.

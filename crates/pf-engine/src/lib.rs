@@ -36,6 +36,7 @@ mod track;
 
 pub mod addr;
 pub mod anchor;
+pub mod bad_state;
 pub mod capacity;
 pub mod counters;
 pub mod criteria;

@@ -225,8 +225,8 @@ fn put_all<K: PartialEq>(list: &mut Vec<(K, u32)>, newer: Vec<(K, u32)>) {
     list.extend(newer);
 }
 
-/// `set debug`, `pfctl -x`: how much PF says. It is kept and shown; what this program says is told
-/// to its daemon (`--log`).
+/// `set debug`, `pfctl -x`: how much PF says. Of what PF logs then the engine tells segments that do
+/// not fit their states ([`Engine::take_bad_state`](crate::engine::Engine::take_bad_state)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DebugLevel(&'static str);
 
@@ -251,6 +251,13 @@ impl DebugLevel {
             Dialect::FreeBsd | Dialect::OpenBsd3 => "urgent",
             Dialect::OpenBsd => "err",
         })
+    }
+
+    /// Whether PF logs segments that do not fit their states: `PF_DEBUG_MISC` of FreeBSD, and of OpenBSD
+    /// `LOG_NOTICE`.
+    #[must_use]
+    pub fn tells_bad_states(self) -> bool {
+        matches!(self.0, "misc" | "loud" | "notice" | "info" | "debug")
     }
 
     /// Its name in `set debug`.

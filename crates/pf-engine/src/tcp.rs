@@ -106,6 +106,16 @@ pub(crate) struct Accepted {
 pub(crate) struct Mismatch {
     /// The peers are still shaking hands: the sender gets an RST.
     pub(crate) reset: bool,
+    /// The peers as the segment met them.
+    pub(crate) source: Peer,
+    pub(crate) destination: Peer,
+    /// Numbers of the segment as they were tested.
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    /// How far its acknowledgment is behind what the other end has sent.
+    pub(crate) skew: i32,
+    /// Parts of the window test that it fails, and of the second test: those that PF numbers 1 to 6.
+    pub(crate) fails: [bool; 6],
 }
 
 /// The peers of a state that `segment` opens. A `modulator` other than 0 is added to the
@@ -167,14 +177,16 @@ pub(crate) fn track(
         accept_loosely(source, destination, segment);
         return Ok(Accepted { timeout: None });
     }
+    let mismatch = Mismatch {
+        reset: shaking_hands && !segment.has(tcp_flags::RST),
+        ..view.mismatch(source, destination)
+    };
     if shaking_hands {
         source.seq_lo = 0;
         source.seq_hi = 1;
         source.max_win = 1;
     }
-    Err(Mismatch {
-        reset: shaking_hands && !segment.has(tcp_flags::RST),
-    })
+    Err(mismatch)
 }
 
 /// A segment as the window test sees it.
@@ -225,21 +237,64 @@ impl View {
         }
     }
 
-    /// The window test, clause by clause.
-    fn in_window(&self, source: &Peer, destination: &Peer, segment: &Segment) -> bool {
+    /// How far the acknowledgment is behind what the other end has sent; negative: ahead.
+    const fn ack_skew(&self, destination: &Peer) -> i32 {
+        destination.seq_lo.wrapping_sub(self.ack).cast_signed()
+    }
+
+    /// The clauses of the window test: whether the last octet is inside the other's window, a
+    /// retransmission is not more than one window back, and what is acknowledged is not more than one
+    /// reassembled fragment ahead and not more than one window back.
+    const fn window_test(&self, source: &Peer, destination: &Peer) -> [bool; 4] {
         let window = scaled(destination.max_win, self.destination_scale);
-        // How far the acknowledgment is behind what the other end has sent; negative: ahead.
-        let ack_skew = destination.seq_lo.wrapping_sub(self.ack).cast_signed();
+        let skew = self.ack_skew(destination);
         let ahead = MAX_ACK_WINDOW.cast_signed();
         let behind = scaled(MAX_ACK_WINDOW, self.source_scale).cast_signed();
-        // Last octet inside the other's window.
-        at_or_after(source.seq_hi, self.data_end)
-            // A retransmission is not more than one window back.
-            && at_or_after(self.seq, source.seq_lo.wrapping_sub(window))
-            // Not acknowledging more than one reassembled fragment ahead.
-            && ack_skew >= ahead.wrapping_neg()
-            // Not acknowledging more than one window back.
-            && ack_skew <= behind
+        [
+            at_or_after(source.seq_hi, self.data_end),
+            at_or_after(self.seq, source.seq_lo.wrapping_sub(window)),
+            skew >= ahead.wrapping_neg(),
+            skew <= behind,
+        ]
+    }
+
+    /// The clauses of the second test that are about numbers.
+    const fn loose_test(&self, source: &Peer) -> [bool; 2] {
+        [
+            at_or_after(source.seq_hi.wrapping_add(MAX_ACK_WINDOW), self.data_end),
+            at_or_after(self.seq, source.seq_lo.wrapping_sub(MAX_ACK_WINDOW)),
+        ]
+    }
+
+    /// Why it does not fit.
+    const fn mismatch(&self, source: &Peer, destination: &Peer) -> Mismatch {
+        let [inside, not_too_old, not_ahead, not_behind] = self.window_test(source, destination);
+        let [loosely_inside, loosely_not_too_old] = self.loose_test(source);
+        Mismatch {
+            reset: false,
+            source: *source,
+            destination: *destination,
+            seq: self.seq,
+            ack: self.ack,
+            skew: self.ack_skew(destination),
+            fails: [
+                !inside,
+                !not_too_old,
+                !not_ahead,
+                !not_behind,
+                !loosely_inside,
+                !loosely_not_too_old,
+            ],
+        }
+    }
+
+    /// The window test, clause by clause.
+    fn in_window(&self, source: &Peer, destination: &Peer, segment: &Segment) -> bool {
+        let [inside, not_too_old, not_ahead, not_behind] = self.window_test(source, destination);
+        inside
+            && not_too_old
+            && not_ahead
+            && not_behind
             // An RST is exact, give or take one, or acknowledges exactly.
             && (!segment.has(tcp_flags::RST)
                 || self.is_exact(source)
@@ -289,9 +344,7 @@ impl View {
         let odd_phase = destination.state < tcps::SYN_SENT
             || destination.state >= tcps::FIN_WAIT_2
             || source.state >= tcps::FIN_WAIT_2;
-        odd_phase
-            && at_or_after(source.seq_hi.wrapping_add(MAX_ACK_WINDOW), self.data_end)
-            && at_or_after(self.seq, source.seq_lo.wrapping_sub(MAX_ACK_WINDOW))
+        odd_phase && self.loose_test(source) == [true; 2]
     }
 
     /// Moves the windows on.

@@ -3,6 +3,7 @@
 //! Everything that can be checked without touching the box is checked first. What is changed
 //! afterwards is taken back when a later step fails.
 
+mod bad_states;
 mod carrier;
 mod claims;
 mod clock;

@@ -85,6 +85,7 @@ impl Way {
 
 /// What both rulesets begin with. Timeouts are short, so that the end of a soak is soon there.
 const OPTIONS: &str = "\
+set debug misc
 set limit { states 6000, src-nodes 1000, frags 500 }
 set syncookies adaptive (start 10%, end 5%)
 set reassemble yes

@@ -82,6 +82,14 @@ impl World {
                 let _ = write!(evidence, "\n  {line}\n  {}", details.join("\n  "));
             }
         }
+        let (log, number) = (self.daemon().log(), format!(":{port} "));
+        let mut lines = log.lines().peekable();
+        while let Some(line) = lines.next() {
+            if line.contains("BAD state") && line.contains(&number) {
+                let _ = write!(evidence, "\n  {line}");
+                let _ = lines.peek().map(|why| write!(evidence, "\n  {why}"));
+            }
+        }
         for role in ends {
             let read = |file| self.lab.namespace(role).read(file).unwrap_or_default();
             let sockets = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];

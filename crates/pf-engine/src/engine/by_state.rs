@@ -186,6 +186,14 @@ impl Engine {
         let ends = (state.source, state.destination);
         let life = (state.timeout, state.refreshed);
         let tracked = track_tcp(state, flow, segment, self.now, work, env);
+        if let Err(Untracked {
+            mismatch: Some(mismatch),
+            ..
+        }) = &tracked
+        {
+            self.note_bad_state(slot, (flow, work.hook.direction), segment, *mismatch);
+        }
+        let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
         if tracked.is_ok()
             && let Err(refused) = normalize_tcp(state, flow, self.now, difference, work, env)
         {
@@ -285,11 +293,13 @@ fn track_tcp(
             modulate(add, subtract, segment, work).map_err(|refused| Untracked {
                 reason: refused.reason,
                 resets: false,
+                mismatch: None,
             })
         }
         Err(mismatch) => Err(Untracked {
             reason: DropReason::StateMismatch,
             resets: mismatch.reset,
+            mismatch: Some(mismatch),
         }),
     }
 }
@@ -300,6 +310,8 @@ struct Untracked {
     reason: DropReason,
     /// Its sender gets an RST.
     resets: bool,
+    /// Why it is outside the windows, if it is.
+    mismatch: Option<tcp::Mismatch>,
 }
 
 /// `modulate state`: the sender's numbers are moved, those that it acknowledges moved back.

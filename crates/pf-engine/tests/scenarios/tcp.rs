@@ -2,6 +2,7 @@
 
 use pf_engine::addr::Protocol;
 use pf_engine::decision::{Basis, DropReason, StateId, Verdict};
+use pf_engine::ruleset::DebugLevel;
 
 use super::harness::*;
 
@@ -123,6 +124,27 @@ fn a_segment_outside_the_window_is_dropped_and_changes_nothing() {
     let ack_ahead = 901 + 70_000;
     let _ = client(&mut lab, PA, 101, ack_ahead, 100).drops(DropReason::StateMismatch);
     assert_eq!(lab.state(1).source, before);
+}
+
+#[test]
+fn with_debug_misc_a_segment_outside_the_window_is_told_as_pf_logs_it() {
+    let mut lab = established();
+    let _ = client(&mut lab, PA, 101 + 70_000, 901, 100).drops(DropReason::StateMismatch);
+    assert_eq!(lab.engine.take_bad_state(), None, "urgent alone");
+    lab.engine
+        .set_debug(DebugLevel::named("misc").expect("a level"));
+    let _ = client(&mut lab, PA, 101 + 70_000, 901, 100).drops(DropReason::StateMismatch);
+    let bad = lab.engine.take_bad_state().expect("it is told");
+    assert_eq!(
+        bad.to_string(),
+        "pf: BAD state: TCP in wire: 10.0.0.9:1025 192.0.2.80:80 stack: - \
+         [lo=100 high=5101 win=5000 modulator=0] [lo=901 high=5901 win=5000 modulator=0] 4:4 \
+         PA seq=70101 (70101) ack=901 len=100 ackskew=0 pkts=2:1 dir=in,fwd\n\
+         pf: State failure on: 1       |    "
+    );
+    assert_eq!(lab.engine.take_bad_state(), None, "once");
+    let _ = server(&mut lab, PA, 901, 101 - 90, 0).passes();
+    assert_eq!(lab.engine.take_bad_state(), None, "nothing was wrong");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
 use tracing::{info, warn};
 
+use super::bad_states::BadStates;
 use super::clock::Clock;
 use super::env::LiveEnv;
 use super::gateways::{Around, Gateways};
@@ -113,6 +114,7 @@ pub(super) struct EventLoop<'a> {
     /// Lost packets when the counters were last zeroed.
     lost_before: Lost,
     limits: LimitWatch,
+    bad_states: BadStates,
     shares: Shares,
     ending: Option<Ending>,
 }
@@ -173,6 +175,7 @@ impl<'a> EventLoop<'a> {
             reading: None,
             lost_before: Lost::default(),
             limits: LimitWatch::default(),
+            bad_states: BadStates::default(),
             shares: Shares::default(),
             ending: None,
         })
@@ -385,6 +388,9 @@ impl<'a> EventLoop<'a> {
                 now,
                 &mut self.upcall,
             );
+            if let Some(bad) = parts.engine.take_bad_state() {
+                self.bad_states.note(now, &bad);
+            }
             if !logged.is_empty() {
                 let by = (parts.loaded_by.uid, parts.loaded_by.pid);
                 parts.logger.log(logged, parts.clock.since_1970(now), by);
