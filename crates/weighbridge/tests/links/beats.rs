@@ -163,10 +163,9 @@ fn gap_under_load(pair: &Pair) -> Result<Duration> {
     clock::pause(LOAD);
     drop(busy);
     let mut longest = Duration::ZERO;
-    for (link, (beats, mac)) in heard.into_iter().zip(macs).enumerate() {
+    for (beats, mac) in heard.into_iter().zip(macs) {
         let beats = beats.finish();
         let gap = longest_gap(&beats, mac).context("no LACPDUs")?;
-        eprintln!("link {link}: {} LACPDUs, longest gap {gap:?}", beats.len());
         longest = longest.max(gap);
     }
     Ok(longest)
