@@ -215,12 +215,27 @@ impl Engine {
             return;
         }
         let mut pending = std::mem::take(&mut work.pending);
+        let mut rules = Vec::new();
         for pending in &mut pending {
             relate(&mut pending.state, parent);
+            rules.extend(pending.state.rule);
         }
         let made = self.commit(pending).unwrap_or_default();
+        if !made.is_empty() {
+            self.expire_those_with_once(&rules);
+        }
         if let Some(association) = self.associations.get_mut(parent.association) {
             association.members.extend(made);
+        }
+    }
+
+    /// The rules have made states.
+    fn expire_those_with_once(&mut self, rules: &[RuleId]) {
+        for rule in rules {
+            let entry = self.rules.get(*rule);
+            if entry.is_some_and(|entry| entry.rule.once && !entry.expired) {
+                self.expire_once(*rule);
+            }
         }
     }
 

@@ -12,7 +12,8 @@ use crate::wire::sctp;
 
 impl Engine {
     /// What the rules say of a packet that there is not. Nothing is made of it, logged or counted
-    /// but the evaluations; its states are those that it would make, in `work.pending`.
+    /// but the evaluations, and no rule with `once` has had its packet; its states are those that it would
+    /// make, in `work.pending`.
     pub(super) fn imagine(
         &mut self,
         work: &mut Work<'_>,

@@ -121,7 +121,9 @@ impl Engine {
         course.anchor = decided.as_ref().and_then(|found| found.anchor);
         let rule = decided.as_ref().and_then(Found::rule);
         self.trace_decision(&course, rule);
-        self.expire_once(rule);
+        if let Some(rule) = rule.filter(|rule| rule.once && !work.is_imagined) {
+            self.expire_once(rule.id);
+        }
         if let Some(rule) = rule
             && let Verb::Block(reply) = rule.verb
         {
@@ -243,13 +245,11 @@ impl Engine {
     }
 
     /// `once`: the rule has had its packet. What was decided without state may not be repeated.
-    fn expire_once(&mut self, rule: Option<&CompiledRule>) {
-        if let Some(rule) = rule.filter(|rule| rule.once) {
-            self.note_stale_flows();
-            self.flows.record().spoil();
-            self.rules.expire(rule.id);
-            self.advance_epoch();
-        }
+    pub(super) fn expire_once(&mut self, rule: RuleId) {
+        self.note_stale_flows();
+        self.flows.record().spoil();
+        self.rules.expire(rule);
+        self.advance_epoch();
     }
 
     /// The first rule from `from` on that matches.

@@ -3,7 +3,7 @@
 mod pieces;
 
 use pf_engine::decision::{DropReason, Exit, Verdict};
-use pf_engine::engine::{KillStates, OnFailure, Reset, Uplink, Vacated};
+use pf_engine::engine::{KillStates, OnFailure, Reset, RuleList, Uplink, Vacated};
 use pf_engine::rule::{Action, PoolKind, RouteKind, Rule, StatePolicy};
 use pf_engine::ruleset::Ruleset;
 
@@ -323,6 +323,27 @@ fn a_state_dies_instead_of_moving_to_where_the_rules_let_nothing_of_it_out() {
     let other = block().proto(pf_engine::addr::Protocol::UDP);
     let mut open_line = lab(rules(other));
     assert_eq!(open(&mut open_line), vacated(1, 0, 0));
+}
+
+#[test]
+fn asking_the_rules_whether_a_state_may_move_uses_no_rule_with_once_up() {
+    let mut lab = lab(filter(&[
+        balanced(PoolKind::RoundRobin, false, &[ONE, TWO]),
+        pass().outbound().on("em1").keep(),
+        pass()
+            .outbound()
+            .on("em2")
+            .keep()
+            .change(|rule| rule.once = true),
+    ]));
+    let _ = lab
+        .packet(In, "em0", udp(client(0), SERVER, 1))
+        .leaves_by(ONE.0, ONE.1);
+    lab.dies(ONE);
+    let epoch = lab.engine.epoch();
+    assert_eq!(lab.vacate(ONE, OnFailure::Move), vacated(1, 0, 0));
+    assert!(lab.engine.rules(RuleList::Filter).all(|rule| !rule.expired));
+    assert_eq!(lab.engine.epoch(), epoch, "no decision is another");
 }
 
 #[test]

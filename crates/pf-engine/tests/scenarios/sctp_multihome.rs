@@ -2,6 +2,7 @@
 
 use pf_engine::addr::Protocol;
 use pf_engine::decision::DropReason;
+use pf_engine::engine::RuleList;
 use pf_engine::rule::{Rule, StatePolicy};
 
 use super::harness::*;
@@ -235,6 +236,19 @@ fn an_address_that_the_rules_block_has_no_state_unless_the_rule_allows_related_o
             .packet(In, "em0", data(client, server))
             .passes_unchanged();
     }
+}
+
+#[test]
+fn a_rule_with_once_makes_one_state_of_the_other_addresses() {
+    let once = pass_sctp().inbound().from(CLIENT_TOO);
+    let once = once.change(|rule| rule.once = true);
+    let first = pass_sctp().inbound().from(CLIENT);
+    let mut lab = Lab::router(filter(&[block(), first, once]));
+    shake_hands(&mut lab, &[CLIENT_TOO], &[SERVER_TOO]);
+    let made = ["10.0.0.9 > 192.0.2.80", "10.0.0.10 > 192.0.2.80"];
+    assert_eq!(paths(&lab), made);
+    let last = lab.engine.rules(RuleList::Filter).last();
+    assert!(last.is_some_and(|rule| rule.expired));
 }
 
 #[test]
