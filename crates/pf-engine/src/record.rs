@@ -183,7 +183,7 @@ pub struct SourceRecord {
     pub expires_in: Option<Duration>,
 }
 
-/// Where an export of source nodes goes on.
+/// Where an export or a listing of source nodes goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceCursor(pub(crate) SourceKey);
 

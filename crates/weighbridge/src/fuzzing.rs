@@ -9,7 +9,7 @@ use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
 
 use crate::daemon::keep::file::{self, Draft};
-use crate::daemon::keep::load::take_over;
+use crate::daemon::keep::load::{Printed, take_over};
 use crate::tools::replay;
 
 /// The IP packets of a capture, up to where it cannot be read further.
@@ -29,7 +29,8 @@ pub fn load_states(
     interfaces: &[Interface],
 ) -> Result<Imported, String> {
     let contents = file::read(file).map_err(|damage| damage.to_string())?;
-    let imported = take_over(contents, engine, now, date, interfaces);
+    let printed = Printed::current(None, engine, contents.dialect);
+    let imported = take_over(contents, engine, now, date, interfaces, &printed);
     imported.map_err(|error| error.to_string())
 }
 

@@ -8,6 +8,7 @@ mod hooks;
 pub mod ifconfig;
 mod keeper;
 mod publish;
+mod remains;
 mod run;
 mod state;
 mod system;

@@ -81,6 +81,9 @@ impl View<'_> {
                 addresses.push(assigned.address);
             }
         }
+        if link.loopback {
+            addresses.sort_by_key(|address| loopback_rank(address.address));
+        }
         addresses
     }
 
@@ -104,6 +107,16 @@ fn bridge_of(link: &Link) -> Option<u32> {
     link.port.and(link.controller)
 }
 
+/// A BSD gives its loopback interface `::1` and `fe80::1` before its start-up files add `127.0.0.1`; Linux tells
+/// IPv4 first. Rules that name the interface stand in this order.
+fn loopback_rank(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V6(address) if !address.is_unicast_link_local() => 0,
+        IpAddr::V6(_) => 1,
+        IpAddr::V4(_) => 2,
+    }
+}
+
 fn contains(network: &InterfaceAddress, address: IpAddr) -> bool {
     let differing = match (network.address, address) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (u32::from(a) ^ u32::from(b)).leading_zeros(),
@@ -116,6 +129,15 @@ fn contains(network: &InterfaceAddress, address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_loopback_interface_has_its_addresses_in_the_order_of_a_bsd() {
+        let told = ["127.0.0.1", "127.0.0.2", "fe80::1", "::1"];
+        let mut addresses = told.map(|text| text.parse::<IpAddr>().expect("an address"));
+        addresses.sort_by_key(|address| loopback_rank(*address));
+        let sorted = addresses.map(|address| address.to_string());
+        assert_eq!(sorted, ["::1", "fe80::1", "127.0.0.1", "127.0.0.2"]);
+    }
 
     #[test]
     fn a_network_contains_the_addresses_with_its_prefix() {

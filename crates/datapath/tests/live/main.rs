@@ -4,7 +4,6 @@
 mod bench;
 mod frames;
 mod fused;
-mod held_up;
 mod hooks;
 mod lanes;
 mod links;

@@ -15,9 +15,10 @@ use crate::installed::RuleId;
 use crate::limiter::{LimiterRef, Listing, SourceLimiterView, StateLimiterView};
 use crate::limits::LimitCounter;
 use crate::pool::Choice;
+use crate::record::SourceCursor;
 use crate::rule::{Overload, Rate, SourceOptions, SourceTrack, StateMode, Timeout};
 use crate::ruleset::{Limit, TableEntry};
-use crate::source::{Connected, NodeKind, SourceKey};
+use crate::source::{Connected, NodeKind, SourceKey, SourceNode};
 use crate::state::State;
 use crate::tcp;
 use crate::time::Instant;
@@ -34,29 +35,41 @@ impl Engine {
         self.limiters.source_views()
     }
 
-    /// All source nodes from number `skip` on, in the order of their rules and addresses.
-    pub fn sources(&self, skip: usize, now: Instant) -> impl Iterator<Item = SourceView> {
-        let nodes = self.sources.iter_after(None).skip(skip);
-        nodes.map(move |(key, node)| {
-            let entry = key.rule.and_then(|rule| self.rules.get(rule));
-            let number = entry.and_then(|entry| entry.number);
-            let list = entry.map(|entry| RuleList::of(&entry.rule.action));
-            let rate = node.rate.as_ref();
-            SourceView {
-                address: key.address,
-                target: node.choice.and_then(|choice| choice.address),
-                kind: key.kind,
-                rule: list.zip(number),
-                states: node.states,
-                connections: node.connections,
-                rate: rate.map_or(0, |rate| rate.count(now)),
-                rate_seconds: rate.map_or(0, |rate| rate.rate().seconds),
-                age: now.saturating_since(node.created),
-                expires_in: (node.states == 0).then(|| node.expires.saturating_since(now)),
-                packets: node.packets,
-                bytes: node.bytes,
-            }
-        })
+    /// All source nodes, in the order of their rules and addresses.
+    pub fn sources(&self, now: Instant) -> impl Iterator<Item = SourceView> {
+        self.sources_after(None, now).map(|(_, node)| node)
+    }
+
+    /// The source nodes after `from`, each with where to go on behind it: a long listing made in pieces.
+    /// Getting to the first of them does not cost a walk over those before it.
+    pub fn sources_after(
+        &self,
+        from: Option<SourceCursor>,
+        now: Instant,
+    ) -> impl Iterator<Item = (SourceCursor, SourceView)> {
+        let nodes = self.sources.iter_after(from.map(|cursor| cursor.0));
+        nodes.map(move |(key, node)| (SourceCursor(*key), self.source_view(key, node, now)))
+    }
+
+    fn source_view(&self, key: &SourceKey, node: &SourceNode, now: Instant) -> SourceView {
+        let entry = key.rule.and_then(|rule| self.rules.get(rule));
+        let number = entry.and_then(|entry| entry.number);
+        let list = entry.map(|entry| RuleList::of(&entry.rule.action));
+        let rate = node.rate.as_ref();
+        SourceView {
+            address: key.address,
+            target: node.choice.and_then(|choice| choice.address),
+            kind: key.kind,
+            rule: list.zip(number),
+            states: node.states,
+            connections: node.connections,
+            rate: rate.map_or(0, |rate| rate.count(now)),
+            rate_seconds: rate.map_or(0, |rate| rate.rate().seconds),
+            age: now.saturating_since(node.created),
+            expires_in: (node.states == 0).then(|| node.expires.saturating_since(now)),
+            packets: node.packets,
+            bytes: node.bytes,
+        }
     }
 
     /// `max-src-nodes` and `max-src-states`. The source's node is noted for the state to come.

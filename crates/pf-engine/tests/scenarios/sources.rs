@@ -53,7 +53,7 @@ fn connect<'l>(lab: &'l mut Lab, host: &str, port: u16) -> Seen<'l> {
 }
 
 fn nodes(lab: &Lab) -> Vec<SourceView> {
-    lab.engine.sources(0, lab.now).collect()
+    lab.engine.sources(lab.now).collect()
 }
 
 fn hosts_in(lab: &Lab, table: &str) -> Vec<String> {
@@ -332,7 +332,7 @@ fn killing_a_node_leaves_its_states_which_no_longer_count() {
     assert_eq!(lab.engine.flush_sources(), 2);
     assert_eq!(lab.engine.state_count(), 3);
     lab.engine.flush_states();
-    assert_eq!(lab.engine.sources(0, lab.now).count(), 0);
+    assert_eq!(lab.engine.sources(lab.now).count(), 0);
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn nodes_are_removed_in_pieces_and_those_that_come_meanwhile_stay() {
     assert_eq!((first, counted(&lab)), (1, vec![1, 1, 1]));
     lab.load(filter(&[block()]));
     lab.engine.flush_states();
-    assert_eq!(lab.engine.sources(0, lab.now).count(), 0);
+    assert_eq!(lab.engine.sources(lab.now).count(), 0);
 }
 
 #[test]

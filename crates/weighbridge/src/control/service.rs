@@ -29,7 +29,7 @@ use super::protocol::{
 };
 use super::queueing::{self, Scheduler};
 use crate::daemon::keep::file::{Contents, Draft};
-use crate::daemon::keep::load::take_over;
+use crate::daemon::keep::load::{Printed, take_over};
 use crate::daemon::logging;
 use crate::flows::FlowCounters;
 use crate::gateway::monitor::Monitor;
@@ -125,8 +125,8 @@ pub enum Work {
     Change(Box<Change>),
     /// The next states for `-S`: nothing begins.
     Export(Option<Box<Draft>>),
-    /// States for `-L`.
-    Import(Box<Contents>),
+    /// States for `-L`, and the rules in force as they were printed for the states before them.
+    Import(Box<Contents>, Option<Printed>),
     /// Any other request.
     Request(Request),
 }
@@ -166,7 +166,7 @@ impl Work {
                 Effect::ShowsStates(from, STATES_PER_TURN)
             }
             Self::Feedback | Self::Entries(..) | Self::Request(Request::Flows) => Effect::Shows,
-            Self::Install(..) | Self::Change(_) | Self::Import(_) | Self::Request(_) => {
+            Self::Install(..) | Self::Change(_) | Self::Import(..) | Self::Request(_) => {
                 Effect::Changes
             }
         }
@@ -186,6 +186,8 @@ pub enum Answer {
     Entries(TableContents),
     /// To [`Work::Export`]: the text so far, and whether more comes.
     Export(Box<Draft>, bool),
+    /// To [`Work::Import`], with what the next one wants.
+    Imported(Outcome, Printed),
     /// To everything else: text for standard output, and the outcome.
     Outcome(String, Outcome),
     /// It was refused.
@@ -231,7 +233,7 @@ pub fn handle(desk: &mut Desk<'_>, work: Work) -> Handled {
         Work::Page(request, cursor) => Answer::Page(show(desk, &request, cursor)),
         Work::Entries(anchor, name, after) => entries(desk, table_ref(&anchor, &name), after),
         Work::Export(draft) => export(desk, draft),
-        Work::Import(contents) => import(desk, *contents),
+        Work::Import(contents, printed) => import(desk, *contents, printed),
         Work::Request(Request::Kill(request)) => {
             let killing = Ongoing::kill(desk.engine, filters(&request), String::new());
             return proceed(desk, killing);
@@ -331,17 +333,26 @@ fn export(desk: &Desk<'_>, draft: Option<Box<Draft>>) -> Answer {
     Answer::Export(draft, more)
 }
 
-fn import(desk: &mut Desk<'_>, contents: Contents) -> Answer {
+fn import(desk: &mut Desk<'_>, contents: Contents, printed: Option<Printed>) -> Answer {
     let date = date(desk);
-    match take_over(contents, desk.engine, desk.now, date, desk.interfaces) {
+    let printed = Printed::current(printed, desk.engine, contents.dialect);
+    match take_over(
+        contents,
+        desk.engine,
+        desk.now,
+        date,
+        desk.interfaces,
+        &printed,
+    ) {
         Ok(imported) => {
             info!(states = imported.states, "states loaded");
-            outcome(Outcome::Loaded(LoadedStates {
+            let loaded = Outcome::Loaded(LoadedStates {
                 states: imported.states,
                 expired: imported.expired,
                 without_interface: imported.without_interface,
                 without_room: imported.without_room,
-            }))
+            });
+            Answer::Imported(loaded, printed)
         }
         Err(error) => Answer::Refused(format!("states not loaded: {error}")),
     }

@@ -24,6 +24,7 @@ use super::handover::{self, HandOver};
 use super::hooks::hooks_first;
 use super::keeper::Keeper;
 use super::publish::Publisher;
+use super::remains;
 use super::state::read_status;
 use super::watch::Watch;
 use crate::config::LogLevel;
@@ -88,6 +89,7 @@ fn begin(
             message + "\n  hint: `weighbridge links reload` has it read its files again",
         ));
     }
+    remains::wait_until_gone(netlink, output)?;
     let steps = plan_of(wanted, netlink, Maker::Own, None)?;
     let mut keeper = Keeper::new(start());
     make(wanted, &steps, netlink, &mut keeper, output)?;

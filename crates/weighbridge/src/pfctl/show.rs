@@ -24,6 +24,7 @@ use datapath::queues::QueueStatistics;
 use pf_engine::decision::StateId;
 use pf_engine::engine::Engine;
 use pf_engine::env::Interface;
+use pf_engine::record::SourceCursor;
 use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
 use serde::{Deserialize, Serialize};
@@ -236,10 +237,31 @@ pub struct View<'a> {
 pub struct Cursor {
     /// Index of the section.
     section: usize,
-    /// Place in it; what that means is the section's own business.
-    position: u64,
+    /// Place in it.
+    place: Place,
     /// Whether a heading has been printed.
     titled: bool,
+}
+
+/// A place in a section.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Start,
+    /// What the number means is the section's own business.
+    At(u64),
+    /// Behind a source node.
+    After(SourceCursor),
+}
+
+impl Place {
+    /// The number, or 0.
+    const fn number(self) -> u64 {
+        match self {
+            Self::At(number) => number,
+            Self::Start | Self::After(_) => 0,
+        }
+    }
 }
 
 /// Part of an answer.
@@ -267,12 +289,12 @@ pub enum Shown {
 pub fn shown(sections: &[Section], cursor: Cursor) -> Shown {
     let (before, from) = sections.split_at(cursor.section.min(sections.len()));
     match from.first() {
-        Some(Section::States) => Shown::States(StateId(cursor.position), ITEMS_PER_PAGE),
+        Some(Section::States) => Shown::States(StateId(cursor.place.number()), ITEMS_PER_PAGE),
         Some(Section::StateRecords) => {
-            Shown::States(StateId(cursor.position), records::STATES_PER_PAGE)
+            Shown::States(StateId(cursor.place.number()), records::STATES_PER_PAGE)
         }
         Some(section) if section.has_counters() => {
-            let is_first = cursor.position == 0 && !before.iter().any(|s| s.has_counters());
+            let is_first = cursor.place == Place::Start && !before.iter().any(|s| s.has_counters());
             if is_first {
                 Shown::Counters
             } else {
@@ -292,9 +314,9 @@ pub fn page(view: &View<'_>, sections: &[Section], titles: bool, cursor: Cursor)
             next: None,
         };
     };
-    let (body, more) = section_page(view, section, titles, cursor.position);
+    let (body, more) = section_page(view, section, titles, cursor.place);
     let has_title =
-        titles && cursor.position == 0 && (section.titled_when_empty() || !body.is_empty());
+        titles && cursor.place == Place::Start && (section.titled_when_empty() || !body.is_empty());
     let text = match (has_title, cursor.titled) {
         (false, _) => body,
         (true, false) => format!("{}\n{body}", section.title()),
@@ -302,14 +324,14 @@ pub fn page(view: &View<'_>, sections: &[Section], titles: bool, cursor: Cursor)
     };
     let any_title = cursor.titled || has_title;
     let next = match more {
-        Some(position) => Some(Cursor {
-            position,
+        Some(place) => Some(Cursor {
+            place,
             titled: any_title,
             ..cursor
         }),
         None if cursor.section + 1 < sections.len() => Some(Cursor {
             section: cursor.section + 1,
-            position: 0,
+            place: Place::Start,
             titled: any_title,
         }),
         None => None,
@@ -334,6 +356,25 @@ fn section_page(
     view: &View<'_>,
     section: Section,
     titles: bool,
+    place: Place,
+) -> (String, Option<Place>) {
+    if section == Section::Sources {
+        let after = match place {
+            Place::After(node) => Some(node),
+            Place::Start | Place::At(_) => None,
+        };
+        let (text, next) = sources::page(view, after);
+        return (text, next.map(Place::After));
+    }
+    let (text, next) = numbered_page(view, section, titles, place.number());
+    (text, next.map(Place::At))
+}
+
+/// Of a section whose places are numbers.
+fn numbered_page(
+    view: &View<'_>,
+    section: Section,
+    titles: bool,
     position: u64,
 ) -> (String, Option<u64>) {
     match section {
@@ -342,13 +383,14 @@ fn section_page(
         Section::Anchors => (anchors::anchors(view), None),
         Section::Queue => queues::page(view, position, titles),
         Section::States => states::page(view, position),
-        Section::Sources => sources::page(view, position),
+        // Its places are no numbers.
+        Section::Sources => (String::new(), None),
         Section::LimiterStates => (limiters::states(view), None),
         Section::LimiterSources => (limiters::sources(view), None),
         Section::Info => (info::info(view), None),
         Section::Labels => labels::page(view, position),
         Section::Timeouts => (timeouts::timeouts(view), None),
-        Section::Memory => (memory::memory(view.engine), None),
+        Section::Memory => (memory::memory(view.engine, view.dialect), None),
         Section::Tables => (tables::tables(view), None),
         Section::Fingerprints => (fingerprints::fingerprints(view, titles), None),
         Section::Interfaces => (interfaces::interfaces(view), None),
@@ -406,7 +448,11 @@ mod tests {
     fn a_page_of_states_wants_those_states_alone_and_counters_are_wanted_once() {
         let at = |section, position| Cursor {
             section,
-            position,
+            place: if position == 0 {
+                Place::Start
+            } else {
+                Place::At(position)
+            },
             titled: false,
         };
         let all = Section::ALL;

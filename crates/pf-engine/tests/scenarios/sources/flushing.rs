@@ -73,10 +73,7 @@ fn no_packet_ends_more_states_than_a_piece_and_those_of_others_stay() {
                 .all(|state| state.wire[0].address == ip("10.0.0.8"))
         );
         assert_eq!(
-            lab.engine
-                .sources(0, lab.now)
-                .filter(|n| n.states > 0)
-                .count(),
+            lab.engine.sources(lab.now).filter(|n| n.states > 0).count(),
             1
         );
     }

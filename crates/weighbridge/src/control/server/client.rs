@@ -20,6 +20,7 @@ use crate::control::protocol::{
 };
 use crate::control::service::{Answer, Change, Installation, TableContents, Work};
 use crate::daemon::keep::file::{self, Draft};
+use crate::daemon::keep::load::Printed;
 use crate::memory;
 use crate::pfctl::show::tables::{entry_statistics, write_entry};
 use crate::pfctl::show::{Cursor, LoadedBy};
@@ -53,6 +54,8 @@ pub struct ClientState {
     searched: usize,
     output: VecDeque<u8>,
     phase: Phase,
+    /// The rules in force, as they were printed for the states of its `-L` so far.
+    printed: Option<Printed>,
     /// Logged packets that it was not told of.
     missed: u64,
     /// When it last stirred, in steps of the server.
@@ -158,6 +161,7 @@ impl ClientState {
             searched: 0,
             output: VecDeque::new(),
             phase: Phase::Reading,
+            printed: None,
             missed: 0,
             activity: 0,
         }
@@ -234,6 +238,10 @@ impl ClientState {
             (_, Answer::Outcome(text, outcome)) => {
                 let responses = [Response::Text(text), Response::Done(outcome)];
                 self.respond(&responses, Rest::Nothing);
+            }
+            (_, Answer::Imported(outcome, printed)) => {
+                self.printed = Some(printed);
+                self.respond(&[Response::Done(outcome)], Rest::Nothing);
             }
             (_, Answer::Refused(message)) => {
                 self.respond(&[Response::Error(message)], Rest::Nothing);
@@ -486,7 +494,8 @@ impl ClientState {
         match file::read(&states.0[..]) {
             Ok(contents) => {
                 self.phase = Phase::Waiting(Pending::Outcome);
-                Some(Step::Submit(Work::Import(Box::new(contents))))
+                let printed = self.printed.take();
+                Some(Step::Submit(Work::Import(Box::new(contents), printed)))
             }
             Err(damage) => {
                 let message = format!("states not loaded: {damage}");

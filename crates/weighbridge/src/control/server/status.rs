@@ -161,7 +161,8 @@ impl Kept {
             | Answer::Feedback(_)
             | Answer::Page(_)
             | Answer::Entries(_)
-            | Answer::Export(..) => Answer::Refused("the daemon lost its place".to_owned()),
+            | Answer::Export(..)
+            | Answer::Imported(..) => Answer::Refused("the daemon lost its place".to_owned()),
         };
         if let Answer::Outcome(_, outcome) = answer {
             question.waiting.clear();

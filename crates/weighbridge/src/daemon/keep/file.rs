@@ -188,7 +188,7 @@ impl Draft {
     fn add_states(&mut self, engine: &Engine, now: Instant, max: usize) -> bool {
         let (records, next) = engine.export_states(now, self.next, max);
         for mut record in records {
-            self.renumber(engine, &mut record);
+            renumber(&mut record, |rule| self.number(engine, rule));
             self.push(&Line::State(Box::new(record)));
             self.states += 1;
         }
@@ -203,40 +203,6 @@ impl Draft {
         let sum = checksum(hash);
         self.push(&Line::Sha256(sum));
         self.bytes
-    }
-
-    /// From the engine's numbers of rules to the file's.
-    fn renumber(&mut self, engine: &Engine, record: &mut StateRecord) {
-        let mut number = |rule: u32| self.number(engine, rule);
-        record.rule = record.rule.and_then(&mut number);
-        record.anchor = record.anchor.and_then(&mut number);
-        record.translation_rule = record.translation_rule.and_then(&mut number);
-        record.match_rules = record
-            .match_rules
-            .iter()
-            .filter_map(|r| number(*r))
-            .collect();
-        record
-            .sticky
-            .retain_mut(|sticky| match number(sticky.rule) {
-                Some(rule) => {
-                    sticky.rule = rule;
-                    true
-                }
-                None => false,
-            });
-        record.loads.retain_mut(|load| match number(load.rule) {
-            Some(rule) => {
-                load.rule = rule;
-                true
-            }
-            None => false,
-        });
-        record.tracked.retain_mut(|tracked| {
-            let rule = tracked.rule;
-            tracked.rule = rule.and_then(&mut number);
-            rule.is_some() == tracked.rule.is_some()
-        });
     }
 
     fn number(&mut self, engine: &Engine, rule: u32) -> Option<u32> {
@@ -260,6 +226,36 @@ impl Draft {
             number: exported.number,
             text: print_rule(exported.rule, options),
         };
+        Some(self.add_rule(rule, line))
+    }
+
+    /// Adds a record of a file that has these rules.
+    fn copy(&mut self, rules: &[RuleLine], mut line: Line) {
+        match &mut line {
+            Line::State(state) => renumber(state, |rule| self.copied(rules, rule)),
+            Line::Source(source) => {
+                let rule = source.rule.and_then(|rule| self.copied(rules, rule));
+                if rule.is_none() && source.rule.is_some() {
+                    return;
+                }
+                source.rule = rule;
+            }
+            Line::Header(_) | Line::Rule(_) | Line::Sha256(_) => {}
+        }
+        self.push(&line);
+    }
+
+    /// The number here of the rule that another file calls `rule`, out of its rules.
+    fn copied(&mut self, rules: &[RuleLine], rule: u32) -> Option<u32> {
+        if let Some(number) = self.known.get(&rule) {
+            return Some(*number);
+        }
+        let line = rules.get(usize::try_from(rule).ok()?)?;
+        Some(self.add_rule(rule, line.clone()))
+    }
+
+    /// The number of the rule in this file, in which it stands afterwards.
+    fn add_rule(&mut self, rule: u32, line: RuleLine) -> u32 {
         let next = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
         let number = if let Some(number) = self.rules.get(&line) {
             *number
@@ -269,7 +265,7 @@ impl Draft {
             next
         };
         self.known.insert(rule, number);
-        Some(number)
+        number
     }
 
     fn push(&mut self, line: &Line) {
@@ -281,6 +277,26 @@ impl Draft {
         }
         self.bytes.push(b'\n');
     }
+}
+
+/// Gives the rules that a state refers to other numbers; what refers to one that has none is left out.
+fn renumber(record: &mut StateRecord, mut number: impl FnMut(u32) -> Option<u32>) {
+    record.rule = record.rule.and_then(&mut number);
+    record.anchor = record.anchor.and_then(&mut number);
+    record.translation_rule = record.translation_rule.and_then(&mut number);
+    record.match_rules = record
+        .match_rules
+        .iter()
+        .filter_map(|rule| number(*rule))
+        .collect();
+    let mut renumbered = |rule: &mut u32| number(*rule).map(|known| *rule = known).is_some();
+    record
+        .sticky
+        .retain_mut(|sticky| renumbered(&mut sticky.rule));
+    record.loads.retain_mut(|load| renumbered(&mut load.rule));
+    record
+        .tracked
+        .retain_mut(|tracked| tracked.rule.as_mut().is_none_or(&mut renumbered));
 }
 
 fn checksum(hash: Sha256) -> String {
@@ -306,7 +322,7 @@ pub struct Contents {
 
 impl Contents {
     /// The same in whole files of at most `most` states or source nodes, at least one: none of
-    /// them takes long to be taken over.
+    /// them takes long to be taken over, nor has other rules than it refers to.
     pub(crate) fn into_files(self, most: usize) -> impl Iterator<Item = Vec<u8>> {
         let states = self.states.into_iter().map(Box::new).map(Line::State);
         let sources = self.sources.into_iter().map(Box::new).map(Line::Source);
@@ -317,11 +333,8 @@ impl Contents {
                 return None;
             }
             let mut draft = Draft::new(self.dialect, self.written);
-            for rule in &self.rules {
-                draft.push(&Line::Rule(rule.clone()));
-            }
             for record in records.by_ref().take(most) {
-                draft.push(&record);
+                draft.copy(&self.rules, record);
             }
             Some(draft.finish())
         })

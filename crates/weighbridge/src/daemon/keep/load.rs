@@ -45,18 +45,21 @@ pub(crate) fn load(
     let Some(contents) = read(path)? else {
         return Ok(None);
     };
-    Ok(Some(take_over(contents, engine, now, date, interfaces)?))
+    let printed = Printed::current(None, engine, contents.dialect);
+    let imported = take_over(contents, engine, now, date, interfaces, &printed)?;
+    Ok(Some(imported))
 }
 
-/// Puts the states into the engine.
+/// Puts the states into the engine, whose rules are printed.
 pub(crate) fn take_over(
     contents: Contents,
     engine: &mut Engine,
     now: Instant,
     date: u64,
     interfaces: &[Interface],
+    printed: &Printed,
 ) -> Result<Imported, RecordError> {
-    let rules = bind(&contents, engine, interfaces);
+    let rules = bind(&contents, printed, interfaces);
     // While no daemon ran the states grew older.
     let away = Duration::from_secs(date.saturating_sub(contents.written));
     let mut states = contents.states;
@@ -118,13 +121,14 @@ fn open_own(path: &Path) -> Result<Option<File>, LoadError> {
 /// are several the one with the same number; otherwise themselves, out of force.
 fn bind(
     contents: &Contents,
-    engine: &Engine,
+    printed: &Printed,
     interfaces: &[Interface],
 ) -> BTreeMap<u32, RuleBinding> {
-    let in_force = printed(engine, contents.dialect);
     let mut bindings = BTreeMap::new();
     for (key, line) in (0u32..).zip(&contents.rules) {
-        let same = in_force.get(&(line.anchor.clone(), line.list(), line.text.clone()));
+        let same = printed
+            .rules
+            .get(&(line.anchor.clone(), line.list(), line.text.clone()));
         let number = same.and_then(|numbers| {
             let same_number = numbers.iter().find(|n| Some(**n) == line.number);
             same_number.or(numbers.first()).copied()
@@ -147,6 +151,29 @@ fn bind(
 }
 
 /// The rules in force as they are printed, with their numbers.
+#[derive(Debug)]
+pub struct Printed {
+    epoch: u64,
+    dialect: Dialect,
+    rules: BTreeMap<(AnchorPath, RuleList, String), Vec<u32>>,
+}
+
+impl Printed {
+    /// Those that are in force now: `before`, if they are still the same.
+    pub(crate) fn current(before: Option<Self>, engine: &Engine, dialect: Dialect) -> Self {
+        let same = before.filter(|before| before.is_current(engine, dialect));
+        same.unwrap_or_else(|| Self {
+            epoch: engine.epoch(),
+            dialect,
+            rules: printed(engine, dialect),
+        })
+    }
+
+    pub(crate) fn is_current(&self, engine: &Engine, dialect: Dialect) -> bool {
+        (self.epoch, self.dialect) == (engine.epoch(), dialect)
+    }
+}
+
 fn printed(
     engine: &Engine,
     dialect: Dialect,

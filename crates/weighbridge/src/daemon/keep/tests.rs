@@ -6,7 +6,7 @@ use pf_engine::decision::{Hook, Packet, Verdict};
 use pf_engine::engine::{EngineConfig, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex};
 use pf_engine::rule::Direction;
-use pf_engine::ruleset::Parts;
+use pf_engine::ruleset::{Parts, Ruleset};
 use pf_engine::wire::build::{self, Ip};
 
 use super::*;
@@ -17,20 +17,25 @@ fn interfaces() -> Vec<Interface> {
     vec![Interface::new(IfIndex(1), "em0")]
 }
 
-fn engine(clock: &Clock, rules: &str) -> Engine {
-    let config = EngineConfig {
-        hash_key: [1, 2],
-        creator_id: 3,
-    };
-    let mut engine = Engine::new(clock.now(), config);
+fn ruleset(rules: &str) -> Ruleset {
     let options = LoadOptions {
         interfaces: interfaces(),
         ..LoadOptions::default()
     };
     let files = &mut MemoryFiles::default();
     let loaded = pf_conf::load("pf.conf", rules.as_bytes(), files, &options);
-    let ruleset = loaded.expect("no errors").ruleset;
-    engine.install(clock.now(), ruleset).expect("installs");
+    loaded.expect("no errors").ruleset
+}
+
+fn engine(clock: &Clock, rules: &str) -> Engine {
+    let config = EngineConfig {
+        hash_key: [1, 2],
+        creator_id: 3,
+    };
+    let mut engine = Engine::new(clock.now(), config);
+    engine
+        .install(clock.now(), ruleset(rules))
+        .expect("installs");
     engine.set_enabled(clock.now(), true);
     engine
 }
@@ -183,6 +188,47 @@ fn a_changed_or_cut_file_is_refused_whole() {
         assert!(result.is_err(), "{}", String::from_utf8_lossy(&bytes));
         assert_eq!(engine.state_count(), 0);
     }
+}
+
+#[test]
+fn states_in_pieces_bring_only_their_own_rules_and_those_in_force_are_printed_once() {
+    let clock = Clock::start();
+    let mut engine = engine(&clock, RULES);
+    for port in 0..4 {
+        ask(&mut engine, &clock, 1024 + port);
+    }
+    let now = clock.now();
+    let mut draft = Draft::new(Dialect::FreeBsd, clock.date(now));
+    while draft.add(&engine, now, 2) {}
+    let mut contents = file::read(&draft.finish()[..]).expect("a file");
+    // A rule that no state refers to.
+    let mut other = contents.rules[0].clone();
+    other.text = "pass in on em0 all".into();
+    contents.rules.push(other);
+    let pieces: Vec<file::Contents> = contents
+        .into_files(3)
+        .map(|piece| file::read(&piece[..]).expect("a file"))
+        .collect();
+    assert_eq!(pieces.len(), 2);
+    let mut restored = self::engine(&clock, RULES);
+    let mut printed = None;
+    for piece in pieces {
+        assert_eq!(piece.rules.len(), 1);
+        let current = load::Printed::current(printed, &restored, piece.dialect);
+        let date = clock.date(now);
+        let taken = load::take_over(piece, &mut restored, now, date, &interfaces(), &current);
+        taken.expect("states");
+        assert!(current.is_current(&restored, Dialect::FreeBsd));
+        assert!(!current.is_current(&restored, Dialect::OpenBsd));
+        printed = Some(current);
+    }
+    let rules: Vec<u32> = restored
+        .states(now)
+        .filter_map(|state| state.rule)
+        .collect();
+    assert_eq!(rules, [0; 4]);
+    restored.install(now, ruleset(RULES)).expect("installs");
+    assert!(printed.is_none_or(|printed| !printed.is_current(&restored, Dialect::FreeBsd)));
 }
 
 #[test]

@@ -4,24 +4,22 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pf_engine::engine::RuleList;
-use pf_engine::record::PoolUse;
+use pf_engine::record::{PoolUse, SourceCursor};
 use pf_engine::ruleset::Dialect;
 use pf_engine::view::{NodeKind, SourceView};
 
 use super::{ITEMS_PER_PAGE, View, time};
 
-/// Position: how many nodes come before.
-pub(super) fn page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
+/// The nodes after one of them.
+pub(super) fn page(view: &View<'_>, after: Option<SourceCursor>) -> (String, Option<SourceCursor>) {
     let mut text = String::new();
-    let skip = usize::try_from(position).unwrap_or(usize::MAX);
-    let mut nodes = view.engine.sources(skip, view.now);
-    for node in nodes.by_ref().take(ITEMS_PER_PAGE) {
+    let mut last = after;
+    let mut nodes = view.engine.sources_after(after, view.now);
+    for (cursor, node) in nodes.by_ref().take(ITEMS_PER_PAGE) {
         write_node(&mut text, &node, view.dialect, view.style.verbose);
+        last = Some(cursor);
     }
-    let next = nodes
-        .next()
-        .map(|_| position.saturating_add(ITEMS_PER_PAGE as u64));
-    (text, next)
+    (text, last.filter(|_| nodes.next().is_some()))
 }
 
 fn write_node(text: &mut String, node: &SourceView, dialect: Dialect, verbose: u8) {
