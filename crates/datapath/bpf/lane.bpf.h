@@ -97,7 +97,7 @@ struct {
 // What of a datagram matters.
 struct datagram {
 	struct lane_name name;
-	__u32 is_v6;
+	__u64 is_v6; /* as long as what old verifiers remember of the stack */
 	__u32 rest[6];
 	__u32 bytes;
 	__u32 hops;
@@ -314,44 +314,43 @@ static __always_inline int tell_of_lane(__u32 way)
 	return bpf_ringbuf_output(&flow_changes, &slot, sizeof(slot), 0);
 }
 
-// What a lane says of a packet that it has counted. Read before: as long as its count is what it was, it
-// is nobody else's.
+// What a lane says of how the packet leaves that it has counted. Read before: as long as its count is what it
+// was, it is nobody else's.
 struct ticket {
-	__u32 out;
 	__u32 needs;
-	__u32 way;
 	struct ends ends;
 	__u8 ether[2 * ETH_ALEN];
 };
 
-// Whether the datagram has been counted, and is to leave by its lane. Another CPU may count at the same
-// time: then one of both goes by its states.
-static __always_inline int ride(struct lane *lane, __u64 before, const struct lane_end *end,
-				const struct datagram *datagram, struct ticket *ticket)
+// Whether the datagram may go by the lane at this time.
+static __always_inline int may_ride(const struct lane *lane, __u64 now, const struct lane_end *end,
+				    const struct datagram *datagram)
 {
-	__u64 now = lane_clock_now();
+	return lane->epoch == epoch_now() && lane->topology == topology_now() &&
+	       is_ahead(lane->until, lane_time(now)) && datagram->bytes <= lane->longest &&
+	       datagram->hops > (lane->needs & LANE_HOP) && has_rest(lane, end, datagram);
+}
+
+// Whether the datagram has been counted. Another CPU may count at the same time: then one of both goes by its
+// states.
+static __always_inline int count_rider(struct lane *lane, __u64 before, __u64 now,
+				       const struct lane_end *end, const struct datagram *datagram)
+{
 	__u64 behind = before + (1ull << LANE_PACKETS_SHIFT) + datagram->bytes;
 	__u32 packets = behind >> LANE_PACKETS_SHIFT & LANE_PACKETS_MAX;
 	int is_notice = !(packets & (LANE_NOTICE - 1));
+	__u32 way = 0;
 
-	if (!packets || lane->epoch != epoch_now() || lane->topology != topology_now() ||
-	    !is_ahead(lane->until, lane_time(now)) || datagram->bytes > lane->longest ||
-	    datagram->hops <= (lane->needs & LANE_HOP) || !has_rest(lane, end, datagram))
+	if (!packets)
 		return 0;
-	ticket->out = lane->out;
-	ticket->needs = lane->needs;
 	// What is in `end` is another line of the CPU's cache: most packets need none of it.
 	if (is_notice)
-		ticket->way = end->way;
-	if (ticket->needs & LANE_DRESS) {
-		ticket->ends = end->ends;
-		__builtin_memcpy(ticket->ether, end->ether, sizeof(end->ether));
-	}
+		way = end->way;
 	if (__sync_val_compare_and_swap(&lane->count, before, behind) != before)
 		return 0;
 	lane->last = now;
 	if (is_notice)
-		tell_of_lane(ticket->way);
+		tell_of_lane(way);
 	return 1;
 }
 
@@ -380,11 +379,36 @@ static __always_inline int dress_rider(const struct frame *frame, const struct t
 
 enum rider { STAYS, RIDES, FAILS };
 
+// Counts a datagram that does not leave as it came, and dresses it. Apart from what counts others: verifiers
+// before 6.3 do not know that nobody reads a ticket that was not filled.
+static __always_inline enum rider ride_dressed(const struct frame *frame, struct lane *lane,
+					       __u64 before, __u64 now, const struct lane_end *end,
+					       const struct datagram *datagram)
+{
+	struct ticket ticket = { .needs = lane->needs, .ends = end->ends };
+
+	__builtin_memcpy(ticket.ether, end->ether, sizeof(end->ether));
+	if (!count_rider(lane, before, now, end, datagram))
+		return STAYS;
+	return dress_rider(frame, &ticket, datagram) ? FAILS : RIDES;
+}
+
+static __always_inline enum rider ride(const struct frame *frame, struct lane *lane, __u64 before,
+				       const struct lane_end *end, const struct datagram *datagram)
+{
+	__u64 now = lane_clock_now();
+
+	if (!may_ride(lane, now, end, datagram))
+		return STAYS;
+	if (lane->needs & LANE_DRESS)
+		return ride_dressed(frame, lane, before, now, end, datagram);
+	return count_rider(lane, before, now, end, datagram) ? RIDES : STAYS;
+}
+
 // What became of a packet that may have a lane; `out` is where it leaves.
 static __always_inline enum rider take_lane(const struct frame *frame, __u32 *out)
 {
 	struct datagram datagram __attribute__((aligned(8)));
-	struct ticket ticket;
 	const struct lane_end *end;
 	struct lane *lane;
 	__u64 count;
@@ -396,12 +420,8 @@ static __always_inline enum rider take_lane(const struct frame *frame, __u32 *ou
 	if (!lane || (frame->is_xdp && !(lane->needs & LANE_BY_XDP)))
 		return STAYS;
 	end = bpf_map_lookup_elem(&lane_ends, &place);
-	if (!end || !ride(lane, count, end, &datagram, &ticket))
-		return STAYS;
-	*out = ticket.out;
-	if (ticket.needs & LANE_DRESS && dress_rider(frame, &ticket, &datagram))
-		return FAILS;
-	return RIDES;
+	*out = lane->out;
+	return end ? ride(frame, lane, count, end, &datagram) : STAYS;
 }
 
 // What a lane is made of.
