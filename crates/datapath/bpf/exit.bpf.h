@@ -4,8 +4,10 @@
 // the first hook to the wire, without the kernel's bridge or routing between. How is learnt from
 // packets that went the ordinary way just before; one does again each second, so that the bridge
 // and the neighbours hear of the flow, and whatever is learnt ends when the daemon hears of a change.
+// In a cache for many flows it is not each second, so that such packets are the few: they hear of others.
 
-#define EXIT_LIVES 1000000000ull /* nanoseconds until the kernel is asked again */
+// Nanoseconds until the kernel is asked again.
+#define EXIT_LIVES exit_lives
 // Until then a flood has reached all its ports. Some ticks of the clock.
 #define EXIT_BEGINS 10000000ull
 #define NOTE_LIVES 10000000ull /* nanoseconds between both hooks, at most */

@@ -55,6 +55,14 @@ const FLOW_EPOCH: &str = "flow_epoch";
 pub(crate) const FLOW_CHANGES: &str = "flow_changes";
 const FAST_PATH: &str = "fast_path";
 
+/// States of a cache that is not large.
+const FLOW_STATES_FEW: u32 = 131_072;
+/// How long what is learnt of a fused flow's way holds (`exit_lives`).
+const EXIT_LIVES_MIN: Duration = Duration::from_secs(1);
+/// The same at most: half of what a UDP state lives that nobody has answered (`udp.single`, 30 seconds), or it
+/// had no lane, and half of what Linux takes a neighbour for reachable (`base_reachable_time`, the same).
+const EXIT_LIVES_MAX: Duration = Duration::from_secs(15);
+
 /// Places that a lane may have (`LANES_IN_GROUP`).
 const LANES_IN_GROUP: u32 = 4;
 
@@ -126,16 +134,26 @@ impl Room {
     }
 
     /// Lanes: a power of two, for every second state or somewhat more. Two states have one of each way, and
-    /// never do all of them have both; fewer are in fewer pages, which is what finding one costs.
+    /// never do all of them have both; fewer are in fewer pages, which is what finding one costs. Where no
+    /// processor remembers so many pages anyway there is one for each state: of groups that are nearly full
+    /// all places are looked at, and one in six flows finds none.
     pub(crate) fn lanes(self) -> u32 {
         if self.decisions == 0 {
-            1
+            return 1;
+        }
+        let wanted = if self.states <= FLOW_STATES_FEW {
+            self.states.div_ceil(2)
         } else {
             self.states
-                .div_ceil(2)
-                .next_power_of_two()
-                .max(LANES_IN_GROUP)
-        }
+        };
+        wanted.next_power_of_two().max(LANES_IN_GROUP)
+    }
+
+    /// How long what is learnt of a way holds: of as many flows as there is room for, about
+    /// [`FLOW_STATES_FEW`] ask the kernel again in a second.
+    pub(crate) fn exit_lives(self) -> Duration {
+        let seconds = self.states.div_ceil(FLOW_STATES_FEW);
+        Duration::from_secs(seconds.into()).clamp(EXIT_LIVES_MIN, EXIT_LIVES_MAX)
     }
 
     pub(crate) const fn openings(self) -> u32 {

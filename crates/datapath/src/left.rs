@@ -24,7 +24,7 @@ use crate::sys;
 const OWNER_LEN: usize = 24;
 
 /// Bytes of all its constants, of which `owner` is the first one: those of lanes follow.
-const CONSTANTS_LEN: usize = 48;
+const CONSTANTS_LEN: usize = 56;
 
 /// Where the token stands in it.
 const TOKEN_AT: usize = 20;

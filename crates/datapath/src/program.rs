@@ -152,7 +152,9 @@ enum Hook {
 
 /// Loads what is always there: hooks of this owner, with room for so many flows and lanes.
 fn load(owner: &OwnerData, room: Room, lanes: u32) -> Result<Ebpf, Error> {
+    let exit_lives = u64::try_from(room.exit_lives().as_nanos()).unwrap_or(u64::MAX);
     let mut ebpf = EbpfLoader::new()
+        .override_global("exit_lives", &exit_lives, true)
         .override_global("owner", owner, true)
         .override_global("lanes_mask", &lanes.saturating_sub(1), true)
         .override_global("lanes_seed", &seed().map_err(not_loaded)?, true)

@@ -1,10 +1,7 @@
 //! Flows that the kernel's program sends from the hook where they come in straight to the wire: what
 //! it learns of their ways, and when it forgets.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant as Clock};
+use std::time::Duration;
 
 use datapath::netlink::{Monitor, WayMonitor};
 use datapath::{Datapath, DatapathConfig, FailPolicy, FastPath, FlowMaps, Upcall, XdpConfig};
@@ -16,6 +13,7 @@ use pf_engine::time::Instant;
 use pf_engine::view::HostPort;
 use pf_engine::wire::build::{self, Ip};
 
+use crate::held_up::{HELD_UP, let_pass, noting, undisturbed};
 use crate::raw::{ETH_P_8021Q, ETH_P_IP, RawSocket, ethernet, mac, tagged};
 use crate::support::{
     Lab, PATIENCE, XDP, empty_upcall, has, index_here, open_with_config, wait_readable,
@@ -207,47 +205,6 @@ impl Datagram {
         let packet = build::udp(&ip, 9, 9, &vec![7; self.len]);
         ethernet(mac(self.ether.1), mac(self.ether.0), ETH_P_IP, &packet)
     }
-}
-
-/// What is learnt begins and ends to hold with time alone.
-#[expect(clippy::disallowed_methods, reason = "there is nothing to wait for")]
-pub(crate) fn let_pass(time: Duration) {
-    noting(time + HELD_UP, || thread::sleep(time));
-}
-
-/// What takes longer than this and some milliseconds was held up: it shows nothing of what is learnt
-/// for a second.
-pub(crate) const HELD_UP: Duration = Duration::from_millis(200);
-const TRIES: usize = 5;
-/// How often a test was held up.
-static HOLDUPS: AtomicUsize = AtomicUsize::new(0);
-
-/// Does something, and notes when it was held up.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "what is learnt holds by the clock"
-)]
-pub(crate) fn noting<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
-    let began = Clock::now();
-    let done = work();
-    if began.elapsed() > limit {
-        HOLDUPS.fetch_add(1, Ordering::Relaxed);
-    }
-    done
-}
-
-/// Does a test once more when it has failed and was held up.
-pub(crate) fn undisturbed(test: impl Fn()) {
-    for _ in 1..TRIES {
-        let before = HOLDUPS.load(Ordering::Relaxed);
-        let Err(failure) = catch_unwind(AssertUnwindSafe(&test)) else {
-            return;
-        };
-        if HOLDUPS.load(Ordering::Relaxed) == before {
-            resume_unwind(failure);
-        }
-    }
-    test();
 }
 
 /// Sends a datagram so many times, each of which must arrive as it is to.

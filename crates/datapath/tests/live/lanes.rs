@@ -14,9 +14,8 @@ use pf_engine::rule::Direction;
 use pf_engine::view::HostPort;
 use pf_engine::wire::build::{self, Ip};
 
-use crate::fused::{
-    A, B, Cache, HELD_UP, NOW, SETTLED, let_pass, noting, three_ports_that_know_b, undisturbed,
-};
+use crate::fused::{A, B, Cache, NOW, SETTLED, three_ports_that_know_b};
+use crate::held_up::{HELD_UP, let_pass, noting, undisturbed};
 use crate::raw::{RawSocket, ethernet, mac};
 use crate::support::{Lab, index_here, until};
 

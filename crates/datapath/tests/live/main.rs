@@ -4,6 +4,7 @@
 mod bench;
 mod frames;
 mod fused;
+mod held_up;
 mod hooks;
 mod lanes;
 mod links;

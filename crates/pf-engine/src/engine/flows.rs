@@ -41,6 +41,9 @@ const FOLLOWED_MAX: usize = 1024;
 /// Packets that a state has had, both ways, before it is put into the cache, unless it is a connection,
 /// which is there from its SYN on: a question and its answer, once repeated, cost less without.
 pub const FLOW_BEGINS_AT: u64 = 4;
+/// The same as long as nobody has answered: who asks waits before he asks again, who sends on sends a
+/// stream. One packet of each of many flows, as of a flood of forged sources, is in no cache.
+pub const STREAM_BEGINS_AT: u64 = 2;
 
 /// Of the room that the cache has for states one address can open so much: a quarter, so that
 /// nobody can keep the others out of it.
@@ -513,8 +516,10 @@ impl Engine {
             *of_other = of_opener.as_ref().map(Plain::turned);
         }
         let begins = begins || (is_answered && of_opener.is_some());
-        let has_room = self.flows.wishes.len() < WISHES_MAX && packets(state) >= FLOW_BEGINS_AT;
-        let returns = std::mem::take(&mut state.flow.returns);
+        let has_begun = begins_in_cache(state);
+        let has_room = self.flows.wishes.len() < WISHES_MAX && has_begun;
+        let returns = std::mem::take(&mut state.flow.returns)
+            && (has_begun || state.protocol() == Protocol::TCP);
         let is_new = !state.flow.is_wished && !state.flow.is_held();
         if !is_let_pass {
             return;
@@ -608,10 +613,16 @@ impl Engine {
     }
 }
 
-/// Packets of both ways.
-fn packets(state: &State) -> u64 {
-    let [forward, reply] = state.traffic;
-    forward.packets.saturating_add(reply.packets)
+/// Whether the state has had as many packets as there are before the cache is worth it.
+fn begins_in_cache(state: &State) -> bool {
+    let [forward, reply] = state.traffic.map(|count| count.packets);
+    let is_stream = state.protocol() != Protocol::TCP && (forward == 0 || reply == 0);
+    let begins_at = if is_stream {
+        STREAM_BEGINS_AT
+    } else {
+        FLOW_BEGINS_AT
+    };
+    forward.saturating_add(reply) >= begins_at
 }
 
 /// Whose share of the cache a state has.

@@ -8,7 +8,7 @@ mod rulesets;
 use std::time::Duration;
 
 use pf_engine::decision::{DropReason, EtherAddresses, Hook, Packet, StateId, Verdict};
-use pf_engine::engine::{FLOW_BEGINS_AT, FLOWS_AT_ONCE, FlowsRead, KillStates};
+use pf_engine::engine::{FLOW_BEGINS_AT, FLOWS_AT_ONCE, FlowsRead, KillStates, STREAM_BEGINS_AT};
 use pf_engine::rule::{Direction, PoolPorts, RouteKind, tcp_flags};
 use pf_engine::ruleset::Ruleset;
 use pf_engine::wire::Meta;
@@ -290,6 +290,34 @@ fn a_state_that_the_cache_keeps_busy_does_not_expire_and_an_idle_one_does() {
     twins.both(|lab| lab.wait(80));
     assert_eq!(twins.cached.states().len(), 0);
     assert_eq!(twins.cached.engine.flow_statistics().held, 0);
+    twins.compare();
+}
+
+#[test]
+fn what_nobody_answers_is_in_the_cache_from_its_second_packet_on_and_a_question_is_not() {
+    let mut twins = Twins::new(&filter(&[pass().keep()]));
+    let (client, server) = (("10.0.0.5", 5000), ("192.0.2.80", 53));
+    let ask = |twins: &mut Twins| {
+        twins.packet(In, "em0", &udp(client, server, 10), 1);
+        twins.cached.engine.fill_flow_cache()
+    };
+    let answer = |twins: &mut Twins| {
+        twins.packet(Out, "em0", &udp(server, client, 10), 1);
+        twins.cached.engine.fill_flow_cache()
+    };
+    for _ in 1..STREAM_BEGINS_AT {
+        assert_eq!(ask(&mut twins), 0);
+    }
+    assert_eq!(ask(&mut twins), 1);
+    assert_eq!(ask(&mut twins), 0);
+    assert_eq!(twins.passed(), 1);
+    answer(&mut twins);
+    twins.compare();
+    twins.both(|lab| lab.skip_time(90));
+    assert_eq!((ask(&mut twins), answer(&mut twins)), (0, 0), "asked once");
+    assert_eq!((ask(&mut twins), answer(&mut twins)), (0, 1), "and again");
+    assert_eq!((ask(&mut twins), answer(&mut twins)), (0, 0));
+    assert_eq!(twins.passed(), 3);
     twins.compare();
 }
 

@@ -14,6 +14,9 @@ use super::rules::{self, Wanted};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
 
+/// Flows for which the cache's room is not that of a new installation.
+const MANY: u32 = 20_000;
+
 /// What was set up for a contestant. Dropping it ends the daemon.
 pub(crate) enum Carrier {
     Kernel,
@@ -108,7 +111,10 @@ fn daemon(net: &Net, fast_path: &str, wanted: Wanted) -> Result<Daemon> {
         "xdp" => "[xdp]\non-veth = true\n",
         _ => "",
     };
-    let room = wanted.states.max(datapath::FLOW_STATES_DEFAULT);
+    let room = match wanted.flows {
+        MANY.. => wanted.states(),
+        _ => datapath::FLOW_STATES_DEFAULT,
+    };
     let settings = format!(
         "interfaces = [\"ma\", \"mb\"]\nfast-path = \"{fast_path}\"\nlog = \"warn\"\n\
          flow-cache = {room}\nlog-directory = \"{}\"\n{also}",

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::contestants::Contestant;
-use super::measure::rules;
+use super::measure::{MILLION_TIME, MILLION_TIMES, rules};
 
 /// Comparisons that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,10 +98,10 @@ impl Scene {
         }
     }
 
-    /// What takes longest to set up is measured in the first rounds alone.
+    /// What takes longest to set up is set up once.
     pub(crate) const fn rounds(self) -> u32 {
         match self {
-            Self::Million => 3,
+            Self::Million => 1,
             Self::Packets
             | Self::Sockets
             | Self::Nat
@@ -135,9 +135,19 @@ impl Job {
     pub(crate) fn seconds(self, time: f64) -> f64 {
         let makes_states = self.who.fast_path().is_some();
         let overhead = match self.scene {
-            Scene::Million if makes_states => 40.0,
-            Scene::Packets | Scene::Million => 2.0,
+            Scene::Million if makes_states => 120.0,
+            Scene::Million => 4.0,
+            Scene::Packets => 2.0,
             Scene::Sockets | Scene::Nat | Scene::Rules | Scene::First | Scene::Blocked => 1.2,
+        };
+        let time = match self.scene {
+            Scene::Million => f64::from(MILLION_TIMES) * time.max(MILLION_TIME.as_secs_f64()),
+            Scene::Packets
+            | Scene::Sockets
+            | Scene::Nat
+            | Scene::Rules
+            | Scene::First
+            | Scene::Blocked => time,
         };
         overhead + self.scene.timed() * time
     }

@@ -22,10 +22,11 @@ pub(crate) const BLOCKED: u16 = 13;
 
 /// How many tell how fast it goes.
 const TRIAL: u32 = 20_000;
-/// Most that are on their way while states are made: less than the TAP's queue has room for.
-const WINDOW: u64 = 256;
-/// What has not come after this time is lost.
-const LOST: Duration = Duration::from_millis(5);
+/// Most that are on their way while states are made: less than the TAP's queue has room for. The next ones are
+/// sent when these have arrived: a queue that is never empty has a daemon hold back who sends most.
+const WINDOW: u64 = 128;
+/// What has not come after this time is lost: longer than a daemon does anything else between packets.
+const LOST: Duration = Duration::from_millis(100);
 /// What was put off while packets waited is done then.
 const SETTLE: Duration = Duration::from_millis(100);
 /// And after this time, if it was put off for few flows.
@@ -36,8 +37,14 @@ const UNNOTICED: Duration = Duration::from_nanos(300);
 /// Packets that are sent at a time of blocked flows, and how many of each flow.
 const TRICKLE: u32 = 256;
 const TRICKLES: u32 = 2;
-/// No further ones are sent after this time.
+/// No further ones are sent after this time, or so much for each flow.
 const WARMING_MAX: Duration = Duration::from_secs(20);
+const WARMING_MAX_EACH: Duration = Duration::from_micros(200);
+/// Packets that each flow has by the kernel alone before anything is measured: what is learnt of its way
+/// comes with the first, and what that is good for with the next ones.
+const KNOWN_PASSES: u32 = 4;
+/// Flows of which it is said how far warming is.
+const MANY: u32 = 100_000;
 
 /// What became of a flood.
 #[derive(Clone, Copy, Debug)]
@@ -85,24 +92,11 @@ impl<'a> Through<'a> {
     pub(crate) fn warm(&self, how: Warm) -> Result<()> {
         match how {
             Warm::No => return Ok(()),
-            Warm::AtOnce => {
-                let stream = self.ascending();
-                self.net.client.run(|| {
-                    pin(CLIENT_CPU)?;
-                    Generator::new(&stream)?.send(stream.flows)?;
-                    anyhow::Ok(())
-                })?;
-            }
+            Warm::AtOnce => self.passes_at_once(1)?,
             Warm::ByDaemon { process, passes } => {
-                let (start, flows) = (now(), self.stream.flows);
-                for _ in 0..passes {
-                    let before = cpu_time_of(process)?;
-                    self.each_flow()?;
-                    pause(SETTLE.min(SETTLE_EACH * flows));
-                    let used = cpu_time_of(process)?.saturating_sub(before);
-                    if used < UNNOTICED * flows || start.elapsed() > WARMING_MAX {
-                        break;
-                    }
+                self.warm_daemon(process, passes)?;
+                if passes > 1 {
+                    self.passes_at_once(KNOWN_PASSES)?;
                 }
             }
         }
@@ -110,8 +104,52 @@ impl<'a> Through<'a> {
         Ok(())
     }
 
-    /// Sends a packet of each flow, no faster than they arrive.
-    pub(crate) fn each_flow(&self) -> Result<()> {
+    /// Sends packets of each flow until a daemon has none of them, so often at most.
+    fn warm_daemon(&self, process: u32, passes: u32) -> Result<()> {
+        let (start, flows) = (now(), self.stream.flows);
+        for pass in 1..=passes {
+            let before = cpu_time_of(process)?;
+            let arrived = self.each_flow()?;
+            pause(SETTLE.min(SETTLE_EACH * flows));
+            let used = cpu_time_of(process)?.saturating_sub(before);
+            if flows >= MANY {
+                let (seconds, busy) = (start.elapsed().as_secs(), used.as_secs_f64());
+                eprintln!(
+                    "  warming: {pass} packets of each flow after {seconds} s; {arrived} of {flows} \
+                     arrived, with {busy:.1} s of the daemon"
+                );
+            }
+            let longest = WARMING_MAX.max(WARMING_MAX_EACH * flows);
+            if used < UNNOTICED * flows || start.elapsed() > longest {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends so many packets of each flow as fast as it goes.
+    fn passes_at_once(&self, passes: u32) -> Result<()> {
+        let stream = self.ascending();
+        self.net.client.run(|| {
+            pin(CLIENT_CPU)?;
+            let mut generator = Generator::new(&stream)?;
+            for _ in 0..passes {
+                generator.send(stream.flows)?;
+                pause(SETTLE);
+            }
+            Ok(())
+        })
+    }
+
+    /// Sends a packet of each flow, no faster than they arrive; how many have.
+    pub(crate) fn each_flow(&self) -> Result<u64> {
+        self.net.client.run(|| {
+            pin(CLIENT_CPU)?;
+            self.each_flow_from_here()
+        })
+    }
+
+    fn each_flow_from_here(&self) -> Result<u64> {
         let sender = RawSender::open(&self.net.client, "a0")?;
         let begin = self.end.arrived()?;
         let mut lost = 0;
@@ -119,13 +157,13 @@ impl<'a> Through<'a> {
             // A full queue is waited for below, as packets that are lost are.
             let _ = sender.send(&self.stream.frame(flow));
             let sent = u64::from(flow) + 1;
-            if sent % 64 == 0 || flow + 1 == self.stream.flows {
-                let wanted = sent.saturating_sub(WINDOW + lost);
+            if sent % WINDOW == 0 || flow + 1 == self.stream.flows {
+                let wanted = sent.saturating_sub(lost);
                 let arrived = self.wait_for(begin + wanted)? - begin;
                 lost += wanted.saturating_sub(arrived);
             }
         }
-        Ok(())
+        Ok(self.end.arrived()? - begin)
     }
 
     /// Waits until so many have arrived or no more come; how many have.

@@ -10,14 +10,22 @@ use super::packets::BLOCKED;
 pub(crate) struct Wanted {
     /// How many, the last one included.
     pub(crate) rules: u32,
-    /// How many states there may be.
-    pub(crate) states: u32,
+    /// How many flows there may be.
+    pub(crate) flows: u32,
     /// With NAT and, in pf.conf, `route-to`.
     pub(crate) nat: bool,
 }
 
 /// Room for what comes besides.
-const STATES_SPARE: u32 = 100_000;
+const STATES_SPARE: u32 = 97_152;
+
+impl Wanted {
+    /// States for which there is to be room: PF has two of a flow, one where its packets come in and one where
+    /// they leave.
+    pub(crate) const fn states(self) -> u32 {
+        self.flows * 2 + STATES_SPARE
+    }
+}
 
 /// Source address and port of a rule that matches nothing.
 fn unmatched(rules: u32) -> impl Iterator<Item = (String, u32)> {
@@ -28,7 +36,7 @@ fn unmatched(rules: u32) -> impl Iterator<Item = (String, u32)> {
 }
 
 pub(crate) fn pf_conf(wanted: Wanted) -> String {
-    let states = wanted.states + STATES_SPARE;
+    let states = wanted.states();
     let mut text = format!(
         "set limit states {states}\n\
          set timeout {{ udp.first 600, udp.single 600, udp.multiple 600 }}\n"
