@@ -97,12 +97,12 @@ struct {
 } counters SEC(".maps");
 
 // Whose program this is; the loader sets it. `src/left.rs` reads it back from hooks that outlive
-// their daemon.
+// their daemon: it has a value, so that the compiler lays it in front of all others.
 const volatile struct {
 	__u32 tap; /* number of the TAP device */
 	char tap_name[16];
 	__u32 token; /* random, 16 bits, not 0 */
-} owner;
+} owner = {};
 
 // One less than the places of lanes (lane.bpf.h), 0 for none, and a random number: nobody can choose
 // whose place he takes.
@@ -110,8 +110,9 @@ const volatile __u32 lanes_mask;
 const volatile __u64 lanes_seed;
 // Nanoseconds between two ticks of the kernel.
 const volatile __u64 jiffy_ns;
-// Nanoseconds that what is learnt of a fused flow's way holds (exit.bpf.h); src/flows.rs says how many.
-const volatile __u64 exit_lives;
+// Nanoseconds that what is learnt of a fused flow's way holds (exit.bpf.h), where src/flows.rs does not say
+// how many.
+const volatile __u64 exit_lives = 1000000000ull;
 
 // Where sockets listen that packets are diverted to; src/steer.rs writes it.
 #define DIVERTS_MAX 256

@@ -132,6 +132,9 @@ fn a_packet_counts_at_both_states_of_its_way_or_at_none() {
     }
 }
 
+/// How often a packet is waited for.
+const ATTEMPTS: u32 = 50;
+
 #[test]
 fn a_flow_is_over_when_no_packet_is_on_its_way_through_it() {
     let Some(mut bench) = Bench::new("on its way") else {
@@ -145,18 +148,22 @@ fn a_flow_is_over_when_no_packet_is_on_its_way_through_it() {
     put(&mut waits[0], UNDECIDED_AT, &1u16.to_ne_bytes());
     put(&mut decided[0], TRAFFIC_AT, &1u64.to_ne_bytes());
     let states = &maps.states;
-    states.update(&[id.0], &waits, LOCKED).expect("writes");
-    assert_eq!(maps.readings(&[id])[0].progress.counts[0].packets, 0);
-    let last = thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..1000 {
-                thread::yield_now();
-            }
-            states.update(&[id.0], &decided, LOCKED).expect("writes");
-        });
-        maps.last_readings(&[id])
+    // A machine that is held up may not get to it in time: then it is waited for again.
+    let last = (0..ATTEMPTS).map(|_| {
+        states.update(&[id.0], &waits, LOCKED).expect("writes");
+        assert_eq!(maps.readings(&[id])[0].progress.counts[0].packets, 0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    thread::yield_now();
+                }
+                states.update(&[id.0], &decided, LOCKED).expect("writes");
+            });
+            maps.last_readings(&[id])
+        })
     });
-    assert!(!last[0].is_undecided);
+    let mut last = last.skip_while(|last| last[0].is_undecided);
+    let last = last.next().expect("it is waited for");
     assert_eq!(last[0].progress.counts[0].packets, 1);
 }
 
