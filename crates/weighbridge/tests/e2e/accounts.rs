@@ -472,7 +472,7 @@ fn accounts_of(case: &Case, bench: &Bench) -> Result<()> {
         ensure!(stats == interface_list(bench, digit)?, "both say the same");
         Ok((stats, line(bench, case.family)?))
     };
-    let before = at_rest(&interface)?;
+    let before = at_rest(interface)?;
     traffic(bench, case)?;
     let kernel = settle(bench, case)?;
     let refused = Count {
