@@ -186,14 +186,6 @@ impl Engine {
         let ends = (state.source, state.destination);
         let life = (state.timeout, state.refreshed);
         let tracked = track_tcp(state, flow, segment, self.now, work, env);
-        if let Err(Untracked {
-            mismatch: Some(mismatch),
-            ..
-        }) = &tracked
-        {
-            self.note_bad_state(slot, (flow, work.hook.direction), segment, *mismatch);
-        }
-        let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
         if tracked.is_ok()
             && let Err(refused) = normalize_tcp(state, flow, self.now, difference, work, env)
         {
@@ -204,10 +196,15 @@ impl Engine {
         let is = state.is_half_open();
         self.half_open_moved(was, is);
         self.note_meeting(slot);
-        if tracked.is_err_and(|refused| refused.resets) {
-            self.reset_handshake(work);
-        }
-        tracked.map_err(|refused| refused.reason.into())
+        tracked.map_err(|refused| {
+            if let Some(mismatch) = refused.mismatch {
+                self.note_bad_state(slot, (flow, work.hook.direction), segment, mismatch);
+            }
+            if refused.resets {
+                self.reset_handshake(work);
+            }
+            refused.reason.into()
+        })
     }
 
     /// What a state does with a packet that fits it: translates, counts, routes. A `tuple` is
