@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use mail::answer::{Answer, Basis, Confidence, UNKNOWN};
 use mail::connection::Peer;
@@ -35,6 +36,12 @@ pub const WEIGHBRIDGE_OS_INVALID: c_int = 4;
 
 /// Exim's `OK` of a function that `${dlfunc}` calls (the specification of its expansions).
 const EXIM_OK: c_int = 0;
+
+/// Pauses that Exim makes at most for a client whose SYN is not there: one that was never seen (a relay in
+/// between, a daemon that has just been started) is waited for this long each time.
+const PAUSES: usize = 20;
+/// One of them. A daemon that is not held up reads a SYN in less.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Bytes of a text, its NUL included.
 const TEXT: usize = 160;
@@ -141,8 +148,8 @@ pub unsafe extern "C" fn weighbridge_os_lookup(
 
 /// For Exim: `${dlfunc{/usr/local/lib/libweighbridge-os.so}{weighbridge_os_exim}{FORM}{ADDRESS}{PORT}
 /// {SERVER}{SERVER-PORT}{FILE}}`. `FORM` is `os` or `header`; all behind the address may be left out. The result is
-/// empty when nobody knows, `Unknown` for a client that nothing is known of: never a failure, so
-/// that no mail waits for us.
+/// empty when nobody knows, `Unknown` for a client that nothing is known of: never a failure. A SYN that
+/// the daemon has not read yet is waited for, 20 ms at most.
 ///
 /// # Safety
 /// As Exim calls it: `result` can be written to, `arguments` holds `count` strings.
@@ -193,12 +200,20 @@ fn exim_answer([form, address, port, server, server_port, file]: [Option<&[u8]>;
     };
     let file = file.filter(|file| !file.is_empty());
     let file = OsStr::from_bytes(file.unwrap_or(DEFAULT_FILE.as_bytes()));
-    match Reader::new(file.into()).look_up(&peer) {
+    match Reader::new(file.into()).look_up_again(&peer, PAUSES, pause) {
         Found::Unavailable => String::new(),
         Found::NotSeen => UNKNOWN.to_owned(),
         Found::Answer(answer) if form == Some(b"header") => answer.header_text(),
         Found::Answer(answer) => answer.os_text(),
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "Exim has a process for each connection: nobody else waits"
+)]
+fn pause() {
+    std::thread::sleep(PAUSE);
 }
 
 /// A string of the caller; nothing for `NULL`.

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mail::answer::Answer;
+use mail::answer::{Answer, Basis};
 use mail::connection::Peer;
 use mail::published::{HEADER_LEN, Header, Source, look_up};
 use mail::time::Timestamp;
@@ -49,6 +49,26 @@ impl Reader {
             Some(answer) => Found::Answer(Box::new(answer)),
             None => Found::NotSeen,
         }
+    }
+
+    /// The same for a caller whose waiting keeps nobody else from anything: the daemon may not have read a SYN
+    /// whose connection has been accepted already. There is a `pause` before each further look, `pauses` at most, as
+    /// long as there is a daemon and the very connection is not there.
+    pub fn look_up_again(&mut self, peer: &Peer, pauses: usize, mut pause: impl FnMut()) -> Found {
+        let mut found = self.look_up(peer);
+        for _ in 0..pauses {
+            let is_final = match &found {
+                Found::Answer(answer) => answer.basis == Basis::Connection,
+                Found::NotSeen => false,
+                Found::Unavailable => true,
+            };
+            if is_final || peer.port.is_none() {
+                break;
+            }
+            pause();
+            found = self.look_up(peer);
+        }
+        found
     }
 
     /// The header of the open file, if somebody keeps it.

@@ -276,6 +276,41 @@ fn exim_s_dlfunc_has_the_answer_and_nothing_without_a_daemon() {
 }
 
 #[test]
+fn a_syn_that_the_daemon_has_not_read_yet_is_looked_for_again_and_no_longer_than_that() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("os.shm");
+    let mut reader = Reader::new(path.clone());
+    let peer = Peer::client([192, 0, 2, 1].into(), 4711);
+    let mut pauses = 0;
+    let nobody = reader.look_up_again(&peer, 5, || pauses += 1);
+    assert_eq!((nobody, pauses), (Found::Unavailable, 0));
+    let mut daemon = Daemon::new(&path);
+    // Another connection of the address is there, which could be another host's behind NAT.
+    daemon.sees(&syn("192.0.2.1:4712", true, 2));
+    let found = reader.look_up_again(&peer, 5, || {
+        pauses += 1;
+        if pauses == 3 {
+            daemon.sees(&syn(CLIENT, false, 1));
+        }
+    });
+    let Found::Answer(answer) = found else {
+        panic!("{found:?}");
+    };
+    assert_eq!(
+        (answer.os_text().as_str(), pauses),
+        ("Linux 3.11 and newer", 3)
+    );
+    for (stranger, expected) in [
+        (Peer::client([192, 0, 2, 77].into(), 1), 8),
+        (Peer::address([192, 0, 2, 77].into()), 8),
+        (peer, 8),
+    ] {
+        reader.look_up_again(&stranger, 5, || pauses += 1);
+        assert_eq!(pauses, expected, "{stranger:?}");
+    }
+}
+
+#[test]
 fn a_dead_a_truncated_and_a_foreign_file_are_no_answer_and_a_new_daemon_is_noticed() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("os.shm");

@@ -3,6 +3,7 @@
 
 pub(super) mod keep;
 mod live;
+mod observations;
 mod offline;
 pub(super) mod signatures;
 pub(super) mod tell;
@@ -11,6 +12,7 @@ mod watcher;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use mail::store::{KEPT_MAX, KEPT_P0F, Limits, Store};
@@ -18,7 +20,8 @@ use mail::unknown::Unknown;
 use pf_engine::osfp::p0f::{Database, Mode};
 
 use self::live::Open;
-use self::watcher::{Form, Observations, Watcher};
+use self::observations::Observations;
+use self::watcher::{Form, Watcher};
 use super::serve::Services;
 use super::settings::{self, MailSettings};
 use super::shared_memory::SharedMemory;
@@ -147,8 +150,8 @@ fn watch(arguments: &WatchArguments, output: &mut Output<'_>) -> Result<u8, Comp
         (false, true) => Form::Quiet,
         (false, false) => Form::Line,
     };
-    let observations = Observations::new(store);
-    let mut watcher = Watcher::new(observations, mode, form, arguments.count);
+    let observations = Observations::new(store, mode);
+    let mut watcher = Watcher::new(observations, form, arguments.count);
     if let Some(log) = &arguments.log {
         let opened = watcher.log_to(log);
         opened.map_err(|error| complaint(format!("{}: {}", log.display(), reason(&error))))?;
@@ -195,8 +198,8 @@ pub(super) fn unknown_of(
     let mut random = random.map_err(|error| complaint(reason(&error)))?;
     let secret = (random.seed(), random.seed());
     let store = Store::new(database, Mode::Better, KEPT_P0F, secret);
-    let observations = Observations::new(store);
-    let mut watcher = Watcher::new(observations, Mode::Better, Form::Quiet, None);
+    let observations = Observations::new(store, Mode::Better);
+    let mut watcher = Watcher::new(observations, Form::Quiet, None);
     watcher.unknown = Some(Unknown::default());
     offline::read(file, Mode::Better, &mut watcher, output)?;
     Ok(watcher.unknown.unwrap_or_default())
@@ -222,11 +225,11 @@ fn open(
     let services = Services::open(&settings).map_err(|error| complaint(error.to_string()))?;
     let memory = settings.shared_memory.as_ref();
     let memory = memory.map(SharedMemory::create).transpose();
-    watcher.published = memory.map_err(|error| complaint(error.to_string()))?;
+    watcher.observations.held().published = memory.map_err(|error| complaint(error.to_string()))?;
     let directory = keep_in(arguments, user.as_ref(), watcher, output);
     user::become_harmless(user.as_ref()).map_err(complaint)?;
     Ok(Open {
-        handshakes,
+        handshakes: Arc::new(handshakes),
         services,
         directory,
         settings,
@@ -254,7 +257,7 @@ fn keep_in(
         output.message(&format!("weighbridge watch: {problem}: it begins anew"));
         Unknown::default()
     }));
-    if let Err(problem) = keep::restore(&mut watcher.observations.held(), directory) {
+    if let Err(problem) = keep::restore(&mut watcher.observations.held().store, directory) {
         output.message(&format!("weighbridge watch: {problem}: it begins anew"));
     }
     Some(directory.clone())

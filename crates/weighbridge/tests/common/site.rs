@@ -77,6 +77,11 @@ impl Site {
     }
 
     pub(crate) fn start(&self) -> Daemon {
+        self.start_into(Stdio::null())
+    }
+
+    /// The daemon tells its findings to `findings`.
+    pub(crate) fn start_into(&self, findings: Stdio) -> Daemon {
         let mut command = Command::new(BINARY);
         command.args([
             "watch", "-i", "lan", "--json", "--user", "nobody", "--config",
@@ -90,7 +95,7 @@ impl Site {
             .arg(self.path("os.fp"))
             .arg("-o")
             .arg(self.path("p0f.log"));
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdout(findings).stderr(Stdio::piped());
         let mut child = self.server.start(&mut command).expect("it starts");
         let mut errors = BufReader::new(child.stderr.take().expect("piped"));
         let mut line = String::new();
@@ -103,8 +108,13 @@ impl Site {
 pub(crate) struct Daemon(Child, BufReader<std::process::ChildStderr>);
 
 impl Daemon {
-    pub(crate) fn stop(mut self) -> String {
+    pub(crate) fn stop(self) -> String {
         kill_process(self.pid(), Signal::TERM).expect("sent");
+        self.ended()
+    }
+
+    /// It has been told to end; what it has said.
+    pub(crate) fn ended(mut self) -> String {
         assert!(self.0.wait().expect("waited").success());
         let mut said = String::new();
         self.1.read_to_string(&mut said).expect("read");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use lab::{clock, requirements};
 use mail::answer::Basis;
 use mail::connection::Peer;
+use rustix::process::{Signal, kill_process};
 use weighbridge::mail::os::{OsArguments, execute};
 use weighbridge_os::{Found, Reader};
 
@@ -233,4 +234,76 @@ fn hosts_that_differ_are_told_apart_by_every_socket() {
     assert_eq!((ran.status, ran.out.as_str()), (0, "Odd one\n"));
     assert!(matches!(reader.look_up(&of_odd), Found::Answer(_)));
     assert_eq!(again.stop(), "");
+}
+
+/// Nobody reads the daemon's standard output: the thread that reads the packet socket stands still, as
+/// it does for a moment on a machine that is busy.
+#[test]
+fn who_asks_at_once_hears_of_a_syn_that_nobody_has_read_yet() {
+    const PIPE: usize = 4096;
+    if requirements::skip_test("who_asks_at_once_hears_of_a_syn_that_nobody_has_read_yet") {
+        return;
+    }
+    let site = Site::new(SETTINGS).expect("a network");
+    let (mut unread, full) = std::io::pipe().expect("a pipe");
+    rustix::pipe::fcntl_setpipe_size(&full, PIPE).expect("a small one");
+    let daemon = site.start_into(full.into());
+    // A line for each finding is told, of some 300 bytes.
+    for _ in 0..PIPE / 100 {
+        site.connect(0, SERVER);
+    }
+    let is_full = || rustix::io::ioctl_fionread(&unread).is_ok_and(|waiting| waiting >= 3000);
+    assert!(clock::wait_until(PATIENCE, is_full), "the pipe is not full");
+    let mut odd = Vec::new();
+    for host in [1, 0, 1] {
+        let client = site.connect(host, SERVER);
+        let asked = site.os(&[
+            &client.ip().to_string(),
+            &client.port().to_string(),
+            "--json",
+        ]);
+        let json: serde_json::Value = serde_json::from_str(&asked.out).expect("JSON");
+        assert_eq!(json["basis"], "connection", "{json}");
+        if host == 1 {
+            odd.push(client.port());
+        }
+    }
+    let address = site.os(&["10.99.0.3"]);
+    assert_eq!((address.status, address.out.as_str()), (0, "Odd one\n"));
+
+    // What was read for a question is told as well.
+    let told = std::thread::spawn(move || {
+        let mut told = String::new();
+        unread.read_to_string(&mut told).expect("read");
+        told
+    });
+    assert_eq!(daemon.stop(), "");
+    let told = told.join().expect("read");
+    for port in odd {
+        let is_told = |line: &str| line.contains(&port.to_string()) && line.contains("Odd one");
+        assert!(told.lines().any(is_told), "{port}: {told}");
+    }
+}
+
+#[test]
+fn what_was_reported_before_the_daemon_is_told_to_end_is_counted() {
+    const REPORTS: usize = 50;
+    if requirements::skip_test("what_was_reported_before_the_daemon_is_told_to_end_is_counted") {
+        return;
+    }
+    let site = Site::new(SETTINGS).expect("a network");
+    let daemon = site.start();
+    kill_process(daemon.pid(), Signal::STOP).expect("sent");
+    // Who does not wait for an answer has told it all the same.
+    for number in 0..REPORTS {
+        let mut stream = UnixStream::connect(site.path("os.sock")).expect("connected");
+        let told = format!("outcome reject data 10.99.0.2 4711 m{number}\n");
+        stream.write_all(told.as_bytes()).expect("sent");
+    }
+    kill_process(daemon.pid(), Signal::TERM).expect("sent");
+    kill_process(daemon.pid(), Signal::CONT).expect("sent");
+    assert_eq!(daemon.ended(), "");
+    let report = site.report();
+    let expected = format!("\r\nUnknown,0,{REPORTS},0,");
+    assert!(report.contains(&expected), "{report}");
 }

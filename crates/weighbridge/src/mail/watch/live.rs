@@ -4,18 +4,20 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use datapath::handshakes::{BUFFER, Handshakes};
+use datapath::handshakes::Handshakes;
 use mail::published::HEARTBEAT;
 use mail::time::Timestamp;
 use mail::unknown::Unknown;
+use mio::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use tokio::sync::oneshot;
 
 use super::keep::{Saving, keep_unknown};
 use super::watcher::Watcher;
-use crate::capture::link;
 use crate::config::LogLevel;
 use crate::daemon::logging;
 use crate::daemon::signals::{descriptor, drain};
@@ -36,13 +38,15 @@ const BATCH: usize = 256;
 const KEEP_EVERY: Duration = Duration::from_mins(5);
 /// How often the signatures that are unknown are: `weighbridge fingerprints` shows them.
 const KEEP_UNKNOWN_EVERY: Duration = Duration::from_mins(1);
+/// How long the end waits until what was said before is heard.
+const HEAR_THE_REST_MAX: Duration = Duration::from_secs(2);
 /// Pause between two pieces of the file.
 const BETWEEN_PIECES: Duration = Duration::from_millis(5);
 
 /// What is open.
 #[derive(Debug)]
 pub(super) struct Open {
-    pub(super) handshakes: Handshakes,
+    pub(super) handshakes: Arc<Handshakes>,
     pub(super) services: Services,
     /// Where observations are kept.
     pub(super) directory: Option<PathBuf>,
@@ -63,11 +67,12 @@ pub(super) fn run(
         .writer
         .as_ref()
         .map_or_else(outcomes::nowhere, Writer::sink);
+    let mut questions = listen(&open, watcher).map_err(failed)?;
     let shared = Shared::new(Box::new(watcher.observations.clone()), sink);
     let mut stop = descriptor(&[SIGINT, SIGTERM]).map_err(failed)?;
     let facts = Arc::new(facts(&open, watcher));
     let (shared, reputation) = (Arc::new(shared), beside.reputation.clone());
-    answer_beside(open.services, shared, facts, reputation).map_err(failed)?;
+    let answering = answer_beside(open.services, shared, facts, reputation).map_err(failed)?;
     let mut keeping = Keeping {
         directory: open.directory,
         saving: None,
@@ -76,33 +81,61 @@ pub(super) fn run(
     };
     begin_publishing(watcher);
     output.message("weighbridge watch: ready");
-    let mut buffer = vec![0; BUFFER];
     loop {
         let mut waiting = [
             PollFd::new(&open.handshakes, PollFlags::IN),
+            PollFd::new(&questions, PollFlags::IN),
             PollFd::new(&stop, PollFlags::IN),
         ];
-        let patience = match watcher.published {
-            Some(_) => keeping.patience().min(HEARTBEAT),
-            None => keeping.patience(),
-        };
+        let patience = patience(&keeping, watcher);
         let patience = Timespec::try_from(patience).unwrap_or_default();
         match poll(&mut waiting, Some(&patience)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(failed(error.into())),
         }
-        if drain(&mut stop) || !batch(&open.handshakes, watcher, &mut buffer, output)? {
+        drain(&mut questions);
+        if !batch(watcher, output)? {
+            break;
+        }
+        if drain(&mut stop) {
+            while has_untold(watcher) && batch(watcher, output)? {}
             break;
         }
         keeping.work(watcher, output);
-        if let Some(published) = &mut watcher.published {
+        if let Some(published) = &mut watcher.observations.held().published {
             published.beat(clock::now());
         }
     }
+    answering.finish();
     keeping.finish(watcher, output);
     end_publishing(watcher, output);
     tell_losses(beside, watcher, &open.handshakes, output);
     Ok(())
+}
+
+/// Hears packets from now on; what is returned can be read when some were heard for a question.
+fn listen(open: &Open, watcher: &Watcher) -> io::Result<UnixStream> {
+    let (reader, teller) = std::os::unix::net::UnixStream::pair()?;
+    reader.set_nonblocking(true)?;
+    teller.set_nonblocking(true)?;
+    let mut seen = watcher.observations.held();
+    seen.listen(Arc::clone(&open.handshakes), teller);
+    Ok(UnixStream::from_std(reader))
+}
+
+/// How long nothing needs to be done if no packet comes.
+fn patience(keeping: &Keeping, watcher: &Watcher) -> Duration {
+    if has_untold(watcher) {
+        return Duration::ZERO;
+    }
+    match watcher.observations.held().published {
+        Some(_) => keeping.patience().min(HEARTBEAT),
+        None => keeping.patience(),
+    }
+}
+
+fn has_untold(watcher: &Watcher) -> bool {
+    watcher.observations.held().has_untold()
 }
 
 /// What could not be kept or was never seen.
@@ -130,19 +163,21 @@ fn facts(open: &Open, watcher: &Watcher) -> Facts {
     let observations = watcher.observations.clone();
     Facts {
         directory: open.directory.clone(),
-        counts: Box::new(move || observations.held().counts()),
+        counts: Box::new(move || observations.held().store.counts()),
     }
 }
 
 /// What is known from before.
-fn begin_publishing(watcher: &mut Watcher) {
-    if let Some(published) = &mut watcher.published {
-        published.begin(&mut watcher.observations.held(), clock::now());
+fn begin_publishing(watcher: &Watcher) {
+    let seen = &mut *watcher.observations.held();
+    if let Some(published) = &mut seen.published {
+        published.begin(&mut seen.store, clock::now());
     }
 }
 
-fn end_publishing(watcher: &mut Watcher, output: &mut Output<'_>) {
-    let Some(published) = &mut watcher.published else {
+fn end_publishing(watcher: &Watcher, output: &mut Output<'_>) {
+    let mut seen = watcher.observations.held();
+    let Some(published) = &mut seen.published else {
         return;
     };
     published.end();
@@ -201,47 +236,63 @@ impl Beside {
     }
 }
 
-/// Starts the thread that answers. It ends with the process.
+/// The thread that answers. It ends with the process, if not before.
+struct Answering {
+    stop: oneshot::Sender<()>,
+    ended: Receiver<()>,
+}
+
+impl Answering {
+    /// Has everything heard that was said until now; nobody is answered any more when it returns. One that is
+    /// stuck is left behind.
+    fn finish(self) {
+        if self.stop.send(()).is_ok() {
+            let _ = self.ended.recv_timeout(HEAR_THE_REST_MAX);
+        }
+    }
+}
+
+/// Starts the thread that answers.
 fn answer_beside(
     services: Services,
     shared: Arc<Shared>,
     facts: Arc<Facts>,
     reputation: Reputation,
-) -> io::Result<()> {
+) -> io::Result<Answering> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let (stop, stopped) = oneshot::channel();
+    let (end, ended) = channel();
     let thread = std::thread::Builder::new().name("services".to_owned());
     thread.spawn(move || {
         runtime.block_on(async {
             services.start(&shared, &facts, &reputation);
-            std::future::pending::<()>().await;
+            if stopped.await.is_ok() {
+                shared.hear_the_rest().await;
+            } else {
+                std::future::pending::<()>().await;
+            }
         });
+        drop(runtime);
+        let _ = end.send(());
     })?;
-    Ok(())
+    Ok(Answering { stop, ended })
 }
 
-/// Takes what has come; false when enough was told.
-fn batch(
-    socket: &Handshakes,
-    watcher: &mut Watcher,
-    buffer: &mut [u8],
-    output: &mut Output<'_>,
-) -> io::Result<bool> {
+/// Tells what has come; false when enough was told.
+fn batch(watcher: &mut Watcher, output: &mut Output<'_>) -> io::Result<bool> {
     let mut go_on = true;
     for _ in 0..BATCH {
-        match socket.receive(buffer) {
-            Ok(heard) => {
-                let at = heard.time.map_or_else(clock::now, Timestamp::from_epoch);
-                let packet = buffer.get(..heard.len).unwrap_or_default();
-                go_on = watcher.packet(link::behind(heard.protocol, packet), at, output)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+        let next = watcher.observations.held().next();
+        match next {
+            Some(Ok(finding)) => go_on = watcher.tell(&finding, output)?,
             // The interface is down, for example. The kernel says so once.
-            Err(error) => {
+            Some(Err(error)) => {
                 output.message(&format!("weighbridge watch: {}", reason(&error)));
                 break;
             }
+            None => break,
         }
         if !go_on {
             break;
@@ -308,7 +359,7 @@ impl Keeping {
         let Some(saving) = &mut self.saving else {
             return;
         };
-        let done = saving.piece(&watcher.observations.held());
+        let done = saving.piece(&watcher.observations.held().store);
         if told(done, output) != Some(false) {
             self.saving = None;
         }

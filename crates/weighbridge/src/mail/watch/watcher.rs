@@ -4,40 +4,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mail::answer::{Answer, LookUp};
-use mail::connection::Peer;
-use mail::store::{Event, Store, What};
+use mail::store::{Event, What};
 use mail::time::Timestamp;
 use mail::unknown::Unknown;
-use pf_engine::osfp::features::Segment;
-use pf_engine::osfp::p0f::Mode;
 
+use super::observations::{Finding, Observations};
 use super::tell;
-use crate::mail::shared_memory::SharedMemory;
 use crate::output::Output;
-
-/// The store, which answers while it is being filled.
-#[derive(Clone, Debug)]
-pub(super) struct Observations(Arc<Mutex<Store>>);
-
-impl Observations {
-    pub(super) fn new(store: Store) -> Self {
-        Self(Arc::new(Mutex::new(store)))
-    }
-
-    /// What panicked has left nothing half done: each call is whole or did nothing.
-    pub(super) fn held(&self) -> MutexGuard<'_, Store> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl LookUp for Observations {
-    fn look_up(&mut self, peer: &Peer, now: Timestamp) -> Option<Answer> {
-        self.held().look_up(peer, now)
-    }
-}
 
 /// What is told of each finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,34 +28,22 @@ pub(super) enum Form {
 #[derive(Debug)]
 pub(super) struct Watcher {
     pub(super) observations: Observations,
-    mode: Mode,
     form: Form,
     log: Option<BufWriter<File>>,
     /// Handshakes that are still to be told.
     left: Option<u64>,
-    events: Vec<Event>,
     /// Handshakes that no signature fits, where they are collected.
     pub(super) unknown: Option<Unknown>,
-    /// Where answers are published too.
-    pub(super) published: Option<SharedMemory>,
 }
 
 impl Watcher {
-    pub(super) fn new(
-        observations: Observations,
-        mode: Mode,
-        form: Form,
-        count: Option<u64>,
-    ) -> Self {
+    pub(super) fn new(observations: Observations, form: Form, count: Option<u64>) -> Self {
         Self {
             observations,
-            mode,
             form,
             log: None,
             left: count,
-            events: Vec::new(),
             unknown: None,
-            published: None,
         }
     }
 
@@ -100,37 +62,17 @@ impl Watcher {
         at: Timestamp,
         output: &mut Output<'_>,
     ) -> io::Result<bool> {
-        let Ok(segment) = Segment::of(packet) else {
-            return Ok(true);
-        };
-        if self.mode == Mode::Parity && has_extensions(&segment) {
-            return Ok(true);
-        }
-        let mut events = std::mem::take(&mut self.events);
-        events.clear();
-        let mut store = self.observations.held();
-        store.handle(&segment, at, &mut events);
-        if let Some(published) = &mut self.published {
-            published.publish(&mut store, &events, at);
-        }
-        drop(store);
-        if let Some(unknown) = &mut self.unknown {
-            for event in &events {
-                unknown.note(event, at);
-            }
-        }
-        let told = self.tell(&events, at, output);
-        self.events = events;
-        told
+        let finding = self.observations.held().take(packet, at);
+        self.tell(&finding, output)
     }
 
-    fn tell(
-        &mut self,
-        events: &[Event],
-        at: Timestamp,
-        output: &mut Output<'_>,
-    ) -> io::Result<bool> {
+    /// Tells what a packet has told; false when that was enough.
+    pub(super) fn tell(&mut self, finding: &Finding, output: &mut Output<'_>) -> io::Result<bool> {
+        let Finding { at, ref events } = *finding;
         for event in events {
+            if let Some(unknown) = &mut self.unknown {
+                unknown.note(event, at);
+            }
             if let (Some(log), Some(line)) = (&mut self.log, tell::p0f_line(at, event)) {
                 writeln!(log, "{line}")?;
             }
@@ -154,13 +96,5 @@ impl Watcher {
             log.flush()?;
         }
         output.out.flush()
-    }
-}
-
-/// p0f reads no packet with extension headers of IPv6.
-fn has_extensions(segment: &Segment) -> bool {
-    match segment {
-        Segment::Handshake(features) => features.extension_headers_len != 0,
-        Segment::Later(_) => false,
     }
 }
