@@ -129,7 +129,7 @@ install: build
 	install -D -m 0644 contrib/systemd/weighbridge.service $(DESTDIR)$(PREFIX)/lib/systemd/system/weighbridge.service
 	sed -i "s|/usr/local|$(PREFIX)|" $(DESTDIR)$(PREFIX)/lib/systemd/system/weighbridge.service
 	install -D -m 0644 contrib/exim/00_local_weighbridge $(DESTDIR)$(PREFIX)/share/weighbridge/exim/00_local_weighbridge
-	for acl in connect rcpt predata data end; do \
+	for acl in connect rcpt predata data end report; do \
 	    install -D -m 0644 contrib/exim/weighbridge/$$acl $(DESTDIR)$(PREFIX)/share/weighbridge/exim/weighbridge/$$acl; \
 	done
 	install -D -m 0644 docs/man/mail.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/mail.toml.5

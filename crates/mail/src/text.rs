@@ -18,6 +18,7 @@ use crate::json;
 use crate::line::Lines;
 use crate::outcome::{MESSAGE_ID_MAX, Outcome, Stage, Verdict};
 use crate::session::{Flow, Session, World};
+use crate::time::Timestamp;
 
 /// Who reports by this socket.
 const REPORTER: &str = "text";
@@ -134,11 +135,20 @@ pub fn report(outcome: &Outcome) -> String {
     line
 }
 
-/// `VERDICT STAGE ADDRESS [PORT [ID]]`.
-fn outcome(
-    mut words: SplitAsciiWhitespace<'_>,
-    world: &mut World<'_>,
-) -> Result<String, &'static str> {
+fn outcome(words: SplitAsciiWhitespace<'_>, world: &mut World<'_>) -> Result<String, &'static str> {
+    world.record(reported(words, world.now, REPORTER)?);
+    Ok("ok".to_owned())
+}
+
+/// What `VERDICT STAGE ADDRESS [PORT [ID]]` tells, as [`report`] writes it behind `outcome`.
+///
+/// # Errors
+/// What is expected instead.
+pub fn reported<'w>(
+    mut words: impl Iterator<Item = &'w str>,
+    at: Timestamp,
+    reporter: &'static str,
+) -> Result<Outcome, &'static str> {
     let verdict = words.next().and_then(Verdict::parse);
     let verdict = verdict.ok_or("expected accept, reject or defer")?;
     let stage = words.next().and_then(Stage::parse);
@@ -152,15 +162,14 @@ fn outcome(
     if words.next().is_some() {
         return Err("too many words");
     }
-    world.record(Outcome {
-        at: world.now,
+    Ok(Outcome {
+        at,
         peer,
         verdict,
         stage: Some(stage),
         message,
-        reporter: REPORTER,
-    });
-    Ok("ok".to_owned())
+        reporter,
+    })
 }
 
 /// A message's id as it is kept: printable ASCII, bounded.
@@ -190,7 +199,6 @@ fn port(word: &str) -> Result<u16, &'static str> {
 mod tests {
     use super::*;
     use crate::testing::{Fakes, linux, seen};
-    use crate::time::Timestamp;
 
     #[test]
     fn what_is_written_is_read_the_same() {

@@ -6,11 +6,13 @@ use std::net::SocketAddr;
 use super::{Follow, Told, client, end, with_server};
 use crate::connection::Peer;
 use crate::outcome::{Outcome, Stage, Verdict};
-use crate::text::message_id;
+use crate::text::{message_id, reported};
 use crate::time::Timestamp;
 
 /// Who reports.
 const REPORTER: &str = "exim-log";
+/// How the ACLs' lines begin; the rest is as the text socket takes it.
+const UNTOLD: &str = "weighbridge untold outcome ";
 
 /// Reads Exim's lines, each by itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,15 +24,33 @@ impl Follow for EximLog {
     }
 }
 
-fn told(line: &str) -> Option<Told> {
-    let mut rest = without_time(line)?;
-    let mut message = None;
-    if let Some((word, behind)) = rest.split_once(' ')
-        && is_message(word)
-    {
-        message = Some(message_id(word));
-        rest = behind;
+/// Reads the lines alone that the ACLs of `contrib/exim` write of outcomes that nobody took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EximUntold;
+
+impl Follow for EximUntold {
+    fn line(&mut self, line: &str, now: Timestamp, outcomes: &mut Vec<Outcome>) {
+        outcomes.extend(untold(line, now));
     }
+}
+
+fn untold(line: &str, now: Timestamp) -> Option<Outcome> {
+    let (_, rest) = begun(line)?;
+    let rest = rest.strip_prefix(UNTOLD)?;
+    reported(rest.split_ascii_whitespace(), now, REPORTER).ok()
+}
+
+/// What follows the time, and the message that it is about.
+fn begun(line: &str) -> Option<(Option<String>, &str)> {
+    let rest = without_time(line)?;
+    match rest.split_once(' ') {
+        Some((word, behind)) if is_message(word) => Some((Some(message_id(word)), behind)),
+        _ => Some((None, rest)),
+    }
+}
+
+fn told(line: &str) -> Option<Told> {
+    let (message, rest) = begun(line)?;
     if let Some(rest) = rest.strip_prefix("<= ") {
         let (peer, _) = host(behind_sender(rest)?)?;
         return Some(Told {
@@ -242,6 +262,30 @@ mod tests {
                 assert_eq!(told(&format!("{time} {line}")), Some(expected), "{line}");
             }
         }
+    }
+
+    #[test]
+    fn what_the_acls_could_not_tell_is_read_and_nothing_else() {
+        let now = Timestamp::from_secs(1_700_000_000);
+        let read = |line: &str| untold(&format!("2026-11-28 04:00:01 {line}"), now);
+        let told = "weighbridge untold outcome reject rcpt 192.0.2.1 4711 179-4711-1";
+        for line in [told.to_owned(), format!("1r9Abc-0001aB-2C {told}")] {
+            let known = read(&line).expect("it tells");
+            assert_eq!(known.peer, Peer::client([192, 0, 2, 1].into(), 4711));
+            assert_eq!(known.verdict, Verdict::Rejected);
+            assert_eq!(known.stage, Some(Stage::Rcpt));
+            assert_eq!(known.message.as_deref(), Some("179-4711-1"));
+            assert_eq!(super::told(&format!("2026-11-28 04:00:01 {line}")), None);
+        }
+        for line in [
+            format!("H=(x) [192.0.2.9]:1 F=<a@b> rejected RCPT <c@d>: {told}"),
+            format!("{told} more"),
+            "weighbridge untold outcome refuse rcpt 192.0.2.1 4711 1".to_owned(),
+            "1r9Abc-0001aB-2C <= a@b.example H=x [192.0.2.1]:4711 P=esmtp S=9".to_owned(),
+        ] {
+            assert_eq!(read(&line), None, "{line}");
+        }
+        assert_eq!(untold(told, now), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use mail::follow::Follow;
-use mail::follow::exim::EximLog;
+use mail::follow::exim::{EximLog, EximUntold};
 use mail::follow::postfix::PostfixLog;
 use mail::outcome::Outcome;
 use mail::text::report;
@@ -38,11 +38,13 @@ file. The first time it begins at the end of the log. While `weighbridge watch` 
 outcome that it refuses three times is passed over. After rotation the old log is read for ten
 seconds more.
 Use it instead of the mail server's milter, filter or ACL, not beside them: messages would count
-twice.
+twice. Only exim-untold belongs beside Exim's ACLs: it tells what they could not, because nobody
+answered.
 
 Examples:
   weighbridge follow postfix /var/log/mail.log
   weighbridge follow exim /var/log/exim4/mainlog
+  weighbridge follow exim-untold /var/log/exim4/mainlog
   weighbridge follow postfix /var/log/mail.log --from-start --once
 
 Exit status: 0 after SIGTERM or SIGINT, or with --once; 1 the log or the file of the place cannot be
@@ -88,6 +90,8 @@ pub enum Server {
     Postfix,
     /// Exim's mainlog or rejectlog
     Exim,
+    /// Exim's mainlog: what its ACLs (`contrib/exim`) could not tell
+    EximUntold,
 }
 
 impl Server {
@@ -95,6 +99,7 @@ impl Server {
         match self {
             Self::Postfix => Box::<PostfixLog>::default(),
             Self::Exim => Box::<EximLog>::default(),
+            Self::EximUntold => Box::<EximUntold>::default(),
         }
     }
 
@@ -102,6 +107,7 @@ impl Server {
         match self {
             Self::Postfix => "postfix",
             Self::Exim => "exim",
+            Self::EximUntold => "exim-untold",
         }
     }
 }

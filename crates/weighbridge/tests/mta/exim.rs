@@ -87,6 +87,47 @@ fn exim_with_the_single_configuration_asks_reports_and_goes_on_alone() {
 }
 
 #[test]
+fn what_exim_could_tell_nobody_is_told_later_and_counts_once() {
+    let script = SCRIPT.replace("SPLIT", "true").replace(
+        "exim4 -bd",
+        r#"mkdir "$DIRECTORY/log" && chown 993:993 "$DIRECTORY/log"
+        printf 'log_file_path = %s/log/%%slog\n' "$DIRECTORY" >/etc/exim4/conf.d/main/00_log
+        update-exim4.conf
+        exim4 -bd"#,
+    );
+    let Some(mut machine) = Machine::start("exim_untold", "exim", &script) else {
+        return;
+    };
+    let refused = || {
+        let refused = machine.send(PLAIN, &forged("somebody@elsewhere.example", "no"));
+        assert_eq!(refused, "550 relay not permitted", "Debian's own words");
+    };
+    EXIM.taken(&machine, PLAIN, &forged("bob@mx.example", "heard"));
+    refused();
+    // It is held up, takes everything late, and is told again what nobody answered in time.
+    machine.while_daemon_is_held_up(|| {
+        EXIM.taken(&machine, PLAIN, &forged("bob@mx.example", "late"));
+        refused();
+        machine.until_logged("log/mainlog", &[(" untold outcome ", 2)]);
+    });
+    // Nobody is there at all.
+    machine.report();
+    EXIM.taken(&machine, PLAIN, &forged("bob@mx.example", "unheard"));
+    let refused = machine.send(PLAIN, &forged("somebody@elsewhere.example", "no"));
+    assert!(refused.starts_with("550 "), "{refused}");
+    let untold = [
+        (" untold outcome accept data ", 2),
+        (" untold outcome reject rcpt ", 2),
+    ];
+    machine.until_logged("log/mainlog", &untold);
+
+    machine.start_daemon();
+    follow(&machine, "exim-untold", "log/mainlog");
+    let report = machine.report();
+    assert!(report.contains("\r\nPlain Linux,3,3,0,"), "{report}");
+}
+
+#[test]
 fn the_log_of_exim_tells_what_became_of_messages() {
     let settings = r#"mkdir "$DIRECTORY/log" && chown 993:993 "$DIRECTORY/log"
     printf 'MAIN_LOG_SELECTOR = +incoming_port +incoming_interface\nlog_file_path = %s/log/%%slog\n' "$DIRECTORY" \

@@ -177,6 +177,18 @@ impl Machine {
         }
     }
 
+    /// The daemon does not come to anything while `work` is done.
+    pub(crate) fn while_daemon_is_held_up(&self, work: impl FnOnce()) {
+        let daemon = self.daemon.as_ref().expect("it runs");
+        kill_process(daemon.pid(), Signal::STOP).expect("sent");
+        work();
+        kill_process(daemon.pid(), Signal::CONT).expect("sent");
+    }
+
+    pub(crate) fn start_daemon(&mut self) {
+        self.daemon = Some(self.site.start());
+    }
+
     pub(crate) fn kill_daemon(&mut self) {
         self.daemon.take();
     }
