@@ -227,7 +227,7 @@ fn users_and_groups_are_those_of_the_box_and_no_others() {
         errors.expect_err("accounts of FreeBSD").plain(),
         "pf.conf:1: unknown user root\n    \
          pf.conf:1:21: at `root`\n    \
-         hint: a number needs no user of that name\n\
+         hint: no process here can be of that user: leave the rule out, make the account (useradd --system root), or write its number\n\
          pf.conf:2: unknown group wheel\n    \
          pf.conf:2:22: timed out\n"
     );

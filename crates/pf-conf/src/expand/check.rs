@@ -33,7 +33,9 @@ fn conflict(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
         .or_else(|| limiters(rule, statement))
 }
 
-/// A `nat` rule may name a port without a protocol; filter and `rdr` rules may not.
+/// A `nat` rule may name a port without a protocol; filter and `rdr` rules may not. A filter rule's `rdr-to …
+/// port` may stand without one: packets that have ports get it (`rule_consistent` of pfctl(8) asks about the
+/// rule's own ports alone; only the one of `rdr` asks about the pool's).
 fn ports(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
     let nat = matches!(rule.action, Action::Nat | Action::NoNat) && rule.protocol.is_none();
     if nat || rule.protocol.is_some_and(Protocol::has_ports) {
@@ -43,7 +45,11 @@ fn ports(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
         .into_iter()
         .find_map(|side| side.ports.first())
         .map(|port| port.span)
-        .or_else(|| Some(statement.rdr.as_ref()?.ports.as_ref()?.span))?;
+        .or_else(|| {
+            let is_rdr = matches!(rule.action, Action::Rdr | Action::NoRdr);
+            let pool = statement.rdr.as_ref().filter(|_| is_rdr)?;
+            Some(pool.ports.as_ref()?.span)
+        })?;
     Some((
         "port only applies to tcp/udp/sctp".to_owned(),
         protocol_span(statement, place),

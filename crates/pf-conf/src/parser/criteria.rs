@@ -162,7 +162,11 @@ impl Parser<'_> {
         );
         match reason {
             NoNumber::Unknown => {
-                error.hint = Some(format!("a number needs no {what} of that name"));
+                let (name, add) = (&name.node, if group { "groupadd" } else { "useradd" });
+                error.hint = Some(format!(
+                    "no process here can be of that {what}: leave the rule out, make the account \
+                     ({add} --system {name}), or write its number"
+                ));
             }
             NoNumber::Unreadable(said) => error.detail = Some(said.clone()),
         }

@@ -366,6 +366,28 @@ fn nat_to_and_rdr_to_of_filter_rules_translate_too() {
 }
 
 #[test]
+fn rdr_to_a_port_without_a_protocol_gives_it_to_packets_that_have_ports() {
+    let rule = pass().inbound().on("em1").rdr_to("10.0.0.5", Some(8080));
+    let mut lab = Lab::router(filter(&[rule.keep()]));
+    let from = ("203.0.113.7", 9);
+    let _ = lab
+        .packet(In, "em1", tcp(from, (OUTSIDE, 80), S, 1, 0, 0))
+        .passes()
+        .becomes("203.0.113.7:9 > 10.0.0.5:8080");
+    let _ = lab
+        .packet(In, "em1", udp(from, (OUTSIDE, 53), 5))
+        .passes()
+        .becomes("203.0.113.7:9 > 10.0.0.5:8080");
+    let seen = lab.packet(In, "em1", echo(from.0, OUTSIDE, 7)).passes();
+    let inside = meta(&seen.bytes);
+    assert_eq!(inside.destination, ip("10.0.0.5"));
+    drop(seen);
+    let _ = lab
+        .packet(Out, "em1", echo_reply("10.0.0.5", from.0, 7))
+        .passes();
+}
+
+#[test]
 fn a_match_rule_translates_for_the_rules_behind_it() {
     let matching = Rule::new(Action::Match)
         .outbound()
