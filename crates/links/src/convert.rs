@@ -48,10 +48,10 @@ pub fn convert(wanted: &WantedLinks, target: Target) -> Result<Vec<File>, Vec<St
         }
     }
     for route in &wanted.routes {
-        if way_to(wanted, route.gateway).is_none() {
+        if way_to(wanted, route).is_none() {
             problems.push(format!(
                 "{}: the next hop is in no network of these interfaces",
-                route.gateway
+                route.next_hop()
             ));
         }
     }
@@ -83,23 +83,19 @@ fn hashes(lagg: &WantedLagg) -> bool {
     matches!(lagg.protocol, Protocol::Lacp | Protocol::LoadBalance)
 }
 
-/// The interface whose network the next hop is in.
-fn way_to(wanted: &WantedLinks, gateway: IpAddr) -> Option<&str> {
+/// The interface that the next hop is at: one that the file names, or in whose network it is.
+fn way_to<'w>(wanted: &'w WantedLinks, route: &'w WantedRoute) -> Option<&'w str> {
+    if let Some(interface) = &route.interface {
+        let holder = wanted.holder(interface);
+        let is_bridge = wanted.bridges.iter().any(|bridge| bridge.name == holder);
+        return (is_bridge || names(wanted).contains(&holder)).then_some(holder);
+    }
     let near = |interface: &&WantedInterface| {
         let mut addresses = interface.addresses.iter();
-        addresses.any(|a| contains(a.address, a.prefix_len, gateway))
+        addresses.any(|a| contains(a.address, a.prefix_len, route.gateway))
     };
     let interface = wanted.interfaces.iter().find(near)?;
-    Some(holder(wanted, &interface.name))
-}
-
-/// Who has the addresses of an interface: its bridge, if it is in one.
-fn holder<'w>(wanted: &'w WantedLinks, name: &'w str) -> &'w str {
-    let bridge = wanted
-        .bridges
-        .iter()
-        .find(|b| b.members.iter().any(|m| m == name));
-    bridge.map_or(name, |bridge| &bridge.name)
+    Some(wanted.holder(&interface.name))
 }
 
 /// The addresses that `name` has in the end, as `ADDRESS/LENGTH`.
@@ -107,7 +103,7 @@ fn addresses(wanted: &WantedLinks, name: &str) -> Vec<String> {
     let held = wanted
         .interfaces
         .iter()
-        .filter(|i| holder(wanted, &i.name) == name);
+        .filter(|i| wanted.holder(&i.name) == name);
     let addresses = held.flat_map(|i| &i.addresses);
     addresses
         .map(|a| format!("{}/{}", a.address, a.prefix_len))
@@ -116,8 +112,9 @@ fn addresses(wanted: &WantedLinks, name: &str) -> Vec<String> {
 
 /// The routes that leave by `name`.
 fn routes<'w>(wanted: &'w WantedLinks, name: &str) -> Vec<&'w WantedRoute> {
-    let by = |route: &&WantedRoute| way_to(wanted, route.gateway) == Some(name);
-    wanted.routes.iter().filter(by).collect()
+    let mut found: Vec<_> = wanted.routes.iter().collect();
+    found.retain(|route| way_to(wanted, route) == Some(name));
+    found
 }
 
 fn destination(route: &WantedRoute) -> String {

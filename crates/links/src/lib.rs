@@ -63,7 +63,7 @@ pub struct WantedLinks {
 }
 
 /// A route that the files ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedRoute {
     /// Network that it leads to; all zeros for the default route.
     pub destination: IpAddr,
@@ -71,6 +71,39 @@ pub struct WantedRoute {
     pub prefix_len: u8,
     /// Next hop.
     pub gateway: IpAddr,
+    /// The interface that a link-local next hop is at (RFC 4007: its address alone does not tell); none for
+    /// all others.
+    pub interface: Option<String>,
+}
+
+impl WantedRoute {
+    /// The next hop as a BSD writes it: `fe80::1%em0`.
+    #[must_use]
+    pub fn next_hop(&self) -> String {
+        match &self.interface {
+            Some(interface) => format!("{}%{interface}", self.gateway),
+            None => self.gateway.to_string(),
+        }
+    }
+}
+
+/// Whether an address means something only with its interface (`fe80::/10`, RFC 4291).
+#[must_use]
+pub const fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+impl WantedLinks {
+    /// Who has the addresses of an interface, and its routes: its bridge, if it is in one.
+    #[must_use]
+    pub fn holder<'w>(&'w self, name: &'w str) -> &'w str {
+        let has = |bridge: &&WantedBridge| bridge.members.iter().any(|member| member == name);
+        let bridge = self.bridges.iter().find(has);
+        bridge.map_or(name, |bridge| &bridge.name)
+    }
 }
 
 /// One `hostname.if`.

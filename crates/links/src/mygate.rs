@@ -27,11 +27,11 @@ pub fn parse(text: &str) -> Result<Vec<WantedRoute>, Vec<ParseError>> {
         }
         match routes::gateway(word, word.text.contains(':')) {
             // Of several of a family the first one counts, as in netstart(8).
-            Ok(gateway)
+            Ok((gateway, _))
                 if found
                     .iter()
                     .any(|r| r.gateway.is_ipv4() == gateway.is_ipv4()) => {}
-            Ok(gateway) => found.push(default_route(gateway)),
+            Ok(next) => found.push(default_route(next)),
             Err(error) => errors.push(error),
         }
     }
@@ -42,7 +42,7 @@ pub fn parse(text: &str) -> Result<Vec<WantedRoute>, Vec<ParseError>> {
     }
 }
 
-fn default_route(gateway: IpAddr) -> WantedRoute {
+fn default_route((gateway, interface): (IpAddr, Option<String>)) -> WantedRoute {
     let destination = if gateway.is_ipv4() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED)
     } else {
@@ -52,6 +52,7 @@ fn default_route(gateway: IpAddr) -> WantedRoute {
         destination,
         prefix_len: 0,
         gateway,
+        interface,
     }
 }
 

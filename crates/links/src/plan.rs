@@ -392,9 +392,7 @@ impl<'a> Planner<'a> {
 
     /// The addresses; those of a bridge's member go to the bridge, where Linux needs them.
     fn addresses(&mut self, interface: &WantedInterface) {
-        let bridges = &self.wanted.bridges;
-        let bridge = bridges.iter().find(|b| b.members.contains(&interface.name));
-        let holder = bridge.map_or(interface.name.as_str(), |bridge| &bridge.name);
+        let holder = self.wanted.holder(&interface.name);
         for address in &interface.addresses {
             if !self.has(holder, address) {
                 self.steps.push(Step::AddAddress {
@@ -413,15 +411,20 @@ impl<'a> Planner<'a> {
 
     fn routes(&mut self) {
         for route in &self.wanted.routes {
-            if self.present.routes.contains(route) {
+            let holder = |name: &String| self.wanted.holder(name).to_owned();
+            let route = WantedRoute {
+                interface: route.interface.as_ref().map(holder),
+                ..route.clone()
+            };
+            if self.present.routes.contains(&route) {
                 continue;
             }
             let other = self.present.routes.iter().find(|present| {
                 present.destination == route.destination && present.prefix_len == route.prefix_len
             });
             self.steps.push(Step::AddRoute {
-                route: *route,
-                instead_of: other.map(|other| other.gateway),
+                instead_of: other.map(WantedRoute::next_hop),
+                route,
             });
         }
     }

@@ -174,8 +174,13 @@ pub(crate) fn moved(route: &RouteMessage, to: u32) -> RouteMessage {
     route
 }
 
-/// Makes a route by a next hop; one to the same destination is replaced.
-pub(crate) fn replace(connection: &Connection, wanted: &WantedRoute) -> io::Result<()> {
+/// Makes a route by a next hop, at this interface where its address does not tell; one to the same destination
+/// is replaced. Returns it.
+pub(crate) fn replace(
+    connection: &Connection,
+    wanted: &WantedRoute,
+    interface: Option<u32>,
+) -> io::Result<RouteMessage> {
     let address = |address: IpAddr| match address {
         IpAddr::V4(address) => RouteAddress::Inet(address),
         IpAddr::V6(address) => RouteAddress::Inet6(address),
@@ -195,8 +200,14 @@ pub(crate) fn replace(connection: &Connection, wanted: &WantedRoute) -> io::Resu
     }
     let gateway = RouteAttribute::Gateway(address(wanted.gateway));
     route.attributes.push(gateway);
+    route.attributes.extend(interface.map(RouteAttribute::Oif));
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
-    connection.act(RouteNetlinkMessage::NewRoute(route), flags)
+    connection.act(RouteNetlinkMessage::NewRoute(route.clone()), flags)?;
+    Ok(route)
+}
+
+pub(crate) fn remove(connection: &Connection, route: RouteMessage) -> io::Result<()> {
+    connection.act(RouteNetlinkMessage::DelRoute(route), 0)
 }
 
 /// Adds a route, unless it is there.

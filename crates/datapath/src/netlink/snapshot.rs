@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use links::plan::{Kind, Maker, Makers, Present, Snapshot};
 use links::show::{Interface, ShownAddress};
 use links::status::LaggStatus;
-use links::{WantedLagg, WantedRoute, WantedVlan};
+use links::{WantedLagg, WantedRoute, WantedVlan, is_link_local};
 use pf_engine::addr::Family;
 
 use super::address::{self, Assigned};
@@ -36,8 +36,14 @@ impl Netlink {
             Error::kernel("cannot list the links", error, hint)
         };
         let routes = route::list(&self.connection).map_err(unreadable)?;
+        let links = link::list(&self.connection).map_err(unreadable)?;
+        let name_of = |number: u32| {
+            let link = links.iter().find(|link| link.index == number)?;
+            Some(link.name.clone())
+        };
         let by_next_hop = |route: &super::Route| {
             let gateway = route.gateway?;
+            let interface = is_link_local(gateway).then(|| name_of(route.interface.0));
             let family = Family::of(gateway);
             let len = route.destination.prefix_len();
             let any = len == 0;
@@ -49,15 +55,16 @@ impl Netlink {
                 },
                 prefix_len: len,
                 gateway,
+                interface: interface.flatten(),
             })
         };
         Ok(Machine {
-            links: link::list(&self.connection).map_err(unreadable)?,
             addresses: address::list(&self.connection).map_err(unreadable)?,
             routes: route::main_table(&routes)
                 .iter()
                 .filter_map(by_next_hop)
                 .collect(),
+            links,
         })
     }
 }

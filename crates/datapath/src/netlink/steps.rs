@@ -85,9 +85,11 @@ impl Netlink {
                 Ok(Some(Undo::RemoveAddress(message)))
             }
             Step::AddRoute { route, .. } => {
-                // It goes with the address that leads to its next hop.
-                route::replace(connection, route)?;
-                Ok(None)
+                let interface = route.interface.as_deref().map(|name| self.named(name));
+                let interface = interface.transpose()?.map(|link| link.index);
+                let made = route::replace(connection, route, interface)?;
+                // Any other goes with the address that leads to its next hop.
+                Ok(interface.map(|_| Undo::RemoveRoute(made)))
             }
             Step::Forward { v6, on } => forward(*v6, *on).map(Some),
         }

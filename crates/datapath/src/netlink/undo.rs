@@ -21,6 +21,7 @@ pub(crate) enum Undo {
     SetLink(u32, LinkAttribute),
     SetDown(u32),
     RemoveAddress(AddressMessage),
+    RemoveRoute(RouteMessage),
     /// The address, and the routes that were lost with it.
     RestoreAddress(AddressMessage, Vec<RouteMessage>),
     WriteSysctl {
@@ -38,6 +39,7 @@ impl Undo {
             Self::SetLink(index, attribute) => link::set(connection, index, vec![attribute]),
             Self::SetDown(index) => link::set_up(connection, index, false),
             Self::RemoveAddress(message) => address::remove(connection, message),
+            Self::RemoveRoute(message) => route::remove(connection, message),
             Self::RestoreAddress(message, routes) => {
                 address::add(connection, reusable(message))?;
                 for route in routes {

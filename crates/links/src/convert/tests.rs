@@ -48,6 +48,23 @@ fn the_articles_trunk_for_networkd_has_milliseconds_and_a_primary() {
 }
 
 #[test]
+fn a_link_local_router_is_a_route_of_the_interface_that_is_named_with_it() {
+    let text = |router: &str| {
+        links(&format!(
+            "ifconfig_em0=\"inet 10.0.0.1/24\"\nipv6_defaultrouter=\"{router}\"\n"
+        ))
+    };
+    let wanted = text("fe80::1%em0");
+    assert!(only(&wanted, Target::Netplan).contains("- to: default\n          via: fe80::1\n"));
+    let by_hand = "up ip -6 route replace default via fe80::1 dev em0\n";
+    assert!(only(&wanted, Target::Ifupdown).contains(by_hand));
+    assert_eq!(
+        convert(&text("fe80::1%em7"), Target::Netplan).unwrap_err(),
+        ["fe80::1%em7: the next hop is in no network of these interfaces"]
+    );
+}
+
+#[test]
 fn the_articles_trunk_for_ifupdown() {
     assert_eq!(
         only(&trunk(), Target::Ifupdown),

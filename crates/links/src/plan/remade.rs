@@ -1,8 +1,7 @@
 //! Devices that are there with other settings and are made anew, and what goes with them.
 
-use std::net::IpAddr;
-
 use super::{Kind, Present, Snapshot, is_same};
+use crate::convert::contains;
 use crate::{Device, WantedInterface, WantedLinks, WantedRoute, device};
 
 /// Devices to be removed, with the reason.
@@ -57,19 +56,11 @@ fn remove(machine: &mut Snapshot, name: &str) {
     }
 }
 
-/// Whether the next hop of a route is in a network of the device.
+/// Whether the next hop of a route is at the device, or in a network of it.
 fn leads_to(link: &Present, route: &WantedRoute) -> bool {
-    link.addresses
-        .iter()
-        .any(|(own, len)| match (own, route.gateway) {
-            (IpAddr::V4(own), IpAddr::V4(gateway)) => {
-                let differ = u32::from(*own) ^ u32::from(gateway);
-                differ.leading_zeros() >= u32::from(*len)
-            }
-            (IpAddr::V6(own), IpAddr::V6(gateway)) => {
-                let differ = u128::from(*own) ^ u128::from(gateway);
-                differ.leading_zeros() >= u32::from(*len)
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        })
+    let is_near = |(own, len): &(_, _)| contains(*own, *len, route.gateway);
+    match &route.interface {
+        Some(interface) => *interface == link.name,
+        None => link.addresses.iter().any(is_near),
+    }
 }

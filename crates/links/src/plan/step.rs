@@ -1,7 +1,6 @@
 //! One step, and how it is told.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use super::Maker;
 use crate::{Protocol, WantedAddress, WantedLagg, WantedRoute, WantedVlan};
@@ -93,7 +92,7 @@ pub enum Step {
         /// The route.
         route: WantedRoute,
         /// Next hop of the route that it replaces.
-        instead_of: Option<IpAddr>,
+        instead_of: Option<String>,
     },
     /// Forward packets between interfaces, or stop to.
     Forward {
@@ -176,8 +175,10 @@ impl fmt::Display for Step {
             }
             Self::AddRoute { route, instead_of } => {
                 write!(f, "{}/{}", route.destination, route.prefix_len)?;
-                write!(f, " by {}", route.gateway)?;
-                instead_of.map_or(Ok(()), |other| write!(f, " instead of {other}"))
+                write!(f, " by {}", route.next_hop())?;
+                instead_of
+                    .as_ref()
+                    .map_or(Ok(()), |other| write!(f, " instead of {other}"))
             }
             Self::Forward { v6, on } => {
                 let key = if *v6 {

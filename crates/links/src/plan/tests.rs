@@ -54,7 +54,7 @@ fn carry_out(machine: &mut Snapshot, step: &Step) {
             machine.links.push(new(name, Kind::Vlan(vlan.clone())));
         }
         Step::Remove { name, .. } => removed(machine, name),
-        Step::AddRoute { route, .. } => machine.routes.push(*route),
+        Step::AddRoute { route, .. } => machine.routes.push(route.clone()),
         Step::Forward { v6: true, on } => machine.forward_v6 = *on,
         Step::Forward { v6: false, on } => machine.forward_v4 = *on,
         Step::SetMtu { name, mtu } => change(machine, name, |link| link.mtu = *mtu),
@@ -126,6 +126,29 @@ fn when_the_steps_were_done_nothing_is_left_to_do() {
         let after = after(before, &steps);
         assert_eq!(diff(&wanted, &after, OWN), Ok(Vec::new()));
     }
+}
+
+#[test]
+fn a_link_local_router_at_a_bridges_member_is_at_the_bridge() {
+    let wanted = wanted(
+        "cloned_interfaces=\"bridge0\"\nifconfig_bridge0=\"addm em0 up\"\nifconfig_em0=\"inet6 fd00::1/64\"\n\
+         ipv6_defaultrouter=\"fe80::1%em0\"\n",
+    );
+    let before = machine(&["em0"]);
+    let steps = diff(&wanted, &before, OWN).unwrap();
+    let last = told(&steps).pop();
+    assert_eq!(
+        last.as_deref(),
+        Some("RTM_NEWROUTE: ::/0 by fe80::1%bridge0")
+    );
+    let mut after = after(before, &steps);
+    assert_eq!(diff(&wanted, &after, OWN), Ok(Vec::new()));
+    // The same address at another interface is another router.
+    after.routes[0].interface = Some("em1".to_owned());
+    assert_eq!(
+        told(&diff(&wanted, &after, OWN).unwrap()),
+        ["RTM_NEWROUTE: ::/0 by fe80::1%bridge0 instead of fe80::1%em1"]
+    );
 }
 
 #[test]

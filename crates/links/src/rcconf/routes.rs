@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Reader;
 use crate::line::{self, Word};
-use crate::{ParseError, WantedRoute, hostname_if};
+use crate::{ParseError, WantedRoute, hostname_if, is_link_local};
 
 /// Reads all of them.
 pub(super) fn read(reader: &mut Reader<'_>) {
@@ -20,10 +20,11 @@ pub(super) fn read(reader: &mut Reader<'_>) {
             continue;
         }
         match gateway(&word, any.is_ipv6()) {
-            Ok(gateway) => reader.links.routes.push(WantedRoute {
+            Ok((gateway, interface)) => reader.links.routes.push(WantedRoute {
                 destination: any,
                 prefix_len: 0,
                 gateway,
+                interface,
             }),
             Err(error) => reader.errors.push(error),
         }
@@ -81,7 +82,7 @@ fn route_of(name: &Word<'_>, words: &[Word<'_>]) -> Result<WantedRoute, ParseErr
     let (Some(destination), Some(next)) = (destination, next) else {
         return Err(name.error("a route needs a destination and a gateway", None));
     };
-    let gateway = gateway(next, next.text.contains(':'))?;
+    let (gateway, interface) = gateway(next, next.text.contains(':'))?;
     let (address, len) = network(destination, gateway.is_ipv6())?;
     let bits = if address.is_ipv6() { 128 } else { 32 };
     let len = if host { Some(bits) } else { prefix_len.or(len) };
@@ -91,6 +92,7 @@ fn route_of(name: &Word<'_>, words: &[Word<'_>]) -> Result<WantedRoute, ParseErr
         destination: address,
         prefix_len: len,
         gateway,
+        interface,
     })
 }
 
@@ -108,20 +110,38 @@ fn network(word: &Word<'_>, v6: bool) -> Result<(IpAddr, Option<u8>), ParseError
     Ok((address.address, len))
 }
 
-/// A next hop.
-pub(crate) fn gateway(word: &Word<'_>, v6: bool) -> Result<IpAddr, ParseError> {
-    word.text
-        .parse::<IpAddr>()
-        .ok()
-        .filter(|address| address.is_ipv6() == v6)
-        .ok_or_else(|| {
-            let family = if v6 { "IPv6" } else { "IPv4" };
-            word.error(
-                format!(
-                    "expected an address of {family}, found '{}'",
-                    word.text.escape_debug()
-                ),
-                Some("names are not looked up"),
-            )
-        })
+/// A next hop, and the interface that a link-local one is at: `fe80::1%em0`.
+pub(crate) fn gateway(word: &Word<'_>, v6: bool) -> Result<(IpAddr, Option<String>), ParseError> {
+    let (text, scope) = match word.text.split_once('%') {
+        Some((text, scope)) => (text, Some(scope)),
+        None => (word.text, None),
+    };
+    let address = text.parse::<IpAddr>().ok();
+    let address = address.filter(|address| address.is_ipv6() == v6);
+    let address = address.ok_or_else(|| not_of(word, v6))?;
+    match (is_link_local(address), scope) {
+        (false, None) => Ok((address, None)),
+        (false, Some(_)) => Err(word.error(
+            format!("{address} is not link-local: it has no interface of its own"),
+            Some("write it without '%' and what follows"),
+        )),
+        (true, Some(scope)) => {
+            let named = line::check_name(scope);
+            named.map_err(|error| word.error(error.message, error.hint.as_deref()))?;
+            Ok((address, Some(scope.to_owned())))
+        }
+        (true, None) => Err(word.error(
+            format!("{address} is link-local: the interface that it is at is missing"),
+            Some("write it behind '%', as fe80::1%em0"),
+        )),
+    }
+}
+
+fn not_of(word: &Word<'_>, v6: bool) -> ParseError {
+    let family = if v6 { "IPv6" } else { "IPv4" };
+    let text = word.text.escape_debug();
+    word.error(
+        format!("expected an address of {family}, found '{text}'"),
+        Some("names are not looked up"),
+    )
 }

@@ -136,6 +136,7 @@ gateway_enable="YES"
         destination: destination.parse().unwrap(),
         prefix_len,
         gateway: gateway.parse().unwrap(),
+        interface: None,
     };
     assert_eq!(
         links.routes,
@@ -179,6 +180,53 @@ fn every_fault_is_reported_with_its_place() {
             (9, 1, "not supported: wlans_ath0"),
         ]
     );
+}
+
+#[test]
+fn a_link_local_router_is_at_the_interface_that_is_named_with_it() {
+    let found = links(
+        "ipv6_defaultrouter=\"fe80::1%em0\"\nstatic_routes=\"lab\"\n\
+         route_lab=\"-inet6 -net 2001:db8:7::/48 fe80::2%em0.101\"\n",
+    );
+    let routes: Vec<_> = found
+        .routes
+        .iter()
+        .map(|route| {
+            (
+                route.destination.to_string(),
+                route.prefix_len,
+                route.next_hop(),
+            )
+        })
+        .collect();
+    let route = |to: &str, len, by: &str| (to.to_owned(), len, by.to_owned());
+    assert_eq!(
+        routes,
+        [
+            route("::", 0, "fe80::1%em0"),
+            route("2001:db8:7::", 48, "fe80::2%em0.101")
+        ]
+    );
+    for (router, fault) in [
+        (
+            "fe80::1",
+            "fe80::1 is link-local: the interface that it is at is missing",
+        ),
+        (
+            "2001:db8::1%em0",
+            "2001:db8::1 is not link-local: it has no interface of its own",
+        ),
+        ("fe80::1%", "'' is no interface name"),
+        ("%em0", "expected an address of IPv6, found '%em0'"),
+        (
+            "192.0.2.1%em0",
+            "expected an address of IPv6, found '192.0.2.1%em0'",
+        ),
+    ] {
+        let seen = faults(&format!("ipv6_defaultrouter=\"{router}\"\n"));
+        assert_eq!((seen[0].0, seen[0].1), (1, 20), "{seen:?}");
+        assert!(seen[0].2.contains(fault), "{router}: {seen:?}");
+    }
 }
 
 #[test]

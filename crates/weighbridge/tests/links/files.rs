@@ -66,7 +66,7 @@ fn what_is_missing_is_told_before_anything_is_done() -> Result<()> {
     fs::write(
         &path,
         "cloned_interfaces=\"bridge0\"\nifconfig_bridge0=\"addm em0 addm em1 10.0.0.1/24 up\"\n\
-         ifconfig_em0=\"mtu 1400\"\ngateway_enable=YES\n",
+         ifconfig_em0=\"mtu 1400\"\ngateway_enable=YES\nipv6_defaultrouter=\"fe80::1%em1\"\n",
     )?;
     let (status, steps, told) = run(&path)?;
     ensure!(status == Some(0), "{told}");
@@ -74,6 +74,9 @@ fn what_is_missing_is_told_before_anything_is_done() -> Result<()> {
         steps.contains("RTM_NEWADDR bridge0: 10.0.0.1/24"),
         "{steps}"
     );
+    // The router is where its member's addresses are.
+    let ways = site.host.ip("-6 route show default")?;
+    ensure!(ways.contains("via fe80::1 dev bridge0"), "{ways}");
     let (status, steps, told) = run(&path)?;
     assert_eq!(
         (status, steps.as_str(), told.trim()),
