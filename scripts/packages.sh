@@ -116,6 +116,9 @@ unpack postfix postfix libicu72 libnsl2 libsasl2-2 libsasl2-modules-db libdb5.3
 unpack rspamd rspamd libhyperscan5 libicu72 libluajit-5.1-2 libluajit-5.1-common libsodium23 libunwind8 libglib2.0-0
 unpack amavis amavisd-new
 unpack opensmtpd opensmtpd libevent-2.1-7 libdb5.3
+unpack sendmail \
+    sendmail-bin sendmail-base sendmail-cf m4 libdb5.3 libldap-2.5-0 liblockfile1 libnsl2 libsasl2-2 \
+    libwrap0
 unpack openvswitch \
     openvswitch-switch openvswitch-common libbpf1 libcap-ng0 libelf1 libevent-2.1-7 libgmp10 \
     libhogweed6 libnettle8 libnuma1 libssl3 libunbound8 libxdp1 zlib1g tcpdump libpcap0.8 libdbus-1-3

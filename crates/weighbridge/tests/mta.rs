@@ -24,6 +24,8 @@ mod postfix;
 mod recipe;
 #[path = "mta/rspamd.rs"]
 mod rspamd;
+#[path = "mta/sendmail.rs"]
+mod sendmail;
 #[path = "common/site.rs"]
 mod site;
 #[path = "mta/smtp.rs"]

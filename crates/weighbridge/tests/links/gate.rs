@@ -230,9 +230,7 @@ impl Scene {
         let ours = self.directory.display().to_string();
         if String::from_utf8_lossy(&command).contains(&ours) {
             let _ = kill(keeper, Signal::KILL);
-            // The kernel takes its device away behind it.
-            let is_gone = || self.site.host.ip("link show dev lagg0").is_err();
-            let _ = clock::wait_until(LIMIT, || !is_there(keeper) && is_gone());
+            let _ = clock::wait_until(LIMIT, || !is_there(keeper));
         }
     }
 
