@@ -11,23 +11,12 @@ const KNOWN: &str = "known here: add IF, delete IF, timeout SECONDS, up, down";
 /// Every word that cannot be carried out, with its place.
 pub fn parse(name: &str, text: &str) -> Result<WantedBridge, Vec<ParseError>> {
     line::check_name(name).map_err(|error| vec![error])?;
-    let lines = line::lines(text).map_err(|error| vec![error])?;
     let mut bridge = WantedBridge {
         name: name.to_owned(),
         ..WantedBridge::default()
     };
-    let mut errors = Vec::new();
-    for words in &lines {
-        let mut words = words.iter().peekable();
-        line::each_option(&mut words, &mut errors, |word, words| {
-            option(&mut bridge, word, words)
-        });
-    }
-    if errors.is_empty() {
-        Ok(bridge)
-    } else {
-        Err(errors)
-    }
+    line::all_options(text, |word, words| option(&mut bridge, word, words))?;
+    Ok(bridge)
 }
 
 fn option(
@@ -85,6 +74,7 @@ pub(crate) fn delete(bridge: &mut WantedBridge, member: &Word<'_>) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::faults;
 
     #[test]
     fn the_article_file_makes_a_bridge_of_em1_and_fxp0() {
@@ -103,41 +93,28 @@ mod tests {
 
     #[test]
     fn every_fault_is_reported_with_its_place() {
-        let errors =
-            parse("bridge0", "add em1\nadd em1\nstp em1\nadd\ntimeout soon\n").unwrap_err();
-        let seen: Vec<_> = errors
-            .iter()
-            .map(|e| (e.line, e.column, e.message.as_str()))
-            .collect();
+        let text = "add em1\nadd em1\nstp em1\nadd\ntimeout soon\n";
         assert_eq!(
-            seen,
+            faults(parse("bridge0", text)),
             [
-                (2, 5, "em1 is a member already"),
-                (3, 1, "not supported: 'stp'"),
-                (4, 1, "'add' needs an interface"),
-                (5, 9, "expected a number of seconds, found 'soon'"),
+                "2:5: em1 is a member already",
+                "3:1: not supported: 'stp'",
+                "4:1: 'add' needs an interface",
+                "5:9: expected a number of seconds, found 'soon'",
             ]
         );
     }
 
     #[test]
     fn every_fault_of_a_line_is_told_and_no_argument_of_what_was_not_understood() {
-        let errors = parse(
-            "bridge0",
-            "add em1 stp em1 add em1 maxaddr 50 timeout soon\n",
-        );
-        let errors = errors.unwrap_err();
-        let seen: Vec<_> = errors
-            .iter()
-            .map(|e| (e.column, e.message.as_str()))
-            .collect();
+        let text = "add em1 stp em1 add em1 maxaddr 50 timeout soon\n";
         assert_eq!(
-            seen,
+            faults(parse("bridge0", text)),
             [
-                (9, "not supported: 'stp'"),
-                (21, "em1 is a member already"),
-                (25, "not supported: 'maxaddr'"),
-                (44, "expected a number of seconds, found 'soon'"),
+                "1:9: not supported: 'stp'",
+                "1:21: em1 is a member already",
+                "1:25: not supported: 'maxaddr'",
+                "1:44: expected a number of seconds, found 'soon'",
             ]
         );
     }

@@ -21,23 +21,12 @@ const KNOWN: &str = "known here: inet, inet6, up, down, mtu N, lladdr MAC, media
 /// Every word that cannot be carried out, with its place.
 pub fn parse(name: &str, text: &str) -> Result<WantedInterface, Vec<ParseError>> {
     line::check_name(name).map_err(|error| vec![error])?;
-    let lines = line::lines(text).map_err(|error| vec![error])?;
     let mut interface = WantedInterface {
         name: name.to_owned(),
         ..WantedInterface::default()
     };
-    let mut errors = Vec::new();
-    for words in &lines {
-        let mut words = words.iter().peekable();
-        line::each_option(&mut words, &mut errors, |word, words| {
-            statement(&mut interface, word, words)
-        });
-    }
-    if errors.is_empty() {
-        Ok(interface)
-    } else {
-        Err(errors)
-    }
+    line::all_options(text, |word, words| statement(&mut interface, word, words))?;
+    Ok(interface)
 }
 
 fn statement(
@@ -290,6 +279,7 @@ fn no_mac(word: &Word<'_>) -> ParseError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::faults;
 
     fn v4(address: &str, prefix_len: u8) -> WantedAddress {
         WantedAddress {
@@ -348,20 +338,15 @@ mod tests {
     fn every_fault_is_reported_with_its_place() {
         let text =
             "inet 300.1.1.1 255.0.0.0\ninet 10.0.0.1 255.0.255.0\ndhcp\n!route add\nmtu 10\ninet\n";
-        let errors = parse("em0", text).unwrap_err();
-        let seen: Vec<_> = errors
-            .iter()
-            .map(|e| (e.line, e.column, e.message.as_str()))
-            .collect();
         assert_eq!(
-            seen,
+            faults(parse("em0", text)),
             [
-                (1, 6, "expected an IPv4 address, found '300.1.1.1'"),
-                (2, 15, "expected a netmask, found '255.0.255.0'"),
-                (3, 1, "not supported: 'dhcp'"),
-                (4, 1, "not supported: commands in start-up files"),
-                (5, 5, "mtu 10 is below the least, 68"),
-                (6, 1, "'inet' needs an address"),
+                "1:6: expected an IPv4 address, found '300.1.1.1'",
+                "2:15: expected a netmask, found '255.0.255.0'",
+                "3:1: not supported: 'dhcp'",
+                "4:1: not supported: commands in start-up files",
+                "5:5: mtu 10 is below the least, 68",
+                "6:1: 'inet' needs an address",
             ]
         );
     }
@@ -370,20 +355,15 @@ mod tests {
     fn every_fault_of_a_line_is_told() {
         let text = "inet 300.1.1.1 255.255.255.0 NONE mtu 10 wpakey \"se cret\" dhcp up lladdr 1:2\n\
                     !route add default 10.0.0.1\n";
-        let errors = parse("em0", text).unwrap_err();
-        let seen: Vec<_> = errors
-            .iter()
-            .map(|e| (e.line, e.column, e.message.as_str()))
-            .collect();
         assert_eq!(
-            seen,
+            faults(parse("em0", text)),
             [
-                (1, 6, "expected an IPv4 address, found '300.1.1.1'"),
-                (1, 39, "mtu 10 is below the least, 68"),
-                (1, 42, "not supported: 'wpakey'"),
-                (1, 59, "not supported: 'dhcp'"),
-                (1, 74, "expected a MAC address, found '1:2'"),
-                (2, 1, "not supported: commands in start-up files"),
+                "1:6: expected an IPv4 address, found '300.1.1.1'",
+                "1:39: mtu 10 is below the least, 68",
+                "1:42: not supported: 'wpakey'",
+                "1:59: not supported: 'dhcp'",
+                "1:74: expected a MAC address, found '1:2'",
+                "2:1: not supported: commands in start-up files",
             ]
         );
     }

@@ -110,6 +110,28 @@ pub(crate) fn interface_name(word: &Word<'_>) -> Result<String, ParseError> {
     Ok(word.text.to_owned())
 }
 
+/// What was read, unless it has faults.
+pub(crate) fn unless_faulty<T>(read: T, faults: Vec<ParseError>) -> Result<T, Vec<ParseError>> {
+    if faults.is_empty() {
+        Ok(read)
+    } else {
+        Err(faults)
+    }
+}
+
+/// Carries out the words of all lines of `text` in turn, as [`each_option`] does.
+pub(crate) fn all_options(
+    text: &str,
+    mut carry_out: impl for<'w, 't> FnMut(&'w Word<'t>, &mut Words<'w, 't>) -> Result<(), ParseError>,
+) -> Result<(), Vec<ParseError>> {
+    let lines = lines(text).map_err(|error| vec![error])?;
+    let mut errors = Vec::new();
+    for words in &lines {
+        each_option(&mut words.iter().peekable(), &mut errors, &mut carry_out);
+    }
+    unless_faulty((), errors)
+}
+
 /// Carries out the words of a line in turn, and tells every fault of it. What stands behind a fault and
 /// looks like an argument of what was not understood is passed over.
 pub(crate) fn each_option<'w, 't: 'w>(

@@ -35,11 +35,7 @@ pub fn parse(text: &str) -> Result<Vec<WantedRoute>, Vec<ParseError>> {
             Err(error) => errors.push(error),
         }
     }
-    if errors.is_empty() {
-        Ok(found)
-    } else {
-        Err(errors)
-    }
+    line::unless_faulty(found, errors)
 }
 
 fn default_route((gateway, interface): (IpAddr, Option<String>)) -> WantedRoute {
@@ -59,6 +55,7 @@ fn default_route((gateway, interface): (IpAddr, Option<String>)) -> WantedRoute 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::places;
 
     #[test]
     fn the_first_address_of_each_family_counts() {
@@ -69,8 +66,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_its_place() {
-        let errors = parse("gate.example.org\n192.0.2.1 x\n!route\n").unwrap_err();
-        let seen: Vec<_> = errors.iter().map(|e| (e.line, e.column)).collect();
+        let seen = places(parse("gate.example.org\n192.0.2.1 x\n!route\n"));
         assert_eq!(seen, [(1, 1), (2, 11), (3, 1)]);
     }
 }

@@ -46,11 +46,7 @@ pub fn parse(text: &str) -> Result<Sysctl, Vec<ParseError>> {
             )),
         }
     }
-    if errors.is_empty() {
-        Ok(read)
-    } else {
-        Err(errors)
-    }
+    line::unless_faulty(read, errors)
 }
 
 /// `NAME=VALUE`, with or without blanks around the sign.
