@@ -57,6 +57,10 @@ fn golden(name: &str, found: &str) {
     assert_eq!(found, expected, "{name}");
 }
 
+fn explained_all(rules: &str, packets: &[&str]) -> String {
+    packets.iter().map(|p| explained(rules, p)).collect()
+}
+
 fn explained(rules: &str, packet: &str) -> String {
     let ran = explain(&[&file(rules), "--packet", packet]);
     assert_eq!(ran.status, 0, "{}", ran.err);
@@ -71,11 +75,10 @@ fn explain_follows_the_articles_packet_out_of_the_dsl_line() {
         "in on em0 tcp 9.9.9.9:1234 > 192.168.1.64:22",
         "out on fxp0 udp 216.28.123.99:53 > 8.8.8.8:53",
     ];
-    let text: String = packets
-        .iter()
-        .map(|p| explained("article.conf", p))
-        .collect();
-    golden("explain-article.out", &text);
+    golden(
+        "explain-article.out",
+        &explained_all("article.conf", &packets),
+    );
 }
 
 #[test]
@@ -93,11 +96,10 @@ fn explain_tells_every_criterion_and_translation() {
         "in on lo0 tcp 127.0.0.1:1 > 127.0.0.1:2",
         "in on vlan7 udp 10.0.0.1:1 > 10.0.0.2:53",
     ];
-    let text: String = packets
-        .iter()
-        .map(|p| explained("modern.conf", p))
-        .collect();
-    golden("explain-modern.out", &text);
+    golden(
+        "explain-modern.out",
+        &explained_all("modern.conf", &packets),
+    );
 }
 
 #[test]

@@ -63,6 +63,16 @@ pub(super) fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface
     }
 }
 
+/// In which states both ends of state 1 are, and for how many seconds it lives on.
+pub(super) fn peers(lab: &Lab) -> (u8, u8, u64) {
+    let state = lab.state(1);
+    (
+        state.source.state,
+        state.destination.state,
+        state.expires_in.as_secs(),
+    )
+}
+
 /// `pfctl -k`, at all interfaces.
 pub(super) fn kill(lab: &mut Lab, states: KillStates) -> usize {
     lab.engine.kill_states(&states.into())

@@ -6,6 +6,18 @@ use pf_engine::ruleset::{Limit, Ruleset, Syncookies};
 
 use super::harness::*;
 
+/// What a cookie that has come back moves.
+const CONNECTED: &str = "filter 0 evaluations 1
+     filter 0 states 1
+     filter 0 created 1
+     filter 0 in 1/44
+     state 1 forward 1/44
+     reason match 1
+     reason synproxy 1
+     syncookies validated 1
+     searches 1
+     inserts 1";
+
 const CLIENT: (&str, u16) = ("10.0.0.9", 1025);
 const SERVER: (&str, u16) = ("192.0.2.80", 80);
 const MSS: &[u8] = &[2, 4, 0x05, 0xb4];
@@ -63,18 +75,7 @@ fn a_client_that_brings_its_cookie_back_is_connected() {
     let seen = client(&mut lab, A, 101, own.wrapping_add(1))
         .passes()
         .becomes("10.0.0.9:1025 > 192.0.2.80:80")
-        .counts(
-            "filter 0 evaluations 1
-             filter 0 states 1
-             filter 0 created 1
-             filter 0 in 1/44
-             state 1 forward 1/44
-             reason match 1
-             reason synproxy 1
-             syncookies validated 1
-             searches 1
-             inserts 1",
-        );
+        .counts(CONNECTED);
     let call = *meta(&seen.bytes).tcp().unwrap();
     assert_eq!((call.flags, call.window), (S, 0));
     assert_eq!(call.maximum_segment_size(&seen.bytes), Some(1460));
@@ -120,18 +121,7 @@ fn a_client_whose_ack_was_lost_is_connected_by_its_probe() {
     let own = cookie(&mut lab);
     let seen = client(&mut lab, A, 100, own.wrapping_add(1))
         .passes()
-        .counts(
-            "filter 0 evaluations 1
-             filter 0 states 1
-             filter 0 created 1
-             filter 0 in 1/44
-             state 1 forward 1/44
-             reason match 1
-             reason synproxy 1
-             syncookies validated 1
-             searches 1
-             inserts 1",
-        );
+        .counts(CONNECTED);
     let call = *meta(&seen.bytes).tcp().unwrap();
     assert_eq!(call.flags, S);
     drop(seen);

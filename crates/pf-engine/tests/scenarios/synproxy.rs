@@ -67,15 +67,6 @@ fn connect(lab: &mut Lab) -> Numbers {
     }
 }
 
-fn peers(lab: &Lab) -> (u8, u8, u64) {
-    let state = lab.state(1);
-    (
-        state.source.state,
-        state.destination.state,
-        state.expires_in.as_secs(),
-    )
-}
-
 #[test]
 fn the_proxy_answers_the_client_then_calls_the_server_then_joins_them() {
     let mut lab = proxying();

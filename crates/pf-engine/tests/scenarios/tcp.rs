@@ -40,15 +40,6 @@ fn established() -> Lab {
     lab
 }
 
-fn peers(lab: &Lab) -> (u8, u8, u64) {
-    let state = lab.state(1);
-    (
-        state.source.state,
-        state.destination.state,
-        state.expires_in.as_secs(),
-    )
-}
-
 #[test]
 fn a_connection_opens_talks_and_closes() {
     let mut lab = keeping();
