@@ -54,6 +54,7 @@ pub use crate::error::Error;
 pub use crate::flows::{FLOW_STATES_DEFAULT, FLOW_STATES_LIMIT, FlowMaps};
 pub use crate::reinject::Reinjection;
 pub use crate::shares::UpcallShares;
+pub use crate::sys::memory::advise_huge;
 pub use crate::unhook::{Unhooked, unhook};
 pub use crate::xdp::XdpConfig;
 

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "the fence around it")]
 
 pub(crate) mod maps;
+pub(crate) mod memory;
 pub(crate) mod packet;
 pub(crate) mod shared;
 

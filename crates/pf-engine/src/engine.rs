@@ -86,6 +86,7 @@ pub use crate::table::Discarded;
 
 pub use self::gateways::{NEXT_HOPS_MAX, Reset, Vacated};
 pub use crate::hops::{OnFailure, Uplink};
+pub use crate::state::StateRoom;
 
 /// What distinguishes one engine from another.
 #[derive(Clone, Copy, Debug)]

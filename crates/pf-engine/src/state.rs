@@ -3,11 +3,8 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::BuildHasher;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-
-use siphasher::sip::SipHasher13;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,11 +21,15 @@ use crate::names::NameId;
 use crate::pool::LoadKey;
 use crate::route::NextHop;
 use crate::rule::{Direction, RouteKind, Scrub, Timeout};
-use crate::slab::Slab;
+use crate::slab::{Chunk, Slab};
 use crate::source::SourceKey;
 use crate::tcp::{self, Peer, tcps};
 use crate::tcpnorm::TcpNorm;
 use crate::time::Instant;
+
+use self::index::Index;
+
+mod index;
 
 /// A state.
 #[derive(Clone, Debug)]
@@ -240,18 +241,19 @@ struct Node {
     state: State,
     /// The next states with the same wire key and with the same stack key.
     next: [Option<u32>; 2],
+    /// What its wire key and its stack key are found by.
+    hashes: [u32; 2],
 }
 
-/// SipHash-1-3 with the engine's key: packets choose what is hashed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Keyed([u64; 2]);
+/// Memory for states to come ([`crate::engine::Engine::add_state_room`]): thousands of them.
+#[derive(Debug)]
+pub struct StateRoom(Chunk<Node>);
 
-impl BuildHasher for Keyed {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        let [a, b] = self.0;
-        SipHasher13::new_with_keys(a, b)
+impl StateRoom {
+    /// Takes it, and writes to all of it, so that no state waits until the machine has found a page.
+    /// `advise` is told before where it begins and how many bytes it has: it may be one huge page.
+    pub fn new(advise: impl FnOnce(usize, usize)) -> Self {
+        Self(Chunk::new(advise))
     }
 }
 
@@ -260,12 +262,13 @@ impl BuildHasher for Keyed {
 pub(crate) struct StateTable {
     nodes: Slab<Node>,
     /// The first state with a wire key, and with a stack key.
-    first: [HashMap<StateKey, u32, Keyed>; 2],
+    first: [Index; 2],
     by_id: BTreeMap<StateId, u32>,
     /// Slots by the address of the opener, before and behind translation.
     by_source: BTreeSet<(IpAddr, u32)>,
     /// How many are bound to each interface, and how many float.
     bound: BTreeMap<Option<NameId>, usize>,
+    revision: u64,
 }
 
 /// Why a state cannot be inserted.
@@ -274,14 +277,25 @@ pub(crate) struct KeyTaken;
 
 impl StateTable {
     pub(crate) fn new(hash_key: [u64; 2]) -> Self {
-        let keyed = Keyed(hash_key);
         Self {
             nodes: Slab::default(),
-            first: [HashMap::with_hasher(keyed), HashMap::with_hasher(keyed)],
+            first: [Index::new(hash_key), Index::new(hash_key)],
             by_id: BTreeMap::new(),
             by_source: BTreeSet::new(),
             bound: BTreeMap::new(),
+            revision: 0,
         }
+    }
+
+    /// Moves on with whatever may put a state in the way of another: one that comes, goes or is bound
+    /// elsewhere, or that a flow cache gets.
+    pub(crate) const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// A flow cache has got a state.
+    pub(crate) const fn note_held(&mut self) {
+        self.revision = self.revision.wrapping_add(1);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -291,6 +305,15 @@ impl StateTable {
     /// Number of slots: the bound of a sweep.
     pub(crate) fn slots(&self) -> usize {
         self.nodes.slots()
+    }
+
+    /// Whether there will soon be no memory for more states.
+    pub(crate) fn wants_room(&self) -> bool {
+        self.nodes.wants_spare()
+    }
+
+    pub(crate) fn add_room(&mut self, room: StateRoom) {
+        self.nodes.add_spare(room.0);
     }
 
     pub(crate) fn get(&self, slot: u32) -> Option<&State> {
@@ -304,6 +327,7 @@ impl StateTable {
 
     /// Binds a state to another interface.
     pub(crate) fn bind(&mut self, slot: u32, interface: NameId) {
+        self.revision = self.revision.wrapping_add(1);
         let state = self.get_mut(slot);
         if let Some(before) = state.map(|state| state.bound.replace(interface)) {
             self.count_bound(Some(interface));
@@ -387,21 +411,31 @@ impl StateTable {
     /// Puts `state` into the table; [`StateTable::obstacles`] have been removed. Nothing when
     /// there is no slot left.
     pub(crate) fn insert(&mut self, state: State) -> Option<u32> {
-        let keys = [state.wire, state.stack];
         let (bound, floating) = (state.bound, state.bound.is_none());
         let id = state.id;
-        let sources = state.sources_of_opener();
+        let [wire, stack] = state.sources_of_opener();
+        let of_wire = self.map(Direction::In).hash(&state.wire);
+        let of_stack = if state.wire == state.stack {
+            of_wire
+        } else {
+            self.map(Direction::Out).hash(&state.stack)
+        };
         let node = Node {
             state,
             next: [None; 2],
+            hashes: [of_wire, of_stack],
         };
         let slot = self.nodes.insert(node)?;
-        for (side, key) in SIDES.into_iter().zip(keys) {
-            self.link(side, key, slot, floating);
+        self.revision = self.revision.wrapping_add(1);
+        for side in SIDES {
+            self.link(side, slot, floating);
         }
         self.by_id.insert(id, slot);
         self.count_bound(bound);
-        self.by_source.extend(sources.map(|source| (source, slot)));
+        self.by_source.insert((wire, slot));
+        if stack != wire {
+            self.by_source.insert((stack, slot));
+        }
         Some(slot)
     }
 
@@ -410,10 +444,13 @@ impl StateTable {
             self.unlink(side, slot);
         }
         let state = self.nodes.remove(slot)?.state;
+        self.revision = self.revision.wrapping_add(1);
         self.by_id.remove(&state.id);
         self.discount_bound(state.bound);
-        for source in state.sources_of_opener() {
-            self.by_source.remove(&(source, slot));
+        let [wire, stack] = state.sources_of_opener();
+        self.by_source.remove(&(wire, slot));
+        if stack != wire {
+            self.by_source.remove(&(stack, slot));
         }
         Some(state)
     }
@@ -434,8 +471,18 @@ impl StateTable {
 
     /// The states that have `key` on a side: `In` is the wire's, `Out` the stack's.
     pub(crate) fn chain(&self, side: Direction, key: &StateKey) -> impl Iterator<Item = u32> {
-        let first = self.map(side).get(key).copied();
+        let first = self.first(side, self.map(side).hash(key), key);
         std::iter::successors(first, move |slot| self.next(side, *slot))
+    }
+
+    /// The first of them; `hash` is that of `key`.
+    fn first(&self, side: Direction, hash: u32, key: &StateKey) -> Option<u32> {
+        let has_key = |slot| self.has_key(side, slot, key);
+        self.map(side).find(hash, has_key)
+    }
+
+    fn has_key(&self, side: Direction, slot: u32, key: &StateKey) -> bool {
+        self.get(slot).is_some_and(|state| state.side(side) == key)
     }
 
     fn next(&self, side: Direction, slot: u32) -> Option<u32> {
@@ -456,7 +503,7 @@ impl StateTable {
         }
     }
 
-    const fn map(&self, side: Direction) -> &HashMap<StateKey, u32, Keyed> {
+    const fn map(&self, side: Direction) -> &Index {
         let [wire, stack] = &self.first;
         match side {
             Direction::In => wire,
@@ -464,7 +511,7 @@ impl StateTable {
         }
     }
 
-    const fn map_mut(&mut self, side: Direction) -> &mut HashMap<StateKey, u32, Keyed> {
+    const fn map_mut(&mut self, side: Direction) -> &mut Index {
         let [wire, stack] = &mut self.first;
         match side {
             Direction::In => wire,
@@ -472,37 +519,51 @@ impl StateTable {
         }
     }
 
-    /// Bound states go before floating ones, so that they win.
-    fn link(&mut self, side: Direction, key: StateKey, slot: u32, floating: bool) {
-        let last = if floating {
-            self.chain(side, &key).last()
-        } else {
-            None
+    /// By what the state in `slot` is found on this side.
+    fn place(&self, side: Direction, slot: u32) -> Option<(u32, StateKey)> {
+        let node = self.nodes.get(slot)?;
+        let [of_wire, of_stack] = node.hashes;
+        let hash = match side {
+            Direction::In => of_wire,
+            Direction::Out => of_stack,
         };
-        if let Some(last) = last {
+        Some((hash, *node.state.side(side)))
+    }
+
+    /// Bound states go before floating ones, so that they win.
+    fn link(&mut self, side: Direction, slot: u32, floating: bool) {
+        let Some((hash, key)) = self.place(side, slot) else {
+            return;
+        };
+        let first = self.first(side, hash, &key);
+        let Some(first) = first else {
+            self.map_mut(side).insert(hash, slot);
+            return;
+        };
+        if floating {
+            let chain = std::iter::successors(Some(first), |slot| self.next(side, *slot));
+            let last = chain.last().unwrap_or(first);
             self.set_next(side, last, Some(slot));
         } else {
-            let before = self.map_mut(side).insert(key, slot);
-            self.set_next(side, slot, before);
+            self.map_mut(side).replace(hash, first, Some(slot));
+            self.set_next(side, slot, Some(first));
         }
     }
 
     fn unlink(&mut self, side: Direction, slot: u32) {
-        let Some(key) = self.get(slot).map(|state| *state.side(side)) else {
+        let Some((hash, key)) = self.place(side, slot) else {
             return;
         };
         let after = self.next(side, slot);
-        let previous = self
-            .chain(side, &key)
-            .find(|other| self.next(side, *other) == Some(slot));
-        match (previous, after) {
-            (Some(previous), _) => self.set_next(side, previous, after),
-            (None, Some(after)) => {
-                self.map_mut(side).insert(key, after);
-            }
-            (None, None) => {
-                self.map_mut(side).remove(&key);
-            }
+        let first = self.first(side, hash, &key);
+        if first == Some(slot) {
+            self.map_mut(side).replace(hash, slot, after);
+            return;
+        }
+        let mut chain = std::iter::successors(first, |slot| self.next(side, *slot));
+        let previous = chain.find(|other| self.next(side, *other) == Some(slot));
+        if let Some(previous) = previous {
+            self.set_next(side, previous, after);
         }
     }
 }

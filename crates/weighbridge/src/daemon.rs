@@ -20,6 +20,7 @@ mod notify;
 mod owner;
 mod packets;
 mod reload;
+mod room;
 mod shares;
 pub(crate) mod signals;
 

@@ -217,8 +217,9 @@ impl Engine {
         let mut pending = std::mem::take(&mut work.pending);
         let mut rules = Vec::new();
         for pending in &mut pending {
-            relate(&mut pending.state, parent);
-            rules.extend(pending.state.rule);
+            let state = pending.state_mut();
+            relate(state, parent);
+            rules.extend(state.rule);
         }
         let made = self.commit(pending).unwrap_or_default();
         if !made.is_empty() {

@@ -7,8 +7,21 @@ use crate::limits::{LimitSource, LimitView};
 use crate::norm::MAX_HELD_BYTES;
 use crate::quota::{ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::ruleset::Limit;
+use crate::state::StateRoom;
 
 impl Engine {
+    /// Whether memory for more states will soon be taken, and there may be more: whoever makes it ready
+    /// beforehand ([`Engine::add_state_room`]) spares packets that.
+    #[must_use]
+    pub fn wants_state_room(&self) -> bool {
+        self.states.wants_room() && !self.is_reached(Limit::States, self.states.len())
+    }
+
+    /// Memory for the states to come.
+    pub fn add_state_room(&mut self, room: StateRoom) {
+        self.states.add_room(room);
+    }
+
     /// The most there may be, at least 1. A limit of 0 ends where the machine's memory does.
     pub(super) fn bound(&self, limit: Limit) -> u32 {
         match self.limit(limit) {

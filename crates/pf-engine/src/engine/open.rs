@@ -34,11 +34,19 @@ use crate::wire::sctp::Chunks;
 
 /// A state that is not in the table yet.
 pub(super) struct Pending {
-    pub(super) state: State,
+    state: Box<State>,
     nodes: Vec<(SourceKey, Option<Choice>)>,
+    /// The states in its way, which are over, and the revision of the table that they were looked for in.
+    over: Option<(u64, Vec<u32>)>,
 }
 
 impl Pending {
+    /// The state, to be changed: then others may be in its way.
+    pub(super) fn state_mut(&mut self) -> &mut State {
+        self.over = None;
+        &mut self.state
+    }
+
     /// Whether the state covers packets at `interface`.
     pub(super) fn covers(&self, interface: NameId) -> bool {
         self.state.covers(interface)
@@ -188,12 +196,10 @@ impl Engine {
             Some(opened) => (opened.source, opened.destination, Timeout::TcpFirst),
             None => open_peers(modulates(rule), course, work, env)?,
         };
-        let mut state = self.state(rule, course, route, work, (source, destination, timeout));
-        state.flow.opens_alike = self.opens_alike(rule, course, (&state, &work.meta));
-        self.settle_rivals(&state);
-        self.states
-            .obstacles(&state, |other| self.lifetimes().is_over(other))
-            .map_err(|_| DropReason::StateInsert)?;
+        let peers = (source, destination, timeout);
+        let mut state = Box::new(self.state(rule, course, route, work, peers));
+        state.flow.opens_alike = self.opens_alike(rule, course, (&*state, &work.meta));
+        let over = self.make_way(&state)?;
         if let Some(answer) = answer {
             state.norm = state.scrub.reassemble_tcp.then(Box::default);
             let packet = answer.packet(&course.identity.reversed());
@@ -215,6 +221,7 @@ impl Engine {
         work.pending.push(Pending {
             state,
             nodes: std::mem::take(&mut course.nodes),
+            over: Some((self.states.revision(), over)),
         });
         if work.answered {
             self.trace_new_state();
@@ -353,13 +360,25 @@ impl Engine {
         Ok(made)
     }
 
-    fn commit_one(&mut self, pending: Pending) -> Result<StateId, Refused> {
-        let mut state = pending.state;
-        self.settle_rivals(&state);
+    /// Takes out of the cache what may stand in the way of `state`, or before it. The states in its way,
+    /// which are over; refused if one is not.
+    fn make_way(&mut self, state: &State) -> Result<Vec<u32>, Refused> {
+        self.settle_rivals(state);
         let over = self
             .states
-            .obstacles(&state, |other| self.lifetimes().is_over(other))
+            .obstacles(state, |other| self.lifetimes().is_over(other))
             .map_err(|_| DropReason::StateInsert)?;
+        Ok(over)
+    }
+
+    fn commit_one(&mut self, pending: Pending) -> Result<StateId, Refused> {
+        let mut state = pending.state;
+        let known = pending.over;
+        let known = known.filter(|(revision, _)| *revision == self.states.revision());
+        let over = match known {
+            Some((_, over)) => over,
+            None => self.make_way(&state)?,
+        };
         for slot in over {
             self.remove_state(slot);
         }
@@ -377,7 +396,7 @@ impl Engine {
         let bytes = forward.bytes.saturating_add(reply.bytes);
         let (limiters, loads) = (state.limiters.clone(), state.loads.clone());
         let mapping = state.endpoint_independent.then(|| mapping(&state));
-        let slot = self.states.insert(state).ok_or(DropReason::Memory)?;
+        let slot = self.states.insert(*state).ok_or(DropReason::Memory)?;
         self.note_later(slot);
         self.note_use(Limit::States);
         if let Some((inside, outside)) = mapping {

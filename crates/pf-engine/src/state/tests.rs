@@ -85,7 +85,7 @@ fn states_with_one_key_are_found_by_interface_and_bound_ones_first() {
     assert_eq!([em0, em1].map(|name| found(&table, name)), [None, Some(3)]);
     table.remove(on_em1);
     assert_eq!(found(&table, em1), None);
-    assert!(table.first.iter().all(HashMap::is_empty));
+    assert!(table.first.iter().all(Index::is_empty));
     assert!(table.by_id.is_empty());
 }
 

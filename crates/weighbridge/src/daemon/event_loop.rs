@@ -28,6 +28,7 @@ use super::links::LinkKeeper;
 use super::links_process::LinksProcess;
 use super::packets;
 use super::reload::Reloader;
+use super::room::Room;
 use super::shares::{Shares, Turn};
 use super::signals::{Signals, drain};
 use crate::control::server::{ClientId, Control, Job};
@@ -116,6 +117,7 @@ pub(super) struct EventLoop<'a> {
     limits: LimitWatch,
     bad_states: BadStates,
     shares: Shares,
+    room: Room,
     ending: Option<Ending>,
 }
 
@@ -177,6 +179,7 @@ impl<'a> EventLoop<'a> {
             limits: LimitWatch::default(),
             bad_states: BadStates::default(),
             shares: Shares::default(),
+            room: Room::start(),
             ending: None,
         })
     }
@@ -522,6 +525,7 @@ impl<'a> EventLoop<'a> {
             self.parts.engine.handle_timeout(now);
         }
         let parts = &mut self.parts;
+        self.room.work(&mut parts.engine);
         parts.states.work(&mut parts.engine, &parts.clock, now);
         self.limits.check(&parts.engine, now);
         parts.keeper.look_at_carriers(now.since_origin());

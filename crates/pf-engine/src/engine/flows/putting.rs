@@ -104,6 +104,7 @@ impl Engine {
             counted: <[Count; 2]>::default(),
         });
         self.flows.count_put();
+        self.states.note_held();
         self.note_meeting(prepared.slot);
         self.lead_ways(prepared.slot);
         true
