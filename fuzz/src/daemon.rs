@@ -160,7 +160,10 @@ impl queueing::Scheduler for Scheduler {
 /// When the engine breaks a promise, or does not read what it has written.
 pub fn states(data: &[u8]) {
     states_of(data);
-    states_of(&fuzzing::sealed_states(data, Dialect::FreeBsd, WRITTEN));
+    for is_packed in [false, true] {
+        let sealed = fuzzing::sealed_states(data, is_packed, Dialect::FreeBsd, WRITTEN);
+        states_of(&sealed);
+    }
 }
 
 fn states_of(file: &[u8]) {
@@ -174,13 +177,16 @@ fn states_of(file: &[u8]) {
         return;
     }
     assert!(engine.state_count() <= engine.limit(Limit::States) as usize);
-    let saved = fuzzing::save_states(&engine, now, Dialect::FreeBsd, WRITTEN);
-    let mut other = hostile_engine();
-    let again = load(&mut other, &saved).unwrap_or_else(|why| panic!("what we saved: {why}"));
-    assert_eq!(
-        (again.states, other.state_count()),
-        (engine.state_count(), engine.state_count())
-    );
+    for is_packed in [false, true] {
+        let when = (now, WRITTEN);
+        let saved = fuzzing::save_states(&engine, is_packed, when, Dialect::FreeBsd);
+        let mut other = hostile_engine();
+        let again = load(&mut other, &saved).unwrap_or_else(|why| panic!("what we saved: {why}"));
+        assert_eq!(
+            (again.states, other.state_count()),
+            (engine.state_count(), engine.state_count())
+        );
+    }
     meet(&mut engine, now);
     engine.handle_timeout(now.saturating_add(Duration::from_hours(48)));
 }

@@ -8,7 +8,7 @@ use pf_engine::record::Imported;
 use pf_engine::ruleset::Dialect;
 use pf_engine::time::Instant;
 
-use crate::daemon::keep::file::{self, Draft};
+use crate::daemon::keep::file::{self, Draft, Form};
 use crate::daemon::keep::load::{Printed, take_over};
 use crate::tools::replay;
 
@@ -34,16 +34,25 @@ pub fn load_states(
     imported.map_err(|error| error.to_string())
 }
 
-/// A whole file of states out of its inner lines: the first line and the checksum are added.
+const fn form(is_packed: bool) -> Form {
+    if is_packed { Form::Packed } else { Form::Lines }
+}
+
+/// A whole file of states out of what is in it: the first record and the checksum are added.
 #[must_use]
-pub fn sealed_states(lines: &[u8], dialect: Dialect, date: u64) -> Vec<u8> {
-    Draft::around(lines, dialect, date)
+pub fn sealed_states(inner: &[u8], is_packed: bool, dialect: Dialect, date: u64) -> Vec<u8> {
+    Draft::around(form(is_packed), inner, dialect, date)
 }
 
 /// The states of an engine as a file.
 #[must_use]
-pub fn save_states(engine: &Engine, now: Instant, dialect: Dialect, date: u64) -> Vec<u8> {
-    let mut draft = Draft::new(dialect, date);
+pub fn save_states(
+    engine: &Engine,
+    is_packed: bool,
+    (now, date): (Instant, u64),
+    dialect: Dialect,
+) -> Vec<u8> {
+    let mut draft = Draft::new(form(is_packed), dialect, date);
     while draft.add(engine, now, usize::MAX) {}
     draft.finish()
 }

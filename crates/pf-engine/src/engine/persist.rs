@@ -99,13 +99,24 @@ impl Engine {
         from: StateId,
         max: usize,
     ) -> (Vec<StateRecord>, Option<StateId>) {
+        let mut records = Vec::new();
+        let next = self.export_states_to(now, from, max, |record| records.push(record));
+        (records, next)
+    }
+
+    /// The same, one after the other.
+    pub fn export_states_to(
+        &self,
+        now: Instant,
+        from: StateId,
+        max: usize,
+        mut take: impl FnMut(StateRecord),
+    ) -> Option<StateId> {
         let mut states = self.states.iter_from(from).map(|(_, state)| state);
-        let records = states
-            .by_ref()
-            .take(max)
-            .map(|state| self.record(now, state))
-            .collect();
-        (records, states.next().map(|state| state.id))
+        for state in states.by_ref().take(max) {
+            take(self.record(now, state));
+        }
+        states.next().map(|state| state.id)
     }
 
     /// At most `max` source nodes after `from`, and where to go on if there may be more.

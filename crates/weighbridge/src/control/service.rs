@@ -28,7 +28,7 @@ use super::protocol::{
     KillTarget, LoadedStates, Outcome, Request, ShowRequest,
 };
 use super::queueing::{self, Scheduler};
-use crate::daemon::keep::file::{Contents, Draft};
+use crate::daemon::keep::file::{Contents, Draft, Form};
 use crate::daemon::keep::load::{Printed, take_over};
 use crate::daemon::logging;
 use crate::flows::FlowCounters;
@@ -327,7 +327,7 @@ fn date(desk: &Desk<'_>) -> u64 {
 }
 
 fn export(desk: &Desk<'_>, draft: Option<Box<Draft>>) -> Answer {
-    let fresh = || Box::new(Draft::new(desk.engine.dialect(), date(desk)));
+    let fresh = || Box::new(Draft::new(Form::Lines, desk.engine.dialect(), date(desk)));
     let mut draft = draft.unwrap_or_else(fresh);
     let more = draft.add(desk.engine, desk.now, STATES_PER_TURN);
     Answer::Export(draft, more)

@@ -4,6 +4,7 @@ mod anchors;
 mod beside;
 pub(crate) mod file;
 pub(crate) mod load;
+mod packed;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -20,13 +21,13 @@ use rustix::fs::{FlockOperation, flock};
 use tracing::{info, warn};
 
 use self::beside::{Progress, Snapshot};
-use self::file::Draft;
+use self::file::{Draft, Form};
 use super::clock::Clock;
 
 /// From the end of a snapshot to the beginning of the next. With the time that writing a million
 /// states takes, what is on the disk is never older than ten seconds.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
-/// States that are written down before packets get their turn: about a millisecond's worth.
+/// States that are written down before packets get their turn: a fraction of a millisecond's worth.
 const SLICE: usize = 128;
 /// How long a disk that is behind is left alone.
 const DISK_PATIENCE: Duration = Duration::from_millis(5);
@@ -144,7 +145,7 @@ impl Keeper {
         }
         let mut snapshot = match self.draft.take() {
             Some(snapshot) => snapshot,
-            None => match self.begin(Draft::new(self.dialect, clock.date(now))) {
+            None => match self.begin(Draft::new(Form::Packed, self.dialect, clock.date(now))) {
                 Some(snapshot) => snapshot,
                 None => return,
             },
@@ -179,7 +180,7 @@ impl Keeper {
             return;
         };
         let now = clock.now();
-        let mut draft = Draft::new(self.dialect, clock.date(now));
+        let mut draft = Draft::new(Form::Packed, self.dialect, clock.date(now));
         while draft.add(engine, now, SLICE) {}
         let states = draft.states();
         match place.write(&draft.finish()) {

@@ -1,7 +1,10 @@
-//! The file of states: lines of JSON between a header and a checksum.
+//! The file of states: records between a header and a checksum.
 //!
 //! The header names version, time and dialect; then rules (each before the first state that
-//! refers to it), states and source nodes, one a line; the last line has the SHA-256 of all before it.
+//! refers to it), states and source nodes; the last record has the SHA-256 of all before it.
+//!
+//! `pfctl -S` writes lines of JSON, for people and for other programs; a snapshot, which is made again and
+//! again, is packed ([`super::packed`]). Both are read wherever one is.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,19 +20,20 @@ use pf_engine::time::Instant;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::packed;
 use crate::text::{dialect_name, parse_dialect};
 
-/// Version of the format; a file of another one is not read.
+/// Version of the lines; a file of another one is not read.
 const VERSION: u32 = 1;
-/// Bytes of one line at most: a rule may be as long as pf.conf's lexer lets it be.
-const LINE_MAX: u64 = 1 << 20;
+/// Bytes of one record at most: a rule may be as long as pf.conf's lexer lets it be.
+pub(super) const RECORD_MAX: u64 = 1 << 20;
 /// Bytes of a file at most: more than a million states.
 pub(crate) const FILE_MAX: u64 = 2 << 30;
 
-/// One line.
-#[derive(Debug, Serialize, Deserialize)]
+/// One record.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+pub(super) enum Line {
     Header(Header),
     Rule(RuleLine),
     State(Box<StateRecord>),
@@ -37,11 +41,34 @@ enum Line {
     Sha256(String),
 }
 
-/// The first line.
+impl Line {
+    fn as_written(&self) -> Written<'_> {
+        match self {
+            Self::Header(header) => Written::Header(header),
+            Self::Rule(rule) => Written::Rule(rule),
+            Self::State(state) => Written::State(state),
+            Self::Source(source) => Written::Source(source),
+            Self::Sha256(sum) => Written::Sha256(sum),
+        }
+    }
+}
+
+/// The same, to be written.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Written<'r> {
+    Header(&'r Header),
+    Rule(&'r RuleLine),
+    State(&'r StateRecord),
+    Source(&'r SourceRecord),
+    Sha256(&'r str),
+}
+
+/// The first record.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
-    version: u32,
+pub(super) struct Header {
+    pub(super) version: u32,
     /// Seconds since 1970.
     written: u64,
     dialect: String,
@@ -52,7 +79,7 @@ struct Header {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RuleLine {
     /// The ruleset that it is in, or was.
-    #[serde(default, skip_serializing_if = "AnchorPath::is_main")]
+    #[serde(default)]
     pub(crate) anchor: AnchorPath,
     list: ListName,
     /// Its number in the list when it was in force.
@@ -83,9 +110,19 @@ impl RuleLine {
     }
 }
 
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Lines of JSON.
+    Lines,
+    /// As little as may be.
+    Packed,
+}
+
 /// A file that is being written.
 #[derive(Debug)]
 pub struct Draft {
+    form: Form,
     bytes: Vec<u8>,
     /// Of what was taken.
     hash: Sha256,
@@ -105,9 +142,14 @@ pub struct Draft {
 
 impl Draft {
     /// An empty file of this moment, in seconds since 1970.
-    pub(crate) fn new(dialect: Dialect, written: u64) -> Self {
+    pub(crate) fn new(form: Form, dialect: Dialect, written: u64) -> Self {
+        let (bytes, version) = match form {
+            Form::Lines => (Vec::new(), VERSION),
+            Form::Packed => (packed::BEGINNING.to_vec(), packed::VERSION),
+        };
         let mut draft = Self {
-            bytes: Vec::new(),
+            form,
+            bytes,
             hash: Sha256::new(),
             taken: 0,
             dialect,
@@ -119,18 +161,18 @@ impl Draft {
             states_done: false,
             next_source: None,
         };
-        draft.push(&Line::Header(Header {
-            version: VERSION,
+        draft.push(Written::Header(&Header {
+            version,
             written,
             dialect: dialect_name(dialect).to_owned(),
         }));
         draft
     }
 
-    /// A whole file out of its inner lines, right or wrong.
-    pub(crate) fn around(lines: &[u8], dialect: Dialect, written: u64) -> Vec<u8> {
-        let mut draft = Self::new(dialect, written);
-        draft.bytes.extend_from_slice(lines);
+    /// A whole file out of what is in it, right or wrong.
+    pub(crate) fn around(form: Form, inner: &[u8], dialect: Dialect, written: u64) -> Vec<u8> {
+        let mut draft = Self::new(form, dialect, written);
+        draft.bytes.extend_from_slice(inner);
         draft.finish()
     }
 
@@ -138,7 +180,9 @@ impl Draft {
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.hash.update(&self.bytes);
         self.taken = self.taken.saturating_add(self.bytes.len() as u64);
-        std::mem::take(&mut self.bytes)
+        // What comes next will be as much.
+        let next = Vec::with_capacity(self.bytes.len());
+        std::mem::replace(&mut self.bytes, next)
     }
 
     /// Bytes that were not taken.
@@ -178,7 +222,7 @@ impl Draft {
             let rule = record.rule;
             record.rule = rule.and_then(|rule| self.number(engine, rule));
             if rule.is_some() == record.rule.is_some() {
-                self.push(&Line::Source(Box::new(record)));
+                self.push(Written::Source(&record));
             }
         }
         self.next_source = next;
@@ -186,12 +230,11 @@ impl Draft {
     }
 
     fn add_states(&mut self, engine: &Engine, now: Instant, max: usize) -> bool {
-        let (records, next) = engine.export_states(now, self.next, max);
-        for mut record in records {
+        let next = engine.export_states_to(now, self.next, max, |mut record| {
             renumber(&mut record, |rule| self.number(engine, rule));
-            self.push(&Line::State(Box::new(record)));
+            self.push(Written::State(&record));
             self.states += 1;
-        }
+        });
         self.next = next.unwrap_or(self.next);
         next.is_some()
     }
@@ -201,7 +244,7 @@ impl Draft {
         let mut hash = self.hash.clone();
         hash.update(&self.bytes);
         let sum = checksum(hash);
-        self.push(&Line::Sha256(sum));
+        self.push(Written::Sha256(&sum));
         self.bytes
     }
 
@@ -242,7 +285,7 @@ impl Draft {
             }
             Line::Header(_) | Line::Rule(_) | Line::Sha256(_) => {}
         }
-        self.push(&line);
+        self.push(line.as_written());
     }
 
     /// The number here of the rule that another file calls `rule`, out of its rules.
@@ -260,7 +303,7 @@ impl Draft {
         let number = if let Some(number) = self.rules.get(&line) {
             *number
         } else {
-            self.push(&Line::Rule(line.clone()));
+            self.push(Written::Rule(&line));
             self.rules.insert(line, next);
             next
         };
@@ -268,14 +311,18 @@ impl Draft {
         number
     }
 
-    fn push(&mut self, line: &Line) {
+    fn push(&mut self, line: Written<'_>) {
         let before = self.bytes.len();
-        if serde_json::to_writer(&mut self.bytes, line).is_err() {
-            // Not possible with these types; half a line would spoil the file.
+        let is_written = match self.form {
+            Form::Lines => serde_json::to_writer(&mut self.bytes, &line)
+                .map(|()| self.bytes.push(b'\n'))
+                .is_ok(),
+            Form::Packed => packed::write(&mut self.bytes, line).is_some(),
+        };
+        if !is_written {
+            // Not possible with these types; half a record would spoil the file.
             self.bytes.truncate(before);
-            return;
         }
-        self.bytes.push(b'\n');
     }
 }
 
@@ -332,7 +379,7 @@ impl Contents {
             if !std::mem::take(&mut first) && records.peek().is_none() {
                 return None;
             }
-            let mut draft = Draft::new(self.dialect, self.written);
+            let mut draft = Draft::new(Form::Lines, self.dialect, self.written);
             for record in records.by_ref().take(most) {
                 draft.copy(&self.rules, record);
             }
@@ -356,24 +403,36 @@ impl Contents {
 pub(crate) enum Damage {
     #[error("{0}")]
     System(#[from] io::Error),
-    #[error("it is of version {0}; this weighbridge reads version {VERSION}")]
+    #[error("it is of version {0}; this weighbridge reads version {VERSION}, and {packed} if it is packed", packed = packed::VERSION)]
     Version(u32),
-    #[error("line {0} is damaged")]
-    Line(usize),
+    #[error("record {0} is damaged")]
+    Record(usize),
     #[error("the checksum is wrong: it was changed or cut off")]
     Checksum,
 }
 
 /// Reads a whole file.
 pub(crate) fn read(mut input: impl BufRead) -> Result<Contents, Damage> {
+    let is_packed = input.fill_buf()?.first() == packed::BEGINNING.first();
     let mut hash = Sha256::new();
+    let version = if is_packed {
+        packed::begin(&mut input, &mut hash)?;
+        packed::VERSION
+    } else {
+        VERSION
+    };
     let mut contents: Option<Contents> = None;
+    let mut bytes = Vec::new();
     let mut number = 0;
     loop {
         number += 1;
-        let bytes = next_line(&mut input, number)?;
-        match (parse(&bytes, number)?, &mut contents) {
-            (Line::Header(header), None) => contents = Some(begin(&header, number)?),
+        let line = if is_packed {
+            packed::next(&mut input, &mut bytes, number)?
+        } else {
+            next_line(&mut input, &mut bytes, number)?
+        };
+        match (line, &mut contents) {
+            (Line::Header(header), None) => contents = Some(begin(&header, version, number)?),
             (Line::Rule(rule), Some(contents)) => contents.rules.push(rule),
             (Line::State(state), Some(contents)) => contents.states.push(*state),
             (Line::Source(source), Some(contents)) => contents.sources.push(*source),
@@ -381,34 +440,30 @@ pub(crate) fn read(mut input: impl BufRead) -> Result<Contents, Damage> {
                 let whole = sum == checksum(hash) && input.fill_buf()?.is_empty();
                 return contents.filter(|_| whole).ok_or(Damage::Checksum);
             }
-            _ => return Err(Damage::Line(number)),
+            _ => return Err(Damage::Record(number)),
         }
         hash.update(&bytes);
     }
 }
 
-/// A line with its end. A file that has none left was cut off.
-fn next_line(input: &mut impl BufRead, number: usize) -> Result<Vec<u8>, Damage> {
-    let mut bytes = Vec::new();
-    io::Read::take(&mut *input, LINE_MAX).read_until(b'\n', &mut bytes)?;
+/// A line, and its bytes. A file that has none left was cut off.
+fn next_line(input: &mut impl BufRead, bytes: &mut Vec<u8>, number: usize) -> Result<Line, Damage> {
+    bytes.clear();
+    io::Read::take(&mut *input, RECORD_MAX).read_until(b'\n', bytes)?;
     match bytes.last() {
         None => Err(Damage::Checksum),
-        Some(b'\n') => Ok(bytes),
-        Some(_) => Err(Damage::Line(number)),
+        Some(b'\n') => serde_json::from_slice(bytes).map_err(|_| Damage::Record(number)),
+        Some(_) => Err(Damage::Record(number)),
     }
 }
 
-fn parse(bytes: &[u8], number: usize) -> Result<Line, Damage> {
-    serde_json::from_slice(bytes).map_err(|_| Damage::Line(number))
-}
-
-fn begin(header: &Header, number: usize) -> Result<Contents, Damage> {
-    if header.version != VERSION {
+fn begin(header: &Header, version: u32, number: usize) -> Result<Contents, Damage> {
+    if header.version != version {
         return Err(Damage::Version(header.version));
     }
     Ok(Contents {
         written: header.written,
-        dialect: parse_dialect(&header.dialect).map_err(|_| Damage::Line(number))?,
+        dialect: parse_dialect(&header.dialect).map_err(|_| Damage::Record(number))?,
         rules: Vec::new(),
         states: Vec::new(),
         sources: Vec::new(),

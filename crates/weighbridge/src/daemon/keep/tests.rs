@@ -156,16 +156,57 @@ fn the_file_is_of_its_owner_alone() {
     assert!(!dir.path().join("states.new").exists());
 }
 
+/// The states of `count` questions as a file of that form.
+fn written(form: Form, count: u16) -> (Vec<u8>, Clock) {
+    let clock = Clock::start();
+    let mut engine = engine(&clock, RULES);
+    for port in 0..count {
+        ask(&mut engine, &clock, 1024 + port);
+    }
+    let now = clock.now();
+    let mut draft = Draft::new(form, Dialect::FreeBsd, clock.date(now));
+    while draft.add(&engine, now, SLICE) {}
+    (draft.finish(), clock)
+}
+
+#[test]
+fn lines_of_a_version_before_are_read_and_snapshots_are_a_fraction_of_them() {
+    let (lines, clock) = written(Form::Lines, 200);
+    let (packed, _) = written(Form::Packed, 200);
+    assert!(packed.len() * 5 < lines.len(), "{} bytes", packed.len());
+    for bytes in [lines, packed] {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        fs::write(dir.path().join(STATES), bytes).expect("writes");
+        assert_eq!(restored(dir.path(), &clock, RULES).state_count(), 200);
+    }
+}
+
 #[test]
 fn a_changed_or_cut_file_is_refused_whole() {
-    let (dir, clock) = kept(5);
-    let path = dir.path().join(STATES);
-    let whole = fs::read(&path).expect("reads");
+    for form in [Form::Lines, Form::Packed] {
+        let (whole, clock) = written(form, 5);
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join(STATES);
+        for bytes in damaged(&whole) {
+            fs::write(&path, &bytes).expect("writes");
+            let mut engine = engine(&clock, RULES);
+            let now = clock.now();
+            let result = load::load(&path, &mut engine, now, clock.date(now), &interfaces());
+            assert!(result.is_err(), "{}", String::from_utf8_lossy(&bytes));
+            assert_eq!(engine.state_count(), 0);
+        }
+    }
+}
+
+/// The file cut off, changed, longer, and of another version; and what is no such file.
+fn damaged(whole: &[u8]) -> Vec<Vec<u8>> {
     let mut damaged = vec![
         Vec::new(),
         b"{\n".to_vec(),
         b"nonsense".to_vec(),
         vec![0xff; 5000],
+        packed::BEGINNING.to_vec(),
+        [packed::BEGINNING.as_slice(), &[0xff; 9]].concat(),
     ];
     damaged.extend(
         (1..whole.len())
@@ -173,21 +214,14 @@ fn a_changed_or_cut_file_is_refused_whole() {
             .map(|len| whole[..len].to_vec()),
     );
     for at in (0..whole.len()).step_by(31) {
-        let mut changed = whole.clone();
+        let mut changed = whole.to_vec();
         changed[at] ^= 1;
         damaged.push(changed);
     }
-    damaged.push([whole.clone(), b"more\n".to_vec()].concat());
-    let version = String::from_utf8_lossy(&whole).replacen("\"version\":1", "\"version\":2", 1);
+    damaged.push([whole, b"more\n"].concat());
+    let version = String::from_utf8_lossy(whole).replacen("\"version\":1", "\"version\":2", 1);
     damaged.push(version.into_bytes());
-    for bytes in damaged {
-        fs::write(&path, &bytes).expect("writes");
-        let mut engine = engine(&clock, RULES);
-        let now = clock.now();
-        let result = load::load(&path, &mut engine, now, clock.date(now), &interfaces());
-        assert!(result.is_err(), "{}", String::from_utf8_lossy(&bytes));
-        assert_eq!(engine.state_count(), 0);
-    }
+    damaged
 }
 
 #[test]
