@@ -1,10 +1,11 @@
 //! The daemon dies, or is restarted: what crosses the box meanwhile, and what goes on afterwards.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lab::service::{HTTP, sha256_of_bytes};
 use lab::{Configuration, Host, Lab, Role, Weighbridge, clock};
 
@@ -44,11 +45,16 @@ fn unhook(lab: &Lab) -> Result<String> {
 }
 
 /// Waits until the states are written down with one more than there are now.
-fn wait_for_snapshot(lab: &Lab, server_port: u16) -> Result<()> {
+fn wait_for_snapshot(lab: &Lab, server: SocketAddr) -> Result<()> {
     let file = lab.directory().join("state/states");
-    let wanted = format!("\"port\":{server_port}");
+    // An address is packed as its bytes, with the port behind it, which is one byte below 128.
+    let IpAddr::V4(address) = server.ip() else {
+        bail!("{server} is none of IPv4");
+    };
+    let wanted = [address.octets().as_slice(), &[u8::try_from(server.port())?]].concat();
     let written = clock::wait_until(SNAPSHOT_LIMIT, || {
-        std::fs::read_to_string(&file).is_ok_and(|text| text.contains(&wanted))
+        let packed = std::fs::read(&file).unwrap_or_default();
+        packed.windows(wanted.len()).any(|part| part == wanted)
     });
     ensure!(written, "no snapshot after {SNAPSHOT_LIMIT:?}");
     Ok(())
@@ -189,7 +195,7 @@ fn a_running_transfer_goes_on_after_a_crash() -> Result<()> {
         let host = lab.host(Role::H99).with_patience(START);
         let mut session = host.line_client(Bench::server(22))?;
         let download = slow_download(&lab, bytes)?;
-        wait_for_snapshot(&lab, HTTP)?;
+        wait_for_snapshot(&lab, Bench::server(HTTP))?;
         clock::pause(Duration::from_secs(1));
         ensure!(
             !download.is_finished(),
