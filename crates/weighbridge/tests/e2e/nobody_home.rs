@@ -91,7 +91,7 @@ fn after_a_crash_nothing_crosses_until_a_daemon_runs_again() -> Result<()> {
         assert!(is_reached(&host));
         daemon.kill()?;
         assert!(is_cut_off(&host), "TCP crosses a box without a daemon");
-        let router = std::net::IpAddr::from([216, 28, 123, 1]);
+        let router = IpAddr::from([216, 28, 123, 1]);
         assert!(host.is_unanswered(router, 100), "ICMP crosses");
         // ARP is not IP: it crosses as always.
         lab.namespace(Role::H99).ip("neigh flush all")?;
