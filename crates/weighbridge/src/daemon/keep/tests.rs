@@ -232,7 +232,7 @@ fn states_in_pieces_bring_only_their_own_rules_and_those_in_force_are_printed_on
         ask(&mut engine, &clock, 1024 + port);
     }
     let now = clock.now();
-    let mut draft = Draft::new(Dialect::FreeBsd, clock.date(now));
+    let mut draft = Draft::new(Form::Lines, Dialect::FreeBsd, clock.date(now));
     while draft.add(&engine, now, 2) {}
     let mut contents = file::read(&draft.finish()[..]).expect("a file");
     // A rule that no state refers to.
