@@ -159,6 +159,7 @@ static __always_inline void count(__u32 counter, __u64 by)
 #include "frame.bpf.h"
 #include "tcp.bpf.h"
 #include "flows.bpf.h"
+#include "told.bpf.h"
 #include "rewrite.bpf.h"
 #include "exit.bpf.h"
 #include "shares.bpf.h"

@@ -560,10 +560,9 @@ pub(crate) fn is_plain(opener: &Peer, other: &Peer, timeout_now: Timeout) -> boo
     (begins || goes_on) && !opener.stale && !other.stale
 }
 
-/// Whether a connection of which sequence numbers are moved has gone on as far as that both ends have
-/// been heard, and no further.
+/// Whether a connection has gone on as far as that both ends have been heard, and no further.
 pub(crate) const fn has_just_been_answered(opener: &Peer, other: &Peer) -> bool {
-    opener.seq_diff != 0 && opener.state == tcps::ESTABLISHED && other.state == tcps::SYN_SENT
+    opener.state == tcps::ESTABLISHED && other.state == tcps::SYN_SENT
 }
 
 /// Whether the opener has sent its SYN and nothing else was heard.

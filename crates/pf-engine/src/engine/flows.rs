@@ -22,6 +22,7 @@ use crate::criteria::Treatment;
 use crate::decision::{EtherAddresses, Exit, StateId};
 use crate::engine::Engine;
 use crate::engine::decisions::Decisions;
+use crate::engine::leads::AnswerFrames;
 use crate::engine::openings::{Meeting, Openings};
 use crate::engine::packet::{Place, Work};
 use crate::flow::{FlowCache, FlowChanged, FlowId, FlowProgress, FlowStatistics};
@@ -79,6 +80,7 @@ pub(super) struct Flows {
     pub(super) decisions: Decisions,
     /// Connections that the cache opens itself.
     pub(super) openings: Openings,
+    pub(super) answer_frames: AnswerFrames,
     /// What the packet at hand has touched.
     record: Record,
 }
@@ -154,6 +156,22 @@ pub(super) struct Plain {
 }
 
 impl Plain {
+    /// Those of which none was seen yet.
+    pub(super) const fn expected(
+        place: Place,
+        ether: EtherAddresses,
+        generation: u64,
+        onward: Onward,
+    ) -> Self {
+        Self {
+            place,
+            ether,
+            generation,
+            onward,
+            is_expected: true,
+        }
+    }
+
     /// Those of the other way.
     fn turned(&self) -> Self {
         let direction = self.place.direction.reverse();
@@ -443,10 +461,11 @@ impl Engine {
     }
 
     /// A packet has passed `place` by the state `id`: another like it may pass without being
-    /// looked at, if nothing was done with it and it is one that a cache knows.
+    /// looked at, if nothing was done with it and it is one that a cache knows. It has `made` these
+    /// states.
     pub(super) fn note_flow(
         &mut self,
-        id: StateId,
+        (id, made): (StateId, &[StateId]),
         place: Place,
         exit: Exit,
         identity: &Tuple,
@@ -457,12 +476,15 @@ impl Engine {
         }
         let onward = match exit {
             Exit::Continue => Some(Onward::Plain),
-            Exit::Gateway { .. } | Exit::Wire { .. } => self.note_lead(id, exit, work),
+            Exit::Gateway { .. } | Exit::Wire { .. } => self.note_lead((id, made), exit, work),
             Exit::Bridge { .. } | Exit::Socket(_) => None,
         };
         let onward = onward.filter(|_| is_as_it_came(work));
         let way = onward.zip(work.ether);
         self.note_way((id, place), identity, way);
+        if matches!(exit, Exit::Gateway { .. }) {
+            self.expect_answer(id);
+        }
     }
 
     /// Packets of the state `id` pass so at `place`, or they may not be passed.
@@ -494,9 +516,9 @@ impl Engine {
             && state.route.is_none()
             && matches!(way, Some((Onward::Plain, _)))
             && tcp::has_just_begun(&state.source, &state.destination);
-        let is_answered = !forward
-            && matches!(way, Some((Onward::Plain, _)))
-            && tcp::has_just_been_answered(&state.source, &state.destination);
+        let is_answered =
+            !forward && tcp::has_just_been_answered(&state.source, &state.destination);
+        let is_moved = state.source.seq_diff != 0 || state.route.is_some();
         let [of_opener, of_other] = &mut state.flow.ways;
         let noted = if forward {
             &mut *of_opener
@@ -515,7 +537,9 @@ impl Engine {
             // Whoever answers does so where the SYN met the filter, in frames back.
             *of_other = of_opener.as_ref().map(Plain::turned);
         }
-        let begins = begins || (is_answered && of_opener.is_some());
+        // Where their answers go, or what they say, nobody could tell before.
+        let is_late = |way: &Plain| is_moved || !matches!(way.onward, Onward::Plain);
+        let begins = begins || (is_answered && of_opener.as_ref().is_some_and(is_late));
         let has_begun = begins_in_cache(state);
         let has_room = self.flows.wishes.len() < WISHES_MAX && has_begun;
         let returns = std::mem::take(&mut state.flow.returns)

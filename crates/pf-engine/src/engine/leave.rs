@@ -248,7 +248,7 @@ fn answer_key(work: &Work<'_>) -> Option<StateKey> {
 
 /// Whether the state's client came in a frame from another interface than `uplink` and its
 /// packets leave there.
-fn is_routed_out(state: &State, uplink: NameId) -> bool {
+pub(super) fn is_routed_out(state: &State, uplink: NameId) -> bool {
     let leaves_there = matches!(
         state.route,
         Some((RouteKind::RouteTo, hop)) if hop.interface == uplink

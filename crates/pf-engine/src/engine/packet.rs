@@ -608,7 +608,7 @@ impl Engine {
             !work.logs_each && !work.is_unlike_its_flow && !work.of_proxy && !work.is_metered;
         let basis = basis.filter(|_| repeats && !work.has_crossed());
         if let Some(id) = basis.filter(|_| pieces.is_none()) {
-            self.note_flow(id, hook, exit, &identity, work);
+            self.note_flow((id, &made), hook, exit, &identity, work);
         }
         Ok((
             verdict(exit, pieces),

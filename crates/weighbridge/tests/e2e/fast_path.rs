@@ -25,6 +25,13 @@ pass in on em1 inet proto tcp keep state label \"tcp\"
 pass in on em1 inet proto udp keep state label \"udp\"
 pass in on em1 inet proto icmp keep state label \"icmp\"
 ";
+/// By a line of its own, translated.
+const ROUTED: &str = "\
+nat on em0 inet from 216.28.123.0/24 to any -> (em0)
+pass
+pass in on em1 route-to (em0 192.168.0.1) inet proto tcp keep state label \"tcp\"
+pass in on em1 route-to (em0 192.168.0.1) inet proto udp keep state label \"udp\"
+";
 /// Everything without state but what is blocked.
 const STATELESS: &str = "\
 pass no state
@@ -256,41 +263,60 @@ fn bulk_transfers_pass_in_the_kernel_and_each_segment_is_counted() -> Result<()>
     })
 }
 
+/// Of many short connections so many packets of ten come up, no more. All are counted.
+fn assert_short_connections_pass(bench: &Bench, of_ten: u64) -> Result<()> {
+    let before = Sent::so_far(bench)?;
+    let (mut connections, mut come_up) = (0, u64::MAX);
+    let is_few = |come_up: u64| come_up < of_ten * CONNECTIONS / 10;
+    for _ in 0..TRIES {
+        let decided = flow_counter(bench, "decided")?;
+        for _ in 0..CONNECTIONS {
+            session(bench)?.exchange("a word")?;
+        }
+        bench.lab.until_connections_end()?;
+        connections += CONNECTIONS;
+        come_up = come_up.min(flow_counter(bench, "decided")? - decided);
+        // Of a cache that somebody empties most of the connection may come up.
+        if is_few(come_up) || flow_counter(bench, "emptied")? > 0 {
+            break;
+        }
+    }
+    assert_tcp_is_exact(bench, before)?;
+    let states = bench.daemon.pfctl_ok(&["-ss"])?;
+    let closed = |line: &&str| line.contains(&format!(":{}", Bench::server(OTHER).port()));
+    let states: Vec<&str> = states.lines().filter(closed).collect();
+    assert_eq!(states.len() as u64, 2 * connections, "at two hooks");
+    for state in states {
+        assert!(state.ends_with("FIN_WAIT_2:FIN_WAIT_2"), "{state}");
+    }
+    ensure!(
+        is_few(come_up) || flow_counter(bench, "emptied")? > 0,
+        "{come_up} packets of {CONNECTIONS} connections came up"
+    );
+    Ok(())
+}
+
+/// Closed states are to be there until they are looked at.
+fn with_closed_kept(rules: &str) -> Configuration {
+    let timeouts = "set timeout { tcp.finwait 3600, tcp.closed 3600 }\n";
+    files(&format!("{timeouts}{rules}"))
+}
+
 #[test]
 fn of_short_connections_the_first_packets_alone_come_up() -> Result<()> {
-    // Closed states are to be there until they are looked at.
-    let rules = format!("set timeout {{ tcp.finwait 3600, tcp.closed 3600 }}\n{RULES}");
-    with_daemon("fast path, short", UNSHAPED, &files(&rules), |bench| {
-        let before = Sent::so_far(bench)?;
-        let (mut connections, mut come_up) = (0, u64::MAX);
-        // The SYN at two hooks; one in ten connections may have another.
-        let is_few = |come_up: u64| come_up < 22 * CONNECTIONS / 10;
-        for _ in 0..TRIES {
-            let decided = flow_counter(bench, "decided")?;
-            for _ in 0..CONNECTIONS {
-                session(bench)?.exchange("a word")?;
-            }
-            bench.lab.until_connections_end()?;
-            connections += CONNECTIONS;
-            come_up = come_up.min(flow_counter(bench, "decided")? - decided);
-            // Of a cache that somebody empties most of the connection may come up.
-            if is_few(come_up) || flow_counter(bench, "emptied")? > 0 {
-                break;
-            }
-        }
-        assert_tcp_is_exact(bench, before)?;
-        let states = bench.daemon.pfctl_ok(&["-ss"])?;
-        let closed = |line: &&str| line.contains(&format!(":{}", Bench::server(OTHER).port()));
-        let states: Vec<&str> = states.lines().filter(closed).collect();
-        assert_eq!(states.len() as u64, 2 * connections, "at two hooks");
-        for state in states {
-            assert!(state.ends_with("FIN_WAIT_2:FIN_WAIT_2"), "{state}");
-        }
-        ensure!(
-            is_few(come_up) || flow_counter(bench, "emptied")? > 0,
-            "{come_up} packets of {CONNECTIONS} connections came up"
-        );
-        Ok(())
+    let files = with_closed_kept(RULES);
+    // The SYN at two hooks; one in ten connections may have two others.
+    with_daemon("fast path, short", UNSHAPED, &files, |bench| {
+        assert_short_connections_pass(bench, 22)
+    })
+}
+
+#[test]
+fn of_short_connections_that_are_routed_the_first_packets_alone_come_up() -> Result<()> {
+    let files = with_closed_kept(ROUTED);
+    // The SYN, and of the first connection its answer; one in two may have another.
+    with_daemon("fast path, by a line", UNSHAPED, &files, |bench| {
+        assert_short_connections_pass(bench, 15)
     })
 }
 
@@ -540,13 +566,7 @@ fn what_the_article_sends_by_dsl_is_translated_and_routed_in_the_kernel() -> Res
 
 #[test]
 fn routes_and_answers_by_a_line_pass_in_the_kernel_and_each_segment_is_counted() -> Result<()> {
-    let rules = "\
-nat on em0 inet from 216.28.123.0/24 to any -> (em0)
-pass
-pass in on em1 route-to (em0 192.168.0.1) inet proto tcp keep state label \"tcp\"
-pass in on em1 route-to (em0 192.168.0.1) inet proto udp keep state label \"udp\"
-";
-    with_daemon("fast path, routed", UNSHAPED, &files(rules), |bench| {
+    with_daemon("fast path, routed", UNSHAPED, &files(ROUTED), |bench| {
         let before = Sent::so_far(bench)?;
         let digest = sha256_of_bytes(BULK);
         assert_most_pass(bench, || transfer(bench, &digest))?;

@@ -5,6 +5,10 @@ use std::thread;
 use super::*;
 use crate::flows::layout::{STATE_LEN, TRAFFIC_AT, UNDECIDED_AT};
 
+/// PF's numbers of how far an end is.
+const ESTABLISHED: u8 = 4;
+const CLOSING: u8 = 7;
+
 /// A segment that moves the connection on.
 fn data() -> Vec<u8> {
     frame(&segment(ACK, 1000, 9000, 100))
@@ -134,6 +138,29 @@ fn a_packet_counts_at_both_states_of_its_way_or_at_none() {
 
 /// How often a packet is waited for.
 const ATTEMPTS: u32 = 50;
+
+#[test]
+fn what_takes_a_connection_on_is_taken_by_both_states_of_its_way_or_by_none() {
+    for (seq, is_taken) in [(1000, true), (500_000, false)] {
+        let Some(mut bench) = Bench::new("taken on") else {
+            return;
+        };
+        let flows = led(&mut bench, seq);
+        let fin = frame(&segment(tcp_flags::FIN | ACK, 1000, 9000, 0));
+        let (_, out) = bench.run_program(Direction::In, &fin, 0);
+        assert_eq!(out.starts_with(&ETHER.reversed().destination), is_taken);
+        let maps = bench.maps();
+        let changed = maps.changed().into_iter().map(|changed| changed.flow);
+        let wanted = if is_taken { &flows[..] } else { &[] };
+        assert_eq!(changed.collect::<Vec<_>>(), wanted);
+        for flow in flows {
+            let told = maps.take(flow);
+            let [client, _] = told.windows.expect("windows");
+            assert_eq!(client.state, if is_taken { CLOSING } else { ESTABLISHED });
+            assert_eq!(told.counts[0].packets, u64::from(is_taken));
+        }
+    }
+}
 
 #[test]
 fn a_flow_is_over_when_no_packet_is_on_its_way_through_it() {

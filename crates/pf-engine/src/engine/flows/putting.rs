@@ -37,11 +37,21 @@ impl Engine {
     }
 
     pub(super) fn put_flow(&mut self, slot: u32) {
+        self.put_slots(&[slot]);
+    }
+
+    /// Those of these states that may be there.
+    pub(in crate::engine) fn put_slots(&mut self, slots: &[u32]) {
+        let prepared = slots.iter().filter_map(|slot| self.wish(*slot));
+        let prepared = prepared.collect();
+        self.put_flows(prepared);
+    }
+
+    fn wish(&mut self, slot: u32) -> Option<Prepared> {
         if let Some(state) = self.states.get_mut(slot) {
             state.flow.is_wished = true;
         }
-        let prepared = self.prepare_flow(slot);
-        self.put_flows(prepared.into_iter().collect());
+        self.prepare_flow(slot)
     }
 
     /// A state that is wished for as the cache would have it, once.
@@ -113,10 +123,7 @@ impl Engine {
     /// The cache has opened the connection of this state itself, and holds it already. False if it
     /// is another than it would have been given.
     pub(in crate::engine) fn hold_opened(&mut self, slot: u32, id: FlowId) -> bool {
-        if let Some(state) = self.states.get_mut(slot) {
-            state.flow.is_wished = true;
-        }
-        let prepared = self.prepare_flow(slot);
+        let prepared = self.wish(slot);
         let Some(prepared) =
             prepared.filter(|prepared| prepared.flow.keys.iter().all(Option::is_some))
         else {

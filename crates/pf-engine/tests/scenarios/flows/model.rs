@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pf_engine::counters::Count;
-use pf_engine::decision::{EtherAddresses, Hook, Packet};
+use pf_engine::decision::{EtherAddresses, Exit, Hook, Packet};
 use pf_engine::flow::{
-    Flow, FlowBasis, FlowCache, FlowChanged, FlowId, FlowKey, FlowOpened, FlowProgress, FlowWindow,
+    Flow, FlowBasis, FlowCache, FlowChanged, FlowExit, FlowId, FlowKey, FlowOpened, FlowProgress,
+    FlowWindow,
 };
 use pf_engine::rule::tcp_flags;
 use pf_engine::time::Instant;
@@ -33,6 +34,8 @@ struct Entry {
 struct Inner {
     entries: Vec<Entry>,
     by_key: HashMap<FlowKey, (usize, usize)>,
+    /// Ways that were told.
+    leads: HashMap<FlowKey, (FlowId, usize, FlowExit)>,
     /// Flows in which an end has gone from one state to another.
     changed: Vec<FlowChanged>,
     offers: HashMap<FlowKey, Duration>,
@@ -42,6 +45,7 @@ struct Inner {
     passed: u64,
     translated: u64,
     modulated: u64,
+    led: u64,
     dropped: u64,
     /// How often it was asked.
     calls: u64,
@@ -51,6 +55,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Done {
     Passed,
+    /// It passed, and was sent out.
+    Led(Exit),
     Dropped,
     /// It is for the engine.
     Nothing,
@@ -65,6 +71,12 @@ impl FlowCache for Model {
         let mut inner = self.0.lock().unwrap();
         inner.calls += 1;
         flows.iter().map(|flow| inner.put(flow)).collect()
+    }
+
+    fn lead(&mut self, flow: FlowId, way: usize, key: &FlowKey, exit: &FlowExit) -> bool {
+        let leads = &mut self.0.lock().unwrap().leads;
+        leads.insert(*key, (flow, way, *exit));
+        true
     }
 
     fn read_all(&mut self, flows: &[FlowId]) -> Vec<FlowProgress> {
@@ -272,6 +284,11 @@ impl Model {
         self.0.lock().unwrap().modulated
     }
 
+    /// Packets that it has sent out by the way that it was told.
+    pub(super) fn led(&self) -> u64 {
+        self.0.lock().unwrap().led
+    }
+
     /// Packets that it has dropped.
     pub(super) fn dropped(&self) -> u64 {
         self.0.lock().unwrap().dropped
@@ -284,21 +301,76 @@ impl Model {
 
     /// What becomes of the packet without the engine; translates it.
     pub(super) fn meet(&self, now: Instant, hook: Hook, packet: &mut Packet) -> Done {
-        let Some((key, mut meta)) = key_of(hook, packet) else {
+        let Some((key, meta)) = key_of(hook, packet) else {
             return Done::Nothing;
         };
         let mut inner = self.0.lock().unwrap();
-        let inner = &mut *inner;
+        if let Some(lead) = inner.leads.get(&key).copied()
+            && inner.entries[lead.0.0 as usize].is_live
+        {
+            return inner.lead((now, hook), lead, packet);
+        }
         if key.opens && !inner.knows(&key) {
             return inner.open(now, packet, (&key, &meta));
         }
-        let Some((id, way)) = inner.by_key.get(&key).copied() else {
+        match inner.by_key.get(&key).copied() {
+            Some((id, way)) if inner.entries[id].flow.keys[way] == Some(key) => {
+                inner.pass((now, hook), (id, way), packet)
+            }
+            Some(_) | None => Done::Nothing,
+        }
+    }
+}
+
+impl Inner {
+    /// Both flows let the packet pass, or neither has seen it.
+    fn lead(
+        &mut self,
+        at: (Instant, Hook),
+        (first, way, exit): (FlowId, usize, FlowExit),
+        packet: &mut Packet,
+    ) -> Done {
+        let mut leaving = packet.clone();
+        let (before, told) = (self.entries[first.0 as usize].progress, self.changed.len());
+        let mut meta = Meta::parse(&packet.bytes).unwrap();
+        let is_long = meta.total_len > exit.mtu as usize;
+        if is_long || meta.ttl <= exit.hops {
+            return Done::Nothing;
+        }
+        if exit.hops > 0 {
+            meta.decrement_ttl(&mut leaving.bytes).unwrap();
+        }
+        if self.pass(at, (first.0 as usize, way), &mut leaving) == Done::Nothing {
+            return Done::Nothing;
+        }
+        self.passed -= 1;
+        if let Some((then, way)) = exit.then
+            && self.pass(at, (then.0 as usize, way), &mut leaving) == Done::Nothing
+        {
+            self.entries[first.0 as usize].progress = before;
+            self.changed.truncate(told);
+            return Done::Nothing;
+        }
+        self.led += 1;
+        *packet = leaving;
+        Done::Led(exit.exit)
+    }
+
+    /// What one flow does with the packet.
+    fn pass(
+        &mut self,
+        (now, hook): (Instant, Hook),
+        (id, way): (usize, usize),
+        packet: &mut Packet,
+    ) -> Done {
+        let inner = self;
+        let Some((key, mut meta)) = key_of(hook, packet) else {
             return Done::Nothing;
         };
         let entry = &mut inner.entries[id];
         let last = entry.progress.refreshed.unwrap_or(entry.flow.refreshed);
         let is_over = last.saturating_add(entry.flow.lifetime) <= now;
-        if !entry.is_live || is_over || entry.flow.keys[way] != Some(key) {
+        if !entry.is_live || is_over {
             return Done::Nothing;
         }
         if let Some(tcp) = meta.tcp() {
