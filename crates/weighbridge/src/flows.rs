@@ -24,8 +24,8 @@ A flow is in it if its state is plain (no dup-to, log (all), queue, limit of rat
 translated within its family or not): a connection from its SYN on, or from the answer to it if its
 sequence numbers are moved or it is one of the first that are routed, until both ends have closed
 it; others once they have had four packets, or two that nobody has answered. Fragments, IP options
-and what does not fit a window come up as ever. Packets that pass both where they come in and where they
-leave are fused: sent on at once, without the kernel's bridge or routing.
+and what does not fit a window come up as ever. Packets that pass both where they come in and where
+they leave are fused: sent on at once, without the kernel's bridge or routing.
 
 The kernel opens connections itself that differ from two before in the port of their opener alone,
 as long as rules and states tell none from another: no limits, source tracking, log, tags, ports of

@@ -1,5 +1,6 @@
 //! The flow cache: whoever has one has the same states and counters as who has none.
 
+mod leads;
 mod model;
 mod modulated;
 mod openings;
@@ -9,12 +10,12 @@ use std::time::Duration;
 
 use pf_engine::decision::{DropReason, EtherAddresses, Exit, Hook, Packet, StateId, Verdict};
 use pf_engine::engine::{FLOW_BEGINS_AT, FLOWS_AT_ONCE, FlowsRead, KillStates, STREAM_BEGINS_AT};
-use pf_engine::rule::{Direction, PoolPorts, RouteKind, tcp_flags};
+use pf_engine::rule::{Direction, PoolPorts, tcp_flags};
 use pf_engine::ruleset::Ruleset;
 use pf_engine::wire::Meta;
 
 use self::model::{Done, Model, STATES_MAX};
-use self::rulesets::{routed, rulesets};
+use self::rulesets::rulesets;
 use super::harness::*;
 use super::talks::{Dice, Talk, answer};
 
@@ -469,17 +470,6 @@ fn of_a_connection_that_takes_its_course_the_first_packet_alone_comes_up() {
     assert_eq!(twins.cached.engine.flow_statistics().held, 0, "it is over");
     twins.segment(true, ACK, (112, 10_402), 0);
     assert_eq!(twins.decided(), 4);
-    twins.compare();
-}
-
-#[test]
-fn a_connection_whose_answers_are_routed_is_not_in_the_cache_from_its_syn_on() {
-    let mut twins = Twins::new(&routed(RouteKind::ReplyTo, ("em0", "10.0.0.99")));
-    twins.segment(true, SYN, (100, 0), 0);
-    twins.segment(false, SYN | ACK, (9000, 101), 0);
-    assert_eq!(twins.decided(), 3, "the answer is known where it comes in");
-    twins.segment(true, ACK, (101, 9001), 0);
-    twins.segment(false, ACK, (9001, 101), 10);
     twins.compare();
 }
 

@@ -581,6 +581,28 @@ fn routes_and_answers_by_a_line_pass_in_the_kernel_and_each_segment_is_counted()
     })
 }
 
+#[test]
+fn answers_by_a_line_follow_a_client_whose_frames_come_from_another_address() -> Result<()> {
+    with_daemon("fast path, moved", UNSHAPED, &files(ROUTED), |bench| {
+        let socket = datagrams_to(bench, 443)?;
+        for address in ["02:00:00:00:99:01", "02:00:00:00:99:02"] {
+            let moved = format!("link set dev eth0 address {address}");
+            bench.lab.namespace(Role::H99).ip(&moved)?;
+            for at in 0..DATAGRAMS {
+                lab::client::udp_exchange_over(&socket, &[5; 100])
+                    .with_context(|| format!("datagram {at} of {address}"))?;
+            }
+        }
+        let passed = flow_counter(bench, "passed")?;
+        ensure!(
+            passed > u64::try_from(DATAGRAMS)? || flow_counter(bench, "emptied")? > 0,
+            "{:?}",
+            flows(bench)?
+        );
+        Ok(())
+    })
+}
+
 /// What virtual pairs need for XDP: complete checksums, and other ends that take frames of a driver.
 fn prepare_for_xdp(bench: &Bench) -> Result<()> {
     bench.set_feature(Role::H99, "eth0", "tx", false)?;
