@@ -81,6 +81,15 @@ impl Ports {
         }
     }
 
+    /// Whether this is one of them, of a packet with the port `own`.
+    pub(crate) fn contain(self, port: u16, own: u16) -> bool {
+        match self {
+            Self::Keep => port == own,
+            Self::Range(low, high) => (low..=high).contains(&port),
+            Self::Set(set) => set.contains(port),
+        }
+    }
+
     /// So few that all of them can be tried for each packet.
     pub(crate) fn are_few(self) -> bool {
         self.count() <= GUESSES

@@ -17,6 +17,7 @@ use crate::state::State;
 use crate::tcp::{self, Segment};
 use crate::time::Instant;
 use crate::track::Kind;
+use crate::view::HostPort;
 use crate::wire::Meta;
 use crate::wire::sctp::{Act, Chunks};
 
@@ -87,6 +88,7 @@ impl Engine {
         self.catch_up(place, &tuple, env);
         let (slot, flow) = self.find_state(place, work, &tuple)?;
         if self.is_reopened(slot, place, work) {
+            work.former_source = self.former_source(slot, place);
             self.remove_state(slot);
             return None;
         }
@@ -105,6 +107,14 @@ impl Engine {
             && (opens_connection(&work.meta)
                 || (place.direction == Direction::In
                     && self.cookie_of(&work.meta, work.bytes).is_some()))
+    }
+
+    /// What NAT has made of the source of a state's opener, who has come again.
+    fn former_source(&self, slot: u32, place: Place) -> Option<HostPort> {
+        let state = self.states.get(slot)?;
+        let is_opener = state.direction == place.direction && !state.changes_family();
+        let outside = state.outcome().source;
+        (is_opener && outside != state.origin_tuple().source).then_some(outside)
     }
 
     fn pass_by_state(

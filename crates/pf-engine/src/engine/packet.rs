@@ -27,6 +27,7 @@ use crate::route::NextHop;
 use crate::rule::{Direction, Log, RouteKind, Scrub};
 use crate::ruleset::{Dialect, Limit};
 use crate::state::Way;
+use crate::view::HostPort;
 use crate::wire::families::{HEADER_DIFFERENCE, MIN_MTU_V6};
 use crate::wire::{FRAGMENT_HEADER_LEN, Meta};
 
@@ -71,6 +72,8 @@ pub(super) struct Work<'p> {
     pub(super) answered: bool,
     /// It is one that the proxy has put in the place of another.
     pub(super) of_proxy: bool,
+    /// The outside address and port of the closed connection in whose place it opens another.
+    pub(super) former_source: Option<HostPort>,
     /// It is the SYN of a client that has answered a cookie.
     pub(super) completed: Option<Completed>,
     /// What the proxy sends from the openers of the states in these slots.
@@ -202,6 +205,7 @@ impl<'p> Work<'p> {
             scrub: Scrub::NONE,
             is_unlike_its_flow: false,
             told: Vec::new(),
+            former_source: None,
             is_imagined: false,
             related_rule: None,
         }

@@ -105,6 +105,8 @@ pub(super) struct Course {
     pub(super) log_all: bool,
     /// N of each `pflogN` of `match` rules with `log (matches)` that matched.
     pub(super) log_matches: Vec<u8>,
+    /// What the source was made to in the closed connection in whose place this one comes.
+    pub(super) former_source: Option<HostPort>,
     /// There is no such packet: it is about the state that it would make.
     pub(super) is_imagined: bool,
     is_echo_request: bool,
@@ -169,6 +171,7 @@ impl Course {
             matched_source: meta.source,
             log_all: false,
             log_matches: Vec::new(),
+            former_source: work.former_source,
             is_imagined: work.is_imagined,
             is_echo_request: icmp.is_some_and(|icmp| is_request(meta.family, icmp)),
             // What is no query has no identifier, and neighbor discovery stays on its link.
@@ -387,6 +390,15 @@ impl Engine {
             let tuple = of_port(port);
             !is_mapped(self, tuple) && !self.is_taken(tuple, answers)
         };
+        // Whoever it is connected to may remember the closed connection, and takes its next one from the same
+        // port alone for what it is (RFC 6191).
+        let former = course.former_source;
+        if let Some(former) = former.filter(|former| former.address == candidate.source.address)
+            && ports.contain(former.port, own)
+            && is_free(former.port)
+        {
+            return Some(former.port);
+        }
         let mut random = || env.random();
         let found = if are_few {
             ports.find(own, &mut random, is_free)

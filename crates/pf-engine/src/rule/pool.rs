@@ -107,6 +107,14 @@ impl PortSet {
         self.len() == 0
     }
 
+    /// Whether the port is one of them.
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        let free = Self::BITS - self.offset - self.length;
+        let is_of_block = port >> (Self::BITS - self.offset) != 0;
+        is_of_block && (port >> free) as u32 % (1 << self.length) == self.id as u32
+    }
+
     /// The port number `n` of the set, from 0; beyond the last it begins again.
     #[must_use]
     pub const fn port(self, n: u16) -> u16 {

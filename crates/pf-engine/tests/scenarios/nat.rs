@@ -64,6 +64,36 @@ fn nat_translates_and_keeps_state_without_any_filter_rule() {
         );
 }
 
+/// Opens a connection through NAT and returns the port that it has outside.
+fn open_outside(lab: &mut Lab) -> u16 {
+    let seen = lab
+        .packet(Out, "em1", tcp(CLIENT, SERVER, S, 5, 0, 0))
+        .passes();
+    let (port, _) = meta(&seen.bytes).ports().unwrap();
+    port
+}
+
+#[test]
+fn a_connection_in_the_place_of_a_closed_one_keeps_the_port_that_its_server_remembers() {
+    let mut lab = Lab::router(natting(nat("em1", "(em1)").from("10.0.0.0/24")));
+    let port = open_outside(&mut lab);
+    let outside = (OUTSIDE, port);
+    let _ = lab
+        .packet(In, "em1", tcp(SERVER, outside, SA, 8, 6, 0))
+        .passes();
+    let _ = lab
+        .packet(Out, "em1", tcp(CLIENT, SERVER, FA, 6, 9, 0))
+        .passes();
+    let _ = lab
+        .packet(In, "em1", tcp(SERVER, outside, FA, 9, 7, 0))
+        .passes();
+    let _ = lab
+        .packet(Out, "em1", tcp(CLIENT, SERVER, A, 7, 10, 0))
+        .passes();
+    assert_eq!(open_outside(&mut lab), port);
+    assert_eq!(lab.engine.state_count(), 1);
+}
+
 #[test]
 fn filter_rules_see_translated_addresses() {
     let mut ruleset = natting(nat("em1", "(em1)").from("10.0.0.0/24"));

@@ -102,7 +102,11 @@ fn map_e_takes_the_ports_of_its_customer_alone() {
         .collect();
     taken.sort_unstable();
     let blocks = [19_720..=19_723, 36_104..=36_107, 52_488..=52_491];
-    assert_eq!(taken, blocks.into_iter().flatten().collect::<Vec<u16>>());
+    let all = blocks.into_iter().flatten().collect::<Vec<u16>>();
+    assert_eq!(taken, all);
+    let set = PortSet::new(2, 12, 0x342).unwrap();
+    let told: Vec<u16> = (0..=u16::MAX).filter(|port| set.contains(*port)).collect();
+    assert_eq!(told, all);
     assert_eq!(port_of(&mut lab, 3000, SERVERS[0]), None);
     assert!(port_of(&mut lab, 3000, SERVERS[1]).is_some());
 }
