@@ -82,7 +82,7 @@ struct flow_place {
 #define FLOW_STATES_MAX 65536
 // Decisions without a state have slots of their own, behind those of states: whoever has himself
 // blocked takes no state's room.
-#define FLOW_DECISIONS_MAX 16384
+#define FLOW_DECISIONS_MAX 32768
 #define FLOW_SLOTS_MAX (FLOW_STATES_MAX + FLOW_DECISIONS_MAX)
 
 struct {

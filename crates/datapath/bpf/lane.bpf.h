@@ -2,11 +2,11 @@
 //
 // Lanes: datagrams of fused flows, known by one line of the CPU's cache for each way, which counts
 // them for both of their states. Made by a packet that goes by its two states, in force until the
-// next one that goes the ordinary way is due, or the daemon ends one of the states. It is no part of
+// next one is to, or one that goes the ordinary way is due, or the daemon ends one of the states. It is no part of
 // what decides: whatever has no lane goes by its states. The user's side is src/flows/lanes.rs.
 
 #define LANES_MAX 65536 /* the loader says how many: a power of 2, or 1 for none */
-#define LANES_IN_GROUP 4u /* places that a lane may have */
+#define LANES_IN_GROUP 8u /* places that a lane may have */
 #define LANE_TIME_SHIFT 20 /* nanoseconds to the units of `until` */
 
 // What `count` says of a lane: nothing of one that is free.
@@ -434,9 +434,34 @@ struct track {
 	__u64 *of_out_way;
 };
 
-static __always_inline __u32 lane_until(const struct exit *exit)
+// What lives shorter behind its last packet has no lanes.
+#define LANE_STATE_LIVES 2000000000ull
+
+// Whether lanes may keep packets from it for half of its life.
+static __always_inline int lives_long(const struct found *found)
 {
-	return lane_time(exit->learned + EXIT_LIVES) | 1;
+	return found->state->lifetime >= LANE_STATE_LIVES;
+}
+
+// Until half of what the state lives behind this packet is over.
+static __always_inline __u64 half_life(const struct found *found)
+{
+	return found->state->last + found->state->lifetime / 2;
+}
+
+static __always_inline __u64 sooner(__u64 a, __u64 b)
+{
+	return a < b ? a : b;
+}
+
+// Until the kernel is to be asked again, or a state hears of a packet again that would end for the cache
+// otherwise: whoever has no lane is asked about by its states.
+static __always_inline __u32 lane_until(const struct track *track)
+{
+	__u64 asked = track->aside->exit.learned + EXIT_LIVES;
+	__u64 told = sooner(half_life(&track->from), half_life(&track->then));
+
+	return lane_time(sooner(asked, told)) | 1;
 }
 
 // Ends the lane of a way that has its place there: at once, and for good if the daemon hears of it.
@@ -500,7 +525,7 @@ static __always_inline void renew_lane(__u32 place, const struct track *track)
 		lane->needs = (lane->needs & ~LANE_BY_XDP) | at_driver;
 		asm volatile("" : : : "memory"); /* in this order */
 		lane->topology = exit->topology;
-		lane->until = lane_until(exit);
+		lane->until = lane_until(track);
 		is_renewed = 1;
 	}
 	bpf_spin_unlock(&track->from.state->lock);
@@ -511,12 +536,11 @@ static __always_inline void renew_lane(__u32 place, const struct track *track)
 		tell_of_lane(track->from.place.way);
 }
 
-#define LANE_IDLE 1000 /* units of `until` */
-
-// Where all places are taken, and one by a flow that has been still for a second, the daemon frees that.
+// Where all places are taken, and one by a flow that has been still for longer than what is learnt holds, the
+// daemon frees that.
 static __always_inline void end_idle_lane(__u32 first)
 {
-	__u32 now = lane_time(bpf_ktime_get_coarse_ns());
+	__u64 now = bpf_ktime_get_coarse_ns();
 
 #pragma unroll
 	for (__u32 i = 0; i < LANES_IN_GROUP; i++) {
@@ -527,7 +551,7 @@ static __always_inline void end_idle_lane(__u32 first)
 		if (!lane || !end)
 			return;
 		if (lane->until && lane->count & LANE_IS_OPEN &&
-		    (__s32)(lane->until - now) < -LANE_IDLE) {
+		    (__s64)(now - lane->last) > (__s64)(2 * EXIT_LIVES)) {
 			end_lane_at(place, end->way);
 			return;
 		}
@@ -601,10 +625,10 @@ static __always_inline void fill_lane(struct lane *lane, const struct lane_name 
 	int is_dressed = exit->hops || !is_same_frame(exit->ether, aside->key.ether) ||
 			 aside->first.ends.act == TRANSLATE || aside->then.ends.act == TRANSLATE;
 
-	lane->last = 0;
+	lane->last = track->from.state->last;
 	lane->name = *name;
 	lane->longest = exit->longest;
-	lane->until = lane_until(exit);
+	lane->until = lane_until(track);
 	lane->epoch = track->from.place.use;
 	lane->topology = exit->topology;
 	lane->out = exit->interface;
@@ -666,12 +690,6 @@ static __always_inline void begin_lane(const struct track *track)
 	fill_end(end, track);
 	fill_lane(lane, &name, track);
 	open_lane(lane, place + 1, track, claim);
-}
-
-// Whether it outlives what is learnt of its way.
-static __always_inline int lives_long(const struct found *found)
-{
-	return found->state->lifetime >= 2 * EXIT_LIVES;
 }
 
 // Behind a packet that leaves by its two states: the next ones need not ask them.

@@ -38,9 +38,9 @@ mod reading;
 pub const FLOW_STATES_DEFAULT: u32 = 65_536;
 /// States that it can be told to hold, at most: 1.4 GB.
 pub const FLOW_STATES_LIMIT: u32 = 2_097_152;
-/// Decisions without a state that it holds at most (`FLOW_DECISIONS_MAX`): some 6 MB. What blocks
-/// and what passes have half each (`BLOCKING_MAX` of the engine).
-const FLOW_DECISIONS_MAX: u32 = 16_384;
+/// Decisions without a state that it holds at most (`FLOW_DECISIONS_MAX`): some 12 MB. What blocks
+/// has three quarters at most (`BLOCKING_MAX` of the engine).
+const FLOW_DECISIONS_MAX: u32 = 32_768;
 
 /// Bytes of what the kernel has to tell (`FLOW_CHANGES_LEN`): 65,536 changes of 16 bytes. When it
 /// is full, packets that would change something come up.
@@ -59,12 +59,14 @@ const FAST_PATH: &str = "fast_path";
 const FLOW_STATES_FEW: u32 = 131_072;
 /// How long what is learnt of a fused flow's way holds (`exit_lives`).
 const EXIT_LIVES_MIN: Duration = Duration::from_secs(1);
-/// The same at most: half of what a UDP state lives that nobody has answered (`udp.single`, 30 seconds), or it
-/// had no lane, and half of what Linux takes a neighbour for reachable (`base_reachable_time`, the same).
-const EXIT_LIVES_MAX: Duration = Duration::from_secs(15);
+/// The same at most: a fifth of what a bridge remembers an address (300 seconds, IEEE 802.1D-2004, 7.9.2).
+const EXIT_LIVES_MAX: Duration = Duration::from_secs(60);
+/// Flows that ask the kernel again in a second, of as many as a cache for many has room for: one that is asked
+/// costs what ten others do.
+const EXITS_ASKED: u32 = 32_768;
 
 /// Places that a lane may have (`LANES_IN_GROUP`).
-const LANES_IN_GROUP: u32 = 4;
+const LANES_IN_GROUP: u32 = 8;
 
 /// Beside a slot in [`FLOW_CHANGES`]: its lanes are meant.
 const LANE_CHANGED: u32 = 1 << 31;
@@ -149,10 +151,13 @@ impl Room {
         wanted.next_power_of_two().max(LANES_IN_GROUP)
     }
 
-    /// How long what is learnt of a way holds: of as many flows as there is room for, about
-    /// [`FLOW_STATES_FEW`] ask the kernel again in a second.
+    /// How long what is learnt of a way holds.
     pub(crate) fn exit_lives(self) -> Duration {
-        let seconds = self.states.div_ceil(FLOW_STATES_FEW);
+        let seconds = if self.states <= FLOW_STATES_FEW {
+            0
+        } else {
+            self.states.div_ceil(EXITS_ASKED)
+        };
         Duration::from_secs(seconds.into()).clamp(EXIT_LIVES_MIN, EXIT_LIVES_MAX)
     }
 

@@ -86,7 +86,7 @@ impl Bench {
         Self::with_slots(test, 128)
     }
 
-    /// With so many, half of which are for states, or all but 16,384.
+    /// With so many, half of which are for states, or all but 32,768.
     fn with_slots(test: &str, slots: u32) -> Option<Self> {
         Self::without(test, slots, &[])
     }

@@ -59,6 +59,16 @@ fn assert_arrived(end: &End, packets: u64) {
 
 /// Both states of a flow between these.
 fn put(maps: &mut FlowMaps, source: (IpAddr, u16), destination: (IpAddr, u16)) -> [FlowId; 2] {
+    put_for(maps, source, destination, Duration::from_hours(1))
+}
+
+/// The same of states that live so long behind each packet.
+fn put_for(
+    maps: &mut FlowMaps,
+    source: (IpAddr, u16),
+    destination: (IpAddr, u16),
+    lifetime: Duration,
+) -> [FlowId; 2] {
     let hooks = [("em1", Direction::In), ("fxp0", Direction::Out)];
     hooks.map(|(interface, direction)| {
         let end = |(address, port)| HostPort { address, port };
@@ -79,7 +89,7 @@ fn put(maps: &mut FlowMaps, source: (IpAddr, u16), destination: (IpAddr, u16)) -
             shifts: [0; 2],
             windows: None,
             refreshed: NOW,
-            lifetime: Duration::from_hours(1),
+            lifetime,
             basis: FlowBasis::State,
         };
         maps.put(&flow).expect("room")
@@ -160,7 +170,7 @@ fn flows_that_find_no_place_for_a_lane_go_by_their_states() {
         let end = lab.within("b", || End::new("eth0", At::Xdp, PORTS.1));
         let end = end.expect("an end");
         lab.within("box", || {
-            // A lane for each flow: some group of four has more of these, but for one seed in a million.
+            // A lane for each flow: some group of eight has more of these, whatever the seed.
             let mut cache =
                 Cache::with_room(FastPath::On, &["em1", "fxp0", "em2"], 2 * u32::from(FLOWS));
             cache.settle();
@@ -232,6 +242,44 @@ fn datagrams_of_ipv6_have_lanes_that_know_their_whole_addresses() {
             assert_eq!(cache.datapath.statistics().fused, 8);
             // The first of each makes its lane.
             assert_eq!(cache.datapath.statistics().ridden, 6);
+        });
+    });
+}
+
+#[test]
+fn states_hear_of_a_packet_of_their_lanes_before_half_of_their_life_is_over() {
+    undisturbed(|| {
+        // With so much room what is learnt holds for five seconds.
+        const ROOM: u32 = 5 * 32_768;
+        const HALF: Duration = Duration::from_secs(2);
+
+        let Some(lab) = three_ports_that_know_b("laneslife") else {
+            return;
+        };
+        let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
+        lab.within("box", || {
+            let mut cache = Cache::with_room(FastPath::On, &["em1", "fxp0", "em2"], ROOM);
+            cache.settle();
+            let flows = [("2001:db8::1", 2 * HALF), ("2001:db8::3", 1000 * HALF)];
+            for (source, lifetime) in flows {
+                let destination = (address("2001:db8::2"), 9);
+                put_for(&mut cache.maps, (address(source), 9), destination, lifetime);
+                cross_v6(&a, &b, source, 1);
+            }
+            let_pass(SETTLED);
+            for (source, _) in flows {
+                cross_v6(&a, &b, source, 2);
+            }
+            let ridden = |cache: &Cache| cache.datapath.statistics().ridden;
+            assert_eq!(ridden(&cache), 2, "the first of each made its lane");
+            let_pass(HALF);
+            cross_v6(&a, &b, flows[0].0, 1);
+            assert_eq!(ridden(&cache), 2);
+            cross_v6(&a, &b, flows[0].0, 1);
+            assert_eq!(ridden(&cache), 3, "it renewed its lane");
+            cross_v6(&a, &b, flows[1].0, 1);
+            assert_eq!(ridden(&cache), 4, "what lives long keeps it");
+            assert_eq!(cache.datapath.statistics().fused, 7);
         });
     });
 }

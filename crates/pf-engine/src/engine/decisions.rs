@@ -36,9 +36,9 @@ use crate::wire::Meta;
 pub const DECISION_LIFETIME: Duration = Duration::from_secs(30);
 
 /// Decisions about one source's packets, at most: a sixteenth of what the kernel's cache holds.
-const DECISIONS_OF_ONE_MAX: u32 = 1024;
-/// Decisions that block, at most: half of what it holds, so that those that pass have the other.
-const BLOCKING_MAX: usize = 8192;
+const DECISIONS_OF_ONE_MAX: u32 = 2048;
+/// Decisions that block, at most: three quarters of what it holds, so that those that pass have the rest.
+const BLOCKING_MAX: usize = 24_576;
 /// Decisions that wait to be put into the cache, at most: as many as may come in a turn of the event
 /// loop, several times over.
 const WISHES_MAX: usize = 1024;
@@ -49,7 +49,7 @@ const TOUCHES_MAX: usize = 262_144;
 const TOUCHES_AT_ONCE: usize = 64;
 /// Marks of packets that came lately (4 bytes each). A decision is put into the cache for the
 /// second packet of a flow: most of what scans and floods send comes once.
-const MARKS: u64 = 8192;
+const MARKS: u64 = 32_768;
 /// Decisions that one call of [`Engine::handle_timeout`] looks at, at most.
 const EXPIRY_MAX: usize = 512;
 

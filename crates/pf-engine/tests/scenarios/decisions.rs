@@ -384,7 +384,7 @@ fn what_asks_a_table_that_a_limiter_fills_is_decided_anew_each_time() {
 
 #[test]
 fn nobody_has_more_than_a_share_of_the_decisions() {
-    const SHARE: u16 = 1024;
+    const SHARE: u16 = 2048;
     let mut twins = Twins::new(&filter(&[block()]));
     let blocked = |source, port| udp((source, port), SERVER, 1);
     for port in 1..=SHARE + 10 {

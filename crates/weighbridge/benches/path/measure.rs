@@ -19,7 +19,7 @@ use super::sockets;
 const FLOWS: u32 = 10_000;
 const MILLION: u32 = 1_000_000;
 /// Of so many flows it is measured so often, one time after the other and for as long: their states are made
-/// once, and each shows what is done again of it from time to time (15 seconds at most: `exit_lives`).
+/// once, and each shows what is done again of it from time to time (60 seconds at most: `exit_lives`).
 pub(crate) const MILLION_TIMES: u32 = 3;
 pub(crate) const MILLION_TIME: Duration = Duration::from_secs(5);
 /// Percent of the packets that make a flood complete.
