@@ -7,7 +7,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use aya::maps::{DevMap, PerCpuArray};
+use aya::maps::{Array, DevMap, PerCpuArray};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::xdp::XdpMode;
 use aya::programs::{
@@ -185,7 +185,7 @@ impl End {
 
 /// Sends each frame from an interface to another and does nothing else. Gone when it is dropped.
 #[derive(Debug)]
-pub struct Redirect(#[expect(dead_code, reason = "kept for what is attached")] Ebpf);
+pub struct Redirect(Ebpf);
 
 impl Redirect {
     /// From `interface` to the one with the number `to`.
@@ -193,9 +193,44 @@ impl Redirect {
     /// # Errors
     /// When the kernel refuses the program.
     pub fn new(interface: &str, to: u32, at: At) -> Result<Self, Error> {
+        Self::by((interface, to), at, 1, ["redirect_xdp", "redirect_tcx"])
+    }
+
+    /// The same, and counts each of so many flows in a line of the CPU's cache of its own: what knows flows
+    /// does that at least.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program.
+    pub fn counting(interface: &str, to: u32, at: At, flows: u32) -> Result<Self, Error> {
+        Self::by((interface, to), at, flows, ["count_xdp", "count_tcx"])
+    }
+
+    /// Packets that it has counted, of all flows.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn counted(&self) -> Result<u64, Error> {
+        let what = "the flows' counts";
+        let map = self.0.map("lines").ok_or_else(|| missing(what))?;
+        let map = Array::<_, [u64; 8]>::try_from(map).map_err(|error| refused(what, error))?;
+        let counts = map.iter().map(|line| line.map(|[packets, ..]| packets));
+        counts
+            .sum::<Result<u64, _>>()
+            .map_err(|error| refused(what, error))
+    }
+
+    fn by(
+        (interface, to): (&str, u32),
+        at: At,
+        flows: u32,
+        names: [&str; 2],
+    ) -> Result<Self, Error> {
         let what = "the redirection";
+        let lines = flows.next_power_of_two();
         let mut ebpf = EbpfLoader::new()
             .override_global("out", &to, true)
+            .override_global("lines_mask", &lines.saturating_sub(1), true)
+            .map_max_entries("lines", lines)
             .load(OBJECT)
             .map_err(|error| refused(what, error))?;
         if at == At::Xdp {
@@ -204,7 +239,7 @@ impl Redirect {
             map.set(0, to, None, 0)
                 .map_err(|error| refused(what, error))?;
         }
-        attach(&mut ebpf, interface, at, ["redirect_xdp", "redirect_tcx"])?;
+        attach(&mut ebpf, interface, at, names)?;
         Ok(Self(ebpf))
     }
 }

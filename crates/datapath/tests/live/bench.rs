@@ -64,15 +64,20 @@ fn bare_redirection_carries_every_frame_at_tcx_and_in_the_driver() {
     if !is_at_least("bare", TCX) {
         return;
     }
-    for at in [At::Tcx, At::Xdp] {
-        let Some(mut lab) = Lab::new(&format!("bare{at:?}").to_lowercase()) else {
+    let ways = [At::Tcx, At::Xdp].map(|at| [(at, None), (at, Some(FRAMES))]);
+    for (at, flows) in ways.into_iter().flatten() {
+        let name = format!("bare{at:?}{}", flows.map_or("", |_| "n")).to_lowercase();
+        let Some(mut lab) = Lab::new(&name) else {
             return;
         };
         lab.bridged();
         lab.run("box", "ethtool -K em1 gro on");
         let other = lab.index("box", "fxp0").0;
-        let _redirect = lab
-            .within("box", || Redirect::new("em1", other, at))
+        let redirect = lab
+            .within("box", || match flows {
+                Some(flows) => Redirect::counting("em1", other, at, flows),
+                None => Redirect::new("em1", other, at),
+            })
             .expect("redirects");
         let end = lab
             .within("b", || End::new("eth0", At::Xdp, 9))
@@ -84,5 +89,7 @@ fn bare_redirection_carries_every_frame_at_tcx_and_in_the_driver() {
         });
         until(|| end.arrived().expect("a count") == u64::from(FRAMES));
         assert_eq!(end.arrived().expect("a count"), u64::from(FRAMES), "{at:?}");
+        let counted = redirect.counted().expect("counts");
+        assert_eq!(counted, flows.map_or(0, u64::from), "{at:?}");
     }
 }

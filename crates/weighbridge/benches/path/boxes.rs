@@ -63,7 +63,8 @@ impl Carrier {
         net.inside
             .sysctl("net/bridge/bridge-nf-call-iptables", filtered)?;
         if let Some(at) = who.redirects() {
-            return redirects(net, at);
+            let flows = who.counts_flows().then_some(wanted.flows);
+            return redirects(net, at, flows);
         }
         if let Some(fast_path) = who.fast_path() {
             return daemon(net, fast_path, wanted).map(Self::Daemon);
@@ -92,11 +93,15 @@ impl Carrier {
     }
 }
 
-fn redirects(net: &Net, at: At) -> Result<Carrier> {
+/// That count so many flows, or do nothing else.
+fn redirects(net: &Net, at: At, flows: Option<u32>) -> Result<Carrier> {
     let (a, b) = (index_of(&net.inside, "ma")?, index_of(&net.inside, "mb")?);
     let both = net.inside.run(|| {
-        let forth = Redirect::new("ma", b, at)?;
-        Ok::<_, datapath::Error>([forth, Redirect::new("mb", a, at)?])
+        let way = |from, to| match flows {
+            Some(flows) => Redirect::counting(from, to, at, flows),
+            None => Redirect::new(from, to, at),
+        };
+        Ok::<_, datapath::Error>([way("ma", b)?, way("mb", a)?])
     })?;
     Ok(Carrier::Redirects {
         _both: Box::new(both),

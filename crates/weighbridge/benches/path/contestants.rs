@@ -12,12 +12,16 @@ pub(crate) enum Contestant {
     /// A program at the same hook as Weighbridge's that sends each frame to the other port: the
     /// limit of this method.
     Tcx,
+    /// The same, and it counts each flow by itself: the limit of what knows flows.
+    TcxCounting,
     /// Weighbridge, each packet by the daemon.
     Daemon,
     /// Weighbridge with its flow cache.
     Cache,
     /// A program in the driver that sends each frame to the other port.
     XdpRedirect,
+    /// The same, and it counts each flow by itself.
+    XdpCounting,
     /// Weighbridge with its flow cache in the driver.
     Xdp,
     /// The kernel as router with connection tracking, nftables and masquerading.
@@ -33,13 +37,15 @@ pub(crate) enum Contestant {
 }
 
 impl Contestant {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Bridge,
         Self::Nftables,
         Self::Tcx,
+        Self::TcxCounting,
         Self::Daemon,
         Self::Cache,
         Self::XdpRedirect,
+        Self::XdpCounting,
         Self::Xdp,
         Self::NatNftables,
         Self::NatDaemon,
@@ -53,9 +59,11 @@ impl Contestant {
             Self::Bridge => "bridge, no filter",
             Self::Nftables => "bridge, nftables",
             Self::Tcx => "TCX redirect",
+            Self::TcxCounting => "TCX redirect, counting flows",
             Self::Daemon => "fast-path off",
             Self::Cache => "fast-path on",
             Self::XdpRedirect => "XDP redirect",
+            Self::XdpCounting => "XDP redirect, counting flows",
             Self::Xdp => "fast-path xdp",
             Self::NatNftables => "router, nftables, NAT",
             Self::NatDaemon => "NAT, fast-path off",
@@ -74,7 +82,9 @@ impl Contestant {
             Self::Bridge
             | Self::Nftables
             | Self::Tcx
+            | Self::TcxCounting
             | Self::XdpRedirect
+            | Self::XdpCounting
             | Self::NatNftables
             | Self::DroppedInDriver
             | Self::DroppedAtTcx => None,
@@ -89,8 +99,8 @@ impl Contestant {
     /// Of those that do nothing else: where they send frames on.
     pub(crate) const fn redirects(self) -> Option<At> {
         match self {
-            Self::Tcx => Some(At::Tcx),
-            Self::XdpRedirect => Some(At::Xdp),
+            Self::Tcx | Self::TcxCounting => Some(At::Tcx),
+            Self::XdpRedirect | Self::XdpCounting => Some(At::Xdp),
             Self::Bridge
             | Self::Nftables
             | Self::Daemon
@@ -102,6 +112,11 @@ impl Contestant {
             | Self::DroppedInDriver
             | Self::DroppedAtTcx => None,
         }
+    }
+
+    /// Whether it counts each flow by itself, and does nothing else.
+    pub(crate) const fn counts_flows(self) -> bool {
+        matches!(self, Self::TcxCounting | Self::XdpCounting)
     }
 
     /// Whether all that happens to a packet happens on the generator's CPU.
