@@ -74,7 +74,7 @@ struct change {
 
 // Where the packets of a flow lead: a slot in use for one state, and one of the state's ways.
 struct flow_place {
-	__u64 use; /* of the slot, as it is in `flow_uses` as long as the state is there */
+	__u64 use; /* of the slot, as it is in `flow_uses` as long as the state is there; in `flows` sealed */
 	__u64 way; /* twice the slot, and 1 for packets to the opener */
 };
 
@@ -424,14 +424,30 @@ static __always_inline int find_place(const struct flow_place *place, struct fou
 	return found->state && found->use && found->epoch ? 0 : -1;
 }
 
-// 0 if packets with this key lead to a place.
+// What a use is sealed with in `flows` (exclusive or), so that no other key gets it back. The kernel gives an element
+// that is deleted to the next key at once: who has found it by the first may read the second's value, or half of it.
+static __always_inline __u64 seal(const struct flow_key *key)
+{
+	const __u64 *words = (const void *)key, factors[] = { 0x9e3779b97f4a7c15, 0xd6e8feb86659fd93 };
+	__u64 hashes[2] = {};
+
+#pragma unroll
+	for (int i = 0; i < sizeof(*key) / sizeof(*words); i++) {
+		hashes[i & 1] = (hashes[i & 1] ^ words[i]) * factors[i & 1];
+		hashes[i & 1] ^= hashes[i & 1] >> 32;
+	}
+	return (hashes[0] ^ hashes[1]) << 32;
+}
+
+// 0 if packets with this key lead to a place. Of an element that is another key's by now it is none in use.
 static __always_inline int find(const struct flow_key *key, struct flow_place *place)
 {
-	const struct flow_place *known = bpf_map_lookup_elem(&flows, key);
+	const volatile struct flow_place *known = bpf_map_lookup_elem(&flows, key);
 
 	if (!known)
 		return -1;
-	*place = *known;
+	place->use = known->use ^ seal(key);
+	place->way = known->way;
 	return 0;
 }
 

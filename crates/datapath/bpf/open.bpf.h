@@ -136,15 +136,17 @@ static __always_inline void begin_state(struct flow_state *state, const struct p
 }
 
 // 0 if packets with these keys lead to the place.
-static __always_inline int add_keys(const struct flow_key *key, struct flow_place *place)
+static __always_inline int add_keys(const struct flow_key *key, const struct flow_place *place)
 {
 	struct flow_key turned __attribute__((aligned(8)));
+	struct flow_place sealed = { .use = place->use ^ seal(key), .way = place->way };
 
 	turn(key, &turned);
-	if (bpf_map_update_elem(&flows, key, place, BPF_NOEXIST))
+	if (bpf_map_update_elem(&flows, key, &sealed, BPF_NOEXIST))
 		return -1;
-	place->way |= 1;
-	if (!bpf_map_update_elem(&flows, &turned, place, BPF_NOEXIST))
+	sealed.use = place->use ^ seal(&turned);
+	sealed.way |= 1;
+	if (!bpf_map_update_elem(&flows, &turned, &sealed, BPF_NOEXIST))
 		return 0;
 	bpf_map_delete_elem(&flows, key);
 	return -1;
@@ -176,7 +178,6 @@ static __always_inline int make_state(struct __sk_buff *skb, const struct flow_k
 	passing->place.way = (__u64)grant.slot << 1;
 	if (add_keys(key, &passing->place))
 		return -1;
-	passing->place.way &= ~1ull;
 	// Nothing has passed by one key if the other could not be added.
 	*use = opened->use;
 	return 0;

@@ -20,7 +20,7 @@ pub(crate) use self::openings::{FLOW_OPENINGS, FLOW_OPENINGS_MAX};
 use crate::Error;
 use crate::flows::lanes::{LANE_ENDS, LANE_OF_WAY, LANES, Lanes, NO_LANES};
 use crate::flows::layout::{
-    EndsV6Data, ExitData, KeyData, PlaceData, StateData, ends_v6_data, exit_data, key_data,
+    EndsV6Data, ExitData, KeyData, PlaceData, StateData, ends_v6_data, exit_data, key_data, sealed,
     state_data,
 };
 use crate::flows::reading::Reading;
@@ -367,7 +367,7 @@ impl FlowMaps {
         let at = u32::try_from(place).map_err(|_| MapError::KeyNotFound)?;
         self.exits.set(at, data, 0)?;
         let key = key_data(key);
-        self.flows.insert(key, [own, place], 0)?;
+        self.flows.insert(key, [sealed(own, &key), place], 0)?;
         if let Some(entry) = self.slot_mut(slot)
             && let Some(known) = entry.keys.get_mut(way)
         {
@@ -402,7 +402,7 @@ impl FlowMaps {
             // Another flow may have got the same key since.
             let mut is_left = |key: &KeyData| {
                 let place = self.flows.get(key, 0);
-                place.is_ok_and(|[of, _]| of == usage)
+                place.is_ok_and(|[of, _]| sealed(of, key) == usage)
             };
             left.extend(keys.into_iter().flatten().filter(&mut is_left));
         }
@@ -437,7 +437,8 @@ impl FlowMaps {
             self.lanes.end(*slot);
             let entry = self.entry(flow);
             for (way, key) in (0..).zip(entry.keys) {
-                targets.extend(key.map(|_| [entry.usage, u64::from(*slot) << 1 | way]));
+                let place = u64::from(*slot) << 1 | way;
+                targets.extend(key.map(|key| [sealed(entry.usage, &key), place]));
                 keys.extend(key);
             }
             states.push(state_data(flow, entry.refreshed));

@@ -10,7 +10,7 @@ use crate::frame::{AF_INET, AF_INET6};
 
 /// `struct flow_key`.
 pub(super) type KeyData = [u8; 56];
-/// `struct flow_place`.
+/// `struct flow_place`, whose use is [`sealed`].
 pub(super) type PlaceData = [u64; 2];
 /// `struct exit`.
 pub(super) type ExitData = [u8; 64];
@@ -61,6 +61,24 @@ pub(super) fn key_data(key: &FlowKey) -> KeyData {
     put_address(&mut data, 24, key.source.address);
     put_address(&mut data, 40, key.destination.address);
     data
+}
+
+/// As in `seal`.
+const SEAL_FACTORS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93];
+
+/// The use of a slot as it stands beside `key` in the map of flows: only packets with this key get it back. The
+/// same takes the seal off.
+pub(super) fn sealed(usage: u64, key: &KeyData) -> u64 {
+    let mut hashes = [0u64; 2];
+    for (at, word) in key.chunks_exact(size_of::<u64>()).enumerate() {
+        let (Some(hash), Some(factor)) = (hashes.get_mut(at & 1), SEAL_FACTORS.get(at & 1)) else {
+            continue;
+        };
+        *hash = (*hash ^ get_u64(word, 0)).wrapping_mul(*factor);
+        *hash ^= *hash >> 32;
+    }
+    let [even, odd] = hashes;
+    usage ^ (even ^ odd) << 32
 }
 
 /// Nothing for an exit that is not told.

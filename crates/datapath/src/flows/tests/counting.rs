@@ -81,6 +81,28 @@ fn nothing_passes_by_one_key_before_there_is_room_for_the_other() {
     assert_eq!(bench.maps().take(id).counts[0].packets, 1);
 }
 
+/// The kernel gives an element of its map that is deleted to the next key at once. So whoever has found it by
+/// the first may read what the second leads to.
+#[test]
+fn a_packet_that_reads_where_another_flow_leads_comes_up() {
+    let Some(mut bench) = Bench::new("another's element") else {
+        return;
+    };
+    let from = |port| frame(&build::udp(&ip(CLIENT, SERVER), port, 53, &[1; 9]));
+    let maps = bench.maps();
+    let other = datagrams(CLIENT.0, 2);
+    let id = maps.put(&other).expect("room");
+    let [theirs, ours] = [2, 1].map(|port| {
+        let flow = datagrams(CLIENT.0, port);
+        key_data(&flow.keys[0].expect("a key"))
+    });
+    let place = maps.flows.get(&theirs, 0).expect("is there");
+    maps.flows.insert(ours, place, 0).expect("room");
+    assert!(!bench.passes(Direction::In, &from(1), 0));
+    assert!(bench.passes(Direction::In, &from(2), 0));
+    assert_eq!(bench.maps().take(id).counts[0].packets, 1);
+}
+
 /// Two states on one way, of which the second takes segments from `seq` on alone.
 fn led(bench: &mut Bench, seq: u32) -> [FlowId; 2] {
     let entered = Flow {
