@@ -60,7 +60,7 @@ const FLOW_STATES_FEW: u32 = 131_072;
 /// How long what is learnt of a fused flow's way holds (`exit_lives`).
 const EXIT_LIVES_MIN: Duration = Duration::from_secs(1);
 /// The same at most: a fifth of what a bridge remembers an address (300 seconds, IEEE 802.1D-2004, 7.9.2).
-const EXIT_LIVES_MAX: Duration = Duration::from_secs(60);
+const EXIT_LIVES_MAX: Duration = Duration::from_mins(1);
 /// Flows that ask the kernel again in a second, of as many as a cache for many has room for: one that is asked
 /// costs what ten others do.
 const EXITS_ASKED: u32 = 32_768;

@@ -41,16 +41,16 @@ impl Hash for StateKey {
         let rest = u64::from(ports) << 8 | u64::from(self.protocol.0);
         match (one.address, other.address) {
             (IpAddr::V4(one), IpAddr::V4(other)) => {
-                let ends = u64::from(one.to_bits()) << 32 | u64::from(other.to_bits());
-                state.write(&(u128::from(ends) << 64 | u128::from(rest)).to_ne_bytes());
+                let addresses = u64::from(one.to_bits()) << 32 | u64::from(other.to_bits());
+                state.write(&(u128::from(addresses) << 64 | u128::from(rest)).to_ne_bytes());
             }
             (one, other) => {
                 let (one, other, rest) = (octets(one), octets(other), rest.to_ne_bytes());
                 let mut bytes = [0; 40];
-                let parts = one.into_iter().chain(other).chain(rest);
+                let whole = one.into_iter().chain(other).chain(rest);
                 bytes
                     .iter_mut()
-                    .zip(parts)
+                    .zip(whole)
                     .for_each(|(to, from)| *to = from);
                 state.write(&bytes);
             }

@@ -156,7 +156,7 @@ mod tests {
             // Whoever asks late finds a chunk all the same.
             if value % 100 == 0 && slab.wants_spare() {
                 slab.add_spare(Chunk::new(|at, bytes| {
-                    assert!(at > 0 && bytes <= CHUNK_BYTES)
+                    assert!(at > 0 && bytes <= CHUNK_BYTES);
                 }));
             }
             slab.insert([value; 512]).unwrap();
