@@ -201,6 +201,14 @@ impl Machine {
         self.reported()
     }
 
+    /// The same, and each of these lines begins in it.
+    pub(crate) fn reports(&mut self, lines: &[String]) {
+        let report = self.report();
+        for line in lines {
+            assert!(report.contains(line), "{line}: {report}");
+        }
+    }
+
     /// What is in the report while the daemon runs, once it has this line.
     pub(crate) fn until_reported(&self, line: &str) {
         let is_there = || self.reported().contains(line);
