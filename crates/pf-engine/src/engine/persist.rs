@@ -90,22 +90,9 @@ impl Engine {
         Ok(imported)
     }
 
-    /// At most `max` states whose number is `from` or above, as they can be kept over a restart,
-    /// and where to go on; nothing when those were the last.
-    #[must_use]
+    /// Hands over at most `max` states whose number is `from` or above, one after the other, as they can be
+    /// kept over a restart. Returns where to go on; nothing when those were the last.
     pub fn export_states(
-        &self,
-        now: Instant,
-        from: StateId,
-        max: usize,
-    ) -> (Vec<StateRecord>, Option<StateId>) {
-        let mut records = Vec::new();
-        let next = self.export_states_to(now, from, max, |record| records.push(record));
-        (records, next)
-    }
-
-    /// The same, one after the other.
-    pub fn export_states_to(
         &self,
         now: Instant,
         from: StateId,

@@ -650,9 +650,7 @@ fn a_state_finds_its_queue_by_name_after_a_reload_and_a_restart() {
     lab.load(rules("second"));
     let again = lab.packet(Out, "em1", syn()).passes().decision.handling;
     assert_eq!(queue_of(again, &lab.engine), Some("first"));
-    let (records, _) = lab
-        .engine
-        .export_states(lab.now, pf_engine::decision::StateId(0), 9);
+    let records = lab.export();
     let kept = Some(("first".to_owned(), "first".to_owned()));
     assert_eq!(
         records.first().map(|record| record.queue.clone()),

@@ -17,6 +17,7 @@ use pf_engine::decision::{
 use pf_engine::engine::{Engine, EngineConfig, KillStates, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex, Interface, InterfaceAddress};
 use pf_engine::ether::Frame;
+use pf_engine::record::StateRecord;
 use pf_engine::rule::Direction;
 use pf_engine::ruleset::Ruleset;
 use pf_engine::time::Instant;
@@ -261,6 +262,16 @@ impl Lab {
 
     pub(super) fn states(&self) -> Vec<StateView<'_>> {
         self.engine.states(self.now).collect()
+    }
+
+    /// All states as they are kept over a restart, asked for a few at a time.
+    pub(super) fn export(&self) -> Vec<StateRecord> {
+        let (mut records, mut from) = (Vec::new(), Some(StateId(0)));
+        while let Some(next) = from {
+            let take = |record| records.push(record);
+            from = self.engine.export_states(self.now, next, 3, take);
+        }
+        records
     }
 
     pub(super) fn state(&self, id: u64) -> StateView<'_> {

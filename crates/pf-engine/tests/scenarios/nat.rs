@@ -78,18 +78,14 @@ fn a_connection_in_the_place_of_a_closed_one_keeps_the_port_that_its_server_reme
     let mut lab = Lab::router(natting(nat("em1", "(em1)").from("10.0.0.0/24")));
     let port = open_outside(&mut lab);
     let outside = (OUTSIDE, port);
-    let _ = lab
-        .packet(In, "em1", tcp(SERVER, outside, SA, 8, 6, 0))
-        .passes();
-    let _ = lab
-        .packet(Out, "em1", tcp(CLIENT, SERVER, FA, 6, 9, 0))
-        .passes();
-    let _ = lab
-        .packet(In, "em1", tcp(SERVER, outside, FA, 9, 7, 0))
-        .passes();
-    let _ = lab
-        .packet(Out, "em1", tcp(CLIENT, SERVER, A, 7, 10, 0))
-        .passes();
+    for (direction, segment) in [
+        (In, tcp(SERVER, outside, SA, 8, 6, 0)),
+        (Out, tcp(CLIENT, SERVER, FA, 6, 9, 0)),
+        (In, tcp(SERVER, outside, FA, 9, 7, 0)),
+        (Out, tcp(CLIENT, SERVER, A, 7, 10, 0)),
+    ] {
+        let _ = lab.packet(direction, "em1", segment).passes();
+    }
     assert_eq!(open_outside(&mut lab), port);
     assert_eq!(lab.engine.state_count(), 1);
 }

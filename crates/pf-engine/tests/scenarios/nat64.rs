@@ -600,9 +600,7 @@ fn a_state_of_two_families_outlives_a_restart() {
         .leaves_by("em1", SERVER.0);
     let id = u16::try_from(meta(&seen.bytes).icmp().unwrap().parameter >> 16).unwrap();
     drop(seen);
-    let (records, _) = lab
-        .engine
-        .export_states(lab.now, pf_engine::decision::StateId(0), 10);
+    let records = lab.export();
     let mut next = router(nat64("(em1)"));
     let interfaces: Vec<_> = pf_engine::env::Env::interfaces(&next.env).to_vec();
     let imported = next

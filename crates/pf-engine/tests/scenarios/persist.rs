@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pf_engine::addr::Protocol;
 use pf_engine::anchor::AnchorPath;
-use pf_engine::decision::{DropReason, StateId};
+use pf_engine::decision::DropReason;
 use pf_engine::engine::{Engine, RuleList};
 use pf_engine::record::{Imported, Kept, RecordError, RuleBinding, SourceRecord, StateRecord};
 use pf_engine::rule::{RouteKind, Timeout};
@@ -16,19 +16,6 @@ use super::random::{offer, rule};
 
 const CLIENT: (&str, u16) = ("10.0.0.5", 4000);
 const SERVER: (&str, u16) = ("198.51.100.7", 80);
-
-/// All states, a few at a time.
-fn export(lab: &Lab) -> Vec<StateRecord> {
-    let (mut records, mut from) = (Vec::new(), StateId(0));
-    loop {
-        let (some, next) = lab.engine.export_states(lab.now, from, 3);
-        records.extend(some);
-        match next {
-            Some(next) => from = next,
-            None => return records,
-        }
-    }
-}
 
 /// All source nodes, a few at a time.
 fn export_sources(lab: &Lab) -> Vec<SourceRecord> {
@@ -92,7 +79,7 @@ pub(super) fn restarted(lab: &Lab, ruleset: Ruleset) -> Lab {
     let mut next = Lab::router(ruleset);
     next.now = lab.now;
     next.env = lab.env.clone();
-    let states = export(lab);
+    let states = lab.export();
     let sources = export_sources(lab);
     let mut rules = same_rules(&lab.engine, &states);
     let of_sources = sources.iter().filter_map(|source| source.rule);
@@ -280,7 +267,7 @@ fn a_state_keeps_a_rule_that_is_gone_with_its_timeouts() {
     let mut old = Lab::router(filter(&[rule.clone()]));
     old.packet(In, "em0", udp(("10.0.0.5", 1), ("198.51.100.7", 53), 10))
         .passes();
-    let records = export(&old);
+    let records = old.export();
     let number = records[0].rule.unwrap();
     let mut new = Lab::router(filter(&[block()]));
     new.now = old.now;
@@ -295,8 +282,7 @@ fn a_state_keeps_a_rule_that_is_gone_with_its_timeouts() {
     );
     new.packet(In, "em0", udp(("10.0.0.5", 1), ("198.51.100.7", 53), 10))
         .passes();
-    let (records, _) = new.engine.export_states(new.now, StateId(0), 1);
-    let number = records[0].rule.unwrap();
+    let number = new.export()[0].rule.unwrap();
     assert!(new.engine.exported_rule(number).is_some());
     new.skip_time(100);
     new.wait(30);
@@ -314,7 +300,7 @@ fn what_is_over_or_has_no_interface_or_no_room_is_left_out_and_counted() {
         old.packet(In, "em0", udp(("10.0.0.5", port), ("198.51.100.7", 53), 10))
             .passes();
     }
-    let mut records = export(&old);
+    let mut records = old.export();
     records[0].idle = std::time::Duration::from_hours(1);
     records[1].origin = "gone0".to_owned();
     records.push(records[4].clone());
@@ -349,7 +335,7 @@ fn a_record_that_contradicts_itself_refuses_all() {
         |record| record.tag = Some("x".repeat(1000)),
     ];
     for damage in damages {
-        let mut records = export(&old);
+        let mut records = old.export();
         damage(&mut records[1]);
         let mut new = Lab::router(filter(&[]));
         let error = import(&mut new, records, BTreeMap::new()).unwrap_err();

@@ -119,6 +119,25 @@ pub(crate) enum Form {
     Packed,
 }
 
+impl Form {
+    /// That of a file which begins with this byte, if there is one.
+    fn of(first: Option<&u8>) -> Self {
+        if first == packed::BEGINNING.first() {
+            Self::Packed
+        } else {
+            Self::Lines
+        }
+    }
+
+    /// The version that is written, and read.
+    const fn version(self) -> u32 {
+        match self {
+            Self::Lines => VERSION,
+            Self::Packed => packed::VERSION,
+        }
+    }
+}
+
 /// A file that is being written.
 #[derive(Debug)]
 pub struct Draft {
@@ -143,9 +162,9 @@ pub struct Draft {
 impl Draft {
     /// An empty file of this moment, in seconds since 1970.
     pub(crate) fn new(form: Form, dialect: Dialect, written: u64) -> Self {
-        let (bytes, version) = match form {
-            Form::Lines => (Vec::new(), VERSION),
-            Form::Packed => (packed::BEGINNING.to_vec(), packed::VERSION),
+        let bytes = match form {
+            Form::Lines => Vec::new(),
+            Form::Packed => packed::BEGINNING.to_vec(),
         };
         let mut draft = Self {
             form,
@@ -162,7 +181,7 @@ impl Draft {
             next_source: None,
         };
         draft.push(Written::Header(&Header {
-            version,
+            version: form.version(),
             written,
             dialect: dialect_name(dialect).to_owned(),
         }));
@@ -230,7 +249,7 @@ impl Draft {
     }
 
     fn add_states(&mut self, engine: &Engine, now: Instant, max: usize) -> bool {
-        let next = engine.export_states_to(now, self.next, max, |mut record| {
+        let next = engine.export_states(now, self.next, max, |mut record| {
             renumber(&mut record, |rule| self.number(engine, rule));
             self.push(Written::State(&record));
             self.states += 1;
@@ -413,26 +432,22 @@ pub(crate) enum Damage {
 
 /// Reads a whole file.
 pub(crate) fn read(mut input: impl BufRead) -> Result<Contents, Damage> {
-    let is_packed = input.fill_buf()?.first() == packed::BEGINNING.first();
+    let form = Form::of(input.fill_buf()?.first());
     let mut hash = Sha256::new();
-    let version = if is_packed {
+    if form == Form::Packed {
         packed::begin(&mut input, &mut hash)?;
-        packed::VERSION
-    } else {
-        VERSION
-    };
+    }
     let mut contents: Option<Contents> = None;
     let mut bytes = Vec::new();
     let mut number = 0;
     loop {
         number += 1;
-        let line = if is_packed {
-            packed::next(&mut input, &mut bytes, number)?
-        } else {
-            next_line(&mut input, &mut bytes, number)?
+        let line = match form {
+            Form::Lines => next_line(&mut input, &mut bytes, number)?,
+            Form::Packed => packed::next(&mut input, &mut bytes, number)?,
         };
         match (line, &mut contents) {
-            (Line::Header(header), None) => contents = Some(begin(&header, version, number)?),
+            (Line::Header(header), None) => contents = Some(begin(&header, form, number)?),
             (Line::Rule(rule), Some(contents)) => contents.rules.push(rule),
             (Line::State(state), Some(contents)) => contents.states.push(*state),
             (Line::Source(source), Some(contents)) => contents.sources.push(*source),
@@ -457,8 +472,8 @@ fn next_line(input: &mut impl BufRead, bytes: &mut Vec<u8>, number: usize) -> Re
     }
 }
 
-fn begin(header: &Header, version: u32, number: usize) -> Result<Contents, Damage> {
-    if header.version != version {
+fn begin(header: &Header, form: Form, number: usize) -> Result<Contents, Damage> {
+    if header.version != form.version() {
         return Err(Damage::Version(header.version));
     }
     Ok(Contents {

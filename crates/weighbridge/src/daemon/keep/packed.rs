@@ -1,4 +1,4 @@
-//! Records of a file of states, packed: a tenth of the bytes of a line of JSON, and of the time.
+//! Records of a file of states, packed: less than a fifth of the bytes of a line of JSON.
 //!
 //! The beginning names the format; then comes each record as its length, four bytes with the least first, and
 //! what postcard makes of it. That has neither names nor room for fields of later: who changes

@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use pf_conf::{LoadOptions, MemoryFiles};
 use pf_engine::anchor::{AnchorPath, TableRef};
-use pf_engine::decision::{Hook, Packet, Verdict};
+use pf_engine::decision::{Hook, Packet, StateId, Verdict};
 use pf_engine::engine::{EngineConfig, RuleList};
 use pf_engine::env::{FixedEnv, IfIndex};
 use pf_engine::rule::Direction;
@@ -97,7 +97,8 @@ fn a_rule_that_is_gone_goes_on_for_its_states_alone() {
     let engine = restored(dir.path(), &clock, "block all\n");
     let state = engine.states(clock.now()).next().expect("a state");
     assert_eq!(state.rule, None);
-    let (records, _) = engine.export_states(clock.now(), pf_engine::decision::StateId(0), 9);
+    let mut records = Vec::new();
+    engine.export_states(clock.now(), StateId(0), 9, |record| records.push(record));
     let rule = records[0].rule.expect("a rule of its own");
     let exported = engine.exported_rule(rule).expect("known");
     let (number, rule) = (exported.number, exported.rule);
