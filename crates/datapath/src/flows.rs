@@ -138,7 +138,7 @@ impl Room {
     /// Lanes: a power of two, for every second state or somewhat more. Two states have one of each way, and
     /// never do all of them have both; fewer are in fewer pages, which is what finding one costs. Where no
     /// processor remembers so many pages anyway there is one for each state: of groups that are nearly full
-    /// all places are looked at, and one in six flows finds none.
+    /// all places are looked at, and one in seven flows finds none.
     pub(crate) fn lanes(self) -> u32 {
         if self.decisions == 0 {
             return 1;
@@ -153,12 +153,11 @@ impl Room {
 
     /// How long what is learnt of a way holds.
     pub(crate) fn exit_lives(self) -> Duration {
-        let seconds = if self.states <= FLOW_STATES_FEW {
-            0
-        } else {
-            self.states.div_ceil(EXITS_ASKED)
-        };
-        Duration::from_secs(seconds.into()).clamp(EXIT_LIVES_MIN, EXIT_LIVES_MAX)
+        if self.states <= FLOW_STATES_FEW {
+            return EXIT_LIVES_MIN;
+        }
+        let seconds = self.states.div_ceil(EXITS_ASKED);
+        Duration::from_secs(seconds.into()).min(EXIT_LIVES_MAX)
     }
 
     pub(crate) const fn openings(self) -> u32 {
