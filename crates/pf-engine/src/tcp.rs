@@ -160,6 +160,9 @@ pub(crate) fn track(
     random: &mut dyn FnMut() -> u32,
 ) -> Result<Accepted, Mismatch> {
     let mut view = View::new(source, destination, segment);
+    if view.is_unproven_reset(source, destination, segment) {
+        return Err(view.mismatch(source, destination));
+    }
     if source.seq_lo == 0 {
         hear_first(source, destination, segment, &mut view, random);
     }
@@ -322,6 +325,15 @@ impl View {
             destination.seq_lo = later(destination.seq_lo, self.ack);
         }
         fits
+    }
+
+    /// An RST that any connection half open takes, and any that is closing: behind a restart it may be open, and
+    /// its RST must fit what is known. (Who refuses a connection answers with the number 0; RFC 9293, section
+    /// 3.10.7.1.)
+    fn is_unproven_reset(&self, source: &Peer, destination: &Peer, segment: &Segment) -> bool {
+        let stale = source.stale && destination.stale;
+        let fits = self.is_exact(source) || self.knows_all(destination, segment);
+        stale && segment.has(tcp_flags::RST) && !fits
     }
 
     fn is_exact(&self, source: &Peer) -> bool {

@@ -229,6 +229,31 @@ fn a_connection_that_went_on_meanwhile_is_caught_up_with_once() {
         .drops(DropReason::StateMismatch);
 }
 
+/// The snapshot knows a SYN alone, which has been answered since.
+#[test]
+fn a_connection_that_was_opened_meanwhile_is_not_closed_by_a_forged_rst() {
+    let rules = || filter(&[pass().inbound().on("em0").keep(), pass().outbound().keep()]);
+    let mut old = Lab::router(rules());
+    old.packet(In, "em0", tcp(CLIENT, SERVER, S, 100, 0, 0))
+        .passes();
+    let mut new = restarted(&old, rules());
+    for number in [70_000_000, 3_000_000_000] {
+        new.packet(In, "em0", tcp(CLIENT, SERVER, R, number, 0, 0))
+            .drops(DropReason::StateMismatch);
+        new.packet(Out, "em0", tcp(SERVER, CLIENT, R, number, 0, 0))
+            .drops(DropReason::StateMismatch);
+    }
+    new.packet(In, "em0", tcp(CLIENT, SERVER, A, 101, 901, 500))
+        .passes();
+    new.packet(Out, "em0", tcp(SERVER, CLIENT, A, 901, 601, 0))
+        .passes();
+    // Who was never there refuses it.
+    let mut refused = restarted(&old, rules());
+    refused
+        .packet(Out, "em0", tcp(SERVER, CLIENT, R | A, 0, 101, 0))
+        .passes();
+}
+
 #[test]
 fn after_a_restart_a_connection_does_not_go_back() {
     let mut old = Lab::router(ruleset());
