@@ -10,6 +10,7 @@ mod clock;
 pub(crate) mod env;
 mod event_loop;
 mod files;
+mod following;
 mod gateways;
 pub(crate) mod keep;
 mod limits;
