@@ -82,6 +82,7 @@ pub struct Datapath {
     steer: Steer,
     queues: Queues,
     filters_frames: bool,
+    has_room_for_flows: bool,
     /// Moves on with each change of the ways of packets.
     topology: u32,
     buffer: Vec<u8>,
@@ -255,6 +256,7 @@ impl Datapath {
             steer: Steer::default(),
             queues: Queues::default(),
             filters_frames: false,
+            has_room_for_flows: config.fast_path != FastPath::Off,
             topology: 0,
             buffer: vec![0; BUFFER_LEN],
             invalid: 0,
@@ -262,6 +264,12 @@ impl Datapath {
             strayed: 0,
             not_sent: 0,
         })
+    }
+
+    /// Whether it was opened with [`FastPath::On`] or [`FastPath::Xdp`].
+    #[must_use]
+    pub const fn has_room_for_flows(&self) -> bool {
+        self.has_room_for_flows
     }
 
     /// The flow cache for the engine, once, of a data path that was opened with

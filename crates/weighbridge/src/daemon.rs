@@ -9,6 +9,7 @@ mod claims;
 mod clock;
 pub(crate) mod env;
 mod event_loop;
+mod fast_path;
 mod files;
 mod following;
 mod gateways;
@@ -26,13 +27,12 @@ mod shares;
 pub(crate) mod signals;
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use datapath::netlink::{Applied, Monitor, Netlink, WayMonitor};
-use datapath::{Datapath, DatapathConfig, FailPolicy, FastPath};
+use datapath::{Datapath, FailPolicy};
 use mio::Poll;
 use pf_conf::{LoadOptions, Loaded};
 use pf_engine::anchor::AnchorPath;
@@ -178,12 +178,7 @@ fn start(plan: &Plan) -> Result<()> {
         tables: tables_socket(plan)?,
         status: status_socket(plan)?,
     };
-    let mut datapath = Datapath::open(&DatapathConfig {
-        tap: plan.configuration.settings.tap.clone(),
-        policy: plan.configuration.settings.fail_policy,
-        fast_path: plan.configuration.settings.fast_path.clone(),
-        flow_states: plan.configuration.settings.flow_cache,
-    })?;
+    let mut datapath = fast_path::open(&plan.configuration.settings)?;
     let claims = claims_of(plan, &datapath)?;
     let keeper = LinkKeeper::new(netlink, wanted.clone(), plan.managed.clone(), claims);
     let mut keeper = keeper.couple(plan.configuration.coupled());
@@ -393,7 +388,8 @@ fn filter(
     let mut states = Keeper::open(&plan.state_dir, plan.dialect);
     states.restore(&mut engine, &clock, &interfaces);
     let gateways = Gateways::start(&plan.configuration.settings, &mut engine, clock.now());
-    let changes = open_fast_path(plan, &mut engine, datapath, &clock)?;
+    let settings = &plan.configuration.settings;
+    let changes = fast_path::begin(settings, &mut engine, datapath, &clock)?;
     // Threads started from here on have no more rights than this one.
     if process.is_some() {
         datapath::drop_capabilities_of_starter()?;
@@ -455,23 +451,6 @@ fn engine_with_rules(
     let kept = usize::try_from(settings.packet_log().snap_length.saturating_sub(header));
     engine.set_log_snap_length(kept.unwrap_or(usize::MAX));
     Ok(engine)
-}
-
-/// Lets the kernel repeat what the engine decides. Returns what tells of connections that went on
-/// there.
-fn open_fast_path(
-    plan: &Plan,
-    engine: &mut Engine,
-    datapath: &mut Datapath,
-    clock: &Clock,
-) -> Result<Option<OwnedFd>> {
-    if plan.configuration.settings.fast_path == FastPath::Off {
-        return Ok(None);
-    }
-    let flows = datapath.open_flows(clock.now())?;
-    let changes = flows.fd().try_clone_to_owned()?;
-    engine.set_flow_cache(Box::new(flows));
-    Ok(Some(changes))
 }
 
 /// Interfaces that are no longer managed are no longer blocked either.

@@ -18,7 +18,7 @@ pub const LONG_ABOUT: &str = "\
 Show what the flow cache does: how many packets the kernel has passed or dropped by decisions of
 before, and how many the daemon has decided.
 
-The cache is off unless weighbridge.toml says `fast-path = \"on\"`.
+The cache is on where the kernel takes it, unless weighbridge.toml says `fast-path = \"off\"`.
 
 A flow is in it if its state is plain (no dup-to, log (all), queue, limit of rates, scrub;
 translated within its family or not): a connection from its SYN on, or from the answer to it if its

@@ -82,10 +82,15 @@ impl World {
                 let _ = write!(evidence, "\n  {line}\n  {}", details.join("\n  "));
             }
         }
-        let (log, number) = (self.daemon().log(), format!(":{port} "));
+        // PF's words: IPv6 has its port in brackets.
+        let (log, numbers) = (
+            self.daemon().log(),
+            [format!(":{port} "), format!("[{port}]")],
+        );
+        let is_of_port = |line: &str| numbers.iter().any(|number| line.contains(number));
         let mut lines = log.lines().peekable();
         while let Some(line) = lines.next() {
-            if line.contains("BAD state") && line.contains(&number) {
+            if line.contains("BAD state") && is_of_port(line) {
                 let _ = write!(evidence, "\n  {line}");
                 let _ = lines.peek().map(|why| write!(evidence, "\n  {why}"));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use datapath::{FLOW_STATES_DEFAULT, FLOW_STATES_LIMIT, FailPolicy, FastPath, XdpConfig};
+use datapath::{FLOW_STATES_LIMIT, FailPolicy, FastPath, XdpConfig};
 use pf_conf::did_you_mean;
 use pf_engine::ruleset::Dialect;
 use serde::{Deserialize, Deserializer};
@@ -88,12 +88,13 @@ pub struct Settings {
     /// What becomes of packets when the daemon has died.
     #[serde(rename = "fail-policy", deserialize_with = "fail_policy")]
     pub fail_policy: FailPolicy,
-    /// Whether the kernel repeats decisions about packets of states.
+    /// Whether the kernel repeats decisions about packets of states; if nothing is said it does where it
+    /// can.
     #[serde(rename = "fast-path", deserialize_with = "fast_path")]
-    pub fast_path: FastPath,
-    /// States that it has room for.
+    pub fast_path: Option<FastPath>,
+    /// States that it has room for; if nothing is said as many as the machine's memory is good for.
     #[serde(rename = "flow-cache", deserialize_with = "flow_cache")]
-    pub flow_cache: u32,
+    pub flow_cache: Option<u32>,
     /// Bridges of two ports that pass the loss of a carrier on, like a cable.
     pub carrier_pass_through: Vec<String>,
     xdp: Option<Spanned<XdpKeys>>,
@@ -145,8 +146,8 @@ impl Default for Settings {
             socket: None,
             state_dir: None,
             fail_policy: FailPolicy::default(),
-            fast_path: FastPath::default(),
-            flow_cache: FLOW_STATES_DEFAULT,
+            fast_path: None,
+            flow_cache: None,
             carrier_pass_through: Vec::new(),
             xdp: None,
             log: LogLevel::default(),
@@ -215,20 +216,22 @@ fn fail_policy<'de, D: Deserializer<'de>>(input: D) -> Result<FailPolicy, D::Err
     }
 }
 
-fn fast_path<'de, D: Deserializer<'de>>(input: D) -> Result<FastPath, D::Error> {
+fn fast_path<'de, D: Deserializer<'de>>(input: D) -> Result<Option<FastPath>, D::Error> {
     match String::deserialize(input)?.as_str() {
-        "off" => Ok(FastPath::Off),
-        "on" => Ok(FastPath::On),
-        "xdp" => Ok(FastPath::Xdp(XdpConfig::default())),
+        "off" => Ok(Some(FastPath::Off)),
+        "on" => Ok(Some(FastPath::On)),
+        "xdp" => Ok(Some(FastPath::Xdp(XdpConfig::default()))),
         other => Err(serde::de::Error::custom(format!(
             "unknown fast-path \"{other}\": use off, on or xdp"
         ))),
     }
 }
 
-fn flow_cache<'de, D: Deserializer<'de>>(input: D) -> Result<u32, D::Error> {
+fn flow_cache<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u32>, D::Error> {
     let number = in_range(input, FLOW_CACHES)?;
-    u32::try_from(number).map_err(serde::de::Error::custom)
+    u32::try_from(number)
+        .map(Some)
+        .map_err(serde::de::Error::custom)
 }
 
 fn interface_name<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
@@ -271,7 +274,7 @@ pub fn parse_settings(name: &str, text: &str) -> Result<Settings, Problem> {
     let mut settings: Settings =
         toml::from_str(text).map_err(|error| toml_problem(name, text, &error))?;
     if let Some(keys) = settings.xdp.take() {
-        let FastPath::Xdp(config) = &mut settings.fast_path else {
+        let Some(FastPath::Xdp(config)) = &mut settings.fast_path else {
             let place = place(name, text, keys.span().start);
             let message = "[xdp] says nothing without fast-path = \"xdp\"";
             return Err(Problem::new(place, message));
