@@ -329,7 +329,9 @@ impl<'a> EventLoop<'a> {
         if !self.parts.engine.has_flow_cache() {
             return;
         }
+        let emptied = self.parts.engine.flow_statistics().emptied;
         let datapath = &mut self.parts.datapath;
+        self.shares.note_emptied(emptied);
         self.shares.note(now, turn);
         let shares = self.shares.adjust(now, || datapath.held_back());
         if let Some(Err(error)) = shares.map(|shares| datapath.set_upcall_shares(shares)) {

@@ -42,6 +42,8 @@ pub(super) struct Shares {
     /// A turn has left nothing behind since then.
     keeps_up: bool,
     bounds: Option<Bounds>,
+    /// How often the flow cache was emptied.
+    emptied: u64,
 }
 
 /// Turns that left packets behind.
@@ -110,6 +112,16 @@ impl Shares {
         }
         self.run.packets = self.run.packets.saturating_add(turn.packets);
         self.run.entered = self.run.entered.saturating_add(turn.entered);
+    }
+
+    /// How often the flow cache has been emptied by now. What comes up behind that is what it had: as long as
+    /// nobody is bounded, it is no more than anybody's share until it may have been put in again.
+    pub(super) fn note_emptied(&mut self, emptied: u64) {
+        if emptied != self.emptied && self.bounds.is_none() {
+            self.run = Run::default();
+            self.pressure = None;
+        }
+        self.emptied = emptied;
     }
 
     /// When [`Shares::adjust`] has something to do, if no packet comes.
@@ -259,6 +271,22 @@ mod tests {
             assert_eq!(shares.adjust(at(turn), || 0), None);
         }
         assert_eq!(shares.deadline(), None);
+    }
+
+    #[test]
+    fn what_comes_up_because_the_cache_was_emptied_bounds_nobody() {
+        let mut shares = Shares::default();
+        for turn in 0..10 * TURNS {
+            shares.note_emptied(turn / 30);
+            shares.note(at(turn * 10), BUSY);
+            assert_eq!(shares.adjust(at(turn * 10), || 0), None);
+        }
+        let emptied = shares.emptied;
+        for turn in 10 * TURNS..=11 * TURNS {
+            shares.note_emptied(emptied);
+            shares.note(at(turn * 10), BUSY);
+        }
+        assert!(shares.adjust(at(11 * END), || 0).is_some());
     }
 
     #[test]
