@@ -322,3 +322,21 @@ fn block_return_answers_with_a_reset_and_never_answers_one() {
     let seen = client(&mut lab, R, 100, 0, 0).drops(DropReason::Match);
     assert_eq!(seen.decision.generated, []);
 }
+
+/// Whatever number the server begins with.
+#[test]
+fn a_syn_that_was_repeated_is_answered() {
+    const SCALE: [u8; 4] = [3, 3, 10, 1];
+    for begins_at in (0..=u32::MAX).step_by(1 << 25) {
+        let mut lab = keeping();
+        for _ in 0..2 {
+            lab.packet(In, "em0", tcp_with(CLIENT, SERVER, S, 100, 0, 0, &SCALE))
+                .passes();
+        }
+        let answer = tcp_with(SERVER, CLIENT, SA, begins_at, 101, 0, &SCALE);
+        lab.packet(Out, "em0", answer).passes();
+        let next = begins_at.wrapping_add(1);
+        lab.packet(In, "em0", tcp(CLIENT, SERVER, A, 101, next, 0))
+            .passes();
+    }
+}
