@@ -34,7 +34,7 @@ sources, no SYN cookies; a SYN that might belong to a connection that the cache 
 A decision without a state (of a packet that no rule matches, `pass ... no state`, `block` without
 an answer) is in it from the second packet of a flow until none has come for 30 seconds, if the
 rules asked for nothing but interface, direction, addresses, ports, tags, protocol, the type of an
-echo, and the TCP flags FIN, SYN, RST, ACK and URG. A source has at most 1024; they take no room of
+echo, and the TCP flags FIN, SYN, RST, ACK and URG. A source has at most 2048; they take no room of
 states.
 
 It is emptied when something changes that could concern it. Its room is that of flow-cache in

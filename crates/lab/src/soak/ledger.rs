@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,9 @@ use crate::clock;
 const WRONG_MAX: usize = 200;
 /// What a crash may lose: states of the last ten seconds (docs/compat.md), and one for the clock.
 const LOST_BY_CRASH: Duration = Duration::from_secs(11);
+/// How long a neighbour that did not answer, because nobody let it, stays unreachable for who asks for it
+/// meanwhile: three questions, a second each (RFC 4861, section 10).
+const NEIGHBOR_UNREACHABLE: Duration = Duration::from_secs(3);
 /// How long a client repeats its SYN, and how long cookies may take to begin with a flood.
 const REPEATED_SYN: Duration = Duration::from_secs(8);
 /// How long the box may be without a daemon in the last minute of an attempt, all in all: TCP repeats
@@ -98,6 +102,12 @@ impl Disturbance {
         }
     }
 
+    /// Whether a host that was asked for then may be unreachable because it had not answered meanwhile.
+    fn leaves_unreachable(&self, began: Instant, now: Instant) -> bool {
+        let until = self.until.unwrap_or(now);
+        self.cause == Cause::Crash && began >= self.from && began <= until + NEIGHBOR_UNREACHABLE
+    }
+
     /// Whether it may have broken what began then, went that way, and failed now.
     fn excuses(&self, began: Instant, way: Option<Way>, now: Instant) -> bool {
         let until = self.until.unwrap_or(now);
@@ -109,6 +119,14 @@ impl Disturbance {
             Cause::Flood => began + REPEATED_SYN >= self.from && began <= until,
         }
     }
+}
+
+/// Whether the client's kernel found nobody to send it to.
+fn is_unreachable(error: &anyhow::Error) -> bool {
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::HostUnreachable)
 }
 
 #[derive(Debug, Default)]
@@ -191,7 +209,12 @@ impl Ledger {
         let outages = book.disturbances.iter().map(|d| d.outage(since, now));
         let too_long = outages.sum::<Duration>() > OUTAGES_MAX;
         let broken = book.disturbances.iter().any(|d| d.excuses(began, way, now));
-        if !proven && (broken || too_long) {
+        let unreachable = is_unreachable(&error)
+            && book
+                .disturbances
+                .iter()
+                .any(|d| d.leaves_unreachable(began, now));
+        if !proven && (broken || unreachable || too_long) {
             book.tallies.entry(what).or_default().excused += 1;
         } else {
             let disturbances = self.disturbances(&book, began);
@@ -319,6 +342,18 @@ mod tests {
         clock::pause(Duration::from_millis(1));
         assert_eq!(outcome(&ledger, Way::T1, clock::now()), WRONG);
         assert_eq!(ledger.wrongs().len(), 3);
+    }
+
+    #[test]
+    fn who_could_not_answer_during_a_crash_is_unreachable_for_a_while() {
+        let ledger = Ledger::new();
+        ledger.disturb(Cause::Crash);
+        ledger.settle(Cause::Crash);
+        clock::pause(Duration::from_millis(1));
+        let unreachable = anyhow::Error::from(io::Error::from(io::ErrorKind::HostUnreachable));
+        let failed = Err(unreachable.context("h34"));
+        ledger.judge("try", Some(Way::T1), clock::now(), failed);
+        assert_eq!(ledger.tallies()["try"], EXCUSED);
     }
 
     #[test]
