@@ -468,24 +468,6 @@ struct {
 	__uint(max_entries, FLOW_CHANGES_LEN);
 } flow_changes SEC(".maps");
 
-// Until when, on the kernel's clock, the daemon looks at them of its own accord: to wake it costs as much as the
-// packets of a short connection do.
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} flow_watched SEC(".maps");
-
-// How to tell the daemon: flags for what was reserved.
-static __always_inline __u64 how_to_tell(__u64 now)
-{
-	__u32 first = 0;
-	const volatile __u64 *watched = bpf_map_lookup_elem(&flow_watched, &first);
-
-	return watched && now < *watched ? BPF_RB_NO_WAKEUP : 0;
-}
-
 // Beside a slot there: both ends have closed the connection, as far as could be seen without the lock.
 #define FLOW_OVER (1u << 30)
 
@@ -579,9 +561,9 @@ static __always_inline __u32 count_in(const struct found *found, const struct pl
 	}
 	bpf_spin_unlock(&state->lock);
 	if (reserved && changed)
-		bpf_ringbuf_submit(notice, how_to_tell(now));
+		bpf_ringbuf_submit(notice, 0);
 	else if (reserved)
-		bpf_ringbuf_discard(notice, how_to_tell(now));
+		bpf_ringbuf_discard(notice, 0);
 	return packets;
 }
 

@@ -237,7 +237,7 @@ static __always_inline int open_flow(struct __sk_buff *skb, const struct frame *
 	if (!opened)
 		return -1;
 	if (take_grant(&grant)) {
-		bpf_ringbuf_discard(opened, how_to_tell(passing->now));
+		bpf_ringbuf_discard(opened, 0);
 		return -1;
 	}
 	opened->slot = grant.slot;
@@ -248,7 +248,7 @@ static __always_inline int open_flow(struct __sk_buff *skb, const struct frame *
 	opened->len = 0;
 	made = make_state(skb, key, passing, lifetime, opened);
 	opened->used = !made;
-	bpf_ringbuf_submit(opened, how_to_tell(passing->now));
+	bpf_ringbuf_submit(opened, 0);
 	return made;
 }
 

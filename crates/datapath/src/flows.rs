@@ -53,7 +53,6 @@ pub(crate) const FLOW_ENDS_V6: &str = "flow_ends_v6";
 pub(crate) const FLOW_EXITS: &str = "flow_exits";
 const FLOW_EPOCH: &str = "flow_epoch";
 pub(crate) const FLOW_CHANGES: &str = "flow_changes";
-const FLOW_WATCHED: &str = "flow_watched";
 const FAST_PATH: &str = "fast_path";
 
 /// States of a cache that is not large.
@@ -234,7 +233,6 @@ pub struct FlowMaps {
     lanes: Lanes,
     epoch_in_force: Array<MapData, u32>,
     changes: RingBuf<MapData>,
-    watched_until: Array<MapData, u64>,
     /// Which programs look flows up. Their descriptor must stay open: when it is closed the
     /// kernel takes the programs out.
     programs: ProgramArray<MapData>,
@@ -290,7 +288,6 @@ impl FlowMaps {
             exits: taken(ebpf, FLOW_EXITS)?,
             epoch_in_force: taken(ebpf, FLOW_EPOCH)?,
             changes: taken(ebpf, FLOW_CHANGES)?,
-            watched_until: taken(ebpf, FLOW_WATCHED)?,
             programs: taken(ebpf, FAST_PATH)?,
             epoch: 0,
             puts: 0,
@@ -573,13 +570,6 @@ impl FlowCache for FlowMaps {
 
     fn changed(&mut self) -> Vec<FlowChanged> {
         self.take_changed()
-    }
-
-    fn watch_until(&mut self, until: Instant) {
-        let until = self.kernel_time(until);
-        if let Err(error) = self.watched_until.set(0, until, 0) {
-            tracing::debug!(%error, "the kernel wakes the daemon more often than it has to");
-        }
     }
 
     fn offer(&mut self, key: &FlowKey, lifetime: Duration) -> bool {

@@ -77,7 +77,7 @@ use crate::view::{InterfaceCounters, Status};
 pub use control::{ForgetSources, Forgetting, KillFilter, KillStates, Killing};
 pub use decisions::DECISION_LIFETIME;
 pub(crate) use flows::Cacheable;
-pub use flows::{FLOW_BEGINS_AT, FLOWS_AT_ONCE, FlowsRead, Followed, STREAM_BEGINS_AT};
+pub use flows::{FLOW_BEGINS_AT, FLOWS_AT_ONCE, FlowsRead, STREAM_BEGINS_AT};
 pub use flushing::FLUSHED_AT_ONCE;
 
 pub use self::change::{TableChange, TableChanged};

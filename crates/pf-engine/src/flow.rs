@@ -166,11 +166,6 @@ pub trait FlowCache: Debug + Send {
     /// opened it tells when [`FlowCache::opened`] has told those.
     fn changed(&mut self) -> Vec<FlowChanged>;
 
-    /// Until then, and some time longer, it is asked that again and again: it needs to wake nobody.
-    fn watch_until(&mut self, until: Instant) {
-        let _ = until;
-    }
-
     /// From now on a SYN without payload that agrees with `key` but for the port of its source,
     /// which is 0 there, passes and opens a flow of both ways that lives so long behind its last
     /// packet, if there is none with its key. Each is told. False if the cache cannot do that.

@@ -11,7 +11,6 @@ pub(crate) mod env;
 mod event_loop;
 mod fast_path;
 mod files;
-mod following;
 mod gateways;
 pub(crate) mod keep;
 mod limits;

@@ -31,7 +31,6 @@ use crate::replay::Record;
 use crate::rule::{Direction, Scrub};
 use crate::state::State;
 use crate::tcp;
-use crate::time::Instant;
 
 /// Flows that wait to be put into the cache, at most: a turn of the event loop's packets, several
 /// times over. Those for which there is no room ask again with their next packet.
@@ -55,15 +54,6 @@ const SHARE_OF_ONE: u32 = 4;
 pub const FLOWS_AT_ONCE: usize = 4096;
 /// Bits of an IPv6 address that a host may choose (RFC 4291, section 2.5.1).
 const HOST_BITS: u32 = 64;
-
-/// What came of [`Engine::follow_flows`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Followed {
-    /// Flows that had gone on, and were looked at.
-    pub flows: usize,
-    /// There are others.
-    pub more: bool,
-}
 
 /// The engine's side of the cache.
 #[derive(Debug, Default)]
@@ -280,17 +270,17 @@ impl Engine {
     }
 
     /// Ends of connections have gone on in the cache: makes up for what the packets of some of them
-    /// did. Those that are closed leave it: their last packets are looked at one by one.
-    pub fn follow_flows(&mut self) -> Followed {
+    /// did. Those that are closed leave it: their last packets are looked at one by one. Whether
+    /// there are more.
+    pub fn follow_flows(&mut self) -> bool {
         self.learn_opened();
         self.bound_openings();
         self.note_changed();
         let (mut going, mut over) = (Vec::new(), Vec::new());
-        let mut flows = 0;
-        while flows < FOLLOWED_MAX
-            && let Some((id, is_over)) = self.flows.changed.pop_first()
-        {
-            flows += 1;
+        for _ in 0..FOLLOWED_MAX {
+            let Some((id, is_over)) = self.flows.changed.pop_first() else {
+                break;
+            };
             let slots = if is_over { &mut over } else { &mut going };
             slots.extend(self.flows.slots.get(&id).copied());
         }
@@ -298,18 +288,7 @@ impl Engine {
         going.retain(|slot| self.states.get(*slot).is_some_and(State::is_closed));
         over.append(&mut going);
         self.settle_slots(&over);
-        Followed {
-            flows,
-            more: !self.flows.changed.is_empty(),
-        }
-    }
-
-    /// The caller follows them until then, and some time longer, whether the cache tells that there are
-    /// some or not.
-    pub fn watch_flows_until(&mut self, until: Instant) {
-        if let Some(cache) = &mut self.flows.cache {
-            cache.watch_until(until);
-        }
+        !self.flows.changed.is_empty()
     }
 
     fn note_changed(&mut self) {

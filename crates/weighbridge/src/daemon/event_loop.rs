@@ -21,7 +21,6 @@ use tracing::{info, warn};
 use super::bad_states::BadStates;
 use super::clock::Clock;
 use super::env::LiveEnv;
-use super::following::Following;
 use super::gateways::{Around, Gateways};
 use super::keep::Keeper;
 use super::limits::LimitWatch;
@@ -46,6 +45,9 @@ const PACKETS_PER_TURN: usize = 256;
 const TURNS_WITH_MORE: u32 = 16;
 /// Pieces of work for pfctl that are done before packets get their turn again.
 const JOBS_PER_TURN: usize = 4;
+/// How often connections in the flow cache are looked at that went on there: a short one is looked at
+/// once, when it is over. Timeouts are seconds.
+const FOLLOW_EACH: Duration = Duration::from_millis(20);
 /// How long a flood of packets may put off the judgement of gateways.
 const ANSWERS_WAIT: Duration = Duration::from_secs(1);
 /// Events that are taken from the kernel at a time; there are fewer sources.
@@ -99,7 +101,8 @@ pub(super) struct EventLoop<'a> {
     packets_left: bool,
     /// Turns after which it still had some.
     turns_with_more: u32,
-    following: Following,
+    /// When connections in the flow cache are looked at, if there are any that went on.
+    follow_at: Option<Instant>,
     /// The same for requests.
     jobs_left: bool,
     /// The same for notices of neighbours.
@@ -167,7 +170,7 @@ impl<'a> EventLoop<'a> {
             upcall: empty_upcall(),
             packets_left: true,
             turns_with_more: 0,
-            following: Following::default(),
+            follow_at: None,
             jobs_left: true,
             notices_left: true,
             ongoing: None,
@@ -237,7 +240,7 @@ impl<'a> EventLoop<'a> {
             self.ways()?;
             let now = self.parts.clock.now();
             self.packets(now)?;
-            self.following.work(&mut self.parts.engine, now);
+            self.follow(now);
             self.jobs(now);
             self.show_frames();
             self.time(now);
@@ -280,7 +283,7 @@ impl<'a> EventLoop<'a> {
         let process = self.parts.process.as_ref().map(LinksProcess::deadline);
         let process = process.map(Instant::from_origin);
         let states = self.parts.states.deadline();
-        let follow = self.following.deadline();
+        let follow = self.follow_at;
         let deadlines = [engine, states, gateways, shares, carriers, process, follow];
         let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.saturating_since(now))
@@ -289,7 +292,10 @@ impl<'a> EventLoop<'a> {
     fn take(&mut self, token: Token) -> Result<()> {
         match token {
             TAP => self.packets_left = true,
-            CHANGES => self.following.told(self.parts.clock.now()),
+            CHANGES => {
+                let later = self.parts.clock.now().saturating_add(FOLLOW_EACH);
+                self.follow_at.get_or_insert(later);
+            }
             WAKER => self.jobs_left = true,
             WAYS => self.notices_left = true,
             MONITOR if self.parts.monitor.drain()? => self.links_changed(),
@@ -321,6 +327,14 @@ impl<'a> EventLoop<'a> {
             self.turns_with_more = 0;
         }
         Ok(())
+    }
+
+    /// Connections that went on in the flow cache.
+    fn follow(&mut self, now: Instant) {
+        if self.follow_at.is_some_and(|at| at <= now) {
+            let has_more = self.parts.engine.follow_flows();
+            self.follow_at = has_more.then_some(now);
+        }
     }
 
     /// Bounds who sends more than his share, while more comes up than can be taken. Without a flow
