@@ -298,21 +298,17 @@ impl View {
             && not_too_old
             && not_ahead
             && not_behind
-            // An RST is exact, give or take one, or acknowledges exactly.
-            && (!segment.has(tcp_flags::RST)
-                || self.is_exact(source)
-                || self.knows_all(destination, segment))
+            && (!segment.has(tcp_flags::RST) || self.resets_exactly(source, destination, segment))
     }
 
     /// The first segment after a restart, of a connection that went on meanwhile: neither end may
     /// have gone back, and forward at most as far as a window can reach. What it tells of both
     /// ends is taken over.
     fn catches_up(&self, source: &mut Peer, destination: &mut Peer, segment: &Segment) -> bool {
-        let stale = source.stale && destination.stale;
         let tells_nothing = !segment.has(tcp_flags::ACK)
             || segment.has(tcp_flags::SYN)
             || segment.has(tcp_flags::RST);
-        if !stale || tells_nothing {
+        if !is_stale(source, destination) || tells_nothing {
             return false;
         }
         let window = scaled(destination.max_win, self.destination_scale);
@@ -331,9 +327,14 @@ impl View {
     /// its RST must fit what is known. (Who refuses a connection answers with the number 0; RFC 9293, section
     /// 3.10.7.1.)
     fn is_unproven_reset(&self, source: &Peer, destination: &Peer, segment: &Segment) -> bool {
-        let stale = source.stale && destination.stale;
-        let fits = self.is_exact(source) || self.knows_all(destination, segment);
-        stale && segment.has(tcp_flags::RST) && !fits
+        is_stale(source, destination)
+            && segment.has(tcp_flags::RST)
+            && !self.resets_exactly(source, destination, segment)
+    }
+
+    /// An RST is exact, give or take one, or acknowledges exactly.
+    fn resets_exactly(&self, source: &Peer, destination: &Peer, segment: &Segment) -> bool {
+        self.is_exact(source) || self.knows_all(destination, segment)
     }
 
     fn is_exact(&self, source: &Peer) -> bool {
@@ -375,6 +376,11 @@ impl View {
             destination.seq_hi = self.ack.wrapping_add(window.max(1));
         }
     }
+}
+
+/// Neither end was heard of since a restart.
+const fn is_stale(source: &Peer, destination: &Peer) -> bool {
+    source.stale && destination.stale
 }
 
 /// Both ends were heard of.
