@@ -102,18 +102,18 @@ impl Disturbance {
         }
     }
 
-    /// Whether a host that was asked for then may be unreachable because it had not answered meanwhile.
-    fn leaves_unreachable(&self, began: Instant, now: Instant) -> bool {
+    /// Whether it may have broken what began then, went that way, and failed now, because nobody could be
+    /// reached or in another way.
+    fn excuses(&self, began: Instant, way: Option<Way>, now: Instant, unreachable: bool) -> bool {
         let until = self.until.unwrap_or(now);
-        self.cause == Cause::Crash && began >= self.from && began <= until + NEIGHBOR_UNREACHABLE
-    }
-
-    /// Whether it may have broken what began then, went that way, and failed now.
-    fn excuses(&self, began: Instant, way: Option<Way>, now: Instant) -> bool {
-        let until = self.until.unwrap_or(now);
+        let longer = if unreachable {
+            NEIGHBOR_UNREACHABLE
+        } else {
+            Duration::ZERO
+        };
         match self.cause {
             // What is older has a state that was written down.
-            Cause::Crash => began + LOST_BY_CRASH >= self.from && began <= until,
+            Cause::Crash => began + LOST_BY_CRASH >= self.from && began <= until + longer,
             Cause::HandOver => false,
             Cause::Gateway => way.is_some_and(Way::needs_second_line) && began <= until + AFTERMATH,
             Cause::Flood => began + REPEATED_SYN >= self.from && began <= until,
@@ -208,13 +208,10 @@ impl Ledger {
         let since = now.checked_sub(OUTAGES_LAST).unwrap_or(began).max(began);
         let outages = book.disturbances.iter().map(|d| d.outage(since, now));
         let too_long = outages.sum::<Duration>() > OUTAGES_MAX;
-        let broken = book.disturbances.iter().any(|d| d.excuses(began, way, now));
-        let unreachable = is_unreachable(&error)
-            && book
-                .disturbances
-                .iter()
-                .any(|d| d.leaves_unreachable(began, now));
-        if !proven && (broken || unreachable || too_long) {
+        let unreachable = is_unreachable(&error);
+        let mut disturbances = book.disturbances.iter();
+        let broken = disturbances.any(|d| d.excuses(began, way, now, unreachable));
+        if !proven && (broken || too_long) {
             book.tallies.entry(what).or_default().excused += 1;
         } else {
             let disturbances = self.disturbances(&book, began);

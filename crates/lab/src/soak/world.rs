@@ -82,15 +82,10 @@ impl World {
                 let _ = write!(evidence, "\n  {line}\n  {}", details.join("\n  "));
             }
         }
-        // PF's words: IPv6 has its port in brackets.
-        let (log, numbers) = (
-            self.daemon().log(),
-            [format!(":{port} "), format!("[{port}]")],
-        );
-        let is_of_port = |line: &str| numbers.iter().any(|number| line.contains(number));
+        let log = self.daemon().log();
         let mut lines = log.lines().peekable();
         while let Some(line) = lines.next() {
-            if line.contains("BAD state") && is_of_port(line) {
+            if line.contains("BAD state") && of_port(line) {
                 let _ = write!(evidence, "\n  {line}");
                 let _ = lines.peek().map(|why| write!(evidence, "\n  {why}"));
             }
@@ -183,10 +178,13 @@ impl World {
     }
 }
 
-/// Whether an address of pfctl's ends in this port.
+/// Whether an address of pfctl's ends in this port, which that of IPv6 has in brackets.
 fn ends_in(word: &str, port: u16) -> bool {
-    let tail = word.rsplit_once(':').map(|(_, tail)| tail.parse());
-    tail == Some(Ok(port))
+    let tail = match word.strip_suffix(']') {
+        Some(word) => word.rsplit_once('['),
+        None => word.rsplit_once(':'),
+    };
+    tail.map(|(_, tail)| tail.parse()) == Some(Ok(port))
 }
 
 /// Whom a host talks to, and which way that must go.
@@ -240,4 +238,18 @@ pub(super) fn below(random: &mut PseudoRandom, limit: usize) -> usize {
 /// A time between two, in milliseconds.
 pub(super) fn between(random: &mut PseudoRandom, from: u64, to: u64) -> Duration {
     Duration::from_millis(from + random.draw() % (to - from).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_ends_in_its_port_in_either_family() {
+        assert!(ends_in("216.28.123.99:443", 443));
+        assert!(ends_in("2001:db8:99::30[80]", 80));
+        assert!(!ends_in("2001:db8:99::30[80]", 30));
+        assert!(!ends_in("216.28.123.99:4430", 443));
+        assert!(!ends_in("modulator=0]", 0));
+    }
 }
