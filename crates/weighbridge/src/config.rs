@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use links::{Device, WantedLinks};
 
 pub(crate) use self::settings::toml_problem;
-pub use self::settings::{DEFAULT_TAP, INTERFACE_NAME_MAX, LogLevel, Settings, parse_settings};
+pub use self::settings::{
+    DEFAULT_TAP, FLOW_CACHE_MIN, INTERFACE_NAME_MAX, LogLevel, Settings, parse_settings,
+};
 use crate::links::files::{Wanted, is_start_up_file, parse};
 use crate::text::reason;
 

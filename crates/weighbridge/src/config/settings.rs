@@ -26,8 +26,10 @@ const LOG_FILE_SIZES: (u64, u64) = (256 << 10, 4 << 30);
 const LOG_FILES: (u64, u64) = (1, 1_000);
 /// What `log-snap-length` may be: pflogd(8) of FreeBSD reads 116, and no packet is larger.
 const LOG_SNAP_LENGTHS: (u64, u64) = (116, 65_535);
-/// What `flow-cache` may be: what a home has, and what the kernel's maps can have.
-const FLOW_CACHES: (u64, u64) = (1_024, FLOW_STATES_LIMIT as u64);
+/// The least that `flow-cache` may be: what a home has.
+pub const FLOW_CACHE_MIN: u32 = 1_024;
+/// What it may be: at most what the kernel's maps can have.
+const FLOW_CACHES: (u64, u64) = (FLOW_CACHE_MIN as u64, FLOW_STATES_LIMIT as u64);
 
 /// What is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

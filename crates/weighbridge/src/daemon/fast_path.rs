@@ -8,15 +8,13 @@ use pf_engine::engine::Engine;
 use tracing::warn;
 
 use super::clock::Clock;
-use crate::config::Settings;
+use crate::config::{FLOW_CACHE_MIN, Settings};
 use crate::memory;
 
 /// Where nobody says how large the cache is its states take one of so many bytes of the memory.
 const MEMORY_SHARE: u64 = 16;
 /// Bytes of the kernel's for each of them, at most (docs/performance.md).
 const BYTES_OF_STATE: u64 = 700;
-/// States that it has at least (weighbridge.toml(5), flow-cache).
-const STATES_MIN: u32 = 1_024;
 
 /// Opens the data path. A kernel that does not take the cache goes without, unless it was asked for.
 pub(super) fn open(settings: &Settings) -> Result<Datapath, datapath::Error> {
@@ -77,7 +75,7 @@ fn suited(memory: Option<u64>) -> u32 {
     let states = memory.map(|bytes| bytes / MEMORY_SHARE / BYTES_OF_STATE);
     let states = states.and_then(|states| u32::try_from(states).ok());
     let states = states.unwrap_or(FLOW_STATES_DEFAULT);
-    states.clamp(STATES_MIN, FLOW_STATES_DEFAULT)
+    states.clamp(FLOW_CACHE_MIN, FLOW_STATES_DEFAULT)
 }
 
 #[cfg(test)]
@@ -90,7 +88,7 @@ mod tests {
         assert_eq!(suited(Some(24 << 30)), FLOW_STATES_DEFAULT);
         assert_eq!(suited(Some(1 << 30)), FLOW_STATES_DEFAULT);
         assert_eq!(suited(Some(256 * MEBIBYTE)), 23_967);
-        assert_eq!(suited(Some(MEBIBYTE)), STATES_MIN);
+        assert_eq!(suited(Some(MEBIBYTE)), FLOW_CACHE_MIN);
         assert_eq!(suited(None), FLOW_STATES_DEFAULT);
     }
 }
