@@ -2,9 +2,8 @@
 //
 // Fused flows: a packet that two states let pass, where it comes in and where it leaves, goes from
 // the first hook to the wire, without the kernel's bridge or routing between. How is learnt from
-// packets that went the ordinary way just before; one does again each second, so that the bridge
+// packets that went the ordinary way just before; one does again from time to time, so that the bridge
 // and the neighbours hear of the flow, and whatever is learnt ends when the daemon hears of a change.
-// In a cache for many flows it is not each second, so that such packets are the few: they hear of others.
 
 // Nanoseconds until the kernel is asked again.
 #define EXIT_LIVES exit_lives

@@ -110,9 +110,8 @@ const volatile __u32 lanes_mask;
 const volatile __u64 lanes_seed;
 // Nanoseconds between two ticks of the kernel.
 const volatile __u64 jiffy_ns;
-// Nanoseconds that what is learnt of a fused flow's way holds (exit.bpf.h), where src/flows.rs does not say
-// how many.
-const volatile __u64 exit_lives = 1000000000ull;
+// Nanoseconds that what is learnt of a fused flow's way holds: exit.bpf.h; src/flows.rs says how many.
+const volatile __u64 exit_lives;
 
 // Where sockets listen that packets are diverted to; src/steer.rs writes it.
 #define DIVERTS_MAX 256

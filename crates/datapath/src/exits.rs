@@ -15,7 +15,7 @@ impl Datapath {
     ///
     /// # Errors
     /// When the interfaces cannot be looked at, or the kernel refuses. What is wrong is forgotten
-    /// within a second all the same.
+    /// within ten seconds all the same, or a minute in a cache for many flows.
     pub fn topology_changed(&mut self) -> Result<(), Error> {
         let links = link::list(&self.connection).map_err(ways_unknown)?;
         let ports = ports(&links, |index| self.attached.contains_key(&IfIndex(index)));

@@ -57,8 +57,9 @@ const FAST_PATH: &str = "fast_path";
 
 /// States of a cache that is not large.
 const FLOW_STATES_FEW: u32 = 131_072;
-/// How long what is learnt of a fused flow's way holds (`exit_lives`).
-const EXIT_LIVES_MIN: Duration = Duration::from_secs(1);
+/// How long what is learnt of a fused flow's way holds (`exit_lives`): two thirds of the least that the kernel
+/// takes a neighbour for reachable without hearing of it (15 seconds: half of `base_reachable_time`, RFC 4861, 6.3.2).
+const EXIT_LIVES_MIN: Duration = Duration::from_secs(10);
 /// The same at most: a fifth of what a bridge remembers an address (300 seconds, IEEE 802.1D-2004, 7.9.2).
 const EXIT_LIVES_MAX: Duration = Duration::from_mins(1);
 /// Flows that ask the kernel again in a second, of as many as a cache for many has room for: one that is asked
@@ -153,11 +154,8 @@ impl Room {
 
     /// How long what is learnt of a way holds.
     pub(crate) fn exit_lives(self) -> Duration {
-        if self.states <= FLOW_STATES_FEW {
-            return EXIT_LIVES_MIN;
-        }
         let seconds = self.states.div_ceil(EXITS_ASKED);
-        Duration::from_secs(seconds.into()).min(EXIT_LIVES_MAX)
+        Duration::from_secs(seconds.into()).clamp(EXIT_LIVES_MIN, EXIT_LIVES_MAX)
     }
 
     pub(crate) const fn openings(self) -> u32 {

@@ -82,9 +82,14 @@ impl Monitor {
     }
 }
 
-/// A socket that hears the notices of these groups.
+/// A socket that hears rtnetlink's notices of these groups.
 pub(super) fn subscribe(groups: &[u32]) -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    subscribe_to(NETLINK_ROUTE, groups)
+}
+
+/// The same of another protocol.
+pub(super) fn subscribe_to(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
     socket.bind(&SocketAddr::new(0, 0))?;
     socket.set_non_blocking(true)?;
     for group in groups {

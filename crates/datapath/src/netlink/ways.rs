@@ -1,5 +1,6 @@
 //! Notices of what decides the ways of packets beside links, addresses and routes: neighbours,
-//! forwarding tables of bridges, rules of routing.
+//! forwarding tables of bridges, rules of routing, whether the kernel routes at all, and what it may do
+//! with packets between: nftables, IPsec, filters of traffic control.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,21 +12,40 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::Socket;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_XFRM};
 
 use super::monitor;
 use crate::Error;
 
 // linux/rtnetlink.h
 const RTNLGRP_NEIGH: u32 = 3;
+const RTNLGRP_TC: u32 = 4;
 const RTNLGRP_IPV4_RULE: u32 = 8;
 const RTNLGRP_IPV6_RULE: u32 = 19;
+const RTNLGRP_IPV4_NETCONF: u32 = 24;
+const RTNLGRP_IPV6_NETCONF: u32 = 25;
 const RTNLGRP_NEXTHOP: u32 = 32;
+const RTNLGRP_BRVLAN: u32 = 33;
 
-const GROUPS: [u32; 4] = [
+const GROUPS: [u32; 8] = [
     RTNLGRP_NEIGH,
+    RTNLGRP_TC,
     RTNLGRP_IPV4_RULE,
     RTNLGRP_IPV6_RULE,
+    RTNLGRP_IPV4_NETCONF,
+    RTNLGRP_IPV6_NETCONF,
     RTNLGRP_NEXTHOP,
+    RTNLGRP_BRVLAN,
+];
+
+// linux/netfilter/nfnetlink.h and linux/xfrm.h
+const NFNLGRP_NFTABLES: u32 = 7;
+const XFRMNLGRP_POLICY: u32 = 4;
+
+/// What else stands in the way of packets, where the kernel has it.
+const BETWEEN: [(isize, u32); 2] = [
+    (NETLINK_NETFILTER, NFNLGRP_NFTABLES),
+    (NETLINK_XFRM, XFRMNLGRP_POLICY),
 ];
 
 /// Notices that are read at a time: who floods a bridge with addresses must not stop the packets.
@@ -39,7 +59,8 @@ const KNOWN_MAX: usize = 16_384;
 /// it lives: only what differs is told here.
 #[derive(Debug)]
 pub struct WayMonitor {
-    socket: Socket,
+    routing: Socket,
+    between: Vec<Socket>,
     known: Known,
 }
 
@@ -77,18 +98,24 @@ impl WayMonitor {
     /// # Errors
     /// When the kernel refuses.
     pub fn open() -> Result<Self, Error> {
-        let socket = monitor::subscribe(&GROUPS);
-        let socket = socket.map_err(|error| broken("cannot watch the neighbours", error))?;
+        let routing = monitor::subscribe(&GROUPS);
+        let routing = routing.map_err(|error| broken("cannot watch the neighbours", error))?;
+        // A kernel without them has none that packets could meet.
+        let between = BETWEEN.iter();
+        let between = between
+            .filter_map(|(protocol, group)| monitor::subscribe_to(*protocol, &[*group]).ok());
         Ok(Self {
-            socket,
+            routing,
+            between: between.collect(),
             known: Known::default(),
         })
     }
 
-    /// Readable when there are notices.
-    #[must_use]
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// Readable when there are notices, one of them.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(&self.routing)
+            .chain(&self.between)
+            .map(AsFd::as_fd)
     }
 
     /// Reads what is there, up to a limit.
@@ -98,7 +125,7 @@ impl WayMonitor {
     pub fn drain(&mut self) -> Result<Heard, Error> {
         let mut changed = false;
         let known = &mut self.known;
-        let more = monitor::drain(&self.socket, NOTICES_MAX, |notice| {
+        let more = monitor::drain(&self.routing, NOTICES_MAX, |notice| {
             if let Some(notice) = notice {
                 changed |= known.hear(notice);
             } else {
@@ -106,7 +133,12 @@ impl WayMonitor {
                 changed = true;
             }
         });
-        let more = more.map_err(|error| broken("cannot watch the neighbours any more", error))?;
+        let mut more =
+            more.map_err(|error| broken("cannot watch the neighbours any more", error))?;
+        for socket in &self.between {
+            let left = monitor::drain(socket, NOTICES_MAX, |_| changed = true);
+            more |= left.map_err(|error| broken("cannot watch nftables and IPsec", error))?;
+        }
         Ok(Heard { changed, more })
     }
 }
@@ -215,7 +247,7 @@ fn octets(address: &NeighbourAddress) -> Vec<u8> {
 }
 
 fn broken(what: &str, source: io::Error) -> Error {
-    Error::kernel(what, source, "rtnetlink must be reachable (AF_NETLINK)")
+    Error::kernel(what, source, "netlink must be reachable (AF_NETLINK)")
 }
 
 #[cfg(test)]

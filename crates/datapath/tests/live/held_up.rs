@@ -12,7 +12,7 @@ pub(crate) fn let_pass(time: Duration) {
 }
 
 /// What takes longer than this and some milliseconds was held up: it shows nothing of what is learnt
-/// for a second.
+/// for a time.
 pub(crate) const HELD_UP: Duration = Duration::from_millis(200);
 const TRIES: usize = 5;
 /// How often a test was held up.

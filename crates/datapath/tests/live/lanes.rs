@@ -249,8 +249,6 @@ fn datagrams_of_ipv6_have_lanes_that_know_their_whole_addresses() {
 #[test]
 fn states_hear_of_a_packet_of_their_lanes_before_half_of_their_life_is_over() {
     undisturbed(|| {
-        // With so much room what is learnt holds for five seconds.
-        const ROOM: u32 = 5 * 32_768;
         const HALF: Duration = Duration::from_secs(2);
 
         let Some(lab) = three_ports_that_know_b("laneslife") else {
@@ -258,8 +256,7 @@ fn states_hear_of_a_packet_of_their_lanes_before_half_of_their_life_is_over() {
         };
         let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
         lab.within("box", || {
-            let mut cache = Cache::with_room(FastPath::On, &["em1", "fxp0", "em2"], ROOM);
-            cache.settle();
+            let mut cache = Cache::of_three_ports();
             let flows = [("2001:db8::1", 2 * HALF), ("2001:db8::3", 1000 * HALF)];
             for (source, lifetime) in flows {
                 let destination = (address("2001:db8::2"), 9);

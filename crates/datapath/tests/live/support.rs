@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::UdpSocket;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::{self, Command};
 use std::sync::Arc;
@@ -195,6 +195,17 @@ impl Lab {
         let mut all = vec!["-n", &name];
         all.extend(arguments.split_whitespace());
         run("ip", &all)
+    }
+
+    /// Runs a program on a host, if it and its kernel have what it takes.
+    pub(crate) fn can(&self, host: &str, command: &str) -> bool {
+        let name = self.name(host);
+        let words = command.split_whitespace();
+        let output = Command::new("ip")
+            .args(["netns", "exec", &name])
+            .args(words)
+            .output();
+        output.is_ok_and(|output| output.status.success())
     }
 
     /// Runs a program on a host.
@@ -406,9 +417,17 @@ pub(crate) fn empty_upcall() -> Upcall {
 }
 
 pub(crate) fn wait_readable(fd: impl AsFd, patience: Duration) -> bool {
+    wait_any_readable(std::iter::once(fd.as_fd()), patience)
+}
+
+pub(crate) fn wait_any_readable<'a>(
+    fds: impl Iterator<Item = BorrowedFd<'a>>,
+    patience: Duration,
+) -> bool {
     let timeout = Timespec::try_from(patience).expect("short");
-    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-    poll(&mut fds, Some(&timeout)).expect("poll works") > 0
+    let polled = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let mut polled: Vec<_> = polled.collect();
+    poll(&mut polled, Some(&timeout)).expect("poll works") > 0
 }
 
 pub(crate) fn index_here(interface: &str) -> IfIndex {

@@ -154,9 +154,11 @@ impl<'a> EventLoop<'a> {
         for (fd, token) in [
             (parts.datapath.fd().as_raw_fd(), TAP),
             (parts.monitor.fd().as_raw_fd(), MONITOR),
-            (parts.ways.fd().as_raw_fd(), WAYS),
         ] {
             registry.register(&mut SourceFd(&fd), token, readable)?;
+        }
+        for fd in parts.ways.fds() {
+            registry.register(&mut SourceFd(&fd.as_raw_fd()), WAYS, readable)?;
         }
         if let Some(changes) = &parts.changes {
             registry.register(&mut SourceFd(&changes.as_raw_fd()), CHANGES, readable)?;
@@ -561,7 +563,7 @@ impl<'a> EventLoop<'a> {
         });
     }
 
-    /// Neighbours, or rules of the kernel's routing, have changed perhaps.
+    /// Neighbours, or rules of what the kernel does with packets, have changed perhaps.
     fn ways(&mut self) -> Result<()> {
         if !self.notices_left {
             return Ok(());
