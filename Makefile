@@ -126,8 +126,10 @@ install: build
 	install -D -m 0644 docs/man/libweighbridge-os.3 $(DESTDIR)$(PREFIX)/share/man/man3/libweighbridge-os.3
 	install -D -m 0644 docs/man/pfctl.8 $(DESTDIR)$(PREFIX)/share/man/man8/pfctl.8
 	install -D -m 0644 docs/man/weighbridge.8 $(DESTDIR)$(PREFIX)/share/man/man8/weighbridge.8
-	install -D -m 0644 contrib/systemd/weighbridge.service $(DESTDIR)$(PREFIX)/lib/systemd/system/weighbridge.service
-	sed -i "s|/usr/local|$(PREFIX)|" $(DESTDIR)$(PREFIX)/lib/systemd/system/weighbridge.service
+	for unit in weighbridge.service weighbridge-watch@.service; do \
+	    install -D -m 0644 contrib/systemd/$$unit $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit; \
+	    sed -i "s|/usr/local|$(PREFIX)|" $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit; \
+	done
 	install -D -m 0644 contrib/exim/00_local_weighbridge $(DESTDIR)$(PREFIX)/share/weighbridge/exim/00_local_weighbridge
 	for acl in connect rcpt predata data end report; do \
 	    install -D -m 0644 contrib/exim/weighbridge/$$acl $(DESTDIR)$(PREFIX)/share/weighbridge/exim/weighbridge/$$acl; \

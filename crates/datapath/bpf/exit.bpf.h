@@ -341,8 +341,15 @@ static __always_inline int leave_as_told(struct __sk_buff *skb, const struct fra
 					 struct flow_key *key, struct passing *passing,
 					 struct exit *exit)
 {
+	struct change *then = &passing->aside->then;
 	__u32 packets = passing->aside->plain.packets;
 
+	// Where nothing knows it as it leaves, what is aside was another packet's.
+	if (!exit->out.use) {
+		then->ends.act = LET_PASS;
+		then->seq = 0;
+		then->ack = 0;
+	}
 	rename_ends(key, &passing->aside->first);
 	if (dress(frame, key, passing, exit)) {
 		count(UPCALL_FAILED, packets);

@@ -436,6 +436,8 @@ struct track {
 
 // What lives shorter behind its last packet has no lanes.
 #define LANE_STATE_LIVES 2000000000ull
+// Who has been still for so long has his place taken by who finds none.
+#define LANE_IDLE (EXIT_LIVES / 5)
 
 // Whether lanes may keep packets from it for half of its life.
 static __always_inline int lives_long(const struct found *found)
@@ -536,8 +538,7 @@ static __always_inline void renew_lane(__u32 place, const struct track *track)
 		tell_of_lane(track->from.place.way);
 }
 
-// Where all places are taken, and one by a flow that has been still for longer than what is learnt holds, the
-// daemon frees that.
+// Where all places are taken, and one by a flow that has been still for some time, the daemon frees that.
 static __always_inline void end_idle_lane(__u32 first)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
@@ -551,7 +552,7 @@ static __always_inline void end_idle_lane(__u32 first)
 		if (!lane || !end)
 			return;
 		if (lane->until && lane->count & LANE_IS_OPEN &&
-		    (__s64)(now - lane->last) > (__s64)(2 * EXIT_LIVES)) {
+		    (__s64)(now - lane->last) > (__s64)LANE_IDLE) {
 			end_lane_at(place, end->way);
 			return;
 		}

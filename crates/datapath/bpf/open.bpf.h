@@ -206,7 +206,7 @@ static __always_inline int may_open(struct __sk_buff *skb)
 {
 	const struct frame frame = frame_of_skb(skb);
 
-	return has_share(&frame, 1);
+	return has_share(&frame, skb->ifindex, 1);
 }
 
 // 0 if the packet is a SYN that opens a connection as another has been let open one.

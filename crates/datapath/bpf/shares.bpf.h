@@ -77,7 +77,6 @@ static __always_inline int is_within(const struct share *share, void *map, const
 // 0 if it is an IP packet.
 static __always_inline int read_source(const struct frame *frame, struct share_key *key)
 {
-	key->interface = frame->interface;
 	if (load(frame, offsetof(struct ethhdr, h_proto), &key->family, sizeof(key->family)))
 		return -1;
 	if (key->family == bpf_htons(ETH_P_IP))
@@ -89,12 +88,12 @@ static __always_inline int read_source(const struct frame *frame, struct share_k
 	return -1;
 }
 
-// Whether so many packets that come in may come up. What leaves came in by its share, or is the
-// box's own.
-static __always_inline int has_share(const struct frame *frame, __u32 packets)
+// Whether so many packets that came in by an interface may come up: also where they leave, for the cache may
+// have let them in. What the box sends itself has no share.
+static __always_inline int has_share(const struct frame *frame, __u32 came_by, __u32 packets)
 {
 	__u32 first = 0;
-	struct share_key key = {};
+	struct share_key key = { .interface = came_by };
 	struct shares *shares = bpf_map_lookup_elem(&upcall_shares, &first);
 	__u64 now;
 
@@ -104,5 +103,5 @@ static __always_inline int has_share(const struct frame *frame, __u32 packets)
 	if (!read_source(frame, &key) &&
 	    !is_within(&shares->source, &upcall_sources, &key, now, packets))
 		return 0;
-	return is_within(&shares->interface, &upcall_interfaces, &frame->interface, now, packets);
+	return is_within(&shares->interface, &upcall_interfaces, &came_by, now, packets);
 }

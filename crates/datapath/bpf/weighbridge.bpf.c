@@ -236,8 +236,9 @@ static __always_inline int send_up(struct __sk_buff *skb, enum direction directi
 	// A super-packet is cut into its segments on the way into the TAP.
 	__u32 packets = skb->gso_segs ? skb->gso_segs : 1;
 	const struct frame frame = frame_of_skb(skb);
+	__u32 came_by = direction == IN ? skb->ifindex : skb->ingress_ifindex;
 
-	if (direction == IN && !has_share(&frame, packets)) {
+	if (came_by && !has_share(&frame, came_by, packets)) {
 		count(HELD_BACK, packets);
 		return TC_ACT_SHOT;
 	}

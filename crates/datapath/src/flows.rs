@@ -34,9 +34,9 @@ mod openings;
 mod reading;
 
 /// States that the cache holds where nobody says how many (`FLOW_STATES_MAX` of
-/// `bpf/flows.bpf.h`): some 55 MB of the kernel's memory, taken whether they come or not.
+/// `bpf/flows.bpf.h`): some 56 MB of the kernel's memory, taken whether they come or not.
 pub const FLOW_STATES_DEFAULT: u32 = 65_536;
-/// States that it can be told to hold, at most: 1.4 GB.
+/// States that it can be told to hold, at most: 1.5 GB.
 pub const FLOW_STATES_LIMIT: u32 = 2_097_152;
 /// Decisions without a state that it holds at most (`FLOW_DECISIONS_MAX`): some 12 MB. What blocks
 /// has three quarters at most (`BLOCKING_MAX` of the engine).

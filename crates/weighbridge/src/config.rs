@@ -12,6 +12,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use links::{Device, WantedLinks};
 
 pub(crate) use self::settings::toml_problem;
@@ -269,6 +270,30 @@ fn file_names(dir: &Path) -> Result<Vec<String>, Problem> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Where a command finds the daemon.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SocketArgument {
+    /// Control socket of the daemon [default: that of weighbridge.toml, else /run/weighbridge/control.sock]
+    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE)]
+    pub socket: Option<PathBuf>,
+}
+
+impl SocketArgument {
+    /// Where that is.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        control_socket(self.socket.clone(), Path::new(DEFAULT_CONFIG_DIR))
+    }
+}
+
+/// Where the daemon of `dir` listens: as named, as its weighbridge.toml says, or in the usual place.
+#[must_use]
+pub fn control_socket(named: Option<PathBuf>, dir: &Path) -> PathBuf {
+    named
+        .or_else(|| read_settings(dir).ok()?.socket)
+        .unwrap_or_else(|| DEFAULT_SOCKET.into())
 }
 
 /// Reads `weighbridge.toml` of `dir`; without one everything has its default.

@@ -24,6 +24,7 @@ mod reload;
 mod room;
 mod shares;
 pub(crate) mod signals;
+mod ways;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,12 @@
 //! `weighbridge flows`: what the flow cache does.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use pf_engine::engine::Engine;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{DEFAULT_SOCKET, SOCKET_VARIABLE};
+use crate::config::SocketArgument;
 use crate::control::protocol::{Outcome, Request};
 use crate::control::question::{Question, answer};
 use crate::output::{Output, with_process_output};
@@ -51,9 +50,9 @@ pub struct FlowsArguments {
     /// As JSON
     #[arg(long)]
     pub json: bool,
-    /// Control socket of the daemon
-    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE, default_value = DEFAULT_SOCKET)]
-    pub socket: PathBuf,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub socket: SocketArgument,
 }
 
 /// What the flow cache has done since the daemon started, as it is told over the control socket
@@ -137,7 +136,7 @@ pub fn run(arguments: &FlowsArguments) -> ExitCode {
 pub fn execute(arguments: &FlowsArguments, output: &mut Output<'_>) -> u8 {
     let question = Question {
         command: "flows",
-        socket: &arguments.socket,
+        socket: &arguments.socket.path(),
         json: arguments.json,
         request: Request::Flows,
     };

@@ -1,13 +1,12 @@
 //! `weighbridge limits`: how far each limit is used, and how often it was hit.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use pf_engine::limits::{LimitSource, LimitView};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{DEFAULT_SOCKET, SOCKET_VARIABLE};
+use crate::config::SocketArgument;
 use crate::control::protocol::{Outcome, Request};
 use crate::control::question::{Question, answer};
 use crate::output::{Output, with_process_output};
@@ -32,9 +31,9 @@ pub struct LimitsArguments {
     /// As JSON
     #[arg(long)]
     pub json: bool,
-    /// Control socket of the daemon
-    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE, default_value = DEFAULT_SOCKET)]
-    pub socket: PathBuf,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub socket: SocketArgument,
 }
 
 /// A limit, as it is told over the control socket and as JSON.
@@ -83,7 +82,7 @@ pub fn run(arguments: &LimitsArguments) -> ExitCode {
 pub fn execute(arguments: &LimitsArguments, output: &mut Output<'_>) -> u8 {
     let question = Question {
         command: "limits",
-        socket: &arguments.socket,
+        socket: &arguments.socket.path(),
         json: arguments.json,
         request: Request::Limits,
     };

@@ -149,6 +149,7 @@ impl Reading {
             dialect: dialect.map_err(Complaint::Message)?,
             ..Arguments::default()
         });
+        let around = around.map_err(Complaint::Message)?;
         let given = interfaces::parse_all(&self.interface).map_err(Complaint::Message)?;
         Ok(LoadOptions {
             dialect: around.dialect,

@@ -11,6 +11,7 @@ use pf_engine::addr::Family;
 use pf_engine::decision::{DropReason, LogAction, LogEntry};
 use pf_engine::rule::Direction;
 use pf_engine::wire::build::{Ip, udp};
+use weighbridge::config::SocketArgument;
 use weighbridge::control::protocol::{Response, decode};
 use weighbridge::control::server::Control;
 use weighbridge::control::server::live::Feed;
@@ -65,7 +66,7 @@ fn printed(file: &Path, json: bool) -> (u8, String, String) {
         follow: false,
         interface: None,
         json,
-        socket: "unused".into(),
+        socket: SocketArgument::default(),
     };
     let mut output = Output {
         out: &mut out,

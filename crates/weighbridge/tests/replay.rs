@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use pf_engine::wire::build::{Ip, Segment, echo_request, tcp, udp};
 use serde_json::Value;
 use tempfile::TempDir;
+use weighbridge::config::SocketArgument;
 use weighbridge::pflog::command::{LogArguments, execute as log};
 use weighbridge::tools::explain::execute as explain;
 use weighbridge::tools::replay::execute;
@@ -245,7 +246,7 @@ fn what_a_box_has_logged_is_tried_with_other_rules() {
             follow: false,
             interface: None,
             json: false,
-            socket: "unused".into(),
+            socket: SocketArgument::default(),
         };
         log(&arguments, output)
     });

@@ -50,6 +50,7 @@ const ETHER: EtherAddresses = EtherAddresses {
 /// `struct __sk_buff`, and where it says what a super-packet's segments have.
 const CONTEXT_LEN: usize = 192;
 const GSO_SEGMENTS_AT: usize = 164;
+const CAME_BY_AT: usize = 36;
 const GSO_SIZE_AT: usize = 176;
 /// Room for the header of what goes up.
 const HEADROOM: usize = 64;
@@ -78,6 +79,8 @@ struct Tally {
 struct Bench {
     ebpf: Ebpf,
     maps: Option<FlowMaps>,
+    /// By which interface packets that leave came in; 0 for the box itself.
+    came_by: u32,
 }
 
 impl Bench {
@@ -98,6 +101,7 @@ impl Bench {
             return None;
         }
         let mut ebpf = EbpfLoader::new()
+            .override_global("exit_lives", &1_000_000_000_u64, true)
             .map_max_entries(FLOWS, 2 * slots)
             .map_max_entries(FLOW_STATES, slots)
             .map_max_entries(FLOW_USES, slots)
@@ -118,6 +122,7 @@ impl Bench {
         Some(Self {
             ebpf,
             maps: Some(maps),
+            came_by: 0,
         })
     }
 
@@ -149,6 +154,7 @@ impl Bench {
             Direction::Out => "flow_out",
         };
         let mut context = [0; CONTEXT_LEN];
+        put(&mut context, CAME_BY_AT, &self.came_by.to_ne_bytes());
         put(&mut context, GSO_SIZE_AT, &segment.to_ne_bytes());
         put(
             &mut context,

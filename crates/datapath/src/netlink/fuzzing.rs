@@ -8,7 +8,7 @@ use super::connection::Answers;
 use super::link::{Link, links_of};
 use super::snapshot::Machine;
 use super::state::{self, LinkState};
-use super::ways::Known;
+use super::ways::{Known, News};
 
 /// What a datagram says that answers the question with this number: links as they stand, and as
 /// ifconfig(8) shows them.
@@ -26,6 +26,8 @@ pub fn links_told(datagram: &[u8], question: u32) -> io::Result<(Vec<LinkState>,
 /// For each of these notices whether it tells of another way than was known.
 pub fn ways_told<'a>(notices: impl IntoIterator<Item = &'a [u8]>) -> Vec<bool> {
     let mut known = Known::default();
-    let heard = notices.into_iter().map(|notice| known.hear(notice));
+    let heard = notices
+        .into_iter()
+        .map(|notice| known.hear(notice) != News::Nothing);
     heard.collect()
 }

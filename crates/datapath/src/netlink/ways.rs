@@ -62,6 +62,8 @@ pub struct WayMonitor {
     routing: Socket,
     between: Vec<Socket>,
     known: Known,
+    /// Notices were lost, and more may be until all are read.
+    is_behind: bool,
 }
 
 /// What has been heard of neighbours: by what they are, how they are reached.
@@ -88,6 +90,9 @@ struct How {
 pub struct Heard {
     /// Packets may go another way than before.
     pub changed: bool,
+    /// There are neighbours or stations that were not known, or are not any more: what was flooded may have
+    /// another way, what was not has not.
+    pub learnt: bool,
     /// There may be more to read.
     pub more: bool,
 }
@@ -108,6 +113,7 @@ impl WayMonitor {
             routing,
             between: between.collect(),
             known: Known::default(),
+            is_behind: false,
         })
     }
 
@@ -123,61 +129,92 @@ impl WayMonitor {
     /// # Errors
     /// When the connection is broken.
     pub fn drain(&mut self) -> Result<Heard, Error> {
-        let mut changed = false;
-        let known = &mut self.known;
+        let mut told = News::Nothing;
+        let (known, is_behind) = (&mut self.known, &mut self.is_behind);
         let more = monitor::drain(&self.routing, NOTICES_MAX, |notice| {
             if let Some(notice) = notice {
-                changed |= known.hear(notice);
+                told = told.max(known.hear(notice));
             } else {
                 *known = Known::default();
-                changed = true;
+                told = told.max(News::Learnt);
+                *is_behind = true;
             }
         });
         let mut more =
             more.map_err(|error| broken("cannot watch the neighbours any more", error))?;
+        // The kernel says once that it loses notices, until all are read.
+        let mut changed = told == News::Moved || (self.is_behind && !more);
+        self.is_behind &= more;
         for socket in &self.between {
             let left = monitor::drain(socket, NOTICES_MAX, |_| changed = true);
             more |= left.map_err(|error| broken("cannot watch nftables and IPsec", error))?;
         }
-        Ok(Heard { changed, more })
+        Ok(Heard {
+            changed,
+            learnt: told >= News::Learnt,
+            more,
+        })
     }
 }
 
+/// What notices tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum News {
+    Nothing,
+    /// Of a neighbour or station that was not known, or is not any more.
+    Learnt,
+    /// Of one that is reached otherwise, or of anything else.
+    Moved,
+}
+
 impl Known {
-    /// Whether the messages of a notice tell something new.
-    pub(super) fn hear(&mut self, mut notice: &[u8]) -> bool {
-        let mut changed = false;
+    /// What the messages of a notice tell.
+    pub(super) fn hear(&mut self, mut notice: &[u8]) -> News {
+        let mut told = News::Nothing;
         while !notice.is_empty() {
             let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(notice) else {
-                return true;
+                return News::Moved;
             };
             let len = usize::try_from(message.header.length).unwrap_or(usize::MAX);
             // Messages begin at multiples of four bytes (NLMSG_ALIGNTO).
             notice = notice
                 .get(len.max(1).next_multiple_of(4)..)
                 .unwrap_or_default();
-            changed |= match message.payload {
+            told = told.max(match message.payload {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(neighbour)) => {
                     self.learn(&neighbour)
                 }
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(neighbour)) => {
-                    self.0.remove(&whose(&neighbour)).is_some()
+                    self.forget(&neighbour)
                 }
                 NetlinkPayload::Done(_)
                 | NetlinkPayload::Error(_)
                 | NetlinkPayload::Noop
                 | NetlinkPayload::Overrun(_)
                 | NetlinkPayload::InnerMessage(_)
-                | _ => true,
-            };
+                | _ => News::Moved,
+            });
         }
-        changed
+        told
     }
 
-    fn learn(&mut self, neighbour: &NeighbourMessage) -> bool {
+    /// A station may have been there before anybody listened; of neighbours that go, most led nowhere.
+    fn forget(&mut self, neighbour: &NeighbourMessage) -> News {
+        let was_known = self.0.remove(&whose(neighbour)).is_some();
+        if was_known || is_station(neighbour) {
+            News::Learnt
+        } else {
+            News::Nothing
+        }
+    }
+
+    fn learn(&mut self, neighbour: &NeighbourMessage) -> News {
         let whose = whose(neighbour);
         if !can_be_reached(neighbour) {
-            return self.0.remove(&whose).is_some();
+            return match self.0.remove(&whose) {
+                Some(_) => News::Moved,
+                None => News::Nothing,
+            };
         }
         if self.0.len() >= KNOWN_MAX {
             self.0.clear();
@@ -186,20 +223,25 @@ impl Known {
             link_layer: link_layer(neighbour).to_vec(),
             interface: neighbour.header.ifindex,
         };
-        self.0.get(&whose) != Some(&how) && {
-            self.0.insert(whose, how);
-            true
+        match self.0.insert(whose, how.clone()) {
+            Some(before) if before == how => News::Nothing,
+            Some(_) => News::Moved,
+            None => News::Learnt,
         }
     }
 }
 
 fn can_be_reached(neighbour: &NeighbourMessage) -> bool {
     let state = neighbour.header.state;
-    neighbour.header.family == AddressFamily::Bridge
+    is_station(neighbour)
         || !matches!(
             state,
             NeighbourState::Incomplete | NeighbourState::Failed | NeighbourState::None
         )
+}
+
+fn is_station(neighbour: &NeighbourMessage) -> bool {
+    neighbour.header.family == AddressFamily::Bridge
 }
 
 /// A station is known by its Ethernet address on a bridge, a neighbour by its IP address.
@@ -209,7 +251,7 @@ fn whose(neighbour: &NeighbourMessage) -> Whose {
         vlan: 0,
         address: Vec::new(),
     };
-    let is_station = neighbour.header.family == AddressFamily::Bridge;
+    let is_station = is_station(neighbour);
     for attribute in &neighbour.attributes {
         if let NeighbourAttribute::Destination(address) = attribute {
             whose.address = octets(address);
@@ -298,34 +340,37 @@ mod tests {
         let mut known = Known::default();
         let reachable = new(&neighbour(NeighbourState::Reachable, MAC));
         let stale = new(&neighbour(NeighbourState::Stale, MAC));
-        assert!(known.hear(&reachable));
-        assert!(!known.hear(&stale), "it is where it was");
-        assert!(!known.hear(&[&stale[..], &reachable[..]].concat()));
+        assert_eq!(known.hear(&reachable), News::Learnt);
+        assert_eq!(known.hear(&stale), News::Nothing, "it is where it was");
+        let both = [&stale[..], &reachable[..]].concat();
+        assert_eq!(known.hear(&both), News::Nothing);
         let other = new(&neighbour(NeighbourState::Reachable, [2; 6]));
-        assert!(known.hear(&other));
-        assert!(
-            known.hear(&[&other[..], &reachable[..]].concat()),
-            "both are read"
-        );
+        assert_eq!(known.hear(&other), News::Moved);
+        let both = [&other[..], &reachable[..]].concat();
+        assert_eq!(known.hear(&both), News::Moved, "both are read");
         let failed = new(&neighbour(NeighbourState::Failed, MAC));
-        assert!(known.hear(&failed));
-        assert!(!known.hear(&failed), "it was gone already");
-        assert!(known.hear(&reachable));
+        assert_eq!(known.hear(&failed), News::Moved);
+        assert_eq!(known.hear(&failed), News::Nothing, "it was gone already");
+        assert_eq!(known.hear(&reachable), News::Learnt);
+        let gone = neighbour(NeighbourState::Stale, MAC);
+        let gone = notice(RouteNetlinkMessage::DelNeighbour(gone));
+        assert_eq!(known.hear(&gone), News::Learnt);
+        assert_eq!(known.hear(&gone), News::Nothing);
     }
 
     #[test]
     fn a_station_is_heard_of_when_it_has_another_port_and_when_it_is_gone() {
         let mut known = Known::default();
-        assert!(known.hear(&new(&station(3))));
-        assert!(!known.hear(&new(&station(3))));
-        assert!(known.hear(&new(&station(4))));
         let gone = notice(RouteNetlinkMessage::DelNeighbour(station(4)));
-        assert!(known.hear(&gone));
-        assert!(!known.hear(&gone));
+        assert_eq!(known.hear(&gone), News::Learnt, "it was there before");
+        assert_eq!(known.hear(&new(&station(3))), News::Learnt);
+        assert_eq!(known.hear(&new(&station(3))), News::Nothing);
+        assert_eq!(known.hear(&new(&station(4))), News::Moved);
+        assert_eq!(known.hear(&gone), News::Learnt);
     }
 
     #[test]
     fn what_is_not_understood_is_a_change() {
-        assert!(Known::default().hear(&[1, 2, 3]));
+        assert_eq!(Known::default().hear(&[1, 2, 3]), News::Moved);
     }
 }

@@ -143,7 +143,8 @@ impl Cache {
         while !changed {
             let is_heard = wait_any_readable(self.ways.fds(), PATIENCE);
             assert!(is_heard, "nothing is heard");
-            changed = self.ways.drain().expect("readable").changed;
+            let heard = self.ways.drain().expect("readable");
+            changed = heard.changed || heard.learnt;
         }
         self.datapath.neighbours_changed().expect("is told");
     }

@@ -31,6 +31,7 @@ use super::reload::Reloader;
 use super::room::Room;
 use super::shares::{Shares, Turn};
 use super::signals::{Signals, drain};
+use super::ways::NewWays;
 use crate::control::server::{ClientId, Control, Job};
 use crate::control::service::{
     Answer, Desk, Effect, Handled, Ongoing, Work, handle, packets_seen, proceed,
@@ -103,6 +104,7 @@ pub(super) struct EventLoop<'a> {
     turns_with_more: u32,
     /// When connections in the flow cache are looked at, if there are any that went on.
     follow_at: Option<Instant>,
+    new_ways: NewWays,
     /// The same for requests.
     jobs_left: bool,
     /// The same for notices of neighbours.
@@ -173,6 +175,7 @@ impl<'a> EventLoop<'a> {
             packets_left: true,
             turns_with_more: 0,
             follow_at: None,
+            new_ways: NewWays::default(),
             jobs_left: true,
             notices_left: true,
             ongoing: None,
@@ -239,8 +242,8 @@ impl<'a> EventLoop<'a> {
             for event in &events {
                 self.take(event.token())?;
             }
-            self.ways()?;
             let now = self.parts.clock.now();
+            self.ways(now)?;
             self.packets(now)?;
             self.follow(now);
             self.jobs(now);
@@ -286,7 +289,10 @@ impl<'a> EventLoop<'a> {
         let process = process.map(Instant::from_origin);
         let states = self.parts.states.deadline();
         let follow = self.follow_at;
-        let deadlines = [engine, states, gateways, shares, carriers, process, follow];
+        let ways = self.new_ways.deadline();
+        let deadlines = [
+            engine, states, gateways, shares, carriers, process, follow, ways,
+        ];
         let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.saturating_since(now))
     }
@@ -367,7 +373,9 @@ impl<'a> EventLoop<'a> {
                 return Ok(turn);
             }
             turn.packets += 1;
-            turn.entered += u32::from(self.upcall.hook.direction == Direction::In);
+            let came_in = self.upcall.hook.direction == Direction::In
+                || self.upcall.packet.received_on.is_some();
+            turn.entered += u32::from(came_in);
             // Rules know no interface of that number: what they would say of it, and the state that it would
             // leave for another of the name, are of no interface at all.
             if parts.env.interface(self.upcall.hook.interface).is_none() {
@@ -564,25 +572,37 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Neighbours, or rules of what the kernel does with packets, have changed perhaps.
-    fn ways(&mut self) -> Result<()> {
-        if !self.notices_left {
-            return Ok(());
+    fn ways(&mut self, now: Instant) -> Result<()> {
+        let mut changed = false;
+        if self.notices_left {
+            let heard = self.parts.ways.drain()?;
+            self.notices_left = heard.more;
+            changed = heard.changed;
+            if heard.learnt {
+                self.new_ways.note(now);
+            }
         }
-        let parts = &mut self.parts;
-        let heard = parts.ways.drain()?;
-        self.notices_left = heard.more;
-        if heard.changed
-            && parts.engine.has_flow_cache()
-            && let Err(error) = parts.datapath.neighbours_changed()
-        {
-            warn!("{error}");
+        if changed || self.new_ways.is_due(now) {
+            self.forget_ways(now);
         }
         Ok(())
     }
 
+    /// What is learnt of fused flows' ways ends.
+    fn forget_ways(&mut self, now: Instant) {
+        self.new_ways.forgotten(now);
+        if self.parts.engine.has_flow_cache()
+            && let Err(error) = self.parts.datapath.neighbours_changed()
+        {
+            warn!("{error}");
+        }
+    }
+
     fn links_changed(&mut self) {
-        // First, for who waits at the other end of a cable.
         let now = self.parts.clock.now();
+        // At once: a table of routes takes its time to be read.
+        self.forget_ways(now);
+        // Next, for who waits at the other end of a cable.
         self.parts.keeper.carriers_changed(now.since_origin());
         match self.parts.keeper.refresh(&mut self.parts.datapath) {
             Ok(interfaces) => {

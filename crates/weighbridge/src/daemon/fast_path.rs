@@ -16,7 +16,8 @@ const MEMORY_SHARE: u64 = 16;
 /// Bytes of the kernel's for each of them, at most (docs/performance.md).
 const BYTES_OF_STATE: u64 = 700;
 
-/// Opens the data path. A kernel that does not take the cache goes without, unless it was asked for.
+/// Opens the data path. A kernel that does not take the cache goes without, unless it or its room was
+/// asked for.
 pub(super) fn open(settings: &Settings) -> Result<Datapath, datapath::Error> {
     let with = |fast_path| {
         Datapath::open(&DatapathConfig {
@@ -28,6 +29,9 @@ pub(super) fn open(settings: &Settings) -> Result<Datapath, datapath::Error> {
     };
     if let Some(wanted) = &settings.fast_path {
         return with(wanted.clone());
+    }
+    if is_asked_for(settings) {
+        return with(FastPath::On);
     }
     with(FastPath::On).or_else(|refused| {
         let datapath = with(FastPath::Off)?;
@@ -49,7 +53,7 @@ pub(super) fn begin(
     }
     let flows = match datapath.open_flows(clock.now()) {
         Ok(flows) => flows,
-        Err(refused) if settings.fast_path.is_none() => {
+        Err(refused) if !is_asked_for(settings) => {
             tell(&refused);
             return Ok(None);
         }
@@ -62,6 +66,10 @@ pub(super) fn begin(
 
 fn tell(refused: &datapath::Error) {
     warn!("each packet comes up, as with fast-path = \"off\": {refused}");
+}
+
+const fn is_asked_for(settings: &Settings) -> bool {
+    settings.fast_path.is_some() || settings.flow_cache.is_some()
 }
 
 fn states(settings: &Settings) -> u32 {

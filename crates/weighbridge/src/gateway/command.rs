@@ -1,12 +1,12 @@
 //! `weighbridge gateways`: which gateways work.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::monitor::{GatewayView, TargetView};
-use crate::config::{DEFAULT_SOCKET, SOCKET_VARIABLE};
+use crate::config::SocketArgument;
 use crate::control::protocol::{Outcome, Request};
 use crate::control::question::{Question, answer, ask};
 use crate::output::{Output, with_process_output};
@@ -31,9 +31,9 @@ pub struct GatewaysArguments {
     /// As JSON
     #[arg(long)]
     pub json: bool,
-    /// Control socket of the daemon
-    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE, default_value = DEFAULT_SOCKET)]
-    pub socket: PathBuf,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub socket: SocketArgument,
 }
 
 /// Runs it on the process's own output.
@@ -46,7 +46,7 @@ pub fn run(arguments: &GatewaysArguments) -> ExitCode {
 pub fn execute(arguments: &GatewaysArguments, output: &mut Output<'_>) -> u8 {
     let question = Question {
         command: "gateways",
-        socket: &arguments.socket,
+        socket: &arguments.socket.path(),
         json: arguments.json,
         request: Request::Gateways,
     };

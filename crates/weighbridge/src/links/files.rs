@@ -42,7 +42,14 @@ pub(super) fn read(paths: &[PathBuf], directory: &Path) -> Result<Wanted, Vec<St
 }
 
 fn in_directory(directory: &Path) -> Result<Vec<PathBuf>, String> {
-    let unreadable = |error| format!("{}: {}", directory.display(), reason(&error));
+    let unreadable = |error: std::io::Error| {
+        let hint = if error.kind() == std::io::ErrorKind::NotFound {
+            "\n  hint: make it, or name start-up files or their directory"
+        } else {
+            ""
+        };
+        format!("{}: {}{hint}", directory.display(), reason(&error))
+    };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();

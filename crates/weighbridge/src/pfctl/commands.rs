@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pf_engine::addr::Prefix;
 use pf_engine::env::Interface;
@@ -12,10 +12,10 @@ use pf_engine::ruleset::Dialect;
 
 use super::arguments::{Arguments, Flush, Show, both_dns};
 use super::kill::{self, Kill};
-use super::load::{Surroundings, own_surroundings, read_rules};
+use super::load::{Surroundings, own_dialect, own_surroundings, read_rules};
 use super::show::{Scope, Section, Style};
 use super::{Failure, hosts, names, tables};
-use crate::config::{self, DEFAULT_CONFIG_DIR, DEFAULT_SOCKET, SOCKET_VARIABLE};
+use crate::config::{DEFAULT_CONFIG_DIR, SOCKET_VARIABLE, control_socket};
 use crate::control::client::{Client, ClientError, NOT_UNDERSTOOD};
 use crate::control::protocol::{
     Description, DialectName, FileBytes, FlushRequest, FlushTarget, KillLimitedRequest,
@@ -34,7 +34,9 @@ const STATES_PER_LOAD: usize = 2_048;
 /// # Errors
 /// At the first thing that does not work.
 pub fn perform(mut arguments: Arguments, output: &mut Output<'_>) -> Result<u8, Failure> {
-    if arguments.only_translation && own_dialect(&arguments) == Dialect::OpenBsd {
+    if arguments.only_translation
+        && own_dialect(&arguments).map_err(Failure::Message)? == Dialect::OpenBsd
+    {
         (arguments.only_translation, arguments.no_dns) = (false, true);
         if arguments.names {
             return Err(both_dns().into());
@@ -408,7 +410,7 @@ impl Session<'_, '_> {
 
     fn load(&mut self, file: &str) -> Result<(), Failure> {
         let around = if self.arguments.dry_run {
-            own_surroundings(self.arguments)
+            own_surroundings(self.arguments).map_err(Failure::Message)?
         } else {
             self.daemons_surroundings()?
         };
@@ -430,23 +432,13 @@ impl Session<'_, '_> {
     }
 }
 
-/// `--dialect`, else that of weighbridge.toml.
-fn own_dialect(arguments: &Arguments) -> Dialect {
-    let dir = arguments.config.as_deref();
-    let dir = dir.unwrap_or(Path::new(DEFAULT_CONFIG_DIR));
-    let configured = || config::read_settings(dir).unwrap_or_default().dialect;
-    arguments.dialect.unwrap_or_else(configured)
-}
-
 /// Where the daemon listens: `--socket`, the environment, weighbridge.toml, the usual place.
 fn socket(arguments: &Arguments) -> PathBuf {
     let dir = arguments.config.clone();
     let dir = dir.unwrap_or_else(|| DEFAULT_CONFIG_DIR.into());
     let named = arguments.socket.clone();
-    named
-        .or_else(|| std::env::var_os(SOCKET_VARIABLE).map(PathBuf::from))
-        .or_else(|| config::read_settings(&dir).ok()?.socket)
-        .unwrap_or_else(|| DEFAULT_SOCKET.into())
+    let named = named.or_else(|| std::env::var_os(SOCKET_VARIABLE).map(PathBuf::from));
+    control_socket(named, &dir)
 }
 
 fn count(outcome: &Outcome) -> usize {

@@ -44,6 +44,10 @@ Show (any prefix of the word will do; clusters too: -vvsl is -v -v -s labels):
   pfctl -s states            states; -v: windows, ages, counters; -vv: ids and next hops
   pfctl -s info              status and counters (every dropped packet is in one of them)
   pfctl -s Tables            tables; -v: flags, -vv: counters
+  pfctl -s queue             queues; -v: counters
+  pfctl -s Sources           sources that rules track; -v: their figures
+  pfctl -s LimiterStates | LimiterSrcs
+                             limiters of states and of sources
   pfctl -s Anchors           anchors; -v: those in them too
   pfctl -s Interfaces        interfaces and groups; -v: which are skipped, -vv: what crossed them
   pfctl -s timeouts | memory | Running | creatorids | ether | all
@@ -56,7 +60,7 @@ Show (any prefix of the word will do; clusters too: -vvsl is -v -v -s labels):
     -z                       zero the counters of all rules (after showing them)
 
 Flush:
-  pfctl -F rules | nat | ethernet | states | info | Tables | osfp | Reset | all
+  pfctl -F rules | nat | ethernet | queue | states | Sources | info | Tables | osfp | Reset | all
     -i NAME                  states, or counters, of this interface alone
 
 Tables:

@@ -46,19 +46,42 @@ impl SourceReader for RecordedFiles {
     }
 }
 
-/// The box without a daemon: our own interfaces, and the configuration directory as far as it can
-/// be read. An error in there is `weighbridge run`'s to report; checking rules goes on without.
-#[must_use]
-pub fn own_surroundings(arguments: &Arguments) -> Surroundings {
-    let dir = arguments.config.as_deref();
-    let dir = dir.unwrap_or(Path::new(DEFAULT_CONFIG_DIR));
-    let settings = config::read_settings(dir).unwrap_or_default();
-    let links = config::read(dir, None).unwrap_or_default().links;
+/// The box without a daemon: our own interfaces, and the start-up files as far as they can be read:
+/// an error in these is `weighbridge run`'s to report; checking rules goes on without.
+///
+/// # Errors
+/// When it is not known whose meaning the rules have.
+pub fn own_surroundings(arguments: &Arguments) -> Result<Surroundings, String> {
+    let links = config::read(directory(arguments), None)
+        .unwrap_or_default()
+        .links;
     let interfaces = Netlink::open().and_then(|mut netlink| netlink.interfaces());
-    Surroundings {
-        dialect: arguments.dialect.unwrap_or(settings.dialect),
+    Ok(Surroundings {
+        dialect: own_dialect(arguments)?,
         interfaces: as_configured(interfaces.unwrap_or_default(), &links),
+    })
+}
+
+/// `--dialect`, else that of weighbridge.toml.
+///
+/// # Errors
+/// When weighbridge.toml cannot be read or understood: rules checked in another dialect than that of the
+/// daemon would mean something else.
+pub fn own_dialect(arguments: &Arguments) -> Result<Dialect, String> {
+    if let Some(dialect) = arguments.dialect {
+        return Ok(dialect);
     }
+    match config::read_settings(directory(arguments)) {
+        Ok(settings) => Ok(settings.dialect),
+        Err(problem) => Err(format!(
+            "{problem}\n  hint: it says in which dialect the rules are: mend it, or name one with --dialect"
+        )),
+    }
+}
+
+fn directory(arguments: &Arguments) -> &Path {
+    let dir = arguments.config.as_deref();
+    dir.unwrap_or(Path::new(DEFAULT_CONFIG_DIR))
 }
 
 /// Reads `file` and prints what is wrong with it, or with `-v` how it was understood. Returns

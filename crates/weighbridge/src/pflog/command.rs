@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::record::{FILE_HEADER, FormatError, Order, RECORD_HEADER, Record};
 use super::text;
-use crate::config::{DEFAULT_SOCKET, SOCKET_VARIABLE};
+use crate::config::SocketArgument;
 use crate::control::client::{Client, ClientError, Watched};
 use crate::output::{Output, with_process_output};
 use crate::pfctl::Failure;
@@ -48,9 +48,9 @@ pub struct LogArguments {
     /// One JSON object a line
     #[arg(long)]
     pub json: bool,
-    /// Control socket of the daemon
-    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE, default_value = DEFAULT_SOCKET)]
-    pub socket: PathBuf,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub socket: SocketArgument,
 }
 
 fn log_number(name: &str) -> Result<u8, String> {
@@ -80,7 +80,7 @@ pub fn execute(arguments: &LogArguments, output: &mut Output<'_>) -> u8 {
 }
 
 fn watch(arguments: &LogArguments, output: &mut Output<'_>) -> Result<(), Failure> {
-    let mut client = Client::connect(&arguments.socket)?;
+    let mut client = Client::connect(&arguments.socket.path())?;
     let ended = client.watch(arguments.interface, &mut |watched| match watched {
         Watched::Packet(record) => print(&record, arguments.json, output),
         Watched::Lost(count) => {

@@ -1,7 +1,6 @@
 //! The command: its options, batches, and the terminal.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +20,7 @@ use super::order::{self, Order};
 use super::rows::Measured;
 use super::sample::{ROWS_MAX, Sample, Sampler};
 use super::{screen, view};
-use crate::config::{DEFAULT_SOCKET, SOCKET_VARIABLE};
+use crate::config::SocketArgument;
 use crate::output::{Output, with_process_output};
 use crate::pfctl::hosts::{self, Lookup};
 use crate::text::reason;
@@ -92,9 +91,9 @@ pub struct TopArguments {
     /// A batch as JSON, one line for each update
     #[arg(long)]
     pub json: bool,
-    /// Control socket of the daemon
-    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE, default_value = DEFAULT_SOCKET)]
-    pub socket: PathBuf,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub socket: SocketArgument,
     /// Rows to show
     #[arg(value_name = "NUMBER")]
     pub rows: Option<usize>,
@@ -175,7 +174,7 @@ fn clock() -> impl Fn() -> Duration {
 fn batch(arguments: &TopArguments, output: &mut Output<'_>) -> Result<(), String> {
     let shown = shown(arguments)?;
     let elapsed = clock();
-    let mut sampler = Sampler::new(&arguments.socket, arguments.cache);
+    let mut sampler = Sampler::new(&arguments.socket.path(), arguments.cache);
     let mut take = || {
         let filter = shown.filter.as_ref().map(|(_, filter)| filter);
         sampler.take(shown.view().kind, filter, shown.cached, elapsed())
@@ -310,7 +309,7 @@ impl Session {
         }
         Ok(Self {
             sample: Sample::empty(shown.view().kind),
-            sampler: Sampler::new(&arguments.socket, arguments.cache),
+            sampler: Sampler::new(&arguments.socket.path(), arguments.cache),
             shown,
             elapsed: Box::new(clock()),
             ended,

@@ -102,6 +102,23 @@ fn checking_needs_no_daemon() {
 }
 
 #[test]
+fn nothing_is_checked_in_a_dialect_that_is_not_known() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let nowhere = dir.path().join("none.sock");
+    let file = dir.path().join("pf.conf");
+    fs::write(&file, "pass in all\n").expect("write");
+    let settings = "dialect = \"openbsd3\"\nflow-cach = 5\n";
+    fs::write(dir.path().join("weighbridge.toml"), settings).expect("write");
+    let check = format!("--config {} -nf {}", dir.path().display(), file.display());
+    let ran = pfctl(&nowhere, &check);
+    assert_eq!((ran.status, ran.out.as_str()), (1, ""), "{ran:?}");
+    assert!(ran.err.contains("weighbridge.toml:2:1"), "{}", ran.err);
+    assert!(ran.err.contains("name one with --dialect"), "{}", ran.err);
+    let ran = pfctl(&nowhere, &format!("--dialect openbsd {check}"));
+    assert_eq!(ran.status, 0, "{ran:?}");
+}
+
+#[test]
 fn what_cannot_be_installed_is_printed_and_refused_unless_printing_was_all() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let nowhere = dir.path().join("none.sock");

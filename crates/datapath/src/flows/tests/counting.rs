@@ -126,18 +126,53 @@ fn led(bench: &mut Bench, seq: u32) -> [FlowId; 2] {
 /// frames back.
 pub(super) fn lead(maps: &mut FlowMaps, flows: [&Flow; 2]) -> [FlowId; 2] {
     let flows = flows.map(|flow| maps.put(flow).expect("room"));
+    lead_to(maps, flows[0], Some((flows[1], 0)));
+    flows
+}
+
+/// Has the client's packets, which this state lets pass, leave so by another's leave, or nobody's.
+fn lead_to(maps: &mut FlowMaps, flow: FlowId, then: Option<(FlowId, usize)>) {
     let exit = FlowExit {
         exit: Exit::Wire {
             interface: IfIndex(LOOPBACK),
             ether: ETHER.reversed(),
         },
-        then: Some((flows[1], 0)),
+        then,
         hops: 0,
         mtu: 1500,
     };
     let way = connection().keys[0].expect("a key");
-    assert!(maps.lead(flows[0], 0, &way, &exit));
-    flows
+    assert!(maps.lead(flow, 0, &way, &exit));
+}
+
+/// What becomes of a packet is in the CPU's own room for the packet at hand.
+#[test]
+fn what_nobody_knows_where_it_leaves_is_not_translated_as_the_packet_before() {
+    let Some(mut bench) = Bench::new("led alone") else {
+        return;
+    };
+    let entered = Flow {
+        keys: [None; 2],
+        ..connection()
+    };
+    let ends = connection().keys[0].expect("a key");
+    let left = Flow {
+        becomes: [Some((host("198.51.100.7", 50_001), ends.destination)), None],
+        shifts: [77, 0],
+        ..entered
+    };
+    let flows = lead(bench.maps(), [&entered, &left]);
+    let (_, out) = bench.run_program(Direction::In, &data(), 0);
+    assert_eq!(out[26..30], [198, 51, 100, 7], "translated");
+    for flow in flows {
+        bench.maps().take(flow);
+    }
+    let alone = bench.maps().put(&entered).expect("room");
+    lead_to(bench.maps(), alone, None);
+    let (_, out) = bench.run_program(Direction::In, &data(), 0);
+    assert!(out.starts_with(&ETHER.reversed().destination), "it leaves");
+    assert_eq!(out[12..], data()[12..], "as it came");
+    assert_eq!(bench.maps().take(alone).counts[0].packets, 1);
 }
 
 #[test]

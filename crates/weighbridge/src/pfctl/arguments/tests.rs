@@ -1,4 +1,5 @@
 use super::*;
+use crate::pfctl::help::HELP;
 
 fn read(words: &str) -> Result<Arguments, ArgumentError> {
     let words: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
@@ -120,4 +121,19 @@ fn definitions_and_long_options_are_read() {
         Err(ArgumentError::Refused(_))
     ));
     assert!(good("-vh").help && good("--help").help);
+}
+
+#[test]
+fn the_help_and_the_manual_name_every_word() {
+    const MANUAL: &str = include_str!("../../../../../docs/man/pfctl.8");
+    let is_named = |text: &str, word: &str| {
+        let mut found = text.split(|c: char| !c.is_alphanumeric());
+        found.any(|other| other == word)
+    };
+    for letter in ['F', 's', 'T'] {
+        for word in words(letter).expect("it has words") {
+            assert!(is_named(HELP, word), "help: -{letter} {word}");
+            assert!(is_named(MANUAL, word), "manual: -{letter} {word}");
+        }
+    }
 }
