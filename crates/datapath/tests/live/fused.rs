@@ -53,6 +53,13 @@ impl Cache {
         cache
     }
 
+    /// With hooks on both ports of [`router`].
+    fn of_router() -> Self {
+        let mut cache = Self::new(&["em1", "fxp0"]);
+        cache.settle();
+        cache
+    }
+
     fn with(fast_path: FastPath, hooked: &[&str]) -> Self {
         Self::with_room(fast_path, hooked, datapath::FLOW_STATES_DEFAULT)
     }
@@ -400,8 +407,7 @@ fn a_routed_flow_is_fused_as_the_kernel_sends_it() {
         router(&mut lab);
         let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
         lab.within("box", || {
-            let mut cache = Cache::new(&["em1", "fxp0"]);
-            cache.settle();
+            let mut cache = Cache::of_router();
             let flow = Datagram::ROUTED;
             let out = flow.beyond();
             cache.put("em1", Direction::In, &flow);
@@ -455,8 +461,7 @@ fn what_the_kernel_may_do_with_packets_between_is_followed_at_once() {
             router(&mut lab);
             let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
             lab.within("box", || {
-                let mut cache = Cache::new(&["em1", "fxp0"]);
-                cache.settle();
+                let mut cache = Cache::of_router();
                 let (flow, out) = (Datagram::ROUTED, Datagram::ROUTED.beyond());
                 cache.put("em1", Direction::In, &flow);
                 cache.put("fxp0", Direction::Out, &out);
@@ -538,8 +543,7 @@ fn routes_neighbours_and_links_that_change_are_followed_at_once() {
         router(&mut lab);
         let (a, b) = (lab.raw("a", "eth0"), lab.raw("b", "eth0"));
         lab.within("box", || {
-            let mut cache = Cache::new(&["em1", "fxp0"]);
-            cache.settle();
+            let mut cache = Cache::of_router();
             let flow = Datagram::ROUTED;
             let out = flow.beyond();
             let moved = Datagram {

@@ -27,13 +27,11 @@ pub(super) fn open(settings: &Settings) -> Result<Datapath, datapath::Error> {
             flow_states: states(settings),
         })
     };
-    if let Some(wanted) = &settings.fast_path {
-        return with(wanted.clone());
-    }
-    if is_asked_for(settings) {
-        return with(FastPath::On);
-    }
-    with(FastPath::On).or_else(|refused| {
+    let wanted = settings.fast_path.clone().unwrap_or(FastPath::On);
+    with(wanted).or_else(|refused| {
+        if is_asked_for(settings) {
+            return Err(refused);
+        }
         let datapath = with(FastPath::Off)?;
         tell(&refused);
         Ok(datapath)

@@ -12,10 +12,10 @@ use pf_engine::ruleset::Dialect;
 
 use super::arguments::{Arguments, Flush, Show, both_dns};
 use super::kill::{self, Kill};
-use super::load::{Surroundings, own_dialect, own_surroundings, read_rules};
+use super::load::{Surroundings, directory, own_dialect, own_surroundings, read_rules};
 use super::show::{Scope, Section, Style};
 use super::{Failure, hosts, names, tables};
-use crate::config::{DEFAULT_CONFIG_DIR, SOCKET_VARIABLE, control_socket};
+use crate::config::{SOCKET_VARIABLE, control_socket};
 use crate::control::client::{Client, ClientError, NOT_UNDERSTOOD};
 use crate::control::protocol::{
     Description, DialectName, FileBytes, FlushRequest, FlushTarget, KillLimitedRequest,
@@ -434,11 +434,9 @@ impl Session<'_, '_> {
 
 /// Where the daemon listens: `--socket`, the environment, weighbridge.toml, the usual place.
 fn socket(arguments: &Arguments) -> PathBuf {
-    let dir = arguments.config.clone();
-    let dir = dir.unwrap_or_else(|| DEFAULT_CONFIG_DIR.into());
     let named = arguments.socket.clone();
     let named = named.or_else(|| std::env::var_os(SOCKET_VARIABLE).map(PathBuf::from));
-    control_socket(named, &dir)
+    control_socket(named, directory(arguments))
 }
 
 fn count(outcome: &Outcome) -> usize {

@@ -79,7 +79,8 @@ pub fn own_dialect(arguments: &Arguments) -> Result<Dialect, String> {
     }
 }
 
-fn directory(arguments: &Arguments) -> &Path {
+/// `--config`, else the usual place.
+pub(super) fn directory(arguments: &Arguments) -> &Path {
     let dir = arguments.config.as_deref();
     dir.unwrap_or(Path::new(DEFAULT_CONFIG_DIR))
 }
