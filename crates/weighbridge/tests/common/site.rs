@@ -1,10 +1,13 @@
 //! A mail server's network: hosts whose TCP differs, and `weighbridge watch` on the server; needs root.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use lab::clock;
 use lab::identity::RunId;
 use lab::namespace::Namespace;
 use rustix::process::{Pid, Signal, kill_process};
@@ -74,6 +77,20 @@ impl Site {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Listens on the server, where this process may just have listened before: a child that another
+    /// test has forked has the closed socket open until it executes.
+    pub(crate) fn listen(&self, at: SocketAddr) -> TcpListener {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let mut bound = None;
+        clock::wait_until(PATIENCE, || {
+            let now = self.server.run(|| TcpListener::bind(at));
+            let in_use = |error: &std::io::Error| error.kind() == ErrorKind::AddrInUse;
+            !bound.insert(now).as_ref().is_err_and(in_use)
+        });
+        let listener = bound.expect("it was tried");
+        listener.unwrap_or_else(|error| panic!("{at}: {error}"))
     }
 
     pub(crate) fn start(&self) -> Daemon {

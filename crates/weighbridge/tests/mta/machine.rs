@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -94,7 +94,7 @@ impl Machine {
     /// Host `number` of the site connects, and the daemon has seen it.
     pub(crate) fn connect(&self, number: usize) -> SocketAddr {
         let to = format!("{SERVER}:{SMTP}").parse().expect("an address");
-        let listener = self.site.server.run(|| TcpListener::bind(to));
+        let listener = self.site.listen(to);
         let stream = self.site.hosts[number].run(|| TcpStream::connect_timeout(&to, PATIENCE));
         let from = stream.expect("connected").local_addr().expect("has one");
         drop(listener);

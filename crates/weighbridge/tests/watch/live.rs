@@ -1,7 +1,7 @@
 //! A mail server's machine, with hosts whose TCP differs; needs root.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -48,8 +48,7 @@ impl Questions for Site {
     /// Connects host `number` to the mail server and tells its port. The connection is closed.
     fn connect(&self, number: usize, to: &str) -> SocketAddr {
         let to: IpAddr = to.parse().expect("an address");
-        let listener = self.server.run(|| TcpListener::bind((to, SMTP)));
-        let listener = listener.expect("listens");
+        let listener = self.listen((to, SMTP).into());
         let from = self.hosts[number].run(|| {
             let stream = TcpStream::connect_timeout(&(to, SMTP).into(), PATIENCE);
             stream.expect("connected").local_addr().expect("has one")
