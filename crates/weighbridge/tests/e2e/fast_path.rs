@@ -457,23 +457,29 @@ fn datagrams_to(bench: &Bench, port: u16) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// The host sends one SYN, each time from the same port.
+/// The host sends one SYN, each time from the same port. A child that another test has forked has the last
+/// socket open until it executes: nobody else has its connection for so long.
 fn knock(bench: &Bench, port: u16) -> Result<()> {
     let host = bench.lab.host(Role::H99);
-    host.namespace().run(|| -> Result<()> {
-        let kind = (
-            AddressFamily::INET,
-            SocketType::STREAM,
-            SocketFlags::NONBLOCK,
-        );
-        let socket = rustix::net::socket_with(kind.0, kind.1, kind.2, Some(ipproto::TCP))?;
-        rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
-        rustix::net::bind(&socket, &SocketAddr::from(([0, 0, 0, 0], KNOCKER)))?;
-        match rustix::net::connect(&socket, &Bench::server(port)) {
-            Err(rustix::io::Errno::INPROGRESS) => Ok(()),
-            other => Ok(other?),
-        }
+    host.namespace().run(|| {
+        let mut knocked = Ok(());
+        clock::wait_until(PATIENCE, || {
+            knocked = knock_from_here(port);
+            knocked != Err(rustix::io::Errno::ADDRNOTAVAIL)
+        });
+        Ok(knocked?)
     })
+}
+
+fn knock_from_here(port: u16) -> rustix::io::Result<()> {
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::NONBLOCK, Some(ipproto::TCP))?;
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &SocketAddr::from(([0, 0, 0, 0], KNOCKER)))?;
+    match rustix::net::connect(&socket, &Bench::server(port)) {
+        Err(rustix::io::Errno::INPROGRESS) => Ok(()),
+        other => other,
+    }
 }
 
 #[test]
