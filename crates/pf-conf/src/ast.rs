@@ -176,6 +176,14 @@ impl Verb {
             Self::Nat { .. } | Self::Rdr { .. } | Self::Binat { .. }
         )
     }
+
+    /// With `no` before it.
+    pub(crate) const fn is_negated(self) -> bool {
+        match self {
+            Self::Nat { no } | Self::Rdr { no } | Self::Binat { no } | Self::Scrub { no } => no,
+            Self::Pass | Self::Block(_) | Self::Match | Self::Anchor => false,
+        }
+    }
 }
 
 /// `flags …`.
@@ -193,6 +201,8 @@ pub(crate) struct State {
     pub(crate) extras: Extras,
     /// `source-track` was written, not only implied.
     pub(crate) track_given: bool,
+    /// And it says of what: `rule` or `global`.
+    pub(crate) track_is_said: bool,
     pub(crate) span: Span,
 }
 

@@ -325,8 +325,15 @@ impl Expander<'_> {
     /// Checks `set require-order`, the default before OpenBSD 4.7.
     fn enter(&mut self, section: Section, span: Span) -> Expand<()> {
         if self.require_order && section < self.section {
-            let message = "Rules must be in order: options, normalization, queueing, \
-                           translation, filtering";
+            let message = match self.ruleset.dialect {
+                Dialect::OpenBsd3 => {
+                    "Rules must be in order: options, normalization, queueing, translation, filtering"
+                }
+                Dialect::FreeBsd | Dialect::OpenBsd => {
+                    "Rules must be in order: options, ethernet, normalization, queueing, \
+                     translation, filtering"
+                }
+            };
             let bail = self.error(Code::Conflict, span, message, "");
             if let Some(error) = self.errors.last_mut() {
                 error.hint = Some("`set require-order no` turns this check off".to_owned());

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 pub(crate) enum Slot {
     /// In the place of `route-to`.
     Fastroute,
-    Divert,
+    /// In front of `queue`.
     Pipe,
+    Divert,
 }
 
 /// Where in the parentheses behind `keep state` something is printed.

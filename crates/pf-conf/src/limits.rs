@@ -35,6 +35,8 @@ pub(crate) const MAX_LABEL_BYTES: usize = 63;
 pub(crate) const MAX_LABELS: usize = 5;
 /// Longest tag, without the final NUL (`PF_TAG_NAME_SIZE` 64).
 pub(crate) const MAX_TAG_BYTES: usize = 63;
+/// Longest name of an interface or a group, without the final NUL (`IFNAMSIZ` 16).
+pub(crate) const MAX_INTERFACE_BYTES: usize = 15;
 /// Longest table name, without the final NUL (`PF_TABLE_NAME_SIZE` 32).
 pub(crate) const MAX_TABLE_NAME_BYTES: usize = 31;
 /// Queues of ALTQ, counted once for each interface that has one.

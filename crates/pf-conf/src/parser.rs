@@ -33,8 +33,8 @@ use crate::ast::{InterfaceName, Spanned, Statement};
 use crate::diagnostic::{Code, Diagnostic, shorten};
 use crate::lexer::{Lexer, Macro};
 use crate::limits::{
-    MAX_ERRORS, MAX_FILE_BYTES, MAX_FILES, MAX_INCLUDE_DEPTH, MAX_LIST_DEPTH, MAX_MACRO_BYTES,
-    MAX_QUOTED_CHARS, MAX_STATEMENTS, MAX_TOTAL_BYTES,
+    MAX_ERRORS, MAX_FILE_BYTES, MAX_FILES, MAX_INCLUDE_DEPTH, MAX_INTERFACE_BYTES, MAX_LIST_DEPTH,
+    MAX_MACRO_BYTES, MAX_QUOTED_CHARS, MAX_STATEMENTS, MAX_TOTAL_BYTES,
 };
 use crate::names::{did_you_mean, keywords};
 use crate::source::{Sources, Span};
@@ -586,6 +586,21 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// The name of an interface or a group, without what may stand before it.
+    fn interface_word(&mut self) -> Parse<Spanned<String>> {
+        let name = self.string("an interface name")?;
+        self.check_interface(&name.node, name.span)?;
+        Ok(name)
+    }
+
+    fn check_interface(&mut self, name: &str, span: Span) -> Parse<()> {
+        if name.len() > MAX_INTERFACE_BYTES {
+            let detail = format!("at most {MAX_INTERFACE_BYTES} characters");
+            return Err(self.error(Code::Limit, span, "interface name too long", detail));
+        }
+        Ok(())
+    }
+
     fn interface_name(&mut self) -> Parse<InterfaceName> {
         let negated = self.eat_symbol("!");
         if self.at_word("rdomain") {
@@ -598,7 +613,7 @@ impl<'a> Parser<'a> {
                 span: token.span,
             }
         } else {
-            self.string("an interface name")?
+            self.interface_word()?
         };
         Ok(InterfaceName {
             negated,

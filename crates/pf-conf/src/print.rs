@@ -352,6 +352,7 @@ fn tail(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>)
     if dialect == Dialect::OpenBsd {
         words.extend(once(rule));
     } else {
+        words.extend_from_slice(extras.words(Slot::Pipe));
         words.extend(beyond::queue(rule));
     }
     if let Some(tag) = &rule.tag {
@@ -362,9 +363,7 @@ fn tail(rule: &Rule, extras: &Extras, dialect: Dialect, words: &mut Vec<String>)
         words.push(format!("{not}tagged {}", name(tag)));
     }
     criteria::treatment(rule, words);
-    for slot in [Slot::Divert, Slot::Pipe] {
-        words.extend_from_slice(extras.words(slot));
-    }
+    words.extend_from_slice(extras.words(Slot::Divert));
 }
 
 /// A `table` line with its addresses.

@@ -1,10 +1,10 @@
 //! Options of an expanded rule that exclude or require each other.
 
 use pf_engine::addr::{Family, Protocol};
-use pf_engine::rule::{Action, BlockReply, Rule, StateMode};
+use pf_engine::rule::{Action, BlockReply, PortMatch, Rule, StateMode};
 
 use super::{Expand, Expander, consistent};
-use crate::ast::{RuleStatement, Spanned};
+use crate::ast::{RuleStatement, Side, Spanned};
 use crate::diagnostic::Code;
 use crate::source::Span;
 
@@ -23,6 +23,7 @@ impl Expander<'_> {
 /// The first conflict, in PF's words, and the place of the option that it is about.
 fn conflict(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
     ports(rule, statement)
+        .or_else(|| rdr_port(rule, statement))
         .or_else(|| icmp(rule, statement))
         .or_else(|| family(rule, statement))
         .or_else(|| block(rule, statement))
@@ -41,19 +42,39 @@ fn ports(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
     if nat || rule.protocol.is_some_and(Protocol::has_ports) {
         return None;
     }
-    let place = [&statement.source, &statement.destination]
-        .into_iter()
-        .find_map(|side| side.ports.first())
-        .map(|port| port.span)
-        .or_else(|| {
-            let is_rdr = matches!(rule.action, Action::Rdr | Action::NoRdr);
-            let pool = statement.rdr.as_ref().filter(|_| is_rdr)?;
-            Some(pool.ports.as_ref()?.span)
-        })?;
+    let is_rdr = matches!(rule.action, Action::Rdr | Action::NoRdr);
+    let of_pool = || {
+        let pool = statement.rdr.as_ref().filter(|_| is_rdr)?;
+        Some(pool.ports.as_ref()?.span)
+    };
+    let of = |side: &Side| side.ports.first().map(|port| port.span);
+    let (whose, place) = None
+        .or_else(|| Some(("src ", of(&statement.source)?)))
+        .or_else(|| Some(("dst ", of(&statement.destination)?)))
+        .or_else(|| Some(("rpool ", of_pool()?)))?;
+    let whose = if is_rdr { whose } else { "" };
     Some((
-        "port only applies to tcp/udp/sctp".to_owned(),
+        format!("{whose}port only applies to tcp/udp/sctp"),
         protocol_span(statement, place),
     ))
+}
+
+/// A port that `rdr` moves to another one, or a range of them.
+fn rdr_port(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
+    let is_rdr = matches!(rule.action, Action::Rdr | Action::NoRdr);
+    let is_plain = matches!(
+        rule.destination.port,
+        None | Some(PortMatch::Eq(_) | PortMatch::Range(..))
+    );
+    (is_rdr && !is_plain).then(|| {
+        let ports = statement.destination.ports.iter();
+        let mut misfits = ports.filter(|port| Some(port.node) == rule.destination.port);
+        let span = misfits.next().map_or(statement.span, |port| port.span);
+        (
+            "invalid port operator for rdr destination port".to_owned(),
+            span,
+        )
+    })
 }
 
 /// The place of the protocol that does not fit, else `other`.
@@ -105,13 +126,7 @@ fn once(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
 
 fn block(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
     let Action::Block(reply) = rule.action else {
-        return match (&rule.action, statement.allow_options) {
-            (Action::Match, Some(span)) => Some((
-                "allow-opts can only be specified for pass rules".to_owned(),
-                span,
-            )),
-            _ => None,
-        };
+        return None;
     };
     if matches!(reply, BlockReply::Rst { .. }) && rule.protocol != Some(Protocol::TCP) {
         let message = "return-rst can only be applied to TCP rules".to_owned();

@@ -22,6 +22,7 @@ pub(super) fn conflict(rule: &Rule, statement: &RuleStatement, dialect: Dialect)
     routing(rule, statement)
         .or_else(|| flags(statement))
         .or_else(|| on_match(rule, statement))
+        .or_else(|| kept(rule, statement, dialect))
         .or_else(|| owners(rule, statement))
         .or_else(|| sources(rule, statement))
         .or_else(|| sloppy(rule, statement))
@@ -46,6 +47,17 @@ fn flags(statement: &RuleStatement) -> Conflict {
     let tcp = protocols.is_empty() || protocols.iter().any(|p| p.node == Protocol::TCP);
     (matches!(given.node, Flags::Match(_)) && !tcp)
         .then(|| ("flags only apply to tcp".to_owned(), given.span))
+}
+
+/// What a rule does not pass has no state of it. FreeBSD has another word for `block`.
+fn kept(rule: &Rule, statement: &RuleStatement, dialect: Dialect) -> Conflict {
+    let state = statement.state.as_ref()?;
+    let is_block = matches!(rule.action, Action::Block(_)) && dialect == Dialect::OpenBsd;
+    let passes = rule.action != Action::Match && !is_block;
+    (!passes && state.mode != StateMode::None).then(|| {
+        let message = "keep state is great, but only for pass rules";
+        (message.to_owned(), state.span)
+    })
 }
 
 fn on_match(rule: &Rule, statement: &RuleStatement) -> Conflict {
@@ -121,12 +133,6 @@ fn af_to(rule: &Rule, statement: &RuleStatement) -> Conflict {
 
 /// What OpenBSD alone refuses.
 fn open(rule: &Rule, statement: &RuleStatement) -> Conflict {
-    let state = statement.state.as_ref();
-    let keeps = state.filter(|state| state.mode != StateMode::None);
-    if let Some(state) = keeps.filter(|_| rule.action != Action::Pass) {
-        let message = "keep state is great, but only for pass rules";
-        return Some((message.to_owned(), state.span));
-    }
     if let Some((_, pool)) = &statement.route
         && rule.state == StateMode::None
     {

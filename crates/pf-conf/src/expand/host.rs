@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use pf_engine::addr::{Family, Prefix};
 use pf_engine::env::{Interface, InterfaceAddress};
 use pf_engine::rule::{Address, DynamicPart};
+use pf_engine::ruleset::Dialect;
 
 use super::{Expand, Expander};
 use crate::ast::{Host, HostKind, NamedHost};
@@ -45,6 +46,13 @@ impl Expander<'_> {
         for host in hosts {
             self.host(host, &mut resolved)?;
         }
+        // As pfctl's grammars have it, `any` is all of a list for OpenBSD, and adds nothing for the others.
+        let is_any = |host: &Resolved| host.address == Address::Any && host.family.is_none();
+        let open = self.ruleset.dialect == Dialect::OpenBsd;
+        if resolved.iter().all(is_any) || (open && resolved.iter().any(is_any)) {
+            return Ok(vec![Resolved::ANY]);
+        }
+        resolved.retain(|host| !is_any(host));
         Ok(resolved)
     }
 

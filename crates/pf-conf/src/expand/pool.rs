@@ -50,6 +50,11 @@ impl Candidates {
         first.family.filter(|_| first.scope.is_none())
     }
 
+    /// Its addresses, of any family.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.targets.iter().map(|(_, host)| &host.address)
+    }
+
     /// The first address of `family`.
     pub(super) fn first(&self, family: Option<Family>) -> Option<&Resolved> {
         let mut hosts = self.targets.iter().map(|(_, host)| host);
@@ -68,7 +73,7 @@ impl Candidates {
     }
 }
 
-fn fits(host: &Resolved, family: Option<Family>) -> bool {
+pub(super) fn fits(host: &Resolved, family: Option<Family>) -> bool {
     family.is_none() || host.family.is_none() || host.family == family
 }
 
@@ -234,8 +239,11 @@ impl Expander<'_> {
             .targets
             .iter()
             .any(|t| matches!(t.address, Address::Table(_)));
-        let alias = pool.targets.iter().any(has_aliases);
-        let kind = match (&statement.kind, several || table || alias) {
+        let alias = pool
+            .targets
+            .iter()
+            .find_map(|target| aliased(&target.address));
+        let kind = match (&statement.kind, several || table || alias.is_some()) {
             (None, true) => PoolKind::RoundRobin,
             (None, false) => PoolKind::Single,
             (Some(_), _) if statement.random_key => PoolKind::SourceHash {
@@ -254,15 +262,14 @@ impl Expander<'_> {
         let message = match (several, table, alias) {
             _ if draws => return Ok(kind),
             (true, _, _) if open => {
-                "pool type is not valid for multiple translation or routing addresses"
+                "pool type is not valid for multiple translation or routing addresses".to_owned()
             }
-            (_, true, _) => "tables are not supported by pool type",
-            (_, _, true) if open => "interface is not supported by pool type",
-            (_, _, true) => "interface is only supported by round-robin pools",
-            (true, _, _) => "only round-robin valid for multiple redirection addresses",
-            (false, false, false) => return Ok(kind),
+            (_, true, _) => "tables are not supported by pool type".to_owned(),
+            (_, _, Some(name)) => format!("interface ({name}) is not supported by pool type"),
+            (true, _, _) => "only round-robin valid for multiple redirection addresses".to_owned(),
+            (false, false, None) => return Ok(kind),
         };
-        Err(self.error(Code::Conflict, span, message, ""))
+        Err(self.error(Code::Conflict, span, &message, ""))
     }
 
     fn pool_ports(
@@ -374,19 +381,14 @@ const fn plain_prefix(target: &PoolTarget) -> Option<Prefix> {
     }
 }
 
-/// `(em0)` may have several addresses, `(em0:0)` has one; a group may have several even so.
-fn has_aliases(target: &PoolTarget) -> bool {
-    match &target.address {
-        Address::Dynamic(dynamic) => {
-            !dynamic.no_aliases || !dynamic.interface.ends_with(|c: char| c.is_ascii_digit())
-        }
-        Address::Any
-        | Address::Prefix(_)
-        | Address::Range(..)
-        | Address::Table(_)
-        | Address::NoRoute
-        | Address::UrpfFailed => false,
-    }
+/// The name of an interface that may have several addresses: `(em0)`; `(em0:0)` has one. A group may have
+/// several even so.
+fn aliased(address: &Address) -> Option<&str> {
+    let Address::Dynamic(dynamic) = address else {
+        return None;
+    };
+    let is_one = dynamic.no_aliases && dynamic.interface.ends_with(|c: char| c.is_ascii_digit());
+    (!is_one).then_some(&dynamic.interface)
 }
 
 /// One side of `binat`.
@@ -396,6 +398,17 @@ pub(super) enum BinatSide {
     Length(u8),
     /// An interface, whose addresses are known later.
     Unknown,
+}
+
+/// Why an address, which is that of the rule, is none for `binat`, which needs one that is known or follows
+/// one of an interface.
+pub(super) fn binat_misfit(address: &Address, of: &str) -> Option<String> {
+    let what = if let Address::Table(name) = address {
+        format!("table <{name}>")
+    } else {
+        format!("interface ({})", aliased(address)?)
+    };
+    Some(format!("invalid use of {what} as the {of} of a binat rule"))
 }
 
 /// What an address is as a side of `binat`, if it can be one.

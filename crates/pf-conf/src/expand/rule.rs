@@ -12,7 +12,7 @@ use pf_engine::ruleset::Dialect;
 
 use super::host::Resolved;
 use super::numbering::Numbering;
-use super::pool::{BinatSide, Candidates, Purpose, binat_side};
+use super::pool::{BinatSide, Candidates, Purpose, binat_misfit, binat_side, fits};
 use super::{Expand, Expander, label};
 use crate::ast::{AfTo, Divert, Flags, InterfaceName, RuleStatement, Spanned, Verb};
 use crate::diagnostic::Code;
@@ -123,13 +123,17 @@ impl Expander<'_> {
             return Err(self.error(Code::Limit, statement.span, &message, detail));
         }
         let pools = self.pools(statement)?;
+        if let (Verb::Binat { .. }, family) = (statement.verb, statement.family) {
+            let sides = [&lists.sources, &lists.destinations];
+            self.check_binat_sides(statement, sides, pools.binat.as_ref(), family)?;
+        }
         let other = |af_to: &Spanned<AfTo>| af_to.node.family.other();
         let family = statement
             .family
             .or_else(|| statement.af_to.as_ref().map(other))
             .or_else(|| pools.common_family());
         let mut count = 0;
-        for combination in combinations(&lists) {
+        for combination in combinations(&lists, self.ruleset.dialect) {
             let Some((family, scope)) = common_family(&combination, family) else {
                 continue;
             };
@@ -217,7 +221,7 @@ impl Expander<'_> {
         rule.source = endpoint(combination.source, combination.source_port);
         rule.destination = endpoint(combination.destination, combination.destination_port);
         rule.icmp = combination.icmp;
-        rule.tos = statement.tos;
+        rule.tos = statement.tos.filter(|tos| *tos != 0);
         rule.max_packet_rate = statement.max_packet_rate;
         rule.max_packet_size = statement.max_packet_size;
         rule.state_limiter = statement.state_limiter;
@@ -358,6 +362,36 @@ impl Expander<'_> {
             to,
         });
         Ok(())
+    }
+
+    /// A `binat` rule has one address on each side, of one family, and none that is several.
+    fn check_binat_sides(
+        &mut self,
+        statement: &RuleStatement,
+        sides: [&Vec<Resolved>; 2],
+        target: Option<&Candidates>,
+        family: Option<Family>,
+    ) -> Expand<()> {
+        let source = sides[0].iter().map(|host| &host.address);
+        let source = source.filter_map(|address| binat_misfit(address, "source address"));
+        let target = target.iter().flat_map(|target| target.addresses());
+        let target = target.filter_map(|address| binat_misfit(address, "redirect address"));
+        let fitting = |side: &Vec<Resolved>| side.iter().filter(|host| fits(host, family)).count();
+        let families = sides.into_iter().flatten().filter_map(|host| host.family);
+        let mut families = families.chain(family);
+        let message = if let Some(message) = source.chain(target).next() {
+            message
+        } else if sides.into_iter().any(|side| fitting(side) > 1) {
+            "multiple binat ip addresses".to_owned()
+        } else if families
+            .next()
+            .is_some_and(|first| families.any(|other| other != first))
+        {
+            "binat ip versions must match".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(self.error(Code::Conflict, statement.span, &message, ""))
     }
 
     /// Both sides of `binat` are one host or networks of one size.
@@ -566,13 +600,18 @@ fn diverted_to(statement: &RuleStatement) -> Option<&crate::ast::PoolStatement> 
     }
 }
 
-/// All combinations, outermost first: interface, protocol, ICMP type, source, source port,
-/// system, destination, destination port, user, group.
-fn combinations(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
+/// All combinations, outermost first: interface, protocol, ICMP type, and what is of the two ends.
+fn combinations(lists: &Lists, dialect: Dialect) -> impl Iterator<Item = Combination<'_>> {
+    let sides = move || -> Box<dyn Iterator<Item = Combination<'_>>> {
+        match dialect {
+            Dialect::FreeBsd | Dialect::OpenBsd3 => Box::new(sides(lists)),
+            Dialect::OpenBsd => Box::new(sides_of_openbsd(lists)),
+        }
+    };
     lists.interfaces.iter().flat_map(move |interface| {
         lists.protocols.iter().flat_map(move |protocol| {
             lists.icmp.iter().flat_map(move |icmp| {
-                sides(lists).map(move |sides| Combination {
+                sides().map(move |sides| Combination {
                     interface: interface.as_ref(),
                     protocol: *protocol,
                     icmp: *icmp,
@@ -583,7 +622,7 @@ fn combinations(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
     })
 }
 
-/// The combinations of what comes after the ICMP type.
+/// Source, source port, system, destination, destination port, user, group.
 fn sides(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
     lists.sources.iter().flat_map(move |source| {
         lists.source_ports.iter().flat_map(move |source_port| {
@@ -602,13 +641,47 @@ fn sides(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
 fn destinations(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
     lists.destinations.iter().flat_map(move |destination| {
         lists.destination_ports.iter().flat_map(move |port| {
-            lists.users.iter().flat_map(move |user| {
-                lists.groups.iter().map(move |group| Combination {
-                    destination,
+            owners(lists).map(move |owners| Combination {
+                destination,
+                destination_port: *port,
+                ..owners
+            })
+        })
+    })
+}
+
+fn owners(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
+    lists.users.iter().flat_map(move |user| {
+        lists.groups.iter().map(move |group| Combination {
+            user: *user,
+            group: *group,
+            ..Combination::ANY
+        })
+    })
+}
+
+/// Source, destination, source port, destination port, system, user, group.
+fn sides_of_openbsd(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
+    lists.sources.iter().flat_map(move |source| {
+        lists.destinations.iter().flat_map(move |destination| {
+            ports_of_openbsd(lists).map(move |ports| Combination {
+                source,
+                destination,
+                ..ports
+            })
+        })
+    })
+}
+
+fn ports_of_openbsd(lists: &Lists) -> impl Iterator<Item = Combination<'_>> {
+    lists.source_ports.iter().flat_map(move |source_port| {
+        lists.destination_ports.iter().flat_map(move |port| {
+            lists.systems.iter().flat_map(move |system| {
+                owners(lists).map(move |owners| Combination {
+                    source_port: *source_port,
                     destination_port: *port,
-                    user: *user,
-                    group: *group,
-                    ..Combination::ANY
+                    system: system.as_ref(),
+                    ..owners
                 })
             })
         })

@@ -27,8 +27,18 @@ impl Expander<'_> {
                 echo.push_str(word);
             }
         }
+        let mut before: Option<&TableContents> = None;
         for contents in &table.contents {
-            self.table_contents(contents, &mut definition, &mut echo)?;
+            // Lists in a row are printed as one.
+            if let (Some(TableContents::Inline(_)), TableContents::Inline(_)) = (before, contents)
+                && let Some(open) = echo.strip_suffix(" }")
+            {
+                echo.truncate(open.len());
+                self.table_contents(contents, &mut definition, &mut echo, "")?;
+            } else {
+                self.table_contents(contents, &mut definition, &mut echo, " {")?;
+            }
+            before = Some(contents);
         }
         self.echo.push(echo);
         self.filled
@@ -45,6 +55,7 @@ impl Expander<'_> {
         contents: &TableContents,
         definition: &mut TableDefinition,
         echo: &mut String,
+        brace: &str,
     ) -> Expand<()> {
         let (hosts, path) = match contents {
             TableContents::Inline(hosts) => (hosts, None),
@@ -55,17 +66,15 @@ impl Expander<'_> {
             self.host(host, &mut resolved)?;
         }
         let entries: Vec<TableEntry> = resolved.iter().filter_map(entry).collect();
-        match path {
-            Some(path) => *echo = format!("{echo} file {}", quoted(path)),
-            None if entries.is_empty() => echo.push_str(" { }"),
-            None => {
-                echo.push_str(" {");
-                for entry in &entries {
-                    echo.push_str(if entry.negated { " !" } else { " " });
-                    echo.push_str(&entry.prefix.to_string());
-                }
-                echo.push_str(" }");
+        if let Some(path) = path {
+            *echo = format!("{echo} file {}", quoted(path));
+        } else {
+            echo.push_str(brace);
+            for entry in &entries {
+                echo.push_str(if entry.negated { " !" } else { " " });
+                echo.push_str(&entry.prefix.to_string());
             }
+            echo.push_str(" }");
         }
         definition.entries.extend(entries);
         Ok(())

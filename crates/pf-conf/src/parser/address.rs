@@ -78,9 +78,8 @@ impl Parser<'_> {
             return Err(self.error(Code::Syntax, span, "syntax error", detail));
         }
         if name.text.len() > MAX_TABLE_NAME_BYTES {
-            let message = format!("table name '{}' too long", name.text);
-            let detail = format!("at most {MAX_TABLE_NAME_BYTES} characters");
-            return Err(self.error(Code::Limit, span, &message, detail));
+            let message = format!("table name too long, max {MAX_TABLE_NAME_BYTES} chars");
+            return Err(self.error(Code::Limit, span, &message, String::new()));
         }
         Ok(Spanned {
             node: name.text.into_owned(),
@@ -101,6 +100,7 @@ impl Parser<'_> {
         let close = self.expect_symbol(")")?;
         let mut span = open.to(close.span);
         let (interface, part, no_aliases) = self.modifiers(&name)?;
+        self.check_interface(&interface, name.span)?;
         let mut prefix_len = None;
         if self.at_symbol("/") {
             let (len, at) = self.prefix_len()?;
@@ -143,7 +143,7 @@ impl Parser<'_> {
                 "broadcast" => DynamicPart::Broadcast,
                 "peer" => DynamicPart::Peer,
                 other => {
-                    let message = format!("unknown interface modifier '{other}'");
+                    let message = format!("interface {interface} has bad modifier");
                     let known = ["network", "broadcast", "peer"];
                     return Err(self.unknown_name(name.span, message, other, known));
                 }
@@ -233,6 +233,11 @@ impl Parser<'_> {
             None => (text.node.as_str(), None),
         };
         let ip = parse_ip(address).or_else(|| len.and_then(|_| parse_short_v4(address)));
+        if scope.as_deref() == Some("") {
+            let message = "could not parse host specification";
+            let detail = "an interface name is missing behind `%`".to_owned();
+            return Err(self.error(Code::BadAddress, span, message, detail));
+        }
         if let Some(ip) = ip {
             let bits = len.unwrap_or(Family::of(ip).bits());
             let Some(prefix) = Prefix::new(ip, bits) else {

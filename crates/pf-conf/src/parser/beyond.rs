@@ -116,10 +116,14 @@ impl Parser<'_> {
         self.impossible(&keyword.text, keyword.span, NO_DUMMYNET)?;
         let text = if self.eat_symbol("(") {
             let first = self.number("a pipe")?.node;
-            self.eat_symbol(",");
-            let second = self.number("a pipe")?.node;
-            self.expect_symbol(")")?;
-            format!("{}({first}, {second})", keyword.text)
+            if self.eat_symbol(")") {
+                format!("{} {first}", keyword.text)
+            } else {
+                self.eat_symbol(",");
+                let second = self.number("a pipe")?.node;
+                self.expect_symbol(")")?;
+                format!("{}({first}, {second})", keyword.text)
+            }
         } else {
             format!("{} {}", keyword.text, self.number("a pipe")?.node)
         };

@@ -181,7 +181,7 @@ impl Parser<'_> {
         let name = if self.eat_word("any") {
             "any".to_owned()
         } else {
-            self.string("an interface name")?.node
+            self.interface_word()?.node
         };
         rule.received_on = Some(InterfaceMatch { negated, name });
         Ok(())

@@ -96,7 +96,7 @@ impl Parser<'_> {
 
     pub(super) fn once(&mut self, known: bool, token: &Token) -> Parse<()> {
         if known {
-            let message = format!("{} cannot be respecified", token.text);
+            let message = format!("{} cannot be redefined", token.text);
             return Err(self.error(Code::Conflict, token.span, &message, String::new()));
         }
         Ok(())
@@ -186,7 +186,7 @@ impl Parser<'_> {
             known.map(|(_, bit)| bits | bit)
         });
         let Some(bits) = bits else {
-            let message = format!("unknown flag in '{}'", token.text);
+            let message = format!("bad flags {}", token.text);
             let detail = "the flags are FSRPAUEW".to_owned();
             return Err(self.error(Code::UnknownName, token.span, &message, detail));
         };
@@ -288,7 +288,7 @@ impl Parser<'_> {
         label: Spanned<String>,
     ) -> Parse<()> {
         if labels.len() == MAX_LABELS {
-            let message = format!("label may only be used {MAX_LABELS} times");
+            let message = format!("label can only be used {MAX_LABELS} times");
             return Err(self.error(Code::Limit, label.span, &message, String::new()));
         }
         labels.push(label);

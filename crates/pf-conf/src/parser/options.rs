@@ -231,6 +231,17 @@ impl Parser<'_> {
         Ok(())
     }
 
+    /// A timeout of states, in parentheses: those of the whole filter have no point in their names.
+    pub(super) fn state_timeout(&mut self) -> Parse<(Timeout, u32)> {
+        let span = self.peek().span;
+        let (timeout, value) = self.timeout()?;
+        if !timeout.name().contains('.') {
+            let message = format!("illegal state timeout {}", timeout.name());
+            return Err(self.error(Code::Conflict, span, &message, String::new()));
+        }
+        Ok((timeout, value))
+    }
+
     /// `name seconds`.
     pub(super) fn timeout(&mut self) -> Parse<(Timeout, u32)> {
         let name = self.string("a timeout")?;

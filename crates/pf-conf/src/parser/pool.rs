@@ -74,11 +74,13 @@ impl Parser<'_> {
                 "source-hash" => self.source_hash(pool)?,
                 "sticky-address" => {
                     self.next();
-                    pool.sticky = true;
+                    let known = std::mem::replace(&mut pool.sticky, true);
+                    self.once(known, &token)?;
                 }
                 "static-port" => {
                     self.next();
-                    pool.static_port = Some(token.span);
+                    let known = pool.static_port.replace(token.span).is_some();
+                    self.once(known, &token)?;
                 }
                 "least-states" => self.least_states(pool)?,
                 "endpoint-independent" => {
@@ -103,25 +105,38 @@ impl Parser<'_> {
         let length = self.number("a length")?;
         self.expect_symbol("/")?;
         let id = self.port_set_id()?;
-        let parts = (
+        let set = match (
             u8::try_from(offset.node),
             u8::try_from(length.node),
             u16::try_from(id.node),
-        );
-        let set = match parts {
+        ) {
             (Ok(offset), Ok(length), Ok(id)) => PortSet::new(offset, length, id),
             _ => None,
         };
-        let Some(node) = set else {
-            let message = "invalid MAP-E port set";
-            let detail = "the offset is 1 to 15, offset and length together at most 16, and the \
-                          identifier fits into its length"
-                .to_owned();
-            return Err(self.error(Code::BadNumber, offset.span.to(id.span), message, detail));
+        let (message, span, detail) = match set {
+            Some(_) if length.node == 0 => {
+                let message = "PSID Length = 0: this means you do not need MAP-E";
+                (message, length.span, "")
+            }
+            Some(node) => {
+                let span = keyword.span;
+                let known = pool.port_set.replace(Spanned { node, span }).is_some();
+                return self.once(known, &keyword);
+            }
+            None if !(1..=15).contains(&offset.node) => {
+                ("MAP-E PSID offset must be 1-15", offset.span, "")
+            }
+            None if length.node > 16 - offset.node => {
+                let detail = "offset and length are together at most 16";
+                ("Invalid MAP-E PSID length", length.span, detail)
+            }
+            None => (
+                "Invalid MAP-E PSID",
+                id.span,
+                "the identifier fits into its length",
+            ),
         };
-        let span = keyword.span;
-        let known = pool.port_set.replace(Spanned { node, span }).is_some();
-        self.once(known, &keyword)
+        Err(self.error(Code::BadNumber, span, message, detail.to_owned()))
     }
 
     /// A number, or a hexadecimal one.
@@ -262,7 +277,7 @@ impl Parser<'_> {
             });
         }
         self.next();
-        let interface = self.string("an interface name")?;
+        let interface = self.interface_word()?;
         let host = self.host()?;
         self.check_target(&host)?;
         self.expect_symbol(")")?;

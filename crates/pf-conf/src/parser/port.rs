@@ -79,7 +79,14 @@ impl Parser<'_> {
                 let PortWord::Single(b) = right else {
                     return Err(self.range_with_operator(right_span));
                 };
-                (operator(a, b), span.to(right_span))
+                let span = span.to(right_span);
+                let node = operator(a, b);
+                let is_inside = matches!(node, PortMatch::Inside(..));
+                if a > b || (is_inside && a == b) {
+                    let detail = format!("{a} is not less than {b}");
+                    return Err(self.error(Code::BadNumber, span, "invalid port range", detail));
+                }
+                (node, span)
             }
             (None, PortWord::Open(_)) => {
                 let detail = "`*` is only for the port of a redirection".to_owned();

@@ -4,7 +4,7 @@ use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{BlockReply, Direction, Log};
 
 use super::{Parse, Parser};
-use crate::ast::{AntispoofStatement, RuleStatement, Side, Spanned, Statement, Verb};
+use crate::ast::{AntispoofStatement, HostKind, RuleStatement, Side, Spanned, Statement, Verb};
 use crate::diagnostic::Code;
 use crate::names::{icmp, protocols};
 use crate::source::Span;
@@ -111,7 +111,12 @@ impl Parser<'_> {
     }
 
     fn translation(&mut self, rule: &mut RuleStatement) -> Parse<()> {
+        let span = self.peek().span;
         if self.eat_word("pass") {
+            if rule.verb.is_negated() {
+                let message = "\"pass\" not valid with \"no\"";
+                return Err(self.error(Code::Conflict, span, message, String::new()));
+            }
             rule.nat_pass = true;
         }
         self.log_and_quick(rule)?;
@@ -142,32 +147,27 @@ impl Parser<'_> {
     }
 
     fn translation_target(&mut self, rule: &mut RuleStatement) -> Parse<()> {
-        let no = matches!(
-            rule.verb,
-            Verb::Nat { no: true } | Verb::Rdr { no: true } | Verb::Binat { no: true }
-        );
         let arrow = self.peek().span;
-        if no {
+        let is_binat = matches!(rule.verb, Verb::Binat { .. });
+        if rule.verb.is_negated() {
             if self.at_symbol("->") {
-                let message = "'no' translation rules must not have a target";
+                let message = if is_binat {
+                    "'no binat' rule does not need '->'"
+                } else {
+                    "translation rule with 'no' does not need '->'"
+                };
                 return Err(self.error(Code::Conflict, arrow, message, String::new()));
             }
             return Ok(());
         }
         if !self.at_symbol("->") {
-            let name = match rule.verb {
-                Verb::Rdr { .. } => "rdr",
-                Verb::Binat { .. } => "binat",
-                Verb::Pass
-                | Verb::Block(_)
-                | Verb::Match
-                | Verb::Anchor
-                | Verb::Scrub { .. }
-                | Verb::Nat { .. } => "nat",
-            };
             if self.peek().ends_line() {
-                let message = format!("{name} rule requires redirection address '-> ...'");
-                return Err(self.error(Code::Syntax, arrow, &message, String::new()));
+                let message = if is_binat {
+                    "'binat' rule requires '-> address'"
+                } else {
+                    "translation rule requires '-> address'"
+                };
+                return Err(self.error(Code::Syntax, arrow, message, String::new()));
             }
             return Err(self.unknown_option());
         }
@@ -251,7 +251,7 @@ impl Parser<'_> {
         loop {
             if self.eat_word("all") {
                 log.all = true;
-            } else if self.eat_word("user") {
+            } else if self.eat_word("user") || self.eat_word("group") {
                 log.user = true;
             } else if self.eat_word("matches") {
                 log.matches = true;
@@ -356,6 +356,12 @@ impl Parser<'_> {
         }
         if self.eat_word("to") {
             rule.destination = self.side()?;
+            let hosts = rule.destination.hosts.iter();
+            let mut failed = hosts.filter(|host| matches!(host.kind, HostKind::UrpfFailed));
+            if let Some(host) = failed.next() {
+                let message = "\"urpf-failed\" is not permitted in a destination address";
+                return Err(self.error(Code::Conflict, host.span, message, String::new()));
+            }
         }
         Ok(())
     }

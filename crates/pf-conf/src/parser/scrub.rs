@@ -49,6 +49,9 @@ impl Parser<'_> {
             } else {
                 self.scrub_option(&mut rule)?;
             }
+            if self.eat_symbol(",") && self.peek().ends_line() {
+                return Err(self.unexpected("an option of scrub"));
+            }
         }
         if rule.scrub.reassemble_tcp && rule.direction.is_some() {
             let message = "reassemble tcp rules can not specify direction";
@@ -79,7 +82,10 @@ impl Parser<'_> {
             return Err(self.unexpected("an option of scrub"));
         }
         self.next();
-        self.once(scrub_knows(&rule.scrub, &token.text), &token)?;
+        if scrub_knows(&rule.scrub, &token.text) {
+            let message = format!("{} cannot be respecified", token.text);
+            return Err(self.error(Code::Conflict, token.span, &message, String::new()));
+        }
         match token.text.as_ref() {
             "no-df" => rule.scrub.no_df = true,
             "random-id" => rule.scrub.random_id = true,

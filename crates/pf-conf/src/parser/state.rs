@@ -24,7 +24,7 @@ impl Parser<'_> {
         };
         self.expect_word("state")?;
         if rule.state.is_some() {
-            let message = "state options cannot be respecified";
+            let message = "modulate or keep cannot be redefined";
             return Err(self.error(Code::Conflict, keyword.span, message, String::new()));
         }
         let mut state = State {
@@ -32,6 +32,7 @@ impl Parser<'_> {
             options: pf_engine::rule::StateOptions::default(),
             extras: crate::extras::Extras::NONE,
             track_given: false,
+            track_is_said: false,
             span: keyword.span,
         };
         if mode != StateMode::None && self.at_symbol("(") {
@@ -48,6 +49,7 @@ impl Parser<'_> {
             options: pf_engine::rule::StateOptions::default(),
             extras: crate::extras::Extras::NONE,
             track_given: false,
+            track_is_said: false,
             span,
         };
         loop {
@@ -113,7 +115,7 @@ impl Parser<'_> {
             other if track::OPTIONS.contains(&other) => self.source_option(state, &token)?,
             other if UNSUPPORTED.contains(&other) => self.beyond_state_option(state, &token)?,
             _ => {
-                let (timeout, value) = self.timeout()?;
+                let (timeout, value) = self.state_timeout()?;
                 let known = state.options.timeouts.iter().any(|(t, _)| *t == timeout);
                 state.options.timeouts.push((timeout, value));
                 known

@@ -67,17 +67,16 @@ impl Parser<'_> {
     }
 
     fn check_table_host(&mut self, host: &Host) -> Parse<()> {
-        let problem = match &host.kind {
+        let message = match &host.kind {
             HostKind::Literal { .. } | HostKind::Name(_) => return Ok(()),
-            HostKind::Any => "any",
-            HostKind::NoRoute => "no-route",
-            HostKind::UrpfFailed => "urpf-failed",
-            HostKind::Table(_) => "another table",
-            HostKind::Dynamic(_) => "an interface in parentheses",
-            HostKind::Range(..) => "a range",
+            HostKind::Any => "\"any\" is not permitted inside tables",
+            HostKind::NoRoute => "\"no-route\" is not permitted inside tables",
+            HostKind::UrpfFailed => "\"urpf-failed\" is not permitted inside tables",
+            HostKind::Table(_) => "tables cannot contain tables",
+            HostKind::Dynamic(_) => "dynamic addresses are not permitted inside tables",
+            HostKind::Range(..) => "address ranges are not permitted inside tables",
         };
-        let detail = format!("a table cannot hold {problem}");
-        Err(self.error(Code::BadAddress, host.span, "syntax error", detail))
+        Err(self.error(Code::BadAddress, host.span, message, String::new()))
     }
 
     fn table_file(&mut self, path: Spanned<String>) -> Parse<TableContents> {

@@ -26,13 +26,15 @@ impl Parser<'_> {
         self.next();
         let known = match token.text.as_ref() {
             "source-track" => {
-                // What another option has implied may be said as well.
-                state.options.source.track = Some(self.source_track());
+                self.source_track(state);
                 return Ok(std::mem::replace(&mut state.track_given, true));
             }
+            // Counted for all rules together, unless another option says otherwise.
             "max-src-states" => {
                 let max = self.source_limit(token)?;
-                state.options.source.max_states.replace(max).is_some()
+                let source = &mut state.options.source;
+                source.track.get_or_insert(SourceTrack::Global);
+                return Ok(source.max_states.replace(max).is_some());
             }
             "max-src-conn" => {
                 let max = self.source_limit(token)?;
@@ -52,16 +54,24 @@ impl Parser<'_> {
                 state.options.source.overload.replace(overload).is_some()
             }
         };
-        state.options.source.track.get_or_insert(SourceTrack::Rule);
+        if !state.track_is_said {
+            state.options.source.track = Some(SourceTrack::Rule);
+        }
         Ok(known)
     }
 
-    fn source_track(&mut self) -> SourceTrack {
-        if self.eat_word("global") {
-            return SourceTrack::Global;
-        }
-        self.eat_word("rule");
-        SourceTrack::Rule
+    /// `rule`, `global`, or nothing: then what other options imply, else `global`.
+    fn source_track(&mut self, state: &mut State) {
+        let track = &mut state.options.source.track;
+        let said = if self.eat_word("rule") {
+            Some(SourceTrack::Rule)
+        } else if self.eat_word("global") {
+            Some(SourceTrack::Global)
+        } else {
+            None
+        };
+        state.track_is_said |= said.is_some();
+        *track = said.or(*track).or(Some(SourceTrack::Global));
     }
 
     fn source_limit(&mut self, token: &Token) -> Parse<u32> {

@@ -73,8 +73,11 @@ fn ports() -> impl Strategy<Value = Ports> {
         port().prop_map(Ports::Greater),
         port().prop_map(Ports::AtLeast),
         two.prop_flat_map(|(a, b)| {
-            let of = [Ports::From(a, b), Ports::Between(a, b), Ports::Except(a, b)];
-            select(of.to_vec())
+            let mut of = vec![Ports::From(a, b), Ports::Except(a, b)];
+            if a < b {
+                of.push(Ports::Between(a, b));
+            }
+            select(of)
         }),
     ]
 }
@@ -286,6 +289,11 @@ fn translation() -> BoxedStrategy<Translation> {
                 }
                 if protocol.is_none() {
                     (rule.source.ports, rule.destination.ports) = (None, None);
+                }
+                if kind == Kind::Rdr {
+                    let movable =
+                        |ports: &Ports| matches!(ports, Ports::Equal(_) | Ports::From(..));
+                    rule.destination.ports = rule.destination.ports.filter(movable);
                 }
                 rule
             },
