@@ -7,9 +7,9 @@ use super::meta::Fragment;
 use super::{FRAGMENT_HEADER_LEN, IPV4_HEADER_LEN, IPV6_HEADER_LEN, WireError};
 use crate::addr::{Family, Protocol};
 
-/// Extension headers that are walked before a packet is refused as `ip-option` (OpenBSD's
-/// `pf_hdr_limit`).
-pub const MAX_EXTENSION_HEADERS: usize = 20;
+/// Headers behind the IP header that are looked at, the upper layer's among them, before a packet
+/// is refused as `ip-option` (`pf_hdr_limit` of OpenBSD, `PF_HDR_LIMIT` of FreeBSD).
+pub const MAX_HEADERS: usize = 20;
 
 /// IPv4 and IPv6 option kinds that need no permission.
 mod option {
@@ -200,13 +200,11 @@ impl Walk {
     }
 
     fn run(mut self, bytes: &[u8]) -> Result<Self, WireError> {
-        for step in 0..=MAX_EXTENSION_HEADERS {
+        for step in 0..MAX_HEADERS {
             if self.ended() {
                 return Ok(self);
             }
-            if step < MAX_EXTENSION_HEADERS {
-                self.step(bytes, step == 0)?;
-            }
+            self.step(bytes, step == 0)?;
         }
         Err(WireError::IP_OPTION)
     }

@@ -76,8 +76,8 @@ impl Meta {
     ///
     /// # Errors
     /// [`WireError::SHORT`] for a packet that is too short for its headers or their lengths,
-    /// [`WireError::IP_OPTION`] for broken options, more than [`super::MAX_EXTENSION_HEADERS`]
-    /// extension headers, routing header type 0 (RFC 5095).
+    /// [`WireError::IP_OPTION`] for broken options, more than [`super::MAX_HEADERS`] headers behind
+    /// the IP header, routing header type 0 (RFC 5095).
     pub fn parse(packet: &[u8]) -> Result<Self, WireError> {
         let ip = IpHeader::parse(packet, 0)?;
         let l4 = packet.get(..ip.end).ok_or(WireError::SHORT)?;

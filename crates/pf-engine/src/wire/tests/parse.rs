@@ -228,14 +228,14 @@ fn refused_extension_headers_are_ip_options() {
 }
 
 #[test]
-fn twenty_extension_headers_are_walked_and_one_more_is_refused() {
+fn twenty_headers_are_walked_with_the_last_and_one_more_is_refused() {
     let chain = |count: usize| {
         let mut headers = vec![[60, 0, 1, 4, 0, 0, 0, 0]; count];
         headers.last_mut().unwrap()[0] = 17;
         with_extensions(60, &[&headers.concat()], &udp_bytes())
     };
-    assert_eq!(Meta::parse(&chain(20)).unwrap().l4_offset, 200);
-    assert_eq!(Meta::parse(&chain(21)), Err(WireError::IP_OPTION));
+    assert_eq!(Meta::parse(&chain(19)).unwrap().l4_offset, 192);
+    assert_eq!(Meta::parse(&chain(20)), Err(WireError::IP_OPTION));
 }
 
 #[test]
