@@ -21,7 +21,7 @@ mod option {
     pub(super) const V6_ROUTER_ALERT: u8 = 5;
 }
 
-/// IPv6 extension headers (IANA "IPv6 Extension Header Types").
+/// IPv6 extension headers (IANA "IPv6 Extension Header Types"), of which IPv4 has one too.
 mod extension {
     pub(super) const HOP_BY_HOP: u8 = 0;
     pub(super) const ROUTING: u8 = 43;
@@ -69,7 +69,7 @@ impl IpHeader {
     }
 
     /// The same at the start of `bytes`, for one who only watches: the options of an IPv4 header
-    /// may be anything, they are not looked at.
+    /// may be anything, and neither they nor authentication headers are looked at.
     pub(crate) fn outline(bytes: &[u8]) -> Result<Self, WireError> {
         match byte(bytes, 0)? >> 4 {
             4 => outline_v4(bytes, 0),
@@ -85,7 +85,34 @@ fn parse_v4(bytes: &[u8], at: usize) -> Result<IpHeader, WireError> {
         .get(at.saturating_add(IPV4_HEADER_LEN)..header.l4_offset)
         .ok_or(WireError::SHORT)?;
     header.options = options_v4(options)?;
+    // Fragments keep what the IPv4 header says, so that those of a datagram are told alike.
+    if header.fragment.is_none() {
+        (header.protocol, header.l4_offset) =
+            behind_authentication(bytes, header.protocol, header.l4_offset)?;
+    }
     Ok(header)
+}
+
+/// The protocol inside of authentication headers (RFC 4302), and where it begins.
+fn behind_authentication(
+    bytes: &[u8],
+    mut protocol: Protocol,
+    mut at: usize,
+) -> Result<(Protocol, usize), WireError> {
+    for _ in 0..MAX_HEADERS {
+        if protocol.0 != extension::AUTHENTICATION {
+            return Ok((protocol, at));
+        }
+        protocol = Protocol(byte(bytes, at)?);
+        let units = byte(bytes, at.saturating_add(1))?;
+        at = at.saturating_add(authentication_len(units));
+    }
+    Err(WireError::IP_OPTION)
+}
+
+/// An authentication header counts in words, less two (RFC 4302, section 2.2).
+fn authentication_len(units: u8) -> usize {
+    usize::from(units).saturating_add(2).saturating_mul(4)
 }
 
 /// RFC 791, section 3.1.
@@ -223,11 +250,11 @@ impl Walk {
 
     fn step(&mut self, bytes: &[u8], first: bool) -> Result<(), WireError> {
         let next = byte(bytes, self.at)?;
-        let units = usize::from(byte(bytes, self.at.saturating_add(1))?);
+        let units = byte(bytes, self.at.saturating_add(1))?;
         let len = match self.next {
             extension::FRAGMENT => FRAGMENT_HEADER_LEN,
-            extension::AUTHENTICATION => units.saturating_add(2).saturating_mul(4),
-            _ => units.saturating_add(1).saturating_mul(8),
+            extension::AUTHENTICATION => authentication_len(units),
+            _ => usize::from(units).saturating_add(1).saturating_mul(8),
         };
         let end = self.at.saturating_add(len);
         let header = bytes.get(self.at..end).ok_or(WireError::SHORT)?;

@@ -19,7 +19,7 @@ pub struct Meta {
     pub source: IpAddr,
     /// Destination address.
     pub destination: IpAddr,
-    /// Protocol above IP, behind any IPv6 extension headers.
+    /// Protocol above IP, behind any IPv6 extension headers and IPv4's authentication headers.
     pub protocol: Protocol,
     /// Length of the IPv4 header with options; 40 for IPv6.
     pub ip_header_len: usize,

@@ -115,6 +115,30 @@ fn ipv6_extension_headers_need_allow_opts_by_what_is_in_them() {
 }
 
 #[test]
+fn what_is_inside_of_authentication_headers_meets_the_rules() {
+    const AUTHENTICATION: Protocol = Protocol(51);
+    let header = Ip::new(ip(CLIENT.0), ip(SERVER.0));
+    let ping = echo(CLIENT.0, SERVER.0, 7);
+    let wrapped = |count: usize| {
+        let mut headers = vec![[51, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]; count];
+        headers.last_mut().unwrap()[0] = 1;
+        let rest = [&headers.concat()[..], &ping[20..]].concat();
+        build::packet(&header, AUTHENTICATION, &rest)
+    };
+    let mut lab = Lab::router(filter(&[block(), pass().proto(Protocol::ICMP).keep()]));
+    let _ = lab.packet(In, "em0", wrapped(1)).passes_unchanged();
+    let _ = lab.packet(In, "em0", wrapped(19)).passes_unchanged();
+    let _ = lab
+        .packet(In, "em0", wrapped(20))
+        .drops(DropReason::IpOption);
+    assert_eq!(lab.engine.state_count(), 1, "they are of one ping");
+    let mut lab = Lab::router(filter(&[block(), pass().proto(AUTHENTICATION)]));
+    let _ = lab
+        .packet(In, "em0", wrapped(1))
+        .drops(DropReason::Match);
+}
+
+#[test]
 fn a_state_of_a_rule_with_allow_opts_lets_options_pass_both_ways() {
     for allowed in [true, false] {
         let rule = pass().keep().change(|r| r.allow_options = allowed);

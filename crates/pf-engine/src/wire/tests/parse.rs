@@ -210,6 +210,27 @@ fn authentication_header_length_counts_in_words() {
 }
 
 #[test]
+fn authentication_headers_of_ipv4_are_walked_up_to_the_limit_of_headers() {
+    let chain = |count: usize| {
+        let mut headers = vec![[51, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]; count];
+        headers.last_mut().unwrap()[0] = 17;
+        let rest = [headers.concat(), udp_bytes()].concat();
+        build::packet(&v4(), Protocol(51), &rest)
+    };
+    let meta = Meta::parse(&chain(1)).unwrap();
+    assert_eq!((meta.protocol, meta.l4_offset), (Protocol::UDP, 32));
+    assert_eq!(meta.ports(), Some((53, 80)));
+    assert!(!meta.has_ip_options);
+    assert_eq!(Meta::parse(&chain(19)).unwrap().l4_offset, 248);
+    assert_eq!(Meta::parse(&chain(20)), Err(WireError::IP_OPTION));
+    // What they announce is not there.
+    let mut cut = build::packet(&v4(), Protocol(51), &[17, 1, 0, 0]);
+    assert_eq!(Meta::parse(&cut), Err(WireError::SHORT));
+    cut.truncate(20);
+    assert_eq!(Meta::parse(&cut), Err(WireError::SHORT));
+}
+
+#[test]
 fn refused_extension_headers_are_ip_options() {
     let hop_by_hop = [0, 0, 1, 4, 0, 0, 0, 0];
     let routing_0 = [17, 0, 0, 0, 0, 0, 0, 0];
