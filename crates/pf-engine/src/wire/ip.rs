@@ -11,7 +11,7 @@ use crate::addr::{Family, Protocol};
 /// is refused as `ip-option` (`pf_hdr_limit` of OpenBSD, `PF_HDR_LIMIT` of FreeBSD).
 pub const MAX_HEADERS: usize = 20;
 
-/// IPv4 and IPv6 option kinds that need no permission.
+/// IPv4 and IPv6 options that are padding or harmless.
 mod option {
     pub(super) const V4_END: u8 = 0;
     pub(super) const V4_NOP: u8 = 1;
@@ -30,13 +30,21 @@ mod extension {
     pub(super) const DESTINATION: u8 = 60;
 }
 
-/// Which options a packet carries, beyond padding.
+/// Which options a packet carries.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
     /// Router alert (RFC 2113, RFC 2711): harmless for IGMP and MLD.
     pub(crate) router_alert: bool,
-    /// Anything else, routing headers included.
+    /// Anything else: routing and destination headers too, and padding where there is nothing
+    /// to pad.
     pub(crate) other: bool,
+}
+
+impl Options {
+    /// A header with options ends. One that has nothing but padding has no honest use.
+    const fn close(&mut self) {
+        self.other |= !self.router_alert;
+    }
 }
 
 /// An IP header as read from a packet; offsets count from the start of the slice.
@@ -84,7 +92,9 @@ fn parse_v4(bytes: &[u8], at: usize) -> Result<IpHeader, WireError> {
     let options = bytes
         .get(at.saturating_add(IPV4_HEADER_LEN)..header.l4_offset)
         .ok_or(WireError::SHORT)?;
-    header.options = options_v4(options)?;
+    if !options.is_empty() {
+        header.options = options_v4(options)?;
+    }
     // Fragments keep what the IPv4 header says, so that those of a datagram are told alike.
     if header.fragment.is_none() {
         (header.protocol, header.l4_offset) =
@@ -168,6 +178,7 @@ fn options_v4(mut rest: &[u8]) -> Result<Options, WireError> {
         }
         rest = advance(rest, len, if kind == option::V4_NOP { 1 } else { 2 })?;
     }
+    found.close();
     Ok(found)
 }
 
@@ -263,8 +274,15 @@ impl Walk {
             extension::ROUTING => self.routing(header)?,
             // Anywhere else than right behind the IPv6 header it is an error (section 4.1).
             extension::HOP_BY_HOP if !first => return Err(WireError::IP_OPTION),
-            extension::HOP_BY_HOP => self.options_of(header, true)?,
-            extension::DESTINATION => self.options_of(header, false)?,
+            extension::HOP_BY_HOP => {
+                self.options_of(header)?;
+                self.options.close();
+            }
+            // They need permission whatever is in them, as in PF.
+            extension::DESTINATION => {
+                self.options_of(header)?;
+                self.options.other = true;
+            }
             _ => {}
         }
         self.next = next;
@@ -299,7 +317,7 @@ impl Walk {
     }
 
     /// RFC 8200, section 4.2. The jumbo payload option counts as any other.
-    fn options_of(&mut self, header: &[u8], hop_by_hop: bool) -> Result<(), WireError> {
+    fn options_of(&mut self, header: &[u8]) -> Result<(), WireError> {
         let mut rest = header.get(2..).unwrap_or_default();
         while let Some(&kind) = rest.first() {
             if kind == option::V6_PAD1 {
@@ -308,7 +326,7 @@ impl Walk {
             }
             match kind {
                 option::V6_PADN => {}
-                option::V6_ROUTER_ALERT if hop_by_hop => self.options.router_alert = true,
+                option::V6_ROUTER_ALERT => self.options.router_alert = true,
                 _ => self.options.other = true,
             }
             let data = usize::from(*rest.get(1).ok_or(WireError::IP_OPTION)?);

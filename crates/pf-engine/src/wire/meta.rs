@@ -41,8 +41,8 @@ pub struct Meta {
     /// Set for fragments, and for IPv6 packets with a fragment header that are whole
     /// (RFC 6946); see [`Meta::is_fragment`].
     pub fragment: Option<Fragment>,
-    /// IP options other than padding, or IPv6 options or a routing header, that need
-    /// `allow-opts` (pf.conf(5)). Router alert of IGMP and MLD does not.
+    /// IPv4 options, or IPv6 options or a routing header, that need `allow-opts` (pf.conf(5)):
+    /// also if they are nothing but padding. Router alert of IGMP and MLD does not.
     pub has_ip_options: bool,
     /// The transport header.
     pub transport: Transport,

@@ -81,20 +81,21 @@ const FREE: [Option<DropReason>; 2] = [None; 2];
 const NEVER: [Option<DropReason>; 2] = [Some(DropReason::IpOption); 2];
 
 #[test]
-fn ipv4_options_other_than_padding_need_allow_opts() {
+fn ipv4_options_need_allow_opts_also_if_they_are_nothing_but_padding() {
     let plain = udp(CLIENT, SERVER, 8);
     assert_eq!(both(&with_options(&plain, RECORD_ROUTE)), NEEDS);
     assert_eq!(both(&with_options(&plain, ROUTER_ALERT)), NEEDS);
-    assert_eq!(both(&with_options(&plain, PADDING)), FREE);
+    assert_eq!(both(&with_options(&plain, PADDING)), NEEDS);
+    assert_eq!(both(&with_options(&plain, [0; 4])), NEEDS);
     assert_eq!(both(&with_options(&plain, [7, 9, 4, 0])), NEVER, "broken");
 }
 
 #[test]
-fn ipv6_extension_headers_need_allow_opts_by_what_is_in_them() {
+fn ipv6_headers_with_options_need_allow_opts_whatever_is_in_them() {
     let plain = udp(CLIENT6, SERVER6, 8);
     let cases = [
-        (vec![(DESTINATION, PAD_OPTION)], FREE),
-        (vec![(HOP_BY_HOP, PAD_OPTION)], FREE),
+        (vec![(DESTINATION, PAD_OPTION)], NEEDS),
+        (vec![(HOP_BY_HOP, PAD_OPTION)], NEEDS),
         (vec![(HOP_BY_HOP, ALERT_OPTION)], NEEDS),
         (vec![(HOP_BY_HOP, UNKNOWN_OPTION)], NEEDS),
         (vec![(DESTINATION, UNKNOWN_OPTION)], NEEDS),
@@ -106,7 +107,7 @@ fn ipv6_extension_headers_need_allow_opts_by_what_is_in_them() {
             vec![(DESTINATION, PAD_OPTION), (HOP_BY_HOP, PAD_OPTION)],
             NEVER,
         ),
-        (vec![(DESTINATION, PAD_OPTION); 19], FREE),
+        (vec![(DESTINATION, PAD_OPTION); 19], NEEDS),
         (vec![(DESTINATION, PAD_OPTION); 20], NEVER),
     ];
     for (headers, wanted) in cases {

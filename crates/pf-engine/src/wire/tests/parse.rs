@@ -179,7 +179,7 @@ fn ipv6_extension_headers_are_walked() {
     let meta = Meta::parse(&bytes).unwrap();
     assert_eq!((meta.protocol, meta.l4_offset), (Protocol::UDP, 64));
     assert_eq!(meta.ports(), Some((53, 80)));
-    assert!(!meta.has_ip_options);
+    assert!(meta.has_ip_options);
     let expected = Fragment {
         offset: 0,
         more: false,
@@ -260,9 +260,19 @@ fn twenty_headers_are_walked_with_the_last_and_one_more_is_refused() {
 }
 
 #[test]
-fn options_other_than_padding_need_permission() {
-    let cases: [(Vec<u8>, bool); 6] = [
-        (with_v4_options(&[1, 1, 1, 0], Protocol::UDP, 64), false),
+fn options_need_permission_padding_too() {
+    let cases: [(Vec<u8>, bool); 10] = [
+        (with_v4_options(&[], Protocol::UDP, 64), false),
+        (with_v4_options(&[1, 1, 1, 0], Protocol::UDP, 64), true),
+        (with_v4_options(&[0, 0, 0, 0], Protocol(2), 1), true),
+        (
+            with_extensions(0, &[&[17, 0, 1, 4, 0, 0, 0, 0]], &udp_bytes()),
+            true,
+        ),
+        (
+            with_extensions(60, &[&[17, 0, 1, 4, 0, 0, 0, 0]], &udp_bytes()),
+            true,
+        ),
         (with_v4_options(&[148, 4, 0, 0], Protocol::UDP, 64), true),
         (with_v4_options(&[148, 4, 0, 0], Protocol(2), 1), false),
         (with_v4_options(&[7, 4, 4, 0], Protocol(2), 1), true),
@@ -292,6 +302,8 @@ fn router_alert_is_expected_of_mld_alone() {
     assert!(!Meta::parse(&mld).unwrap().has_ip_options);
     let udp = with_extensions(0, &[&alert(17)], &udp_bytes());
     assert!(Meta::parse(&udp).unwrap().has_ip_options);
+    let padded = with_extensions(0, &[&[58, 0, 1, 4, 0, 0, 0, 0]], &listener_report);
+    assert!(Meta::parse(&padded).unwrap().has_ip_options);
 }
 
 #[test]
