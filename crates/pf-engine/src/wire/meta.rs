@@ -121,12 +121,14 @@ impl Meta {
 
     /// Whether this is an IGMP or MLD message that cannot have come from its own link: those are
     /// sent with a TTL of 1, IGMP's to a group (RFC 2236, section 2), MLD's from a link-local
-    /// address (RFC 2710, section 3) or from none (RFC 3590).
+    /// address (RFC 2710, section 3), a listener's also from none (RFC 3590).
     #[must_use]
     pub fn is_stray_group_message(&self) -> bool {
         match (&self.transport, self.source) {
             (Transport::Icmp6(icmp), IpAddr::V6(source)) if icmp6::is_mld(icmp.kind) => {
-                let is_from_link = source.is_unicast_link_local() || source.is_unspecified();
+                let is_of_listener = icmp.kind != icmp6::LISTENER_QUERY;
+                let is_from_link = source.is_unicast_link_local()
+                    || is_of_listener && source.is_unspecified();
                 self.ttl != 1 || !is_from_link
             }
             _ => {

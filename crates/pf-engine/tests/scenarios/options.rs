@@ -166,13 +166,17 @@ fn igmp(to: &str, ttl: u8) -> Vec<u8> {
     with_options(&report, ROUTER_ALERT)
 }
 
-/// An MLD report with router alert.
-fn mld(from: &str, hop_limit: u8) -> Vec<u8> {
+const QUERY: u8 = 130;
+const DONE: u8 = 132;
+const REPORT: u8 = 143;
+
+/// An MLD message with router alert.
+fn mld(kind: u8, from: &str, hop_limit: u8) -> Vec<u8> {
     let header = Ip {
         ttl: hop_limit,
         ..Ip::new(ip(from), ip("ff02::16"))
     };
-    let plain = build::icmp(&header, 143, 0, 0, &[]);
+    let plain = build::icmp(&header, kind, 0, 0, &[]);
     with_headers(&plain, &[(HOP_BY_HOP, ALERT_OPTION)])
 }
 
@@ -189,10 +193,18 @@ fn igmp_with_router_alert_passes_on_its_own_link_and_nowhere_else() {
 
 #[test]
 fn mld_with_router_alert_passes_on_its_own_link_and_nowhere_else() {
-    assert_eq!(both(&mld("fe80::5", 1)), FREE);
-    assert_eq!(both(&mld("::", 1)), FREE);
-    assert_eq!(both(&mld("fe80::5", 255)), NEVER);
-    assert_eq!(both(&mld(CLIENT6.0, 1)), NEVER);
+    for kind in [QUERY, DONE, REPORT] {
+        assert_eq!(both(&mld(kind, "fe80::5", 1)), FREE);
+        assert_eq!(both(&mld(kind, "fe80::5", 255)), NEVER);
+        assert_eq!(both(&mld(kind, CLIENT6.0, 1)), NEVER);
+    }
+}
+
+#[test]
+fn mld_from_no_address_is_a_listeners_or_nobodys() {
+    assert_eq!(both(&mld(REPORT, "::", 1)), FREE);
+    assert_eq!(both(&mld(DONE, "::", 1)), FREE);
+    assert_eq!(both(&mld(QUERY, "::", 1)), NEVER);
 }
 
 #[test]
