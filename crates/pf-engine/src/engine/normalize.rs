@@ -17,6 +17,7 @@ use crate::evaluate::{CompiledRule, Content, Verb};
 use crate::installed::RuleId;
 use crate::norm;
 use crate::rule::{Direction, Log, Scrub, Timeout, tcp_flags};
+use crate::ruleset::Dialect;
 use crate::state::State;
 use crate::tcpnorm::{BadTimestamp, Look};
 use crate::time::Instant;
@@ -108,6 +109,19 @@ impl Engine {
             }
             _ => Normalization::NONE,
         }
+    }
+
+    /// Why a packet that can be read is dropped at its hook whatever rules and states say.
+    pub(super) fn fault_of(&self, meta: &Meta) -> Option<DropReason> {
+        if meta.is_stray_group_message() {
+            return Some(DropReason::IpOption);
+        }
+        if self.dialect != Dialect::OpenBsd3 && meta.is_stray_discovery() {
+            return Some(DropReason::Normalize);
+        }
+        // Of UDP it is told when the packet is read, as every PF does.
+        let goes_to = meta.tcp().map(|tcp| tcp.destination_port);
+        (self.dialect == Dialect::OpenBsd && goes_to == Some(0)).then_some(DropReason::Short)
     }
 
     /// A fragment at its hook: it waits for the others or is filtered as it is.

@@ -138,6 +138,16 @@ impl Meta {
         }
     }
 
+    /// Whether this is Neighbor Discovery that cannot have come from its own link: it is sent with a
+    /// hop limit of 255, which no router lets pass as it is (RFC 4861, section 3.1).
+    #[must_use]
+    pub const fn is_stray_discovery(&self) -> bool {
+        match self.transport {
+            Transport::Icmp6(icmp) => icmp6::is_discovery(icmp.kind) && self.ttl != u8::MAX,
+            _ => false,
+        }
+    }
+
     /// Length of what follows the transport header.
     #[must_use]
     pub const fn payload_len(&self) -> usize {

@@ -5,6 +5,7 @@
 use pf_engine::addr::Protocol;
 use pf_engine::decision::DropReason;
 use pf_engine::rule::Rule;
+use pf_engine::ruleset::{Dialect, Ruleset};
 use pf_engine::wire::build::{self, Ip};
 use pf_engine::wire::checksum;
 
@@ -225,6 +226,58 @@ fn router_advertisements_are_judged_by_the_rules_alone() {
     let _ = lab
         .packet(In, "em0", advertisement)
         .drops(DropReason::Match);
+}
+
+/// The ruleset in a dialect.
+fn in_dialect(dialect: Dialect, rules: &[Rule]) -> Ruleset {
+    Ruleset {
+        dialect,
+        ..filter(rules)
+    }
+}
+
+#[test]
+fn neighbor_discovery_from_beyond_its_own_link_is_dropped() {
+    for kind in 133..=137 {
+        for (dialect, hop_limit) in [
+            (Dialect::FreeBsd, 254),
+            (Dialect::OpenBsd, 1),
+            (Dialect::OpenBsd3, 254),
+            (Dialect::FreeBsd, 255),
+            (Dialect::OpenBsd, 255),
+        ] {
+            let header = Ip {
+                ttl: hop_limit,
+                ..Ip::new(ip("fe80::1"), ip("fe80::2"))
+            };
+            let message = build::icmp(&header, kind, 0, 0, &[0; 32]);
+            let mut lab = Lab::router(in_dialect(dialect, &[pass()]));
+            let seen = lab.packet(In, "em0", message);
+            let _ = if dialect == Dialect::OpenBsd3 || hop_limit == 255 {
+                seen.passes_unchanged()
+            } else {
+                seen.drops(DropReason::Normalize)
+                    .counts("reason normalize 1")
+            };
+        }
+    }
+}
+
+#[test]
+fn tcp_to_port_0_is_short_where_openbsd_says_so() {
+    let syn = tcp(CLIENT, (SERVER.0, 0), S, 1, 0, 0);
+    for dialect in [Dialect::FreeBsd, Dialect::OpenBsd, Dialect::OpenBsd3] {
+        let mut lab = Lab::router(in_dialect(dialect, &[pass()]));
+        let seen = lab.packet(In, "em0", syn.clone());
+        let _ = if dialect == Dialect::OpenBsd {
+            seen.drops(DropReason::Short).counts("reason short 1")
+        } else {
+            seen.passes_unchanged()
+        };
+        // From there it may come.
+        let from = tcp((CLIENT.0, 0), SERVER, S, 1, 0, 0);
+        let _ = lab.packet(In, "em0", from).passes_unchanged();
+    }
 }
 
 #[test]
