@@ -127,8 +127,8 @@ impl Meta {
         match (&self.transport, self.source) {
             (Transport::Icmp6(icmp), IpAddr::V6(source)) if icmp6::is_mld(icmp.kind) => {
                 let is_of_listener = icmp.kind != icmp6::LISTENER_QUERY;
-                let is_from_link = source.is_unicast_link_local()
-                    || is_of_listener && source.is_unspecified();
+                let is_from_link =
+                    source.is_unicast_link_local() || is_of_listener && source.is_unspecified();
                 self.ttl != 1 || !is_from_link
             }
             _ => {

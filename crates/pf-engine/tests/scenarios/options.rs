@@ -135,9 +135,7 @@ fn what_is_inside_of_authentication_headers_meets_the_rules() {
         .drops(DropReason::IpOption);
     assert_eq!(lab.engine.state_count(), 1, "they are of one ping");
     let mut lab = Lab::router(filter(&[block(), pass().proto(AUTHENTICATION)]));
-    let _ = lab
-        .packet(In, "em0", wrapped(1))
-        .drops(DropReason::Match);
+    let _ = lab.packet(In, "em0", wrapped(1)).drops(DropReason::Match);
 }
 
 #[test]
