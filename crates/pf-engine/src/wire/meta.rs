@@ -1,6 +1,6 @@
 //! What the headers of a packet say, parsed once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::WireError;
 use super::ip::{IpHeader, Options};
@@ -9,6 +9,8 @@ use crate::addr::{Family, Protocol};
 
 /// Internet Group Management Protocol, whose packets carry router alert.
 const IGMP: Protocol = Protocol(2);
+/// The group that every host of a link is in (RFC 1112, section 4).
+const ALL_HOSTS: IpAddr = IpAddr::V4(Ipv4Addr::new(224, 0, 0, 1));
 
 /// What the headers of a packet say. All offsets count from the start of the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,9 +121,9 @@ impl Meta {
         self.fragment.is_some_and(|f| f.offset != 0)
     }
 
-    /// Whether this is an IGMP or MLD message that cannot have come from its own link: those are
-    /// sent with a TTL of 1, IGMP's to a group (RFC 2236, section 2), MLD's from a link-local
-    /// address (RFC 2710, section 3), a listener's also from none (RFC 3590).
+    /// Whether this is an IGMP or MLD message that cannot have come from its own link: IGMP's to all
+    /// hosts are sent with a TTL of 1 (RFC 1112, appendix I), MLD's all, from a link-local address
+    /// (RFC 2710, section 3), a listener's also from none (RFC 3590).
     #[must_use]
     pub fn is_stray_group_message(&self) -> bool {
         match (&self.transport, self.source) {
@@ -133,7 +135,7 @@ impl Meta {
             }
             _ => {
                 let is_igmp = self.family == Family::Inet && self.protocol == IGMP;
-                is_igmp && (self.ttl != 1 || !self.destination.is_multicast())
+                is_igmp && self.ttl != 1 && self.destination == ALL_HOSTS
             }
         }
     }

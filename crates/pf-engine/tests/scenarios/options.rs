@@ -180,10 +180,12 @@ fn mld(kind: u8, from: &str, hop_limit: u8) -> Vec<u8> {
 }
 
 #[test]
-fn igmp_with_router_alert_passes_on_its_own_link_and_nowhere_else() {
+fn igmp_with_router_alert_passes_and_to_all_hosts_on_their_own_link_alone() {
+    assert_eq!(both(&igmp("224.0.0.1", 1)), FREE);
+    assert_eq!(both(&igmp("224.0.0.1", 2)), NEVER);
     assert_eq!(both(&igmp("224.0.0.22", 1)), FREE);
-    assert_eq!(both(&igmp("224.0.0.22", 2)), NEVER);
-    assert_eq!(both(&igmp("198.51.100.7", 1)), NEVER);
+    assert_eq!(both(&igmp("224.0.0.22", 2)), FREE);
+    assert_eq!(both(&igmp("198.51.100.7", 64)), FREE);
     let mut lab = Lab::router(filter(&[block()]));
     let _ = lab
         .packet(In, "em0", igmp("224.0.0.22", 1))
