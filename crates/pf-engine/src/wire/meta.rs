@@ -144,10 +144,8 @@ impl Meta {
     /// hop limit of 255, which no router lets pass as it is (RFC 4861, section 3.1).
     #[must_use]
     pub const fn is_stray_discovery(&self) -> bool {
-        match self.transport {
-            Transport::Icmp6(icmp) => icmp6::is_discovery(icmp.kind) && self.ttl != u8::MAX,
-            _ => false,
-        }
+        matches!(self.transport, Transport::Icmp6(icmp) if icmp6::is_discovery(icmp.kind))
+            && self.ttl != u8::MAX
     }
 
     /// Length of what follows the transport header.

@@ -43,13 +43,11 @@ fn passing(dialect: Dialect, scrub: &[Rule]) -> Ruleset {
 fn becomes(ruleset: &Ruleset, flags: u8) -> Option<u8> {
     let mut lab = Lab::router(ruleset.clone());
     let seen = lab.packet(In, "em0", tcp(CLIENT, SERVER, flags, 100, 900, 0));
-    match seen.decision.verdict {
-        Verdict::Drop(reason) => {
-            assert_eq!(reason, DropReason::Normalize);
-            None
-        }
-        _ => Some(meta(&seen.bytes).tcp().unwrap().flags),
+    if let Verdict::Drop(reason) = seen.decision.verdict {
+        assert_eq!(reason, DropReason::Normalize);
+        return None;
     }
+    Some(meta(&seen.bytes).tcp()?.flags)
 }
 
 /// The segment with other bytes in its TCP header, and right checksums.

@@ -453,7 +453,7 @@ fn key_of(hook: Hook, packet: &Packet) -> Option<(FlowKey, Meta)> {
 
 /// Whether a segment's reserved bits and urgent pointer are zero.
 fn is_clean(segment: &[u8]) -> bool {
-    segment[12] & 0x0f == 0 && segment[18..20] == [0; 2]
+    segment[12].trailing_zeros() >= 4 && segment[18..20] == [0; 2]
 }
 
 /// A segment with ACK and at most one other flag that matters, or one that opens a connection.
