@@ -265,7 +265,8 @@ static __always_inline int read_tcp(const struct frame *frame, struct flow_key *
 		__u8 offset; /* and reserved bits */
 		__u8 flags;
 		__be16 window;
-		__be32 rest;
+		__be16 checksum;
+		__be16 urgent;
 	} tcp;
 	struct segment *segment = &plain->segment;
 	__u32 header, len = frame->segment;
@@ -273,11 +274,13 @@ static __always_inline int read_tcp(const struct frame *frame, struct flow_key *
 
 	if (load(frame, plain->at, &tcp, sizeof(tcp)))
 		return -1;
-	if (tcp.offset & 0x0f)
+	// What the engine makes zero; and no port, which OpenBSD's PF refuses.
+	if (tcp.offset & 0x0f || tcp.urgent || !tcp.destination)
 		return -1;
 	told = tcp.flags & TCP_CLASS_FLAGS;
 	control = told & TCP_CONTROL;
-	if (told == TCP_SYN)
+	// No host sends data to be pushed before it has heard of the other: the engine drops it.
+	if (told == TCP_SYN && !(tcp.flags & TCP_PSH))
 		key->opens = 1;
 	else if (told != (TCP_ACK | control) || control & (control - 1))
 		return -1;

@@ -20,7 +20,8 @@ use crate::view::HostPort;
 
 /// What all packets of a flow have in common at a hook. They are whole, without IP options or
 /// extension headers; TCP segments have ACK and not URG, and at most one of SYN, FIN and RST, or of
-/// these five SYN alone.
+/// these five and PSH SYN alone; their urgent pointer and reserved bits are zero, and their port is
+/// not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey {
     /// Where they meet the filter.

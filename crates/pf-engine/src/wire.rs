@@ -26,7 +26,7 @@ mod transport;
 
 pub(crate) use self::bytes::{be16, be32, byte, put};
 pub(crate) use self::ip::IpHeader;
-pub use self::ip::MAX_EXTENSION_HEADERS;
+pub use self::ip::MAX_HEADERS;
 pub(crate) use self::ip::addresses;
 pub use self::meta::{Fragment, Meta};
 pub use self::quoted::{Quoted, QuotedIcmp, QuotedTcp, QuotedTransport};

@@ -30,6 +30,7 @@ mod scenarios {
     mod scrub;
     mod sctp;
     mod sctp_multihome;
+    mod segments;
     mod sources;
     mod syncookies;
     mod synproxy;

@@ -370,6 +370,7 @@ fn what_is_not_plain_comes_up() {
         ("longer than its frame", change(3, 200)),
         ("shorter than its header", change(3, 30)),
         ("a reserved bit", change(32, 0x51)),
+        ("an urgent pointer that is none", change(39, 1)),
         ("a header that is too short", change(32, 0x40)),
         ("another port", change(21, 1)),
         ("another address", change(15, 6)),

@@ -13,13 +13,10 @@ use crate::norm::fragment;
 use crate::route::{NextHop, is_routable};
 use crate::rule::{Direction, RouteKind};
 use crate::state::State;
-use crate::wire::{Meta, Quoted};
+use crate::wire::{Meta, Quoted, icmp6};
 
 /// How often one packet is routed on (PF's `routed` counter allows as many).
 const MAX_ROUTED: usize = 4;
-
-/// ICMPv6 types of RFC 4861: router solicitation to redirect.
-pub(super) const NEIGHBOR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
 
 impl Engine {
     /// Where the packet goes if a rule or state routes it: evaluates it on its way out of that
@@ -234,7 +231,7 @@ fn is_neighbor_discovery(meta: &Meta) -> bool {
     meta.family == Family::Inet6
         && meta
             .icmp()
-            .is_some_and(|icmp| NEIGHBOR_DISCOVERY.contains(&icmp.kind))
+            .is_some_and(|icmp| icmp6::is_discovery(icmp.kind))
 }
 
 /// The key of an outbound packet like this one, or of the packet that it quotes.

@@ -17,6 +17,7 @@ use crate::evaluate::{CompiledRule, Content, Verb};
 use crate::installed::RuleId;
 use crate::norm;
 use crate::rule::{Direction, Log, Scrub, Timeout, tcp_flags};
+use crate::ruleset::Dialect;
 use crate::state::State;
 use crate::tcpnorm::{BadTimestamp, Look};
 use crate::time::Instant;
@@ -28,6 +29,8 @@ pub(super) struct Normalization {
     /// Options that the packet gets if it passes.
     pub(super) scrub: Scrub,
     pub(super) fragments: Fragments,
+    /// TCP segments are checked, and what has to be zero in them is made so.
+    checks_segments: bool,
     /// `rtable`: the routing table that the packet goes by, unless filter rules say another.
     pub(super) routing_table: Option<u8>,
     /// The `scrub` rule that matched.
@@ -60,6 +63,7 @@ impl Normalization {
     const NONE: Self = Self {
         scrub: Scrub::NONE,
         fragments: Fragments::Untouched,
+        checks_segments: false,
         routing_table: None,
         rule: None,
     };
@@ -68,6 +72,7 @@ impl Normalization {
         Self {
             scrub: rule.scrub,
             fragments: Fragments::put_together(rule.fragments.reassembles()),
+            checks_segments: true,
             routing_table: rule.treatment.routing_table,
             rule: Some((rule.id, rule.log)),
         }
@@ -93,6 +98,8 @@ impl Engine {
                     ..Scrub::NONE
                 },
                 fragments: Fragments::put_together(set.enabled),
+                // OpenBSD asked `scrub` rules as long as it had them.
+                checks_segments: self.dialect != Dialect::OpenBsd3,
                 routing_table: None,
                 rule: None,
             };
@@ -108,6 +115,19 @@ impl Engine {
             }
             _ => Normalization::NONE,
         }
+    }
+
+    /// Why a packet that can be read is dropped at its hook whatever rules and states say.
+    pub(super) fn fault_of(&self, meta: &Meta) -> Option<DropReason> {
+        if meta.is_stray_group_message() {
+            return Some(DropReason::IpOption);
+        }
+        if self.dialect != Dialect::OpenBsd3 && meta.is_stray_discovery() {
+            return Some(DropReason::Normalize);
+        }
+        // Of UDP it is told when the packet is read, as every PF does.
+        let goes_to = meta.tcp().map(|tcp| tcp.destination_port);
+        (self.dialect == Dialect::OpenBsd && goes_to == Some(0)).then_some(DropReason::Short)
     }
 
     /// A fragment at its hook: it waits for the others or is filtered as it is.
@@ -134,6 +154,29 @@ impl Engine {
 }
 
 impl Engine {
+    /// What PF does to each TCP segment before it looks for its state: flags that no host sends
+    /// together are refused, and what has to be zero is made so.
+    pub(super) fn check_segment(
+        &self,
+        place: Place,
+        normal: &Normalization,
+        work: &mut Work<'_>,
+    ) -> Result<(), Refused> {
+        let Some(tcp) = work.meta.tcp().filter(|_| normal.checks_segments) else {
+            return Ok(());
+        };
+        let Some(flags) = legal_flags(tcp.flags, self.dialect) else {
+            let (rule, log) = normal.rule.unzip();
+            let reason = DropReason::Normalize;
+            self.log_refusal(log.flatten(), (rule, None), place, reason, work);
+            return Err(reason.into());
+        };
+        let reserved = reserved_bits(self.dialect);
+        let changed = work.meta.set_tcp_flags(work.bytes, flags, reserved);
+        work.is_unlike_its_flow |= changed.map_err(|error| error.reason)?;
+        Ok(())
+    }
+
     /// How far ahead of its time a timestamp may be: `tcp.tsdiff` of the rule or of all.
     pub(super) fn timestamp_difference(&self, rule: Option<RuleId>) -> Duration {
         let rule = rule.and_then(|id| self.rules.get(id));
@@ -141,6 +184,34 @@ impl Engine {
         let seconds = own.filter(|seconds| *seconds > 0);
         let seconds = seconds.unwrap_or(self.timeouts.value(Timeout::TcpTsDiff));
         Duration::from_secs(u64::from(seconds))
+    }
+}
+
+/// What becomes of the flags of a segment; nothing if they cannot be.
+const fn legal_flags(flags: u8, dialect: Dialect) -> Option<u8> {
+    use tcp_flags::{ACK, FIN, PSH, RST, SYN, URG};
+    let opens = flags & SYN != 0;
+    // OpenBSD takes FIN off a SYN, FreeBSD drops the segment.
+    let contradicts_syn = match dialect {
+        Dialect::FreeBsd => RST | FIN,
+        Dialect::OpenBsd | Dialect::OpenBsd3 => RST,
+    };
+    let kept = if opens { flags & !FIN } else { flags };
+    let is_one = if opens {
+        flags & contradicts_syn == 0
+    } else {
+        flags & (ACK | RST) != 0
+    };
+    let has_all = kept & ACK != 0 || kept & (FIN | PSH | URG) == 0;
+    if is_one && has_all { Some(kept) } else { None }
+}
+
+/// Bits beside the length of a TCP header that have to be zero: FreeBSD leaves the one that
+/// accurate ECN has (RFC 9768).
+const fn reserved_bits(dialect: Dialect) -> u8 {
+    match dialect {
+        Dialect::FreeBsd => 0x0e,
+        Dialect::OpenBsd | Dialect::OpenBsd3 => 0x0f,
     }
 }
 

@@ -310,10 +310,10 @@ impl Engine {
         }
         match Meta::parse(&packet.bytes) {
             Ok(meta) if meta.is_fragment() => self.decide_fragment(place, meta, packet, env),
-            Ok(meta) if meta.is_stray_group_message() => {
-                self.malformed(DropReason::IpOption, place, &packet.bytes, None)
-            }
-            Ok(meta) => self.decide_whole(place, meta, packet, None, None, env),
+            Ok(meta) => match self.fault_of(&meta) {
+                Some(reason) => self.malformed(reason, place, &packet.bytes, None),
+                None => self.decide_whole(place, meta, packet, None, None, env),
+            },
             Err(error) => self.malformed(error.reason, place, &packet.bytes, None),
         }
     }
@@ -450,10 +450,10 @@ impl Engine {
             Ok(meta) if meta.is_fragment() => {
                 self.malformed(DropReason::Fragment, place, &packet.bytes, normal.rule)
             }
-            Ok(meta) if meta.is_stray_group_message() => {
-                self.malformed(DropReason::IpOption, place, &packet.bytes, normal.rule)
-            }
-            Ok(meta) => self.decide_whole(place, meta, packet, Some(pieces), Some(normal), env),
+            Ok(meta) => match self.fault_of(&meta) {
+                Some(reason) => self.malformed(reason, place, &packet.bytes, normal.rule),
+                None => self.decide_whole(place, meta, packet, Some(pieces), Some(normal), env),
+            },
             Err(error) => self.malformed(error.reason, place, &packet.bytes, normal.rule),
         }
     }

@@ -54,6 +54,7 @@ impl Engine {
         work.handling.routing_table = normal.routing_table.or(work.handling.routing_table);
         work.is_unlike_its_flow |= normal.rule.is_some() && normal.scrub != Scrub::NONE;
         work.is_unlike_its_flow |= normal.routing_table.is_some();
+        self.check_segment(place, &normal, work)?;
         let passed = self.filter_one(place, content, work, env)?;
         work.is_unlike_its_flow |= work.scrub.random_id || content == Content::Fragment;
         normalize(work, env)?;

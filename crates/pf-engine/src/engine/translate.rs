@@ -10,7 +10,6 @@ use crate::addr::{Family, Prefix, Protocol};
 use crate::compile::ListKind;
 use crate::criteria::Treatment;
 use crate::decision::{Consulted, DropReason};
-use crate::engine::leave::NEIGHBOR_DISCOVERY;
 use crate::engine::packet::{Place, Refused, Work};
 use crate::engine::test::length;
 use crate::engine::walk::Walk;
@@ -29,7 +28,7 @@ use crate::rule::{Address, Direction, PoolKind, Scrub};
 use crate::source::SourceKey;
 use crate::state::State;
 use crate::view::HostPort;
-use crate::wire::{Icmp, IcmpBody};
+use crate::wire::{Icmp, IcmpBody, icmp6};
 
 /// Addresses of a pool that NAT tries for one connection when all ports of one are taken. PF
 /// tries all of them; a pool may be a /8.
@@ -190,7 +189,7 @@ impl Course {
 
     /// Whether `af-to` is for it: not for neighbor discovery, which stays on its link.
     pub(super) fn may_change_family(&self) -> bool {
-        let discovery = |(kind, _): (u8, u8)| NEIGHBOR_DISCOVERY.contains(&kind);
+        let discovery = |(kind, _): (u8, u8)| icmp6::is_discovery(kind);
         self.identity.family() == Family::Inet || !self.icmp.is_some_and(discovery)
     }
 

@@ -127,8 +127,8 @@ pub struct Features {
 
 impl Features {
     /// Reads a packet that begins at the IP header. Bytes behind the length that the IP header
-    /// announces are padding of the link and ignored. IPv6 extension headers are skipped, up to
-    /// [`crate::wire::MAX_EXTENSION_HEADERS`]. Checksums are not looked at.
+    /// announces are padding of the link and ignored. IPv6 extension headers are skipped, with
+    /// the segment [`crate::wire::MAX_HEADERS`] at most. Checksums are not looked at.
     ///
     /// Cost: one walk over the headers, at most 40 bytes of TCP options twice.
     pub fn of(packet: &[u8]) -> Result<Self, NotFingerprintable> {

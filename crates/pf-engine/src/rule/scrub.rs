@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The ECN bits of type of service (RFC 3168, section 5): `set-tos` leaves them alone, as in PF.
+/// The ECN bits of type of service (RFC 3168, section 5): `set-tos` clears none of them, as in PF.
 const ECN: u8 = 0b11;
 
 /// Options of a `scrub` rule and of `scrub (…)`.
@@ -17,7 +17,7 @@ pub struct Scrub {
     pub min_ttl: Option<u8>,
     /// `max-mss N`: the MSS that a SYN announces is lowered to it.
     pub max_mss: Option<u16>,
-    /// `set-tos X`: type of service or traffic class, without the ECN bits.
+    /// `set-tos X`: type of service or traffic class; the ECN bits that a packet has stay.
     pub set_tos: Option<u8>,
     /// `reassemble tcp`: TCP normalised by its connection.
     pub reassemble_tcp: bool,
@@ -48,7 +48,7 @@ impl Scrub {
     #[must_use]
     pub const fn tos(&self, tos: u8) -> u8 {
         match self.set_tos {
-            Some(set) => set & !ECN | tos & ECN,
+            Some(set) => set | tos & ECN,
             None => tos,
         }
     }
@@ -125,12 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn set_tos_leaves_the_bits_of_ecn() {
-        let scrub = Scrub {
-            set_tos: Some(0xbb),
+    fn set_tos_sets_all_its_bits_and_clears_none_of_ecn() {
+        let marking = |set| Scrub {
+            set_tos: Some(set),
             ..Scrub::NONE
         };
-        assert_eq!(scrub.tos(0x01), 0xb9);
+        assert_eq!(marking(0xb8).tos(0x01), 0xb9);
+        assert_eq!(marking(42).tos(0), 0x2a);
+        assert_eq!(marking(0x42).tos(0xfd), 0x43);
         assert_eq!(Scrub::NONE.tos(0x2d), 0x2d);
     }
 }

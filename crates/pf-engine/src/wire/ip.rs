@@ -7,11 +7,11 @@ use super::meta::Fragment;
 use super::{FRAGMENT_HEADER_LEN, IPV4_HEADER_LEN, IPV6_HEADER_LEN, WireError};
 use crate::addr::{Family, Protocol};
 
-/// Extension headers that are walked before a packet is refused as `ip-option` (OpenBSD's
-/// `pf_hdr_limit`).
-pub const MAX_EXTENSION_HEADERS: usize = 20;
+/// Headers behind the IP header that are looked at, the upper layer's among them, before a packet
+/// is refused as `ip-option` (`pf_hdr_limit` of OpenBSD, `PF_HDR_LIMIT` of FreeBSD).
+pub const MAX_HEADERS: usize = 20;
 
-/// IPv4 and IPv6 option kinds that need no permission.
+/// IPv4 and IPv6 options that are padding or harmless.
 mod option {
     pub(super) const V4_END: u8 = 0;
     pub(super) const V4_NOP: u8 = 1;
@@ -21,7 +21,7 @@ mod option {
     pub(super) const V6_ROUTER_ALERT: u8 = 5;
 }
 
-/// IPv6 extension headers (IANA "IPv6 Extension Header Types").
+/// IPv6 extension headers (IANA "IPv6 Extension Header Types"), of which IPv4 has one too.
 mod extension {
     pub(super) const HOP_BY_HOP: u8 = 0;
     pub(super) const ROUTING: u8 = 43;
@@ -30,13 +30,21 @@ mod extension {
     pub(super) const DESTINATION: u8 = 60;
 }
 
-/// Which options a packet carries, beyond padding.
+/// Which options a packet carries.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
     /// Router alert (RFC 2113, RFC 2711): harmless for IGMP and MLD.
     pub(crate) router_alert: bool,
-    /// Anything else, routing headers included.
+    /// Anything else: routing and destination headers too, and padding where there is nothing
+    /// to pad.
     pub(crate) other: bool,
+}
+
+impl Options {
+    /// A header with options ends. One that has nothing but padding has no honest use.
+    const fn close(&mut self) {
+        self.other |= !self.router_alert;
+    }
 }
 
 /// An IP header as read from a packet; offsets count from the start of the slice.
@@ -69,7 +77,7 @@ impl IpHeader {
     }
 
     /// The same at the start of `bytes`, for one who only watches: the options of an IPv4 header
-    /// may be anything, they are not looked at.
+    /// may be anything, and neither they nor authentication headers are looked at.
     pub(crate) fn outline(bytes: &[u8]) -> Result<Self, WireError> {
         match byte(bytes, 0)? >> 4 {
             4 => outline_v4(bytes, 0),
@@ -84,8 +92,37 @@ fn parse_v4(bytes: &[u8], at: usize) -> Result<IpHeader, WireError> {
     let options = bytes
         .get(at.saturating_add(IPV4_HEADER_LEN)..header.l4_offset)
         .ok_or(WireError::SHORT)?;
-    header.options = options_v4(options)?;
+    if !options.is_empty() {
+        header.options = options_v4(options)?;
+    }
+    // Fragments keep what the IPv4 header says, so that those of a datagram are told alike.
+    if header.fragment.is_none() {
+        (header.protocol, header.l4_offset) =
+            behind_authentication(bytes, header.protocol, header.l4_offset)?;
+    }
     Ok(header)
+}
+
+/// The protocol inside of authentication headers (RFC 4302), and where it begins.
+fn behind_authentication(
+    bytes: &[u8],
+    mut protocol: Protocol,
+    mut at: usize,
+) -> Result<(Protocol, usize), WireError> {
+    for _ in 0..MAX_HEADERS {
+        if protocol.0 != extension::AUTHENTICATION {
+            return Ok((protocol, at));
+        }
+        protocol = Protocol(byte(bytes, at)?);
+        let units = byte(bytes, at.saturating_add(1))?;
+        at = at.saturating_add(authentication_len(units));
+    }
+    Err(WireError::IP_OPTION)
+}
+
+/// An authentication header counts in words, less two (RFC 4302, section 2.2).
+fn authentication_len(units: u8) -> usize {
+    usize::from(units).saturating_add(2).saturating_mul(4)
 }
 
 /// RFC 791, section 3.1.
@@ -141,6 +178,7 @@ fn options_v4(mut rest: &[u8]) -> Result<Options, WireError> {
         }
         rest = advance(rest, len, if kind == option::V4_NOP { 1 } else { 2 })?;
     }
+    found.close();
     Ok(found)
 }
 
@@ -200,13 +238,11 @@ impl Walk {
     }
 
     fn run(mut self, bytes: &[u8]) -> Result<Self, WireError> {
-        for step in 0..=MAX_EXTENSION_HEADERS {
+        for step in 0..MAX_HEADERS {
             if self.ended() {
                 return Ok(self);
             }
-            if step < MAX_EXTENSION_HEADERS {
-                self.step(bytes, step == 0)?;
-            }
+            self.step(bytes, step == 0)?;
         }
         Err(WireError::IP_OPTION)
     }
@@ -225,11 +261,11 @@ impl Walk {
 
     fn step(&mut self, bytes: &[u8], first: bool) -> Result<(), WireError> {
         let next = byte(bytes, self.at)?;
-        let units = usize::from(byte(bytes, self.at.saturating_add(1))?);
+        let units = byte(bytes, self.at.saturating_add(1))?;
         let len = match self.next {
             extension::FRAGMENT => FRAGMENT_HEADER_LEN,
-            extension::AUTHENTICATION => units.saturating_add(2).saturating_mul(4),
-            _ => units.saturating_add(1).saturating_mul(8),
+            extension::AUTHENTICATION => authentication_len(units),
+            _ => usize::from(units).saturating_add(1).saturating_mul(8),
         };
         let end = self.at.saturating_add(len);
         let header = bytes.get(self.at..end).ok_or(WireError::SHORT)?;
@@ -238,8 +274,15 @@ impl Walk {
             extension::ROUTING => self.routing(header)?,
             // Anywhere else than right behind the IPv6 header it is an error (section 4.1).
             extension::HOP_BY_HOP if !first => return Err(WireError::IP_OPTION),
-            extension::HOP_BY_HOP => self.options_of(header, true)?,
-            extension::DESTINATION => self.options_of(header, false)?,
+            extension::HOP_BY_HOP => {
+                self.options_of(header)?;
+                self.options.close();
+            }
+            // They need permission whatever is in them, as in PF.
+            extension::DESTINATION => {
+                self.options_of(header)?;
+                self.options.other = true;
+            }
             _ => {}
         }
         self.next = next;
@@ -274,7 +317,7 @@ impl Walk {
     }
 
     /// RFC 8200, section 4.2. The jumbo payload option counts as any other.
-    fn options_of(&mut self, header: &[u8], hop_by_hop: bool) -> Result<(), WireError> {
+    fn options_of(&mut self, header: &[u8]) -> Result<(), WireError> {
         let mut rest = header.get(2..).unwrap_or_default();
         while let Some(&kind) = rest.first() {
             if kind == option::V6_PAD1 {
@@ -283,7 +326,7 @@ impl Walk {
             }
             match kind {
                 option::V6_PADN => {}
-                option::V6_ROUTER_ALERT if hop_by_hop => self.options.router_alert = true,
+                option::V6_ROUTER_ALERT => self.options.router_alert = true,
                 _ => self.options.other = true,
             }
             let data = usize::from(*rest.get(1).ok_or(WireError::IP_OPTION)?);

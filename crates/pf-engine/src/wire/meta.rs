@@ -1,6 +1,6 @@
 //! What the headers of a packet say, parsed once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::WireError;
 use super::ip::{IpHeader, Options};
@@ -9,6 +9,8 @@ use crate::addr::{Family, Protocol};
 
 /// Internet Group Management Protocol, whose packets carry router alert.
 const IGMP: Protocol = Protocol(2);
+/// The group that every host of a link is in (RFC 1112, section 4).
+const ALL_HOSTS: IpAddr = IpAddr::V4(Ipv4Addr::new(224, 0, 0, 1));
 
 /// What the headers of a packet say. All offsets count from the start of the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub struct Meta {
     pub source: IpAddr,
     /// Destination address.
     pub destination: IpAddr,
-    /// Protocol above IP, behind any IPv6 extension headers.
+    /// Protocol above IP, behind any IPv6 extension headers and IPv4's authentication headers.
     pub protocol: Protocol,
     /// Length of the IPv4 header with options; 40 for IPv6.
     pub ip_header_len: usize,
@@ -41,8 +43,8 @@ pub struct Meta {
     /// Set for fragments, and for IPv6 packets with a fragment header that are whole
     /// (RFC 6946); see [`Meta::is_fragment`].
     pub fragment: Option<Fragment>,
-    /// IP options other than padding, or IPv6 options or a routing header, that need
-    /// `allow-opts` (pf.conf(5)). Router alert of IGMP and MLD does not.
+    /// IPv4 options, or IPv6 options or a routing header, that need `allow-opts` (pf.conf(5)):
+    /// also if they are nothing but padding. Router alert of IGMP and MLD does not.
     pub has_ip_options: bool,
     /// The transport header.
     pub transport: Transport,
@@ -76,8 +78,8 @@ impl Meta {
     ///
     /// # Errors
     /// [`WireError::SHORT`] for a packet that is too short for its headers or their lengths,
-    /// [`WireError::IP_OPTION`] for broken options, more than [`super::MAX_EXTENSION_HEADERS`]
-    /// extension headers, routing header type 0 (RFC 5095).
+    /// [`WireError::IP_OPTION`] for broken options, more than [`super::MAX_HEADERS`] headers behind
+    /// the IP header, routing header type 0 (RFC 5095).
     pub fn parse(packet: &[u8]) -> Result<Self, WireError> {
         let ip = IpHeader::parse(packet, 0)?;
         let l4 = packet.get(..ip.end).ok_or(WireError::SHORT)?;
@@ -119,21 +121,31 @@ impl Meta {
         self.fragment.is_some_and(|f| f.offset != 0)
     }
 
-    /// Whether this is an IGMP or MLD message that cannot have come from its own link: those are
-    /// sent with a TTL of 1, IGMP's to a group (RFC 2236, section 2), MLD's from a link-local
-    /// address (RFC 2710, section 3) or from none (RFC 3590).
+    /// Whether this is an IGMP or MLD message that cannot have come from its own link: IGMP's to all
+    /// hosts are sent with a TTL of 1 (RFC 1112, appendix I), MLD's all, from a link-local address
+    /// (RFC 2710, section 3), a listener's also from none (RFC 3590).
     #[must_use]
     pub fn is_stray_group_message(&self) -> bool {
         match (&self.transport, self.source) {
             (Transport::Icmp6(icmp), IpAddr::V6(source)) if icmp6::is_mld(icmp.kind) => {
-                let is_from_link = source.is_unicast_link_local() || source.is_unspecified();
+                let is_of_listener = icmp.kind != icmp6::LISTENER_QUERY;
+                let is_from_link =
+                    source.is_unicast_link_local() || is_of_listener && source.is_unspecified();
                 self.ttl != 1 || !is_from_link
             }
             _ => {
                 let is_igmp = self.family == Family::Inet && self.protocol == IGMP;
-                is_igmp && (self.ttl != 1 || !self.destination.is_multicast())
+                is_igmp && self.ttl != 1 && self.destination == ALL_HOSTS
             }
         }
+    }
+
+    /// Whether this is Neighbor Discovery that cannot have come from its own link: it is sent with a
+    /// hop limit of 255, which no router lets pass as it is (RFC 4861, section 3.1).
+    #[must_use]
+    pub const fn is_stray_discovery(&self) -> bool {
+        matches!(self.transport, Transport::Icmp6(icmp) if icmp6::is_discovery(icmp.kind))
+            && self.ttl != u8::MAX
     }
 
     /// Length of what follows the transport header.

@@ -13,6 +13,7 @@ use super::tcp::TcpOption;
 use super::transport::{IcmpBody, Tcp, Transport};
 use crate::addr::Family;
 use crate::decision::DropReason;
+use crate::rule::tcp_flags;
 
 /// Offsets in transport headers.
 mod field {
@@ -21,6 +22,9 @@ mod field {
     pub(super) const ICMP_ID: usize = 4;
     pub(super) const TCP_SEQ: usize = 4;
     pub(super) const TCP_ACK: usize = 8;
+    /// Length of the header and reserved bits, then the flags.
+    pub(super) const TCP_LENGTH: usize = 12;
+    pub(super) const TCP_URGENT: usize = 18;
 }
 
 /// Rewriting of addresses, ports and identifiers, in place: the bytes, every checksum that covers
@@ -437,6 +441,38 @@ impl Meta {
     pub fn set_tcp_ack(&mut self, packet: &mut [u8], ack: u32) -> Result<(), WireError> {
         self.set_tcp_u32(packet, field::TCP_ACK, ack)?.ack = ack;
         Ok(())
+    }
+
+    /// Gives a segment these flags, clears the bits `reserved` beside the length of its header, and
+    /// its urgent pointer unless the flags have URG. Whether it was otherwise before.
+    ///
+    /// # Errors
+    /// [`WireError::UNFIT`] when the packet is not TCP.
+    pub fn set_tcp_flags(
+        &mut self,
+        packet: &mut [u8],
+        flags: u8,
+        reserved: u8,
+    ) -> Result<bool, WireError> {
+        let site = Site::of_packet(self);
+        let Transport::Tcp(tcp) = &mut self.transport else {
+            return Err(WireError::UNFIT);
+        };
+        let (length_at, urgent_at) = (
+            site.l4_field(field::TCP_LENGTH),
+            site.l4_field(field::TCP_URGENT),
+        );
+        let length = byte(packet, length_at)?;
+        let (old, new) = ([length, tcp.flags], [length & !reserved, flags]);
+        let is_stray = flags & tcp_flags::URG == 0 && be16(packet, urgent_at)? != 0;
+        if old != new {
+            site.set_l4_bytes(packet, length_at, new)?;
+            tcp.flags = flags;
+        }
+        if is_stray {
+            site.set_l4_bytes(packet, urgent_at, [0; 2])?;
+        }
+        Ok(old != new || is_stray)
     }
 
     fn set_tcp_u32(

@@ -173,6 +173,8 @@ pub mod icmp6 {
     pub const LISTENER_REPORT: u8 = 131;
     /// Multicast listener done.
     pub const LISTENER_DONE: u8 = 132;
+    /// Router solicitation.
+    pub const ROUTER_SOLICITATION: u8 = 133;
     /// Redirect.
     pub const REDIRECT: u8 = 137;
     /// Multicast listener report, version 2.
@@ -193,6 +195,12 @@ pub mod icmp6 {
     #[must_use]
     pub const fn is_query(kind: u8) -> bool {
         matches!(kind, ECHO_REQUEST | ECHO_REPLY)
+    }
+
+    /// Whether this is Neighbor Discovery (RFC 4861): router solicitation to redirect.
+    #[must_use]
+    pub const fn is_discovery(kind: u8) -> bool {
+        matches!(kind, ROUTER_SOLICITATION..=REDIRECT)
     }
 
     /// Whether this is Multicast Listener Discovery (RFC 2710, RFC 9777).

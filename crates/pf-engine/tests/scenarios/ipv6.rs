@@ -170,7 +170,11 @@ fn a_neighbor_advertisement_answers_its_solicitation() {
     let mut lab = Lab::router(filter(&[block(), pass().outbound().keep()]));
     let target: std::net::Ipv6Addr = "2001:db8:b::77".parse().unwrap();
     let message = |from: &str, to: &str, kind| {
-        build::icmp(&Ip::new(ip(from), ip(to)), kind, 0, 0, &target.octets())
+        let header = Ip {
+            ttl: 255,
+            ..Ip::new(ip(from), ip(to))
+        };
+        build::icmp(&header, kind, 0, 0, &target.octets())
     };
     let _ = lab
         .packet(Out, "em1", message(OUTSIDE, "ff02::1:ff00:77", 135))
@@ -211,13 +215,11 @@ fn neighbor_discovery_is_never_routed_out() {
     let mut lab = Lab::router(filter(&[pass()
         .inbound()
         .route(RouteKind::RouteTo, &GATEWAY)]));
-    let probe = build::icmp(
-        &Ip::new(ip(CLIENT.0), ip("2001:db8:a::1")),
-        135,
-        0,
-        0,
-        &[0; 16],
-    );
+    let header = Ip {
+        ttl: 255,
+        ..Ip::new(ip(CLIENT.0), ip("2001:db8:a::1"))
+    };
+    let probe = build::icmp(&header, 135, 0, 0, &[0; 16]);
     let _ = lab.packet(In, "em0", probe).passes_unchanged();
     let _ = lab
         .packet(In, "em0", echo(CLIENT.0, SERVER.0, 1))

@@ -5,6 +5,7 @@
 use pf_engine::addr::Protocol;
 use pf_engine::decision::DropReason;
 use pf_engine::rule::Rule;
+use pf_engine::ruleset::{Dialect, Ruleset};
 use pf_engine::wire::build::{self, Ip};
 use pf_engine::wire::checksum;
 
@@ -81,20 +82,21 @@ const FREE: [Option<DropReason>; 2] = [None; 2];
 const NEVER: [Option<DropReason>; 2] = [Some(DropReason::IpOption); 2];
 
 #[test]
-fn ipv4_options_other_than_padding_need_allow_opts() {
+fn ipv4_options_need_allow_opts_also_if_they_are_nothing_but_padding() {
     let plain = udp(CLIENT, SERVER, 8);
     assert_eq!(both(&with_options(&plain, RECORD_ROUTE)), NEEDS);
     assert_eq!(both(&with_options(&plain, ROUTER_ALERT)), NEEDS);
-    assert_eq!(both(&with_options(&plain, PADDING)), FREE);
+    assert_eq!(both(&with_options(&plain, PADDING)), NEEDS);
+    assert_eq!(both(&with_options(&plain, [0; 4])), NEEDS);
     assert_eq!(both(&with_options(&plain, [7, 9, 4, 0])), NEVER, "broken");
 }
 
 #[test]
-fn ipv6_extension_headers_need_allow_opts_by_what_is_in_them() {
+fn ipv6_headers_with_options_need_allow_opts_whatever_is_in_them() {
     let plain = udp(CLIENT6, SERVER6, 8);
     let cases = [
-        (vec![(DESTINATION, PAD_OPTION)], FREE),
-        (vec![(HOP_BY_HOP, PAD_OPTION)], FREE),
+        (vec![(DESTINATION, PAD_OPTION)], NEEDS),
+        (vec![(HOP_BY_HOP, PAD_OPTION)], NEEDS),
         (vec![(HOP_BY_HOP, ALERT_OPTION)], NEEDS),
         (vec![(HOP_BY_HOP, UNKNOWN_OPTION)], NEEDS),
         (vec![(DESTINATION, UNKNOWN_OPTION)], NEEDS),
@@ -106,12 +108,34 @@ fn ipv6_extension_headers_need_allow_opts_by_what_is_in_them() {
             vec![(DESTINATION, PAD_OPTION), (HOP_BY_HOP, PAD_OPTION)],
             NEVER,
         ),
-        (vec![(DESTINATION, PAD_OPTION); 20], FREE),
-        (vec![(DESTINATION, PAD_OPTION); 21], NEVER),
+        (vec![(DESTINATION, PAD_OPTION); 19], NEEDS),
+        (vec![(DESTINATION, PAD_OPTION); 20], NEVER),
     ];
     for (headers, wanted) in cases {
         assert_eq!(both(&with_headers(&plain, &headers)), wanted, "{headers:?}");
     }
+}
+
+#[test]
+fn what_is_inside_of_authentication_headers_meets_the_rules() {
+    const AUTHENTICATION: Protocol = Protocol(51);
+    let header = Ip::new(ip(CLIENT.0), ip(SERVER.0));
+    let ping = echo(CLIENT.0, SERVER.0, 7);
+    let wrapped = |count: usize| {
+        let mut headers = vec![[51, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]; count];
+        headers.last_mut().unwrap()[0] = 1;
+        let rest = [&headers.concat()[..], &ping[20..]].concat();
+        build::packet(&header, AUTHENTICATION, &rest)
+    };
+    let mut lab = Lab::router(filter(&[block(), pass().proto(Protocol::ICMP).keep()]));
+    let _ = lab.packet(In, "em0", wrapped(1)).passes_unchanged();
+    let _ = lab.packet(In, "em0", wrapped(19)).passes_unchanged();
+    let _ = lab
+        .packet(In, "em0", wrapped(20))
+        .drops(DropReason::IpOption);
+    assert_eq!(lab.engine.state_count(), 1, "they are of one ping");
+    let mut lab = Lab::router(filter(&[block(), pass().proto(AUTHENTICATION)]));
+    let _ = lab.packet(In, "em0", wrapped(1)).drops(DropReason::Match);
 }
 
 #[test]
@@ -141,21 +165,27 @@ fn igmp(to: &str, ttl: u8) -> Vec<u8> {
     with_options(&report, ROUTER_ALERT)
 }
 
-/// An MLD report with router alert.
-fn mld(from: &str, hop_limit: u8) -> Vec<u8> {
+const QUERY: u8 = 130;
+const DONE: u8 = 132;
+const REPORT: u8 = 143;
+
+/// An MLD message with router alert.
+fn mld(kind: u8, from: &str, hop_limit: u8) -> Vec<u8> {
     let header = Ip {
         ttl: hop_limit,
         ..Ip::new(ip(from), ip("ff02::16"))
     };
-    let plain = build::icmp(&header, 143, 0, 0, &[]);
+    let plain = build::icmp(&header, kind, 0, 0, &[]);
     with_headers(&plain, &[(HOP_BY_HOP, ALERT_OPTION)])
 }
 
 #[test]
-fn igmp_with_router_alert_passes_on_its_own_link_and_nowhere_else() {
+fn igmp_with_router_alert_passes_and_to_all_hosts_on_their_own_link_alone() {
+    assert_eq!(both(&igmp("224.0.0.1", 1)), FREE);
+    assert_eq!(both(&igmp("224.0.0.1", 2)), NEVER);
     assert_eq!(both(&igmp("224.0.0.22", 1)), FREE);
-    assert_eq!(both(&igmp("224.0.0.22", 2)), NEVER);
-    assert_eq!(both(&igmp("198.51.100.7", 1)), NEVER);
+    assert_eq!(both(&igmp("224.0.0.22", 2)), FREE);
+    assert_eq!(both(&igmp("198.51.100.7", 64)), FREE);
     let mut lab = Lab::router(filter(&[block()]));
     let _ = lab
         .packet(In, "em0", igmp("224.0.0.22", 1))
@@ -164,10 +194,18 @@ fn igmp_with_router_alert_passes_on_its_own_link_and_nowhere_else() {
 
 #[test]
 fn mld_with_router_alert_passes_on_its_own_link_and_nowhere_else() {
-    assert_eq!(both(&mld("fe80::5", 1)), FREE);
-    assert_eq!(both(&mld("::", 1)), FREE);
-    assert_eq!(both(&mld("fe80::5", 255)), NEVER);
-    assert_eq!(both(&mld(CLIENT6.0, 1)), NEVER);
+    for kind in [QUERY, DONE, REPORT] {
+        assert_eq!(both(&mld(kind, "fe80::5", 1)), FREE);
+        assert_eq!(both(&mld(kind, "fe80::5", 255)), NEVER);
+        assert_eq!(both(&mld(kind, CLIENT6.0, 1)), NEVER);
+    }
+}
+
+#[test]
+fn mld_from_no_address_is_a_listeners_or_nobodys() {
+    assert_eq!(both(&mld(REPORT, "::", 1)), FREE);
+    assert_eq!(both(&mld(DONE, "::", 1)), FREE);
+    assert_eq!(both(&mld(QUERY, "::", 1)), NEVER);
 }
 
 #[test]
@@ -188,6 +226,58 @@ fn router_advertisements_are_judged_by_the_rules_alone() {
     let _ = lab
         .packet(In, "em0", advertisement)
         .drops(DropReason::Match);
+}
+
+/// The ruleset in a dialect.
+fn in_dialect(dialect: Dialect, rules: &[Rule]) -> Ruleset {
+    Ruleset {
+        dialect,
+        ..filter(rules)
+    }
+}
+
+#[test]
+fn neighbor_discovery_from_beyond_its_own_link_is_dropped() {
+    for kind in 133..=137 {
+        for (dialect, hop_limit) in [
+            (Dialect::FreeBsd, 254),
+            (Dialect::OpenBsd, 1),
+            (Dialect::OpenBsd3, 254),
+            (Dialect::FreeBsd, 255),
+            (Dialect::OpenBsd, 255),
+        ] {
+            let header = Ip {
+                ttl: hop_limit,
+                ..Ip::new(ip("fe80::1"), ip("fe80::2"))
+            };
+            let message = build::icmp(&header, kind, 0, 0, &[0; 32]);
+            let mut lab = Lab::router(in_dialect(dialect, &[pass()]));
+            let seen = lab.packet(In, "em0", message);
+            let _ = if dialect == Dialect::OpenBsd3 || hop_limit == 255 {
+                seen.passes_unchanged()
+            } else {
+                seen.drops(DropReason::Normalize)
+                    .counts("reason normalize 1")
+            };
+        }
+    }
+}
+
+#[test]
+fn tcp_to_port_0_is_short_where_openbsd_says_so() {
+    let syn = tcp(CLIENT, (SERVER.0, 0), S, 1, 0, 0);
+    for dialect in [Dialect::FreeBsd, Dialect::OpenBsd, Dialect::OpenBsd3] {
+        let mut lab = Lab::router(in_dialect(dialect, &[pass()]));
+        let seen = lab.packet(In, "em0", syn.clone());
+        let _ = if dialect == Dialect::OpenBsd {
+            seen.drops(DropReason::Short).counts("reason short 1")
+        } else {
+            seen.passes_unchanged()
+        };
+        // From there it may come.
+        let from = tcp((CLIENT.0, 0), SERVER, S, 1, 0, 0);
+        let _ = lab.packet(In, "em0", from).passes_unchanged();
+    }
 }
 
 #[test]

@@ -194,6 +194,23 @@ fn set_tos_marks_what_matches_for_the_life_of_its_state_and_leaves_ecn() {
 }
 
 #[test]
+fn set_tos_sets_the_bits_of_ecn_too_if_it_names_them() {
+    for ruleset in [
+        normalising(&[scrub(|s| s.set_tos = Some(42))], &[pass().keep()]),
+        filter(&[pass().keep().change(|r| r.set_tos = Some(42))]),
+    ] {
+        for (client, server) in ENDS {
+            let mut lab = Lab::router(ruleset.clone());
+            for (tos, wanted) in [(0, 0x2a), (0x01, 0x2b)] {
+                let packet = marked(client, server, 64, tos, false);
+                let seen = lab.packet(In, "em0", packet).passes();
+                assert_eq!(checked(&seen.bytes).tos, wanted);
+            }
+        }
+    }
+}
+
+#[test]
 fn tos_matches_the_field_as_it_came_whatever_ecn_says() {
     let voice = block().inbound().change(|r| r.tos = Some(VOICE_ADMIT));
     let mut lab = Lab::router(filter(&[

@@ -67,6 +67,7 @@ fn a_blocked_syn_is_another_flow_than_the_data_behind_it() {
         tcp_flags::SYN | tcp_flags::FIN,
         tcp_flags::SYN | tcp_flags::RST,
         tcp_flags::SYN | tcp_flags::URG,
+        tcp_flags::SYN | tcp_flags::PSH,
         0,
     ] {
         assert_eq!(run(flags), Done::ComesUp, "{flags:#x}");

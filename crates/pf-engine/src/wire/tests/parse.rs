@@ -179,7 +179,7 @@ fn ipv6_extension_headers_are_walked() {
     let meta = Meta::parse(&bytes).unwrap();
     assert_eq!((meta.protocol, meta.l4_offset), (Protocol::UDP, 64));
     assert_eq!(meta.ports(), Some((53, 80)));
-    assert!(!meta.has_ip_options);
+    assert!(meta.has_ip_options);
     let expected = Fragment {
         offset: 0,
         more: false,
@@ -210,6 +210,27 @@ fn authentication_header_length_counts_in_words() {
 }
 
 #[test]
+fn authentication_headers_of_ipv4_are_walked_up_to_the_limit_of_headers() {
+    let chain = |count: usize| {
+        let mut headers = vec![[51, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]; count];
+        headers.last_mut().unwrap()[0] = 17;
+        let rest = [headers.concat(), udp_bytes()].concat();
+        build::packet(&v4(), Protocol(51), &rest)
+    };
+    let meta = Meta::parse(&chain(1)).unwrap();
+    assert_eq!((meta.protocol, meta.l4_offset), (Protocol::UDP, 32));
+    assert_eq!(meta.ports(), Some((53, 80)));
+    assert!(!meta.has_ip_options);
+    assert_eq!(Meta::parse(&chain(19)).unwrap().l4_offset, 248);
+    assert_eq!(Meta::parse(&chain(20)), Err(WireError::IP_OPTION));
+    // What they announce is not there.
+    let mut cut = build::packet(&v4(), Protocol(51), &[17, 1, 0, 0]);
+    assert_eq!(Meta::parse(&cut), Err(WireError::SHORT));
+    cut.truncate(20);
+    assert_eq!(Meta::parse(&cut), Err(WireError::SHORT));
+}
+
+#[test]
 fn refused_extension_headers_are_ip_options() {
     let hop_by_hop = [0, 0, 1, 4, 0, 0, 0, 0];
     let routing_0 = [17, 0, 0, 0, 0, 0, 0, 0];
@@ -228,20 +249,30 @@ fn refused_extension_headers_are_ip_options() {
 }
 
 #[test]
-fn twenty_extension_headers_are_walked_and_one_more_is_refused() {
+fn twenty_headers_are_walked_with_the_last_and_one_more_is_refused() {
     let chain = |count: usize| {
         let mut headers = vec![[60, 0, 1, 4, 0, 0, 0, 0]; count];
         headers.last_mut().unwrap()[0] = 17;
         with_extensions(60, &[&headers.concat()], &udp_bytes())
     };
-    assert_eq!(Meta::parse(&chain(20)).unwrap().l4_offset, 200);
-    assert_eq!(Meta::parse(&chain(21)), Err(WireError::IP_OPTION));
+    assert_eq!(Meta::parse(&chain(19)).unwrap().l4_offset, 192);
+    assert_eq!(Meta::parse(&chain(20)), Err(WireError::IP_OPTION));
 }
 
 #[test]
-fn options_other_than_padding_need_permission() {
-    let cases: [(Vec<u8>, bool); 6] = [
-        (with_v4_options(&[1, 1, 1, 0], Protocol::UDP, 64), false),
+fn options_need_permission_padding_too() {
+    let cases: [(Vec<u8>, bool); 10] = [
+        (with_v4_options(&[], Protocol::UDP, 64), false),
+        (with_v4_options(&[1, 1, 1, 0], Protocol::UDP, 64), true),
+        (with_v4_options(&[0, 0, 0, 0], Protocol(2), 1), true),
+        (
+            with_extensions(0, &[&[17, 0, 1, 4, 0, 0, 0, 0]], &udp_bytes()),
+            true,
+        ),
+        (
+            with_extensions(60, &[&[17, 0, 1, 4, 0, 0, 0, 0]], &udp_bytes()),
+            true,
+        ),
         (with_v4_options(&[148, 4, 0, 0], Protocol::UDP, 64), true),
         (with_v4_options(&[148, 4, 0, 0], Protocol(2), 1), false),
         (with_v4_options(&[7, 4, 4, 0], Protocol(2), 1), true),
@@ -271,6 +302,8 @@ fn router_alert_is_expected_of_mld_alone() {
     assert!(!Meta::parse(&mld).unwrap().has_ip_options);
     let udp = with_extensions(0, &[&alert(17)], &udp_bytes());
     assert!(Meta::parse(&udp).unwrap().has_ip_options);
+    let padded = with_extensions(0, &[&[58, 0, 1, 4, 0, 0, 0, 0]], &listener_report);
+    assert!(Meta::parse(&padded).unwrap().has_ip_options);
 }
 
 #[test]

@@ -18,6 +18,7 @@ enum Step {
     Seq(u32),
     Ack(u32),
     Sack(u32),
+    Flags(u8),
     Ttl(u8),
     Tos(u8),
 }
@@ -32,6 +33,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         any::<u32>().prop_map(Step::Seq),
         any::<u32>().prop_map(Step::Ack),
         any::<u32>().prop_map(Step::Sack),
+        any::<u8>().prop_map(Step::Flags),
         (1..=u8::MAX).prop_map(Step::Ttl),
         any::<u8>().prop_map(Step::Tos),
     ]
@@ -52,6 +54,7 @@ fn run(step: &Step, packet: &mut [u8], meta: &mut Meta) -> Result<(), WireError>
         Step::Seq(seq) => meta.set_tcp_seq(packet, seq),
         Step::Ack(ack) => meta.set_tcp_ack(packet, ack),
         Step::Sack(difference) => meta.add_to_sack_edges(packet, difference),
+        Step::Flags(flags) => meta.set_tcp_flags(packet, flags, 0x0f).map(drop),
         Step::Ttl(ttl) => meta.set_ttl(packet, ttl),
         Step::Tos(tos) => meta.set_tos(packet, tos),
     }
@@ -68,6 +71,7 @@ fn took_effect(step: &Step, meta: &Meta) -> bool {
         Step::Seq(seq) => meta.tcp().unwrap().seq == seq,
         Step::Ack(ack) => meta.tcp().unwrap().ack == ack,
         Step::Sack(_) => true,
+        Step::Flags(flags) => meta.tcp().unwrap().flags == flags,
         Step::Ttl(ttl) => meta.ttl == ttl,
         Step::Tos(tos) => meta.tos == tos,
     }

@@ -430,6 +430,8 @@ fn key_of(hook: Hook, packet: &Packet) -> Option<(FlowKey, Meta)> {
     let meta = Meta::parse(&packet.bytes).ok()?;
     let ports = match meta.transport {
         Transport::Tcp(tcp) if !has_class(tcp.flags) => return None,
+        Transport::Tcp(tcp) if tcp.destination_port == 0 => return None,
+        Transport::Tcp(_) if !is_clean(&packet.bytes[meta.l4_offset..]) => return None,
         Transport::Tcp(_) | Transport::Udp(_) => meta.ports()?,
         Transport::Icmp(icmp) => echo_ports(icmp, 8, 0)?,
         Transport::Icmp6(icmp) => echo_ports(icmp, 128, 129)?,
@@ -449,8 +451,16 @@ fn key_of(hook: Hook, packet: &Packet) -> Option<(FlowKey, Meta)> {
     (!meta.has_ip_options && meta.fragment.is_none()).then_some((key, meta))
 }
 
+/// Whether a segment's reserved bits and urgent pointer are zero.
+fn is_clean(segment: &[u8]) -> bool {
+    segment[12].trailing_zeros() >= 4 && segment[18..20] == [0; 2]
+}
+
 /// A segment with ACK and at most one other flag that matters, or one that opens a connection.
 fn has_class(flags: u8) -> bool {
+    if flags & (tcp_flags::PSH | tcp_flags::ACK) == tcp_flags::PSH {
+        return false;
+    }
     let told = flags & !(tcp_flags::PSH | 0x40 | 0x80);
     let beside = told & !tcp_flags::ACK;
     let is_one = matches!(beside, 0 | tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST);
