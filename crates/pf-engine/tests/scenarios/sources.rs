@@ -288,6 +288,13 @@ fn nodes_for_limits_and_for_each_kind_of_pool_are_apart() {
     ];
     assert_eq!(kinds, wanted);
     assert!(nodes(&lab).iter().all(|node| node.states == 1));
+    let asked = |id| {
+        let asked = lab.state(id).asked;
+        let sticky = (asked.sticky_translation, asked.sticky_route);
+        (asked.source_track, sticky)
+    };
+    assert_eq!(asked(1), (true, (true, true)));
+    assert_eq!(asked(2), (false, (true, false)), "where it leaves");
 }
 
 #[test]
