@@ -274,7 +274,7 @@ pub struct AddressCounters {
     pub passed: Traffic,
     /// Packets that were blocked, by direction.
     pub blocked: Traffic,
-    /// Packets for which a `match` rule named the table, by direction.
+    /// OpenBSD: packets for which a `match` rule named the table, by direction.
     pub matched: Traffic,
 }
 
