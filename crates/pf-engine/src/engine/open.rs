@@ -173,7 +173,7 @@ impl Engine {
         };
         let taken = self
             .take(rule.id, PoolUse::Route, pool, source, source, env)
-            .ok_or(DropReason::NoRoute)?;
+            .ok_or(DropReason::MapFailed)?;
         course.remember(&taken);
         let hop = self.hop_of(&taken.choice).ok_or(DropReason::NoRoute)?;
         Ok(Some((*kind, hop)))

@@ -246,7 +246,7 @@ fn ipv4_packets_go_to_ipv6_next_hops_where_these_are_preferred() {
 fn ipv6_packets_have_no_ipv4_next_hops() {
     let mut lab = routed(PoolKind::RoundRobin, &[("em1", "192.0.2.2")], &[]);
     let packet = udp(("2001:db8:a::2", 1), ("2001:db8:9::9", 53), 3);
-    let _ = lab.packet(In, "em0", packet).drops(DropReason::NoRoute);
+    let _ = lab.packet(In, "em0", packet).drops(DropReason::MapFailed);
 }
 
 #[test]

@@ -97,5 +97,5 @@ fn a_sticky_source_moves_when_its_address_leaves_the_table() {
     lab.engine.table_flush("gw").unwrap();
     let _ = lab
         .packet(In, "em0", from(3))
-        .drops(pf_engine::decision::DropReason::NoRoute);
+        .drops(pf_engine::decision::DropReason::MapFailed);
 }

@@ -534,7 +534,7 @@ const fn drop_words(reason: DropReason) -> &'static str {
     match reason {
         DropReason::Match => "by a rule",
         DropReason::IpOption => "it has IP options and the rule no allow-opts",
-        DropReason::MapFailed => "no address or port is free to translate to",
+        DropReason::MapFailed => "no address of the pool does, or no port is free",
         DropReason::NoRoute => "the rule routes to no usable interface or address",
         DropReason::TtlExceeded => "its hop limit is used up",
         DropReason::UpcallShare => "its sender has had his share",
