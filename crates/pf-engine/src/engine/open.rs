@@ -24,7 +24,7 @@ use crate::pool::Choice;
 use crate::route::NextHop;
 use crate::rule::Timeout;
 use crate::rule::{BlockReply, Direction, RouteKind, Scrub, StateMode, tcp_flags};
-use crate::ruleset::Limit;
+use crate::ruleset::{Dialect, Limit};
 use crate::sctp;
 use crate::source::SourceKey;
 use crate::state::{Count, State};
@@ -249,19 +249,15 @@ impl Engine {
         normalize_tcp(state, state.direction, self.now, difference, work, env)
     }
 
-    /// `set limit states`, the rule's `max`, `set limit src-nodes`; 0 is no limit.
+    /// The rule's `max`, its limits of sources, `set limit src-nodes`, `set limit states`; 0 is no
+    /// limit. To PF the limits of `set limit` are memory that there is no more of; OpenBSD says of source
+    /// nodes what it says of the rule's own limits.
     fn check_limits(
         &mut self,
         rule: Option<&CompiledRule>,
         course: &mut Course,
         work: &Work<'_>,
     ) -> Result<(), Refused> {
-        let pending = work.pending.len();
-        let states = self.states.len().saturating_add(pending);
-        if self.is_reached(Limit::States, states) {
-            self.hit(Limit::States);
-            return Err(DropReason::StateLimit.into());
-        }
         let full = rule.is_some_and(|rule| {
             let states = self.rules.get(rule.id).map_or(0, Entry::states);
             rule.keep.max.is_some_and(|max| states >= max)
@@ -279,7 +275,15 @@ impl Engine {
         let nodes = self.sources.len().saturating_add(new);
         if new > 0 && self.is_reached(Limit::SrcNodes, nodes.saturating_sub(1)) {
             self.hit(Limit::SrcNodes);
-            return Err(DropReason::SrcLimit.into());
+            return Err(match self.dialect() {
+                Dialect::FreeBsd => DropReason::Memory.into(),
+                Dialect::OpenBsd | Dialect::OpenBsd3 => DropReason::SrcLimit.into(),
+            });
+        }
+        let states = self.states.len().saturating_add(work.pending.len());
+        if self.is_reached(Limit::States, states) {
+            self.hit(Limit::States);
+            return Err(DropReason::Memory.into());
         }
         Ok(())
     }

@@ -160,7 +160,7 @@ fn the_limit_of_source_nodes_is_named_when_it_is_hit() {
     let _ = lab.packet(In, "em0", syn("10.0.0.9", 1)).passes();
     let _ = lab
         .packet(In, "em0", syn("10.0.0.8", 1))
-        .drops(DropReason::SrcLimit);
+        .drops(DropReason::Memory);
     assert_eq!(lab.engine.limit_hits()[Limit::SrcNodes as usize], 1);
 }
 
