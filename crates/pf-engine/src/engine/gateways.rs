@@ -193,8 +193,8 @@ impl Engine {
         if hop == gone || self.dead_hops.holds(&taken.choice) {
             return None;
         }
-        if let Some(key) = taken.sticky {
-            self.sources.rechoose(&key, taken.choice);
+        if let Some(used) = taken.sticky {
+            self.sources.rechoose(&used.key, taken.choice);
         }
         Some((kind, hop, taken.load))
     }

@@ -20,13 +20,12 @@ use crate::limiter::LimiterRef;
 use crate::limits::LimitCounter;
 use crate::names::NameId;
 use crate::nat::mapping;
-use crate::pool::Choice;
 use crate::route::NextHop;
 use crate::rule::Timeout;
 use crate::rule::{BlockReply, Direction, RouteKind, Scrub, StateMode, tcp_flags};
 use crate::ruleset::{Dialect, Limit};
 use crate::sctp;
-use crate::source::SourceKey;
+use crate::source::NodeUse;
 use crate::state::{Count, State};
 use crate::tcp::{self, Peer, Segment};
 use crate::track::Kind;
@@ -35,7 +34,7 @@ use crate::wire::sctp::Chunks;
 /// A state that is not in the table yet.
 pub(super) struct Pending {
     state: Box<State>,
-    nodes: Vec<(SourceKey, Option<Choice>)>,
+    nodes: Vec<NodeUse>,
     /// The states in its way, which are over, and the revision of the table that they were looked for in.
     over: Option<(u64, Vec<u32>)>,
 }
@@ -270,7 +269,7 @@ impl Engine {
         let pending = work.pending.iter().flat_map(|pending| &pending.nodes);
         let new = pending
             .chain(&course.nodes)
-            .filter(|(key, _)| self.sources.get(key).is_none())
+            .filter(|used| self.sources.get(&used.key).is_none())
             .count();
         let nodes = self.sources.len().saturating_add(new);
         if new > 0 && self.is_reached(Limit::SrcNodes, nodes.saturating_sub(1)) {
@@ -336,7 +335,7 @@ impl Engine {
             treatment: course.treatment,
             owner: work.owner,
             norm: None,
-            sources: course.nodes.iter().map(|(key, _)| *key).collect(),
+            sources: course.nodes.iter().map(|used| used.key).collect(),
             connected: false,
             limiters: self.limiters_for(rule, course),
             loads: course.loads.clone(),
@@ -407,8 +406,8 @@ impl Engine {
             self.mappings.refer(inside, outside);
         }
         self.half_open_moved(false, half_open);
-        for (key, choice) in pending.nodes {
-            self.refer_source((key, id), choice, (packets, bytes));
+        for used in &pending.nodes {
+            self.refer_source(used, id, (packets, bytes));
         }
         for limiter in limiters {
             let listing = self.limiters.admit((limiter, id), self.now);

@@ -26,7 +26,7 @@ use crate::nat::{NAT_PORTS, Ports, anywhere, redirected_port, towards};
 use crate::osfp::pfos::SignatureId;
 use crate::pool::{Choice, Chooser, CompiledPool, LoadKey, TargetAddress};
 use crate::rule::{Address, Direction, PoolKind, Scrub};
-use crate::source::SourceKey;
+use crate::source::{NodeUse, SourceKey};
 use crate::state::State;
 use crate::view::HostPort;
 use crate::wire::{Icmp, IcmpBody};
@@ -90,7 +90,7 @@ pub(super) struct Course {
     pub(super) nat_pass: bool,
     pub(super) match_rules: Vec<RuleId>,
     /// Source nodes that the state will have, with what sticky pools chose.
-    pub(super) nodes: Vec<(SourceKey, Option<Choice>)>,
+    pub(super) nodes: Vec<NodeUse>,
     /// What `least-states` pools chose.
     pub(super) loads: Vec<LoadKey>,
     /// Limiters of `match` rules that matched.
@@ -117,7 +117,7 @@ pub(super) struct Course {
 pub(super) struct Taken {
     pub(super) choice: Choice,
     /// Where a sticky pool remembers it.
-    pub(super) sticky: Option<SourceKey>,
+    pub(super) sticky: Option<NodeUse>,
     /// Where a `least-states` pool counts it.
     pub(super) load: Option<LoadKey>,
 }
@@ -125,8 +125,7 @@ pub(super) struct Taken {
 impl Course {
     /// What the state will have to refer to.
     pub(super) fn remember(&mut self, taken: &Taken) {
-        self.nodes
-            .extend(taken.sticky.map(|key| (key, Some(taken.choice))));
+        self.nodes.extend(taken.sticky);
         self.loads.extend(taken.load);
     }
 
@@ -607,17 +606,22 @@ impl Engine {
             .sticky
             .then_some(SourceKey::sticky(rule, pool_use, wanted.source));
         let least = pool.kind == PoolKind::LeastStates;
+        let remembered = key.and_then(|key| self.sources.search(&key)?.choice);
+        let known = remembered.filter(|choice| chooser.offers(choice));
+        let stale = remembered.filter(|_| known.is_none());
         let taken = |choice| Taken {
             choice,
-            sticky: key,
+            sticky: key.map(|key| NodeUse {
+                key,
+                choice: Some(choice),
+                stale,
+            }),
             load: least.then_some(LoadKey {
                 rule,
                 pool: pool_use,
                 choice,
             }),
         };
-        let known = key.and_then(|key| self.sources.search(&key)?.choice);
-        let known = known.filter(|choice| chooser.offers(choice));
         if let Some(choice) = known.filter(|choice| chooser.is_usable(choice)) {
             return Some(taken(choice));
         }

@@ -92,8 +92,22 @@ fn a_sticky_source_moves_when_its_address_leaves_the_table() {
     lab.engine
         .table_delete("gw", &entries(&["192.0.2.7"]))
         .unwrap();
-    let _ = lab.packet(In, "em0", from(2)).leaves_by("em1", "192.0.2.8");
+    let node = |lab: &Lab| {
+        let mut nodes = lab.engine.sources(lab.now);
+        let node = nodes.next().expect("a node");
+        assert!(nodes.next().is_none(), "the only one");
+        (node.target.map(|target| target.to_string()), node.states)
+    };
+    assert_eq!(node(&lab), (Some("192.0.2.7".to_owned()), 1));
+    for (port, states) in [(2, 1), (4, 2)] {
+        let _ = lab
+            .packet(In, "em0", from(port))
+            .leaves_by("em1", "192.0.2.8");
+        assert_eq!(node(&lab), (Some("192.0.2.8".to_owned()), states));
+    }
+    assert_eq!(lab.engine.status().sources.removals, 1);
     let _ = lab.packet(In, "em0", from(1)).leaves_by("em1", "192.0.2.7");
+    assert_eq!(node(&lab).1, 2, "the old state no longer counts");
     lab.engine.table_flush("gw").unwrap();
     let _ = lab
         .packet(In, "em0", from(3))
