@@ -96,7 +96,8 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
-        if work.meta.has_ip_options && !rule.is_some_and(|rule| rule.allow_options) {
+        course.allow_options |= rule.is_some_and(|rule| rule.allow_options);
+        if work.meta.has_ip_options && !course.allow_options {
             return Err(DropReason::IpOption.into());
         }
         let is_error = is_icmp_error(&work.meta);
@@ -324,7 +325,7 @@ impl Engine {
             destination,
             traffic: <[Count; 2]>::default(),
             sloppy: rule.is_some_and(|rule| rule.keep.sloppy),
-            allow_options: rule.is_some_and(|rule| rule.allow_options),
+            allow_options: course.allow_options,
             logged: self.logs_each(rule, course),
             route,
             ether: work.ether.filter(|ether| !ether.is_to_group()),

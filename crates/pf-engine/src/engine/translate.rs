@@ -95,6 +95,8 @@ pub(super) struct Course {
     pub(super) loads: Vec<LoadKey>,
     /// Limiters of `match` rules that matched.
     pub(super) limiters: Vec<LimiterRef>,
+    /// `allow-opts` of the rule that decides, or of a `match` rule.
+    pub(super) allow_options: bool,
     /// `max-pkt-size` of the last rule that says it.
     pub(super) max_packet_size: Option<u16>,
     /// Why a rule that matched drops the packet all the same.
@@ -165,6 +167,7 @@ impl Course {
             nodes: Vec::new(),
             loads: Vec::new(),
             limiters: Vec::new(),
+            allow_options: false,
             max_packet_size: None,
             refused: None,
             matched_source: meta.source,
