@@ -333,12 +333,21 @@ impl Chooser<'_> {
         self.by_number(hash(0), offset)
     }
 
-    /// The address at `offset` of the block number `which`, both modulo what there is.
+    /// The address at `offset` of the block number `which`, both modulo what there is. As in PF, what
+    /// a table or an interface has is drawn by its first address, and IPv4 only where there is no IPv6
+    /// if that is preferred.
     fn by_number(&self, which: u128, offset: u128) -> Option<Choice> {
-        let count = u128::try_from(self.blocks().count()).ok()?;
+        let is_six = |block: &Block| block.family == Family::Inet6;
+        let prefers_six = self.pool.prefer_ipv6_nexthop && self.blocks().any(|block| is_six(&block));
+        let blocks = || {
+            let all = self.blocks();
+            all.filter(move |block| !prefers_six || is_six(block))
+        };
+        let count = u128::try_from(blocks().count()).ok()?;
         let at = usize::try_from(which.checked_rem(count)?).ok()?;
-        let block = self.blocks().nth(at)?;
-        Some(block.choice(offset.checked_rem(block.size()).unwrap_or(0)))
+        let block = blocks().nth(at)?;
+        let size = if block.is_entry { 1 } else { block.size() };
+        Some(block.choice(offset.checked_rem(size).unwrap_or(0)))
     }
 
     fn blocks(&self) -> impl Iterator<Item = Block> {
@@ -381,7 +390,7 @@ impl Chooser<'_> {
             .flat_map(|table| self.in_order(table.prefixes()));
         let prefixes = dynamic
             .chain(table)
-            .map(move |p| Block::of_prefix(interface, p));
+            .map(move |p| Block::of_prefix(interface, p).as_entry());
         single.into_iter().chain(prefixes)
     }
 }

@@ -239,7 +239,11 @@ fn ipv4_packets_go_to_ipv6_next_hops_where_these_are_preferred() {
     let mut hops: Vec<String> = (0..100).map(|n| next_hop(&mut lab, n + 1)).collect();
     hops.sort();
     hops.dedup();
-    assert_eq!(hops.len(), 4);
+    assert_eq!(hops, ["2001:db8:b::2", "2001:db8:b::3"]);
+    let mut lab = routed(PoolKind::Random, &[("em1", "<gw>")], &["192.0.2.2/31"]);
+    let mut hops: Vec<String> = (0..100).map(|n| next_hop(&mut lab, n + 1)).collect();
+    hops.dedup();
+    assert_eq!(hops, ["192.0.2.2"], "where there is no IPv6");
 }
 
 #[test]

@@ -48,12 +48,20 @@ fn a_table_is_a_pool_too() {
 }
 
 #[test]
-fn random_takes_every_address_in_time() {
-    let sources = ["10.0.0.1"; 200];
-    let mut taken = hops(PoolKind::Random, false, &[("em1", "<gw>")], &sources);
-    taken.sort();
-    taken.dedup();
-    assert_eq!(taken.len(), 5);
+fn random_takes_every_address_of_a_network_and_the_first_of_each_entry_of_a_table() {
+    let sources: Vec<String> = (1..=200).map(|n| format!("10.0.0.{n}")).collect();
+    let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+    let taken = |kind, target| {
+        let mut taken = hops(kind, false, &[("em1", target)], &sources);
+        taken.sort();
+        taken.dedup();
+        taken
+    };
+    let hash = PoolKind::SourceHash { key: [9, 8, 7, 6] };
+    for kind in [PoolKind::Random, hash] {
+        assert_eq!(taken(kind, "<gw>"), ["192.0.2.64", "192.0.2.70"]);
+        assert_eq!(taken(kind, "192.0.2.64/30").len(), 4);
+    }
 }
 
 #[test]
