@@ -312,14 +312,14 @@ fn a_source_sticks_to_a_next_hop_of_the_other_family() {
         });
     let mut lab = Lab::router(filter(&[rule]));
     for (port, host, hop) in [
-        (1, "10.0.0.9", "2001:db8:b::7"),
-        (2, "10.0.0.8", "2001:db8:b::8"),
-        (3, "10.0.0.9", "2001:db8:b::7"),
+        (1, "10.0.0.9", "2001:db8:b::8"),
+        (2, "10.0.0.8", "2001:db8:b::7"),
+        (3, "10.0.0.9", "2001:db8:b::8"),
     ] {
         let _ = lab.packet(In, "em0", syn(host, port)).leaves_by("em1", hop);
     }
     let targets: Vec<_> = nodes(&lab).iter().map(|n| (n.states, n.target)).collect();
-    let (first, second) = (ip("2001:db8:b::8"), ip("2001:db8:b::7"));
+    let (first, second) = (ip("2001:db8:b::7"), ip("2001:db8:b::8"));
     assert_eq!(targets, [(1, Some(first)), (2, Some(second))]);
 }
 
