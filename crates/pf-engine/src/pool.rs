@@ -310,7 +310,9 @@ impl Chooser<'_> {
             [first, _, ..] if self.pool.prefer_ipv6_nexthop => match first.address {
                 TargetAddress::Range(..) => {
                     let of_first = self.blocks_of(first);
-                    of_first.filter(|block| self.is_wanted(block.family)).count()
+                    of_first
+                        .filter(|block| self.is_wanted(block.family))
+                        .count()
                 }
                 TargetAddress::Absent | TargetAddress::Dynamic(_) | TargetAddress::Table(_) => 0,
             },
@@ -362,7 +364,8 @@ impl Chooser<'_> {
     /// if that is preferred.
     fn by_number(&self, which: u128, offset: u128) -> Option<Choice> {
         let is_six = |block: &Block| block.family == Family::Inet6;
-        let prefers_six = self.pool.prefer_ipv6_nexthop && self.blocks().any(|block| is_six(&block));
+        let prefers_six =
+            self.pool.prefer_ipv6_nexthop && self.blocks().any(|block| is_six(&block));
         let blocks = || {
             let all = self.blocks();
             all.filter(move |block| !prefers_six || is_six(block))

@@ -14,7 +14,7 @@ use crate::engine::test::is_icmp_error;
 use crate::engine::translate::Course;
 use crate::env::Env;
 use crate::evaluate::{CompiledRule, Content};
-use crate::installed::{Entry, PoolUse};
+use crate::installed::Entry;
 use crate::key::translate;
 use crate::limiter::LimiterRef;
 use crate::limits::LimitCounter;
@@ -166,13 +166,14 @@ impl Engine {
             return Ok(None);
         };
         course.consulted.pool = true;
-        // Answers to `af-to` are of the family that the packet came in.
-        let source = match kind {
-            RouteKind::ReplyTo => course.identity.source.address,
-            RouteKind::RouteTo | RouteKind::DupTo => course.tuple.source.address,
+        // Answers to `af-to` are of the family that the packet came in, and so is the source that a
+        // choice sticks to.
+        let (family, source) = match kind {
+            RouteKind::ReplyTo => (course.identity.family(), course.identity.source),
+            RouteKind::RouteTo | RouteKind::DupTo => (course.tuple.family(), course.seen().source),
         };
         let taken = self
-            .take(rule.id, PoolUse::Route, pool, source, source, env)
+            .take_hop(family, rule.id, pool, source.address, env)
             .ok_or(DropReason::MapFailed)?;
         course.remember(&taken);
         let hop = self.hop_of(&taken.choice).ok_or(DropReason::NoRoute)?;

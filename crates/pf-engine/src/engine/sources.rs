@@ -118,9 +118,7 @@ impl Engine {
             self.forget_node(&key);
         }
         let rate = self.connection_rate(&key);
-        if self
-            .sources
-            .refer(self.now, (key, of), used.choice, rate)
+        if self.sources.refer(self.now, (key, of), used.choice, rate)
             && let Some(rule) = key.rule
         {
             self.rules.refer_node(rule);

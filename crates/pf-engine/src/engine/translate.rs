@@ -26,6 +26,7 @@ use crate::nat::{NAT_PORTS, Ports, anywhere, redirected_port, towards};
 use crate::osfp::pfos::SignatureId;
 use crate::pool::{Choice, Chooser, CompiledPool, LoadKey, TargetAddress};
 use crate::rule::{Address, Direction, PoolKind, Scrub};
+use crate::ruleset::Dialect;
 use crate::source::{NodeUse, SourceKey};
 use crate::state::State;
 use crate::view::HostPort;
@@ -43,6 +44,8 @@ struct Wanted {
     source: IpAddr,
     /// Whose host part is kept.
     host_part: IpAddr,
+    /// A choice that sticks is asked for, and not only remembered.
+    is_held_to: bool,
 }
 
 /// An evaluation of the rules under way.
@@ -557,11 +560,31 @@ impl Engine {
             family: Family::of(source),
             source,
             host_part,
+            is_held_to: true,
         };
         self.take_wanted(rule, pool_use, pool, wanted, env)
     }
 
-    /// Takes an address of `family` from a pool.
+    /// Takes a next hop from the pool of a route for packets of `family`. It sticks to the source.
+    pub(super) fn take_hop(
+        &mut self,
+        family: Family,
+        rule: RuleId,
+        pool: &CompiledPool,
+        source: IpAddr,
+        env: &mut dyn Env,
+    ) -> Option<Taken> {
+        let wanted = Wanted {
+            family,
+            source,
+            host_part: source,
+            is_held_to: true,
+        };
+        self.take_wanted(rule, PoolUse::Route, pool, wanted, env)
+    }
+
+    /// Takes an address of `family`, not the source's, from a pool. FreeBSD looks for what sticks in
+    /// the other family and does not find it: the node remembers its first address, and counts.
     pub(super) fn take_of(
         &mut self,
         family: Family,
@@ -575,6 +598,7 @@ impl Engine {
             family,
             source,
             host_part: source,
+            is_held_to: self.dialect() != Dialect::FreeBsd,
         };
         self.take_wanted(rule, pool_use, pool, wanted, env)
     }
@@ -612,11 +636,12 @@ impl Engine {
         let remembered = key.and_then(|key| self.sources.search(&key)?.choice);
         let known = remembered.filter(|choice| chooser.offers(choice));
         let stale = remembered.filter(|_| known.is_none());
+        let first = known.filter(|_| !wanted.is_held_to);
         let taken = |choice| Taken {
             choice,
             sticky: key.map(|key| NodeUse {
                 key,
-                choice: Some(choice),
+                choice: first.or(Some(choice)),
                 stale,
             }),
             load: least.then_some(LoadKey {
@@ -625,6 +650,7 @@ impl Engine {
                 choice,
             }),
         };
+        let known = known.filter(|_| wanted.is_held_to);
         if let Some(choice) = known.filter(|choice| chooser.is_usable(choice)) {
             return Some(taken(choice));
         }

@@ -202,10 +202,7 @@ fn a_packet_that_hits_the_state_limit_is_logged_as_blocked_for_it() {
         .change(|rule| rule.state_options.max = Some(1));
     let plain = filter(&[bounded]);
     let full = limit(filter(&[pass().keep()]), Limit::States, 1);
-    for (ruleset, reason) in [
-        (plain, DropReason::StateLimit),
-        (full, DropReason::Memory),
-    ] {
+    for (ruleset, reason) in [(plain, DropReason::StateLimit), (full, DropReason::Memory)] {
         let mut lab = Lab::router(ruleset);
         let _ = lab.packet(In, "em0", syn()).passes();
         let other = tcp(("10.0.0.9", 1235), SERVER, S, 1, 0, 0);
