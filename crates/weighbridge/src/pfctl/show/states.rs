@@ -325,7 +325,10 @@ fn options(state: &StateView<'_>, dialect: Dialect) -> [Option<String>; 14] {
         freebsd(scrub.reassemble_tcp, "reassemble-tcp"),
         number(priorities),
         word(asked.source_track, track),
-        other(asked.sticky_translation || asked.sticky_route, "sticky-address"),
+        other(
+            asked.sticky_translation || asked.sticky_route,
+            "sticky-address",
+        ),
         freebsd(asked.sticky_translation, "NAT/RDR sticky-address"),
         freebsd(asked.sticky_route, "route sticky-address"),
         freebsd(asked.log_all, "log (all)"),
@@ -486,8 +489,10 @@ mod tests {
             sticky_route: true,
             ..StateOptions::default()
         };
-        assert!(text(&state, 1).ends_with(", rule 84, no-df, set-tos 0x08, random-id, \
-             reassemble-tcp, route sticky-address, min-ttl 64, max-mss 1400\n"));
+        assert!(text(&state, 1).ends_with(
+            ", rule 84, no-df, set-tos 0x08, random-id, \
+             reassemble-tcp, route sticky-address, min-ttl 64, max-mss 1400\n"
+        ));
     }
 
     #[test]
