@@ -214,7 +214,7 @@ fn matching_clients(deciding: Rule, dialect: Dialect) -> Lab {
     Lab::router(ruleset)
 }
 
-/// The case `match_block` of FreeBSD's counters.sh, and that of a state.
+/// The case `match_block` of FreeBSD's `counters.sh`, and that of a state.
 #[test]
 fn a_table_of_a_match_rule_counts_what_the_deciding_rule_did_unless_it_is_openbsds() {
     let packet = || udp((CLIENT, 5), (SERVER, 53), 12);
@@ -242,7 +242,7 @@ fn a_table_of_a_match_rule_counts_what_the_deciding_rule_did_unless_it_is_openbs
     }
 }
 
-/// As FreeBSD's counters.sh says in `nat_match`: a table before the translation is no XPass.
+/// As FreeBSD's `counters.sh` says in `nat_match`: a table before the translation is no XPass.
 #[test]
 fn a_table_of_a_match_rule_whose_address_is_translated_later_is_no_xpass() {
     let mut ruleset = filter(&[

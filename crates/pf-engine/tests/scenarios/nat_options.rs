@@ -246,7 +246,7 @@ fn ipv4_packets_go_to_ipv6_next_hops_where_these_are_preferred() {
     assert_eq!(hops, ["192.0.2.2"], "where there is no IPv6");
 }
 
-/// The cases `prefer_ipv6_nexthop_mixed_af_roundrobin_ipv4` and `_ipv6` of FreeBSD's route_to.sh.
+/// The cases `prefer_ipv6_nexthop_mixed_af_roundrobin_ipv4` and `_ipv6` of FreeBSD's `route_to.sh`.
 #[test]
 fn a_list_of_both_families_begins_with_its_second_host_where_ipv6_is_preferred() {
     let pool = [

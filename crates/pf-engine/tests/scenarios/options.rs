@@ -131,7 +131,7 @@ fn a_state_of_a_rule_with_allow_opts_lets_options_pass_both_ways() {
     }
 }
 
-/// The case `allow_opts` of FreeBSD's match.sh.
+/// The case `allow_opts` of FreeBSD's `match.sh`.
 #[test]
 fn a_match_rule_with_allow_opts_lets_options_pass_if_a_later_rule_passes_the_packet() {
     let matching = Rule::new(Action::Match).proto(Protocol::UDP);

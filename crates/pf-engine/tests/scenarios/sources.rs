@@ -324,7 +324,7 @@ fn a_source_sticks_to_a_next_hop_of_the_other_family() {
     assert_eq!(targets, [(1, Some(first)), (2, Some(second))]);
 }
 
-/// The case `mixed_af` of FreeBSD's src_track.sh. What `af-to` chose is remembered there and not used
+/// The case `mixed_af` of FreeBSD's `src_track.sh`. What `af-to` chose is remembered there and not used
 /// for the next state; OpenBSD's is.
 #[test]
 fn a_source_that_changes_its_family_sticks_to_its_next_hop() {
@@ -352,7 +352,7 @@ fn a_source_that_changes_its_family_sticks_to_its_next_hop() {
             });
         });
     for (dialect, sources) in [(Dialect::FreeBsd, [0, 1, 2]), (Dialect::OpenBsd, [0, 0, 1])] {
-        let mut ruleset = filter(&[rule.clone()]);
+        let mut ruleset = filter(std::slice::from_ref(&rule));
         ruleset.dialect = dialect;
         let mut lab = Lab::router(ruleset);
         let (one, two) = ("2001:db8:44::1", "2001:db8:44::2");

@@ -120,7 +120,7 @@ fn translation_of_wildcards_is_shown_with_braces() {
          \x20 }\n\
          }\n"
     );
-    // The case `nat` of FreeBSD's anchor.sh: nothing calls it for `rdr`.
+    // The case `nat` of FreeBSD's `anchor.sh`: nothing calls it for `rdr`.
     let redirection = "rdr on em0 inet proto tcp from any to any port = echo -> 127.0.0.1 port 7\n";
     load(&daemon, "-a jail/two", redirection);
     assert_eq!(
