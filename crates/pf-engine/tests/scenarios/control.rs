@@ -242,7 +242,7 @@ fn a_table_of_a_match_rule_counts_what_the_deciding_rule_did_unless_it_is_openbs
     }
 }
 
-/// As FreeBSD's `counters.sh` says in `nat_match`: a table before the translation is no XPass.
+/// As FreeBSD's `counters.sh` says in `nat_match`: a table before the translation is no `XPass`.
 #[test]
 fn a_table_of_a_match_rule_whose_address_is_translated_later_is_no_xpass() {
     let mut ruleset = filter(&[
