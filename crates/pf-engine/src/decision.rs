@@ -236,7 +236,7 @@ pub enum DropReason {
     Short,
     /// `normalize`: cannot be normalised.
     Normalize,
-    /// `memory`: no room.
+    /// `memory`: no room, by a limit of `set limit` or for want of memory.
     Memory,
     /// `bad-timestamp`.
     BadTimestamp,
@@ -250,15 +250,15 @@ pub enum DropReason {
     StateMismatch,
     /// `state-insert`: the state's key is taken.
     StateInsert,
-    /// `state-limit`: `set limit states` or the rule's `max`.
+    /// `state-limit`: the rule's `max`, or a limiter.
     StateLimit,
     /// `src-limit`.
     SrcLimit,
     /// `synproxy`: the proxy answers instead.
     Synproxy,
-    /// `map-failed`: no free address or port to translate to.
+    /// `map-failed`: a pool has no address of the family, or no port is free to translate to.
     MapFailed,
-    /// Ours: `route-to` names no usable next hop or interface.
+    /// Ours: what `route-to` names is no usable interface.
     NoRoute,
     /// Ours: hop limit reached zero where the packet was routed.
     TtlExceeded,

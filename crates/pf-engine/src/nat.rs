@@ -62,6 +62,12 @@ impl Ports {
         }
     }
 
+    /// Whether `af-to` draws them even if the packet's own is free: identifiers of pings, and ports
+    /// that the rule names.
+    pub(crate) const fn are_drawn(pool: &CompiledPool, is_icmp: bool) -> bool {
+        is_icmp || pool.ports.is_some() || pool.port_set.is_some()
+    }
+
     fn count(self) -> u32 {
         match self {
             Self::Keep => 1,

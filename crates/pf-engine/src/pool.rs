@@ -97,6 +97,8 @@ pub(crate) struct Choice {
 /// Where a round robin stands: the block and the address in it that are next.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cursor {
+    /// It has been moved. Where it begins is the pool's to say.
+    has_begun: bool,
     block: usize,
     offset: u128,
     /// How often the address was taken in this round (`weight`).
@@ -112,6 +114,7 @@ impl Cursor {
             (at, offset.wrapping_add(1))
         };
         Self {
+            has_begun: true,
             block,
             offset,
             taken: 0,
@@ -234,6 +237,7 @@ impl Chooser<'_> {
         let taken = if is_same { cursor.taken } else { 0 }.saturating_add(1);
         *cursor = if taken < block.weight {
             Cursor {
+                has_begun: true,
                 block: at,
                 offset,
                 taken,
@@ -283,7 +287,12 @@ impl Chooser<'_> {
 
     /// The address whose turn it is: the number of its block, the block, and where in it.
     fn turn(&self, cursor: &Cursor) -> Option<(usize, Block, u128)> {
-        let mut next = self.blocks().enumerate().skip(cursor.block);
+        let block = if cursor.has_begun {
+            cursor.block
+        } else {
+            self.beginning()
+        };
+        let mut next = self.blocks().enumerate().skip(block);
         match next.next() {
             Some((at, block)) if cursor.offset <= block.last => Some((at, block, cursor.offset)),
             Some(_) => next
@@ -291,6 +300,23 @@ impl Chooser<'_> {
                 .map(|(at, block)| (at, block, 0))
                 .or_else(|| self.start()),
             None => self.start(),
+        }
+    }
+
+    /// The number of the block that is taken first. With `prefer-ipv6-nexthop` PF begins with the
+    /// second host of several, unless the first is a table or an interface.
+    fn beginning(&self) -> usize {
+        match self.pool.targets.as_slice() {
+            [first, _, ..] if self.pool.prefer_ipv6_nexthop => match first.address {
+                TargetAddress::Range(..) => {
+                    let of_first = self.blocks_of(first);
+                    of_first
+                        .filter(|block| self.is_wanted(block.family))
+                        .count()
+                }
+                TargetAddress::Absent | TargetAddress::Dynamic(_) | TargetAddress::Table(_) => 0,
+            },
+            _ => 0,
         }
     }
 
@@ -333,12 +359,22 @@ impl Chooser<'_> {
         self.by_number(hash(0), offset)
     }
 
-    /// The address at `offset` of the block number `which`, both modulo what there is.
+    /// The address at `offset` of the block number `which`, both modulo what there is. As in PF, what
+    /// a table or an interface has is drawn by its first address, and IPv4 only where there is no IPv6
+    /// if that is preferred.
     fn by_number(&self, which: u128, offset: u128) -> Option<Choice> {
-        let count = u128::try_from(self.blocks().count()).ok()?;
+        let is_six = |block: &Block| block.family == Family::Inet6;
+        let prefers_six =
+            self.pool.prefer_ipv6_nexthop && self.blocks().any(|block| is_six(&block));
+        let blocks = || {
+            let all = self.blocks();
+            all.filter(move |block| !prefers_six || is_six(block))
+        };
+        let count = u128::try_from(blocks().count()).ok()?;
         let at = usize::try_from(which.checked_rem(count)?).ok()?;
-        let block = self.blocks().nth(at)?;
-        Some(block.choice(offset.checked_rem(block.size()).unwrap_or(0)))
+        let block = blocks().nth(at)?;
+        let size = if block.is_entry { 1 } else { block.size() };
+        Some(block.choice(offset.checked_rem(size).unwrap_or(0)))
     }
 
     fn blocks(&self) -> impl Iterator<Item = Block> {
@@ -381,7 +417,7 @@ impl Chooser<'_> {
             .flat_map(|table| self.in_order(table.prefixes()));
         let prefixes = dynamic
             .chain(table)
-            .map(move |p| Block::of_prefix(interface, p));
+            .map(move |p| Block::of_prefix(interface, p).as_entry());
         single.into_iter().chain(prefixes)
     }
 }

@@ -45,6 +45,27 @@ impl SourceKey {
     }
 }
 
+/// A node that a state to come will count for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeUse {
+    pub(crate) key: SourceKey,
+    /// What a sticky pool chose.
+    pub(crate) choice: Option<Choice>,
+    /// What it chose before and has no longer: a node that says so makes room for a new one.
+    pub(crate) stale: Option<Choice>,
+}
+
+impl NodeUse {
+    /// Of a node that remembers no choice, as those for limits.
+    pub(crate) const fn of_limit(key: SourceKey) -> Self {
+        Self {
+            key,
+            choice: None,
+            stale: None,
+        }
+    }
+}
+
 /// What is known of a source.
 #[derive(Debug)]
 pub(crate) struct SourceNode {
@@ -126,6 +147,12 @@ impl SourceNodes {
     /// How many nodes count for the rule's `max-src-nodes`.
     pub(crate) fn tracked_by(&self, rule: RuleId) -> u32 {
         self.tracked.get(&rule).copied().unwrap_or(0)
+    }
+
+    /// Whether the node remembers a choice that its pool has no longer.
+    pub(crate) fn is_stale(&self, used: &NodeUse) -> bool {
+        let chosen = self.nodes.get(&used.key).and_then(|node| node.choice);
+        used.stale.is_some() && chosen == used.stale
     }
 
     /// One more state of this source, the youngest that there is. Returns whether the node is new.

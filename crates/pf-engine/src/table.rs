@@ -211,15 +211,18 @@ pub(crate) struct TableUse {
     pub(crate) negated: bool,
     pub(crate) direction: Direction,
     pub(crate) verdict: Verdict,
+    /// The rule is a `match` rule. A later one may have changed the address that it saw, so that it
+    /// cannot be told whether the table still has it.
+    pub(crate) by_match: bool,
     pub(crate) count: Count,
 }
 
-/// What the rule that names a table did with a packet.
+/// What a table that a rule names counts a packet as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Passed,
     Blocked,
-    /// It is a `match` rule.
+    /// OpenBSD: by a `match` rule, whatever became of it.
     Matched,
 }
 
@@ -441,11 +444,11 @@ impl Table {
     pub(crate) fn count(&mut self, used: TableUse) {
         let found = self.entries.covering(Prefix::host(used.address));
         let still = found.is_some_and(|found| !found.negated) != used.negated;
-        let traffic = match (still, used.verdict) {
-            (_, Verdict::Matched) => &mut self.matched,
+        let traffic = match (still || used.by_match, used.verdict) {
             (false, _) => &mut self.xpassed,
             (true, Verdict::Passed) => &mut self.passed,
             (true, Verdict::Blocked) => &mut self.blocked,
+            (true, Verdict::Matched) => &mut self.matched,
         };
         traffic.count(used.direction, used.count);
         if let Some(entry) = found.filter(|_| self.counters && still) {
@@ -652,6 +655,7 @@ mod tests {
             negated,
             direction: Direction::In,
             verdict: Verdict::Passed,
+            by_match: false,
             count: Count::one(100),
         };
         t.count(used("10.0.0.1", false));

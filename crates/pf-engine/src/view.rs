@@ -139,8 +139,10 @@ pub struct StateOptions {
     pub priority: Option<(u8, u8)>,
     /// It counts for a source node of `source-track`.
     pub source_track: bool,
-    /// A pool with `sticky-address` chose for it.
-    pub sticky_address: bool,
+    /// A pool with `sticky-address` chose what it is translated to.
+    pub sticky_translation: bool,
+    /// A pool with `sticky-address` chose where it is routed.
+    pub sticky_route: bool,
     /// `log (all)`.
     pub log_all: bool,
     /// `rtable`.
@@ -272,7 +274,7 @@ pub struct AddressCounters {
     pub passed: Traffic,
     /// Packets that were blocked, by direction.
     pub blocked: Traffic,
-    /// Packets for which a `match` rule named the table, by direction.
+    /// OpenBSD: packets for which a `match` rule named the table, by direction.
     pub matched: Traffic,
 }
 

@@ -32,11 +32,16 @@ const NAT_PORTS: PoolPorts = PoolPorts::Range(50_001, 65_535);
 pub(super) struct Candidates {
     targets: Vec<(Option<String>, Resolved)>,
     key: [u32; 4],
+    /// `prefer-ipv6-nexthop`: they say nothing of the family of the packets.
+    any_family: bool,
 }
 
 impl Candidates {
-    /// The one family of all targets that have one.
+    /// The one family of all targets that have one, if packets must be of it.
     pub(super) fn common_family(&self) -> Option<Family> {
+        if self.any_family {
+            return None;
+        }
         let mut families = self.targets.iter().map(|(_, host)| host.family);
         let first = families.next()??;
         families
@@ -89,7 +94,11 @@ impl Expander<'_> {
         } else {
             [0; 4]
         };
-        Ok(Candidates { targets, key })
+        Ok(Candidates {
+            targets,
+            key,
+            any_family: pool.prefer_ipv6_nexthop.is_some(),
+        })
     }
 
     fn target(
@@ -129,7 +138,7 @@ impl Expander<'_> {
         port: Option<PortMatch>,
     ) -> Expand<Pool> {
         self.check_dialect(statement)?;
-        let any_family = statement.prefer_ipv6_nexthop.is_some();
+        let any_family = candidates.any_family;
         let targets: Vec<&(Option<String>, Resolved)> = candidates
             .targets
             .iter()
@@ -138,7 +147,8 @@ impl Expander<'_> {
         if targets.is_empty() {
             return Err(self.no_target(statement, purpose));
         }
-        let mixed = family.is_none() && targets.iter().any(|(_, host)| host.family.is_some());
+        let is_open = family.is_none() && !any_family;
+        let mixed = is_open && targets.iter().any(|(_, host)| host.family.is_some());
         if mixed {
             let message = "address family not given and translation address expands to multiple \
                            address families";

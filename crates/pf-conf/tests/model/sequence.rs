@@ -53,7 +53,7 @@ impl fmt::Debug for Case {
     }
 }
 
-/// What a rule, table by table, has counted: passed, blocked, of `match`, and passed though the
+/// What a rule, table by table, has counted: passed, blocked, of OpenBSD's `match`, and passed though the
 /// table no longer says so.
 pub(super) type TableTraffic = [Traffic; 4];
 

@@ -13,6 +13,9 @@ use super::sequence::{Model, Wanted, check, same};
 use super::states::{Connection, Heard, State, Tracker};
 use super::translation::{self, NAT_PORTS, SOME_PORT};
 
+/// The place of `XPass` in [`super::sequence::TableTraffic`].
+const XPASS: usize = 3;
+
 impl Model {
     /// A packet that a state passes.
     pub(super) fn by_state(
@@ -71,21 +74,22 @@ impl Model {
         let ends = [state.before[0].0, state.before[1].0];
         let (rule, matched) = &state.counting;
         for rule in matched {
-            self.count_tables(rule, ends, direction, length, 2);
+            self.count_tables(rule, ends, direction, length, [0, 0]);
         }
         if let Some(rule) = rule {
-            self.count_tables(rule, ends, direction, length, 0);
+            self.count_tables(rule, ends, direction, length, [0, XPASS]);
         }
     }
 
-    /// Counts in the tables that a rule names; `verdict` as in [`TableTraffic`].
+    /// Counts in the tables that a rule names: the verdict, as in [`TableTraffic`], and what it is where
+    /// the table no longer says what the rule wants.
     fn count_tables(
         &mut self,
         rule: &Rule,
         ends: [Ipv4Addr; 2],
         direction: Direction,
         length: u64,
-        verdict: usize,
+        [verdict, otherwise]: [usize; 2],
     ) {
         for (end, address) in [&rule.question.source, &rule.question.destination]
             .into_iter()
@@ -95,7 +99,7 @@ impl Model {
                 let entry = in_table(&self.ruleset.tables[number], address);
                 let inside = entry.is_some_and(|negated| !negated);
                 let still = inside != end.negated;
-                let verdict = if still || verdict == 2 { verdict } else { 3 };
+                let verdict = if still { verdict } else { otherwise };
                 count(&mut self.tables[number][verdict], direction, length);
             }
         }
@@ -324,11 +328,12 @@ impl Model {
         }
         let ends = [seen.source.0, seen.destination.0];
         let (rule, matched) = &draft.counting;
+        let verdict = usize::from(blocked);
         for rule in matched {
-            self.count_tables(rule, ends, direction, length, 2);
+            self.count_tables(rule, ends, direction, length, [verdict; 2]);
         }
         if let Some(rule) = rule {
-            self.count_tables(rule, ends, direction, length, usize::from(blocked));
+            self.count_tables(rule, ends, direction, length, [verdict, XPASS]);
         }
     }
 }

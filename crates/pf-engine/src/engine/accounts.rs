@@ -9,6 +9,7 @@ use crate::engine::tally::Tally;
 use crate::engine::test::length;
 use crate::installed::RuleId;
 use crate::rule::{Address, Direction, Rule};
+use crate::ruleset::Dialect;
 use crate::table::{TableUse, Verdict};
 use crate::time::Instant;
 use crate::view::{InterfaceCounters, InterfaceReferences};
@@ -67,15 +68,23 @@ impl Engine {
         ids.filter_map(|rule| Some(&self.rules.get(rule.id)?.rule))
     }
 
-    /// Counts in the tables that the rule names.
+    /// Counts in the tables that the rule names. Those of a `match` rule count what became of the
+    /// packet, as in FreeBSD; OpenBSD has counters of their own for them.
     pub(super) fn tally_tables(
         &mut self,
         rule: RuleId,
         direction: Direction,
         count: Count,
         tally: &Tally<'_>,
-        verdict: Verdict,
+        by_match: bool,
     ) {
+        let verdict = if by_match && self.dialect() == Dialect::OpenBsd {
+            Verdict::Matched
+        } else if tally.passed {
+            Verdict::Passed
+        } else {
+            Verdict::Blocked
+        };
         let Some(entry) = self.rules.get(rule) else {
             return;
         };
@@ -92,6 +101,7 @@ impl Engine {
                     negated,
                     direction,
                     verdict,
+                    by_match,
                     count,
                 });
             }

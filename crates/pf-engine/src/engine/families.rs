@@ -16,6 +16,7 @@ use crate::evaluate::{CompiledRule, Content};
 use crate::installed::PoolUse;
 use crate::key::{Tuple, request_of, translate};
 use crate::names::NameId;
+use crate::nat::Ports;
 use crate::nat64::{self, WELL_KNOWN_LEN};
 use crate::pool::{CompiledPool, TargetAddress};
 use crate::rule::{Address, Direction};
@@ -97,8 +98,9 @@ impl Engine {
         }
         let first = tuple;
         course.answers = Direction::In;
-        // A source that has an address of its own there keeps its port if it can.
-        let own = prefix.is_some() && !self.is_taken(tuple, course.answers);
+        // As in PF, it keeps its port if it can, where the rule says nothing of ports.
+        let ports = prefix.is_none() && Ports::are_drawn(&af_to.from, course.icmp.is_some());
+        let own = !ports && !self.is_taken(tuple, course.answers);
         let own = own.then_some(tuple.source.port);
         tuple.source.port = own
             .or_else(|| self.free_port_of(&af_to.from, first, course, env))

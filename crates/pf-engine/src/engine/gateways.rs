@@ -183,18 +183,23 @@ impl Engine {
         let state = self.states.get(slot)?;
         let (kind, _) = state.route?;
         let rule = state.rule?;
-        let source = state.outcome().source.address;
+        let family = state.outcome().family();
+        let source = if state.changes_family() {
+            state.origin_tuple().source.address
+        } else {
+            state.outcome().source.address
+        };
         let pool = match pools.entry(rule) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(self.retired_pool(rule)?),
         };
-        let taken = self.take(rule, PoolUse::Route, pool, source, source, env)?;
+        let taken = self.take_hop(family, rule, pool, source, env)?;
         let hop = self.hop_of(&taken.choice)?;
         if hop == gone || self.dead_hops.holds(&taken.choice) {
             return None;
         }
-        if let Some(key) = taken.sticky {
-            self.sources.rechoose(&key, taken.choice);
+        if let Some(used) = taken.sticky {
+            self.sources.rechoose(&used.key, taken.choice);
         }
         Some((kind, hop, taken.load))
     }

@@ -135,8 +135,8 @@ impl Engine {
         }
     }
 
-    /// A packet that the rules let pass is dropped all the same. PF logs some reasons whether the
-    /// rule has `log` or not.
+    /// A packet that the rules let pass is dropped all the same. PF logs one with IP options whether
+    /// the rule has `log` or not.
     pub(super) fn log_refusal(
         &self,
         log: Option<Log>,
@@ -145,7 +145,7 @@ impl Engine {
         reason: DropReason,
         work: &mut Work<'_>,
     ) {
-        if log.is_some() || is_always_logged(reason) {
+        if log.is_some() || reason == DropReason::IpOption {
             let action = if reason == DropReason::Synproxy {
                 LogAction::SynproxyDrop
             } else {
@@ -242,18 +242,6 @@ impl Engine {
             bytes: bytes.get(..kept).unwrap_or_default().to_vec(),
         }
     }
-}
-
-/// What PF logs without being asked: packets that it cannot make a state for, and options.
-const fn is_always_logged(reason: DropReason) -> bool {
-    matches!(
-        reason,
-        DropReason::IpOption
-            | DropReason::StateInsert
-            | DropReason::StateLimit
-            | DropReason::SrcLimit
-            | DropReason::Memory
-    )
 }
 
 const fn action_of(verb: Verb) -> LogAction {

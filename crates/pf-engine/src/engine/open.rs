@@ -14,19 +14,18 @@ use crate::engine::test::is_icmp_error;
 use crate::engine::translate::Course;
 use crate::env::Env;
 use crate::evaluate::{CompiledRule, Content};
-use crate::installed::{Entry, PoolUse};
+use crate::installed::Entry;
 use crate::key::translate;
 use crate::limiter::LimiterRef;
 use crate::limits::LimitCounter;
 use crate::names::NameId;
 use crate::nat::mapping;
-use crate::pool::Choice;
 use crate::route::NextHop;
 use crate::rule::Timeout;
 use crate::rule::{BlockReply, Direction, RouteKind, Scrub, StateMode, tcp_flags};
-use crate::ruleset::Limit;
+use crate::ruleset::{Dialect, Limit};
 use crate::sctp;
-use crate::source::SourceKey;
+use crate::source::NodeUse;
 use crate::state::{Count, State};
 use crate::tcp::{self, Peer, Segment};
 use crate::track::Kind;
@@ -35,7 +34,7 @@ use crate::wire::sctp::Chunks;
 /// A state that is not in the table yet.
 pub(super) struct Pending {
     state: Box<State>,
-    nodes: Vec<(SourceKey, Option<Choice>)>,
+    nodes: Vec<NodeUse>,
     /// The states in its way, which are over, and the revision of the table that they were looked for in.
     over: Option<(u64, Vec<u32>)>,
 }
@@ -97,7 +96,8 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
-        if work.meta.has_ip_options && !rule.is_some_and(|rule| rule.allow_options) {
+        course.allow_options |= rule.is_some_and(|rule| rule.allow_options);
+        if work.meta.has_ip_options && !course.allow_options {
             return Err(DropReason::IpOption.into());
         }
         let is_error = is_icmp_error(&work.meta);
@@ -166,14 +166,15 @@ impl Engine {
             return Ok(None);
         };
         course.consulted.pool = true;
-        // Answers to `af-to` are of the family that the packet came in.
-        let source = match kind {
-            RouteKind::ReplyTo => course.identity.source.address,
-            RouteKind::RouteTo | RouteKind::DupTo => course.tuple.source.address,
+        // Answers to `af-to` are of the family that the packet came in, and so is the source that a
+        // choice sticks to.
+        let (family, source) = match kind {
+            RouteKind::ReplyTo => (course.identity.family(), course.identity.source),
+            RouteKind::RouteTo | RouteKind::DupTo => (course.tuple.family(), course.seen().source),
         };
         let taken = self
-            .take(rule.id, PoolUse::Route, pool, source, source, env)
-            .ok_or(DropReason::NoRoute)?;
+            .take_hop(family, rule.id, pool, source.address, env)
+            .ok_or(DropReason::MapFailed)?;
         course.remember(&taken);
         let hop = self.hop_of(&taken.choice).ok_or(DropReason::NoRoute)?;
         Ok(Some((*kind, hop)))
@@ -249,19 +250,15 @@ impl Engine {
         normalize_tcp(state, state.direction, self.now, difference, work, env)
     }
 
-    /// `set limit states`, the rule's `max`, `set limit src-nodes`; 0 is no limit.
+    /// The rule's `max`, its limits of sources, `set limit src-nodes`, `set limit states`; 0 is no
+    /// limit. To PF the limits of `set limit` are memory that there is no more of; OpenBSD says of source
+    /// nodes what it says of the rule's own limits.
     fn check_limits(
         &mut self,
         rule: Option<&CompiledRule>,
         course: &mut Course,
         work: &Work<'_>,
     ) -> Result<(), Refused> {
-        let pending = work.pending.len();
-        let states = self.states.len().saturating_add(pending);
-        if self.is_reached(Limit::States, states) {
-            self.hit(Limit::States);
-            return Err(DropReason::StateLimit.into());
-        }
         let full = rule.is_some_and(|rule| {
             let states = self.rules.get(rule.id).map_or(0, Entry::states);
             rule.keep.max.is_some_and(|max| states >= max)
@@ -274,12 +271,20 @@ impl Engine {
         let pending = work.pending.iter().flat_map(|pending| &pending.nodes);
         let new = pending
             .chain(&course.nodes)
-            .filter(|(key, _)| self.sources.get(key).is_none())
+            .filter(|used| self.sources.get(&used.key).is_none())
             .count();
         let nodes = self.sources.len().saturating_add(new);
         if new > 0 && self.is_reached(Limit::SrcNodes, nodes.saturating_sub(1)) {
             self.hit(Limit::SrcNodes);
-            return Err(DropReason::SrcLimit.into());
+            return Err(match self.dialect() {
+                Dialect::FreeBsd => DropReason::Memory.into(),
+                Dialect::OpenBsd | Dialect::OpenBsd3 => DropReason::SrcLimit.into(),
+            });
+        }
+        let states = self.states.len().saturating_add(work.pending.len());
+        if self.is_reached(Limit::States, states) {
+            self.hit(Limit::States);
+            return Err(DropReason::Memory.into());
         }
         Ok(())
     }
@@ -321,7 +326,7 @@ impl Engine {
             destination,
             traffic: <[Count; 2]>::default(),
             sloppy: rule.is_some_and(|rule| rule.keep.sloppy),
-            allow_options: rule.is_some_and(|rule| rule.allow_options),
+            allow_options: course.allow_options,
             logged: self.logs_each(rule, course),
             route,
             ether: work.ether.filter(|ether| !ether.is_to_group()),
@@ -332,7 +337,7 @@ impl Engine {
             treatment: course.treatment,
             owner: work.owner,
             norm: None,
-            sources: course.nodes.iter().map(|(key, _)| *key).collect(),
+            sources: course.nodes.iter().map(|used| used.key).collect(),
             connected: false,
             limiters: self.limiters_for(rule, course),
             loads: course.loads.clone(),
@@ -403,8 +408,8 @@ impl Engine {
             self.mappings.refer(inside, outside);
         }
         self.half_open_moved(false, half_open);
-        for (key, choice) in pending.nodes {
-            self.refer_source((key, id), choice, (packets, bytes));
+        for used in &pending.nodes {
+            self.refer_source(used, id, (packets, bytes));
         }
         for limiter in limiters {
             let listing = self.limiters.admit((limiter, id), self.now);

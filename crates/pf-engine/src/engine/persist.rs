@@ -25,7 +25,7 @@ use crate::record::{
 };
 use crate::route::NextHop;
 use crate::ruleset::Limit;
-use crate::source::{NodeKind, SourceKey, SourceNode};
+use crate::source::{NodeKind, NodeUse, SourceKey, SourceNode};
 use crate::state::{Count, State};
 use crate::tcp::Peer;
 use crate::tcpnorm::TcpNorm;
@@ -334,7 +334,11 @@ impl Engine {
             self.mappings.refer(inside, outside);
         }
         for (key, choice) in nodes {
-            self.refer_source((key, id), choice, (0, 0));
+            let used = NodeUse {
+                choice,
+                ..NodeUse::of_limit(key)
+            };
+            self.refer_source(&used, id, (0, 0));
             if let Some(node) = self.sources.get_mut(&key).filter(|_| connected) {
                 node.connections = node.connections.saturating_add(1);
             }

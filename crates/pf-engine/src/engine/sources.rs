@@ -14,11 +14,10 @@ use crate::evaluate::CompiledRule;
 use crate::installed::RuleId;
 use crate::limiter::{LimiterRef, Listing, SourceLimiterView, StateLimiterView};
 use crate::limits::LimitCounter;
-use crate::pool::Choice;
 use crate::record::SourceCursor;
 use crate::rule::{Overload, Rate, SourceOptions, SourceTrack, StateMode, Timeout};
 use crate::ruleset::{Limit, TableEntry};
-use crate::source::{Connected, NodeKind, SourceKey, SourceNode};
+use crate::source::{Connected, NodeKind, NodeUse, SourceKey, SourceNode};
 use crate::state::State;
 use crate::tcp;
 use crate::time::Instant;
@@ -91,7 +90,7 @@ impl Engine {
             self.counters.count_limit(hit);
             return Err(DropReason::SrcLimit.into());
         }
-        course.nodes.push((key, None));
+        course.nodes.push(NodeUse::of_limit(key));
         Ok(())
     }
 
@@ -111,15 +110,15 @@ impl Engine {
         }
     }
 
-    /// One more state of a source, the youngest, which has had so many packets and bytes already.
-    pub(super) fn refer_source(
-        &mut self,
-        (key, of): (SourceKey, StateId),
-        choice: Option<Choice>,
-        traffic: (u64, u64),
-    ) {
+    /// One more state of a source, the youngest, which has had so many packets and bytes already. As in
+    /// FreeBSD, a node whose choice has left the pool goes: its states no longer count.
+    pub(super) fn refer_source(&mut self, used: &NodeUse, of: StateId, traffic: (u64, u64)) {
+        let key = used.key;
+        if self.sources.is_stale(used) && self.sources.remove(&key) {
+            self.forget_node(&key);
+        }
         let rate = self.connection_rate(&key);
-        if self.sources.refer(self.now, (key, of), choice, rate)
+        if self.sources.refer(self.now, (key, of), used.choice, rate)
             && let Some(rule) = key.rule
         {
             self.rules.refer_node(rule);

@@ -11,7 +11,6 @@ use crate::installed::RuleId;
 use crate::names::NameId;
 use crate::replay::Judgement;
 use crate::rule::Direction;
-use crate::table::Verdict;
 use crate::view::InterfaceCounters;
 
 /// Whose counters a packet moves.
@@ -79,7 +78,7 @@ impl Engine {
         let mut at = 0;
         while let Some(rule) = match_rule(self, at) {
             self.rules.count_packet(rule, direction, count);
-            self.tally_tables(rule, direction, count, &tally, Verdict::Matched);
+            self.tally_tables(rule, direction, count, &tally, true);
             at += 1;
         }
         self.tally(direction, count, &tally);
@@ -93,16 +92,11 @@ impl Engine {
             self.rules.count_packet(rule, direction, count);
         }
         for rule in tally.match_rules {
-            self.tally_tables(*rule, direction, count, tally, Verdict::Matched);
+            self.tally_tables(*rule, direction, count, tally, true);
         }
         // As in PF, the tables of the filter rule, or of the translation rule if there is none.
         if let Some(rule) = tally.rule.or(tally.translation_rule) {
-            let verdict = if tally.passed {
-                Verdict::Passed
-            } else {
-                Verdict::Blocked
-            };
-            self.tally_tables(rule, direction, count, tally, verdict);
+            self.tally_tables(rule, direction, count, tally, false);
         }
     }
 

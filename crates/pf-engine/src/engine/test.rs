@@ -226,6 +226,7 @@ impl Engine {
                 course.treatment = course.treatment.overridden_by(rule.treatment);
                 course.match_rules.push(rule.id);
                 course.scrub.add(&rule.scrub);
+                course.allow_options |= rule.allow_options;
                 course.max_packet_size = rule.max_packet_size.or(course.max_packet_size);
                 let source = course.tuple.source.address;
                 course.limiters.extend(self.limiters_of(rule, source));

@@ -25,7 +25,8 @@ use crate::nat::{NAT_PORTS, Ports, anywhere, redirected_port, towards};
 use crate::osfp::pfos::SignatureId;
 use crate::pool::{Choice, Chooser, CompiledPool, LoadKey, TargetAddress};
 use crate::rule::{Address, Direction, PoolKind, Scrub};
-use crate::source::SourceKey;
+use crate::ruleset::Dialect;
+use crate::source::{NodeUse, SourceKey};
 use crate::state::State;
 use crate::view::HostPort;
 use crate::wire::{Icmp, IcmpBody, icmp6};
@@ -42,6 +43,8 @@ struct Wanted {
     source: IpAddr,
     /// Whose host part is kept.
     host_part: IpAddr,
+    /// A choice that sticks is asked for, and not only remembered.
+    is_held_to: bool,
 }
 
 /// An evaluation of the rules under way.
@@ -89,11 +92,13 @@ pub(super) struct Course {
     pub(super) nat_pass: bool,
     pub(super) match_rules: Vec<RuleId>,
     /// Source nodes that the state will have, with what sticky pools chose.
-    pub(super) nodes: Vec<(SourceKey, Option<Choice>)>,
+    pub(super) nodes: Vec<NodeUse>,
     /// What `least-states` pools chose.
     pub(super) loads: Vec<LoadKey>,
     /// Limiters of `match` rules that matched.
     pub(super) limiters: Vec<LimiterRef>,
+    /// `allow-opts` of the rule that decides, or of a `match` rule.
+    pub(super) allow_options: bool,
     /// `max-pkt-size` of the last rule that says it.
     pub(super) max_packet_size: Option<u16>,
     /// Why a rule that matched drops the packet all the same.
@@ -116,7 +121,7 @@ pub(super) struct Course {
 pub(super) struct Taken {
     pub(super) choice: Choice,
     /// Where a sticky pool remembers it.
-    pub(super) sticky: Option<SourceKey>,
+    pub(super) sticky: Option<NodeUse>,
     /// Where a `least-states` pool counts it.
     pub(super) load: Option<LoadKey>,
 }
@@ -124,8 +129,7 @@ pub(super) struct Taken {
 impl Course {
     /// What the state will have to refer to.
     pub(super) fn remember(&mut self, taken: &Taken) {
-        self.nodes
-            .extend(taken.sticky.map(|key| (key, Some(taken.choice))));
+        self.nodes.extend(taken.sticky);
         self.loads.extend(taken.load);
     }
 
@@ -165,6 +169,7 @@ impl Course {
             nodes: Vec::new(),
             loads: Vec::new(),
             limiters: Vec::new(),
+            allow_options: false,
             max_packet_size: None,
             refused: None,
             matched_source: meta.source,
@@ -554,11 +559,31 @@ impl Engine {
             family: Family::of(source),
             source,
             host_part,
+            is_held_to: true,
         };
         self.take_wanted(rule, pool_use, pool, wanted, env)
     }
 
-    /// Takes an address of `family` from a pool.
+    /// Takes a next hop from the pool of a route for packets of `family`. It sticks to the source.
+    pub(super) fn take_hop(
+        &mut self,
+        family: Family,
+        rule: RuleId,
+        pool: &CompiledPool,
+        source: IpAddr,
+        env: &mut dyn Env,
+    ) -> Option<Taken> {
+        let wanted = Wanted {
+            family,
+            source,
+            host_part: source,
+            is_held_to: true,
+        };
+        self.take_wanted(rule, PoolUse::Route, pool, wanted, env)
+    }
+
+    /// Takes an address of `family`, not the source's, from a pool. FreeBSD looks for what sticks in
+    /// the other family and does not find it: the node remembers its first address, and counts.
     pub(super) fn take_of(
         &mut self,
         family: Family,
@@ -572,6 +597,7 @@ impl Engine {
             family,
             source,
             host_part: source,
+            is_held_to: self.dialect() != Dialect::FreeBsd,
         };
         self.take_wanted(rule, pool_use, pool, wanted, env)
     }
@@ -606,17 +632,24 @@ impl Engine {
             .sticky
             .then_some(SourceKey::sticky(rule, pool_use, wanted.source));
         let least = pool.kind == PoolKind::LeastStates;
+        let remembered = key.and_then(|key| self.sources.search(&key)?.choice);
+        let known = remembered.filter(|choice| chooser.offers(choice));
+        let stale = remembered.filter(|_| known.is_none());
+        let first = known.filter(|_| !wanted.is_held_to);
         let taken = |choice| Taken {
             choice,
-            sticky: key,
+            sticky: key.map(|key| NodeUse {
+                key,
+                choice: first.or(Some(choice)),
+                stale,
+            }),
             load: least.then_some(LoadKey {
                 rule,
                 pool: pool_use,
                 choice,
             }),
         };
-        let known = key.and_then(|key| self.sources.search(&key)?.choice);
-        let known = known.filter(|choice| chooser.offers(choice));
+        let known = known.filter(|_| wanted.is_held_to);
         if let Some(choice) = known.filter(|choice| chooser.is_usable(choice)) {
             return Some(taken(choice));
         }

@@ -5,6 +5,7 @@ use crate::counters::Traffic;
 use crate::decision::StateId;
 use crate::engine::{Engine, RuleList};
 use crate::evaluate::CompiledRule;
+use crate::installed::PoolUse;
 use crate::state::{Count, State};
 use crate::tcp::Peer;
 use crate::time::Instant;
@@ -115,16 +116,15 @@ impl Engine {
 }
 
 fn asked(state: &State) -> StateOptions {
-    let counts_for = |limit: bool| {
-        let mut sources = state.sources.iter();
-        sources.any(|source| (source.kind == NodeKind::Limit) == limit)
-    };
+    let counts_for = |kind: NodeKind| state.sources.iter().any(|source| source.kind == kind);
+    let sticks = |pool: PoolUse| counts_for(NodeKind::Sticky(pool));
     StateOptions {
         allow_options: state.allow_options,
         sloppy: state.sloppy,
         priority: state.treatment.priority,
-        source_track: counts_for(true),
-        sticky_address: counts_for(false),
+        source_track: counts_for(NodeKind::Limit),
+        sticky_translation: sticks(PoolUse::Nat) || sticks(PoolUse::Rdr),
+        sticky_route: sticks(PoolUse::Route),
         log_all: state.logged,
         routing_table: state.treatment.routing_table,
     }

@@ -17,6 +17,8 @@ pub(super) struct Block {
     /// Number of addresses less one.
     pub(super) last: u128,
     pub(super) weight: u16,
+    /// An entry of a table or an address of an interface, which is drawn by its first address.
+    pub(super) is_entry: bool,
 }
 
 impl Block {
@@ -32,6 +34,7 @@ impl Block {
                 .checked_shl(host_bits)
                 .map_or(u128::MAX, |size| size.wrapping_sub(1)),
             weight: 1,
+            is_entry: false,
         }
     }
 
@@ -43,6 +46,7 @@ impl Block {
             first: to_bits(first),
             last: to_bits(last).saturating_sub(to_bits(first)),
             weight: 1,
+            is_entry: false,
         }
     }
 
@@ -54,6 +58,15 @@ impl Block {
             first: 0,
             last: 0,
             weight: 1,
+            is_entry: false,
+        }
+    }
+
+    /// The same addresses as an entry of a table.
+    pub(super) const fn as_entry(self) -> Self {
+        Self {
+            is_entry: true,
+            ..self
         }
     }
 

@@ -79,6 +79,7 @@ fn round_robin_takes_each_address_of_each_block_in_turn() {
 #[test]
 fn round_robin_survives_a_pool_that_became_smaller() {
     let mut cursor = Cursor {
+        has_begun: true,
         block: 7,
         offset: 99,
         taken: 0,
@@ -89,6 +90,7 @@ fn round_robin_survives_a_pool_that_became_smaller() {
         Some("192.0.2.1")
     );
     let mut cursor = Cursor {
+        has_begun: true,
         block: 0,
         offset: 99,
         taken: 0,

@@ -7,7 +7,7 @@ use pf_engine::counters::Traffic;
 use pf_engine::decision::DropReason;
 use pf_engine::engine::{KillFilter, KillStates, TableChange};
 use pf_engine::rule::{Action, RouteKind, Rule, StatePolicy};
-use pf_engine::ruleset::Parts;
+use pf_engine::ruleset::{Dialect, Parts};
 use pf_engine::view::InterfaceCounters;
 
 use super::harness::*;
@@ -204,13 +204,64 @@ fn a_packet_that_is_routed_counts_where_it_leaves_too() {
     );
 }
 
-#[test]
-fn a_match_rule_counts_in_its_table_with_every_packet_of_the_state() {
-    let mut ruleset = filter(&[Rule::new(Action::Match).from("<clients>"), pass().keep()]);
+/// A `match` rule that names a table with counters, and one that decides.
+fn matching_clients(deciding: Rule, dialect: Dialect) -> Lab {
+    let mut ruleset = filter(&[Rule::new(Action::Match).from("<clients>"), deciding]);
+    ruleset.dialect = dialect;
     let mut clients = table(true, &["10.0.0.0/8"]);
     clients.counters = true;
     ruleset.tables.insert("clients".to_owned(), clients);
+    Lab::router(ruleset)
+}
+
+/// The case `match_block` of FreeBSD's `counters.sh`, and that of a state.
+#[test]
+fn a_table_of_a_match_rule_counts_what_the_deciding_rule_did_unless_it_is_openbsds() {
+    let packet = || udp((CLIENT, 5), (SERVER, 53), 12);
+    let one = Traffic {
+        packets_in: 1,
+        bytes_in: 40,
+        ..Traffic::default()
+    };
+    let none = Traffic::default();
+    for (dialect, deciding, wanted) in [
+        (Dialect::FreeBsd, block(), [none, one, none]),
+        (Dialect::FreeBsd, pass().keep(), [one, none, none]),
+        (Dialect::FreeBsd, pass(), [one, none, none]),
+        (Dialect::OpenBsd, block(), [none, none, one]),
+        (Dialect::OpenBsd, pass(), [none, none, one]),
+    ] {
+        let mut lab = matching_clients(deciding, dialect);
+        let _ = lab.packet(In, "em0", packet());
+        let clients = lab.engine.table("clients").unwrap();
+        let counted = [clients.passed, clients.blocked, clients.matched];
+        assert_eq!(counted, wanted, "{dialect:?}");
+        assert_eq!(clients.xpassed, none);
+        let (_, address) = lab.engine.table_address_counters("clients").next().unwrap();
+        assert_eq!([address.passed, address.blocked, address.matched], wanted);
+    }
+}
+
+/// As FreeBSD's `counters.sh` says in `nat_match`: a table before the translation is no `XPass`.
+#[test]
+fn a_table_of_a_match_rule_whose_address_is_translated_later_is_no_xpass() {
+    let mut ruleset = filter(&[
+        Rule::new(Action::Match).from("<clients>"),
+        Rule::new(Action::Match).outbound().nat_to(OUTSIDE),
+        pass().keep(),
+    ]);
+    let clients = table(true, &["10.0.0.0/8"]);
+    ruleset.tables.insert("clients".to_owned(), clients);
     let mut lab = Lab::router(ruleset);
+    let _ = lab.packet(Out, "em1", udp((CLIENT, 5), (SERVER, 53), 12));
+    let clients = lab.engine.table("clients").unwrap();
+    assert_eq!(clients.passed.packets_out, 1);
+    assert_eq!(clients.xpassed, Traffic::default());
+}
+
+#[test]
+fn a_match_rule_counts_in_its_table_with_every_packet_of_the_state() {
+    let mut lab = matching_clients(pass().keep(), Dialect::OpenBsd);
     let _ = lab
         .packet(In, "em0", udp((CLIENT, 5), (SERVER, 53), 12))
         .passes();

@@ -569,7 +569,7 @@ fn a_pool_without_an_address_drops_what_it_should_route() {
         let mut lab = lab(ruleset);
         let _ = lab
             .packet(In, "em0", udp(client(0), SERVER, 1))
-            .drops(DropReason::NoRoute);
+            .drops(DropReason::MapFailed);
         assert_eq!(lab.engine.state_count(), 0);
     }
 }

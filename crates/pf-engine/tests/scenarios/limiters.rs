@@ -334,7 +334,7 @@ fn a_rules_max_is_counted_as_such_and_the_limit_of_states_by_its_name() {
     lab.load(limit(filter(&[plain]), Limit::States, 3));
     let _ = lab
         .packet(In, "em0", ping("10.0.0.9", 5))
-        .drops(DropReason::StateLimit);
+        .drops(DropReason::Memory);
     assert_eq!(lab.engine.limit_hits()[Limit::States as usize], 1);
 }
 

@@ -5,7 +5,7 @@ use pf_engine::decision::DropReason;
 use pf_engine::engine::{InstallError, Staging, TableChange, TableError};
 use pf_engine::limits::{LimitSource, LimitView};
 use pf_engine::rule::{PoolKind, RouteKind, Timeout};
-use pf_engine::ruleset::{Limit, Parts};
+use pf_engine::ruleset::{Dialect, Limit, Parts};
 
 use super::harness::*;
 
@@ -23,11 +23,11 @@ fn the_state_limit_refuses_new_states_and_counts_it() {
     let _ = lab.packet(In, "em0", syn(2)).passes();
     let _ = lab
         .packet(In, "em0", syn(3))
-        .drops(DropReason::StateLimit)
+        .drops(DropReason::Memory)
         .counts(
             "filter 0 evaluations 1
          reason match 1
-         reason state-limit 1
+         reason memory 1
          searches 1",
         );
     let _ = lab.packet(In, "em0", syn(1)).passes();
@@ -51,7 +51,7 @@ fn a_routed_packet_that_needs_two_states_makes_both_or_none() {
     ruleset.options.limits = vec![(Limit::States, 1)];
     ruleset.options.timeouts = vec![(Timeout::AdaptiveStart, 0)];
     let mut lab = Lab::router(ruleset.clone());
-    let _ = lab.packet(In, "em0", syn(1)).drops(DropReason::StateLimit);
+    let _ = lab.packet(In, "em0", syn(1)).drops(DropReason::Memory);
     assert_eq!(lab.engine.state_count(), 0);
     ruleset.options.limits = vec![(Limit::States, 2)];
     lab.load(ruleset);
@@ -76,7 +76,8 @@ fn the_limit_of_source_nodes_refuses_new_sources() {
         .inbound()
         .route_by(RouteKind::RouteTo, PoolKind::RoundRobin, true, &gateways)
         .keep();
-    let mut lab = Lab::router(limit(filter(&[rule]), Limit::SrcNodes, 1));
+    let mut ruleset = limit(filter(&[rule]), Limit::SrcNodes, 1);
+    let mut lab = Lab::router(ruleset.clone());
     let from = |host: &str, port| udp((host, port), ("198.51.100.1", 53), 5);
     let _ = lab
         .packet(In, "em0", from("10.0.0.1", 1))
@@ -84,6 +85,11 @@ fn the_limit_of_source_nodes_refuses_new_sources() {
     let _ = lab
         .packet(In, "em0", from("10.0.0.1", 2))
         .leaves_by("em1", "192.0.2.7");
+    let _ = lab
+        .packet(In, "em0", from("10.0.0.2", 3))
+        .drops(DropReason::Memory);
+    ruleset.dialect = Dialect::OpenBsd;
+    lab.load(ruleset);
     let _ = lab
         .packet(In, "em0", from("10.0.0.2", 3))
         .drops(DropReason::SrcLimit);
@@ -164,7 +170,7 @@ fn no_limit_of_states_ends_where_the_memory_does() {
     for port in 1..=3 {
         let _ = lab.packet(In, "em0", syn(port)).passes();
     }
-    let _ = lab.packet(In, "em0", syn(4)).drops(DropReason::StateLimit);
+    let _ = lab.packet(In, "em0", syn(4)).drops(DropReason::Memory);
     assert_eq!(lab.engine.limit(Limit::States), 0, "as it was set");
     assert_eq!(gauge(&lab, "states"), (3, 3, 1));
     // Nothing to scale by: states live as long as they would.

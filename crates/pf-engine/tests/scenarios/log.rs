@@ -197,12 +197,18 @@ fn a_packet_that_hits_the_state_limit_is_logged_as_blocked_for_it() {
     let wanted = "pflog0 rule 0/state-limit: Block in on em0: 10.0.0.9:1235 > 192.0.2.80:80";
     assert_eq!(lines(&seen), [wanted]);
     drop(seen);
-    let ruleset = limit(filter(&[pass().keep()]), Limit::States, 1);
-    let mut lab = Lab::router(ruleset);
-    let _ = lab.packet(In, "em0", syn()).passes();
-    let other = tcp(("10.0.0.9", 1235), SERVER, S, 1, 0, 0);
-    let seen = lab.packet(In, "em0", other).drops(DropReason::StateLimit);
-    assert_eq!(lines(&seen), [wanted], "logged without `log` too");
+    let bounded = pass()
+        .keep()
+        .change(|rule| rule.state_options.max = Some(1));
+    let plain = filter(&[bounded]);
+    let full = limit(filter(&[pass().keep()]), Limit::States, 1);
+    for (ruleset, reason) in [(plain, DropReason::StateLimit), (full, DropReason::Memory)] {
+        let mut lab = Lab::router(ruleset);
+        let _ = lab.packet(In, "em0", syn()).passes();
+        let other = tcp(("10.0.0.9", 1235), SERVER, S, 1, 0, 0);
+        let seen = lab.packet(In, "em0", other).drops(reason);
+        assert!(lines(&seen).is_empty(), "without `log` it is not");
+    }
 }
 
 /// The cases matches and `matches_logif` of PF's own tests.

@@ -2,7 +2,7 @@
 
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::decision::{DropReason, Exit, GeneratedExit, Verdict};
-use pf_engine::rule::{AfTo, PoolKind, RouteKind, Rule, StatePolicy};
+use pf_engine::rule::{AfTo, PoolKind, PoolPorts, RouteKind, Rule, StatePolicy};
 use pf_engine::ruleset::{Ruleset, Syncookies};
 use pf_engine::wire::build::{self, Ip};
 use pf_engine::wire::{Quoted, QuotedTransport};
@@ -126,7 +126,7 @@ fn a_connection_crosses_to_ipv4_and_its_answers_come_back() {
     assert_eq!((out.source, out.destination), (ip(OUTSIDE), ip(SERVER.0)));
     assert_eq!(out.ttl, 63, "a router takes one off");
     let port = port(&seen.bytes);
-    assert!(port >= 50_001);
+    assert_eq!(port, CLIENT.1, "it is free");
     drop(seen);
     let state = lab.state(1);
     assert_eq!(state.wire[0].address, ip(CLIENT.0));
@@ -562,6 +562,21 @@ fn pieces_that_nobody_puts_together_do_not_cross() {
     let _ = lab
         .packet(In, "em0", pieces[0].clone())
         .drops(DropReason::Fragment);
+}
+
+#[test]
+fn a_port_is_kept_where_it_is_free_and_the_rule_names_none() {
+    let mut lab = router(nat64("(em1)"));
+    assert_eq!(crosses(&mut lab, CLIENT, 5), CLIENT.1);
+    let other = crosses(&mut lab, ("2001:db8:a::3", CLIENT.1), 5);
+    assert!(other >= 50_001, "{other}");
+    let named = |rule: &mut Rule| {
+        let pool = &mut rule.af_to.as_mut().unwrap().from;
+        pool.ports = Some(PoolPorts::Range(2000, 3000));
+    };
+    let mut lab = router(nat64("(em1)").change(named));
+    let drawn = crosses(&mut lab, CLIENT, 5);
+    assert!((2000..=3000).contains(&drawn), "{drawn}");
 }
 
 #[test]

@@ -239,14 +239,61 @@ fn ipv4_packets_go_to_ipv6_next_hops_where_these_are_preferred() {
     let mut hops: Vec<String> = (0..100).map(|n| next_hop(&mut lab, n + 1)).collect();
     hops.sort();
     hops.dedup();
-    assert_eq!(hops.len(), 4);
+    assert_eq!(hops, ["2001:db8:b::2", "2001:db8:b::3"]);
+    let mut lab = routed(PoolKind::Random, &[("em1", "<gw>")], &["192.0.2.2/31"]);
+    let mut hops: Vec<String> = (0..100).map(|n| next_hop(&mut lab, n + 1)).collect();
+    hops.dedup();
+    assert_eq!(hops, ["192.0.2.2"], "where there is no IPv6");
+}
+
+/// The cases `prefer_ipv6_nexthop_mixed_af_roundrobin_ipv4` and `_ipv6` of FreeBSD's `route_to.sh`.
+#[test]
+fn a_list_of_both_families_begins_with_its_second_host_where_ipv6_is_preferred() {
+    let pool = [
+        ("em1", "2001:db8:b::2"),
+        ("em1", "2001:db8:b::42:0/127"),
+        ("em1", "192.0.2.18"),
+        ("em1", "<none>"),
+        ("em1", "192.0.2.24/31"),
+        ("em1", "<gw>"),
+    ];
+    let table = ["192.0.2.40/31", "192.0.2.44", "2001:db8:b::42:4/127"];
+    let mut lab = routed(PoolKind::RoundRobin, &pool, &table);
+    let hops: Vec<String> = (1..=12).map(|n| next_hop(&mut lab, n)).collect();
+    let six = ["2001:db8:b::42:0", "2001:db8:b::42:1"];
+    let of_table = ["2001:db8:b::42:4", "2001:db8:b::42:5"];
+    let [zero, one] = six;
+    let [four, five] = of_table;
+    assert_eq!(
+        hops,
+        [
+            zero,
+            one,
+            "192.0.2.18",
+            "192.0.2.24",
+            "192.0.2.25",
+            four,
+            five,
+            "192.0.2.40",
+            "192.0.2.41",
+            "192.0.2.44",
+            "2001:db8:b::2",
+            zero,
+        ]
+    );
+    let mut lab = routed(PoolKind::RoundRobin, &pool, &table);
+    for hop in [zero, one, four, five, "2001:db8:b::2", zero] {
+        let packet = udp(("2001:db8:a::2", 1), ("2001:db8:9::9", 53), 3);
+        let _ = lab.packet(In, "em0", packet).leaves_by("em1", hop);
+        lab.engine.flush_states();
+    }
 }
 
 #[test]
 fn ipv6_packets_have_no_ipv4_next_hops() {
     let mut lab = routed(PoolKind::RoundRobin, &[("em1", "192.0.2.2")], &[]);
     let packet = udp(("2001:db8:a::2", 1), ("2001:db8:9::9", 53), 3);
-    let _ = lab.packet(In, "em0", packet).drops(DropReason::NoRoute);
+    let _ = lab.packet(In, "em0", packet).drops(DropReason::MapFailed);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use pf_engine::addr::Protocol;
 use pf_engine::decision::DropReason;
-use pf_engine::rule::Rule;
+use pf_engine::rule::{Action, Rule};
 use pf_engine::ruleset::{Dialect, Ruleset};
 use pf_engine::wire::build::{self, Ip};
 use pf_engine::wire::checksum;
@@ -153,6 +153,25 @@ fn a_state_of_a_rule_with_allow_opts_lets_options_pass_both_ways() {
                 .counts("reason ip-option 1\n searches 1")
         };
     }
+}
+
+/// The case `allow_opts` of FreeBSD's `match.sh`.
+#[test]
+fn a_match_rule_with_allow_opts_lets_options_pass_if_a_later_rule_passes_the_packet() {
+    let matching = Rule::new(Action::Match).proto(Protocol::UDP);
+    let request = with_options(&udp(CLIENT, SERVER, 8), RECORD_ROUTE);
+    let reply = with_options(&udp(SERVER, CLIENT, 8), RECORD_ROUTE);
+    for deciding in [pass(), pass().keep()] {
+        let mut lab = Lab::router(filter(&[allowing(matching.clone()), deciding.clone()]));
+        let _ = lab.packet(In, "em0", request.clone()).passes();
+        let _ = lab.packet(Out, "em0", reply.clone()).passes();
+        let mut lab = Lab::router(filter(&[matching.clone(), deciding]));
+        let _ = lab
+            .packet(In, "em0", request.clone())
+            .drops(DropReason::IpOption);
+    }
+    let mut lab = Lab::router(filter(&[allowing(matching), block()]));
+    let _ = lab.packet(In, "em0", request).drops(DropReason::Match);
 }
 
 /// An IGMP membership report with router alert.

@@ -48,12 +48,20 @@ fn a_table_is_a_pool_too() {
 }
 
 #[test]
-fn random_takes_every_address_in_time() {
-    let sources = ["10.0.0.1"; 200];
-    let mut taken = hops(PoolKind::Random, false, &[("em1", "<gw>")], &sources);
-    taken.sort();
-    taken.dedup();
-    assert_eq!(taken.len(), 5);
+fn random_takes_every_address_of_a_network_and_the_first_of_each_entry_of_a_table() {
+    let sources: Vec<String> = (1..=200).map(|n| format!("10.0.0.{n}")).collect();
+    let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+    let taken = |kind, target| {
+        let mut taken = hops(kind, false, &[("em1", target)], &sources);
+        taken.sort();
+        taken.dedup();
+        taken
+    };
+    let hash = PoolKind::SourceHash { key: [9, 8, 7, 6] };
+    for kind in [PoolKind::Random, hash] {
+        assert_eq!(taken(kind, "<gw>"), ["192.0.2.64", "192.0.2.70"]);
+        assert_eq!(taken(kind, "192.0.2.64/30").len(), 4);
+    }
 }
 
 #[test]
@@ -92,10 +100,24 @@ fn a_sticky_source_moves_when_its_address_leaves_the_table() {
     lab.engine
         .table_delete("gw", &entries(&["192.0.2.7"]))
         .unwrap();
-    let _ = lab.packet(In, "em0", from(2)).leaves_by("em1", "192.0.2.8");
+    let node = |lab: &Lab| {
+        let mut nodes = lab.engine.sources(lab.now);
+        let node = nodes.next().expect("a node");
+        assert!(nodes.next().is_none(), "the only one");
+        (node.target.map(|target| target.to_string()), node.states)
+    };
+    assert_eq!(node(&lab), (Some("192.0.2.7".to_owned()), 1));
+    for (port, states) in [(2, 1), (4, 2)] {
+        let _ = lab
+            .packet(In, "em0", from(port))
+            .leaves_by("em1", "192.0.2.8");
+        assert_eq!(node(&lab), (Some("192.0.2.8".to_owned()), states));
+    }
+    assert_eq!(lab.engine.status().sources.removals, 1);
     let _ = lab.packet(In, "em0", from(1)).leaves_by("em1", "192.0.2.7");
+    assert_eq!(node(&lab).1, 2, "the old state no longer counts");
     lab.engine.table_flush("gw").unwrap();
     let _ = lab
         .packet(In, "em0", from(3))
-        .drops(pf_engine::decision::DropReason::NoRoute);
+        .drops(pf_engine::decision::DropReason::MapFailed);
 }

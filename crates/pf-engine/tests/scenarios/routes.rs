@@ -92,10 +92,12 @@ fn an_interface_alone_leads_to_the_destination_itself_and_an_address_alone_finds
     };
     assert_eq!(to(&[("em2", "any")]), gateway(SERVER.0));
     assert_eq!(to(&[("", "10.2.0.9")]), gateway("10.2.0.9"));
-    let nowhere = pf_engine::decision::Verdict::Drop(DropReason::NoRoute);
+    let dropped = pf_engine::decision::Verdict::Drop;
+    let nowhere = dropped(DropReason::NoRoute);
     assert_eq!(to(&[("", "203.0.113.1")]), nowhere);
     assert_eq!(to(&[("em7", "10.2.0.9")]), nowhere);
-    assert_eq!(to(&[("em2", "2001:db8::1")]), nowhere, "wrong family");
+    let none = dropped(DropReason::MapFailed);
+    assert_eq!(to(&[("em2", "2001:db8::1")]), none, "wrong family");
 }
 
 #[test]

@@ -2,14 +2,15 @@
 
 mod flushing;
 
-use pf_engine::addr::Protocol;
+use pf_engine::addr::{Family, Protocol};
 use pf_engine::decision::{Basis, DropReason, StateId};
 use pf_engine::engine::{ForgetSources, KillStates, RuleList, SourceFilter};
 use pf_engine::record::PoolUse;
 use pf_engine::rule::{
-    Flush, Overload, PoolKind, Rate, RouteKind, Rule, SourceTrack, StateOptions, Timeout,
+    AfTo, Flush, Overload, Pool, PoolKind, Rate, RouteKind, Rule, SourceTrack, StateOptions,
+    Timeout,
 };
-use pf_engine::ruleset::{Limit, Ruleset};
+use pf_engine::ruleset::{Dialect, Limit, Ruleset};
 use pf_engine::view::{NodeKind, SourceView};
 
 use super::harness::*;
@@ -160,7 +161,7 @@ fn the_limit_of_source_nodes_is_named_when_it_is_hit() {
     let _ = lab.packet(In, "em0", syn("10.0.0.9", 1)).passes();
     let _ = lab
         .packet(In, "em0", syn("10.0.0.8", 1))
-        .drops(DropReason::SrcLimit);
+        .drops(DropReason::Memory);
     assert_eq!(lab.engine.limit_hits()[Limit::SrcNodes as usize], 1);
 }
 
@@ -288,6 +289,13 @@ fn nodes_for_limits_and_for_each_kind_of_pool_are_apart() {
     ];
     assert_eq!(kinds, wanted);
     assert!(nodes(&lab).iter().all(|node| node.states == 1));
+    let asked = |id| {
+        let asked = lab.state(id).asked;
+        let sticky = (asked.sticky_translation, asked.sticky_route);
+        (asked.source_track, sticky)
+    };
+    assert_eq!(asked(1), (true, (true, true)));
+    assert_eq!(asked(2), (false, (true, false)), "where it leaves");
 }
 
 #[test]
@@ -305,15 +313,69 @@ fn a_source_sticks_to_a_next_hop_of_the_other_family() {
         });
     let mut lab = Lab::router(filter(&[rule]));
     for (port, host, hop) in [
-        (1, "10.0.0.9", "2001:db8:b::7"),
-        (2, "10.0.0.8", "2001:db8:b::8"),
-        (3, "10.0.0.9", "2001:db8:b::7"),
+        (1, "10.0.0.9", "2001:db8:b::8"),
+        (2, "10.0.0.8", "2001:db8:b::7"),
+        (3, "10.0.0.9", "2001:db8:b::8"),
     ] {
         let _ = lab.packet(In, "em0", syn(host, port)).leaves_by("em1", hop);
     }
     let targets: Vec<_> = nodes(&lab).iter().map(|n| (n.states, n.target)).collect();
-    let (first, second) = (ip("2001:db8:b::8"), ip("2001:db8:b::7"));
+    let (first, second) = (ip("2001:db8:b::7"), ip("2001:db8:b::8"));
     assert_eq!(targets, [(1, Some(first)), (2, Some(second))]);
+}
+
+/// The case `mixed_af` of FreeBSD's `src_track.sh`. What `af-to` chose is remembered there and not used
+/// for the next state; OpenBSD's is.
+#[test]
+fn a_source_that_changes_its_family_sticks_to_its_next_hop() {
+    let gateways = [("em1", "192.0.2.18"), ("em1", "2001:db8:b::2")];
+    let sticky = Pool {
+        kind: PoolKind::RoundRobin,
+        sticky: true,
+        ..pool("203.0.113.0/24")
+    };
+    let rule = pass()
+        .inbound()
+        .on("em0")
+        .inet6()
+        .to("64:ff9b::/96")
+        .route_by(RouteKind::RouteTo, PoolKind::RoundRobin, true, &gateways)
+        .keep()
+        .change(|rule| {
+            if let Some(route) = &mut rule.route {
+                route.pool.prefer_ipv6_nexthop = true;
+            }
+            rule.af_to = Some(AfTo {
+                family: Family::Inet,
+                from: sticky,
+                to: None,
+            });
+        });
+    for (dialect, sources) in [(Dialect::FreeBsd, [0, 1, 2]), (Dialect::OpenBsd, [0, 0, 1])] {
+        let mut ruleset = filter(std::slice::from_ref(&rule));
+        ruleset.dialect = dialect;
+        let mut lab = Lab::router(ruleset);
+        let (one, two) = ("2001:db8:44::1", "2001:db8:44::2");
+        let (first, second) = ("192.0.2.18", "2001:db8:b::2");
+        let connections = [(one, 4201, second), (one, 4202, second), (two, 4203, first)];
+        for ((host, port, hop), source) in connections.into_iter().zip(sources) {
+            let syn = tcp((host, port), ("64:ff9b::c000:264", 9), S, 1, 0, 0);
+            let _ = lab
+                .packet(In, "em0", syn)
+                .leaves_by("em1", hop)
+                .becomes(&format!("203.0.113.{source}:{port} > 192.0.2.100:9"));
+        }
+        let found = nodes(&lab).into_iter();
+        let found: Vec<_> = found.map(|n| (n.address, n.target, n.states)).collect();
+        let wanted = [
+            (one, "203.0.113.0".to_owned(), 2),
+            (two, format!("203.0.113.{}", sources[2]), 1),
+            (one, second.to_owned(), 2),
+            (two, first.to_owned(), 1),
+        ];
+        let wanted = wanted.map(|(host, target, states)| (ip(host), Some(ip(&target)), states));
+        assert_eq!(found, wanted, "{dialect:?}");
+    }
 }
 
 #[test]

@@ -297,15 +297,12 @@ fn a_flood_makes_a_state_for_each_syn_up_to_the_limits() {
         let _ = lab.packet(In, "em0", syn).drops(DropReason::Synproxy);
     }
     let syn = tcp(("10.0.0.9", 4), SERVER, S, 100, 0, 0);
-    let seen = lab
-        .packet(In, "em0", syn)
-        .drops(DropReason::StateLimit)
-        .counts(
-            "filter 0 evaluations 1
+    let seen = lab.packet(In, "em0", syn).drops(DropReason::Memory).counts(
+        "filter 0 evaluations 1
              reason match 1
-             reason state-limit 1
+             reason memory 1
              searches 1",
-        );
+    );
     assert_eq!(seen.decision.generated, []);
     drop(seen);
     lab.wait(131);

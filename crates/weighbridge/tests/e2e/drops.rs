@@ -441,7 +441,7 @@ fn packets_beyond_a_limit_count_by_their_reason_and_the_limit_by_its_name() -> R
         let counters = [("src-limit", lost), ("max-src-nodes", lost)];
         account(bench, &nodes, datagram, &counters)?;
         let global = format!("set limit states 3\n{}", rule("floating"));
-        account(bench, &global, datagram, &[("state-limit", lost)])?;
+        account(bench, &global, datagram, &[("memory", lost)])?;
         connections(bench, &senders)
     })
 }

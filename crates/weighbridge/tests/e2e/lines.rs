@@ -186,7 +186,7 @@ fn beyond_the_limit_of_states_new_connections_are_refused_and_counted() -> Resul
         let info = bench.daemon.pfctl_ok(&["-si"])?;
         let line = info
             .lines()
-            .find(|line| line.trim_start().starts_with("state-limit"));
+            .find(|line| line.trim_start().starts_with("memory"));
         let count = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
         assert!(count.is_some_and(|count| count > 0), "{info}");
         Ok(())

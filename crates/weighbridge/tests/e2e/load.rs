@@ -165,7 +165,7 @@ fn a_full_state_table_refuses_new_connections_keeps_the_old_and_recovers() -> Re
         let refused = host.tcp_connect_within(SILENCE, Bench::server(OTHER));
         ensure!(refused.is_err(), "there was no room for it");
         // Each is a drop.
-        let hits = until_same(|| Ok((gauge(bench, "states")?.2, counter(bench, "state-limit")?)))?;
+        let hits = until_same(|| Ok((gauge(bench, "states")?.2, counter(bench, "memory")?)))?;
         let (used, peak, _) = gauge(bench, "states")?;
         ensure!((used, peak) == (5, 5) && hits > 0, "{hits} hits");
         bench.until_logged("limit of states (5) was hit")?;

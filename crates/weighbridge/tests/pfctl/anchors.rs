@@ -120,6 +120,23 @@ fn translation_of_wildcards_is_shown_with_braces() {
          \x20 }\n\
          }\n"
     );
+    // The case `nat` of FreeBSD's `anchor.sh`: nothing calls it for `rdr`.
+    let redirection = "rdr on em0 inet proto tcp from any to any port = echo -> 127.0.0.1 port 7\n";
+    load(&daemon, "-a jail/two", redirection);
+    assert_eq!(
+        daemon.out("-sn -a *"),
+        format!(
+            "nat-anchor \"jail/*\" all {{\n\
+             \x20 nat-anchor \"one\" all {{\n\
+             \x20   nat on em0 inet from 10.0.0.1 to any -> 198.51.100.9\n\
+             \x20 }}\n\
+             \x20 nat-anchor \"two\" all {{\n\
+             \x20   {redirection}\
+             \x20 }}\n\
+             }}\n"
+        )
+    );
+    assert_eq!(daemon.out("-sn -a jail/two"), redirection);
 }
 
 #[test]

@@ -73,6 +73,9 @@ impl Listed for InstalledEtherRule<'_> {
     }
 }
 
+/// The lists of `-s nat`, in its order.
+pub(super) const TRANSLATION: [RuleList; 3] = [RuleList::Nat, RuleList::Rdr, RuleList::Binat];
+
 type Rules<'a, R> = Box<dyn Iterator<Item = R> + 'a>;
 
 type RulesAt<'a, R> = Box<dyn Fn(&AnchorPath) -> Rules<'a, R> + 'a>;
@@ -92,8 +95,26 @@ pub(super) struct Lines<'a, R> {
 
 impl<'a> Lines<'a, InstalledRule<'a>> {
     pub(super) fn new(view: &View<'a>, list: RuleList) -> Self {
-        let engine = view.engine;
-        Self::of(view, move |path| Box::new(engine.rules_at(path, list)))
+        Self::below(view, list, [list])
+    }
+
+    /// A list of translation rules. As in PF, the anchors in it are shown with their translation rules
+    /// of all kinds, whichever kind the rule that calls them is of.
+    pub(super) fn translation(view: &View<'a>, list: RuleList) -> Self {
+        Self::below(view, list, TRANSLATION)
+    }
+
+    /// The rules of `list`, with those of `inside` in its anchors.
+    fn below<const N: usize>(view: &View<'a>, list: RuleList, inside: [RuleList; N]) -> Self {
+        let (engine, here) = (view.engine, view.scope.anchor.clone());
+        Self::of(view, move |path| {
+            if *path == here {
+                return Box::new(engine.rules_at(path, list));
+            }
+            let path = path.clone();
+            let lists = inside.into_iter();
+            Box::new(lists.flat_map(move |list| engine.rules_at(&path, list)))
+        })
     }
 }
 

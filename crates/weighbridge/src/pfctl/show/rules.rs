@@ -8,7 +8,7 @@ use pf_engine::engine::RuleList;
 use pf_engine::ruleset::Dialect;
 use pf_engine::view::{InstalledRule, RuleCounters};
 
-use super::anchors::{Line, Lines};
+use super::anchors::{Line, Lines, TRANSLATION};
 use super::{LoadedBy, Section, View, paged, whole};
 
 /// `-s rules`: `scrub` rules, then filter rules.
@@ -24,21 +24,24 @@ pub fn nat(view: &View<'_>) -> String {
 }
 
 pub(super) fn filter_page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
-    lines_page(view, &[RuleList::Scrub, RuleList::Filter], position)
+    let lists = [RuleList::Scrub, RuleList::Filter];
+    let lines = lists.map(|list| (list, Lines::new(view, list)));
+    lines_page(view, lines, position)
 }
 
 pub(super) fn nat_page(view: &View<'_>, position: u64) -> (String, Option<u64>) {
-    lines_page(
-        view,
-        &[RuleList::Nat, RuleList::Rdr, RuleList::Binat],
-        position,
-    )
+    let lines = TRANSLATION.map(|list| (list, Lines::translation(view, list)));
+    lines_page(view, lines, position)
 }
 
-fn lines_page(view: &View<'_>, lists: &[RuleList], position: u64) -> (String, Option<u64>) {
+fn lines_page<'a, const N: usize>(
+    view: &View<'a>,
+    lists: [(RuleList, Lines<'a, InstalledRule<'a>>); N],
+    position: u64,
+) -> (String, Option<u64>) {
     let lines = lists
-        .iter()
-        .flat_map(|list| Lines::new(view, *list).map(move |line| (*list, line)));
+        .into_iter()
+        .flat_map(|(list, lines)| lines.map(move |line| (list, line)));
     paged(lines, position, |text, (list, line)| {
         write_line(text, view, list, &line);
     })

@@ -83,7 +83,7 @@ fn write_usage(text: &mut String, node: &SourceView, dialect: Dialect) {
     if dialect == Dialect::FreeBsd {
         text.push_str(match node.kind {
             NodeKind::Limit => ", limit source-track",
-            NodeKind::Sticky(PoolUse::Nat | PoolUse::Rdr) => ", nat/rdr sticky-address",
+            NodeKind::Sticky(PoolUse::Nat | PoolUse::Rdr) => ", NAT/RDR sticky-address",
             NodeKind::Sticky(PoolUse::Route) => ", route sticky-address",
         });
     }
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(
             text(&node, Dialect::FreeBsd, 1),
             "192.0.2.1 -> 198.51.100.9 ( states 0, connections 0, rate 0.0/0s )\n   age 00:00:07, \
-             expires in 00:01:01, 6 pkts, 504 bytes, nat rule 0, nat/rdr sticky-address\n"
+             expires in 00:01:01, 6 pkts, 504 bytes, nat rule 0, NAT/RDR sticky-address\n"
         );
         assert_eq!(
             text(&node, Dialect::OpenBsd, 1),

@@ -301,11 +301,18 @@ fn write_usage(text: &mut String, state: &StateView<'_>, dialect: Dialect) {
 
 /// What the rules have asked for, in the order and words of FreeBSD's pfctl; `OpenBSD`'s tells less
 /// of it.
-fn options(state: &StateView<'_>, dialect: Dialect) -> [Option<String>; 12] {
+fn options(state: &StateView<'_>, dialect: Dialect) -> [Option<String>; 14] {
     let (scrub, asked) = (&state.scrub, &state.asked);
     let word = |wanted: bool, word: &str| wanted.then(|| word.to_owned());
-    let freebsd = |wanted: bool, name: &str| word(wanted && dialect == Dialect::FreeBsd, name);
-    let number = |number: Option<String>| number.filter(|_| dialect == Dialect::FreeBsd);
+    let is_freebsd = dialect == Dialect::FreeBsd;
+    let freebsd = |wanted: bool, name: &str| word(wanted && is_freebsd, name);
+    let other = |wanted: bool, name: &str| word(wanted && !is_freebsd, name);
+    let number = |number: Option<String>| number.filter(|_| is_freebsd);
+    let track = if is_freebsd {
+        "limit source-track"
+    } else {
+        "source-track"
+    };
     let priorities = asked
         .priority
         .map(|(all, hasty)| format!("set-prio (0x{all:02x} 0x{hasty:02x})"));
@@ -317,8 +324,13 @@ fn options(state: &StateView<'_>, dialect: Dialect) -> [Option<String>; 12] {
         freebsd(scrub.random_id, "random-id"),
         freebsd(scrub.reassemble_tcp, "reassemble-tcp"),
         number(priorities),
-        word(asked.source_track, "source-track"),
-        word(asked.sticky_address, "sticky-address"),
+        word(asked.source_track, track),
+        other(
+            asked.sticky_translation || asked.sticky_route,
+            "sticky-address",
+        ),
+        freebsd(asked.sticky_translation, "NAT/RDR sticky-address"),
+        freebsd(asked.sticky_route, "route sticky-address"),
         freebsd(asked.log_all, "log (all)"),
         number(scrub.min_ttl.map(|ttl| format!("min-ttl {ttl}"))),
         number(scrub.max_mss.map(|mss| format!("max-mss {mss}"))),
@@ -449,7 +461,8 @@ mod tests {
             sloppy: true,
             priority: Some((2, 5)),
             source_track: true,
-            sticky_address: true,
+            sticky_translation: true,
+            sticky_route: true,
             log_all: true,
             routing_table: Some(3),
         };
@@ -457,8 +470,8 @@ mod tests {
         assert!(
             told.contains(
                 ", rule 84, allow-opts, sloppy, no-df, set-tos 0x08, random-id, reassemble-tcp, \
-                 set-prio (0x02 0x05), source-track, sticky-address, log (all), min-ttl 64, \
-                 max-mss 1400\n"
+                 set-prio (0x02 0x05), limit source-track, NAT/RDR sticky-address, route \
+                 sticky-address, log (all), min-ttl 64, max-mss 1400\n"
             ),
             "{told}"
         );
@@ -472,6 +485,14 @@ mod tests {
             old.ends_with(", rule 84, sloppy, source-track, sticky-address\n"),
             "{old}"
         );
+        state.asked = StateOptions {
+            sticky_route: true,
+            ..StateOptions::default()
+        };
+        assert!(text(&state, 1).ends_with(
+            ", rule 84, no-df, set-tos 0x08, random-id, \
+             reassemble-tcp, route sticky-address, min-ttl 64, max-mss 1400\n"
+        ));
     }
 
     #[test]

@@ -75,8 +75,8 @@ fn write_statistics(text: &mut String, table: &TableView<'_>, view: &View<'_>) {
         table.matches,
     );
     let openbsd = view.dialect == Dialect::OpenBsd;
-    let passed = &passed(&table.passed, &table.matched, view.dialect);
-    let (blocked, matched, xpassed) = (&table.blocked, &table.matched, &table.xpassed);
+    let (passed, blocked) = (&table.passed, &table.blocked);
+    let (matched, xpassed) = (&table.matched, &table.xpassed);
     let incoming = |traffic: &Traffic| (traffic.packets_in, traffic.bytes_in);
     let outgoing = |traffic: &Traffic| (traffic.packets_out, traffic.bytes_out);
     for (name, (packets, bytes), shown) in [
@@ -92,15 +92,6 @@ fn write_statistics(text: &mut String, table: &TableView<'_>, view: &View<'_>) {
         if shown {
             write_pair(text, name, "Packets", packets, "Bytes", bytes);
         }
-    }
-}
-
-/// What passed. FreeBSD counts the packets of `match` rules there, OpenBSD apart.
-fn passed(passed: &Traffic, matched: &Traffic, dialect: Dialect) -> Traffic {
-    if dialect == Dialect::OpenBsd {
-        *passed
-    } else {
-        passed.plus(*matched)
     }
 }
 
@@ -150,9 +141,10 @@ pub fn entry_statistics(
         return text;
     };
     let AddressCounters {
-        blocked, matched, ..
+        passed,
+        blocked,
+        matched,
     } = counters;
-    let passed = passed(&counters.passed, &matched, dialect);
     let openbsd = dialect == Dialect::OpenBsd;
     for (name, packets, bytes, shown) in [
         ("In/Block:", blocked.packets_in, blocked.bytes_in, true),

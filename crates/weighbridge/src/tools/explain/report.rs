@@ -534,13 +534,14 @@ const fn drop_words(reason: DropReason) -> &'static str {
     match reason {
         DropReason::Match => "by a rule",
         DropReason::IpOption => "it has IP options and the rule no allow-opts",
-        DropReason::MapFailed => "no address or port is free to translate to",
+        DropReason::MapFailed => "no address of the pool does, or no port is free",
         DropReason::NoRoute => "the rule routes to no usable interface or address",
         DropReason::TtlExceeded => "its hop limit is used up",
         DropReason::UpcallShare => "its sender has had his share",
         DropReason::TooBig => "it is too big for the exit and must not be cut",
-        DropReason::StateLimit => "there are as many states as are allowed",
+        DropReason::StateLimit => "there are as many states as the rule allows",
         DropReason::SrcLimit => "there are as many source nodes as are allowed",
+        DropReason::Memory => "there is no room for it: a limit of set limit, or memory",
         DropReason::StateInsert => "another state has its addresses and ports",
         DropReason::Synproxy => "the proxy makes the handshake in its place",
         DropReason::StateMismatch => "it does not fit the state that it belongs to",
@@ -548,7 +549,6 @@ const fn drop_words(reason: DropReason) -> &'static str {
         | DropReason::Fragment
         | DropReason::Short
         | DropReason::Normalize
-        | DropReason::Memory
         | DropReason::BadTimestamp
         | DropReason::Congestion
         | DropReason::ProtoCksum => "it is not fit to be looked at",
