@@ -165,6 +165,18 @@ impl Configuration {
     }
 }
 
+/// The file of the directory `dir` that is about an interface (`kind` is `hostname`) or a bridge
+/// (`bridgename`): its own, else rc.conf.
+#[must_use]
+pub fn start_up_file(dir: &Path, kind: &str, name: &str) -> PathBuf {
+    let own = dir.join(format!("{kind}.{name}"));
+    if own.exists() {
+        own
+    } else {
+        dir.join("rc.conf")
+    }
+}
+
 /// Reads the directory `dir`; `rules` in place of its `pf.conf`.
 ///
 /// # Errors

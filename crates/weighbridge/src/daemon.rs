@@ -285,8 +285,7 @@ fn rehearse(loaded: Loaded) -> Result<()> {
 /// made.
 fn check_interfaces(plan: &Plan, present: &[Interface]) -> Result<()> {
     let links = &plan.configuration.links;
-    let bridges = links.bridges.iter().map(|b| b.name.as_str());
-    let made: BTreeSet<&str> = bridges.chain(links_process::devices(links)).collect();
+    let made = links.made();
     let there: BTreeSet<&str> = present.iter().map(|i| i.name.as_str()).collect();
     let members = links.bridges.iter().flat_map(|bridge| &bridge.members);
     let configured = links.interfaces.iter().map(|interface| &interface.name);
