@@ -163,6 +163,13 @@ impl Configuration {
             .map(|name| (*name).clone())
             .collect()
     }
+
+    /// What rules may send packets by, or translate on: what is managed, and bridges, whose members are.
+    #[must_use]
+    pub fn filtered(&self) -> Vec<String> {
+        let bridges = self.links.bridges.iter().map(|bridge| bridge.name.clone());
+        self.managed().into_iter().chain(bridges).collect()
+    }
 }
 
 /// The file of the directory `dir` that is about an interface (`kind` is `hostname`) or a bridge

@@ -145,9 +145,9 @@ fn replay(arguments: &ReplayArguments, output: &mut Output<'_>) -> Result<u8, Co
     let stdin = Path::new("-");
     if arguments.file == stdin && arguments.rules == stdin {
         let both = "capture and rules cannot both come from standard input";
-        return Err(Complaint::Message(both.to_owned()));
+        return Err(Complaint::Usage(both.to_owned()));
     }
-    let routes = parse_routes(&arguments.route).map_err(Complaint::Message)?;
+    let routes = parse_routes(&arguments.route).map_err(Complaint::Usage)?;
     let inside = networks(&arguments.inside)?;
     let (main, options) = arguments.reading.open(&arguments.rules, output)?;
     let loaded = main.load(&options, output)?;
@@ -203,7 +203,7 @@ fn open(file: &Path) -> io::Result<Box<dyn Read>> {
 fn networks(given: &[String]) -> Result<Vec<Prefix>, Complaint> {
     let one = |text: &String| {
         let wrong = || format!("--inside {text}: use NETWORK/LENGTH, as 10.0.0.0/8");
-        parse_prefix(text).ok_or_else(|| Complaint::Message(wrong()))
+        parse_prefix(text).ok_or_else(|| Complaint::Usage(wrong()))
     };
     given.iter().map(one).collect()
 }
