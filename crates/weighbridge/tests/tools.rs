@@ -133,7 +133,7 @@ fn explain_refuses_a_packet_it_cannot_read_with_a_caret() {
     assert_eq!(
         ran,
         Ran {
-            status: 1,
+            status: 2,
             out: String::new(),
             err: "weighbridge: packet: a port is missing: ADDRESS:PORT\n  \
                   in on em1 tcp 1.2.3.4 > 1.2.3.5:80\n                ^^^^^^^\n"

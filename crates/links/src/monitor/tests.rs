@@ -70,7 +70,8 @@ fn a_standby_without_a_carrier_is_seen_in_its_own_block() {
 fn text_that_is_indented_as_a_whole_is_read_by_its_own_margin() {
     let text = "\nlagg0: flags=8843<UP> metric 0 mtu 1500\n\tlaggproto failover lagghash l2,l3,l4\n\
                 \tlaggport: em0 flags=5<MASTER,ACTIVE>\n\tlaggport: em4 flags=0<>\n";
-    let indented: String = text.lines().map(|line| format!("  \t{line}\n")).collect();
+    let lines: Vec<&str> = text.lines().collect();
+    let indented = format!("  \t{}\n", lines.join("\n  \t"));
     let (severity, told) = judged(&read_ifconfig(&indented));
     assert!(told.starts_with("LINKS OK: lagg0 (failover): "), "{told}");
     assert_eq!((severity, told), judged(&read_ifconfig(text)));
