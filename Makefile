@@ -131,7 +131,7 @@ install: build
 	    sed -i "s|/usr/local|$(PREFIX)|" $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit; \
 	done
 	install -D -m 0644 contrib/exim/00_local_weighbridge $(DESTDIR)$(PREFIX)/share/weighbridge/exim/00_local_weighbridge
-	for acl in connect rcpt predata data end report; do \
+	for acl in connect rcpt deferred predata data end report; do \
 	    install -D -m 0644 contrib/exim/weighbridge/$$acl $(DESTDIR)$(PREFIX)/share/weighbridge/exim/weighbridge/$$acl; \
 	done
 	install -D -m 0644 docs/man/mail.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/mail.toml.5

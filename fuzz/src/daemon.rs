@@ -95,6 +95,7 @@ fn say(data: &[u8], rights: Rights) {
 fn converse(client: &mut ClientState, ours: &mut UnixStream) {
     let (mut engine, interfaces) = (hostile_engine(), interfaces());
     let (mut loaded_by, mut lost_before) = (LoadedBy::default(), Lost::default());
+    let filtered = Arc::from([]);
     let mut desk = Desk {
         engine: &mut engine,
         now: Instant::from_secs(1),
@@ -105,6 +106,7 @@ fn converse(client: &mut ClientState, ours: &mut UnixStream) {
         fused: [0; 3],
         interfaces: &interfaces,
         dialect: Dialect::FreeBsd,
+        filtered: &filtered,
         scheduler: &mut Scheduler,
         gateways: &Monitor::default(),
     };

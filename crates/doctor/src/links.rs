@@ -27,6 +27,9 @@ pub struct Interface {
     pub bridge: Option<String>,
     /// Whether it is a bridge.
     pub is_bridge: bool,
+    /// Whether it is the bridge that is down to hold the ports of a lagg of `weighbridge links run`:
+    /// nothing is to pass it.
+    pub holds_ports: bool,
     /// Whether it is the loopback.
     pub is_loopback: bool,
     /// Whether it has addresses other than link-local ones.
@@ -139,6 +142,12 @@ impl Machine {
             .find(|interface| interface.name == name)
     }
 
+    /// Bridges that packets pass.
+    fn bridges(&self) -> impl Iterator<Item = &Interface> {
+        let all = self.interfaces.iter();
+        all.filter(|interface| interface.is_bridge && !interface.holds_ports)
+    }
+
     fn members(&self, bridge: &Interface) -> impl Iterator<Item = &Interface> {
         let all = self.interfaces.iter();
         all.filter(|interface| interface.bridge.as_ref() == Some(&bridge.name))
@@ -158,8 +167,17 @@ pub struct Wanted {
     pub filtered: Vec<String>,
     /// Bridges of start-up files with their members, and the files.
     pub bridges: Vec<(Place, String, Vec<String>)>,
+    /// What `weighbridge run` makes where it is not there: that it is missing is no fault.
+    pub made: Vec<String>,
     /// Interfaces of start-up files, with the MTU they ask for.
     pub interfaces: Vec<(Place, String, Option<u32>)>,
+}
+
+impl Wanted {
+    /// Whether it is not there yet, and will be.
+    fn is_to_be_made(&self, machine: &Machine, name: &str) -> bool {
+        machine.interface(name).is_none() && self.made.iter().any(|made| made == name)
+    }
 }
 
 /// Checks the machine.
@@ -236,14 +254,10 @@ fn loopback(machine: &Machine) -> Step {
 fn bridges(machine: &Machine, wanted: &Wanted) -> Step {
     const CHECK: &str = "links/bridges";
     let mut findings = Vec::new();
-    for bridge in machine
-        .interfaces
-        .iter()
-        .filter(|interface| interface.is_bridge)
-    {
+    for bridge in machine.bridges() {
         findings.extend(half_bridge(machine, wanted, bridge));
     }
-    if machine.bridge_netfilter == Some(true) && machine.interfaces.iter().any(|i| i.is_bridge) {
+    if machine.bridge_netfilter == Some(true) && machine.bridges().next().is_some() {
         findings.push(
             Finding::new(
                 "links/bridge-netfilter",
@@ -319,9 +333,10 @@ fn wanted_links(machine: &Machine, wanted: &Wanted) -> Step {
     let bridges = wanted.bridges.iter();
     let interfaces = wanted.interfaces.iter();
     let findings = bridges
-        .flat_map(|(place, bridge, members)| wanted_bridge(machine, place, bridge, members))
+        .flat_map(|(place, bridge, members)| wanted_bridge(machine, wanted, place, bridge, members))
         .chain(
             interfaces
+                .filter(|(_, name, _)| !wanted.is_to_be_made(machine, name))
                 .filter_map(|(place, name, mtu)| wanted_interface(machine, place, name, *mtu)),
         )
         .collect();
@@ -334,12 +349,14 @@ fn wanted_links(machine: &Machine, wanted: &Wanted) -> Step {
 
 fn wanted_bridge(
     machine: &Machine,
+    wanted: &Wanted,
     place: &Place,
     bridge: &String,
     members: &[String],
 ) -> Vec<Finding> {
     let (there, missing): (Vec<&String>, Vec<&String>) = members
         .iter()
+        .filter(|name| !wanted.is_to_be_made(machine, name))
         .partition(|name| machine.interface(name).is_some());
     let mut findings = Vec::new();
     if !missing.is_empty() {
@@ -398,7 +415,7 @@ fn wanted_interface(
         )
         .at(place, "")
         .why("Its addresses cannot be set.")
-        .advise("Correct the file's name, or load the card's driver.")
+        .advise("Correct the name there (ip link shows those that there are), or load the card's driver.")
         .verified("asked the kernel");
         return Some(finding);
     };
@@ -416,8 +433,8 @@ fn wanted_interface(
 }
 
 fn mtu(machine: &Machine) -> Step {
+    let bridges = machine.bridges();
     let interfaces = machine.interfaces.iter();
-    let bridges = interfaces.clone().filter(|interface| interface.is_bridge);
     let small = interfaces.filter(|i| i.up && !i.is_loopback && i.mtu < MIN_IPV6_MTU);
     let findings = bridges
         .filter_map(|bridge| mtu_mismatch(machine, bridge))
@@ -551,9 +568,8 @@ fn reverse_path(machine: &Machine, wanted: &Wanted) -> Step {
 fn forwarding(machine: &Machine, wanted: &Wanted) -> Step {
     let mut findings = Vec::new();
     let bridged = machine
-        .interfaces
-        .iter()
-        .any(|interface| interface.bridge.is_some());
+        .bridges()
+        .any(|bridge| machine.members(bridge).next().is_some());
     // On a bridge whose rules say `route-to` the engine sends what they route by itself.
     let asks = wanted.routes && !(bridged && wanted.policy_routes);
     if let (true, Some(false), Some((place, text))) = (asks, machine.forward_v4, &wanted.routes_at)

@@ -24,7 +24,7 @@ pub mod sysctl;
 #[cfg(test)]
 mod testing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use device::{Device, HashLayers, Protocol, WantedLagg, WantedVlan};
@@ -103,6 +103,22 @@ impl WantedLinks {
         let has = |bridge: &&WantedBridge| bridge.members.iter().any(|member| member == name);
         let bridge = self.bridges.iter().find(has);
         bridge.map_or(name, |bridge| &bridge.name)
+    }
+
+    /// The laggs and VLANs.
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
+        let made = self
+            .interfaces
+            .iter()
+            .filter(|i| matches!(i.device, Device::Lagg(_) | Device::Vlan(_)));
+        made.map(|interface| interface.name.as_str())
+    }
+
+    /// What is made where it is not there: bridges, laggs and VLANs.
+    #[must_use]
+    pub fn made(&self) -> BTreeSet<&str> {
+        let bridges = self.bridges.iter().map(|bridge| bridge.name.as_str());
+        bridges.chain(self.devices()).collect()
     }
 }
 

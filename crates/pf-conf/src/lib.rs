@@ -36,7 +36,7 @@ use crate::print::table_line;
 pub use crate::accounts::{Accounts, Lookup};
 pub use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 pub use crate::format::{FormatError, format};
-pub use crate::lint::{Warning, WarningKind, Warnings, check};
+pub use crate::lint::{Warning, WarningKind, Warnings, check, unfiltered};
 pub use crate::names::did_you_mean;
 pub use crate::optimize::{Feedback, Optimization};
 pub use crate::origin::Origins;

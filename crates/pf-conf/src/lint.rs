@@ -8,11 +8,14 @@ mod covers;
 mod names;
 mod render;
 mod rules;
+mod unfiltered;
 
 use crate::diagnostic::Diagnostics;
 use crate::parser::parse_traced;
 use crate::source::{Place, Sources, Span};
 use crate::{LoadOptions, Loaded, SourceReader, load};
+
+pub use self::unfiltered::unfiltered;
 
 /// Kind of a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +43,8 @@ pub enum WarningKind {
     NotCompared,
     /// `PF111`: a table defined twice; the last definition counts.
     TableTwice,
+    /// `PF112`: a rule sends packets by an interface that is not filtered, or translates on it.
+    Unfiltered,
 }
 
 impl WarningKind {
@@ -58,6 +63,7 @@ impl WarningKind {
             Self::UndefinedTable => "PF109",
             Self::NotCompared => "PF110",
             Self::TableTwice => "PF111",
+            Self::Unfiltered => "PF112",
         }
     }
 }
@@ -91,6 +97,12 @@ impl Warnings {
             let other = other.map(|(span, _)| self.sources.place(*span));
             (self.sources.place(warning.span), warning, other)
         })
+    }
+
+    /// By their places.
+    fn sort(&mut self) {
+        self.list
+            .sort_by_key(|warning| (warning.span.file, warning.span.lo, warning.kind));
     }
 
     /// How many there are.
@@ -132,11 +144,11 @@ fn check_within(
     let mut list = Vec::new();
     rules::check(&loaded, limit, &mut list);
     names::check(&loaded, &parsed, &mut list);
-    list.sort_by_key(|warning| (warning.span.file, warning.span.lo, warning.kind));
-    let warnings = Warnings {
+    let mut warnings = Warnings {
         list,
         sources: parsed.sources,
     };
+    warnings.sort();
     Ok((loaded, warnings))
 }
 

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use pf_engine::ruleset::Dialect;
 
-use crate::config::DEFAULT_CONFIG_DIR;
+use crate::config::{DEFAULT_CONFIG_DIR, LogLevel};
 use crate::doctor;
 use crate::gateway::command as gateways;
 use crate::mail::dnsbl::export as dnsbl;
 use crate::mail::{filter, fingerprints, follow, os, report, spammers, tell, watch};
 use crate::output::with_process_output;
 use crate::pflog::command as log;
+use crate::text::parse_dialect;
 use crate::tools::{check, explain, fmt, replay};
 use crate::top::command as top;
 use crate::{daemon, flows, limits, links, pfctl, plugin, unhook};
@@ -144,13 +146,17 @@ fail-policy = \"block\"), as they are when the daemon dies. States outlive all o
     #[command(long_about = "\
 Print a completion script for a shell. For bash, for example:
   weighbridge completions bash > /etc/bash_completion.d/weighbridge
-  weighbridge completions bash --pfctl > /etc/bash_completion.d/pfctl")]
+  weighbridge completions bash --pfctl > /etc/bash_completion.d/pfctl
+  weighbridge completions bash --plugin > /etc/bash_completion.d/check_weighbridge")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
         /// For the command pfctl
         #[arg(long)]
         pfctl: bool,
+        /// For the monitoring plug-in
+        #[arg(long, conflicts_with = "pfctl")]
+        plugin: bool,
     },
 }
 
@@ -161,8 +167,8 @@ pub struct RunArguments {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_CONFIG_DIR)]
     pub config: PathBuf,
     /// Meaning of pf.conf: freebsd, openbsd, or openbsd3 (before OpenBSD 4.1)
-    #[arg(long, value_name = "NAME")]
-    pub dialect: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = parse_dialect)]
+    pub dialect: Option<Dialect>,
     /// Control socket [default: /run/weighbridge/control.sock]
     #[arg(long, value_name = "PATH", env = "WEIGHBRIDGE_SOCKET")]
     pub socket: Option<PathBuf>,
@@ -173,8 +179,8 @@ pub struct RunArguments {
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,
     /// What is logged to standard error: error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL")]
-    pub log: Option<String>,
+    #[arg(long, value_name = "LEVEL", value_parser = LogLevel::parse)]
+    pub log: Option<LogLevel>,
     /// Errors in one line each, as pfctl prints them, even on a terminal
     #[arg(long)]
     pub plain: bool,
@@ -236,23 +242,48 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Unhook(arguments) => unhook::run(&arguments),
         Command::Version => print(&format!("weighbridge {}\n", env!("CARGO_PKG_VERSION"))),
-        Command::Completions { shell, pfctl } => print(&completions(shell, pfctl)),
+        Command::Completions {
+            shell,
+            pfctl,
+            plugin,
+        } => {
+            let whose = match (pfctl, plugin) {
+                (true, _) => Completed::Pfctl,
+                (false, true) => Completed::Plugin,
+                (false, false) => Completed::Weighbridge,
+            };
+            print(&completions(shell, whose))
+        }
     }
 }
 
-fn completions(shell: clap_complete::Shell, pfctl: bool) -> String {
-    let (mut command, name) = if pfctl {
-        (pfctl::options::command("pfctl"), "pfctl")
-    } else {
-        let own = pfctl::options::command("pfctl");
-        (
-            Cli::command().mut_subcommand("pfctl", |_| own),
-            "weighbridge",
-        )
+/// Whose words are completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Completed {
+    Weighbridge,
+    Pfctl,
+    Plugin,
+}
+
+fn completions(shell: clap_complete::Shell, whose: Completed) -> String {
+    let (mut command, name) = match whose {
+        Completed::Pfctl => (pfctl::options::command("pfctl"), "pfctl"),
+        Completed::Plugin => (plugin::command(), plugin::NAME),
+        Completed::Weighbridge => (complete_command(), "weighbridge"),
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
     String::from_utf8_lossy(&script).into_owned()
+}
+
+/// The whole command line, with pfctl's options, and the plug-in's subjects behind `check`.
+fn complete_command() -> clap::Command {
+    let pfctl = pfctl::options::command("pfctl");
+    let plugin = plugin::command();
+    let subjects: Vec<clap::Command> = plugin.get_subcommands().cloned().collect();
+    Cli::command()
+        .mut_subcommand("pfctl", |_| pfctl)
+        .mut_subcommand("check", |check| check.subcommands(subjects))
 }
 
 /// Prints `text`; a reader that has seen enough is no error.
@@ -274,6 +305,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_word_that_an_option_does_not_know_is_a_wrong_command_line() {
+        for (line, told) in [
+            (["run", "--dialect", "netbsd"], "unknown dialect"),
+            (["run", "--log", "loud"], "unknown log level"),
+            (["fmt", "--dialect", "netbsd"], "unexpected argument"),
+        ] {
+            let line = ["weighbridge"].into_iter().chain(line);
+            let error = Cli::try_parse_from(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(told), "{error}");
+        }
     }
 
     #[test]
@@ -312,22 +357,41 @@ mod tests {
 
     #[test]
     fn completions_name_the_subcommands() {
-        let script = completions(Shell::Bash, false);
+        let script = completions(Shell::Bash, Completed::Weighbridge);
         assert!(script.contains("completions") && script.contains("pfctl"));
     }
 
     #[test]
     fn completions_know_pfctls_options_and_the_words_behind_them() {
-        for (pfctl, function) in [(true, "_pfctl()"), (false, "_weighbridge()")] {
-            let script = completions(Shell::Bash, pfctl);
+        for (whose, function) in [
+            (Completed::Pfctl, "_pfctl()"),
+            (Completed::Weighbridge, "_weighbridge()"),
+        ] {
+            let script = completions(Shell::Bash, whose);
             assert!(script.contains(function));
             for words in ["-A -a -D -d -e -F", "--no-dns", "creatorids", "replace"] {
-                assert!(script.contains(words), "{pfctl}: {words}");
+                assert!(script.contains(words), "{whose:?}: {words}");
             }
         }
         for shell in [Shell::Elvish, Shell::Fish, Shell::PowerShell, Shell::Zsh] {
             // Not all of them are told the words.
-            assert!(completions(shell, true).contains("no-dns"), "{shell}");
+            let script = completions(shell, Completed::Pfctl);
+            assert!(script.contains("no-dns"), "{shell}");
         }
+    }
+
+    #[test]
+    fn completions_know_what_the_plugin_checks() {
+        let script = completions(Shell::Bash, Completed::Weighbridge);
+        for subject in ["links", "uplinks", "bridge", "daemon"] {
+            let words = format!("weighbridge__subcmd__check__subcmd__{subject}");
+            let older = format!("weighbridge__check__{subject}");
+            assert!(
+                script.contains(&words) || script.contains(&older),
+                "{subject}"
+            );
+        }
+        let script = completions(Shell::Bash, Completed::Plugin);
+        assert!(script.contains("_check_weighbridge()") && script.contains("--flapping"));
     }
 }

@@ -163,6 +163,25 @@ impl Configuration {
             .map(|name| (*name).clone())
             .collect()
     }
+
+    /// What rules may send packets by, or translate on: what is managed, and bridges, whose members are.
+    #[must_use]
+    pub fn filtered(&self) -> Vec<String> {
+        let bridges = self.links.bridges.iter().map(|bridge| bridge.name.clone());
+        self.managed().into_iter().chain(bridges).collect()
+    }
+}
+
+/// The file of the directory `dir` that is about an interface (`kind` is `hostname`) or a bridge
+/// (`bridgename`): its own, else rc.conf.
+#[must_use]
+pub fn start_up_file(dir: &Path, kind: &str, name: &str) -> PathBuf {
+    let own = dir.join(format!("{kind}.{name}"));
+    if own.exists() {
+        own
+    } else {
+        dir.join("rc.conf")
+    }
 }
 
 /// Reads the directory `dir`; `rules` in place of its `pf.conf`.

@@ -29,6 +29,7 @@ mod ways;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use datapath::netlink::{Applied, Monitor, Netlink, WayMonitor};
@@ -51,12 +52,12 @@ use self::gateways::Gateways;
 use self::keep::Keeper;
 use self::links::LinkKeeper;
 use self::links_process::LinksProcess;
-use self::reload::Reloader;
+use self::reload::{Reloaded, Reloader};
 use self::signals::Signals;
 use crate::accounts;
 use crate::cli::RunArguments;
 use crate::config::{
-    self, Configuration, DEFAULT_SOCKET, DEFAULT_STATE_DIR, LogLevel, RULES_FILE, RulesFile,
+    self, Configuration, DEFAULT_SOCKET, DEFAULT_STATE_DIR, RULES_FILE, RulesFile,
 };
 use crate::control::queueing;
 use crate::control::server::rights::TableSocket;
@@ -69,7 +70,7 @@ use crate::pfctl::show::LoadedBy;
 use crate::pflog::record::PFLOG_HEADER;
 use crate::pflog::writer::Logger;
 use crate::random::Random;
-use crate::text::parse_dialect;
+use crate::unfiltered;
 
 /// Runs the daemon until it is stopped.
 #[must_use]
@@ -111,6 +112,7 @@ struct Plan {
     config: PathBuf,
     configuration: Configuration,
     managed: Vec<String>,
+    filtered: Arc<[String]>,
     dialect: Dialect,
     socket: PathBuf,
     state_dir: PathBuf,
@@ -120,20 +122,15 @@ struct Plan {
 
 /// Reads and checks everything, and logs nothing but problems.
 fn prepare(arguments: &RunArguments) -> Result<Plan> {
-    let dialect = arguments.dialect.as_deref().map(parse_dialect).transpose();
-    let level = arguments.log.as_deref().map(LogLevel::parse).transpose();
-    let (dialect, level) = (
-        dialect.map_err(|error| anyhow!("--dialect: {error}"))?,
-        level.map_err(|error| anyhow!("--log: {error}"))?,
-    );
     let configuration = config::read(&arguments.config, arguments.rules.as_deref());
     let configuration = configuration.map_err(|problems| all_problems(&problems))?;
-    logging::start(level.unwrap_or(configuration.settings.log));
+    logging::start(arguments.log.unwrap_or(configuration.settings.log));
     let settings = &configuration.settings;
     Ok(Plan {
         config: arguments.config.clone(),
         managed: configuration.managed(),
-        dialect: dialect.unwrap_or(settings.dialect),
+        filtered: configuration.filtered().into(),
+        dialect: arguments.dialect.unwrap_or(settings.dialect),
         socket: first_path([&arguments.socket, &settings.socket], DEFAULT_SOCKET),
         state_dir: first_path(
             [&arguments.state_dir, &settings.state_dir],
@@ -285,8 +282,7 @@ fn rehearse(loaded: Loaded) -> Result<()> {
 /// made.
 fn check_interfaces(plan: &Plan, present: &[Interface]) -> Result<()> {
     let links = &plan.configuration.links;
-    let bridges = links.bridges.iter().map(|b| b.name.as_str());
-    let made: BTreeSet<&str> = bridges.chain(links_process::devices(links)).collect();
+    let made = links.made();
     let there: BTreeSet<&str> = present.iter().map(|i| i.name.as_str()).collect();
     let members = links.bridges.iter().flat_map(|bridge| &bridge.members);
     let configured = links.interfaces.iter().map(|interface| &interface.name);
@@ -403,17 +399,23 @@ fn filter(
     let log = plan.configuration.settings.packet_log();
     let logger = Logger::start(log, control.feed()).context("cannot log packets")?;
     let signals = Signals::install().context("cannot handle signals")?;
+    let reloaded = Reloaded {
+        path: plan.rules_path.clone(),
+        dialect: plan.dialect,
+        filtered: plan.filtered.clone(),
+    };
     let env = LiveEnv::new(interfaces, keeper.routes()?, random);
     let parts = Parts {
         datapath: opened.take().context("no data path")?,
         logger,
-        reloader: Reloader::new(plan.rules_path.clone(), plan.dialect, waker),
+        reloader: Reloader::new(reloaded, waker),
         control,
         signals,
         env,
         states,
         loaded_by: own_identity(),
         dialect: plan.dialect,
+        filtered: plan.filtered.clone(),
         gateways,
         clock,
         engine,
@@ -440,7 +442,9 @@ fn engine_with_rules(
 ) -> Result<Engine> {
     let settings = &plan.configuration.settings;
     let mut engine = new_engine(clock, random);
-    let ruleset = load_rules(plan, interfaces.to_vec(), random.seed())?.ruleset;
+    let loaded = load_rules(plan, interfaces.to_vec(), random.seed())?;
+    unfiltered::log(&loaded, interfaces, &plan.filtered);
+    let ruleset = loaded.ruleset;
     queueing::put(&mut engine, datapath, &ruleset.queues).map_err(anyhow::Error::msg)?;
     let installed = engine.install(clock.now(), ruleset);
     installed.context("cannot install the rules")?;

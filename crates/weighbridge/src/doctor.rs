@@ -46,8 +46,8 @@ what to do (the best first), and how it is known.
   pf        what `weighbridge check` says of pf.conf.
 
 With --fix the edits are shown as a diff and made when you say yes; the old file stays beside the
-new one as FILE.doctor-backup (then -backup.1, ...). A file that has changed meanwhile is not
-touched.
+new one as FILE.doctor-backup (then FILE.doctor-backup.1, ...). A file that has changed meanwhile
+is not touched.
 
 Examples:
   weighbridge doctor
@@ -56,11 +56,11 @@ Examples:
   weighbridge doctor apache --error-log error.log --address 192.0.2.7
                                                     a log of another machine
   weighbridge doctor kerberos --sshd-log debug.log  what `sshd -ddd` said
-  weighbridge doctor kerberos --krb5-config old.conf --library heimdal-0.6.3
+  weighbridge doctor kerberos --krb5-config old.conf --library heimdal-0.6.3 --host old.example
                                                     another machine's krb5.conf
 
-Exit status: 0 no fault; 1 faults were found; 2 something could not be checked, or a wrong command
-line.";
+Exit status: 0 no fault; 1 faults were found, also if --fix has mended them, or something else could
+not be checked; 2 no fault, but something could not be checked, or a wrong command line.";
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

@@ -28,4 +28,5 @@ mod random;
 pub mod text;
 pub mod tools;
 pub mod top;
+mod unfiltered;
 pub mod unhook;

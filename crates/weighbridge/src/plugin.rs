@@ -41,6 +41,9 @@ Examples:
   weighbridge check uplinks
   weighbridge check bridge bridge0
 
+What -w and -c are about: of `links` the links that work, of each lagg; of `uplinks` the gateways
+that work; of `bridge` the ports that forward, of each bridge; of `daemon` the seconds until it
+answers.
 Ranges are [@]START:END: 10 alerts below 0 and above 10, 10: below 10, ~:10 above 10, @10:20 from
 10 to 20.
 
@@ -53,8 +56,7 @@ struct Plugin {
     subject: Subject,
 }
 
-/// The command line, for the test that holds it against the manual.
-#[cfg(test)]
+/// The command line, for completions and for the test that holds it against the manual.
 pub(crate) fn command() -> clap::Command {
     <Plugin as clap::CommandFactory>::command()
 }

@@ -8,6 +8,7 @@ mod interfaces;
 pub mod replay;
 
 use pf_engine::anchor::AnchorPath;
+use pf_engine::ruleset::Dialect;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -21,12 +22,15 @@ use crate::pfctl::arguments::Arguments;
 use crate::pfctl::load::own_surroundings;
 use crate::text::{parse_dialect, reason};
 
+/// Exit status after a wrong command line, as clap has it.
+pub(crate) const WRONG_COMMAND_LINE: u8 = 2;
+
 /// How a file of rules is read.
 #[derive(Clone, Debug, Args)]
 pub struct Reading {
     /// Meaning: freebsd, openbsd, or openbsd3 [default: that of weighbridge.toml, else freebsd]
-    #[arg(long, value_name = "NAME")]
-    pub dialect: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = parse_dialect)]
+    pub dialect: Option<Dialect>,
     /// Define a macro, over what the file says
     #[arg(short = 'D', value_name = "NAME=VALUE")]
     pub define: Vec<String>,
@@ -46,6 +50,8 @@ pub struct Reading {
 pub(crate) enum Complaint {
     /// With this message.
     Message(String),
+    /// With this message about the command line.
+    Usage(String),
     /// All was said.
     Told,
     /// The reader of our output has seen enough.
@@ -127,7 +133,7 @@ impl Reading {
     /// What [`pf_conf::load`] wants to know.
     pub(crate) fn load_options(&self) -> Result<LoadOptions, String> {
         self.options().map_err(|complaint| match complaint {
-            Complaint::Message(message) => message,
+            Complaint::Message(message) | Complaint::Usage(message) => message,
             Complaint::Told | Complaint::OutputClosed => String::new(),
         })
     }
@@ -143,14 +149,13 @@ impl Reading {
     }
 
     fn options(&self) -> Result<LoadOptions, Complaint> {
-        let dialect = self.dialect.as_deref().map(parse_dialect).transpose();
         let around = own_surroundings(&Arguments {
             config: Some(self.config.clone()),
-            dialect: dialect.map_err(Complaint::Message)?,
+            dialect: self.dialect,
             ..Arguments::default()
         });
         let around = around.map_err(Complaint::Message)?;
-        let given = interfaces::parse_all(&self.interface).map_err(Complaint::Message)?;
+        let given = interfaces::parse_all(&self.interface).map_err(Complaint::Usage)?;
         Ok(LoadOptions {
             dialect: around.dialect,
             defines: definitions(&self.define)?,
@@ -174,9 +179,7 @@ fn definitions(given: &[String]) -> Result<Vec<(String, String)>, Complaint> {
     };
     given
         .iter()
-        .map(|text| {
-            one(text).ok_or_else(|| Complaint::Message(format!("-D {text}: use NAME=VALUE")))
-        })
+        .map(|text| one(text).ok_or_else(|| Complaint::Usage(format!("-D {text}: use NAME=VALUE"))))
         .collect()
 }
 
@@ -189,6 +192,10 @@ pub(crate) fn status(result: Result<u8, Complaint>, output: &mut Output<'_>) -> 
         Err(Complaint::Message(message)) => {
             output.message(&format!("weighbridge: {message}"));
             1
+        }
+        Err(Complaint::Usage(message)) => {
+            output.message(&format!("weighbridge: {message}"));
+            WRONG_COMMAND_LINE
         }
     }
 }

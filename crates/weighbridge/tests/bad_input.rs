@@ -125,10 +125,15 @@ fn more_addresses_than_allowed_are_refused_before_anything_is_changed() {
 #[test]
 fn wrong_options_say_which_would_be_right() {
     let dir = directory(&[("weighbridge.toml", "interfaces = [\"lo\"]\n")]);
-    let text = refused(&run_in(dir.path(), &["--dialect", "netbsd"]));
-    assert!(text.contains("freebsd, openbsd or openbsd3"), "{text}");
-    let text = refused(&run_in(dir.path(), &["--log", "loud"]));
-    assert!(text.contains("error, warn, info, debug or trace"), "{text}");
+    for (option, word, right) in [
+        ("--dialect", "netbsd", "freebsd, openbsd or openbsd3"),
+        ("--log", "loud", "error, warn, info, debug or trace"),
+    ] {
+        let output = run_in(dir.path(), &[option, word]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let text = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(text.contains(right), "{text}");
+    }
     let text = refused(&run_in(dir.path(), &["--rules", "/nonexistent/pf.conf"]));
     assert!(
         text.contains("/nonexistent/pf.conf: cannot read it"),

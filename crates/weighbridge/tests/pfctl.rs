@@ -201,6 +201,7 @@ fn serve(
                 lost_before: &mut lost_before,
                 interfaces: &interfaces(),
                 dialect,
+                filtered: &interfaces().into_iter().map(|i| i.name).collect(),
                 scheduler: &mut scheduler,
                 gateways: &Monitor::default(),
             };

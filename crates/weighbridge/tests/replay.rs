@@ -372,7 +372,7 @@ fn options_that_do_not_fit_together_are_told() {
             .copied()
             .collect();
         let ran = case.run(&all);
-        assert_eq!(ran.status, 1, "{}", ran.out);
+        assert_eq!(ran.status, 2, "{}", ran.out);
         assert!(ran.err.contains(wanted), "{}", ran.err);
     };
     refused(&["--out-if=em0"], "what is behind em1?");

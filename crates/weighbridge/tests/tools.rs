@@ -133,7 +133,7 @@ fn explain_refuses_a_packet_it_cannot_read_with_a_caret() {
     assert_eq!(
         ran,
         Ran {
-            status: 1,
+            status: 2,
             out: String::new(),
             err: "weighbridge: packet: a port is missing: ADDRESS:PORT\n  \
                   in on em1 tcp 1.2.3.4 > 1.2.3.5:80\n                ^^^^^^^\n"
@@ -205,15 +205,44 @@ fn check_speaks_json() {
 }
 
 #[test]
+fn check_warns_of_interfaces_that_rules_name_and_nobody_filters() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+    write("hostname.em0", "up\n");
+    write("hostname.em1", "up\n");
+    write(
+        "pf.conf",
+        "nat on em0 from any to any -> (em0)\nnat on fxp0 from any to any -> (fxp0)\n\
+         pass in on em1 route-to { (em0 192.168.0.1) (fxp0 216.123.123.1) } round-robin \
+         from any to any\npass out on em1 reply-to (em7 10.0.0.1) from any to any\n",
+    );
+    let config = format!("--config={}", dir.path().display());
+    let file = dir.path().join("pf.conf").display().to_string();
+    let mut arguments = BOX[..5].to_vec();
+    arguments.extend([config.as_str(), "--plain", &file]);
+    let warned = ran(|output| check::execute(&parsed(&arguments), output));
+    assert_eq!(warned.status, 2, "{}", warned.err);
+    assert_eq!(warned.err.matches("[PF112]").count(), 2, "{}", warned.err);
+    for told in [
+        "pf.conf:2: warning: `nat on fxp0`: fxp0 is not filtered",
+        "pf.conf:3: warning: `route-to fxp0`: fxp0 is not filtered",
+    ] {
+        assert!(warned.err.contains(told), "{}", warned.err);
+    }
+    write("hostname.fxp0", "up\n");
+    let quiet = ran(|output| check::execute(&parsed(&arguments), output));
+    assert_eq!((quiet.status, quiet.err.as_str()), (0, ""));
+}
+
+#[test]
 fn options_that_cannot_be_read_are_refused() {
     for (arguments, message) in [
-        (vec!["--dialect=netbsd"], "unknown dialect"),
         (vec!["-D", "x"], "use NAME=VALUE"),
         (vec!["--interface=em9=1.2.3.4/99"], "is not ADDRESS/LENGTH"),
     ] {
         let arguments = [vec!["--config=/nonexistent", "x.conf"], arguments].concat();
         let ran = ran(|output| check::execute(&parsed(&arguments), output));
-        assert_eq!(ran.status, 1);
+        assert_eq!(ran.status, 2, "a wrong command line");
         assert!(ran.err.contains(message), "{}", ran.err);
     }
     let ran = check(&["/nonexistent/pf.conf"]);

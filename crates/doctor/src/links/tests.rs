@@ -70,6 +70,48 @@ fn a_sound_bridge_is_left_alone() {
 }
 
 #[test]
+fn the_bridge_that_holds_a_laggs_ports_is_down_on_purpose() {
+    let mut lagg = machine();
+    lagg.interfaces[1].up = false;
+    lagg.interfaces[1].holds_ports = true;
+    lagg.interfaces[2].mtu = 9000;
+    lagg.bridge_netfilter = Some(true);
+    assert_eq!(ids(&lagg, &Wanted::default()), [""; 0]);
+    // Behind it the machine is a router like any other.
+    lagg.forward_v4 = Some(false);
+    let rules = Wanted {
+        routes: true,
+        policy_routes: true,
+        routes_at: Some((Place::file("pf.conf"), "nat on lagg0".into())),
+        ..Wanted::default()
+    };
+    assert_eq!(ids(&lagg, &rules), ["links/no-forwarding"]);
+}
+
+#[test]
+fn what_is_about_to_be_made_is_not_missing() {
+    let mut first = machine();
+    first.interfaces.truncate(1);
+    first.interfaces.push(interface("em0"));
+    let file = Place::file("rc.conf");
+    let mut wanted = Wanted {
+        bridges: vec![(
+            file.clone(),
+            "bridge0".into(),
+            vec!["em0".into(), "lagg0".into()],
+        )],
+        interfaces: vec![(file, "lagg0".into(), None)],
+        ..Wanted::default()
+    };
+    assert_eq!(
+        ids(&first, &wanted),
+        ["links/missing-member", "links/missing-interface"]
+    );
+    wanted.made = vec!["bridge0".into(), "lagg0".into()];
+    assert_eq!(ids(&first, &wanted), [""; 0]);
+}
+
+#[test]
 fn each_fault_is_named() {
     type Break = fn(&mut Machine, &mut Wanted);
     let cases: [(&str, Break); 14] = [

@@ -15,13 +15,15 @@ struct Lagg<'t> {
     ports: Vec<(&'t str, u32)>,
 }
 
-/// Reads the output for all interfaces, or for the laggs alone.
+/// Reads the output for all interfaces, or for the laggs alone. It may be indented as a whole.
 #[must_use]
 pub fn read(text: &str) -> Vec<Bundle> {
     let mut laggs: Vec<Lagg<'_>> = Vec::new();
     let mut links: BTreeMap<&str, bool> = BTreeMap::new();
     let mut interface = "";
+    let indent = common_indent(text);
     for line in text.lines() {
+        let line = line.strip_prefix(indent).unwrap_or(line);
         if !line.starts_with(char::is_whitespace) {
             interface = line.split_once(": ").map_or("", |(name, _)| name);
             continue;
@@ -30,7 +32,8 @@ pub fn read(text: &str) -> Vec<Bundle> {
         if let Some(status) = line.strip_prefix("status: ") {
             links.insert(interface, status == "active");
         }
-        if let Some(protocol) = protocol(line) {
+        // Lines of which nobody knows whose they are make no lagg.
+        if let Some(protocol) = protocol(line).filter(|_| !interface.is_empty()) {
             laggs.push(Lagg {
                 name: interface,
                 protocol,
@@ -41,6 +44,20 @@ pub fn read(text: &str) -> Vec<Bundle> {
         }
     }
     laggs.iter().map(|lagg| bundle(lagg, &links)).collect()
+}
+
+/// The blanks that every line begins with; lines of blanks do not count.
+fn common_indent(text: &str) -> &str {
+    let blanks =
+        |line: &'_ str| -> usize { line.len() - line.trim_start_matches([' ', '\t']).len() };
+    let lines = || text.lines().filter(|line| !line.trim().is_empty());
+    let first = lines().next().unwrap_or_default();
+    let whole = &first[..blanks(first)];
+    let common = lines().map(|line| {
+        let pairs = line.chars().zip(whole.chars());
+        pairs.take_while(|(own, first)| own == first).count()
+    });
+    &whole[..common.min().unwrap_or_default()]
 }
 
 fn protocol(line: &str) -> Option<&str> {

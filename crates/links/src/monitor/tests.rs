@@ -67,6 +67,19 @@ fn a_standby_without_a_carrier_is_seen_in_its_own_block() {
 }
 
 #[test]
+fn text_that_is_indented_as_a_whole_is_read_by_its_own_margin() {
+    let text = "\nlagg0: flags=8843<UP> metric 0 mtu 1500\n\tlaggproto failover lagghash l2,l3,l4\n\
+                \tlaggport: em0 flags=5<MASTER,ACTIVE>\n\tlaggport: em4 flags=0<>\n";
+    let lines: Vec<&str> = text.lines().collect();
+    let indented = format!("  \t{}\n", lines.join("\n  \t"));
+    let (severity, told) = judged(&read_ifconfig(&indented));
+    assert!(told.starts_with("LINKS OK: lagg0 (failover): "), "{told}");
+    assert_eq!((severity, told), judged(&read_ifconfig(text)));
+    let beheaded = "\tlaggproto failover\n\t\tlaggport: em0 flags=5<MASTER,ACTIVE>\n";
+    assert_eq!(judged(&read_ifconfig(beheaded)).0, Severity::Unknown);
+}
+
+#[test]
 fn lacp_and_load_balancing_are_judged_by_their_flags() {
     let port = |name: &str, flags: &str| format!("\tlaggport: {name} flags={flags}\n");
     let lacp = |second: &str| {

@@ -289,6 +289,7 @@ const fn words(kind: WarningKind, list: RuleList) -> (&'static str, &'static str
         | WarningKind::UnusedMacro
         | WarningKind::MacroTwice
         | WarningKind::TableTwice
+        | WarningKind::Unfiltered
         | WarningKind::UnusedTable
         | WarningKind::UndefinedTable
         | WarningKind::NotCompared => (

@@ -41,7 +41,8 @@ pub(crate) const NOT_UNDERSTOOD: &str =
 
 fn advice(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::PermissionDenied {
-        "run it as root, or as a member of the group of the socket"
+        "run it as root: the control socket is root's alone ([status] and [tables] of weighbridge.toml \
+         say who may ask by the other two)"
     } else {
         "is `weighbridge run` running? (another socket: --socket PATH)"
     }

@@ -4,6 +4,8 @@
 mod ongoing;
 mod tables;
 
+use std::sync::Arc;
+
 use datapath::queues::QueueStatistics;
 use pf_conf::Feedback;
 use pf_engine::addr::Prefix;
@@ -67,6 +69,8 @@ pub struct Desk<'a> {
     pub interfaces: &'a [Interface],
     /// The dialect that the daemon was configured with.
     pub dialect: Dialect,
+    /// What rules may send packets by, or translate on.
+    pub filtered: &'a Arc<[String]>,
     /// What queues packets.
     pub scheduler: &'a mut dyn Scheduler,
     /// The gateways that are probed.
@@ -173,11 +177,22 @@ impl Work {
     }
 }
 
+/// What rules are read with.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The interfaces of the box.
+    pub interfaces: Vec<Interface>,
+    /// The dialect that the daemon was configured with.
+    pub dialect: Dialect,
+    /// What rules may send packets by, or translate on.
+    pub filtered: Arc<[String]>,
+}
+
 /// What comes back.
 #[derive(Debug)]
 pub enum Answer {
-    /// To [`Work::Interfaces`]: the interfaces and the configured dialect.
-    Interfaces(Vec<Interface>, Dialect),
+    /// To [`Work::Interfaces`].
+    Interfaces(Surroundings),
     /// To [`Work::Feedback`].
     Feedback(Vec<Feedback>),
     /// To [`Work::Page`].
@@ -225,7 +240,11 @@ pub fn handle(desk: &mut Desk<'_>, work: Work) -> Handled {
             return proceed(desk, installing);
         }
         Work::Change(change) => return proceed(desk, Ongoing::Change(change)),
-        Work::Interfaces => Answer::Interfaces(desk.interfaces.to_vec(), desk.dialect),
+        Work::Interfaces => Answer::Interfaces(Surroundings {
+            interfaces: desk.interfaces.to_vec(),
+            dialect: desk.dialect,
+            filtered: desk.filtered.clone(),
+        }),
         Work::Feedback => Answer::Feedback(packets_seen(desk.engine)),
         Work::Page(request, _) if !desk.engine.has_anchor(&request.scope.anchor) => {
             Answer::Refused(NO_ANCHOR.to_owned())

@@ -9,7 +9,6 @@ use links::status::Status;
 use pf_engine::env::IfIndex;
 use tracing::warn;
 
-use super::links_process::devices;
 use crate::files;
 use crate::links::{Claim, claim_path, read_status, remove_claim};
 
@@ -33,7 +32,7 @@ impl Claims {
         managed: &[String],
     ) -> Result<Self> {
         let there = read_status().unwrap_or_default();
-        let made: BTreeSet<&str> = devices(wanted).chain(devices_of(&there)).collect();
+        let made: BTreeSet<&str> = wanted.devices().chain(devices_of(&there)).collect();
         let names = managed.iter().filter(|name| made.contains(name.as_str()));
         let names: Vec<String> = names.cloned().collect();
         let is_claimed = !names.is_empty();

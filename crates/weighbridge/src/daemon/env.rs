@@ -9,7 +9,6 @@ use pf_engine::env::{
     Env, IfIndex, Interface, InterfaceAddress, RouteLookup, SocketOwner, SocketQuery,
 };
 
-use super::links_process::devices;
 use super::owner::Owners;
 use crate::random::Random;
 
@@ -154,7 +153,7 @@ pub(crate) fn as_configured(mut present: Vec<Interface>, wanted: &WantedLinks) -
 
 /// The same with the laggs and VLANs that are still to be made.
 pub(crate) fn with_devices(mut present: Vec<Interface>, wanted: &WantedLinks) -> Vec<Interface> {
-    for (name, number) in devices(wanted).zip(FIRST_TO_BE_MADE..) {
+    for (name, number) in wanted.devices().zip(FIRST_TO_BE_MADE..) {
         if find(&mut present, name).is_none() {
             present.push(Interface::new(IfIndex(number), name));
         }

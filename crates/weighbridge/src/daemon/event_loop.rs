@@ -89,6 +89,7 @@ pub(super) struct Parts<'a> {
     pub(super) states: Keeper,
     pub(super) loaded_by: LoadedBy,
     pub(super) dialect: Dialect,
+    pub(super) filtered: Arc<[String]>,
     pub(super) gateways: Gateways,
 }
 
@@ -521,6 +522,7 @@ impl<'a> EventLoop<'a> {
             lost_before: &mut self.lost_before,
             interfaces: parts.env.interfaces(),
             dialect: parts.dialect,
+            filtered: &parts.filtered,
             gateways: parts.gateways.monitor(),
         }
     }

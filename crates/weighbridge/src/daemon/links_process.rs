@@ -39,16 +39,7 @@ pub(super) struct LinksProcess {
 /// Whether the files ask for what the process does: the daemon itself sets up interfaces and bridges.
 pub(super) fn is_needed(wanted: &WantedLinks) -> bool {
     let forwards = wanted.forward_v4.is_some() || wanted.forward_v6.is_some();
-    forwards || !wanted.routes.is_empty() || devices(wanted).next().is_some()
-}
-
-/// The laggs and VLANs.
-pub(super) fn devices(wanted: &WantedLinks) -> impl Iterator<Item = &str> {
-    let made = wanted
-        .interfaces
-        .iter()
-        .filter(|i| matches!(i.device, Device::Lagg(_) | Device::Vlan(_)));
-    made.map(|interface| interface.name.as_str())
+    forwards || !wanted.routes.is_empty() || wanted.devices().next().is_some()
 }
 
 impl LinksProcess {
@@ -108,7 +99,7 @@ impl LinksProcess {
             pause(LOOK);
             waited += LOOK;
         }
-        let names: Vec<&str> = devices(&self.wanted).collect();
+        let names: Vec<&str> = self.wanted.devices().collect();
         bail!(
             "{} not there after {START_LIMIT:?}\n  hint: if `weighbridge links run` was started with \
              other files, let it read those of {} too, or end it: `weighbridge links stop`",

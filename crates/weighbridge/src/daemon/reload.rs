@@ -15,15 +15,26 @@ use super::files::DiskFiles;
 use crate::accounts;
 use crate::config::read_bytes;
 use crate::memory;
+use crate::unfiltered;
 
 /// What a reading came to: a ruleset, or what is wrong.
 type Reading = Result<Box<Ruleset>, String>;
 
+/// What is read again.
+#[derive(Clone, Debug)]
+pub(super) struct Reloaded {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// Whose meaning it has.
+    pub(super) dialect: Dialect,
+    /// What rules may send packets by.
+    pub(super) filtered: Arc<[String]>,
+}
+
 /// Reads pf.conf in a thread of its own, one reading at a time.
 #[derive(Debug)]
 pub(super) struct Reloader {
-    path: PathBuf,
-    dialect: Dialect,
+    reloaded: Reloaded,
     waker: Arc<Waker>,
     sender: Sender<Reading>,
     readings: Receiver<Reading>,
@@ -33,12 +44,11 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// For the pf.conf at `path`; `waker` wakes the packet loop.
-    pub(super) fn new(path: PathBuf, dialect: Dialect, waker: Arc<Waker>) -> Self {
+    /// For that pf.conf; `waker` wakes the packet loop.
+    pub(super) fn new(reloaded: Reloaded, waker: Arc<Waker>) -> Self {
         let (sender, readings) = channel();
         Self {
-            path,
-            dialect,
+            reloaded,
             waker,
             sender,
             readings,
@@ -69,10 +79,11 @@ impl Reloader {
             self.again = true;
             return;
         }
-        info!("reading {} again", self.path.display());
-        let (path, sender, waker) = (self.path.clone(), self.sender.clone(), self.waker.clone());
+        info!("reading {} again", self.reloaded.path.display());
+        let (sender, waker) = (self.sender.clone(), self.waker.clone());
+        let reloaded = self.reloaded.clone();
         let options = LoadOptions {
-            dialect: self.dialect,
+            dialect: reloaded.dialect,
             defines: Vec::new(),
             interfaces: interfaces.to_vec(),
             accounts: accounts::of_machine(),
@@ -82,7 +93,7 @@ impl Reloader {
         };
         let thread = std::thread::Builder::new().name("reload".into());
         let started = thread.spawn(move || {
-            let _ = sender.send(read(&path, &options, &feedback));
+            let _ = sender.send(read(&reloaded, &options, &feedback));
             let _ = waker.wake();
         });
         match started {
@@ -105,12 +116,14 @@ impl Reloader {
     }
 }
 
-fn read(path: &Path, options: &LoadOptions, feedback: &[Feedback]) -> Reading {
+fn read(reloaded: &Reloaded, options: &LoadOptions, feedback: &[Feedback]) -> Reading {
+    let path = &reloaded.path;
     let name = path.display().to_string();
     let bytes = read_bytes(path).map_err(|error| format!("{name}: {error}"))?;
     let mut files = DiskFiles::relative_to(path.parent().unwrap_or(Path::new("")));
     match pf_conf::load(&name, &bytes, &mut files, options) {
         Ok(mut loaded) => {
+            unfiltered::log(&loaded, &options.interfaces, &reloaded.filtered);
             loaded.optimize(loaded.level(None), feedback);
             Ok(Box::new(loaded.ruleset))
         }

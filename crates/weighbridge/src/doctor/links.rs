@@ -7,6 +7,7 @@ use std::process::Command;
 
 use ::doctor::links::{Interface, Machine, MissingFeature, Wanted, check};
 use ::doctor::{Place as Line, Step};
+use datapath::device::holder_name;
 use datapath::netlink::Netlink;
 use pf_conf::PrintOptions;
 
@@ -93,6 +94,10 @@ fn interfaces() -> Result<Vec<Interface>, String> {
         .collect();
     let states = netlink.link_states().map_err(failed)?;
     let all = number("/proc/sys/net/ipv4/conf/all/rp_filter");
+    let holders: Vec<String> = states
+        .iter()
+        .map(|state| holder_name(&state.name))
+        .collect();
     let interface = |state: datapath::netlink::LinkState| {
         let own = number(&format!("/proc/sys/net/ipv4/conf/{}/rp_filter", state.name));
         Interface {
@@ -100,6 +105,7 @@ fn interfaces() -> Result<Vec<Interface>, String> {
             mtu: state.mtu,
             bridge: state.bridge,
             is_bridge: state.is_bridge,
+            holds_ports: state.is_bridge && !state.up && holders.contains(&state.name),
             is_loopback: state.loopback,
             has_addresses: with_addresses.get(&state.name).copied().unwrap_or_default(),
             rp_filter: own.max(all),
@@ -228,14 +234,11 @@ fn of_files(
     wanted: &mut Wanted,
 ) {
     let place = |kind: &str, name: &str| {
-        Line::file(
-            arguments
-                .config
-                .join(format!("{kind}.{name}"))
-                .display()
-                .to_string(),
-        )
+        let file = config::start_up_file(&arguments.config, kind, name);
+        Line::file(file.display().to_string())
     };
+    let made = configuration.links.made();
+    wanted.made = made.into_iter().map(str::to_owned).collect();
     wanted.filtered = configuration.managed();
     let bridges = configuration.links.bridges.iter();
     wanted.bridges = bridges

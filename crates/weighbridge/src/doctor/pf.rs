@@ -7,6 +7,7 @@ use super::DoctorArguments;
 use crate::config::{Problem, read_bytes};
 use crate::text::reason;
 use crate::tools::{Disk, Reading};
+use crate::unfiltered;
 
 const CHECK: &str = "pf/rules";
 
@@ -35,7 +36,11 @@ pub(super) fn steps(arguments: &DoctorArguments) -> Result<Vec<Step>, String> {
     let options = options(arguments)?;
     let findings = match pf_conf::check(&file, &main, &mut Disk, &options) {
         Err(errors) => errors_of(&errors),
-        Ok((_, warnings)) => warnings_of(&warnings),
+        Ok((loaded, mut warnings)) => {
+            let config = &arguments.config;
+            unfiltered::add_to(&mut warnings, &loaded, &options.interfaces, config);
+            warnings_of(&warnings)
+        }
     };
     Ok(vec![Step::of(
         CHECK,

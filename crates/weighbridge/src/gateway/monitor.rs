@@ -66,6 +66,26 @@ pub struct GatewayView {
     pub targets: Vec<TargetView>,
 }
 
+impl GatewayView {
+    /// Mean time to the answer in milliseconds, of as many targets as have to work: the slowest of the
+    /// fastest `quorum` ones; nothing if fewer have answered.
+    #[must_use]
+    pub fn rtt_ms(&self) -> Option<f64> {
+        let mut known: Vec<f64> = self.targets.iter().filter_map(|t| t.rtt_ms).collect();
+        known.sort_by(f64::total_cmp);
+        known.get(self.quorum.saturating_sub(1)).copied()
+    }
+
+    /// Lost probes in percent, of as many targets as have to work: a target that is dead beside enough
+    /// others that work is no loss of the gateway's.
+    #[must_use]
+    pub fn loss_percent(&self) -> Option<u8> {
+        let mut known: Vec<u8> = self.targets.iter().filter_map(|t| t.loss_percent).collect();
+        known.sort_unstable();
+        known.get(self.quorum.saturating_sub(1)).copied()
+    }
+}
+
 /// A target of a gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

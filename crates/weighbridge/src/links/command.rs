@@ -48,7 +48,8 @@ Examples:
   weighbridge links reload
   weighbridge links convert --to netplan /etc/rc.conf
 
-Exit status: 0 done; 1 errors; 2 diff: something is not as the files say, or a wrong command line.";
+Exit status: 0 done; 1 errors, and `apply --dry-run` where the kernel cannot make a device; 2 diff:
+something is not as the files say, or a wrong command line.";
 
 /// `weighbridge links`.
 #[derive(Clone, Debug, Args)]
@@ -166,8 +167,7 @@ fn execute(command: &LinksCommand, output: &mut Output<'_>) -> Result<u8, Compla
         LinksCommand::Stop => tell_keeper(Signal::TERM, "ends", output),
         LinksCommand::Show(_) => Ok(0),
         LinksCommand::Diff { source } => {
-            let (_, steps) = source.plan(Maker::Nobody, output)?;
-            tell(source, &steps, output)?;
+            let steps = missing(source, output)?;
             Ok(if steps.is_empty() { 0 } else { DIFFERS })
         }
         LinksCommand::Check { source } => check(source, output),
@@ -221,21 +221,52 @@ pub(super) fn told(error: impl std::fmt::Display) -> Complaint {
     Complaint::Message(error.to_string())
 }
 
+/// Prints the steps that are missing, whoever makes them, and says what the kernel cannot make.
+fn missing(source: &Source, output: &mut Output<'_>) -> Result<Vec<Step>, Complaint> {
+    let (_, steps) = source.plan(Maker::Own, output)?;
+    tell(source, &steps, output)?;
+    if let Some(said) = beyond_kernel(&steps) {
+        output.message(&format!("weighbridge: {said}"));
+    }
+    Ok(steps)
+}
+
+/// What is said of devices that `apply` cannot have the kernel make; nothing if there are none.
+fn beyond_kernel(steps: &[Step]) -> Option<String> {
+    let own = |step: &&Step| {
+        let (Step::MakeLagg { maker, .. } | Step::MakeVlan { maker, .. }) = step else {
+            return false;
+        };
+        *maker == Maker::Own
+    };
+    let steps = steps.iter().filter(own);
+    let names: Vec<&str> = steps.filter_map(Step::interface).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "this kernel cannot make {}\n  hint: `weighbridge links run` makes and keeps what it cannot, \
+             `links apply` does nothing then",
+            names.join(", ")
+        )
+    })
+}
+
 fn apply(source: &Source, dry_run: bool, output: &mut Output<'_>) -> Result<u8, Complaint> {
+    if dry_run {
+        let steps = missing(source, output)?;
+        return Ok(u8::from(beyond_kernel(&steps).is_some()));
+    }
     let (_, steps) = source.plan(Maker::Nobody, output)?;
-    if !dry_run {
-        let mut netlink = Netlink::open().map_err(told)?;
-        let mut applied = datapath::netlink::Applied::default();
-        for step in &steps {
-            let hooked = hooks_first(step, &steps, &mut netlink);
-            let done = hooked.and_then(|()| {
-                let done = netlink.carry_out(step, &mut applied);
-                done.map_err(|error| error.to_string())
-            });
-            if let Err(error) = done {
-                netlink.undo(applied);
-                return Err(told(format!("{error}\n  what was done before is undone")));
-            }
+    let mut netlink = Netlink::open().map_err(told)?;
+    let mut applied = datapath::netlink::Applied::default();
+    for step in &steps {
+        let hooked = hooks_first(step, &steps, &mut netlink);
+        let done = hooked.and_then(|()| {
+            let done = netlink.carry_out(step, &mut applied);
+            done.map_err(|error| error.to_string())
+        });
+        if let Err(error) = done {
+            netlink.undo(applied);
+            return Err(told(format!("{error}\n  what was done before is undone")));
         }
     }
     tell(source, &steps, output)?;
@@ -311,4 +342,30 @@ fn write(source: &Source, tool: Tool, output: &mut Output<'_>) -> Result<u8, Com
         output.text(&format!("# {}\n{}\n", file.path, file.text))?;
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use links::WantedVlan;
+
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_cannot_make_is_named_beside_the_steps() {
+        let vlan = |name: &str, maker| Step::MakeVlan {
+            name: name.to_owned(),
+            vlan: WantedVlan::default(),
+            maker,
+        };
+        let up = Step::Up {
+            name: "em0".to_owned(),
+        };
+        let steps = [up, vlan("vlan4", Maker::Kernel), vlan("vlan5", Maker::Own)];
+        assert_eq!(beyond_kernel(&steps[..2]), None);
+        let said = beyond_kernel(&steps).expect("something is said");
+        assert!(
+            said.starts_with("this kernel cannot make vlan5\n"),
+            "{said}"
+        );
+    }
 }

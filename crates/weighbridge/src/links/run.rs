@@ -251,7 +251,9 @@ impl Links<'_> {
     fn reload(&mut self, signals: &Signals, output: &mut Output<'_>) {
         match self.next_program(signals, output) {
             Ok(()) | Err(Complaint::Told | Complaint::OutputClosed) => {}
-            Err(Complaint::Message(message)) => output.message(&message),
+            Err(Complaint::Message(message) | Complaint::Usage(message)) => {
+                output.message(&message);
+            }
         }
         output.message("the links stay as they are");
         if let Err(error) = handover::listen() {

@@ -12,7 +12,7 @@ use crate::text::reason;
 
 /// The whole question, answer included; a test's own daemon may be held up.
 pub const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 1 });
-/// Exit status of those who tell something that nobody takes; 2 is a wrong command line.
+/// Exit status of those who tell something that nobody takes, or may not tell it; 2 is a wrong command line.
 pub const NOT_TOLD: u8 = 3;
 /// Bytes of an answer.
 const ANSWER_MAX: u64 = 16_384;
@@ -44,8 +44,14 @@ pub fn strange(answer: &str) -> io::Error {
 /// What a command says when it could not ask.
 #[must_use]
 pub fn complaint(command: &str, socket: &Path, error: &io::Error) -> String {
+    let hint = if error.kind() == io::ErrorKind::PermissionDenied {
+        "run it as root, or as a member of the socket's group: [text] of mail.toml says which, with \
+         listen = { socket = \"PATH\", group = \"NAME\" }"
+    } else {
+        "`weighbridge watch -i INTERFACE` answers there"
+    };
     format!(
-        "weighbridge {command}: {}: {}\n  hint: `weighbridge watch -i INTERFACE` answers there",
+        "weighbridge {command}: {}: {}\n  hint: {hint}",
         socket.display(),
         reason(error)
     )
@@ -57,4 +63,20 @@ async fn exchange(socket: &Path, question: &str) -> io::Result<String> {
     let mut answer = String::new();
     stream.take(ANSWER_MAX).read_to_string(&mut answer).await?;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_ask_is_told_who_may() {
+        let socket = Path::new("/run/weighbridge/os.sock");
+        let told = |kind: io::ErrorKind| complaint("os", socket, &kind.into());
+        let refused = told(io::ErrorKind::PermissionDenied);
+        assert!(refused.contains("[text] of mail.toml"), "{refused}");
+        assert!(!refused.contains("answers there"), "{refused}");
+        let nobody = told(io::ErrorKind::NotFound);
+        assert!(nobody.ends_with("answers there"), "{nobody}");
+    }
 }

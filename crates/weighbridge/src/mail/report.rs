@@ -10,7 +10,7 @@ use mail::statistics::{Grouping, Report, Tally, export, render};
 use mail::time::Timestamp;
 
 use super::files::replace_file;
-use super::storage::Storage;
+use super::storage::{Storage, unreadable};
 use super::{clock, fleet, settings};
 use crate::config::DEFAULT_CONFIG_DIR;
 use crate::output::{Output, with_process_output};
@@ -147,9 +147,8 @@ fn tally(arguments: &ReportArguments, since: Option<Timestamp>) -> Result<Tally,
         let node = arguments.node.as_deref();
         return fleet::tally(&postgres, since, node).map_err(|error| error.to_string());
     }
-    let storage = Storage::open_to_read(&arguments.database).map_err(|error| {
-        format!("{error}\n  hint: `weighbridge watch -i IF` makes it, in its --state-dir")
-    })?;
+    let database = &arguments.database;
+    let storage = Storage::open_to_read(database).map_err(|error| unreadable(database, &error))?;
     storage.tally(since).map_err(|error| error.to_string())
 }
 

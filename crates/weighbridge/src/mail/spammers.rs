@@ -13,7 +13,7 @@ use super::clock;
 use super::dnsbl::export::remembered;
 use super::outcomes::DATABASE;
 use super::settings::{self, MailSettings};
-use super::storage::Storage;
+use super::storage::{Storage, unreadable};
 use super::watch::STATE_DIR;
 use crate::config::DEFAULT_CONFIG_DIR;
 use crate::output::{Output, with_process_output};
@@ -89,9 +89,12 @@ fn show(
     output: &mut Output<'_>,
 ) -> Result<u8, String> {
     let settings = settings::read(&arguments.config).map_err(|problem| problem.to_string())?;
-    let storage = Storage::open_to_read(&arguments.state_dir.join(DATABASE)).map_err(|error| {
-        format!("{error}\n  hint: `weighbridge watch -i IF` makes it, in its --state-dir")
-    })?;
+    let database = arguments.state_dir.join(DATABASE);
+    let storage =
+        Storage::open_to_read(&database).map_err(|error| unreadable(&database, &error))?;
+    if settings.throttle.is_none() && !arguments.json {
+        output.message("weighbridge spammers: nobody is throttled: mail.toml has no [throttle]");
+    }
     let throttle = remembered(&settings, &storage, now)?;
     let shown = match arguments.address {
         Some(address) => Vec::from_iter(throttle.explain(address, now)),

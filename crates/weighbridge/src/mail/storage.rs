@@ -8,6 +8,7 @@ pub(super) mod unsent;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use mail::outcome::{Outcome, Verdict};
 use mail::statistics::{Counts, System, Tally};
@@ -55,6 +56,19 @@ pub enum StorageError {
         /// Why.
         error: rusqlite::Error,
     },
+}
+
+/// The error for a database that cannot be opened to be read, with what to do: `SQLite` says the same of
+/// one that is not there and of one that this user may not open.
+#[must_use]
+pub fn unreadable(path: &Path, error: &StorageError) -> String {
+    let opened = fs::File::open(path).map_err(|error| error.kind());
+    let hint = if opened.is_err_and(|kind| kind == io::ErrorKind::PermissionDenied) {
+        "this user may not read it: run it as root, or as the user that `weighbridge watch` runs as"
+    } else {
+        "`weighbridge watch -i IF` makes it, in its --state-dir"
+    };
+    format!("{error}\n  hint: {hint}")
 }
 
 /// A message that is to be counted.

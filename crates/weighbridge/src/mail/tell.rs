@@ -28,8 +28,8 @@ Examples:
   weighbridge outcome reject rcpt 192.0.2.1 4711
 
 Exit status: 0 told; 1 not understood by who was there; 2 a wrong command line; 3 not told, because
-nobody was there, which takes a second at most. In a mail server's hook ignore it
-(`|| true`): no message depends on being counted.";
+nobody was there, which takes a second at most, or this user may not tell it. In a mail
+server's hook ignore it (`|| true`): no message depends on being counted.";
 
 /// Who reports; the daemon knows it as the text socket.
 const REPORTER: &str = "outcome";

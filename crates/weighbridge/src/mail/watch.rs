@@ -61,6 +61,10 @@ pub const STATE_DIR: &str = "/var/lib/weighbridge-watch";
 
 /// `weighbridge watch`.
 #[derive(Clone, Debug, Args)]
+#[command(
+    override_usage = "weighbridge watch [OPTIONS] --interface <NAME>\n       \
+                            weighbridge watch [OPTIONS] -r <FILE>"
+)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the command line"

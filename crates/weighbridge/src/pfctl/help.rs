@@ -108,5 +108,6 @@ Everywhere:
   --no-dns        names stand for no addresses (-N in the openbsd dialect, -S in FreeBSD's pfctl)
   --plain         one line for each error even on a terminal
 
-Exit status: 0; 1 after an error; 2 from -T test when an address does not match.
+Exit status: 0; 1 after an error, and from -s Running when the filter is disabled; 2 from -T test
+when an address does not match.
 ";

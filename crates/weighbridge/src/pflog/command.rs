@@ -31,6 +31,9 @@ Examples:
 
 /// `weighbridge log`.
 #[derive(Clone, Debug, Args)]
+#[command(
+    override_usage = "weighbridge log [OPTIONS] <FILE>\n       weighbridge log [OPTIONS] --follow"
+)]
 pub struct LogArguments {
     /// A file of logged packets
     #[arg(

@@ -1,5 +1,6 @@
 //! What is checked.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
@@ -173,19 +174,10 @@ fn judged_uplinks(views: &[GatewayView], common: &Common) -> Report {
     )];
     for view in views {
         let label = format!("{} {}", view.interface, view.address);
-        let rtt = view
-            .targets
-            .iter()
-            .filter_map(|target| target.rtt_ms)
-            .reduce(f64::max);
+        let (rtt, loss) = (view.rtt_ms(), view.loss_percent());
         data.extend(
             rtt.map(|rtt| performance(&format!("{label} rtt"), &format!("{rtt:.3}ms"), "")),
         );
-        let loss = view
-            .targets
-            .iter()
-            .filter_map(|target| target.loss_percent)
-            .max();
         data.extend(
             loss.map(|loss| performance(&format!("{label} loss"), &format!("{loss}%"), "")),
         );
@@ -267,15 +259,21 @@ fn daemon(arguments: &DaemonArguments) -> Report {
 }
 
 fn judged_daemon(health: &Health, seconds: f64, common: &Common) -> Report {
-    let over = |range: &Option<Range>| range.as_ref().is_some_and(|r| r.alerts(seconds));
-    let severity = if over(&common.critical) {
+    let over = |range: &&Range| range.alerts(seconds);
+    let critical = common.critical.as_ref().filter(over);
+    let exceeded = critical.or_else(|| common.warning.as_ref().filter(over));
+    let severity = if critical.is_some() {
         Severity::Critical
-    } else if over(&common.warning) || !health.enabled {
+    } else if exceeded.is_some() || !health.enabled {
         Severity::Warning
     } else {
         Severity::Ok
     };
-    let mut summary = vec![format!("answers in {:.1} ms", seconds * 1_000.0)];
+    let mut answers = format!("answers in {:.1} ms", seconds * 1_000.0);
+    if let Some(range) = exceeded {
+        let _ = write!(answers, " (asked for: {range} seconds)");
+    }
+    let mut summary = vec![answers];
     if !health.enabled {
         summary.push("the filter is disabled".to_owned());
     }

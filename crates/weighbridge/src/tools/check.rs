@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Complaint, Disk, Reading, refuse, status};
 use crate::output::{Output, with_process_output};
+use crate::unfiltered;
 
 /// Exit status when there are warnings and no error.
 const WARNED: u8 = 2;
@@ -27,6 +28,8 @@ Warned about is only what is certain, whatever the packets:
   PF108  a table that no rule names       PF109  a table in a rule that nothing defines
   PF110  too many rules to compare all of them
   PF111  table defined twice: the last definition counts
+  PF112  route-to, reply-to or a translation on an interface that the configuration directory does
+         not have filtered
 Each comes with file, line and column, the line, the reason, and the place of the other rule.
 Tables and addresses in parentheses are compared by name. Needs no daemon and no privileges.
 
@@ -77,7 +80,9 @@ fn check(arguments: &CheckArguments, output: &mut Output<'_>) -> Result<u8, Comp
             Err(Complaint::Told)
         }
         Err(errors) => Err(refuse(&errors, output)),
-        Ok((_, warnings)) => {
+        Ok((loaded, mut warnings)) => {
+            let config = &arguments.reading.config;
+            unfiltered::add_to(&mut warnings, &loaded, &options.interfaces, config);
             tell(arguments, &warnings, output)?;
             Ok(if warnings.count() == 0 { 0 } else { WARNED })
         }

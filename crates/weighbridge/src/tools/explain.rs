@@ -86,8 +86,8 @@ pub fn execute(arguments: &ExplainArguments, output: &mut Output<'_>) -> u8 {
 
 fn explain(arguments: &ExplainArguments, output: &mut Output<'_>) -> Result<u8, Complaint> {
     let described = packet::parse(&arguments.packet);
-    let described = described.map_err(|error| Complaint::Message(error.render()))?;
-    let routes = parse_routes(&arguments.route).map_err(Complaint::Message)?;
+    let described = described.map_err(|error| Complaint::Usage(error.render()))?;
+    let routes = parse_routes(&arguments.route).map_err(Complaint::Usage)?;
     let (main, options) = arguments.reading.open(&arguments.file, output)?;
     let loaded = main.load(&options, output)?;
     let (env, notes) = surroundings(&loaded, &described, &routes, options.interfaces);

@@ -145,9 +145,9 @@ fn replay(arguments: &ReplayArguments, output: &mut Output<'_>) -> Result<u8, Co
     let stdin = Path::new("-");
     if arguments.file == stdin && arguments.rules == stdin {
         let both = "capture and rules cannot both come from standard input";
-        return Err(Complaint::Message(both.to_owned()));
+        return Err(Complaint::Usage(both.to_owned()));
     }
-    let routes = parse_routes(&arguments.route).map_err(Complaint::Message)?;
+    let routes = parse_routes(&arguments.route).map_err(Complaint::Usage)?;
     let inside = networks(&arguments.inside)?;
     let (main, options) = arguments.reading.open(&arguments.rules, output)?;
     let loaded = main.load(&options, output)?;
@@ -203,7 +203,7 @@ fn open(file: &Path) -> io::Result<Box<dyn Read>> {
 fn networks(given: &[String]) -> Result<Vec<Prefix>, Complaint> {
     let one = |text: &String| {
         let wrong = || format!("--inside {text}: use NETWORK/LENGTH, as 10.0.0.0/8");
-        parse_prefix(text).ok_or_else(|| Complaint::Message(wrong()))
+        parse_prefix(text).ok_or_else(|| Complaint::Usage(wrong()))
     };
     given.iter().map(one).collect()
 }
@@ -240,7 +240,7 @@ impl Chosen {
         let is_told = !inside.is_empty();
         if first.is_none() && (outer.is_some() || is_told) {
             let which = "which interface is the inside? Use --in-if NAME".to_owned();
-            return Err(Complaint::Message(which));
+            return Err(Complaint::Usage(which));
         }
         let guessed = first.is_none();
         let inner = first.unwrap_or_else(|| named_first(loaded));
@@ -264,15 +264,15 @@ impl Chosen {
     }
 
     fn sides(&self, world: &World) -> Result<Sides, Complaint> {
-        let missing = |name: &str| Complaint::Message(format!("no interface {name}"));
+        let missing = |name: &str| Complaint::Usage(format!("no interface {name}"));
         let index = |name: &str| world.find(name).ok_or_else(|| missing(name));
         let inner = index(&self.inner)?;
         match &self.outer {
             Some(outer) if *outer == self.inner => {
                 let same = format!("{outer} cannot be on both sides");
-                Err(Complaint::Message(same))
+                Err(Complaint::Usage(same))
             }
-            Some(_) if self.inside.is_empty() => Err(Complaint::Message(format!(
+            Some(_) if self.inside.is_empty() => Err(Complaint::Usage(format!(
                 "what is behind {0}? Use --inside NETWORK/LENGTH or --interface \
                  {0}=ADDRESS/LENGTH",
                 self.inner

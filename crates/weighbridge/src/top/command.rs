@@ -24,6 +24,7 @@ use crate::config::SocketArgument;
 use crate::output::{Output, with_process_output};
 use crate::pfctl::hosts::{self, Lookup};
 use crate::text::reason;
+use crate::tools::WRONG_COMMAND_LINE;
 
 /// What `--help` says.
 pub const LONG_ABOUT: &str = "\
@@ -105,26 +106,33 @@ pub fn run(arguments: &TopArguments) -> ExitCode {
     let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
     let wanted = !(arguments.batch || arguments.json || arguments.all);
     if arguments.interactive && !terminal {
-        with_process_output(true, |output| {
-            output.message("weighbridge top: -i needs a terminal");
-        });
-        return ExitCode::FAILURE;
+        return fail("-i needs a terminal", WRONG_COMMAND_LINE);
     }
     if terminal && wanted {
-        return on_terminal(arguments);
+        return match shown(arguments) {
+            Ok(shown) => on_terminal(arguments, shown),
+            Err(message) => fail(&message, WRONG_COMMAND_LINE),
+        };
     }
     with_process_output(true, |output| ExitCode::from(execute(arguments, output)))
 }
 
 /// Runs a batch; returns the exit status.
 pub fn execute(arguments: &TopArguments, output: &mut Output<'_>) -> u8 {
-    match batch(arguments, output) {
+    let shown = match shown(arguments) {
+        Ok(shown) => shown,
+        Err(message) => return told(&message, WRONG_COMMAND_LINE, output),
+    };
+    match batch(arguments, &shown, output) {
         Ok(()) => 0,
-        Err(message) => {
-            output.message(&format!("weighbridge top: {message}"));
-            1
-        }
+        Err(message) => told(&message, 1, output),
     }
+}
+
+/// Tells what went wrong; returns the exit status for it.
+fn told(message: &str, status: u8, output: &mut Output<'_>) -> u8 {
+    output.message(&format!("weighbridge top: {message}"));
+    status
 }
 
 /// What the options ask for.
@@ -171,15 +179,14 @@ fn clock() -> impl Fn() -> Duration {
     move || begin.elapsed()
 }
 
-fn batch(arguments: &TopArguments, output: &mut Output<'_>) -> Result<(), String> {
-    let shown = shown(arguments)?;
+fn batch(arguments: &TopArguments, shown: &Shown, output: &mut Output<'_>) -> Result<(), String> {
     let elapsed = clock();
     let mut sampler = Sampler::new(&arguments.socket.path(), arguments.cache);
     let mut take = || {
         let filter = shown.filter.as_ref().map(|(_, filter)| filter);
         sampler.take(shown.view().kind, filter, shown.cached, elapsed())
     };
-    if needs_two(&shown) {
+    if needs_two(shown) {
         take()?;
         wait(RATE_TIME.min(shown.delay));
     }
@@ -188,9 +195,9 @@ fn batch(arguments: &TopArguments, output: &mut Output<'_>) -> Result<(), String
         let mut sample = take()?;
         order::sort(&mut sample.rows, shown.order, shown.reversed);
         let text = if arguments.json {
-            as_json(&shown, &sample, rows(arguments, &sample))?
+            as_json(shown, &sample, rows(arguments, &sample))?
         } else {
-            printed(&shown, &sample, arguments)
+            printed(shown, &sample, arguments)
         };
         match output.text(&text).and_then(|()| output.out.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -267,26 +274,26 @@ fn as_json(shown: &Shown, sample: &Sample, count: usize) -> Result<String, Strin
         .map_err(|error| error.to_string())
 }
 
-fn on_terminal(arguments: &TopArguments) -> ExitCode {
-    let told = shown(arguments).and_then(|shown| {
-        let mut terminal = ratatui::try_init()
-            .map_err(|error| format!("the terminal does not work: {}", reason(&error)))?;
-        let result = Session::new(arguments, shown).and_then(|mut session| {
-            let ended = session.until_quit(&mut terminal);
-            ended.map_err(|error| format!("the terminal does not work: {}", reason(&error)))
-        });
-        ratatui::restore();
-        result
+fn on_terminal(arguments: &TopArguments, shown: Shown) -> ExitCode {
+    let broken = |error: io::Error| format!("the terminal does not work: {}", reason(&error));
+    let mut terminal = match ratatui::try_init() {
+        Ok(terminal) => terminal,
+        Err(error) => return fail(&broken(error), 1),
+    };
+    let ended = Session::new(arguments, shown).and_then(|mut session| {
+        let ended = session.until_quit(&mut terminal);
+        ended.map_err(broken)
     });
-    match told {
+    ratatui::restore();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            with_process_output(true, |output| {
-                output.message(&format!("weighbridge top: {message}"));
-            });
-            ExitCode::FAILURE
-        }
+        Err(message) => fail(&message, 1),
     }
+}
+
+/// Tells it on the process's own output.
+fn fail(message: &str, status: u8) -> ExitCode {
+    with_process_output(true, |output| ExitCode::from(told(message, status, output)))
 }
 
 /// One run on a terminal.

@@ -214,12 +214,6 @@ fn table_cell(table: &TableRecord, field: Field, width: usize) -> String {
     reason = "a field of other rows is blank"
 )]
 fn gateway_cell(gateway: &GatewayView, field: Field, width: usize) -> String {
-    let known = gateway.targets.iter().filter_map(|target| target.rtt_ms);
-    let fastest = known.min_by(f64::total_cmp);
-    let lost = gateway
-        .targets
-        .iter()
-        .filter_map(|target| target.loss_percent);
     match field {
         Field::If => plain(&gateway.interface),
         Field::Gateway => gateway.address.to_string(),
@@ -230,9 +224,11 @@ fn gateway_cell(gateway: &GatewayView, field: Field, width: usize) -> String {
             age(since.unwrap_or_default().as_secs(), width)
         }
         Field::Failures => number(gateway.failures, width),
-        Field::Rtt => fastest.map_or_else(|| "-".into(), |rtt| format!("{rtt:.1}ms")),
-        Field::Loss => lost
-            .min()
+        Field::Rtt => gateway
+            .rtt_ms()
+            .map_or_else(|| "-".into(), |rtt| format!("{rtt:.1}ms")),
+        Field::Loss => gateway
+            .loss_percent()
             .map_or_else(|| "-".into(), |loss| format!("{loss}%")),
         _ => String::new(),
     }

@@ -17,7 +17,8 @@ chown 1993:1993 "$DIRECTORY/bob"
 ln -s "$DIRECTORY/os.sock" /run/weighbridge/os.sock
 echo 'nameserver 127.0.0.1' >/etc/resolv.conf
 echo mx.example >/etc/mailname
-: >/etc/aliases
+echo 'later: bob' >/etc/aliases
+printf 'defer local_parts = later\n message = come back\n' >/etc/exim4/local_rcpt
 rm -rf /etc/exim4/weighbridge
 cp -r "$CONTRIB/exim/weighbridge" /etc/exim4/
 cat >/etc/exim4/update-exim4.conf.conf <<END
@@ -37,8 +38,10 @@ dc_localdelivery='maildir_home'
 END
 if [ SPLIT = true ]; then
     cp "$CONTRIB/exim/00_local_weighbridge" /etc/exim4/conf.d/main/
+    echo 'CHECK_RCPT_LOCAL_ACL_FILE = /etc/exim4/local_rcpt' >/etc/exim4/conf.d/main/00_local_rcpt
 else
     cat "$CONTRIB/exim/00_local_weighbridge" >>/etc/exim4/exim4.conf.localmacros
+    echo 'CHECK_RCPT_LOCAL_ACL_FILE = /etc/exim4/local_rcpt' >>/etc/exim4/exim4.conf.localmacros
 fi
 update-exim4.conf
 exim4 -bd
@@ -65,8 +68,10 @@ fn exim_asks_reports_and_goes_on_alone(test: &str, split: &str) {
     };
     let refused = machine.send(ODD, &long);
     assert!(refused.starts_with("550 "), "{refused}");
+    let deferred = machine.send(ODD, &forged("later@mx.example", "five"));
+    assert_eq!(deferred, "451 come back", "the site's own words");
 
-    let lines = [machine.line(PLAIN, "0,0,"), machine.line(ODD, "2,0,")];
+    let lines = [machine.line(PLAIN, "0,0,"), machine.line(ODD, "2,1,")];
     machine.reports(&lines);
 
     for message in EXIM.goes_on_alone(&mut machine, forged) {

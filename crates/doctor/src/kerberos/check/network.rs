@@ -168,12 +168,17 @@ fn reverse(case: &Case<'_>, host: &str, address: IpAddr) -> Option<Finding> {
 pub(super) fn realm(case: &mut Case<'_>) -> Step {
     const CHECK: &str = "kerberos/realm";
     let host = case.host.clone().unwrap_or_default();
+    let shown = if host.is_empty() {
+        "the host, whose full name is not known,"
+    } else {
+        host.as_str()
+    };
     let Some(realm) = case.profile.realm_of(&host).map(str::to_owned) else {
         let place = crate::files::Place::file(case.subject.configuration.clone());
         let found = Finding::new(
             "kerberos/no-realm",
             Severity::Error,
-            format!("no realm is known for {host}"),
+            format!("no realm is known for {shown}"),
         )
         .at(
             &place,
@@ -199,7 +204,7 @@ pub(super) fn realm(case: &mut Case<'_>) -> Step {
         }
         return Step::of(CHECK, vec![found], "");
     }
-    Step::clean(CHECK, format!("{host} is in {realm}"))
+    Step::clean(CHECK, format!("{shown} is in {realm}"))
 }
 
 /// What the KDCs of a realm came to.

@@ -9,8 +9,7 @@ use mio::net::UnixStream;
 use pf_conf::{Feedback, LoadOptions, Loaded, MemoryFiles, Optimization};
 use pf_engine::addr::Prefix;
 use pf_engine::anchor::AnchorPath;
-use pf_engine::env::Interface;
-use pf_engine::ruleset::{Dialect, Parts, Ruleset};
+use pf_engine::ruleset::{Parts, Ruleset};
 
 use super::rights::Rights;
 use crate::accounts;
@@ -18,7 +17,7 @@ use crate::control::protocol::{
     FileBytes, LoadRequest, Outcome, Request, Response, ShowRequest, TableCommand, WatchRequest,
     decode, encode,
 };
-use crate::control::service::{Answer, Change, Installation, TableContents, Work};
+use crate::control::service::{Answer, Change, Installation, Surroundings, TableContents, Work};
 use crate::daemon::keep::file::{self, Draft};
 use crate::daemon::keep::load::Printed;
 use crate::memory;
@@ -26,6 +25,7 @@ use crate::pfctl::show::tables::{entry_statistics, write_entry};
 use crate::pfctl::show::{Cursor, LoadedBy};
 use crate::pflog::record::Record;
 use crate::random::Random;
+use crate::unfiltered;
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 64 << 10;
@@ -203,13 +203,13 @@ impl ClientState {
             return Step::Wait;
         };
         match (pending, answer) {
-            (Pending::Load(request), Answer::Interfaces(interfaces, dialect)) => {
+            (Pending::Load(request), Answer::Interfaces(around)) => {
                 let asked = request.optimization.map(|name| name.0);
                 let wanted = Wanted {
                     parts: request.parts,
                     merge: request.merge,
                 };
-                match check(request, interfaces, dialect) {
+                match check(request, around) {
                     Ok(loaded) if loaded.level(asked) == Optimization::Profile => {
                         self.phase = Phase::Waiting(Pending::Profile(Box::new(loaded), wanted));
                         return Step::Submit(Work::Feedback);
@@ -534,16 +534,12 @@ impl ClientState {
 }
 
 /// Reads the files of a load as the daemon sees the box.
-fn check(
-    request: LoadRequest,
-    interfaces: Vec<Interface>,
-    dialect: Dialect,
-) -> Result<Loaded, String> {
+fn check(request: LoadRequest, around: Surroundings) -> Result<Loaded, String> {
     let random = Random::new().map(|mut random| random.seed());
     let options = LoadOptions {
-        dialect: request.dialect.map_or(dialect, |name| name.0),
+        dialect: request.dialect.map_or(around.dialect, |name| name.0),
         defines: request.defines,
-        interfaces,
+        interfaces: around.interfaces,
         accounts: accounts::of_machine(),
         anchor: request.anchor,
         hash_seed: random.map_err(|error| format!("no random numbers: {error}"))?,
@@ -551,6 +547,8 @@ fn check(
     };
     let files = request.files.into_iter();
     let mut files = MemoryFiles(files.map(|(name, bytes)| (name, bytes.0)).collect());
-    pf_conf::load(&request.name, &request.main.0, &mut files, &options)
-        .map_err(|diagnostics| diagnostics.plain().trim_end().to_owned())
+    let loaded = pf_conf::load(&request.name, &request.main.0, &mut files, &options)
+        .map_err(|diagnostics| diagnostics.plain().trim_end().to_owned())?;
+    unfiltered::log(&loaded, &options.interfaces, &around.filtered);
+    Ok(loaded)
 }

@@ -16,7 +16,7 @@ use crate::mail::files::replace_file;
 use crate::mail::outcomes::DATABASE;
 use crate::mail::reputation::rules;
 use crate::mail::settings::{self, MailSettings};
-use crate::mail::storage::Storage;
+use crate::mail::storage::{Storage, unreadable};
 use crate::mail::watch::STATE_DIR;
 use crate::output::{Output, with_process_output};
 
@@ -106,7 +106,8 @@ pub fn export(
         ));
     };
     let database = arguments.state_dir.join(DATABASE);
-    let storage = Storage::open_to_read(&database).map_err(|error| error.to_string())?;
+    let storage =
+        Storage::open_to_read(&database).map_err(|error| unreadable(&database, &error))?;
     let throttle = remembered(&settings, &storage, now)?;
     let known = throttle.known(now).into_iter();
     let entries: Vec<Entry> = known
