@@ -231,6 +231,18 @@ em0        192.0.2.254          up              01:02:05  2       tcp 1/2
     }
 
     #[test]
+    fn time_and_loss_of_a_gateway_are_those_of_as_many_targets_as_have_to_work() {
+        let targets = vec![
+            target("198.51.100.1", Some(443), true),
+            target("2001:db8::1", Some(443), false),
+        ];
+        let one = view(ProbeKind::Tcp, true, targets);
+        assert_eq!((one.rtt_ms(), one.loss_percent()), (Some(12.34), Some(0)));
+        let both = GatewayView { quorum: 2, ..one };
+        assert_eq!((both.rtt_ms(), both.loss_percent()), (None, Some(100)));
+    }
+
+    #[test]
     fn nothing_probed_is_told_and_where_to_look() {
         let text = rendered(&[][..], false, shown).expect("text");
         assert!(text.contains("weighbridge.toml(5)"), "{text}");
