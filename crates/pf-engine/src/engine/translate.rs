@@ -47,6 +47,18 @@ struct Wanted {
     is_held_to: bool,
 }
 
+impl Wanted {
+    /// For a packet from `source`.
+    const fn of(family: Family, source: IpAddr) -> Self {
+        Self {
+            family,
+            source,
+            host_part: source,
+            is_held_to: true,
+        }
+    }
+}
+
 /// An evaluation of the rules under way.
 #[expect(
     clippy::struct_excessive_bools,
@@ -556,10 +568,8 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Option<Taken> {
         let wanted = Wanted {
-            family: Family::of(source),
-            source,
             host_part,
-            is_held_to: true,
+            ..Wanted::of(Family::of(source), source)
         };
         self.take_wanted(rule, pool_use, pool, wanted, env)
     }
@@ -573,12 +583,7 @@ impl Engine {
         source: IpAddr,
         env: &mut dyn Env,
     ) -> Option<Taken> {
-        let wanted = Wanted {
-            family,
-            source,
-            host_part: source,
-            is_held_to: true,
-        };
+        let wanted = Wanted::of(family, source);
         self.take_wanted(rule, PoolUse::Route, pool, wanted, env)
     }
 
@@ -594,10 +599,8 @@ impl Engine {
         env: &mut dyn Env,
     ) -> Option<Taken> {
         let wanted = Wanted {
-            family,
-            source,
-            host_part: source,
             is_held_to: self.dialect() != Dialect::FreeBsd,
+            ..Wanted::of(family, source)
         };
         self.take_wanted(rule, pool_use, pool, wanted, env)
     }
