@@ -10,7 +10,7 @@ use std::time::Duration;
 use lab::clock;
 use lab::identity::RunId;
 use lab::namespace::Namespace;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_weighbridge");
 pub(crate) const SERVER: &str = "10.99.0.1";
@@ -136,6 +136,20 @@ impl Daemon {
         let mut said = String::new();
         self.1.read_to_string(&mut said).expect("read");
         said
+    }
+
+    /// Nothing of it runs any more when this returns, until it is let go; a signal alone is only
+    /// on its way then.
+    pub(crate) fn hold(&self) {
+        kill_process(self.pid(), Signal::STOP).expect("sent");
+        let (_, now) = waitpid(Some(self.pid()), WaitOptions::UNTRACED)
+            .expect("waited")
+            .expect("something happened to it");
+        assert!(now.stopped(), "{now:?}");
+    }
+
+    pub(crate) fn let_go(&self) {
+        kill_process(self.pid(), Signal::CONT).expect("sent");
     }
 
     pub(crate) fn pid(&self) -> Pid {

@@ -8,7 +8,6 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use lab::{clock, requirements};
-use rustix::process::{Signal, kill_process};
 
 use crate::debian;
 use crate::packages::unpacked;
@@ -172,7 +171,7 @@ impl Machine {
         match how {
             Away::Killed => drop(daemon),
             Away::Silent => {
-                kill_process(daemon.pid(), Signal::STOP).expect("sent");
+                daemon.hold();
                 self.daemon = Some(daemon);
             }
         }
@@ -181,9 +180,9 @@ impl Machine {
     /// The daemon does not come to anything while `work` is done.
     pub(crate) fn while_daemon_is_held_up(&self, work: impl FnOnce()) {
         let daemon = self.daemon.as_ref().expect("it runs");
-        kill_process(daemon.pid(), Signal::STOP).expect("sent");
+        daemon.hold();
         work();
-        kill_process(daemon.pid(), Signal::CONT).expect("sent");
+        daemon.let_go();
     }
 
     pub(crate) fn start_daemon(&mut self) {

@@ -292,7 +292,7 @@ fn what_was_reported_before_the_daemon_is_told_to_end_is_counted() {
     }
     let site = Site::new(SETTINGS).expect("a network");
     let daemon = site.start();
-    kill_process(daemon.pid(), Signal::STOP).expect("sent");
+    daemon.hold();
     // Who does not wait for an answer has told it all the same.
     for number in 0..REPORTS {
         let mut stream = UnixStream::connect(site.path("os.sock")).expect("connected");
@@ -300,7 +300,7 @@ fn what_was_reported_before_the_daemon_is_told_to_end_is_counted() {
         stream.write_all(told.as_bytes()).expect("sent");
     }
     kill_process(daemon.pid(), Signal::TERM).expect("sent");
-    kill_process(daemon.pid(), Signal::CONT).expect("sent");
+    daemon.let_go();
     assert_eq!(daemon.ended(), "");
     let report = site.report();
     let expected = format!("\r\nUnknown,0,{REPORTS},0,");
