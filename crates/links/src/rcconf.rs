@@ -329,7 +329,7 @@ impl<'a> Reader<'a> {
         interface.map_or(0, |interface| interface.addresses.len())
     }
 
-    /// `ifconfig_IF_aliases`: several, each beginning with its family.
+    /// `ifconfig_IF_aliases`: several, each beginning with its family; of IPv4 a range as well.
     fn aliases(&mut self, at: usize, words: &[Word<'_>]) {
         let starts = |word: &Word<'_>| matches!(word.text, "inet" | "inet6");
         let mut rest = words;
@@ -340,7 +340,12 @@ impl<'a> Reader<'a> {
                 .position(starts)
                 .map_or(rest.len(), |n| n + 1);
             let (one, others) = rest.split_at(len);
-            self.alias(at, one);
+            match one {
+                [family, range] if family.text == "inet" && range.text.contains('-') => {
+                    self.ranges(at, std::slice::from_ref(range));
+                }
+                _ => self.alias(at, one),
+            }
             rest = others;
         }
     }

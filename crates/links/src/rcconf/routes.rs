@@ -1,4 +1,4 @@
-//! `defaultrouter`, `ipv6_defaultrouter` and `static_routes`.
+//! `defaultrouter`, `ipv6_defaultrouter`, `static_routes` and `ipv6_static_routes`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -29,15 +29,27 @@ pub(super) fn read(reader: &mut Reader<'_>) {
             Err(error) => reader.errors.push(error),
         }
     }
-    static_routes(reader);
+    static_routes(reader, "static_routes", "route_");
+    static_routes(reader, "ipv6_static_routes", "ipv6_route_");
 }
 
-fn static_routes(reader: &mut Reader<'_>) {
-    let Some(value) = reader.value("static_routes") else {
+/// The routes that `list` names, each in a variable of its own. `NAME:IF` stands for one that rc(8) also
+/// sets when IF alone is started: at the start it is as any other.
+fn static_routes(reader: &mut Reader<'_>, list: &str, prefix: &str) {
+    let Some(value) = reader.value(list) else {
         return;
     };
-    for word in value.words() {
-        let name = format!("route_{}", word.text.escape_debug());
+    let words = value.words();
+    if words.len() == 1
+        && words
+            .iter()
+            .all(|word| word.text.eq_ignore_ascii_case("no"))
+    {
+        return;
+    }
+    for word in words {
+        let (name, _) = word.text.split_once(':').unwrap_or((word.text, ""));
+        let name = format!("{prefix}{}", name.escape_debug());
         let Some(route) = reader.value(&name) else {
             let error = word.error(format!("{name} is missing"), None);
             reader.errors.push(error);
@@ -50,7 +62,8 @@ fn static_routes(reader: &mut Reader<'_>) {
     }
 }
 
-/// `[-inet6] -net NETWORK[/LEN] [-netmask MASK] GATEWAY`, `-host ADDRESS GATEWAY`.
+/// `[-inet6] [-net] NETWORK[/LEN] [-netmask MASK | -prefixlen LEN] [-gateway] GATEWAY`,
+/// `-host ADDRESS GATEWAY`, as route(8) has them.
 fn route_of(name: &Word<'_>, words: &[Word<'_>]) -> Result<WantedRoute, ParseError> {
     let mut words = words.iter();
     let mut host = false;
@@ -62,16 +75,24 @@ fn route_of(name: &Word<'_>, words: &[Word<'_>]) -> Result<WantedRoute, ParseErr
             "-net" | "-inet" | "-inet6" => {}
             "-host" => host = true,
             "-netmask" => {
-                prefix_len = Some(hostname_if::netmask(line::argument(
-                    word,
-                    &mut words,
-                    "a netmask",
-                )?)?);
+                let mask = line::argument(word, &mut words, "a netmask")?;
+                prefix_len = Some(hostname_if::netmask(mask)?);
+            }
+            "-prefixlen" => {
+                let len = line::argument(word, &mut words, "a length")?;
+                prefix_len = Some(hostname_if::length(len, len.text, 128)?);
+            }
+            "-gateway" => next = Some(line::argument(word, &mut words, "a gateway")?),
+            "-interface" | "-iface" => {
+                return Err(word.error(
+                    format!("not supported: '{}', a route without a gateway", word.text),
+                    Some("give the interface an address in that network, or name a gateway"),
+                ));
             }
             text if text.starts_with('-') => {
                 return Err(word.error(
                     format!("not supported: '{}'", text.escape_debug()),
-                    Some("known here: -net, -host, -inet6, -netmask"),
+                    Some("known here: -net, -host, -inet6, -netmask, -prefixlen, -gateway"),
                 ));
             }
             _ if destination.is_none() => destination = Some(word),
@@ -88,6 +109,9 @@ fn route_of(name: &Word<'_>, words: &[Word<'_>]) -> Result<WantedRoute, ParseErr
     let len = if host { Some(bits) } else { prefix_len.or(len) };
     let len =
         len.ok_or_else(|| destination.error("the network needs a length: NETWORK/LEN", None))?;
+    if len > bits {
+        return Err(destination.error(format!("a length of {len} is too long for {address}"), None));
+    }
     Ok(WantedRoute {
         destination: address,
         prefix_len: len,

@@ -80,7 +80,7 @@ fn aliases_ranges_ipv6_routes_and_vlans_of_an_interface_are_read() {
     let text = r#"
 ifconfig_em0="inet 10.0.0.1/24 mtu 9000"
 ifconfig_em0_alias0="inet 10.0.1.1 netmask 0xffffffff"
-ifconfig_em0_aliases="inet 10.0.2.1/32 inet6 2001:db8:2::1 prefixlen 48"
+ifconfig_em0_aliases="inet 10.0.2.1/32 inet6 2001:db8:2::1 prefixlen 48 inet 10.0.3.8-9/32"
 ipv4_addrs_em1="192.0.2.5-7/24"
 ifconfig_em1_ipv6="inet6 2001:db8::1/64"
 ifconfig_em1_descr="to the switch"
@@ -103,7 +103,9 @@ gateway_enable="YES"
             "10.0.0.1/24",
             "10.0.1.1/32 alias",
             "10.0.2.1/32 alias",
-            "2001:db8:2::1/48 alias"
+            "2001:db8:2::1/48 alias",
+            "10.0.3.8/32 alias",
+            "10.0.3.9/32 alias",
         ]
     );
     assert_eq!(
@@ -142,6 +144,52 @@ gateway_enable="YES"
         ]
     );
     assert_eq!((links.forward_v4, links.forward_v6), (Some(true), None));
+}
+
+#[test]
+fn routes_are_written_as_route8_and_rc_conf5_have_them() {
+    let found = links(
+        "static_routes=\"ext near:em0 one\"\nroute_ext=\"-net 10.0.0.0/24 -gateway 192.168.0.1\"\n\
+         route_near=\"-net 10.1.0.0 -netmask 255.255.0.0 192.168.0.2\"\n\
+         route_one=\"-host 10.2.3.4 192.168.0.3\"\nipv6_static_routes=\"six\"\n\
+         ipv6_route_six=\"2001:db8:7:: -prefixlen 48 2001:db8::1\"\n",
+    );
+    let routes: Vec<_> = found
+        .routes
+        .iter()
+        .map(|r| format!("{}/{} {}", r.destination, r.prefix_len, r.next_hop()))
+        .collect();
+    assert_eq!(
+        routes,
+        [
+            "10.0.0.0/24 192.168.0.1",
+            "10.1.0.0/16 192.168.0.2",
+            "10.2.3.4/32 192.168.0.3",
+            "2001:db8:7::/48 2001:db8::1",
+        ]
+    );
+    assert_eq!(links("static_routes=NO\n").routes, []);
+    for (route, fault) in [
+        (
+            "-net 10.0.0.0/24 -iface em0",
+            "2:27: not supported: '-iface', a route without a gateway",
+        ),
+        (
+            "-net 10.0.0.0 -prefixlen 33 10.9.9.9",
+            "2:15: a length of 33 is too long for 10.0.0.0",
+        ),
+        (
+            "-net 10.0.0.0/24",
+            "1:16: a route needs a destination and a gateway",
+        ),
+        (
+            "-net 10.0.0.0/24 10.9.9.9 -reject",
+            "2:36: not supported: '-reject'",
+        ),
+    ] {
+        let seen = faults(&format!("static_routes=\"a\"\nroute_a=\"{route}\"\n"));
+        assert_eq!(seen, [fault], "{route}");
+    }
 }
 
 #[test]
