@@ -372,32 +372,3 @@ fn set_mac(connection: &Connection, index: u32, mac: [u8; 6]) -> io::Result<()> 
 fn ipv6_switch(name: &str) -> String {
     format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
 }
-
-// linux/ethtool.h
-const ETHTOOL_GRXCSUM: u32 = 0x14;
-const ETHTOOL_GTXCSUM: u32 = 0x16;
-const ETHTOOL_GTSO: u32 = 0x1e;
-const ETHTOOL_GFLAGS: u32 = 0x25;
-const FLAG_TX_VLAN: u32 = 1 << 7;
-const FLAG_RX_VLAN: u32 = 1 << 8;
-const FLAG_LRO: u32 = 1 << 15;
-
-/// What the hardware of the interface `name` does for the kernel. What cannot be asked counts as
-/// off.
-#[must_use]
-pub fn offloads(name: &str) -> links::show::Offloads {
-    let flags = SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None);
-    let Ok(socket) = socket else {
-        return links::show::Offloads::default();
-    };
-    let ask = |command| sys::ethtool(&socket, name, command).unwrap_or(0);
-    let bits = ask(ETHTOOL_GFLAGS);
-    links::show::Offloads {
-        rx_checksum: ask(ETHTOOL_GRXCSUM) != 0,
-        tx_checksum: ask(ETHTOOL_GTXCSUM) != 0,
-        segmentation: ask(ETHTOOL_GTSO) != 0,
-        vlan: bits & FLAG_TX_VLAN != 0 && bits & FLAG_RX_VLAN != 0,
-        lro: bits & FLAG_LRO != 0,
-    }
-}

@@ -17,6 +17,7 @@ mod frame;
 pub mod handshakes;
 mod left;
 pub mod netlink;
+pub mod offload;
 mod program;
 pub mod queues;
 mod reinject;

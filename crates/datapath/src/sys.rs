@@ -76,9 +76,9 @@ struct EthtoolRequest {
 
 const _: () = assert!(size_of::<EthtoolRequest>() == size_of::<libc::ifreq>());
 
-/// Asks ethtool for one value of the interface `name`.
-pub(crate) fn ethtool(socket: impl AsFd, name: &str, command: u32) -> Result<u32> {
-    let mut value = EthtoolValue { command, data: 0 };
+/// Has the driver of the interface `name` carry out a command that takes `data`, or answers with a number.
+pub(crate) fn ethtool(socket: impl AsFd, name: &str, command: u32, data: u32) -> Result<u32> {
+    let mut value = EthtoolValue { command, data };
     let mut request = EthtoolRequest {
         name: [0; NAME_LEN],
         data: &raw mut value,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aya::programs::xdp::XdpLinkId;
 
-use crate::device::offloads;
 use crate::netlink::link::Link;
+use crate::offload::offloads;
 use crate::program::Program;
 
 /// `fast-path = "xdp"`: where.

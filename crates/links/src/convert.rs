@@ -6,6 +6,7 @@ mod networkd;
 
 use std::net::IpAddr;
 
+use crate::offload::Offload;
 use crate::plan::bonding_mode;
 use crate::{
     Device, HashLayers, Protocol, WantedInterface, WantedLagg, WantedLinks, WantedRoute, check,
@@ -47,6 +48,17 @@ pub fn convert(wanted: &WantedLinks, target: Target) -> Result<Vec<File>, Vec<St
             problems.push(format!("{}: Linux has no protocol `none`", interface.name));
         }
     }
+    for interface in &wanted.interfaces {
+        let offloads = interface.offloads.iter();
+        problems.extend(offloads.filter_map(|(offload, on)| {
+            let hint = no_word_for(target, *offload)?;
+            Some(format!(
+                "{}: {}: {hint}",
+                interface.name,
+                offload.switched(*on)
+            ))
+        }));
+    }
     for route in &wanted.routes {
         if way_to(wanted, route).is_none() {
             problems.push(format!(
@@ -63,6 +75,18 @@ pub fn convert(wanted: &WantedLinks, target: Target) -> Result<Vec<File>, Vec<St
         Target::Networkd => networkd::write(wanted),
         Target::Ifupdown => ifupdown::write(wanted),
     })
+}
+
+/// Why a tool cannot switch this; nothing if it can.
+fn no_word_for(target: Target, offload: Offload) -> Option<&'static str> {
+    match (target, offload) {
+        (Target::Networkd, _) => Some(
+            "systemd.link(5) knows the card by its first name or its MAC address, which these files do not \
+             tell: write a .link file",
+        ),
+        (Target::Netplan, Offload::Vlan) => Some("netplan has no word for it"),
+        (Target::Netplan | Target::Ifupdown, _) => None,
+    }
 }
 
 fn mode(lagg: &WantedLagg) -> &'static str {

@@ -65,6 +65,14 @@ pub(crate) fn option(
         "media" => {
             interface.media = Some(line::argument(word, words, "a medium")?.text.to_owned());
         }
+        "mediaopt" => {
+            let option = line::argument(word, words, "an option of a medium")?.text;
+            let media = interface.media.take();
+            interface.media = Some(format!(
+                "{} mediaopt {option}",
+                media.as_deref().unwrap_or("auto")
+            ));
+        }
         "description" | "descr" => {
             let text = line::argument(word, words, "a text")?.text;
             interface.description = Some(text.trim_matches('"').to_owned());

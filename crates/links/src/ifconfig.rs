@@ -4,10 +4,12 @@ use std::net::IpAddr;
 
 use crate::hostname_if;
 use crate::line::{self, Word, Words};
+use crate::offload::Offload;
 use crate::{Device, ParseError, WantedAddress, WantedBridge, WantedInterface, device};
 
 const KNOWN: &str = "known here: inet, inet6, ADDRESS, netmask, prefixlen, broadcast, alias, up, \
-    down, mtu N, ether MAC, media auto, description TEXT";
+    down, mtu N, ether MAC, media auto, description TEXT, [-]rxcsum, [-]txcsum, [-]tso, [-]lro, \
+    [-]vlanhwtag";
 
 /// What the arguments are about.
 pub(crate) struct Target<'a> {
@@ -50,7 +52,10 @@ fn argument(
             target.interface.mac = Some(hostname_if::mac(mac)?);
         }
         _ if hostname_if::option(target.interface, word, words)? => {}
-        _ => return Err(unsupported(word)),
+        text => {
+            let (offload, on) = Offload::of_word(text).ok_or_else(|| unsupported(word))?;
+            target.interface.offloads.insert(offload, on);
+        }
     }
     if matches!(word.text, "up" | "down")
         && let Some(bridge) = &mut target.bridge

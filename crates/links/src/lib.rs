@@ -16,6 +16,7 @@ pub mod lagg;
 mod line;
 pub mod monitor;
 pub mod mygate;
+pub mod offload;
 pub mod plan;
 pub mod rcconf;
 pub mod show;
@@ -26,6 +27,8 @@ mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+
+use offload::Offload;
 
 pub use device::{Device, HashLayers, Protocol, WantedLagg, WantedVlan};
 
@@ -135,12 +138,29 @@ pub struct WantedInterface {
     pub mtu: Option<u32>,
     /// `lladdr`.
     pub mac: Option<[u8; 6]>,
-    /// `media …`; Linux negotiates by itself, so only `autoselect`/`auto` has no effect.
+    /// `media …`, with what `mediaopt …` adds.
     pub media: Option<String>,
     /// `description`.
     pub description: Option<String>,
+    /// What its hardware is to do (`txcsum`), and is not to (`-tso`).
+    pub offloads: BTreeMap<Offload, bool>,
     /// What kind of interface it is.
     pub device: Device,
+}
+
+impl WantedInterface {
+    /// What is told of a medium that is not negotiated: it is not set.
+    #[must_use]
+    pub fn unset_medium(&self) -> Option<String> {
+        let media = self.media.as_ref()?;
+        let is_set = !matches!(media.as_str(), "auto" | "autoselect");
+        is_set.then(|| {
+            format!(
+                "{}: warning: media {media:?} is left to `ethtool -s`; Linux negotiates by itself",
+                self.name
+            )
+        })
+    }
 }
 
 /// An address of a [`WantedInterface`].

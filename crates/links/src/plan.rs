@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use self::remade::{Removed, without_remade};
 pub use step::{Step, bonding_mode, mac_text};
 
+use crate::offload::Offloads;
 use crate::{
     Device, Protocol, WantedAddress, WantedBridge, WantedInterface, WantedLagg, WantedLinks,
     WantedRoute, WantedVlan, device,
@@ -45,6 +46,8 @@ pub struct Present {
     pub controller: Option<String>,
     /// Its addresses.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// What its hardware does.
+    pub offloads: Offloads,
 }
 
 /// Kind of a device that is there.
@@ -376,6 +379,15 @@ impl<'a> Planner<'a> {
                 name: wanted.name.clone(),
                 text: text.clone(),
             });
+        }
+        for (offload, on) in &wanted.offloads {
+            if present.is_none_or(|p| p.offloads.does(*offload) != *on) {
+                self.steps.push(Step::SetOffload {
+                    name: wanted.name.clone(),
+                    offload: *offload,
+                    on: *on,
+                });
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use crate::lacp::State;
+use crate::offload::Offloads;
 use crate::plan::{Kind, mac_text};
 use crate::status::{LacpStatus, LaggStatus, Status};
 use crate::{Protocol, WantedLagg, WantedVlan};
@@ -34,25 +35,6 @@ pub enum Style {
     Article,
     /// FreeBSD 14.
     FreeBsd14,
-}
-
-/// What the hardware does for the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a capability of its own"
-)]
-pub struct Offloads {
-    /// Checksums of what comes.
-    pub rx_checksum: bool,
-    /// Checksums of what goes.
-    pub tx_checksum: bool,
-    /// TCP segments.
-    pub segmentation: bool,
-    /// VLAN tags, both ways.
-    pub vlan: bool,
-    /// Segments put together.
-    pub lro: bool,
 }
 
 /// An address.
@@ -164,7 +146,7 @@ fn inherit(interface: &mut Interface, all: &[Interface]) {
     match &interface.kind {
         Kind::Lagg(lagg) => {
             let ports = lagg.ports.iter().filter_map(|port| of(port));
-            interface.offloads = ports.reduce(common).unwrap_or_default();
+            interface.offloads = ports.reduce(Offloads::common).unwrap_or_default();
         }
         Kind::Vlan(vlan) => {
             let parent = all.iter().find(|i| i.name == vlan.parent);
@@ -178,16 +160,6 @@ fn inherit(interface: &mut Interface, all: &[Interface]) {
             interface.offloads = parent.unwrap_or_default();
         }
         Kind::Bridge | Kind::Other => {}
-    }
-}
-
-fn common(a: Offloads, b: Offloads) -> Offloads {
-    Offloads {
-        rx_checksum: a.rx_checksum && b.rx_checksum,
-        tx_checksum: a.tx_checksum && b.tx_checksum,
-        segmentation: a.segmentation && b.segmentation,
-        vlan: a.vlan && b.vlan,
-        lro: a.lro && b.lro,
     }
 }
 

@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::link::{self, Link};
 use super::undo::{self, Undo};
 use super::{Applied, address, bridge, route};
-use crate::Error;
+use crate::{Error, offload};
 
 /// Reverse path filtering by any interface (RFC 3704 section 2.3) instead of the one that a
 /// packet came by: what comes in by one uplink may be answered by another.
@@ -203,18 +203,24 @@ impl Run<'_> {
             let before = LinkAttribute::IfAlias(link.alias.clone());
             self.set(&link, step, LinkAttribute::IfAlias(text.clone()), before)?;
         }
-        self.warn_of_media(wanted);
+        self.offloads(wanted)?;
+        self.steps.extend(wanted.unset_medium());
         Ok(())
     }
 
-    fn warn_of_media(&mut self, wanted: &WantedInterface) {
-        let Some(media) = &wanted.media else { return };
-        if !matches!(media.as_str(), "auto" | "autoselect") {
-            self.steps.push(format!(
-                "{}: warning: media {media:?} is left to `ethtool -s`; Linux negotiates by itself",
-                wanted.name
-            ));
+    fn offloads(&mut self, wanted: &WantedInterface) -> Result<(), Error> {
+        let name = &wanted.name;
+        let present = offload::offloads(name);
+        for (offload, on) in &wanted.offloads {
+            if present.does(*offload) == *on {
+                continue;
+            }
+            let step = format!("{name}: {}", offload.switched(*on));
+            let before = offload::set(name, *offload, *on)
+                .map_err(|error| refused(&format!("set {step}"), error))?;
+            self.done(step, Undo::SetOffload(name.clone(), *offload, before));
         }
+        Ok(())
     }
 
     fn set(

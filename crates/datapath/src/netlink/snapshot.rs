@@ -16,6 +16,7 @@ use super::steps::forwarding_path;
 use super::{Netlink, route};
 use crate::Error;
 use crate::device::holder_of;
+use crate::offload::offloads;
 
 /// Everything about the links of this machine, read at one time.
 #[derive(Clone, Debug, Default)]
@@ -105,6 +106,7 @@ impl Machine {
             kind: self.kind(link),
             controller: self.controller(link),
             addresses: self.addresses(link),
+            offloads: offloads(&link.name),
         }
     }
 

@@ -11,7 +11,7 @@ use super::apply::refused;
 use super::link::{self, Link};
 use super::undo::Undo;
 use super::{Applied, Netlink, address, bond, bridge, route};
-use crate::Error;
+use crate::{Error, offload};
 
 impl Netlink {
     /// Does one step. What a device of this program needs ([`Maker::Own`]) is the caller's.
@@ -65,6 +65,10 @@ impl Netlink {
                 self.set(name, LinkAttribute::IfAlias(text.clone()), |link| {
                     LinkAttribute::IfAlias(link.alias.clone())
                 })
+            }
+            Step::SetOffload { name, offload, on } => {
+                let before = offload::set(name, *offload, *on)?;
+                Ok(Some(Undo::SetOffload(name.clone(), *offload, before)))
             }
             Step::AddPort { of, port } => self.add_port(of, port),
             Step::RemovePort { of, port } => {

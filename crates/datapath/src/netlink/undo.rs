@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 
+use links::offload::Offload;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::route::RouteMessage;
@@ -10,6 +11,7 @@ use netlink_packet_route::route::RouteMessage;
 use super::connection::Connection;
 use super::link::{self, BridgeSettings, PortSettings};
 use super::{address, bridge, route};
+use crate::offload;
 
 /// How to take back one step. Devices are named by number: one that vanished and came back is
 /// another device, which nothing was done to.
@@ -20,6 +22,8 @@ pub(crate) enum Undo {
     SetPort(u32, PortSettings),
     SetLink(u32, LinkAttribute),
     SetDown(u32),
+    /// Of the interface of this name, for which ethtool has no number.
+    SetOffload(String, Offload, bool),
     RemoveAddress(AddressMessage),
     RemoveRoute(RouteMessage),
     /// The address, and the routes that were lost with it.
@@ -37,6 +41,7 @@ impl Undo {
             Self::SetBridge(index, settings) => bridge::change(connection, index, settings),
             Self::SetPort(index, settings) => bridge::change_port(connection, index, settings),
             Self::SetLink(index, attribute) => link::set(connection, index, vec![attribute]),
+            Self::SetOffload(name, offload, on) => offload::set(&name, offload, on).map(drop),
             Self::SetDown(index) => link::set_up(connection, index, false),
             Self::RemoveAddress(message) => address::remove(connection, message),
             Self::RemoveRoute(message) => route::remove(connection, message),

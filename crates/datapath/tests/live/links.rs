@@ -1,9 +1,12 @@
 //! Links made as wanted, and as they were.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use datapath::Error;
 use datapath::netlink::{Monitor, Netlink};
+use datapath::offload::offloads;
+use links::offload::Offload;
 use links::{WantedAddress, WantedBridge, WantedInterface, WantedLinks};
 use pf_engine::env::Interface;
 
@@ -151,9 +154,12 @@ fn applying_twice_changes_nothing_and_undoing_restores_everything() {
     };
     lab.within("box", || write_sysctl("net/ipv4/conf/em0/rp_filter", "1"));
     lab.ip("box", "link set dev fxp0 mtu 1400");
+    let segments = || lab.within("box", || offloads("fxp0").segmentation);
+    assert!(segments(), "veth has it from the start");
     let before = state(&lab);
     let mut wanted = article();
     wanted.interfaces[2].mtu = Some(1450);
+    wanted.interfaces[2].offloads = BTreeMap::from([(Offload::Segmentation, false)]);
     wanted.interfaces[2].mac = Some([2, 0, 0, 0, 0, 0x99]);
     wanted.interfaces[2].description = Some("to the Cisco".to_owned());
     let (first, after, second, again) = lab.within("box", || {
@@ -171,6 +177,12 @@ fn applying_twice_changes_nothing_and_undoing_restores_everything() {
         "{:?}",
         first.steps
     );
+    assert!(
+        first.steps.contains(&"fxp0: -tso".to_owned()),
+        "{:?}",
+        first.steps
+    );
+    assert!(!segments(), "it is still on");
     let loose = "em0: loose reverse path filter".to_owned();
     assert!(first.steps.contains(&loose), "{:?}", first.steps);
     lab.within("box", || {
@@ -179,6 +191,7 @@ fn applying_twice_changes_nothing_and_undoing_restores_everything() {
         netlink.undo(first);
     });
     assert_eq!(state(&lab), before);
+    assert!(segments(), "it stays off");
 }
 
 #[test]

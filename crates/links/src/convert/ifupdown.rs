@@ -7,6 +7,7 @@ use super::{
     File, MONITOR_MILLIS, addresses, controller, described, destination, hash_policy, hashes, mode,
     names, routes,
 };
+use crate::offload::Offload;
 use crate::plan::mac_text;
 use crate::{Device, Protocol, WantedBridge, WantedLagg, WantedLinks};
 
@@ -105,7 +106,26 @@ fn own(wanted: &WantedLinks, name: &str) -> String {
     if let Some(mac) = interface.mac {
         let _ = writeln!(text, "    hwaddress ether {}", mac_text(mac));
     }
+    for (offload, on) in &interface.offloads {
+        let switch = if *on { "on" } else { "off" };
+        let _ = write!(text, "    up ethtool -K {name}");
+        for feature in features(*offload) {
+            let _ = write!(text, " {feature} {switch}");
+        }
+        text.push('\n');
+    }
     text
+}
+
+/// As ethtool(8) names it.
+const fn features(offload: Offload) -> &'static [&'static str] {
+    match offload {
+        Offload::RxChecksum => &["rx"],
+        Offload::TxChecksum => &["tx"],
+        Offload::Segmentation => &["tso"],
+        Offload::Vlan => &["rxvlan", "txvlan"],
+        Offload::Lro => &["lro"],
+    }
 }
 
 fn bond(lagg: &WantedLagg) -> String {

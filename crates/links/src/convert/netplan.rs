@@ -6,6 +6,7 @@ use super::{
     File, MONITOR_MILLIS, addresses, described, destination, hash_policy, hashes, mode, names,
     routes,
 };
+use crate::offload::Offload;
 use crate::plan::mac_text;
 use crate::{Device, Protocol, WantedLagg, WantedLinks};
 
@@ -71,6 +72,11 @@ fn common(wanted: &WantedLinks, name: &str) -> String {
         if let Some(mac) = interface.mac {
             let _ = writeln!(text, "      macaddress: {}", mac_text(mac));
         }
+        for (offload, on) in &interface.offloads {
+            if let Some(word) = word(*offload) {
+                let _ = writeln!(text, "      {word}-offload: {on}");
+            }
+        }
     }
     let addresses = addresses(wanted, name);
     if !addresses.is_empty() {
@@ -88,6 +94,16 @@ fn common(wanted: &WantedLinks, name: &str) -> String {
         }
     }
     text
+}
+
+fn word(offload: Offload) -> Option<&'static str> {
+    Some(match offload {
+        Offload::RxChecksum => "receive-checksum",
+        Offload::TxChecksum => "transmit-checksum",
+        Offload::Segmentation => "tcp-segmentation",
+        Offload::Lro => "large-receive",
+        Offload::Vlan => return None,
+    })
 }
 
 fn bond(lagg: &WantedLagg) -> String {

@@ -97,6 +97,30 @@ fn a_bridge_over_lacp_has_the_addresses_of_its_members() {
 }
 
 #[test]
+fn what_hardware_is_not_to_do_is_said_in_the_tools_words() {
+    let wanted = links("ifconfig_em0=\"-tso4 -rxcsum lro up\"\n");
+    assert_eq!(
+        only(&wanted, Target::Netplan),
+        "network:\n  version: 2\n  renderer: networkd\n  ethernets:\n    em0:\n      \
+         receive-checksum-offload: false\n      tcp-segmentation-offload: false\n      \
+         large-receive-offload: true\n"
+    );
+    let wanted = links("ifconfig_em0=\"-tso -vlanhwtag tso up\"\n");
+    assert_eq!(
+        only(&wanted, Target::Ifupdown),
+        "auto em0\niface em0 inet manual\n    up ethtool -K em0 tso on\n    \
+         up ethtool -K em0 rxvlan off txvlan off\n\n"
+    );
+    let refused = convert(&wanted, Target::Netplan).unwrap_err();
+    assert_eq!(refused, ["em0: -vlanhwtag: netplan has no word for it"]);
+    let refused = convert(&wanted, Target::Networkd).unwrap_err();
+    assert!(
+        refused[0].starts_with("em0: tso: systemd.link(5) knows"),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn what_the_tools_have_no_words_for_is_told() {
     let wanted = links(
         "cloned_interfaces=\"lagg0\"\nifconfig_lagg0=\"laggproto none laggport em0\"\n\

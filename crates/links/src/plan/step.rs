@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Maker;
+use crate::offload::Offload;
 use crate::{Protocol, WantedAddress, WantedLagg, WantedRoute, WantedVlan};
 
 /// One thing to do.
@@ -60,6 +61,15 @@ pub enum Step {
         name: String,
         /// The text.
         text: String,
+    },
+    /// Have the hardware do something, or not.
+    SetOffload {
+        /// The interface.
+        name: String,
+        /// What it does.
+        offload: Offload,
+        /// It does.
+        on: bool,
     },
     /// Make an interface a port.
     AddPort {
@@ -124,6 +134,7 @@ impl Step {
             | Self::AddPort { .. }
             | Self::RemovePort { .. }
             | Self::Up { .. } => "RTM_SETLINK",
+            Self::SetOffload { .. } => "SIOCETHTOOL",
             Self::AddAddress { .. } => "RTM_NEWADDR",
             Self::AddRoute { .. } => "RTM_NEWROUTE",
             Self::Forward { .. } => "sysctl",
@@ -141,6 +152,7 @@ impl Step {
             | Self::SetMtu { name, .. }
             | Self::SetMac { name, .. }
             | Self::SetDescription { name, .. }
+            | Self::SetOffload { name, .. }
             | Self::Up { name }
             | Self::AddAddress { name, .. } => Some(name),
             Self::AddPort { port, .. } | Self::RemovePort { port, .. } => Some(port),
@@ -167,6 +179,7 @@ impl fmt::Display for Step {
             Self::SetMtu { mtu, .. } => write!(f, "MTU {mtu}"),
             Self::SetMac { mac, .. } => write!(f, "address {}", mac_text(*mac)),
             Self::SetDescription { text, .. } => write!(f, "description {text:?}"),
+            Self::SetOffload { offload, on, .. } => f.write_str(&offload.switched(*on)),
             Self::AddPort { of, .. } => write!(f, "a port of {of}"),
             Self::RemovePort { of, .. } => write!(f, "no port of {of} any more"),
             Self::Up { .. } => f.write_str("up"),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::offload::Offload;
 use crate::testing::links as wanted;
 
 const OWN: Makers = Makers {
@@ -62,6 +63,16 @@ fn carry_out(machine: &mut Snapshot, step: &Step) {
         Step::SetDescription { name, text } => {
             change(machine, name, |link| link.description.clone_from(text));
         }
+        Step::SetOffload { name, offload, on } => change(machine, name, |link| {
+            let does = &mut link.offloads;
+            match offload {
+                Offload::RxChecksum => does.rx_checksum = *on,
+                Offload::TxChecksum => does.tx_checksum = *on,
+                Offload::Segmentation => does.segmentation = *on,
+                Offload::Vlan => does.vlan = *on,
+                Offload::Lro => does.lro = *on,
+            }
+        }),
         Step::AddPort { of, port } => {
             change(machine, port, |link| link.controller = Some(of.clone()));
         }
@@ -231,4 +242,32 @@ fn the_kernels_bonding_is_told_by_its_own_names() {
     };
     let steps = told(&diff(&trunk(), &machine(&["em0", "em1"]), kernel).unwrap());
     assert_eq!(steps[0], "RTM_NEWLINK lagg0: make a bond, active-backup");
+}
+
+#[test]
+fn what_the_hardware_does_is_switched_once() {
+    let wanted = wanted(
+        "cloned_interfaces=\"lagg0\"\nifconfig_em0=\"-tso -lro txcsum up\"\n\
+         ifconfig_lagg0=\"laggport em0 -rxcsum up\"\n",
+    );
+    let mut machine = machine(&["em0"]);
+    machine.links[0].offloads = Offloads {
+        segmentation: true,
+        ..Offloads::default()
+    };
+    let steps = diff(&wanted, &machine, OWN).unwrap();
+    assert_eq!(
+        told(&steps),
+        [
+            "SIOCETHTOOL em0: txcsum",
+            "SIOCETHTOOL em0: -tso",
+            "TUNSETIFF lagg0: make a lagg, failover",
+            "RTM_SETLINK em0: a port of lagg0",
+            // What a device does that is not there yet is not known.
+            "SIOCETHTOOL lagg0: -rxcsum",
+            "RTM_SETLINK em0: up",
+            "RTM_SETLINK lagg0: up",
+        ]
+    );
+    assert_eq!(diff(&wanted, &after(machine, &steps), OWN), Ok(vec![]));
 }

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use datapath::netlink::{Netlink, makers};
-use links::WantedLinks;
 use links::convert::{self, Target};
 use links::plan::{self, Maker, Problem, Step};
 use links::status::Status;
+use links::{WantedInterface, WantedLinks};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -177,7 +177,7 @@ fn execute(command: &LinksCommand, output: &mut Output<'_>) -> Result<u8, Compla
 
 impl Source {
     pub(super) fn read(&self, output: &mut Output<'_>) -> Result<Wanted, Complaint> {
-        files::read(&self.files, &self.config).map_err(|errors| {
+        let wanted = files::read(&self.files, &self.config).map_err(|errors| {
             if self.json {
                 let _ = output.text(&format!("{:#}\n", json!({"errors": errors})));
             } else {
@@ -186,7 +186,16 @@ impl Source {
                 }
             }
             Complaint::Told
-        })
+        })?;
+        for warning in wanted
+            .links
+            .interfaces
+            .iter()
+            .filter_map(WantedInterface::unset_medium)
+        {
+            output.message(&warning);
+        }
+        Ok(wanted)
     }
 
     /// The steps to what the files ask for.

@@ -3,8 +3,8 @@
 use std::fs;
 
 use datapath::Error;
-use datapath::device::offloads;
 use datapath::netlink::Netlink;
+use datapath::offload::offloads;
 use links::show::{self, Interface};
 
 use super::state::read_status;
