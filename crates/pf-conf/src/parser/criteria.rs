@@ -48,7 +48,7 @@ impl Parser<'_> {
     /// `ridentifier N`.
     pub(super) fn identifier(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         let keyword = self.next();
-        let number = self.number("a number")?;
+        let number = self.any_number("a number")?;
         self.once(rule.identifier.replace(number.node).is_some(), &keyword)
     }
 
