@@ -562,7 +562,10 @@ impl<'a> Parser<'a> {
                 let (message, detail) = if is_number {
                     (format!("number {text} is too large"), String::new())
                 } else {
-                    (format!("{text} is not a number"), format!("expected {expected}"))
+                    (
+                        format!("{text} is not a number"),
+                        format!("expected {expected}"),
+                    )
                 };
                 Err(self.error(Code::BadNumber, span, &message, detail))
             }

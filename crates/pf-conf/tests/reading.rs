@@ -234,10 +234,16 @@ set require-order no
     assert_eq!(previewed[0].text, translation.to_owned() + written);
     let loaded = load("pf.conf", text.as_bytes(), &mut files(&[]), &read);
     let mut loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(loaded.told(&telling)[0].text, translation.to_owned() + written);
+    assert_eq!(
+        loaded.told(&telling)[0].text,
+        translation.to_owned() + written
+    );
     loaded.optimize(Optimization::Basic, &[]);
     let optimized = "@0 block drop in all\n@1 pass out all flags S/SA keep state\n";
-    assert_eq!(loaded.told(&telling)[0].text, translation.to_owned() + optimized);
+    assert_eq!(
+        loaded.told(&telling)[0].text,
+        translation.to_owned() + optimized
+    );
 }
 
 /// What pfctl looks at before it tells is told with its part alone; the rest always.
@@ -252,7 +258,8 @@ fn each_part_of_a_file_is_told_alone() {
     let scrub = "scrub in all fragment reassemble\n";
     let nat = "nat on em0 inet all -> 192.0.2.1\n";
     let pass = "pass from <t> to any flags S/SA keep state\n";
-    let queues = "altq on em0 priq bandwidth 1Mb tbrsize 1500 queue { a } \nqueue a priq( default ) \n";
+    let queues =
+        "altq on em0 priq bandwidth 1Mb tbrsize 1500 queue { a }\nqueue a priq( default ) \n";
     for (parts, expected) in [
         (
             Parts {
@@ -335,7 +342,10 @@ fn files_of_load_anchor_are_told_in_the_order_of_pfctl() {
     let told = loaded.told(&Telling::default());
     let loads: Vec<_> = told.iter().filter_map(|told| told.load.clone()).collect();
     let pair = |anchor: &str, file: &str| (anchor.to_owned(), file.to_owned());
-    assert_eq!(loads, [pair("z", "z"), pair("a", "a"), pair("z/inner", "i")]);
+    assert_eq!(
+        loads,
+        [pair("z", "z"), pair("a", "a"), pair("z/inner", "i")]
+    );
     assert_eq!(told[1].text, "block drop all\n");
     assert_eq!(told[3].text, "pass out all flags S/SA keep state\n");
 }
@@ -344,8 +354,13 @@ fn files_of_load_anchor_are_told_in_the_order_of_pfctl() {
 fn what_was_understood_is_told_beside_the_errors_and_whose_file_they_are_in() {
     let refused = |text: &str| {
         let mut files = files(&[("bad", "c = \"d\"\nfrobnicate\n")]);
-        load("pf.conf", text.as_bytes(), &mut files, &LoadOptions::default())
-            .expect_err("it has an error")
+        load(
+            "pf.conf",
+            text.as_bytes(),
+            &mut files,
+            &LoadOptions::default(),
+        )
+        .expect_err("it has an error")
     };
     let errors = refused("m = \"em0\"\npass frobnicate\nset block-policy return\n");
     let echo: Vec<&str> = told(errors.echo(), Parts::ALL).collect();
@@ -571,7 +586,7 @@ fn a_length_that_no_ipv4_address_has_is_refused_where_there_is_one() {
 #[test]
 fn names_of_timeouts_limits_and_optimizations_may_be_written_in_any_case() {
     let text = "set timeout { TCP.First 7, Interval 8 }\nset limit { STATES 9 Src-Nodes 10 }\n\
-                set optimization Aggressive\nset loginterface all\nscrub in reassemble TCP\n\
+                set optimization Aggressive\nset loginterface all\nscrub reassemble TCP\n\
                 pass tos LowDelay ridentifier 0x10\n\
                 pass from 10.0.0.1 - 10.0.0.9 label \"$srcaddr\" ridentifier 010\n";
     let expected = "set timeout TCP.First 7\nset timeout Interval 8\nset limit STATES 9\n\
@@ -579,17 +594,36 @@ fn names_of_timeouts_limits_and_optimizations_may_be_written_in_any_case() {
     let all = outcome(text, &LoadOptions::default());
     assert!(all.starts_with(expected), "{all}");
     assert!(all.contains("reassemble tcp"), "{all}");
-    assert!(all.contains("pass all flags S/SA tos 0x10 keep state ridentifier 16\n"), "{all}");
+    assert!(
+        all.contains("pass all flags S/SA tos 0x10 keep state ridentifier 16\n"),
+        "{all}"
+    );
     assert!(all.contains("label \"?\" ridentifier 10\n"), "{all}");
     let loaded = loaded(text, &[], &LoadOptions::default());
     let options = &loaded.ruleset.options;
-    assert!(options.timeouts.contains(&(Timeout::TcpFirst, 30)), "{options:?}");
-    assert!(options.timeouts.contains(&(Timeout::Interval, 8)), "{options:?}");
+    assert!(
+        options.timeouts.contains(&(Timeout::TcpFirst, 30)),
+        "{options:?}"
+    );
+    assert!(
+        options.timeouts.contains(&(Timeout::Interval, 8)),
+        "{options:?}"
+    );
     assert!(options.limits.contains(&(Limit::States, 9)), "{options:?}");
     for (refused, message) in [
-        ("pass keep state (TCP.first 7)\n", "unknown timeout TCP.first"),
+        (
+            "pass keep state (TCP.first 7)\n",
+            "unknown timeout TCP.first",
+        ),
+        (
+            "pass proto tcp user 4294967295\n",
+            "illegal uid value 4294967295",
+        ),
         ("pass ridentifier 0xg\n", "0xg is not a number"),
-        ("pass ridentifier 0x1ffffffff\n", "number 0x1ffffffff is too large"),
+        (
+            "pass ridentifier 0x1ffffffff\n",
+            "number 0x1ffffffff is too large",
+        ),
         (
             "nat on em0 inet from any to any -> 192.0.2.1 round-robin map-e-portset 6/8/0x34\n",
             "map-e-portset cannot be used with address pools",
@@ -597,5 +631,48 @@ fn names_of_timeouts_limits_and_optimizations_may_be_written_in_any_case() {
     ] {
         let said = outcome(refused, &LoadOptions::default());
         assert_eq!(said, format!("pf.conf:1: {message}"));
+    }
+}
+
+/// pfctl's own checks of `binat` and of queues of ALTQ.
+#[test]
+fn binat_needs_a_family_and_priq_shares_nothing() {
+    let altq = "altq on em0 priq bandwidth 1Mb queue { a b }\n";
+    let cases = [
+        (
+            "binat on em0 from (em1:0) to any -> (em0:0)\n".to_owned(),
+            "pf.conf:1: address family (inet/inet6) undefined",
+        ),
+        (
+            "no binat on em0 from any to any\n".to_owned(),
+            "pf.conf:1: address family (inet/inet6) undefined",
+        ),
+        (
+            "binat on em0 inet6 from (em1:0) to any -> (em0:0)\n".to_owned(),
+            "binat on em0 inet6 from (em1:0) to any -> (em0:0)\n",
+        ),
+        (
+            "binat on em0 from (em1:0) to 10.0.0.0/8 -> (em0:0)\n".to_owned(),
+            "binat on em0 inet from (em1:0) to 10.0.0.0/8 -> (em0:0)\n",
+        ),
+        (
+            format!("{altq}queue a bandwidth 10%\n"),
+            "pf.conf:2: priq doesn't take bandwidth",
+        ),
+        (
+            format!("{altq}queue a {{ c }}\n"),
+            "pf.conf:2: priq queues cannot have child queues",
+        ),
+        (
+            "altq on em0 cbq bandwidth 1Mb queue { a }\nqueue a cbq(default) { a }\n".to_owned(),
+            "pf.conf:2: queue cannot have itself as child",
+        ),
+        (
+            "altq on em0 codelq(target 5 ecn) bandwidth 10Mb\n".to_owned(),
+            "altq on em0 codel( target 5 ecn ) bandwidth 10Mb tbrsize 6000 \n",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(outcome(&text, &LoadOptions::default()), expected, "{text}");
     }
 }

@@ -53,7 +53,8 @@ impl Candidates {
     /// The family that a `nat` or `rdr` rule takes from them: that of the first, else of the first that has one.
     pub(super) fn leading_family(&self) -> Option<Family> {
         let mut families = self.targets.iter().map(|(_, host)| host.family);
-        self.first_family().or_else(|| families.find_map(|family| family))
+        self.first_family()
+            .or_else(|| families.find_map(|family| family))
     }
 
     /// The family of the first target, unless that is a link-local address.
@@ -164,7 +165,10 @@ impl Expander<'_> {
             return Err(self.error(Code::Conflict, statement.span, message, ""));
         }
         let mut pool = Pool {
-            targets: targets.into_iter().map(|target| pool_target(target, family)).collect(),
+            targets: targets
+                .into_iter()
+                .map(|target| pool_target(target, family))
+                .collect(),
             kind: PoolKind::Single,
             sticky: statement.sticky,
             static_port: statement.static_port.is_some(),

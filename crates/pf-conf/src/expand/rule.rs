@@ -143,6 +143,14 @@ impl Expander<'_> {
         if let (Verb::Binat { .. }, family) = (statement.verb, statement.family) {
             let sides = [&lists.sources, &lists.destinations];
             self.check_binat_sides(statement, sides, pools.binat.as_ref(), family)?;
+            let mut hosts = sides.into_iter().flatten();
+            let named = family.is_some() || hosts.any(|host| host.family.is_some());
+            let of_pool = || pools.binat.as_ref()?.leading_family();
+            if statement.anchor.is_none() && !named && of_pool().is_none() {
+                let message = "address family (inet/inet6) undefined";
+                let detail = "neither the rule nor an address says which";
+                return Err(self.error(Code::Conflict, statement.span, message, detail));
+            }
         }
         let other = |af_to: &Spanned<AfTo>| af_to.node.family.other();
         let family = statement

@@ -118,8 +118,8 @@ pub fn read_rules(
     let only_printing = arguments.dry_run && arguments.optimization == Some(Optimization::None);
     match pf_conf::load(&name, &main, &mut files, &options) {
         Ok(mut loaded) if arguments.verbose > 0 => {
-            let preview = only_printing
-                .then(|| preview_files(&name, &main, &mut files, &options, &telling));
+            let preview =
+                only_printing.then(|| preview_files(&name, &main, &mut files, &options, &telling));
             if let Some(Ok(told)) = preview {
                 say_all(&told, output)?;
             } else {

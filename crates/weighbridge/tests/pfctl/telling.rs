@@ -44,7 +44,8 @@ fn a_file_that_load_anchor_names_is_announced_on_standard_error() {
     let inner = daemon.file("inner.conf", "m = \"em1\"\nblock on $m\n");
     let text = format!("anchor a\nload anchor a from \"{inner}\"\npass\n");
     let file = daemon.file("pf.conf", &text);
-    let out = "anchor \"a\" all\npass all flags S/SA keep state\nm = \"em1\"\nblock drop on em1 all\n";
+    let out =
+        "anchor \"a\" all\npass all flags S/SA keep state\nm = \"em1\"\nblock drop on em1 all\n";
     for dry in ["-n", "", "-n -o none"] {
         let ran = daemon.pfctl(&format!("--dialect freebsd {dry} -v -f {file}"));
         let err = format!("\nLoading anchor a from {inner}\n");
@@ -57,8 +58,14 @@ fn a_file_that_load_anchor_names_is_announced_on_standard_error() {
 #[test]
 fn the_last_line_says_what_was_not_loaded() {
     let daemon = Daemon::start(Dialect::FreeBsd, empty_engine());
-    let bad = daemon.file("bad.conf", "m = \"em0\"\nblock frobnicate\nset skip on lo0\n");
-    let loads = daemon.file("loads.conf", &format!("anchor a\nload anchor a from \"{bad}\"\n"));
+    let bad = daemon.file(
+        "bad.conf",
+        "m = \"em0\"\nblock frobnicate\nset skip on lo0\n",
+    );
+    let loads = daemon.file(
+        "loads.conf",
+        &format!("anchor a\nload anchor a from \"{bad}\"\n"),
+    );
     let syntax = "pfctl: Syntax error in config file: pf rules not loaded\n";
     let anchors = "pfctl: load anchors\n";
     for (words, file, end) in [
@@ -69,26 +76,41 @@ fn the_last_line_says_what_was_not_loaded() {
     ] {
         let ran = daemon.pfctl(&format!("--dialect freebsd --plain {words} -f {file}"));
         let (errors, last) = ran.err.split_at(ran.err.len() - end.len());
-        assert_eq!((ran.status, ran.out.as_str(), last), (1, "", end.as_str()), "{words}");
+        assert_eq!(
+            (ran.status, ran.out.as_str(), last),
+            (1, "", end.as_str()),
+            "{words}"
+        );
         let errors: Vec<&str> = errors.lines().collect();
         assert_eq!(errors.len(), 2, "{words} {errors:?}");
-        assert!(errors[0].ends_with("bad.conf:2: syntax error"), "{errors:?}");
+        assert!(
+            errors[0].ends_with("bad.conf:2: syntax error"),
+            "{errors:?}"
+        );
     }
     let ran = daemon.pfctl(&format!("--dialect freebsd --plain -nv -f {bad}"));
-    assert_eq!(ran.out, "m = \"em0\"\nset skip on { lo0 }\n", "what was understood is told");
+    assert_eq!(
+        ran.out, "m = \"em0\"\nset skip on { lo0 }\n",
+        "what was understood is told"
+    );
 }
 
 #[test]
 fn rules_that_are_loaded_without_tables_get_none_from_the_optimizer() {
     let daemon = Daemon::start(Dialect::FreeBsd, empty_engine());
-    let rules: String = (1..=8).map(|n| format!("pass in from 10.0.0.{n}\n")).collect();
+    let rules: String = (1..=8)
+        .map(|n| format!("pass in from 10.0.0.{n}\n"))
+        .collect();
     let file = daemon.file("pf.conf", &rules);
     daemon.says(&format!("-f {file}"));
     assert!(daemon.out("-sr").contains("<__automatic_"));
     daemon.says(&format!("-R -f {file}"));
     let loaded = daemon.out("-sr");
     assert_eq!(loaded.lines().count(), 8, "{loaded}");
-    assert!(loaded.starts_with("pass in inet from 10.0.0.1 to any"), "{loaded}");
+    assert!(
+        loaded.starts_with("pass in inet from 10.0.0.1 to any"),
+        "{loaded}"
+    );
 }
 
 #[test]
@@ -114,14 +136,14 @@ fn what_closes_an_anchor_stands_where_its_rule_would_without_a_number() {
     let expected = format!(
         "anchor \"a\" all {{\n  pass in all flags S/SA keep state\n  anchor \"b\" all {{\n\
          table <{table}> const {{ 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 10.0.0.7 }}\n    \
-         block drop inet from <{table}:7> to any\n  }}\n  anchor \"c\" all\n  \
+         block drop inet from <{table}> to any\n  }}\n  anchor \"c\" all\n  \
          pass out all flags S/SA keep state\n}}\npass all flags S/SA keep state\n"
     );
     assert_eq!(plain, expected);
     let numbered = format!(
         "@0 anchor \"a\" all {{\n@0 pass in all flags S/SA keep state\n@1 anchor \"b\" all {{\n\
          table <{table}> const {{ 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 10.0.0.7 }}\n\
-         @0 block drop inet from <{table}:7> to any\n  }}\n@2 anchor \"c\" all\n\
+         @0 block drop inet from <{table}> to any\n  }}\n@2 anchor \"c\" all\n\
          @3 pass out all flags S/SA keep state\n}}\n@1 pass all flags S/SA keep state\n"
     );
     assert_eq!(told("-nvv"), numbered);
