@@ -115,7 +115,7 @@ impl Diagnostic {
 #[derive(Clone, Debug)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
-    sources: Sources,
+    sources: Box<Sources>,
     echo: Vec<EchoLine>,
 }
 
@@ -124,7 +124,7 @@ impl Diagnostics {
         list.sort_by_key(|error| (error.span.file, error.span.lo));
         Self {
             list,
-            sources,
+            sources: Box::new(sources),
             echo: Vec::new(),
         }
     }
@@ -197,7 +197,7 @@ impl Diagnostics {
             Skipped::All => &[SKIPPING, NOTHING_LEFT],
         };
         for line in lines {
-            text = text + &format!("{file}:{}: {line}\n", place.line);
+            text = text + file + ":" + &place.line.to_string() + ": " + line + "\n";
         }
         text
     }

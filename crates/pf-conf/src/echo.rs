@@ -11,6 +11,7 @@ use pf_engine::rule::Rule;
 use pf_engine::ruleset::{Parts, Ruleset};
 
 use crate::expand::Numbers;
+use crate::print::before_loading;
 use crate::print::ether::print_ether_rule;
 use crate::{Loaded, PrintOptions, print_rule};
 
@@ -180,7 +181,11 @@ impl Tree<'_> {
     ) {
         for (index, rule) in ruleset.list(list).iter().enumerate() {
             self.begin(text, self.loaded.number(path, list, index), depth);
-            text.push_str(&print_rule(rule, self.telling.print));
+            if self.telling.numbered {
+                text.push_str(&print_rule(&before_loading(rule), self.telling.print));
+            } else {
+                text.push_str(&print_rule(rule, self.telling.print));
+            }
             self.packets_inside(text, rule, depth);
             text.push('\n');
         }

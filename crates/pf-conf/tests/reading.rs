@@ -246,6 +246,26 @@ set require-order no
     );
 }
 
+/// As pfctl's: no address has been counted yet. Those of a pool never are.
+#[test]
+fn numbered_rules_tell_how_little_is_in_their_tables_and_interfaces() {
+    let text = "table <t> { 10.0.0.1 }\nnat on em0 inet from (em1:network) to any -> (em0:0)\n\
+                pass in from <t> to (em0:peer:0)/24\npass out route-to (em0 <t>)\n";
+    let expected = "table <t> { 10.0.0.1 }\n\
+                    @0 nat on em0 inet from (em1:network:*) to any -> (em0:0)\n\
+                    @1 pass in from <t:0> to (em0:peer:0:*)/24 flags S/SA keep state\n\
+                    @2 pass out route-to (em0 <t>) round-robin all flags S/SA keep state\n";
+    let telling = Telling {
+        numbered: true,
+        ..Telling::default()
+    };
+    let read = LoadOptions::default();
+    let told = preview_files("pf.conf", text.as_bytes(), &mut files(&[]), &read, &telling);
+    let told = told.unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(told[0].text, expected);
+    assert_eq!(loaded(text, &[], &read).told(&telling)[0].text, expected);
+}
+
 /// What pfctl looks at before it tells is told with its part alone; the rest always.
 #[test]
 fn each_part_of_a_file_is_told_alone() {

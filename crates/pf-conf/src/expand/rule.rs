@@ -18,7 +18,7 @@ use crate::ast::{AfTo, Divert, Flags, InterfaceName, RuleStatement, Spanned, Ver
 use crate::diagnostic::{Code, Diagnostic, NOTHING_LEFT};
 use crate::extras::Extras;
 use crate::limits::{MAX_LABEL_BYTES, MAX_RULES, MAX_RULES_PER_RULE, MAX_TAG_BYTES};
-use crate::print::with_extras;
+use crate::print::{before_loading, with_extras};
 
 /// Combinations of a statement that are looked at for one that does, once others are wrong.
 const SKIPPED_MAX: usize = 1_000;
@@ -558,7 +558,12 @@ impl Expander<'_> {
             | Action::NoRdr => self.numbers.next(),
         };
         if let Some(print) = self.print {
-            let line = with_extras(&rule, extras, print) + &self.body;
+            let line = if self.numbered {
+                with_extras(&before_loading(&rule), extras, print)
+            } else {
+                with_extras(&rule, extras, print)
+            };
+            let line = line + &self.body;
             let line = (counted, line);
             match rule.action {
                 Action::Scrub | Action::NoScrub => self.lines.scrub.push(line),

@@ -262,13 +262,15 @@ impl Parser<'_> {
         let shares = queue
             .bandwidth
             .is_some_and(|share| share != Bandwidth::WHOLE);
-        let message = match discipline {
-            Discipline::Priq if !queue.children.is_empty() => {
-                "priq queues cannot have child queues"
-            }
-            Discipline::Priq if shares => "priq doesn't take bandwidth",
-            _ if queue.children.contains(&name.node) => "queue cannot have itself as child",
-            _ => return Ok(()),
+        let alone = discipline == Discipline::Priq;
+        let message = if alone && !queue.children.is_empty() {
+            "priq queues cannot have child queues"
+        } else if alone && shares {
+            "priq doesn't take bandwidth"
+        } else if queue.children.contains(&name.node) {
+            "queue cannot have itself as child"
+        } else {
+            return Ok(());
         };
         Err(self.error(Code::Conflict, name.span, message, String::new()))
     }

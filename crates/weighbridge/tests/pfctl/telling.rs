@@ -98,10 +98,10 @@ fn the_last_line_says_what_was_not_loaded() {
 #[test]
 fn rules_that_are_loaded_without_tables_get_none_from_the_optimizer() {
     let daemon = Daemon::start(Dialect::FreeBsd, empty_engine());
-    let rules: String = (1..=8)
+    let rules: Vec<String> = (1..=8)
         .map(|n| format!("pass in from 10.0.0.{n}\n"))
         .collect();
-    let file = daemon.file("pf.conf", &rules);
+    let file = daemon.file("pf.conf", &rules.concat());
     daemon.says(&format!("-f {file}"));
     assert!(daemon.out("-sr").contains("<__automatic_"));
     daemon.says(&format!("-R -f {file}"));
@@ -117,10 +117,10 @@ fn rules_that_are_loaded_without_tables_get_none_from_the_optimizer() {
 fn what_closes_an_anchor_stands_where_its_rule_would_without_a_number() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let file = dir.path().join("pf.conf");
-    let mut text = "anchor a {\npass in\nanchor b {\n".to_owned();
-    for n in 1..=7 {
-        text += &format!("block from 10.0.0.{n}\n");
-    }
+    let blocks: Vec<String> = (1..=7)
+        .map(|n| format!("block from 10.0.0.{n}\n"))
+        .collect();
+    let text = "anchor a {\npass in\nanchor b {\n".to_owned() + &blocks.concat();
     fs::write(&file, text + "}\nanchor c {\n}\npass out\n}\npass\n").expect("write");
     let told = |words: &str| {
         let nowhere = dir.path().join("none.sock");
@@ -143,7 +143,7 @@ fn what_closes_an_anchor_stands_where_its_rule_would_without_a_number() {
     let numbered = format!(
         "@0 anchor \"a\" all {{\n@0 pass in all flags S/SA keep state\n@1 anchor \"b\" all {{\n\
          table <{table}> const {{ 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6 10.0.0.7 }}\n\
-         @0 block drop inet from <{table}> to any\n  }}\n@2 anchor \"c\" all\n\
+         @0 block drop inet from <{table}:0> to any\n  }}\n@2 anchor \"c\" all\n\
          @3 pass out all flags S/SA keep state\n}}\n@1 pass all flags S/SA keep state\n"
     );
     assert_eq!(told("-nvv"), numbered);
