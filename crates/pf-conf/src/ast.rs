@@ -41,9 +41,10 @@ pub(crate) enum Statement {
     Ether(Box<EtherStatement>),
     StateLimiter(StateLimiter),
     SourceLimiter(Box<SourceLimiter>),
-    /// `load anchor`: its name and what the file says.
+    /// `load anchor`: its name, the file and what that says.
     LoadAnchor {
         name: Spanned<String>,
+        file: String,
         body: Vec<Self>,
     },
 }
@@ -56,8 +57,10 @@ pub(crate) enum SetStatement {
         returns: bool,
     },
     StatePolicy(StatePolicy),
-    Limit(Limit, u32, Span),
-    Timeout(Timeout, u32),
+    /// And how its name is written.
+    Limit(Limit, u32, Spanned<String>),
+    /// And how its name is written.
+    Timeout(Timeout, u32, String),
     Optimization(String),
     RulesetOptimization(Optimization),
     LogInterface(Option<String>),

@@ -4,8 +4,14 @@ use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::echo::EchoLine;
 use crate::limits::MAX_QUOTED_CHARS;
 use crate::source::{Place, Sources, Span};
+
+/// pfctl's words behind what is wrong with one rule of a statement.
+const SKIPPING: &str = "skipping rule due to errors";
+/// Where nothing is left of the statement.
+pub(crate) const NOTHING_LEFT: &str = "rule expands to no valid combination";
 
 /// Kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +70,18 @@ pub struct Diagnostic {
     /// What may help.
     pub hint: Option<String>,
     pub(crate) span: Span,
+    skipped: Skipped,
+}
+
+/// What pfctl says behind an error of a rule that a statement was multiplied to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Skipped {
+    /// It is not about one of them.
+    Nothing,
+    /// The rule is left out.
+    Rule,
+    /// And no other of the statement is left.
+    All,
 }
 
 impl Diagnostic {
@@ -74,7 +92,22 @@ impl Diagnostic {
             detail: None,
             hint: None,
             span,
+            skipped: Skipped::Nothing,
         }
+    }
+
+    /// It is about one rule of those that a statement was multiplied to.
+    pub(crate) const fn skips_rule(&mut self) {
+        self.skipped = Skipped::Rule;
+    }
+
+    /// And none of them is right.
+    pub(crate) const fn skips_all(&mut self) {
+        self.skipped = Skipped::All;
+    }
+
+    pub(crate) fn skips(&self) -> bool {
+        self.skipped != Skipped::Nothing
     }
 }
 
@@ -82,13 +115,36 @@ impl Diagnostic {
 #[derive(Clone, Debug)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
-    sources: Sources,
+    sources: Box<Sources>,
+    echo: Vec<EchoLine>,
 }
 
 impl Diagnostics {
     pub(crate) fn new(mut list: Vec<Diagnostic>, sources: Sources) -> Self {
         list.sort_by_key(|error| (error.span.file, error.span.lo));
-        Self { list, sources }
+        Self {
+            list,
+            sources: Box::new(sources),
+            echo: Vec::new(),
+        }
+    }
+
+    /// These errors, of a text of which `echo` was understood.
+    pub(crate) fn after(self, echo: Vec<EchoLine>) -> Self {
+        Self { echo, ..self }
+    }
+
+    /// What is told while the main file is read (`pfctl -v`), in spite of the errors.
+    #[must_use]
+    pub fn echo(&self) -> &[EchoLine] {
+        &self.echo
+    }
+
+    /// Whether all of them are in files that `load anchor` names.
+    #[must_use]
+    pub fn only_of_loads(&self) -> bool {
+        let mut files = self.list.iter().map(|error| error.span.file);
+        files.all(|file| self.sources.is_of_load(file))
     }
 
     /// The errors with their places.
@@ -106,7 +162,8 @@ impl Diagnostics {
 
     /// pfctl's own form (`--plain`, and when stderr is no terminal): `file:line: message`, and
     /// below it, indented, `file:line:column:` with the offending text and what was expected,
-    /// a hint, and the macros that the text came from. Each line ends in a newline.
+    /// a hint, and the macros that the text came from; then what pfctl says of rules that are skipped for it.
+    /// Each line ends in a newline.
     #[must_use]
     pub fn plain(&self) -> String {
         self.list
@@ -133,6 +190,14 @@ impl Diagnostics {
         }
         if let Some(hint) = &error.hint {
             text = text + "    hint: " + hint + "\n";
+        }
+        let lines: &[&str] = match error.skipped {
+            Skipped::Nothing => &[],
+            Skipped::Rule => &[SKIPPING],
+            Skipped::All => &[SKIPPING, NOTHING_LEFT],
+        };
+        for line in lines {
+            text = text + file + ":" + &place.line.to_string() + ": " + line + "\n";
         }
         text
     }

@@ -18,19 +18,20 @@ mod set;
 mod system;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use pf_engine::anchor::AnchorPath;
 use pf_engine::env::Interface;
 use pf_engine::ether::EtherRule;
 use pf_engine::rule::{Reassemble, StatePolicy};
-use pf_engine::ruleset::{Dialect, Options, Ruleset};
+use pf_engine::ruleset::{Dialect, Options, Parts, Ruleset};
 
 pub(crate) use self::anchor::Part;
 use self::numbering::Numbering;
 use crate::LoadOptions;
 use crate::ast::{SetStatement, Spanned, State, Statement, Verb};
 use crate::diagnostic::{Code, Diagnostic, shorten};
+use crate::echo::{EchoLine, LoadedFile, Topic};
 use crate::limits::{MAX_ERRORS, MAX_QUOTED_CHARS};
 use crate::optimize::Optimization;
 use crate::print::{PrintOptions, limits, quoted};
@@ -49,50 +50,52 @@ type Expand<T> = Result<T, Bail>;
 /// What came out of the statements. Only without errors may the ruleset be used.
 pub(crate) struct Expanded {
     pub(crate) ruleset: Ruleset,
-    pub(crate) echo: Vec<String>,
+    pub(crate) echo: Vec<EchoLine>,
     pub(crate) errors: Vec<Diagnostic>,
     /// Rules as text, if printing was asked for.
     pub(crate) lines: Lines,
-    /// What is printed after them.
-    pub(crate) after: Vec<String>,
     pub(crate) origins: RuleSpans,
+    pub(crate) numbers: Numbers,
     /// `set ruleset-optimization`.
     pub(crate) optimization: Option<Optimization>,
     /// Filter rules whose labels or tags name `$nr`.
     pub(crate) numbering: BTreeMap<usize, Numbering>,
     /// Rulesets of anchors.
     pub(crate) anchors: BTreeMap<AnchorPath, Part>,
-    /// Those of them that `load anchor` fills.
-    pub(crate) loads: Vec<AnchorPath>,
+    /// What `load anchor` fills, in pfctl's order.
+    pub(crate) loads: Vec<Load>,
     /// Where the queues were written, tree by tree.
     pub(crate) queue_spans: Vec<queue::TreeSpans>,
 }
 
-/// Printed rules, in the order of `pfctl -nv`.
-#[derive(Default)]
+/// A rule as it is printed, and its number.
+pub(crate) type NumberedLine = (usize, String);
+
+/// Printed rules, list by list.
+#[derive(Debug, Default)]
 pub(crate) struct Lines {
-    pub(crate) ether: Vec<String>,
-    pub(crate) scrub: Vec<String>,
-    pub(crate) nat: Vec<String>,
-    pub(crate) rdr: Vec<String>,
-    pub(crate) binat: Vec<String>,
-    pub(crate) filter: Vec<String>,
+    pub(crate) ether: Vec<NumberedLine>,
+    pub(crate) scrub: Vec<NumberedLine>,
+    pub(crate) nat: Vec<NumberedLine>,
+    pub(crate) rdr: Vec<NumberedLine>,
+    pub(crate) binat: Vec<NumberedLine>,
+    pub(crate) filter: Vec<NumberedLine>,
 }
 
 impl Lines {
-    /// As `pfctl -nv` prints them, or with numbers as `-nvv` does.
-    pub(crate) fn in_order(self, numbered: bool) -> impl Iterator<Item = String> {
+    /// Those of `parts` as `pfctl -nv` prints them, or with numbers as `-nvv` does.
+    pub(crate) fn in_order(self, numbered: bool, parts: Parts) -> impl Iterator<Item = String> {
         let lists = [
-            self.ether,
-            self.scrub,
-            self.nat,
-            self.rdr,
-            self.binat,
-            self.filter,
+            (parts.filter, self.scrub),
+            (parts.ether, self.ether),
+            (parts.translation, self.nat),
+            (parts.translation, self.rdr),
+            (parts.translation, self.binat),
+            (parts.filter, self.filter),
         ];
-        lists.into_iter().flat_map(move |list| {
-            let numbers = list.into_iter().enumerate();
-            numbers.map(move |(number, line)| {
+        let lists = lists.into_iter().filter(|(is_told, _)| *is_told);
+        lists.flat_map(move |(_, list)| {
+            list.into_iter().map(move |(number, line)| {
                 if numbered {
                     format!("@{number} {line}")
                 } else {
@@ -101,6 +104,37 @@ impl Lines {
             })
         })
     }
+}
+
+/// The numbers that `pfctl -vv` gives rules before they are loaded. `scrub`, `nat`, `rdr` and
+/// filter rules of a ruleset count together, in the order of the text; `binat` rules are all number 0.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Numbers {
+    pub(crate) scrub: Vec<usize>,
+    pub(crate) nat: Vec<usize>,
+    pub(crate) rdr: Vec<usize>,
+    pub(crate) binat: Vec<usize>,
+    pub(crate) filter: Vec<usize>,
+}
+
+impl Numbers {
+    /// The number of the next rule that is counted.
+    fn next(&self) -> usize {
+        [&self.scrub, &self.nat, &self.rdr, &self.filter]
+            .map(Vec::len)
+            .into_iter()
+            .sum()
+    }
+}
+
+/// A file that `load anchor` names.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) told: LoadedFile,
+    /// Its rules as text, if printing was asked for.
+    pub(crate) lines: Lines,
+    /// What it names itself.
+    nested: Vec<Self>,
 }
 
 /// Where each rule was written, list by list.
@@ -117,8 +151,7 @@ pub(crate) struct RuleSpans {
 pub(crate) fn expand(
     statements: &[Statement],
     options: &LoadOptions,
-    print: Option<PrintOptions>,
-    numbered: bool,
+    print: Option<(PrintOptions, bool)>,
 ) -> Expanded {
     let mut expander = Expander {
         interfaces: &options.interfaces,
@@ -142,13 +175,14 @@ pub(crate) fn expand(
         require_order: options.dialect == Dialect::OpenBsd3,
         section: Section::Options,
         state_defaults: None,
-        after: Vec::new(),
+        load_order: Vec::new(),
+        numbers: Numbers::default(),
         state_policy: state_policy(statements),
         seed: options.hash_seed,
         queue_spans: Vec::new(),
         automatic_tables: 0,
-        print,
-        numbered,
+        print: print.map(|(print, _)| print),
+        numbered: print.is_some_and(|(_, numbered)| numbered),
         lines: Lines::default(),
         memory: options.memory,
         filled: Vec::new(),
@@ -160,7 +194,6 @@ pub(crate) fn expand(
             break;
         }
     }
-    let loads = expander.loads.keys().cloned().collect();
     expander.check_queues();
     expander.join_ether();
     expander.check_tables();
@@ -170,14 +203,25 @@ pub(crate) fn expand(
         echo: expander.echo,
         errors: expander.errors,
         lines: expander.lines,
-        after: expander.after,
         origins: expander.origins,
+        numbers: expander.numbers,
         optimization: expander.optimization,
         numbering: expander.numbering,
         anchors: expander.anchors,
-        loads,
+        loads: in_turn(expander.load_order),
         queue_spans: expander.queue_spans,
     }
+}
+
+/// Files in pfctl's order: what one names comes after all that were named before.
+fn in_turn(loads: Vec<Load>) -> Vec<Load> {
+    let mut waiting = VecDeque::from(loads);
+    let mut all = Vec::with_capacity(waiting.len());
+    while let Some(mut load) = waiting.pop_front() {
+        waiting.extend(std::mem::take(&mut load.nested));
+        all.push(load);
+    }
+    all
 }
 
 /// Only OpenBSD of today reassembles without being told to (pf.conf(5), `set reassemble`).
@@ -227,9 +271,10 @@ struct Expander<'a> {
     /// The tables with how many addresses each was given.
     filled: Vec<(Spanned<String>, usize)>,
     ruleset: Ruleset,
-    echo: Vec<String>,
+    echo: Vec<EchoLine>,
     errors: Vec<Diagnostic>,
     origins: RuleSpans,
+    numbers: Numbers,
     optimization: Option<Optimization>,
     numbering: BTreeMap<usize, Numbering>,
     /// The ruleset that is read.
@@ -250,8 +295,8 @@ struct Expander<'a> {
     section: Section,
     /// `set state-defaults`, for the rules after it.
     state_defaults: Option<State>,
-    /// What is printed of anchors that were loaded.
-    after: Vec<String>,
+    /// The files that fill them, in pfctl's order.
+    load_order: Vec<Load>,
     /// `set state-policy`: for every rule, wherever it stands.
     state_policy: StatePolicy,
     /// State of the generator of `source-hash` keys.
@@ -270,13 +315,13 @@ impl Expander<'_> {
     fn statement(&mut self, statement: &Statement) -> Expand<()> {
         match statement {
             Statement::Macro { name, value } => {
-                self.echo.push(format!("{name} = {}", quoted(value)));
+                self.tell(Topic::Any, format!("{name} = {}", quoted(value)));
                 Ok(())
             }
             Statement::Set(SetStatement::RequireOrder(required)) => {
                 self.require_order = *required;
                 let word = if *required { "yes" } else { "no" };
-                self.echo.push(format!("set require-order {word}"));
+                self.tell(Topic::Any, format!("set require-order {word}"));
                 Ok(())
             }
             Statement::Set(SetStatement::StateDefaults(defaults)) => {
@@ -293,16 +338,16 @@ impl Expander<'_> {
             }
             Statement::Table(table) => self.table(table),
             Statement::StateLimiter(limiter) => {
-                self.echo.push(limits::state_limiter(limiter));
+                self.tell(Topic::Any, limits::state_limiter(limiter));
                 self.ruleset.limiters.states.push(limiter.clone());
                 Ok(())
             }
             Statement::SourceLimiter(limiter) => {
-                self.echo.push(limits::source_limiter(limiter));
+                self.tell(Topic::Any, limits::source_limiter(limiter));
                 self.ruleset.limiters.sources.push((**limiter).clone());
                 Ok(())
             }
-            Statement::LoadAnchor { name, body } => self.loaded(name, body),
+            Statement::LoadAnchor { name, file, body } => self.loaded(name, file, body),
             Statement::Antispoof(antispoof) => {
                 self.enter(Section::Filter, antispoof.span)?;
                 self.antispoof(antispoof)
@@ -320,6 +365,10 @@ impl Expander<'_> {
                 self.rule(rule)
             }
         }
+    }
+
+    pub(super) fn tell(&mut self, topic: Topic, text: String) {
+        self.echo.push(EchoLine { topic, text });
     }
 
     /// Checks `set require-order`, the default before OpenBSD 4.7.

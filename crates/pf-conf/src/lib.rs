@@ -10,6 +10,7 @@
 mod accounts;
 mod ast;
 mod diagnostic;
+mod echo;
 mod expand;
 mod extras;
 mod format;
@@ -28,13 +29,15 @@ use std::collections::BTreeMap;
 
 use pf_engine::anchor::AnchorPath;
 use pf_engine::env::Interface;
-use pf_engine::ruleset::{Dialect, Ruleset};
+use pf_engine::ruleset::{Dialect, Parts, Ruleset};
 
 use crate::expand::numbering::Numbering;
+use crate::expand::{Lines, Numbers};
 use crate::print::table_line;
 
 pub use crate::accounts::{Accounts, Lookup};
 pub use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+pub use crate::echo::{EchoLine, LoadedFile, Telling, Told, Topic, told};
 pub use crate::format::{FormatError, format};
 pub use crate::lint::{Warning, WarningKind, Warnings, check, unfiltered};
 pub use crate::names::did_you_mean;
@@ -44,7 +47,7 @@ pub use crate::print::address::{print_address, print_port};
 pub use crate::print::criteria::print_criteria;
 pub use crate::print::ether::print_ether_rule;
 pub use crate::print::queue::{print_queue, print_root_queue};
-pub use crate::print::tree::{print_ether_list, print_list, print_source};
+pub use crate::print::tree::print_source;
 pub use crate::print::{PrintOptions, print_rule, print_rule_with_entries};
 pub use crate::source::Place;
 
@@ -97,16 +100,20 @@ pub struct Loaded {
     /// What can be installed.
     pub ruleset: Ruleset,
     /// What `pfctl -nv` echoes while it reads (macros, `set`, tables), one line each.
-    pub echo: Vec<String>,
+    pub echo: Vec<EchoLine>,
     /// Where each rule was written.
     pub origins: Origins,
     /// `set ruleset-optimization`. Nothing is optimized before [`Loaded::optimize`].
     pub optimization: Option<Optimization>,
     /// The ruleset that the text is for.
     pub anchor: AnchorPath,
-    /// The anchors that `load anchor` fills.
-    pub loads: Vec<AnchorPath>,
+    /// The files that `load anchor` names, in pfctl's order.
+    pub loads: Vec<LoadedFile>,
     numbering: BTreeMap<AnchorPath, BTreeMap<usize, Numbering>>,
+    numbers: BTreeMap<AnchorPath, Numbers>,
+    /// The lines of the tables that the optimizer made.
+    automatic: BTreeMap<AnchorPath, Vec<String>>,
+    optimized: bool,
 }
 
 impl Loaded {
@@ -124,15 +131,24 @@ impl Loaded {
     ///
     /// Returns the lines that `pfctl -v` prints for the tables it made.
     pub fn optimize(&mut self, level: Optimization, feedback: &[Feedback]) -> Vec<String> {
+        self.optimize_parts(level, feedback, Parts::ALL)
+    }
+
+    /// As [`Loaded::optimize`], where `parts` alone are loaded: without tables none are made.
+    pub fn optimize_parts(
+        &mut self,
+        level: Optimization,
+        feedback: &[Feedback],
+        parts: Parts,
+    ) -> Vec<String> {
         let anchors: Vec<AnchorPath> = self.origins.anchors().cloned().collect();
-        let mut lines = Vec::new();
         for anchor in anchors {
-            let tables = self.optimize_one(&anchor, level, feedback);
-            if anchor == self.anchor {
-                lines = tables;
-            }
+            let tables = self.optimize_one(&anchor, level, feedback, parts.tables);
+            self.automatic.insert(anchor, tables);
         }
-        lines
+        self.optimized |= level != Optimization::None;
+        let own = self.automatic.get(&self.anchor);
+        own.cloned().unwrap_or_default()
     }
 
     /// Optimizes one of the rulesets.
@@ -141,6 +157,7 @@ impl Loaded {
         anchor: &AnchorPath,
         level: Optimization,
         feedback: &[Feedback],
+        makes_tables: bool,
     ) -> Vec<String> {
         let ruleset = if *anchor == self.anchor {
             Some(&mut self.ruleset)
@@ -159,7 +176,9 @@ impl Loaded {
             origin,
             numbering: numbering.remove(&number),
         });
-        let (items, tables) = optimize::optimize(items.collect(), level, &ruleset.tables, feedback);
+        let tables = &ruleset.tables;
+        let (items, tables) =
+            optimize::optimize(items.collect(), level, tables, feedback, makes_tables);
         let mut places = Vec::with_capacity(items.len());
         for (number, mut item) in items.into_iter().enumerate() {
             if let Some(names) = item.numbering {
@@ -189,22 +208,24 @@ pub fn load(
     options: &LoadOptions,
 ) -> Result<Loaded, Diagnostics> {
     let parsed = parser::parse(name, main, files, options, false);
-    let expanded = expand::expand(&parsed.statements, options, None, false);
+    let expanded = expand::expand(&parsed.statements, options, None);
     let mut errors = parsed.errors;
     errors.extend(expanded.errors);
     if !errors.is_empty() {
-        return Err(Diagnostics::new(errors, parsed.sources));
+        return Err(Diagnostics::new(errors, parsed.sources).after(expanded.echo));
     }
     let base = options.anchor.clone();
     let mut ruleset = expanded.ruleset;
     let mut origins = BTreeMap::from([(base.clone(), expanded.origins)]);
     let mut numbering = BTreeMap::from([(base.clone(), expanded.numbering)]);
+    let mut numbers = BTreeMap::from([(base.clone(), expanded.numbers)]);
     for (tree, spans) in ruleset.queues.iter_mut().zip(expanded.queue_spans) {
         spans.name_places(tree, &parsed.sources);
     }
     for (path, part) in expanded.anchors {
         ruleset.anchors.insert(path.clone(), part.ruleset);
         origins.insert(path.clone(), part.origins);
+        numbers.insert(path.clone(), part.numbers);
         numbering.insert(path, part.numbering);
     }
     Ok(Loaded {
@@ -213,8 +234,11 @@ pub fn load(
         origins: Origins::new(origins, base.clone(), parsed.sources),
         optimization: expanded.optimization,
         anchor: base,
-        loads: expanded.loads,
+        loads: expanded.loads.into_iter().map(|load| load.told).collect(),
         numbering,
+        numbers,
+        automatic: BTreeMap::new(),
+        optimized: false,
     })
 }
 
@@ -234,43 +258,60 @@ pub fn preview(
     options: &LoadOptions,
     print: PrintOptions,
 ) -> Result<Vec<String>, Diagnostics> {
-    print_all(name, main, files, options, (print, false))
+    let telling = Telling {
+        print,
+        ..Telling::default()
+    };
+    let pieces = pieces(name, main, files, options, &telling)?;
+    Ok(pieces.into_iter().flat_map(|(_, lines)| lines).collect())
 }
 
-/// As [`preview`], with `@number` before each rule (`pfctl -o none -nvv`). As in PF the rules in
-/// the braces of an anchor have the numbers of their own ruleset, and no indentation.
+/// As [`preview`], file by file: the main one, then those that `load anchor` lines name.
 ///
 /// # Errors
 /// Every error in the text.
-pub fn preview_numbered(
+pub fn preview_files(
     name: &str,
     main: &[u8],
     files: &mut dyn SourceReader,
     options: &LoadOptions,
-    print: PrintOptions,
-) -> Result<Vec<String>, Diagnostics> {
-    print_all(name, main, files, options, (print, true))
+    telling: &Telling,
+) -> Result<Vec<Told>, Diagnostics> {
+    let pieces = pieces(name, main, files, options, telling)?;
+    let told = pieces.into_iter().map(|(load, lines)| Told {
+        load,
+        text: lines.into_iter().map(|line| line + "\n").collect(),
+    });
+    Ok(told.collect())
 }
 
-fn print_all(
+/// A file that was loaded into an anchor, if it was, and what is printed of it.
+type Pieces = (Option<(String, String)>, Vec<String>);
+
+fn pieces(
     name: &str,
     main: &[u8],
     files: &mut dyn SourceReader,
     options: &LoadOptions,
-    (print, numbered): (PrintOptions, bool),
-) -> Result<Vec<String>, Diagnostics> {
+    telling: &Telling,
+) -> Result<Vec<Pieces>, Diagnostics> {
     let parsed = parser::parse(name, main, files, options, true);
-    let expanded = expand::expand(&parsed.statements, options, Some(print), numbered);
+    let print = (telling.print, telling.numbered);
+    let expanded = expand::expand(&parsed.statements, options, Some(print));
     let mut errors = parsed.errors;
     errors.extend(expanded.errors);
     if !errors.is_empty() {
-        return Err(Diagnostics::new(errors, parsed.sources));
+        return Err(Diagnostics::new(errors, parsed.sources).after(expanded.echo));
     }
-    let rules = expanded.lines.in_order(numbered);
-    Ok(expanded
-        .echo
-        .into_iter()
-        .chain(rules)
-        .chain(expanded.after)
-        .collect())
+    let lines = |echo: &[EchoLine], rules: Lines| {
+        let rules = rules.in_order(telling.numbered, telling.parts);
+        let echo = told(echo, telling.parts).map(str::to_owned);
+        echo.chain(rules).collect()
+    };
+    let mut all = vec![(None, lines(&expanded.echo, expanded.lines))];
+    for load in expanded.loads {
+        let lines = lines(&load.told.echo, load.lines);
+        all.push((Some((load.told.name, load.told.file)), lines));
+    }
+    Ok(all)
 }

@@ -81,12 +81,13 @@ pub(crate) struct Item {
 /// Automatic tables, in the order in which they were made.
 pub(crate) type Tables = Vec<(String, TableDefinition)>;
 
-/// Optimizes `items`. `tables` are those of the ruleset.
+/// Optimizes `items`. `tables` are those of the ruleset; only if `makes_tables` there will be more.
 pub(crate) fn optimize(
     items: Vec<Item>,
     level: Optimization,
     tables: &BTreeMap<String, TableDefinition>,
     feedback: &[Feedback],
+    makes_tables: bool,
 ) -> (Vec<Item>, Tables) {
     if level == Optimization::None {
         return (items, Tables::new());
@@ -101,7 +102,11 @@ pub(crate) fn optimize(
             continue;
         }
         let block = subsets::remove(block, &mut interner);
-        let block = tables::combine(block, &mut interner, &mut automatic);
+        let block = if makes_tables {
+            tables::combine(block, &mut interner, &mut automatic)
+        } else {
+            block
+        };
         optimized.extend(order::arrange(block, &mut interner, &profile));
     }
     (optimized, automatic.into_tables())

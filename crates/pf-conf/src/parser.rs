@@ -540,6 +540,38 @@ impl<'a> Parser<'a> {
         Ok(Spanned { node, span })
     }
 
+    /// A number that may be hexadecimal, octal or in quotes: pfctl reads a word with strtoul(3).
+    fn any_number(&mut self, expected: &str) -> Parse<Spanned<u32>> {
+        let token = self.peek().clone();
+        if !matches!(token.kind, Kind::Word | Kind::Quoted) || keywords::is_reserved(&token.text) {
+            return self.number(expected);
+        }
+        self.next();
+        let span = token.span;
+        let text = token.text.as_ref();
+        let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+        let (digits, radix) = match (hex, text.strip_prefix('0')) {
+            (Some(digits), _) => (digits, 16),
+            (None, Some(digits)) if !digits.is_empty() => (digits, 8),
+            (None, _) => (text, 10),
+        };
+        let is_number = !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
+        match u32::from_str_radix(digits, radix) {
+            Ok(node) if is_number => Ok(Spanned { node, span }),
+            _ => {
+                let (message, detail) = if is_number {
+                    (format!("number {text} is too large"), String::new())
+                } else {
+                    (
+                        format!("{text} is not a number"),
+                        format!("expected {expected}"),
+                    )
+                };
+                Err(self.error(Code::BadNumber, span, &message, detail))
+            }
+        }
+    }
+
     /// One item, or `{ item [,] item … }`, or such lists in each other.
     fn list(&mut self, expected: &str, item: &mut dyn FnMut(&mut Self) -> Parse<()>) -> Parse<()> {
         if !self.at_symbol("{") {

@@ -13,8 +13,8 @@ pub(crate) mod tree;
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::anchor::AnchorCall;
 use pf_engine::rule::{
-    Action, Address, BlockReply, Direction, IcmpMatch, InterfaceMatch, Log, Rule, StateMode,
-    StatePolicy, Timeout, tcp_flags,
+    Action, Address, BlockReply, Direction, DynamicPart, IcmpMatch, InterfaceMatch, Log, Rule,
+    StateMode, StatePolicy, Timeout, tcp_flags,
 };
 use pf_engine::ruleset::{Dialect, TableDefinition};
 
@@ -76,6 +76,29 @@ pub fn print_rule_with_entries(
         }
     }
     print_rule(&rule, options)
+}
+
+/// The rule as `pfctl -vv` prints it before it is loaded: nothing is in the tables of its two ends yet, and of
+/// interfaces nothing is known.
+pub(crate) fn before_loading(rule: &Rule) -> Rule {
+    let mut rule = rule.clone();
+    for end in [&mut rule.source, &mut rule.destination] {
+        match &mut end.address {
+            Address::Table(name) => name.push_str(":0"),
+            Address::Dynamic(dynamic) => {
+                let inside = address::inside(dynamic) + ":*";
+                dynamic.interface = inside;
+                dynamic.part = DynamicPart::Host;
+                dynamic.no_aliases = false;
+            }
+            Address::Any
+            | Address::Prefix(_)
+            | Address::Range(..)
+            | Address::NoRoute
+            | Address::UrpfFailed => {}
+        }
+    }
+    rule
 }
 
 /// A rule with what the engine has nothing for.

@@ -1,5 +1,6 @@
 //! Files, places in them, and which macro a piece of text came from.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -68,6 +69,9 @@ impl fmt::Display for Place {
 pub(crate) struct Sources {
     files: Vec<SourceFile>,
     expansions: Vec<Expansion>,
+    /// The files of `load anchor`: what is read while they are open is theirs.
+    of_loads: BTreeSet<usize>,
+    loading: bool,
 }
 
 impl Sources {
@@ -82,12 +86,25 @@ impl Sources {
             text,
             line_starts,
         });
-        self.files.len() - 1
+        let index = self.files.len() - 1;
+        if self.loading {
+            self.of_loads.insert(index);
+        }
+        index
     }
 
     pub(crate) fn add_expansion(&mut self, expansion: Expansion) -> usize {
         self.expansions.push(expansion);
         self.expansions.len() - 1
+    }
+
+    /// Says whether files that come are those of `load anchor`; gives what was said before.
+    pub(crate) const fn set_loading(&mut self, loading: bool) -> bool {
+        std::mem::replace(&mut self.loading, loading)
+    }
+
+    pub(crate) fn is_of_load(&self, index: usize) -> bool {
+        self.of_loads.contains(&index)
     }
 
     pub(crate) fn file(&self, index: usize) -> Option<&SourceFile> {

@@ -5,10 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use pf_conf::{
-    Code, Diagnostics, LoadOptions, Loaded, PrintOptions, SourceReader, load, preview,
-    print_ether_list, print_list,
+    Code, Diagnostics, LoadOptions, Loaded, PrintOptions, SourceReader, Telling, load, preview,
 };
-use pf_engine::engine::RuleList;
 use pf_engine::env::{IfIndex, Interface, InterfaceAddress};
 use pf_engine::ruleset::Dialect;
 
@@ -104,17 +102,18 @@ fn read(
 }
 
 fn printed(loaded: &Loaded) -> String {
-    let options = PrintOptions {
-        dialect: loaded.ruleset.dialect,
-        ..PrintOptions::default()
+    let telling = Telling {
+        print: PrintOptions {
+            dialect: loaded.ruleset.dialect,
+            ..PrintOptions::default()
+        },
+        ..Telling::default()
     };
-    let ruleset = &loaded.ruleset;
-    let ether = print_ether_list(ruleset, &ruleset.ether, false);
-    let lists = RuleList::ALL.into_iter();
-    let rules = lists.map(|list| print_list(ruleset, ruleset.list(list), options, false));
-    let lines = loaded.echo.iter().cloned();
-    let lines = lines.map(|line| line + "\n");
-    lines.chain([ether]).chain(rules).collect()
+    loaded
+        .told(&telling)
+        .into_iter()
+        .map(|told| told.text)
+        .collect()
 }
 
 /// Without the part of the names of automatic tables that a preview does not have.

@@ -21,7 +21,7 @@ fn interfaces() -> Vec<Interface> {
 }
 
 fn printed(loaded: &Loaded) -> String {
-    let echo = loaded.echo.iter().cloned();
+    let echo = loaded.echo.iter().map(|line| line.text.clone());
     let rules = rules_of(&loaded.ruleset, loaded);
     let lines: Vec<String> = echo.chain(rules).collect();
     lines.join("\n") + "\n"
@@ -48,6 +48,9 @@ fn with_braces(rule: &Rule, loaded: &Loaded) -> String {
     let inner = loaded.ruleset.anchors.get(&call.path);
     let inner = inner.map(|inner| rules_of(inner, loaded));
     let inner = inner.unwrap_or_default();
+    if inner.is_empty() && !call.path.name().starts_with('_') {
+        return line;
+    }
     let inner = inner.iter().map(|lines| indented(lines));
     format!("{line} {{\n{}}}", inner.collect::<String>())
 }

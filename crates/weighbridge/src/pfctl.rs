@@ -26,6 +26,8 @@ use crate::text::reason;
 pub enum Failure {
     /// With this message (without the program's name) and exit status 1.
     Message(String),
+    /// With exit status 1: why has been said.
+    Told,
     /// With this message and the usage, and exit status 1.
     Usage(String),
     /// The reader of our output has seen enough.
@@ -91,6 +93,7 @@ fn obey(parsed: Result<Arguments, ArgumentError>, output: &mut Output<'_>) -> u8
     match done {
         Ok(status) => status,
         Err(Failure::OutputClosed) => 0,
+        Err(Failure::Told) => 1,
         Err(Failure::Usage(message)) => {
             output.message(&format!("pfctl: {message}"));
             output.message(help::USAGE);

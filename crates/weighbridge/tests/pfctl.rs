@@ -26,6 +26,8 @@ mod states;
 mod status;
 #[path = "pfctl/tables.rs"]
 mod tables;
+#[path = "pfctl/telling.rs"]
+mod telling;
 #[path = "pfctl/top.rs"]
 mod top;
 

@@ -11,12 +11,23 @@ use crate::source::Span;
 impl Expander<'_> {
     pub(super) fn check(&mut self, rule: &Rule, statement: &RuleStatement) -> Expand<()> {
         let dialect = self.ruleset.dialect;
+        // What pfctl's grammar refuses it refuses once; what it asks of each rule it has made skips that one.
+        let of_grammar = consistent::of_grammar(rule, statement)
+            .or_else(|| once(rule, statement))
+            .or_else(|| limiters(rule, statement));
+        if let Some((message, span)) = of_grammar {
+            return Err(self.error(Code::Conflict, span, &message, ""));
+        }
         let found =
             consistent::conflict(rule, statement, dialect).or_else(|| conflict(rule, statement));
-        match found {
-            Some((message, span)) => Err(self.error(Code::Conflict, span, &message, "")),
-            None => Ok(()),
+        let Some((message, span)) = found else {
+            return Ok(());
+        };
+        let bail = self.error(Code::Conflict, span, &message, "");
+        if let Some(error) = self.errors.last_mut() {
+            error.skips_rule();
         }
+        Err(bail)
     }
 }
 
@@ -27,11 +38,9 @@ fn conflict(rule: &Rule, statement: &RuleStatement) -> Option<(String, Span)> {
         .or_else(|| icmp(rule, statement))
         .or_else(|| family(rule, statement))
         .or_else(|| block(rule, statement))
-        .or_else(|| once(rule, statement))
         .or_else(|| fragment(rule, statement))
         .or_else(|| translation(rule, statement))
         .or_else(|| af_to(rule, statement))
-        .or_else(|| limiters(rule, statement))
 }
 
 /// A `nat` rule may name a port without a protocol; filter and `rdr` rules may not. A filter rule's `rdr-to …

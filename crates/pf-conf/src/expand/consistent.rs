@@ -10,18 +10,28 @@ use crate::source::Span;
 
 type Conflict = Option<(String, Span)>;
 
+/// As [`conflict`], of what pfctl looks at before it makes rules of the statement.
+pub(super) fn of_grammar(rule: &Rule, statement: &RuleStatement) -> Conflict {
+    match statement.verb {
+        Verb::Pass | Verb::Block(_) | Verb::Match => routing(rule, statement)
+            .or_else(|| flags(statement))
+            .or_else(|| tracking(rule, statement)),
+        Verb::Anchor => flags(statement),
+        Verb::Scrub { .. } | Verb::Nat { .. } | Verb::Rdr { .. } | Verb::Binat { .. } => None,
+    }
+}
+
 /// The first conflict, in PF's words, and the place of the option that it is about.
 pub(super) fn conflict(rule: &Rule, statement: &RuleStatement, dialect: Dialect) -> Conflict {
     match statement.verb {
         Verb::Pass | Verb::Block(_) | Verb::Match => {}
-        Verb::Anchor => return flags(statement),
-        Verb::Scrub { .. } | Verb::Nat { .. } | Verb::Rdr { .. } | Verb::Binat { .. } => {
-            return None;
-        }
+        Verb::Anchor
+        | Verb::Scrub { .. }
+        | Verb::Nat { .. }
+        | Verb::Rdr { .. }
+        | Verb::Binat { .. } => return None,
     }
-    routing(rule, statement)
-        .or_else(|| flags(statement))
-        .or_else(|| on_match(rule, statement))
+    on_match(rule, statement)
         .or_else(|| kept(rule, statement, dialect))
         .or_else(|| owners(rule, statement))
         .or_else(|| sources(rule, statement))
@@ -90,8 +100,7 @@ fn owners(rule: &Rule, statement: &RuleStatement) -> Conflict {
     Some((message.to_owned(), statement.span))
 }
 
-/// What is counted for all rules together has no limit of one rule, and `overload` is about
-/// connections.
+/// `overload` is about connections.
 fn sources(rule: &Rule, statement: &RuleStatement) -> Conflict {
     let options = &rule.state_options.source;
     let span = statement.state.as_ref().map_or(statement.span, |s| s.span);
@@ -100,6 +109,13 @@ fn sources(rule: &Rule, statement: &RuleStatement) -> Conflict {
         let message = "'overload' requires 'max-src-conn' or 'max-src-conn-rate'";
         return Some((message.to_owned(), span));
     }
+    None
+}
+
+/// What is counted for all rules together has no limit of one rule.
+fn tracking(rule: &Rule, statement: &RuleStatement) -> Conflict {
+    let options = &rule.state_options.source;
+    let span = statement.state.as_ref().map_or(statement.span, |s| s.span);
     if options.track != Some(SourceTrack::Global) {
         return None;
     }

@@ -105,9 +105,8 @@ impl Expander<'_> {
         let pipes = pipes.fold(String::new(), |text, pipe| text + " " + pipe);
         for rule in lists.rules(&plain) {
             if self.print.is_some() {
-                self.lines
-                    .ether
-                    .push(print_ether_rule(&rule) + &pipes + &body);
+                let line = print_ether_rule(&rule) + &pipes + &body;
+                self.lines.ether.push((self.ruleset.ether.len(), line));
             }
             self.ruleset.ether.push(rule);
         }
@@ -200,7 +199,7 @@ impl Expander<'_> {
         let path = self.anchor_call(name, written.span)?.path;
         let (part, lines) = self.inside(&path, body);
         self.fill_ether(path, part.ruleset.ether, written.span)?;
-        Ok(self.braces(&lines))
+        Ok(self.braces(lines))
     }
 
     /// Puts rules for frames into the rulesets of their anchors, beside what those have already.

@@ -24,6 +24,8 @@ pub(super) struct Resolved {
     pub(super) scope: Option<String>,
     /// `weight N`, of an address of a pool.
     pub(super) weight: Option<u16>,
+    /// A prefix length that was given for an IPv4 address and is none.
+    pub(super) netmask: Option<u8>,
 }
 
 impl Resolved {
@@ -33,7 +35,15 @@ impl Resolved {
         family: None,
         scope: None,
         weight: None,
+        netmask: None,
     };
+}
+
+impl Resolved {
+    /// Its family, unless it is an address of one link.
+    pub(super) fn family_of_all(&self) -> Option<Family> {
+        self.family.filter(|_| self.scope.is_none())
+    }
 }
 
 impl Expander<'_> {
@@ -61,6 +71,7 @@ impl Expander<'_> {
         let mut push = |address, family, scope| {
             into.push(Resolved {
                 weight: None,
+                netmask: None,
                 negated: host.negated,
                 address,
                 family,
@@ -82,12 +93,17 @@ impl Expander<'_> {
                 );
             }
             HostKind::Name(named) => {
+                let len = named.prefix_len;
                 for (prefix, scope) in self.named(named, host.span)? {
-                    push(
-                        prefix_address(prefix, host.negated),
-                        Some(prefix.family()),
+                    let bits = prefix.family().bits();
+                    into.push(Resolved {
+                        weight: None,
+                        netmask: len.filter(|len| *len > bits),
+                        negated: host.negated,
+                        address: prefix_address(prefix, host.negated),
+                        family: Some(prefix.family()),
                         scope,
-                    );
+                    });
                 }
             }
         }
@@ -146,6 +162,19 @@ impl Expander<'_> {
         bail
     }
 
+    /// pfctl's `check_netmask`.
+    pub(super) fn check_netmask<'h>(
+        &mut self,
+        hosts: impl IntoIterator<Item = &'h Resolved>,
+        span: Span,
+    ) -> Expand<()> {
+        let Some(len) = hosts.into_iter().find_map(|host| host.netmask) else {
+            return Ok(());
+        };
+        let message = format!("netmask {len} invalid for IPv4 address");
+        Err(self.error(Code::BadAddress, span, &message, ""))
+    }
+
     /// Whether an interface of that name is known to loop back.
     pub(super) fn is_loopback(&self, name: &str) -> bool {
         let mut interfaces = self.interfaces.iter();
@@ -166,6 +195,18 @@ fn prefix_address(prefix: Prefix, negated: bool) -> Address {
     } else {
         Address::Prefix(prefix)
     }
+}
+
+/// The address in a rule of `family`: the length of a whole address says nothing, and an IPv4 one is at most
+/// 32 bits long.
+pub(super) fn fitted(address: &Address, family: Option<Family>) -> Address {
+    let Address::Dynamic(dynamic) = address else {
+        return address.clone();
+    };
+    let bits = family.unwrap_or(Family::Inet6).bits();
+    let mut dynamic = dynamic.clone();
+    dynamic.prefix_len = dynamic.prefix_len.filter(|len| *len < bits);
+    Address::Dynamic(dynamic)
 }
 
 /// The addresses of one interface that the modifiers ask for (pf.conf(5), PARAMETERS).

@@ -44,7 +44,8 @@ fn address(endpoint: &Endpoint) -> String {
     let text = match &endpoint.address {
         Address::Any => "any".to_owned(),
         Address::Prefix(prefix) => prefix.to_string(),
-        Address::Range(first, last) => format!("{first}-{last}"),
+        // pfctl has no word for a range here.
+        Address::Range(..) => "?".to_owned(),
         Address::Dynamic(dynamic) => format!("({})", dynamic.interface),
         Address::Table(name) => format!("<{name}>"),
         Address::NoRoute => "no-route".to_owned(),

@@ -4,10 +4,11 @@ use pf_engine::addr::{Family, Prefix};
 use pf_engine::rule::{Address, Pool, PoolKind, PoolPorts, PoolTarget, PortMatch};
 use pf_engine::ruleset::Dialect;
 
-use super::host::Resolved;
+use super::host::{Resolved, fitted};
 use super::{Expand, Expander};
 use crate::ast::{PoolStatement, Target};
 use crate::diagnostic::Code;
+use crate::echo::Topic;
 use crate::optimize::automatic;
 use crate::print::table_line;
 use crate::source::Span;
@@ -47,6 +48,13 @@ impl Candidates {
         families
             .all(|family| family == Some(first))
             .then_some(first)
+    }
+
+    /// The family that a `nat` or `rdr` rule takes from them: that of the first, else of the first that has one.
+    pub(super) fn leading_family(&self) -> Option<Family> {
+        let mut families = self.targets.iter().map(|(_, host)| host.family);
+        self.first_family()
+            .or_else(|| families.find_map(|family| family))
     }
 
     /// The family of the first target, unless that is a link-local address.
@@ -147,6 +155,8 @@ impl Expander<'_> {
         if targets.is_empty() {
             return Err(self.no_target(statement, purpose));
         }
+        let hosts = targets.iter().map(|(_, host)| host);
+        self.check_netmask(hosts, statement.span)?;
         let is_open = family.is_none() && !any_family;
         let mixed = is_open && targets.iter().any(|(_, host)| host.family.is_some());
         if mixed {
@@ -155,7 +165,10 @@ impl Expander<'_> {
             return Err(self.error(Code::Conflict, statement.span, message, ""));
         }
         let mut pool = Pool {
-            targets: targets.into_iter().map(pool_target).collect(),
+            targets: targets
+                .into_iter()
+                .map(|target| pool_target(target, family))
+                .collect(),
             kind: PoolKind::Single,
             sticky: statement.sticky,
             static_port: statement.static_port.is_some(),
@@ -202,7 +215,7 @@ impl Expander<'_> {
         }
         let name = self.automatic_name(&prefixes);
         let definition = automatic::definition(&prefixes);
-        self.echo.push(table_line(&name, &definition));
+        self.tell(Topic::Tables, table_line(&name, &definition));
         self.ruleset.tables.insert(name.clone(), definition);
         pool.targets = vec![PoolTarget {
             interface: None,
@@ -375,10 +388,13 @@ fn rdr_ports(given: PoolPorts, port: Option<PortMatch>) -> PoolPorts {
     }
 }
 
-fn pool_target((interface, host): &(Option<String>, Resolved)) -> PoolTarget {
+fn pool_target(
+    (interface, host): &(Option<String>, Resolved),
+    family: Option<Family>,
+) -> PoolTarget {
     PoolTarget {
         interface: interface.clone(),
-        address: host.address.clone(),
+        address: fitted(&host.address, family),
         weight: host.weight,
     }
 }

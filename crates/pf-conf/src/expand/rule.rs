@@ -10,15 +10,18 @@ use pf_engine::rule::{
 };
 use pf_engine::ruleset::Dialect;
 
-use super::host::Resolved;
+use super::host::{Resolved, fitted};
 use super::numbering::Numbering;
 use super::pool::{BinatSide, Candidates, Purpose, binat_misfit, binat_side, fits};
-use super::{Expand, Expander, label};
+use super::{Bail, Expand, Expander, label};
 use crate::ast::{AfTo, Divert, Flags, InterfaceName, RuleStatement, Spanned, Verb};
-use crate::diagnostic::Code;
+use crate::diagnostic::{Code, Diagnostic, NOTHING_LEFT};
 use crate::extras::Extras;
 use crate::limits::{MAX_LABEL_BYTES, MAX_RULES, MAX_RULES_PER_RULE, MAX_TAG_BYTES};
-use crate::print::with_extras;
+use crate::print::{before_loading, with_extras};
+
+/// Combinations of a statement that are looked at for one that does, once others are wrong.
+const SKIPPED_MAX: usize = 1_000;
 
 /// The lists of a statement, each with at least one member.
 struct Lists {
@@ -70,6 +73,20 @@ pub(super) struct Combination<'a> {
 }
 
 impl Pools {
+    /// The family that the rule has where it names none. A `nat` or `rdr` rule takes that of the first address
+    /// that it names, even where others are of the other family: its source, else its destination, else its pool.
+    fn family_for(&self, statement: &RuleStatement, lists: &Lists) -> Option<Family> {
+        let translates = matches!(statement.verb, Verb::Nat { .. } | Verb::Rdr { .. });
+        if !translates || statement.anchor.is_some() {
+            return self.common_family();
+        }
+        let first = |hosts: &[Resolved]| hosts.first()?.family_of_all();
+        let pool = self.nat.as_ref().or(self.rdr.as_ref());
+        first(&lists.sources)
+            .or_else(|| first(&lists.destinations))
+            .or_else(|| pool?.leading_family())
+    }
+
     /// A family that one of the pools forces on the rule.
     fn common_family(&self) -> Option<Family> {
         // Packets are routed in the family that `af-to` leads to.
@@ -126,22 +143,54 @@ impl Expander<'_> {
         if let (Verb::Binat { .. }, family) = (statement.verb, statement.family) {
             let sides = [&lists.sources, &lists.destinations];
             self.check_binat_sides(statement, sides, pools.binat.as_ref(), family)?;
+            let mut hosts = sides.into_iter().flatten();
+            let named = family.is_some() || hosts.any(|host| host.family.is_some());
+            let of_pool = || pools.binat.as_ref()?.leading_family();
+            if statement.anchor.is_none() && !named && of_pool().is_none() {
+                let message = "address family (inet/inet6) undefined";
+                let detail = "neither the rule nor an address says which";
+                return Err(self.error(Code::Conflict, statement.span, message, detail));
+            }
         }
         let other = |af_to: &Spanned<AfTo>| af_to.node.family.other();
         let family = statement
             .family
             .or_else(|| statement.af_to.as_ref().map(other))
-            .or_else(|| pools.common_family());
+            .or_else(|| pools.family_for(statement, &lists));
         let mut count = 0;
+        // The errors up to that of the first combination that is skipped, and how many were since.
+        let mut skipped: Option<(usize, usize)> = None;
         for combination in combinations(&lists, self.ruleset.dialect) {
             let Some((family, scope)) = common_family(&combination, family) else {
                 continue;
             };
-            self.one_rule(statement, &combination, &pools, family, scope)?;
-            count += 1;
+            let one = self.one_rule(statement, &combination, &pools, family, scope);
+            match (one, &mut skipped) {
+                (Ok(()), _) => count += 1,
+                (Err(bail), None) => {
+                    if !self.errors.last().is_some_and(Diagnostic::skips) {
+                        return Err(bail);
+                    }
+                    skipped = Some((self.errors.len(), 0));
+                }
+                (Err(_), Some((errors, since))) => {
+                    self.errors.truncate(*errors);
+                    *since += 1;
+                    if *since > SKIPPED_MAX {
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some((errors, _)) = skipped {
+            self.errors.truncate(errors);
+            if let Some(error) = self.errors.last_mut().filter(|_| count == 0) {
+                error.skips_all();
+            }
+            return Err(Bail);
         }
         if count == 0 {
-            let message = "rule expands to no valid combination";
+            let message = NOTHING_LEFT;
             let detail = "no two of its addresses and its family fit together";
             return Err(self.error(Code::NoCombination, statement.span, message, detail));
         }
@@ -188,6 +237,13 @@ impl Expander<'_> {
         family: Option<Family>,
         scope: Option<&str>,
     ) -> Expand<()> {
+        let hosts = [combination.source, combination.destination];
+        if let Err(bail) = self.check_netmask(hosts, statement.span) {
+            if let Some(error) = self.errors.last_mut() {
+                error.skips_rule();
+            }
+            return Err(bail);
+        }
         let mut rule = self.match_part(statement, combination, family, scope);
         rule.once = statement.once.is_some();
         if let Some(name) = &statement.anchor {
@@ -220,6 +276,9 @@ impl Expander<'_> {
         rule.protocol = combination.protocol;
         rule.source = endpoint(combination.source, combination.source_port);
         rule.destination = endpoint(combination.destination, combination.destination_port);
+        for end in [&mut rule.source, &mut rule.destination] {
+            end.address = fitted(&end.address, family);
+        }
         rule.icmp = combination.icmp;
         rule.tos = statement.tos.filter(|tos| *tos != 0);
         rule.max_packet_rate = statement.max_packet_rate;
@@ -486,8 +545,26 @@ impl Expander<'_> {
         self.rules += 1;
         let number = self.ruleset.filter.len();
         self.names_part(&mut rule, statement, number)?;
+        let counted = match rule.action {
+            Action::Binat | Action::NoBinat => 0,
+            Action::Pass
+            | Action::Block(_)
+            | Action::Match
+            | Action::Scrub
+            | Action::NoScrub
+            | Action::Nat
+            | Action::NoNat
+            | Action::Rdr
+            | Action::NoRdr => self.numbers.next(),
+        };
         if let Some(print) = self.print {
-            let line = with_extras(&rule, extras, print) + &self.body;
+            let line = if self.numbered {
+                with_extras(&before_loading(&rule), extras, print)
+            } else {
+                with_extras(&rule, extras, print)
+            };
+            let line = line + &self.body;
+            let line = (counted, line);
             match rule.action {
                 Action::Scrub | Action::NoScrub => self.lines.scrub.push(line),
                 Action::Pass | Action::Block(_) | Action::Match => self.lines.filter.push(line),
@@ -497,17 +574,23 @@ impl Expander<'_> {
             }
         }
         let (rules, origins) = (&mut self.ruleset, &mut self.origins);
-        let (list, origins) = match rule.action {
+        let numbers = &mut self.numbers;
+        let (list, origins, numbers) = match rule.action {
             Action::Pass | Action::Block(_) | Action::Match => {
-                (&mut rules.filter, &mut origins.filter)
+                (&mut rules.filter, &mut origins.filter, &mut numbers.filter)
             }
-            Action::Scrub | Action::NoScrub => (&mut rules.scrub, &mut origins.scrub),
-            Action::Nat | Action::NoNat => (&mut rules.nat, &mut origins.nat),
-            Action::Rdr | Action::NoRdr => (&mut rules.rdr, &mut origins.rdr),
-            Action::Binat | Action::NoBinat => (&mut rules.binat, &mut origins.binat),
+            Action::Scrub | Action::NoScrub => {
+                (&mut rules.scrub, &mut origins.scrub, &mut numbers.scrub)
+            }
+            Action::Nat | Action::NoNat => (&mut rules.nat, &mut origins.nat, &mut numbers.nat),
+            Action::Rdr | Action::NoRdr => (&mut rules.rdr, &mut origins.rdr, &mut numbers.rdr),
+            Action::Binat | Action::NoBinat => {
+                (&mut rules.binat, &mut origins.binat, &mut numbers.binat)
+            }
         };
         list.push(rule);
         origins.push(statement.span);
+        numbers.push(counted);
         Ok(())
     }
 

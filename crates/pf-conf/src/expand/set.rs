@@ -7,6 +7,7 @@ use pf_engine::ruleset::OptionName;
 
 use super::Expander;
 use crate::ast::{InterfaceName, SetStatement};
+use crate::echo::Topic;
 use crate::print::{name, quoted};
 
 /// Timeouts that `set optimization` changes (pf.conf(5)).
@@ -38,14 +39,14 @@ impl Expander<'_> {
                 };
                 format!("set state-policy {word}")
             }
-            SetStatement::Limit(limit, value, span) => {
-                self.check_limit(*limit, *value, *span);
+            SetStatement::Limit(limit, value, name) => {
+                self.check_limit(*limit, *value, name.span);
                 put(&mut self.ruleset.options.limits, *limit, *value);
-                format!("set limit {} {value}", limit.name())
+                format!("set limit {} {value}", name.node)
             }
-            SetStatement::Timeout(timeout, value) => {
+            SetStatement::Timeout(timeout, value, name) => {
                 put(&mut self.ruleset.options.timeouts, *timeout, *value);
-                format!("set timeout {} {value}", timeout.name())
+                format!("set timeout {name} {value}")
             }
             SetStatement::Optimization(name) => {
                 for (timeout, value) in OPTIMIZED.into_iter().zip(optimization(name)) {
@@ -99,7 +100,7 @@ impl Expander<'_> {
                 return;
             }
         };
-        self.echo.push(echo);
+        self.tell(topic(set), echo);
     }
 
     /// A blank stands where `no-df` is not. Without reassembly `no-df` says nothing, as in PF.
@@ -128,6 +129,31 @@ impl Expander<'_> {
         }
         echo.push_str(" }");
         echo
+    }
+}
+
+/// Whether pfctl tells of an option before it looks whether it loads options.
+const fn topic(set: &SetStatement) -> Topic {
+    match set {
+        SetStatement::Timeout(..)
+        | SetStatement::Optimization(_)
+        | SetStatement::Reassemble(_)
+        | SetStatement::LogInterface(_)
+        | SetStatement::HostId(_)
+        | SetStatement::Debug(_) => Topic::Options,
+        SetStatement::Queue(_) => Topic::Queues,
+        SetStatement::Skip(_)
+        | SetStatement::BlockPolicy { .. }
+        | SetStatement::StatePolicy(_)
+        | SetStatement::Limit(..)
+        | SetStatement::RulesetOptimization(_)
+        | SetStatement::Syncookies(..)
+        | SetStatement::FailPolicy { .. }
+        | SetStatement::Fingerprints(..)
+        | SetStatement::Printed(_)
+        | SetStatement::RequireOrder(_)
+        | SetStatement::StateDefaults(_)
+        | SetStatement::KeepCounters => Topic::Any,
     }
 }
 
@@ -164,7 +190,7 @@ fn is_none(interfaces: &[InterfaceName]) -> bool {
 
 /// Seconds for [`OPTIMIZED`].
 fn optimization(name: &str) -> [u32; 7] {
-    match name {
+    match name.to_ascii_lowercase().as_str() {
         "satellite" | "high-latency" => [180, 35, 86_400, 905, 50, 95, 60],
         "aggressive" => [30, 5, 18_000, 60, 30, 30, 10],
         "conservative" => [3600, 900, 432_000, 3600, 600, 180, 60],

@@ -6,6 +6,7 @@ use pf_engine::ruleset::{TableDefinition, TableEntry};
 use super::host::Resolved;
 use super::{Expand, Expander};
 use crate::ast::{TableContents, TableStatement};
+use crate::echo::Topic;
 use crate::print::{quoted, table_name};
 
 impl Expander<'_> {
@@ -40,7 +41,7 @@ impl Expander<'_> {
             }
             before = Some(contents);
         }
-        self.echo.push(echo);
+        self.tell(Topic::Tables, echo);
         self.filled
             .push((table.name.clone(), definition.entries.len()));
         // As in PF, the last definition of a name is the one that counts.
@@ -64,6 +65,7 @@ impl Expander<'_> {
         let mut resolved = Vec::new();
         for host in hosts {
             self.host(host, &mut resolved)?;
+            self.check_netmask(&resolved, host.span)?;
         }
         let entries: Vec<TableEntry> = resolved.iter().filter_map(entry).collect();
         if let Some(path) = path {

@@ -181,6 +181,7 @@ impl Parser<'_> {
         let bound = !interfaces.is_empty();
         for (discipline, interface) in parents {
             self.check_discipline(&options, discipline, &name.node)?;
+            self.check_children(&name, &queue, discipline)?;
             let line = altq_queue_line(&name.node, bound.then_some(&interface), &queue, discipline);
             if !self.note_line(&name, &interface, line)? {
                 continue;
@@ -251,6 +252,29 @@ impl Parser<'_> {
         Ok(())
     }
 
+    /// What is said of a queue's share and of those below it.
+    fn check_children(
+        &mut self,
+        name: &Spanned<String>,
+        queue: &AltqQueue,
+        discipline: Discipline,
+    ) -> Parse<()> {
+        let shares = queue
+            .bandwidth
+            .is_some_and(|share| share != Bandwidth::WHOLE);
+        let alone = discipline == Discipline::Priq;
+        let message = if alone && !queue.children.is_empty() {
+            "priq queues cannot have child queues"
+        } else if alone && shares {
+            "priq doesn't take bandwidth"
+        } else if queue.children.contains(&name.node) {
+            "queue cannot have itself as child"
+        } else {
+            return Ok(());
+        };
+        Err(self.error(Code::Conflict, name.span, message, String::new()))
+    }
+
     fn altq_options(&mut self) -> Parse<Options> {
         let mut options = Options::default();
         loop {
@@ -274,6 +298,8 @@ impl Parser<'_> {
                     options.tbrsize.replace(value).is_some()
                 }
                 other => {
+                    // pfctl reads `codelq` and prints `codel`.
+                    let other = if other == "codelq" { "codel" } else { other };
                     let named = Discipline::ALL.into_iter().find(|d| d.name() == other);
                     let Some(discipline) = named else {
                         return Ok(options);

@@ -48,7 +48,7 @@ impl Parser<'_> {
     /// `ridentifier N`.
     pub(super) fn identifier(&mut self, rule: &mut RuleStatement) -> Parse<()> {
         let keyword = self.next();
-        let number = self.number("a number")?;
+        let number = self.any_number("a number")?;
         self.once(rule.identifier.replace(number.node).is_some(), &keyword)
     }
 
@@ -137,7 +137,13 @@ impl Parser<'_> {
     /// Nothing for `unknown`.
     fn owner_number(&mut self, group: bool) -> Parse<Option<u32>> {
         if self.peek().kind == Kind::Number {
-            return Ok(Some(self.number("a number")?.node));
+            let number = self.number("a number")?;
+            if number.node == u32::MAX {
+                let what = if group { "gid" } else { "uid" };
+                let message = format!("illegal {what} value {}", number.node);
+                return Err(self.error(Code::BadNumber, number.span, &message, String::new()));
+            }
+            return Ok(Some(number.node));
         }
         let name = self.string("a name or number")?;
         if name.node == "unknown" {

@@ -22,6 +22,7 @@ impl Parser<'_> {
             return Err(self.error(Code::Limit, path.span, &message, String::new()));
         }
         let bytes = self.read_file(&path, str::to_owned)?;
+        let outside = self.lexer.sources.set_loading(true);
         let file = self.lexer.sources.add(&path.node, &bytes);
         // The end of this line stands before the file's first.
         self.skip_newline();
@@ -34,11 +35,16 @@ impl Parser<'_> {
         let limiters = std::mem::take(&mut self.limiters);
         self.lexer.enter(file);
         self.loaded_statements(self.lexer.depth());
+        self.lexer.sources.set_loading(outside);
         self.queues = queues;
         self.limiters = limiters;
         let body = std::mem::replace(&mut self.statements, outer);
         self.lexer.macros = macros;
-        self.statements.push(Statement::LoadAnchor { name, body });
+        self.statements.push(Statement::LoadAnchor {
+            name,
+            file: path.node,
+            body,
+        });
         Ok(())
     }
 

@@ -266,7 +266,9 @@ impl Parser<'_> {
         let value = if let Some(hex) = name.node.strip_prefix("0x") {
             u8::from_str_radix(hex, 16).ok()
         } else {
-            let known = TOS_NAMES.iter().find(|(known, _)| *known == name.node);
+            let known = TOS_NAMES
+                .iter()
+                .find(|(known, _)| known.eq_ignore_ascii_case(&name.node));
             known.map(|(_, value)| *value)
         };
         value.ok_or_else(|| {

@@ -5,7 +5,7 @@ use pf_engine::ruleset::Limit;
 
 use super::beyond::NO_DUMMYNET;
 use super::{Parse, Parser};
-use crate::ast::{InterfaceName, SetStatement, Statement};
+use crate::ast::{InterfaceName, SetStatement, Spanned, Statement};
 use crate::diagnostic::Code;
 use crate::names::did_you_mean;
 use crate::optimize::Optimization;
@@ -154,7 +154,9 @@ impl Parser<'_> {
 
     fn set_optimization(&mut self) -> Parse<()> {
         let name = self.string("an optimization")?;
-        if !OPTIMIZATIONS.contains(&name.node.as_str()) {
+        // Case makes no difference here, nor to timeouts and limits; pfctl tells the name as it is written.
+        let mut known = OPTIMIZATIONS.iter();
+        if !known.any(|known| known.eq_ignore_ascii_case(&name.node)) {
             let message = format!("unknown optimization {}", name.node);
             let known = OPTIMIZATIONS.iter().copied();
             return Err(self.unknown_name(name.span, message, &name.node, known));
@@ -175,7 +177,11 @@ impl Parser<'_> {
     }
 
     fn set_loginterface(&mut self) -> Parse<()> {
-        let name = self.string("an interface name")?.node;
+        let name = if self.eat_word("all") {
+            "all".to_owned()
+        } else {
+            self.string("an interface name")?.node
+        };
         let interface = (name != "none").then_some(name);
         self.push_set(SetStatement::LogInterface(interface));
         Ok(())
@@ -203,18 +209,24 @@ impl Parser<'_> {
             self.push_set(SetStatement::Printed(echo));
             return Ok(());
         }
-        let Some(limit) = Limit::ALL.into_iter().find(|l| l.name() == name.node) else {
+        let is_named = |limit: &Limit| limit.name().eq_ignore_ascii_case(&name.node);
+        let Some(limit) = Limit::ALL.into_iter().find(is_named) else {
             let message = format!("unable to set limit {} {}", name.node, value.node);
             let known = Limit::ALL.map(Limit::name);
             return Err(self.unknown_name(name.span, message, &name.node, known));
         };
-        self.push_set(SetStatement::Limit(limit, value.node, value.span));
+        let span = value.span;
+        let name = Spanned {
+            node: name.node,
+            span,
+        };
+        self.push_set(SetStatement::Limit(limit, value.node, name));
         Ok(())
     }
 
     fn set_timeout(&mut self) -> Parse<()> {
-        let (timeout, value) = self.timeout()?;
-        self.push_set(SetStatement::Timeout(timeout, value));
+        let (timeout, value, name) = self.timeout(str::eq_ignore_ascii_case)?;
+        self.push_set(SetStatement::Timeout(timeout, value, name));
         Ok(())
     }
 
@@ -234,7 +246,7 @@ impl Parser<'_> {
     /// A timeout of states, in parentheses: those of the whole filter have no point in their names.
     pub(super) fn state_timeout(&mut self) -> Parse<(Timeout, u32)> {
         let span = self.peek().span;
-        let (timeout, value) = self.timeout()?;
+        let (timeout, value, _) = self.timeout(|known, name| known == name)?;
         if !timeout.name().contains('.') {
             let message = format!("illegal state timeout {}", timeout.name());
             return Err(self.error(Code::Conflict, span, &message, String::new()));
@@ -242,15 +254,16 @@ impl Parser<'_> {
         Ok((timeout, value))
     }
 
-    /// `name seconds`.
-    pub(super) fn timeout(&mut self) -> Parse<(Timeout, u32)> {
+    /// `name seconds`, and how the name is written.
+    fn timeout(&mut self, is_same: fn(&str, &str) -> bool) -> Parse<(Timeout, u32, String)> {
         let name = self.string("a timeout")?;
-        let Some(timeout) = Timeout::ALL.into_iter().find(|t| t.name() == name.node) else {
+        let is_named = |timeout: &Timeout| is_same(timeout.name(), &name.node);
+        let Some(timeout) = Timeout::ALL.into_iter().find(is_named) else {
             let message = format!("unknown timeout {}", name.node);
             let known = Timeout::ALL.map(Timeout::name);
             return Err(self.unknown_name(name.span, message, &name.node, known));
         };
         let value = self.number("a number of seconds")?;
-        Ok((timeout, value.node))
+        Ok((timeout, value.node, name.node))
     }
 }

@@ -100,11 +100,15 @@ impl Parser<'_> {
     /// `map-e-portset offset/length/identifier`.
     fn port_set(&mut self, pool: &mut PoolStatement) -> Parse<()> {
         let keyword = self.next();
-        let offset = self.number("an offset")?;
+        if pool.kind.is_some() || pool.least_states.is_some() {
+            let message = "map-e-portset cannot be used with address pools";
+            return Err(self.error(Code::Conflict, keyword.span, message, String::new()));
+        }
+        let offset = self.any_number("an offset")?;
         self.expect_symbol("/")?;
-        let length = self.number("a length")?;
+        let length = self.any_number("a length")?;
         self.expect_symbol("/")?;
-        let id = self.port_set_id()?;
+        let id = self.any_number("an identifier")?;
         let set = match (
             u8::try_from(offset.node),
             u8::try_from(length.node),
@@ -137,20 +141,6 @@ impl Parser<'_> {
             ),
         };
         Err(self.error(Code::BadNumber, span, message, detail.to_owned()))
-    }
-
-    /// A number, or a hexadecimal one.
-    fn port_set_id(&mut self) -> Parse<Spanned<u32>> {
-        let token = self.peek().clone();
-        let Some(hex) = token.text.strip_prefix("0x") else {
-            return self.number("an identifier");
-        };
-        let Ok(node) = u32::from_str_radix(hex, 16) else {
-            return Err(self.unexpected("an identifier"));
-        };
-        self.next();
-        let span = token.span;
-        Ok(Spanned { node, span })
     }
 
     /// OpenBSD's: the address with the fewest states.

@@ -100,7 +100,10 @@ impl Parser<'_> {
             }
             "set-tos" => rule.scrub.set_tos = Some(self.tos_value()?),
             "reassemble" => {
-                self.expect_word("tcp")?;
+                if !self.peek().text.eq_ignore_ascii_case("tcp") {
+                    return Err(self.unexpected("`tcp`"));
+                }
+                self.next();
                 rule.scrub.reassemble_tcp = true;
             }
             "fragment" => rule.fragments = self.fragment_mode()?,

@@ -53,6 +53,14 @@ pub fn print_address(address: &Address) -> String {
 }
 
 fn dynamic(given: &DynamicAddress) -> String {
+    let len = given
+        .prefix_len
+        .map_or_else(String::new, |len| format!("/{len}"));
+    format!("({}){len}", name(&inside(given)))
+}
+
+/// What stands in the parentheses: `em0:network:0`.
+pub(super) fn inside(given: &DynamicAddress) -> String {
     let part = match given.part {
         DynamicPart::Host => "",
         DynamicPart::Network => ":network",
@@ -60,11 +68,7 @@ fn dynamic(given: &DynamicAddress) -> String {
         DynamicPart::Peer => ":peer",
     };
     let first = if given.no_aliases { ":0" } else { "" };
-    let len = given
-        .prefix_len
-        .map_or_else(String::new, |len| format!("/{len}"));
-    let inside = name(&format!("{}{part}{first}", given.interface));
-    format!("({inside}){len}")
+    format!("{}{part}{first}", given.interface)
 }
 
 /// A port match as rules have it, in numbers: `= 80`, `1000:2000`, `1 >< 9`.

@@ -1,7 +1,5 @@
 //! Rulesets with what stands in the braces of their anchors.
 
-use std::fmt::Write as _;
-
 use pf_engine::anchor::AnchorCall;
 use pf_engine::engine::RuleList;
 use pf_engine::ether::EtherRule;
@@ -10,36 +8,7 @@ use pf_engine::ruleset::Ruleset;
 
 use super::ether::print_ether_rule;
 use super::{PrintOptions, print_rule, table_line};
-
-/// The rules of one list as `pfctl -nv` prints them, each line with its newline; those in braces
-/// are two blanks further in. `numbered`: with `@number` before each and no indentation
-/// (`pfctl -nvv`). `root` has the rulesets of the anchors.
-#[must_use]
-pub fn print_list(root: &Ruleset, list: &[Rule], options: PrintOptions, numbered: bool) -> String {
-    let tree = Tree {
-        root,
-        options,
-        numbered,
-        tables: false,
-    };
-    let mut text = String::new();
-    tree.list(&mut text, list, 0);
-    text
-}
-
-/// As [`print_list`], of rules for frames.
-#[must_use]
-pub fn print_ether_list(root: &Ruleset, list: &[EtherRule], numbered: bool) -> String {
-    let tree = Tree {
-        root,
-        options: PrintOptions::default(),
-        numbered,
-        tables: false,
-    };
-    let mut text = String::new();
-    tree.ether(&mut text, list, 0);
-    text
-}
+use crate::echo::indent;
 
 /// A pf.conf that says what the ruleset says but for its options: tables with their addresses,
 /// then rules.
@@ -48,8 +17,6 @@ pub fn print_source(ruleset: &Ruleset, options: PrintOptions) -> String {
     let tree = Tree {
         root: ruleset,
         options,
-        numbered: false,
-        tables: true,
     };
     let mut text = String::new();
     tree.ether(&mut text, &ruleset.ether, 0);
@@ -60,14 +27,12 @@ pub fn print_source(ruleset: &Ruleset, options: PrintOptions) -> String {
 struct Tree<'a> {
     root: &'a Ruleset,
     options: PrintOptions,
-    numbered: bool,
-    tables: bool,
 }
 
 impl Tree<'_> {
     fn ruleset(&self, text: &mut String, ruleset: &Ruleset, depth: usize) {
-        for (name, table) in ruleset.tables.iter().filter(|_| self.tables) {
-            self.indent(text, depth);
+        for (name, table) in &ruleset.tables {
+            text.push_str(&indent(depth));
             text.push_str(&table_line(name, table));
             text.push('\n');
         }
@@ -77,8 +42,8 @@ impl Tree<'_> {
     }
 
     fn ether(&self, text: &mut String, list: &[EtherRule], depth: usize) {
-        for (number, rule) in list.iter().enumerate() {
-            self.begin(text, number, depth);
+        for rule in list {
+            text.push_str(&indent(depth));
             text.push_str(&print_ether_rule(rule));
             self.braces(text, rule.anchor.as_ref(), depth, &|text, inner| {
                 self.ether(text, &inner.ether, depth + 1);
@@ -88,21 +53,13 @@ impl Tree<'_> {
     }
 
     fn list(&self, text: &mut String, list: &[Rule], depth: usize) {
-        for (number, rule) in list.iter().enumerate() {
-            self.begin(text, number, depth);
+        for rule in list {
+            text.push_str(&indent(depth));
             text.push_str(&print_rule(rule, self.options));
             self.braces(text, rule.anchor.as_ref(), depth, &|text, inner| {
                 self.ruleset(text, inner, depth + 1);
             });
             text.push('\n');
-        }
-    }
-
-    fn begin(&self, text: &mut String, number: usize, depth: usize) {
-        self.indent(text, depth);
-        if self.numbered {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "@{number} ");
         }
     }
 
@@ -118,14 +75,8 @@ impl Tree<'_> {
         if let Some(inner) = call.and_then(|call| self.root.anchors.get(&call.path)) {
             text.push_str(" {\n");
             print(text, inner);
-            self.indent(text, depth);
+            text.push_str(&indent(depth));
             text.push('}');
-        }
-    }
-
-    fn indent(&self, text: &mut String, depth: usize) {
-        if !self.numbered {
-            text.push_str(&"  ".repeat(depth));
         }
     }
 }

@@ -121,6 +121,21 @@ impl Arguments {
         if all { Parts::ALL } else { parts }
     }
 
+    /// What `-v` tells of a file: what is loaded of it. Of a file for an anchor that is no options and no
+    /// queues.
+    #[must_use]
+    pub fn told_parts(&self) -> Parts {
+        let parts = self.parts();
+        if self.scope.anchor.is_main() {
+            return parts;
+        }
+        Parts {
+            options: false,
+            queues: false,
+            ..parts
+        }
+    }
+
     /// How hosts are read.
     #[must_use]
     pub const fn lookup(&self) -> Lookup {

@@ -6,12 +6,11 @@ use std::path::Path;
 
 use datapath::netlink::Netlink;
 use pf_conf::{
-    Diagnostics, LoadOptions, Loaded, Optimization, PrintOptions, SourceReader, preview,
-    preview_numbered, print_list,
+    Diagnostics, LoadOptions, Optimization, PrintOptions, SourceReader, Telling, Told,
+    preview_files, told,
 };
-use pf_engine::engine::RuleList;
 use pf_engine::env::Interface;
-use pf_engine::ruleset::{Dialect, Ruleset};
+use pf_engine::ruleset::{Dialect, Parts};
 
 use super::Failure;
 use super::arguments::Arguments;
@@ -108,67 +107,94 @@ pub fn read_rules(
         hash_seed: 0,
         memory: None,
     };
+    let telling = Telling {
+        print: PrintOptions {
+            dialect: around.dialect,
+            swap_service_names: arguments.swap_service_names,
+        },
+        numbered: arguments.verbose > 1,
+        parts: arguments.told_parts(),
+    };
     let only_printing = arguments.dry_run && arguments.optimization == Some(Optimization::None);
     match pf_conf::load(&name, &main, &mut files, &options) {
-        Ok(mut loaded) => {
-            let preview = (only_printing && arguments.verbose > 0)
-                .then(|| printed(arguments, &name, &main, &mut files, &options));
-            if let Some(Ok(text)) = preview {
-                output.text(&text)?;
-            } else if arguments.verbose > 0 {
+        Ok(mut loaded) if arguments.verbose > 0 => {
+            let preview =
+                only_printing.then(|| preview_files(&name, &main, &mut files, &options, &telling));
+            if let Some(Ok(told)) = preview {
+                say_all(&told, output)?;
+            } else {
                 // A profile is the daemon's to know.
-                let tables = loaded.optimize(loaded.level(arguments.optimization), &[]);
-                output.text(&echo(&loaded, &tables, arguments, around.dialect))?;
+                let level = loaded.level(arguments.optimization);
+                loaded.optimize_parts(level, &[], telling.parts);
+                say_all(&loaded.told(&telling), output)?;
             }
         }
+        Ok(_) => {}
         Err(mut diagnostics) => {
             if arguments.dry_run && arguments.verbose > 0 {
-                match printed(arguments, &name, &main, &mut files, &options) {
-                    Ok(text) => {
-                        output.text(&text)?;
+                match preview_files(&name, &main, &mut files, &options, &telling) {
+                    Ok(told) => {
+                        say_all(&told, output)?;
                         if only_printing {
                             return Ok(request(arguments, name, main, files, around.dialect));
                         }
+                        // What was told of the text is told already.
+                        return Err(refused(arguments, &diagnostics, Parts::NONE, output)?);
                     }
                     Err(errors) if only_printing => diagnostics = errors,
                     Err(_) => {}
                 }
             }
-            let text = if output.rich_errors {
-                diagnostics.rendered(true)
-            } else {
-                diagnostics.plain()
-            };
-            output.message(text.trim_end());
-            return Err(Failure::Message(
-                "Syntax error in config file: pf rules not loaded".into(),
-            ));
+            return Err(refused(arguments, &diagnostics, telling.parts, output)?);
         }
     }
     Ok(request(arguments, name, main, files, around.dialect))
 }
 
-/// What is printed of rules that may not all be installable.
-fn printed(
+/// Prints what is told of each file; that it is loaded stands on standard error, as in pfctl.
+fn say_all(all: &[Told], output: &mut Output<'_>) -> Result<(), Failure> {
+    for told in all {
+        if let Some((anchor, file)) = &told.load {
+            output.message(&format!("\nLoading anchor {anchor} from {file}"));
+        }
+        output.text(&told.text)?;
+    }
+    Ok(())
+}
+
+/// Prints the errors, with `-v` after what was understood, and gives how pfctl ends: `-n` has no
+/// rules to load, and so does not tell that there are none.
+fn refused(
     arguments: &Arguments,
-    name: &str,
-    main: &[u8],
-    files: &mut RecordedFiles,
-    options: &LoadOptions,
-) -> Result<String, Diagnostics> {
-    let print = PrintOptions {
-        dialect: options.dialect,
-        swap_service_names: arguments.swap_service_names,
-    };
-    let lines = if arguments.verbose > 1 {
-        preview_numbered(name, main, files, options, print)?
+    diagnostics: &Diagnostics,
+    parts: Parts,
+    output: &mut Output<'_>,
+) -> Result<Failure, Failure> {
+    if arguments.verbose > 0 && parts != Parts::NONE {
+        let lines = told(diagnostics.echo(), parts);
+        let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+        output.text(&text)?;
+    }
+    let text = if output.rich_errors {
+        diagnostics.rendered(true)
     } else {
-        preview(name, main, files, options, print)?
+        diagnostics.plain()
     };
-    Ok(lines
-        .into_iter()
-        .flat_map(|line| [line, "\n".to_owned()])
-        .collect())
+    output.message(text.trim_end());
+    let mut last = Vec::new();
+    if !arguments.dry_run {
+        last.push("Syntax error in config file: pf rules not loaded");
+    }
+    if diagnostics.only_of_loads() {
+        last.push("load anchors");
+    }
+    let Some(end) = last.pop() else {
+        return Ok(Failure::Told);
+    };
+    for line in last {
+        output.message(&format!("pfctl: {line}"));
+    }
+    Ok(Failure::Message(end.into()))
 }
 
 fn request(
@@ -201,44 +227,4 @@ fn read_main(file: &str) -> Result<(String, Vec<u8>), Failure> {
         Ok(bytes) => Ok((name.to_owned(), bytes)),
         Err(error) => Err(Failure::Message(format!("{name}: {}", reason(&error)))),
     }
-}
-
-/// What `-v` prints of a ruleset: definitions as they were read, then the rules as understood,
-/// with the tables that the optimizer made before the filter rules.
-fn echo(loaded: &Loaded, tables: &[String], arguments: &Arguments, dialect: Dialect) -> String {
-    let options = PrintOptions {
-        dialect,
-        swap_service_names: arguments.swap_service_names,
-    };
-    let mut text = String::new();
-    for line in &loaded.echo {
-        text.push_str(line);
-        text.push('\n');
-    }
-    let rules = &loaded.ruleset;
-    let numbered = arguments.verbose > 1;
-    let print =
-        |rules: &Ruleset, list| print_list(&loaded.ruleset, rules.list(list), options, numbered);
-    for list in [
-        RuleList::Scrub,
-        RuleList::Nat,
-        RuleList::Rdr,
-        RuleList::Binat,
-    ] {
-        text.push_str(&print(rules, list));
-    }
-    for line in tables {
-        text.push_str(line);
-        text.push('\n');
-    }
-    text.push_str(&print(rules, RuleList::Filter));
-    for path in &loaded.loads {
-        let Some(rules) = rules.anchors.get(path) else {
-            continue;
-        };
-        for list in RuleList::ALL {
-            text.push_str(&print(rules, list));
-        }
-    }
-    text
 }

@@ -75,6 +75,7 @@ pub fn execute(arguments: &LogArguments, output: &mut Output<'_>) -> u8 {
     };
     match done {
         Ok(()) | Err(Failure::OutputClosed) => 0,
+        Err(Failure::Told) => 1,
         Err(Failure::Message(message) | Failure::Usage(message)) => {
             output.message(&format!("weighbridge log: {message}"));
             1

@@ -269,8 +269,8 @@ impl ClientState {
         level: Optimization,
         feedback: &[Feedback],
     ) -> Step {
-        loaded.optimize(level, feedback);
         let parts = wanted.parts_of(&loaded.ruleset);
+        loaded.optimize_parts(level, feedback, parts);
         self.phase = Phase::Waiting(Pending::Outcome);
         let installation = Installation {
             ruleset: loaded.ruleset,

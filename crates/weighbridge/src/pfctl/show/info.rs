@@ -42,7 +42,7 @@ pub fn info(view: &View<'_>) -> String {
 /// The interface of `set loginterface`, or the sum of a group's.
 fn log_interface(view: &View<'_>) -> Option<(String, InterfaceCounters)> {
     let name = view.engine.options().log_interface.clone()?;
-    let belongs = |i: &&Interface| i.name == name || i.groups.contains(&name);
+    let belongs = |i: &&Interface| name == "all" || i.name == name || i.groups.contains(&name);
     let members = view.interfaces.iter().filter(belongs);
     let sum = members.fold(InterfaceCounters::default(), |sum, interface| {
         sum.plus(view.engine.interface_counters(&interface.name))
