@@ -629,14 +629,25 @@ fn address_matches(
         }
         CompiledAddress::NoRoute => {
             ground.consulted.interface_addresses = true;
-            ground.env.route(address) == RouteLookup::Unreachable
+            !is_of_link(address) && ground.env.route(address) == RouteLookup::Unreachable
         }
         CompiledAddress::UrpfFailed => {
             ground.consulted.interface_addresses = true;
-            arrives_elsewhere(ground.env.route(address), interface)
+            !is_of_link(address) && arrives_elsewhere(ground.env.route(address), interface)
         }
     };
     found != endpoint.negated
+}
+
+/// Whether the address means something on its own link alone (RFC 4291, sections 2.5.6, 2.7): there is a
+/// way to it wherever it is, and routes without the link do not tell it.
+fn is_of_link(address: IpAddr) -> bool {
+    let IpAddr::V6(address) = address else {
+        return false;
+    };
+    let [first, second, ..] = address.octets();
+    let is_group_of_link = first == 0xff && matches!(second & 0x0f, 1 | 2);
+    address.is_unicast_link_local() || is_group_of_link
 }
 
 /// pf.conf(5), `urpf-failed`: the route back to the source does not lead to where the packet
