@@ -56,6 +56,22 @@ impl Engine {
         })
     }
 
+    /// The state of a question to all hosts of a link that the packet answers.
+    fn find_asked_of_all(
+        &mut self,
+        place: Place,
+        work: &mut Work<'_>,
+        tuple: &Tuple,
+    ) -> Option<(u32, Direction)> {
+        let asked = tuple.to_all_nodes(work.meta.icmp()?)?;
+        let (slot, flow) = self.find_state(place, work, &asked)?;
+        let state = self.states.get(slot)?;
+        // Translated, it would come from the group.
+        let is_plain = state.wire == state.stack;
+        work.is_unlike_its_flow |= is_plain;
+        is_plain.then_some((slot, flow))
+    }
+
     /// Whether something is being done with many states that packets may meet before their turn.
     pub(super) fn is_behind(&self) -> bool {
         self.is_vacating() || self.is_flushing()
@@ -86,7 +102,11 @@ impl Engine {
     ) -> Option<Result<Passed, Refused>> {
         let tuple = Tuple::of(&work.meta, work.bytes);
         self.catch_up(place, &tuple, env);
-        let (slot, flow) = self.find_state(place, work, &tuple)?;
+        let found = self.find_state(place, work, &tuple);
+        let (slot, flow) = found.or_else(|| self.find_asked_of_all(place, work, &tuple))?;
+        if self.comes_too_often(slot, place) {
+            return None;
+        }
         if self.is_reopened(slot, place, work) {
             work.former_source = self.former_source(slot, place);
             self.remove_state(slot);
@@ -125,7 +145,7 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
-        self.check_packet(slot, place, work)?;
+        self.check_packet(slot, work)?;
         let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
         if work.meta.has_ip_options && !state.allow_options {
             let rules = (state.rule, state.anchor);
@@ -161,16 +181,20 @@ impl Engine {
         self.follow_state((slot, flow), place, Some(tuple), work, env)
     }
 
-    /// `max-pkt-size`, and `max-pkt-rate` of packets from the one who opened the state.
-    fn check_packet(&mut self, slot: u32, place: Place, work: &Work<'_>) -> Result<(), Refused> {
+    /// `max-pkt-rate` of packets from the one who opened the state: the rule "stops matching", with its
+    /// states (pf.conf(5)), and the others are asked.
+    fn comes_too_often(&mut self, slot: u32, place: Place) -> bool {
+        let state = self.states.get(slot);
+        let of_opener = state.filter(|state| place.direction == state.direction);
+        let rule = of_opener.and_then(|state| state.rule);
+        rule.is_some_and(|rule| !self.rules.takes_packet(rule, self.now))
+    }
+
+    /// `max-pkt-size`.
+    fn check_packet(&self, slot: u32, work: &Work<'_>) -> Result<(), Refused> {
         let state = self.states.get(slot).ok_or(DropReason::Memory)?;
         if is_too_long(state.max_packet_size, &work.meta) {
             return Err(DropReason::Normalize.into());
-        }
-        let rule = state.rule.filter(|_| place.direction == state.direction);
-        if rule.is_some_and(|rule| !self.rules.takes_packet(rule, self.now)) {
-            self.counters.count(DropReason::Match);
-            return Err(DropReason::Match.into());
         }
         Ok(())
     }

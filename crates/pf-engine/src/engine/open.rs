@@ -436,7 +436,8 @@ fn open_peers(
     env: &mut dyn Env,
 ) -> Result<(Peer, Peer, Timeout), Refused> {
     if let Some(chunks) = Chunks::parse(work.bytes, &work.meta).map_err(|e| e.reason)? {
-        return Ok(sctp::open(&chunks));
+        // As in PF, what opens no association passes by a rule without state alone.
+        return sctp::open(&chunks).ok_or(DropReason::Match.into());
     }
     let Some(header) = work.meta.tcp().copied() else {
         return Ok(Kind::of(course.tuple.protocol).open());

@@ -310,7 +310,7 @@ impl Engine {
         }
         match Meta::parse(&packet.bytes) {
             Ok(meta) if meta.is_fragment() => self.decide_fragment(place, meta, packet, env),
-            Ok(meta) => match self.fault_of(&meta) {
+            Ok(meta) => match self.fault_of(&meta, &packet.bytes) {
                 Some(reason) => self.malformed(reason, place, &packet.bytes, None),
                 None => self.decide_whole(place, meta, packet, None, None, env),
             },
@@ -450,7 +450,7 @@ impl Engine {
             Ok(meta) if meta.is_fragment() => {
                 self.malformed(DropReason::Fragment, place, &packet.bytes, normal.rule)
             }
-            Ok(meta) => match self.fault_of(&meta) {
+            Ok(meta) => match self.fault_of(&meta, &packet.bytes) {
                 Some(reason) => self.malformed(reason, place, &packet.bytes, normal.rule),
                 None => self.decide_whole(place, meta, packet, Some(pieces), Some(normal), env),
             },
