@@ -233,8 +233,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) tag: Option<NameId>,
     /// The interface by which the packet came in; nothing for one that the box has sent.
     pub(crate) received_on: Option<&'a NetInterface>,
-    /// The priority of its frame.
-    pub(crate) priority: u8,
+    /// The priority of its frame, if it has one.
+    pub(crate) priority: Option<u8>,
 }
 
 /// What rules know of a packet behind its IP header.
@@ -462,7 +462,7 @@ fn test_asked(
     }
     if let Some(wanted) = asked.priority {
         ground.consulted.priority = true;
-        if wanted != subject.priority {
+        if subject.priority != Some(wanted) {
             return Err(Criterion::Priority);
         }
     }
@@ -532,10 +532,11 @@ impl Ground<'_> {
     }
 }
 
-/// `user` and `group` say nothing about packets that have none.
+/// `user` and `group` say nothing about packets that have none. SCTP has sockets, of which nothing is
+/// known, as in PF.
 fn owner_matches(asked: &Asked, subject: &Subject<'_>, ground: &mut Ground<'_>) -> bool {
     let is_asked = asked.user.is_some() || asked.group.is_some();
-    if !is_asked || !has_owner(subject.tuple.protocol) {
+    if !is_asked || !subject.tuple.protocol.has_ports() {
         return true;
     }
     ground.consulted.owner = true;

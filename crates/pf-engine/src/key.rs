@@ -160,7 +160,7 @@ impl Tuple {
     /// An answer of ICMPv6 as the one to a question that went to all hosts of a link, whom it comes from
     /// an address of its own; nothing for what is no such answer. Neighbor discovery knows its
     /// addresses otherwise.
-    pub(crate) fn to_all_nodes(&self, icmp: &Icmp) -> Option<Self> {
+    pub(crate) fn answer_to_all_nodes(&self, icmp: &Icmp) -> Option<Self> {
         let answers = icmp.kind != icmp6::NEIGHBOR_ADVERTISEMENT
             && request_of(Family::Inet6, icmp.kind).is_some();
         let mut tuple = *self;

@@ -2,6 +2,7 @@
 //! (pf.conf(5), STATEFUL FILTERING).
 
 use crate::counters::Count;
+use crate::criteria::Treatment;
 use crate::decision::DropReason;
 use crate::engine::Engine;
 use crate::engine::families::{self, Crossed};
@@ -12,6 +13,7 @@ use crate::engine::test::length;
 use crate::env::Env;
 use crate::key::{StateKey, Tuple, translate};
 use crate::rule::{Direction, tcp_flags};
+use crate::ruleset::Dialect;
 use crate::sctp;
 use crate::state::State;
 use crate::tcp::{self, Segment};
@@ -63,7 +65,7 @@ impl Engine {
         work: &mut Work<'_>,
         tuple: &Tuple,
     ) -> Option<(u32, Direction)> {
-        let asked = tuple.to_all_nodes(work.meta.icmp()?)?;
+        let asked = tuple.answer_to_all_nodes(work.meta.icmp()?)?;
         let (slot, flow) = self.find_state(place, work, &asked)?;
         let state = self.states.get(slot)?;
         // Translated, it would come from the group.
@@ -252,6 +254,7 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
+        let leads_one_way = self.dialect() == Dialect::OpenBsd;
         let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
         let bytes = match tuple {
             // An error that has been translated into another family counts as it came.
@@ -279,7 +282,14 @@ impl Engine {
         work.tag = state.tag.or(work.tag);
         work.scrub.add(&state.scrub);
         work.is_unlike_its_flow |= work.scrub != state.scrub;
-        work.treat(state.treatment);
+        work.treat(Treatment {
+            // OpenBSD leads answers as any other packet.
+            routing_table: state
+                .treatment
+                .routing_table
+                .filter(|_| forward || !leads_one_way),
+            ..state.treatment
+        });
         work.owner = state.owner;
         let divert = state.divert_of(flow);
         state.count(flow, Count::one(bytes));

@@ -123,6 +123,9 @@ impl Engine {
         if let Err(error) = Chunks::parse(bytes, meta) {
             return Some(error.reason);
         }
+        if meta.is_of_other_family() {
+            return Some(DropReason::Normalize);
+        }
         if meta.is_stray_group_message() {
             return Some(DropReason::IpOption);
         }

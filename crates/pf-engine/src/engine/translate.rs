@@ -81,7 +81,7 @@ pub(super) struct Course {
     pub(super) tag: Option<NameId>,
     /// The interface by which the packet came in.
     pub(super) received_on: Option<IfIndex>,
-    pub(super) priority: u8,
+    pub(super) priority: Option<u8>,
     pub(super) owner: OwnerLookup,
     /// What the rules so far do to the packet.
     pub(super) treatment: Treatment,

@@ -126,6 +126,16 @@ impl Meta {
         self.fragment.is_some_and(|f| f.offset != 0)
     }
 
+    /// Whether this is ICMP in IPv6 or ICMPv6 in IPv4, whole.
+    #[must_use]
+    pub fn is_of_other_family(&self) -> bool {
+        let other = match self.family {
+            Family::Inet => Protocol::ICMPV6,
+            Family::Inet6 => Protocol::ICMP,
+        };
+        self.protocol == other && !self.is_fragment()
+    }
+
     /// Whether this is an IGMP or MLD message that cannot have come from its own link: IGMP's to all
     /// hosts are sent with a TTL of 1 (RFC 1112, appendix I), MLD's all, from a link-local address
     /// (RFC 2710, section 3), a listener's also from none (RFC 3590).

@@ -198,10 +198,10 @@ pub mod icmp6 {
     pub const REDIRECT: u8 = 137;
     /// Multicast listener report, version 2.
     pub const LISTENER_REPORT_V2: u8 = 143;
-    /// Multicast traceroute, as PF knows it.
-    pub const TRACE: u8 = 200;
-    /// Its answer.
-    pub const TRACE_RESPONSE: u8 = 201;
+    /// Answer to a multicast traceroute, as the BSDs number them.
+    pub const TRACE_RESPONSE: u8 = 200;
+    /// Multicast traceroute.
+    pub const TRACE: u8 = 201;
     /// Code of "unreachable": port.
     pub const CODE_PORT: u8 = 4;
 

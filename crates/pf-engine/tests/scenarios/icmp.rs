@@ -169,6 +169,26 @@ fn questions_without_identifier_are_answered_by_their_own_kind() {
     }
 }
 
+/// Multicast traceroute is asked of all routers of a link, and answered by one.
+#[test]
+fn a_trace_is_answered_by_whom_it_was_asked_of() {
+    let message =
+        |from: &str, to: &str, kind| build::icmp(&Ip::new(ip(from), ip(to)), kind, 0, 0, &[0; 8]);
+    let mut lab = Lab::router(filter(&[block(), pass().outbound().keep()]));
+    let answer = message("fe80::2", "fe80::1", 200);
+    let _ = lab
+        .packet(In, "em1", answer.clone())
+        .drops(DropReason::Match);
+    let _ = lab
+        .packet(Out, "em1", message("fe80::1", "ff02::1", 201))
+        .passes_unchanged();
+    let _ = lab.packet(In, "em1", answer).passes_unchanged().counts(
+        "filter 1 in 1/56
+         state 1 reply 1/56
+         searches 2",
+    );
+}
+
 /// Hosts report to groups without being asked: both make the same state, and none answers.
 #[test]
 fn reports_of_listeners_are_of_one_kind_with_queries() {

@@ -341,6 +341,29 @@ fn ipv6_packets_of_no_length_and_with_two_fragment_headers_are_dropped() {
         .counts("reason fragment 1");
 }
 
+#[test]
+fn icmp_of_the_other_family_is_dropped_whatever_the_rules_say() {
+    let crossed = [
+        build::packet(
+            &Ip::new(ip(CLIENT.0), ip(SERVER.0)),
+            Protocol::ICMPV6,
+            &[128, 0, 0, 0, 0, 7, 0, 1],
+        ),
+        build::packet(
+            &Ip::new(ip(CLIENT6.0), ip(SERVER6.0)),
+            Protocol::ICMP,
+            &[8, 0, 0, 0, 0, 7, 0, 1],
+        ),
+    ];
+    for packet in crossed {
+        let mut lab = Lab::router(filter(&[pass()]));
+        let _ = lab
+            .packet(In, "em0", packet)
+            .drops(DropReason::Normalize)
+            .counts("reason normalize 1");
+    }
+}
+
 /// What a state of discovery is found by stands in the message.
 #[test]
 fn icmpv6_messages_that_end_before_the_address_they_are_about_are_short() {
