@@ -64,8 +64,10 @@ impl Engine {
         place: Place,
         work: &mut Work<'_>,
         tuple: &Tuple,
+        env: &mut dyn Env,
     ) -> Option<(u32, Direction)> {
         let asked = tuple.answer_to_all_nodes(work.meta.icmp()?)?;
+        self.catch_up(place, &asked, env);
         let (slot, flow) = self.find_state(place, work, &asked)?;
         let state = self.states.get(slot)?;
         // Translated, it would come from the group.
@@ -105,7 +107,7 @@ impl Engine {
         let tuple = Tuple::of(&work.meta, work.bytes);
         self.catch_up(place, &tuple, env);
         let found = self.find_state(place, work, &tuple);
-        let (slot, flow) = found.or_else(|| self.find_asked_of_all(place, work, &tuple))?;
+        let (slot, flow) = found.or_else(|| self.find_asked_of_all(place, work, &tuple, env))?;
         if self.comes_too_often(slot, place) {
             return None;
         }

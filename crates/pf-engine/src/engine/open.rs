@@ -134,13 +134,14 @@ impl Engine {
             course.treatment = course.treatment.overridden_by(rule.treatment);
         }
         work.treat(course.treatment);
-        let state = if !is_error && !is_fragment && (keeps || course.translated) {
-            let at = self.prepare(rule, &mut course, route, work, env)?;
-            self.trace_new_state();
-            StateRef::Pending(at)
-        } else {
-            StateRef::None(course.consulted)
-        };
+        let state =
+            if !is_error && !is_fragment && (keeps || course.translated || course.is_followed) {
+                let at = self.prepare(rule, &mut course, route, work, env)?;
+                self.trace_new_state();
+                StateRef::Pending(at)
+            } else {
+                StateRef::None(course.consulted)
+            };
         self.tally_course(&course, rule.map(|rule| rule.id), true);
         if let Some(rule) = rule {
             self.log_decision(rule, LogAction::Pass, &course, work);
