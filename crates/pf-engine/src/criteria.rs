@@ -14,7 +14,7 @@ use crate::wire::Meta;
 pub const PRIORITY_MAX: u8 = 7;
 
 /// Bit of the type of service that asks for low delay (RFC 1349, section 4).
-const LOW_DELAY: u8 = 0x10;
+pub(crate) const LOW_DELAY: u8 = 0x10;
 
 /// What a rule asks beside the packet's headers.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Hash)]

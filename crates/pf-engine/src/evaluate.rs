@@ -233,8 +233,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) tag: Option<NameId>,
     /// The interface by which the packet came in; nothing for one that the box has sent.
     pub(crate) received_on: Option<&'a NetInterface>,
-    /// The priority of its frame.
-    pub(crate) priority: u8,
+    /// The priority of its frame, if it has one.
+    pub(crate) priority: Option<u8>,
 }
 
 /// What rules know of a packet behind its IP header.
@@ -462,7 +462,7 @@ fn test_asked(
     }
     if let Some(wanted) = asked.priority {
         ground.consulted.priority = true;
-        if wanted != subject.priority {
+        if subject.priority != Some(wanted) {
             return Err(Criterion::Priority);
         }
     }
@@ -532,10 +532,11 @@ impl Ground<'_> {
     }
 }
 
-/// `user` and `group` say nothing about packets that have none.
+/// `user` and `group` say nothing about packets that have none. SCTP has sockets, of which nothing is
+/// known, as in PF.
 fn owner_matches(asked: &Asked, subject: &Subject<'_>, ground: &mut Ground<'_>) -> bool {
     let is_asked = asked.user.is_some() || asked.group.is_some();
-    if !is_asked || !has_owner(subject.tuple.protocol) {
+    if !is_asked || !subject.tuple.protocol.has_ports() {
         return true;
     }
     ground.consulted.owner = true;
@@ -629,14 +630,25 @@ fn address_matches(
         }
         CompiledAddress::NoRoute => {
             ground.consulted.interface_addresses = true;
-            ground.env.route(address) == RouteLookup::Unreachable
+            !is_of_link(address) && ground.env.route(address) == RouteLookup::Unreachable
         }
         CompiledAddress::UrpfFailed => {
             ground.consulted.interface_addresses = true;
-            arrives_elsewhere(ground.env.route(address), interface)
+            !is_of_link(address) && arrives_elsewhere(ground.env.route(address), interface)
         }
     };
     found != endpoint.negated
+}
+
+/// Whether the address means something on its own link alone (RFC 4291, sections 2.5.6, 2.7): there is a
+/// way to it wherever it is, and routes without the link do not tell it.
+fn is_of_link(address: IpAddr) -> bool {
+    let IpAddr::V6(address) = address else {
+        return false;
+    };
+    let [first, second, ..] = address.octets();
+    let is_group_of_link = first == 0xff && matches!(second & 0x0f, 1 | 2);
+    address.is_unicast_link_local() || is_group_of_link
 }
 
 /// pf.conf(5), `urpf-failed`: the route back to the source does not lead to where the packet

@@ -11,6 +11,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::addr::{Family, Protocol};
+use crate::criteria::LOW_DELAY;
 use crate::rule::tcp_flags;
 use crate::wire::build::{self, Ip, Segment};
 use crate::wire::sctp::{ABORT, Act, Chunks};
@@ -133,6 +134,10 @@ fn segment_with_ttl(
         return None;
     }
     let mut ip = atomic(source, destination);
+    // As PF; of IPv6 it says nothing.
+    if ip.family() == Family::Inet {
+        ip.tos = LOW_DELAY;
+    }
     if ttl != 0 {
         ip.ttl = ttl;
     }

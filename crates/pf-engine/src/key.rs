@@ -11,10 +11,8 @@ use crate::wire::{
     icmp6,
 };
 
-/// ICMPv6 neighbor solicitation (RFC 4861, section 4.3).
-const NEIGHBOR_SOLICITATION: u8 = 135;
-/// ICMPv6 neighbor advertisement (RFC 4861, section 4.4).
-const NEIGHBOR_ADVERTISEMENT: u8 = 136;
+/// The group of all hosts of a link (RFC 4291, section 2.7.1).
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// Source and destination of a packet. For an ICMP query the asking side has the identifier as
 /// port and the other the type of the request, so that an answer belongs to its request.
@@ -159,34 +157,42 @@ impl Tuple {
         }
     }
 
+    /// An answer of ICMPv6 as the one to a question that went to all hosts of a link, whom it comes from
+    /// an address of its own; nothing for what is no such answer. Neighbor discovery knows its
+    /// addresses otherwise.
+    pub(crate) fn answer_to_all_nodes(&self, icmp: &Icmp) -> Option<Self> {
+        let answers = icmp.kind != icmp6::NEIGHBOR_ADVERTISEMENT
+            && request_of(Family::Inet6, icmp.kind).is_some();
+        let mut tuple = *self;
+        tuple.source.address = ALL_NODES.into();
+        (self.family() == Family::Inet6 && answers).then_some(tuple)
+    }
+
     fn set_icmp(&mut self, family: Family, kind: u8, id: Option<u16>) {
-        let Some(id) = id else {
-            self.destination.port = u16::from(kind);
-            return;
-        };
+        let id = id.unwrap_or(0);
         let (source, destination) = match request_of(family, kind) {
             Some(request) => (u16::from(request), id),
-            None => (id, u16::from(kind)),
+            None => (id, u16::from(known_as(family, kind))),
         };
         self.source.port = source;
         self.destination.port = destination;
     }
 
     /// A neighbor advertisement answers the solicitation of its target, although that one went
-    /// to a multicast address (RFC 4861, section 7.2).
+    /// to a multicast address (RFC 4861, section 7.2). One to a multicast address answers who has no
+    /// address yet (RFC 4862, section 5.4.4).
     fn follow_neighbor_discovery(&mut self, kind: u8, bytes: &[u8], target_offset: usize) {
         let target = bytes
             .get(target_offset..)
             .and_then(<[u8]>::first_chunk::<16>)
             .map(|octets| IpAddr::V6(Ipv6Addr::from(*octets)));
         match (kind, target) {
-            (NEIGHBOR_SOLICITATION, Some(target)) => self.destination.address = target,
-            (NEIGHBOR_ADVERTISEMENT, Some(target)) => {
-                self.source = HostPort {
-                    address: target,
-                    port: u16::from(NEIGHBOR_SOLICITATION),
-                };
-                self.destination.port = 0;
+            (icmp6::NEIGHBOR_SOLICITATION, Some(target)) => self.destination.address = target,
+            (icmp6::NEIGHBOR_ADVERTISEMENT, Some(target)) => {
+                self.source.address = target;
+                if self.destination.address.is_multicast() {
+                    self.destination.address = Ipv6Addr::UNSPECIFIED.into();
+                }
             }
             _ => {}
         }
@@ -211,8 +217,22 @@ pub(crate) const fn request_of(family: Family, kind: u8) -> Option<u8> {
         (Family::Inet, icmp::TIMESTAMP_REPLY) => Some(icmp::TIMESTAMP),
         (Family::Inet, icmp::INFORMATION_REPLY) => Some(icmp::INFORMATION),
         (Family::Inet, icmp::MASK_REPLY) => Some(icmp::MASK),
+        (Family::Inet, icmp::ROUTER_ADVERTISEMENT) => Some(icmp::ROUTER_SOLICITATION),
+        (Family::Inet, icmp::I_AM_HERE) => Some(icmp::WHERE_ARE_YOU),
+        (Family::Inet, icmp::REGISTRATION_REPLY) => Some(icmp::REGISTRATION_REQUEST),
         (Family::Inet6, icmp6::ECHO_REPLY) => Some(icmp6::ECHO_REQUEST),
+        (Family::Inet6, icmp6::NEIGHBOR_ADVERTISEMENT) => Some(icmp6::NEIGHBOR_SOLICITATION),
+        (Family::Inet6, icmp6::TRACE_RESPONSE) => Some(icmp6::TRACE),
         _ => None,
+    }
+}
+
+/// The type by which a message that answers nothing is known: hosts report to a group without
+/// being asked, and a report is of one kind with the query (PF's `pf_icmp_mapping`).
+const fn known_as(family: Family, kind: u8) -> u8 {
+    match (family, kind) {
+        (Family::Inet6, icmp6::LISTENER_REPORT) => icmp6::LISTENER_QUERY,
+        _ => kind,
     }
 }
 

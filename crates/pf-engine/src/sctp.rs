@@ -25,11 +25,10 @@ const CLOSED: u8 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mismatch;
 
-/// Peers and timeout of a state that a first packet opens.
-pub(crate) fn open(chunks: &Chunks) -> (Peer, Peer, Timeout) {
-    let tag = match chunks.act {
-        Act::Init(tag) => tag,
-        Act::Carry | Act::InitAck(_) | Act::Confirm | Act::Shutdown | Act::Close { .. } => 0,
+/// Peers and timeout of a state that a first packet opens; nothing for one that opens no association.
+pub(crate) fn open(chunks: &Chunks) -> Option<(Peer, Peer, Timeout)> {
+    let Act::Init(tag) = chunks.act else {
+        return None;
     };
     let source = Peer {
         state: COOKIE_WAIT,
@@ -41,7 +40,7 @@ pub(crate) fn open(chunks: &Chunks) -> (Peer, Peer, Timeout) {
         seq_lo: chunks.tag,
         ..Peer::default()
     };
-    (source, destination, Timeout::SctpFirst)
+    Some((source, destination, Timeout::SctpFirst))
 }
 
 /// Whether the packet opens a new association between ends of which one has closed the old.
@@ -72,6 +71,13 @@ pub(crate) fn track(
     }
 }
 
+/// Whether `sender` may have sent a packet with this tag that an ICMP error quotes: the one that the
+/// other end wants to be sent, or none with an INIT (RFC 9260, section 10).
+pub(crate) const fn quoted_fits(sender: &Peer, answering: &Peer, tag: u32) -> bool {
+    let is_of_init = tag == 0 && sender.state == COOKIE_WAIT;
+    is_of_init || answering.seq_lo == 0 || tag == answering.seq_lo
+}
+
 /// RFC 9260, section 8.5.
 fn check_tag(source: &mut Peer, destination: &mut Peer, chunks: &Chunks) -> Result<(), Mismatch> {
     let expected = match chunks.act {
@@ -95,7 +101,7 @@ fn check_tag(source: &mut Peer, destination: &mut Peer, chunks: &Chunks) -> Resu
     }
 }
 
-/// An INIT, or one again. Where the association stands already it changes nothing until the
+/// An INIT, or one again, which is as good as the first. Where the association stands already it changes nothing until the
 /// other end answers it (RFC 9260, section 5.2.2).
 fn begin(source: &mut Peer, tag: u32) -> Option<Timeout> {
     if source.state >= ESTABLISHED {
@@ -103,8 +109,9 @@ fn begin(source: &mut Peer, tag: u32) -> Option<Timeout> {
         return None;
     }
     source.seq_lo = tag;
+    let is_first = source.state < COOKIE_WAIT;
     source.state = COOKIE_WAIT;
-    Some(Timeout::SctpOpening)
+    is_first.then_some(Timeout::SctpOpening)
 }
 
 /// An INIT ACK, for the INIT whose tag it carries.
@@ -157,7 +164,7 @@ mod tests {
     }
 
     fn established() -> (Peer, Peer) {
-        let (mut a, mut b, timeout) = open(&chunks(0, Act::Init(11)));
+        let (mut a, mut b, timeout) = open(&chunks(0, Act::Init(11))).unwrap();
         assert_eq!(timeout, Timeout::SctpFirst);
         assert_eq!(
             track(&mut b, &mut a, &chunks(11, Act::InitAck(22))),

@@ -17,8 +17,10 @@ use crate::wire::{Meta, TcpOption};
 /// for clocks that run fast (PF's `TS_MAXFREQ`).
 const TICKS_PER_SECOND: u64 = 1100;
 /// After so long a clock may have gone round: what was known of it says nothing (RFC 7323,
-/// section 5.5; PF's `TS_MAX_IDLE` and `TS_MAX_CONN`).
+/// section 5.5; PF's `TS_MAX_IDLE`).
 const CLOCK_ROUND: Duration = Duration::from_hours(24 * 24);
+/// For so long what a connection began with can be compared with what is echoed (PF's `TS_MAX_CONN`).
+const COMPARABLE: Duration = Duration::from_hours(12 * 24);
 
 /// What is remembered of both ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,7 +153,10 @@ impl TcpNorm {
         }
         sender.ttl = sender.ttl.max(look.ttl);
         let stamps = match look.stamps {
-            Stamps::Several => return Err(BadTimestamp),
+            Stamps::Several if sender.modulator.is_some() || receiver.modulator.is_some() => {
+                return Err(BadTimestamp);
+            }
+            Stamps::Several => None,
             Stamps::None => {
                 sender.check_absence(&receiver, look)?;
                 None
@@ -159,7 +164,7 @@ impl TcpNorm {
             Stamps::One { value, echo } => {
                 let echo = echoed(echo, look, &receiver);
                 if sender.modulator.is_some() {
-                    if age < CLOCK_ROUND {
+                    if age < COMPARABLE {
                         sender.check(&receiver, value, echo, now, difference)?;
                     }
                     sender.note(value, echo, now);
@@ -262,14 +267,24 @@ impl End {
                 seen: now,
                 echoed: echo,
             },
+            // Some hosts begin with 0 and draw their clock afterwards: until it has echoed the other's it is
+            // what it says, as in PF.
+            Some(clock) if clock.echoed.is_none() => Clock {
+                first: match echo {
+                    Some(_) if clock.first == 0 || after(clock.first, value) => value,
+                    Some(_) | None => clock.first,
+                },
+                last: value,
+                seen: now,
+                echoed: echo,
+            },
             Some(clock) => Clock {
                 first: clock.first,
                 last: latest(clock.last, value),
                 seen: now,
-                echoed: match (clock.echoed, echo) {
-                    (Some(before), Some(echo)) => Some(latest(before, echo)),
-                    (before, echo) => echo.or(before),
-                },
+                echoed: clock
+                    .echoed
+                    .map(|before| echo.map_or(before, |echo| latest(before, echo))),
             },
         });
     }
@@ -279,9 +294,12 @@ impl End {
             Stamps::One { echo, .. } => echo,
             Stamps::None | Stamps::Several => 0,
         };
-        // Of an end without modulator the echo stays as it is.
+        // Of an end without modulator the echo stays as it is. A SYN's value of 0 is none, and the other end
+        // compares no later one with it.
+        let is_none = value == 0 && look.has(tcp_flags::SYN);
+        let own = self.modulator.filter(|_| !is_none).unwrap_or(0);
         let echo = echo.filter(|_| receiver.modulator.is_some()).unwrap_or(raw);
-        (value.wrapping_add(self.modulator.unwrap_or(0)), echo)
+        (value.wrapping_add(own), echo)
     }
 }
 
@@ -410,6 +428,41 @@ mod tests {
         assert!(take(&mut norm, true, &reset, 1).is_ok());
     }
 
+    /// Windows does, where it is short of random numbers.
+    #[test]
+    fn a_clock_that_is_drawn_after_the_handshake_may_begin_anywhere() {
+        for drawn in [7, 0x6000_0000, 0xb000_0000, u32::MAX] {
+            let mut norm = TcpNorm::default();
+            let modulated = |value: u32| value.wrapping_add(MODULATOR);
+            let syn = take(&mut norm, true, &look(S, 64, false, one(0, 0)), 0).unwrap();
+            assert_eq!(syn.stamps, Some((0, 0)), "0 is none");
+            let answer = look(S | A, 60, false, one(5000, 0));
+            let answer = take(&mut norm, false, &answer, 0).unwrap();
+            assert_eq!(answer.stamps, Some((modulated(5000), 0)));
+            let mut value = drawn;
+            for told in [5000, 5001, 5002] {
+                let data = look(A, 64, true, one(value, modulated(told)));
+                let data = take(&mut norm, true, &data, 0).unwrap();
+                assert_eq!(data.stamps, Some((modulated(value), told)), "{drawn:x}");
+                let reply = look(A, 60, true, one(told + 1, modulated(value)));
+                let reply = take(&mut norm, false, &reply, 0).unwrap();
+                assert_eq!(reply.stamps, Some((modulated(told + 1), value)));
+                value = value.wrapping_add(1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_of_twelve_days_is_not_held_to_what_it_began_with() {
+        let echo = 4999u32.wrapping_add(MODULATOR);
+        let day = 24 * 60 * 60;
+        for (seconds, fits) in [(12 * day - 1, false), (12 * day, true)] {
+            let mut norm = established();
+            let late = look(A, 64, true, one(1001, echo));
+            assert_eq!(take(&mut norm, true, &late, seconds).is_ok(), fits);
+        }
+    }
+
     #[test]
     fn who_announced_none_is_left_alone() {
         let mut norm = TcpNorm::default();
@@ -420,6 +473,8 @@ mod tests {
         }
         let stray = take(&mut norm, true, &look(A, 64, true, one(7, 9)), 0).unwrap();
         assert_eq!(stray.stamps, Some((7, 9)));
+        let twice = take(&mut norm, true, &look(A, 64, true, Stamps::Several), 0).unwrap();
+        assert_eq!(twice.stamps, None);
     }
 
     #[test]

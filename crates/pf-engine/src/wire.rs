@@ -49,6 +49,9 @@ pub const TCP_HEADER_LEN: usize = 20;
 pub const UDP_HEADER_LEN: usize = 8;
 /// Length of an ICMP or ICMPv6 header (RFC 792, RFC 4443).
 pub const ICMP_HEADER_LEN: usize = 8;
+/// Length of an ICMPv6 message that is about an address: MLD of version 1 (RFC 2710, section 3),
+/// neighbor solicitation and advertisement without options (RFC 4861, sections 4.3, 4.4).
+pub(crate) const ICMP6_ADDRESSED_LEN: usize = 24;
 /// Length of the SCTP common header (RFC 9260).
 pub const SCTP_HEADER_LEN: usize = 12;
 /// The largest IP packet without jumbo payload option, header included (RFC 791).
@@ -71,7 +74,12 @@ impl WireError {
     pub const IP_OPTION: Self = Self {
         reason: DropReason::IpOption,
     };
-    /// An address of the wrong family, or bytes that are not the ones that were parsed.
+    /// A fragment that no host sends.
+    pub const FRAGMENT: Self = Self {
+        reason: DropReason::Fragment,
+    };
+    /// An address of the wrong family, or bytes that are not the ones that were parsed; a packet of
+    /// no length.
     pub const UNFIT: Self = Self {
         reason: DropReason::Normalize,
     };

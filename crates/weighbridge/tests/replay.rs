@@ -158,7 +158,7 @@ fn what_is_blocked_is_answered_and_what_is_dropped_has_its_reason() {
     let told = case.told(&["--in-if=em1"]);
     let wanted = "\
 1 00:00:05.000007 in on em1 tcp 10.0.0.9:1234 > 203.0.113.1:80 S: block @0
-1 00:00:05.000007 sends back tcp 203.0.113.1:80 > 10.0.0.9:1234 RA
+1 00:00:05.000007 sends back tcp 203.0.113.1:80 > 10.0.0.9:1234 RA tos 0x10
 2 00:00:04.000007 in on em1 udp 10.0.0.9:53 > 203.0.113.1:53: pass @1, makes a state
 3 00:00:06.000007 in on em1 [malformed], length 5: drop (short)
 3 packets: 1 passed, 1 blocked, 1 dropped (short 1), 0 held, 0 not IP

@@ -6,15 +6,19 @@ use crate::engine::Engine;
 use crate::engine::packet::{Refused, Work};
 use crate::env::IfIndex;
 use crate::generate::{self, IcmpError};
-use crate::rule::BlockReply;
-use crate::wire::{families, icmp, icmp6};
+use crate::rule::{BlockReply, tcp_flags};
+use crate::ruleset::Dialect;
+use crate::wire::{Tcp, checksum, families, icmp, icmp6};
 
 impl Engine {
     /// `block return` and its kin.
     pub(super) fn answer_blocked(&mut self, reply: BlockReply, work: &mut Work<'_>) {
         let family = work.original.meta.family;
         let is_tcp = work.original.meta.tcp().is_some();
-        let is_icmp = work.original.meta.icmp().is_some();
+        let is_icmp = work.original.meta.icmp().is_some_and(|icmp| {
+            // OpenBSD answers what is about no other packet; FreeBSD no ICMP at all, pings included.
+            self.dialect() != Dialect::OpenBsd || !is_informational(family, icmp.kind)
+        });
         match reply {
             BlockReply::Rst { ttl } if is_tcp => self.answer_with_reset(ttl, work),
             BlockReply::Return if is_tcp => self.answer_with_reset(0, work),
@@ -23,7 +27,6 @@ impl Engine {
                 self.send_reset(abort, work);
             }
             BlockReply::Drop | BlockReply::Rst { .. } => {}
-            // As PF: no ICMP is answered, pings included.
             BlockReply::Return | BlockReply::Icmp { .. } if is_icmp => {}
             BlockReply::Return => {
                 let error = match family {
@@ -43,6 +46,12 @@ impl Engine {
     }
 
     fn answer_with_reset(&mut self, ttl: u8, work: &mut Work<'_>) {
+        let resets = |tcp: &Tcp| tcp.flags & tcp_flags::RST != 0;
+        if !work.original.meta.tcp().is_some_and(resets)
+            && !checksum::transport_valid(work.bytes, &work.meta)
+        {
+            self.counters.count(DropReason::ProtoCksum);
+        }
         let reset = generate::reset(&work.original.meta, work.bytes, &work.meta, ttl);
         self.send_reset(reset, work);
     }
@@ -84,16 +93,16 @@ impl Engine {
     /// acknowledgment points.
     pub(super) fn reset_handshake(&mut self, work: &mut Work<'_>) {
         let meta = work.original.meta;
-        let answer = meta.tcp().and_then(|tcp| {
-            generate::tcp_answer(&meta, tcp.ack, 0, crate::rule::tcp_flags::RST, 0)
-        });
+        let answer = meta
+            .tcp()
+            .and_then(|tcp| generate::tcp_answer(&meta, tcp.ack, 0, tcp_flags::RST, 0));
         self.send_reset(answer, work);
     }
 
     /// Asks the sender of a SYN whether it has forgotten its connection.
     pub(super) fn challenge(&mut self, seq: u32, ack: u32, work: &mut Work<'_>) {
         let meta = work.original.meta;
-        let answer = generate::tcp_answer(&meta, seq, ack, crate::rule::tcp_flags::ACK, 0);
+        let answer = generate::tcp_answer(&meta, seq, ack, tcp_flags::ACK, 0);
         self.send_reset(answer, work);
     }
 
@@ -102,5 +111,17 @@ impl Engine {
         if reset.is_some() && self.resets.take(self.now) {
             work.send_back(reset);
         }
+    }
+}
+
+/// Whether an ICMP message is neither an error nor a redirect (PF's `ICMP_INFOTYPE`, and what it asks
+/// of ICMPv6).
+const fn is_informational(family: Family, kind: u8) -> bool {
+    match family {
+        Family::Inet => {
+            icmp::is_query(kind)
+                || matches!(kind, icmp::ROUTER_ADVERTISEMENT | icmp::ROUTER_SOLICITATION)
+        }
+        Family::Inet6 => kind >= icmp6::ECHO_REQUEST && kind != icmp6::REDIRECT,
     }
 }

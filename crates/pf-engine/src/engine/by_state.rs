@@ -2,6 +2,7 @@
 //! (pf.conf(5), STATEFUL FILTERING).
 
 use crate::counters::Count;
+use crate::criteria::Treatment;
 use crate::decision::DropReason;
 use crate::engine::Engine;
 use crate::engine::families::{self, Crossed};
@@ -12,6 +13,7 @@ use crate::engine::test::length;
 use crate::env::Env;
 use crate::key::{StateKey, Tuple, translate};
 use crate::rule::{Direction, tcp_flags};
+use crate::ruleset::Dialect;
 use crate::sctp;
 use crate::state::State;
 use crate::tcp::{self, Segment};
@@ -56,6 +58,24 @@ impl Engine {
         })
     }
 
+    /// The state of a question to all hosts of a link that the packet answers.
+    fn find_asked_of_all(
+        &mut self,
+        place: Place,
+        work: &mut Work<'_>,
+        tuple: &Tuple,
+        env: &mut dyn Env,
+    ) -> Option<(u32, Direction)> {
+        let asked = tuple.answer_to_all_nodes(work.meta.icmp()?)?;
+        self.catch_up(place, &asked, env);
+        let (slot, flow) = self.find_state(place, work, &asked)?;
+        let state = self.states.get(slot)?;
+        // Translated, it would come from the group.
+        let is_plain = state.wire == state.stack;
+        work.is_unlike_its_flow |= is_plain;
+        is_plain.then_some((slot, flow))
+    }
+
     /// Whether something is being done with many states that packets may meet before their turn.
     pub(super) fn is_behind(&self) -> bool {
         self.is_vacating() || self.is_flushing()
@@ -86,7 +106,11 @@ impl Engine {
     ) -> Option<Result<Passed, Refused>> {
         let tuple = Tuple::of(&work.meta, work.bytes);
         self.catch_up(place, &tuple, env);
-        let (slot, flow) = self.find_state(place, work, &tuple)?;
+        let found = self.find_state(place, work, &tuple);
+        let (slot, flow) = found.or_else(|| self.find_asked_of_all(place, work, &tuple, env))?;
+        if self.comes_too_often(slot, place) {
+            return None;
+        }
         if self.is_reopened(slot, place, work) {
             work.former_source = self.former_source(slot, place);
             self.remove_state(slot);
@@ -125,7 +149,7 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
-        self.check_packet(slot, place, work)?;
+        self.check_packet(slot, work)?;
         let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
         if work.meta.has_ip_options && !state.allow_options {
             let rules = (state.rule, state.anchor);
@@ -161,16 +185,20 @@ impl Engine {
         self.follow_state((slot, flow), place, Some(tuple), work, env)
     }
 
-    /// `max-pkt-size`, and `max-pkt-rate` of packets from the one who opened the state.
-    fn check_packet(&mut self, slot: u32, place: Place, work: &Work<'_>) -> Result<(), Refused> {
+    /// `max-pkt-rate` of packets from the one who opened the state: the rule "stops matching", with its
+    /// states (pf.conf(5)), and the others are asked.
+    fn comes_too_often(&mut self, slot: u32, place: Place) -> bool {
+        let state = self.states.get(slot);
+        let of_opener = state.filter(|state| place.direction == state.direction);
+        let rule = of_opener.and_then(|state| state.rule);
+        rule.is_some_and(|rule| !self.rules.takes_packet(rule, self.now))
+    }
+
+    /// `max-pkt-size`.
+    fn check_packet(&self, slot: u32, work: &Work<'_>) -> Result<(), Refused> {
         let state = self.states.get(slot).ok_or(DropReason::Memory)?;
         if is_too_long(state.max_packet_size, &work.meta) {
             return Err(DropReason::Normalize.into());
-        }
-        let rule = state.rule.filter(|_| place.direction == state.direction);
-        if rule.is_some_and(|rule| !self.rules.takes_packet(rule, self.now)) {
-            self.counters.count(DropReason::Match);
-            return Err(DropReason::Match.into());
         }
         Ok(())
     }
@@ -228,6 +256,7 @@ impl Engine {
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Result<Passed, Refused> {
+        let leads_one_way = self.dialect() == Dialect::OpenBsd;
         let state = self.states.get_mut(slot).ok_or(DropReason::Memory)?;
         let bytes = match tuple {
             // An error that has been translated into another family counts as it came.
@@ -255,7 +284,14 @@ impl Engine {
         work.tag = state.tag.or(work.tag);
         work.scrub.add(&state.scrub);
         work.is_unlike_its_flow |= work.scrub != state.scrub;
-        work.treat(state.treatment);
+        work.treat(Treatment {
+            // OpenBSD leads answers as any other packet.
+            routing_table: state
+                .treatment
+                .routing_table
+                .filter(|_| forward || !leads_one_way),
+            ..state.treatment
+        });
         work.owner = state.owner;
         let divert = state.divert_of(flow);
         state.count(flow, Count::one(bytes));

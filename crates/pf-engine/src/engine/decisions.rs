@@ -28,7 +28,7 @@ use crate::rule::{Direction, tcp_flags};
 use crate::ruleset::Syncookies;
 use crate::slab::Slab;
 use crate::time::Instant;
-use crate::wire::Meta;
+use crate::wire::{Icmp, Meta, icmp6};
 
 /// How long a decision stays without a packet: as long as PF keeps a UDP state of which one packet
 /// was seen (`udp.single`), halved. Longer than hosts pause between attempts, and short enough that
@@ -560,7 +560,10 @@ fn kind_of(meta: &Meta, basis: FlowBasis) -> Option<bool> {
         return None;
     }
     let Some(tcp) = meta.tcp() else {
-        return Some(false);
+        // It may answer a question to all hosts of the link, of which its key tells nothing.
+        let answers = |icmp: &Icmp| icmp.kind == icmp6::ECHO_REPLY;
+        let may_be_expected = meta.family == Family::Inet6 && meta.icmp().is_some_and(answers);
+        return (!may_be_expected).then_some(false);
     };
     match tcp.flags & FLAGS_IN_KEY {
         tcp_flags::ACK => Some(false),

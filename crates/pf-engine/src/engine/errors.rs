@@ -6,22 +6,21 @@ use crate::engine::packet::{Passed, Place, Refused, Work};
 use crate::env::Env;
 use crate::key::{Tuple, translate};
 use crate::rule::Direction;
+use crate::sctp;
 use crate::state::State;
 use crate::tcp;
 use crate::wire::{Quoted, QuotedTransport, Rewrite};
 
 impl Engine {
-    /// Nothing if no state covers the quoted packet.
+    /// Nothing if no state covers the quoted packet. What cannot be read of it is of no state either,
+    /// and the rules judge that.
     pub(super) fn test_error(
         &mut self,
         place: Place,
         work: &mut Work<'_>,
         env: &mut dyn Env,
     ) -> Option<Result<Passed, Refused>> {
-        let quoted = match Quoted::parse(work.bytes, &work.meta) {
-            Ok(quoted) => quoted,
-            Err(error) => return Some(Err(error.reason.into())),
-        };
+        let quoted = Quoted::parse(work.bytes, &work.meta).ok()?;
         // The quoted packet went the other way.
         let tuple = Tuple::of_quoted(&quoted).reversed();
         self.catch_up(place, &tuple, env);
@@ -59,19 +58,28 @@ impl Engine {
     }
 }
 
-/// The quoted segment must be one that its sender may have sent; its number is moved back to
-/// the sender's count.
+/// The quoted packet must be one that its sender may have sent (RFC 5927, section 4; RFC 9260,
+/// section 10); the number of a segment is moved back to the sender's count.
 fn check_sequence(
     state: &mut State,
     direction: Direction,
     quoted: &mut Quoted,
     work: &mut Work<'_>,
 ) -> Result<(), Refused> {
-    let QuotedTransport::Tcp(header) = quoted.transport else {
-        return Ok(());
-    };
     let sloppy = state.sloppy;
     let (answering, sender) = state.peers(direction);
+    let header = match quoted.transport {
+        QuotedTransport::Tcp(header) => header,
+        QuotedTransport::Sctp(header) => {
+            return sctp::quoted_fits(sender, answering, header.verification_tag)
+                .then_some(())
+                .ok_or(DropReason::StateMismatch.into());
+        }
+        QuotedTransport::Udp(_)
+        | QuotedTransport::Icmp(_)
+        | QuotedTransport::Icmp6(_)
+        | QuotedTransport::Other => return Ok(()),
+    };
     let seq = header.seq.wrapping_sub(sender.seq_diff);
     if !sloppy && !tcp::quoted_fits(sender, answering, seq) {
         return Err(DropReason::StateMismatch.into());

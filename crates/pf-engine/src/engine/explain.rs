@@ -144,7 +144,7 @@ impl Engine {
                 .received_on
                 .and_then(|index| self.net.interface(index))
                 .map(|interface| self.names.name(interface.name).to_owned()),
-            priority: course.priority,
+            priority: course.priority.unwrap_or_default(),
         }
     }
 }

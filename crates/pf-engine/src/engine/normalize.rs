@@ -21,6 +21,7 @@ use crate::ruleset::Dialect;
 use crate::state::State;
 use crate::tcpnorm::{BadTimestamp, Look};
 use crate::time::Instant;
+use crate::wire::sctp::Chunks;
 use crate::wire::{Meta, WireError};
 
 /// What is done to a packet before it is filtered.
@@ -118,7 +119,13 @@ impl Engine {
     }
 
     /// Why a packet that can be read is dropped at its hook whatever rules and states say.
-    pub(super) fn fault_of(&self, meta: &Meta) -> Option<DropReason> {
+    pub(super) fn fault_of(&self, meta: &Meta, bytes: &[u8]) -> Option<DropReason> {
+        if let Err(error) = Chunks::parse(bytes, meta) {
+            return Some(error.reason);
+        }
+        if meta.is_of_other_family() {
+            return Some(DropReason::Normalize);
+        }
         if meta.is_stray_group_message() {
             return Some(DropReason::IpOption);
         }

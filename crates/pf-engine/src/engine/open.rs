@@ -134,13 +134,14 @@ impl Engine {
             course.treatment = course.treatment.overridden_by(rule.treatment);
         }
         work.treat(course.treatment);
-        let state = if !is_error && !is_fragment && (keeps || course.translated) {
-            let at = self.prepare(rule, &mut course, route, work, env)?;
-            self.trace_new_state();
-            StateRef::Pending(at)
-        } else {
-            StateRef::None(course.consulted)
-        };
+        let state =
+            if !is_error && !is_fragment && (keeps || course.translated || course.is_followed) {
+                let at = self.prepare(rule, &mut course, route, work, env)?;
+                self.trace_new_state();
+                StateRef::Pending(at)
+            } else {
+                StateRef::None(course.consulted)
+            };
         self.tally_course(&course, rule.map(|rule| rule.id), true);
         if let Some(rule) = rule {
             self.log_decision(rule, LogAction::Pass, &course, work);
@@ -436,7 +437,8 @@ fn open_peers(
     env: &mut dyn Env,
 ) -> Result<(Peer, Peer, Timeout), Refused> {
     if let Some(chunks) = Chunks::parse(work.bytes, &work.meta).map_err(|e| e.reason)? {
-        return Ok(sctp::open(&chunks));
+        // As in PF, what opens no association passes by a rule without state alone.
+        return sctp::open(&chunks).ok_or(DropReason::Match.into());
     }
     let Some(header) = work.meta.tcp().copied() else {
         return Ok(Kind::of(course.tuple.protocol).open());

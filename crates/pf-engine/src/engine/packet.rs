@@ -55,7 +55,7 @@ pub(super) struct Work<'p> {
     /// The interface by which it came into the box, if the kernel told.
     pub(super) received_on: Option<IfIndex>,
     /// The priority of its frame.
-    pub(super) priority: u8,
+    pub(super) priority: Option<u8>,
     pub(super) handling: Handling,
     /// `log (user)`: the user that owns the local socket.
     pub(super) owner: Option<u32>,
@@ -186,7 +186,7 @@ impl<'p> Work<'p> {
             hook,
             tag: None,
             received_on: None,
-            priority: 0,
+            priority: None,
             handling: Handling::default(),
             owner: None,
             generated: Vec::new(),
@@ -310,7 +310,7 @@ impl Engine {
         }
         match Meta::parse(&packet.bytes) {
             Ok(meta) if meta.is_fragment() => self.decide_fragment(place, meta, packet, env),
-            Ok(meta) => match self.fault_of(&meta) {
+            Ok(meta) => match self.fault_of(&meta, &packet.bytes) {
                 Some(reason) => self.malformed(reason, place, &packet.bytes, None),
                 None => self.decide_whole(place, meta, packet, None, None, env),
             },
@@ -450,7 +450,7 @@ impl Engine {
             Ok(meta) if meta.is_fragment() => {
                 self.malformed(DropReason::Fragment, place, &packet.bytes, normal.rule)
             }
-            Ok(meta) => match self.fault_of(&meta) {
+            Ok(meta) => match self.fault_of(&meta, &packet.bytes) {
                 Some(reason) => self.malformed(reason, place, &packet.bytes, normal.rule),
                 None => self.decide_whole(place, meta, packet, Some(pieces), Some(normal), env),
             },
@@ -468,7 +468,7 @@ impl Engine {
     ) -> Work<'p> {
         let way = self.way(hook.direction, packet.ether);
         let received_on = packet.received_on;
-        let priority = packet.priority.unwrap_or(self.default_priority());
+        let priority = packet.priority.or(self.default_priority());
         let mut work = Work::new(&mut packet.bytes, meta, packet.ether, way, hook);
         work.pieces = pieces;
         work.received_on = received_on;
@@ -511,12 +511,12 @@ impl Engine {
         }
     }
 
-    /// The priority of packets whose frame names none: `PF_PRIO_DEFAULT` is 3 on OpenBSD; FreeBSD
-    /// takes "best effort".
-    fn default_priority(&self) -> u8 {
+    /// The priority of packets whose frame names none: `PF_PRIO_DEFAULT` is 3 on OpenBSD; in FreeBSD they
+    /// have none, and no rule with `prio` is for them.
+    fn default_priority(&self) -> Option<u8> {
         match self.dialect {
-            Dialect::FreeBsd => 0,
-            Dialect::OpenBsd | Dialect::OpenBsd3 => 3,
+            Dialect::FreeBsd => None,
+            Dialect::OpenBsd | Dialect::OpenBsd3 => Some(3),
         }
     }
 

@@ -81,7 +81,14 @@ impl Engine {
             return tested;
         }
         self.recreate_syn(place, work);
-        let tested = self.test_rules(place, work, env)?;
+        let tested = match self.test_rules(place, work, env) {
+            // As in PF, whatever the reason was counts too.
+            Err(refused) if content == Content::Fragment => {
+                self.count_drop(refused);
+                return Err(DropReason::Fragment.into());
+            }
+            tested => tested?,
+        };
         // A client that was answered with a cookie needs a state to go on.
         if work.completed.is_some() && matches!(tested.state, StateRef::None(_)) {
             return Err(DropReason::Synproxy.into());

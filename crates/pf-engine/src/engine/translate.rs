@@ -81,7 +81,7 @@ pub(super) struct Course {
     pub(super) tag: Option<NameId>,
     /// The interface by which the packet came in.
     pub(super) received_on: Option<IfIndex>,
-    pub(super) priority: u8,
+    pub(super) priority: Option<u8>,
     pub(super) owner: OwnerLookup,
     /// What the rules so far do to the packet.
     pub(super) treatment: Treatment,
@@ -125,6 +125,8 @@ pub(super) struct Course {
     pub(super) former_source: Option<HostPort>,
     /// There is no such packet: it is about the state that it would make.
     pub(super) is_imagined: bool,
+    /// A `scrub` rule follows the connection, which takes a state whatever the filter rule says.
+    pub(super) is_followed: bool,
     is_echo_request: bool,
     is_translatable: bool,
 }
@@ -189,6 +191,7 @@ impl Course {
             log_matches: Vec::new(),
             former_source: work.former_source,
             is_imagined: work.is_imagined,
+            is_followed: meta.tcp().is_some() && work.scrub.reassemble_tcp,
             is_echo_request: icmp.is_some_and(|icmp| is_request(meta.family, icmp)),
             // What is no query has no identifier, and neighbor discovery stays on its link.
             // Nor has a fragment ports.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::{IcmpError, MAX_ERROR_LEN_V4, MAX_ERROR_LEN_V6, MAX_QUOTE_LEN};
 use super::{icmp_error, reset, tcp_answer};
+use crate::addr::Family;
 use crate::rule::tcp_flags::{ACK, FIN, RST, SYN};
 use crate::wire::build::{self, Ip, Segment};
 use crate::wire::tests::{address, any_packet, ip};
@@ -64,6 +65,8 @@ fn a_reset_acknowledges_all_that_the_segment_occupies() {
             };
             assert_eq!(meta.tcp(), Some(&expected));
             assert_eq!((meta.ttl, meta.payload_len()), (64, 0));
+            let low_delay = if meta.family == Family::Inet { 0x10 } else { 0 };
+            assert_eq!(meta.tos, low_delay);
             assert!(meta.dont_fragment);
             assert!(checksum::ip_header_valid(&answer, &meta));
             assert!(checksum::transport_valid(&answer, &meta));

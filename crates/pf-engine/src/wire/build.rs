@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::bytes::len16;
 use super::checksum;
-use super::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, MAX_PACKET_LEN, transport};
+use super::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, MAX_PACKET_LEN, sctp, transport};
 use crate::addr::{Family, Protocol};
 
 /// TTL and hop limit of packets of our own (IANA "IP Option Numbers": recommended default 64).
@@ -132,6 +132,17 @@ pub fn udp(ip: &Ip, source_port: u16, destination_port: u16, payload: &[u8]) -> 
     l4.extend([0; 2]);
     l4.extend(payload);
     packet(ip, Protocol::UDP, &l4)
+}
+
+/// An SCTP packet that opens an association (RFC 9260, section 3.3.2), with `padding` bytes that say
+/// nothing.
+#[must_use]
+pub fn sctp_init(ip: &Ip, source_port: u16, destination_port: u16, padding: u16) -> Vec<u8> {
+    let mut l4 = [source_port.to_be_bytes(), destination_port.to_be_bytes()].concat();
+    // No verification tag; the checksum is filled in.
+    l4.extend([0; 8]);
+    l4.extend(sctp::bare_init(1, padding));
+    packet(ip, Protocol::SCTP, &l4)
 }
 
 /// An ICMP message in IPv4, an ICMPv6 message in IPv6: type, code, bytes 4 to 8, and the rest.

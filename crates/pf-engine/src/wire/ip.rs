@@ -19,6 +19,8 @@ mod option {
     pub(super) const V6_PAD1: u8 = 0;
     pub(super) const V6_PADN: u8 = 1;
     pub(super) const V6_ROUTER_ALERT: u8 = 5;
+    /// RFC 2675.
+    pub(super) const V6_JUMBO: u8 = 0xc2;
 }
 
 /// IPv6 extension headers (IANA "IPv6 Extension Header Types"), of which IPv4 has one too.
@@ -223,6 +225,8 @@ struct Walk {
     announced_at: usize,
     at: usize,
     fragment: Option<Fragment>,
+    /// There was a routing header.
+    routed: bool,
     options: Options,
 }
 
@@ -233,6 +237,7 @@ impl Walk {
             announced_at: at.saturating_sub(IPV6_HEADER_LEN).saturating_add(6),
             at,
             fragment: None,
+            routed: false,
             options: Options::default(),
         }
     }
@@ -278,11 +283,8 @@ impl Walk {
                 self.options_of(header)?;
                 self.options.close();
             }
-            // They need permission whatever is in them, as in PF.
-            extension::DESTINATION => {
-                self.options_of(header)?;
-                self.options.other = true;
-            }
+            // They need permission whatever is in them, and nobody but the receiver reads them, as in PF.
+            extension::DESTINATION => self.options.other = true,
             _ => {}
         }
         self.next = next;
@@ -294,7 +296,7 @@ impl Walk {
     /// RFC 8200, section 4.5. Two of them in one packet make no sense.
     fn fragment(&mut self, header: &[u8]) -> Result<(), WireError> {
         if self.fragment.is_some() {
-            return Err(WireError::IP_OPTION);
+            return Err(WireError::FRAGMENT);
         }
         let word = be16(header, 2)?;
         self.fragment = Some(Fragment {
@@ -307,16 +309,19 @@ impl Walk {
         Ok(())
     }
 
-    /// Type 0 is refused (RFC 5095), the others need `allow-opts`.
+    /// Type 0 is refused (RFC 5095), and a second one (RFC 8200, section 4.1); else they need
+    /// `allow-opts`.
     fn routing(&mut self, header: &[u8]) -> Result<(), WireError> {
         self.options.other = true;
-        if byte(header, 2)? == 0 {
+        if self.routed || byte(header, 2)? == 0 {
             return Err(WireError::IP_OPTION);
         }
+        self.routed = true;
         Ok(())
     }
 
-    /// RFC 8200, section 4.2. The jumbo payload option counts as any other.
+    /// RFC 8200, section 4.2. A packet that says how long it is by the jumbo payload option is not
+    /// one that fits into what we read, whatever its header says.
     fn options_of(&mut self, header: &[u8]) -> Result<(), WireError> {
         let mut rest = header.get(2..).unwrap_or_default();
         while let Some(&kind) = rest.first() {
@@ -327,6 +332,7 @@ impl Walk {
             match kind {
                 option::V6_PADN => {}
                 option::V6_ROUTER_ALERT => self.options.router_alert = true,
+                option::V6_JUMBO => return Err(WireError::IP_OPTION),
                 _ => self.options.other = true,
             }
             let data = usize::from(*rest.get(1).ok_or(WireError::IP_OPTION)?);

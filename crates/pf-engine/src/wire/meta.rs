@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::WireError;
 use super::ip::{IpHeader, Options};
 use super::transport::{self, Icmp, IcmpBody, Tcp, Transport, icmp6};
+use super::{IPV6_HEADER_LEN, WireError};
 use crate::addr::{Family, Protocol};
 
 /// Internet Group Management Protocol, whose packets carry router alert.
@@ -79,10 +79,15 @@ impl Meta {
     /// # Errors
     /// [`WireError::SHORT`] for a packet that is too short for its headers or their lengths,
     /// [`WireError::IP_OPTION`] for broken options, more than [`super::MAX_HEADERS`] headers behind
-    /// the IP header, routing header type 0 (RFC 5095).
+    /// the IP header, routing header type 0 (RFC 5095) or a second one, a jumbo payload;
+    /// [`WireError::FRAGMENT`] for a second fragment header; [`WireError::UNFIT`] for an IPv6
+    /// packet of no length, which is what is left of a jumbogram.
     pub fn parse(packet: &[u8]) -> Result<Self, WireError> {
         let ip = IpHeader::parse(packet, 0)?;
         let l4 = packet.get(..ip.end).ok_or(WireError::SHORT)?;
+        if ip.family == Family::Inet6 && ip.end == IPV6_HEADER_LEN {
+            return Err(WireError::UNFIT);
+        }
         if ip.l4_offset > ip.end {
             return Err(WireError::SHORT);
         }
@@ -119,6 +124,16 @@ impl Meta {
     #[must_use]
     pub fn is_later_fragment(&self) -> bool {
         self.fragment.is_some_and(|f| f.offset != 0)
+    }
+
+    /// Whether this is ICMP in IPv6 or ICMPv6 in IPv4, whole.
+    #[must_use]
+    pub fn is_of_other_family(&self) -> bool {
+        let other = match self.family {
+            Family::Inet => Protocol::ICMPV6,
+            Family::Inet6 => Protocol::ICMP,
+        };
+        self.protocol == other && !self.is_fragment()
     }
 
     /// Whether this is an IGMP or MLD message that cannot have come from its own link: IGMP's to all

@@ -9,7 +9,6 @@ use super::ip::IpHeader;
 use super::meta::Meta;
 use super::transport::{IcmpBody, Sctp, Udp};
 use crate::addr::{Family, Protocol};
-use crate::decision::DropReason;
 
 /// What is quoted of a transport header at least (RFC 792).
 const QUOTED_L4_LEN: usize = 8;
@@ -98,9 +97,7 @@ impl Quoted {
             return Err(WireError::SHORT);
         }
         if ip.fragment.is_some_and(|f| f.offset != 0) {
-            return Err(WireError {
-                reason: DropReason::Fragment,
-            });
+            return Err(WireError::FRAGMENT);
         }
         Ok(Self {
             family: ip.family,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::bytes::{array, be16, be32, byte};
+use super::bytes::{array, be16, be32, byte, len16};
 use super::{Meta, SCTP_HEADER_LEN, Transport, WireError};
 use crate::decision::DropReason;
 
@@ -13,9 +13,42 @@ pub(crate) const MAX_ADDRESSES: usize = 8;
 const HEADER_LEN: usize = 4;
 /// Length of what stands in INIT and INIT ACK before their parameters, with the header.
 const INIT_LEN: usize = 20;
+/// The least window that an INIT or INIT ACK may offer (RFC 9260, section 3.3.2).
+const MIN_WINDOW: u32 = 1500;
 
 /// ABORT (RFC 9260, section 3.3.7).
 pub(crate) const ABORT: u8 = 6;
+
+/// PAD (RFC 4820, section 3).
+const PADDING: u16 = 0x8005;
+
+/// The INIT of somebody who wants to be sent `tag`, for one stream each way, with `padding` bytes of a
+/// parameter that says nothing.
+pub(super) fn bare_init(tag: u32, padding: u16) -> Vec<u8> {
+    let window: u32 = 0xffff;
+    let parameter = match padding {
+        0 => Vec::new(),
+        len => {
+            let len = len.saturating_add(len16(HEADER_LEN));
+            let mut bytes = [PADDING.to_be_bytes(), len.to_be_bytes()].concat();
+            bytes.resize(usize::from(len).next_multiple_of(4), 0);
+            bytes
+        }
+    };
+    let unpadded = match padding {
+        0 => INIT_LEN,
+        len => INIT_LEN
+            .saturating_add(HEADER_LEN)
+            .saturating_add(len.into()),
+    };
+    let mut chunk = vec![kind::INIT, 0];
+    chunk.extend(len16(unpadded).to_be_bytes());
+    chunk.extend(tag.to_be_bytes());
+    chunk.extend(window.to_be_bytes());
+    chunk.extend([0, 1, 0, 1, 0, 0, 0, 1]);
+    chunk.extend(parameter);
+    chunk
+}
 
 /// Chunk types (IANA "SCTP Chunk Types").
 mod kind {
@@ -43,39 +76,6 @@ const ASCONF_LEN: usize = 8;
 /// Length of what stands in a parameter of ASCONF before the address: the header and the number
 /// by which it is answered.
 const REQUEST_LEN: usize = 8;
-
-/// What follows the ports of a packet that opens an association: no tag, no checksum yet, and an
-/// INIT for one stream each way.
-pub(crate) const BARE_INIT: [u8; 28] = [
-    0,
-    0,
-    0,
-    0,
-    0,
-    0,
-    0,
-    0, //
-    kind::INIT,
-    0,
-    0,
-    20,
-    0,
-    0,
-    0,
-    1,
-    0,
-    0,
-    0,
-    0,
-    0,
-    1,
-    0,
-    1,
-    0,
-    0,
-    0,
-    0,
-];
 
 /// What becomes of an address of the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,9 +125,10 @@ impl Chunks {
     /// Reads the chunks of `packet`; nothing if it is not SCTP.
     ///
     /// # Errors
-    /// `short` for chunks that do not fit; `normalize` for an INIT or INIT ACK that is not alone,
-    /// without a tag or with what only ASCONF may have, and for an INIT that has a verification
-    /// tag (RFC 9260, sections 3.3.2, 8.5.1).
+    /// `short` for chunks that do not fit or lack their padding; `normalize` for an INIT, INIT ACK or
+    /// SHUTDOWN COMPLETE that is not alone, for an INIT or INIT ACK without tag, streams or window or
+    /// with what only ASCONF may have, and for an INIT that has a verification tag (RFC 9260, sections
+    /// 3.3.2, 6.10, 8.5.1).
     pub(crate) fn parse(packet: &[u8], meta: &Meta) -> Result<Option<Self>, WireError> {
         let Transport::Sctp(header) = meta.transport else {
             return Ok(None);
@@ -152,7 +153,9 @@ impl Chunks {
             chunks.take(chunk, at == first && next >= all.len())?;
             at = next;
         }
-        Ok(Some(chunks))
+        (at == all.len())
+            .then_some(Some(chunks))
+            .ok_or(WireError::SHORT)
     }
 
     fn take(&mut self, chunk: &[u8], alone: bool) -> Result<(), WireError> {
@@ -165,6 +168,7 @@ impl Chunks {
                 Act::Confirm
             }
             kind::SHUTDOWN | kind::SHUTDOWN_ACK => Act::Shutdown,
+            kind::SHUTDOWN_COMPLETE if !alone => return Err(MISPLACED),
             ABORT | kind::SHUTDOWN_COMPLETE => {
                 self.is_final = true;
                 Act::Close {
@@ -185,7 +189,10 @@ impl Chunks {
     fn init(&mut self, kind: u8, chunk: &[u8], alone: bool) -> Result<Act, WireError> {
         let tag = be32(chunk, HEADER_LEN)?;
         let opens = kind == kind::INIT;
-        if !alone || tag == 0 || (opens && self.tag != 0) {
+        let window = be32(chunk, 8)?;
+        let (outgoing, incoming) = (be16(chunk, 12)?, be16(chunk, 14)?);
+        let offers = window >= MIN_WINDOW && outgoing != 0 && incoming != 0;
+        if !alone || tag == 0 || !offers || (opens && self.tag != 0) {
             return Err(MISPLACED);
         }
         let mut rest = chunk.get(INIT_LEN..).ok_or(WireError::SHORT)?;
@@ -248,8 +255,16 @@ fn next_parameter<'a>(rest: &mut &'a [u8]) -> Result<Option<(&'a [u8], u16)>, Wi
     Ok(Some((parameter, be16(parameter, 0)?)))
 }
 
-/// The address that a parameter names.
+/// The address that a parameter names, and nothing more.
 fn address(parameter: &[u8], kind: u16) -> Result<Option<IpAddr>, WireError> {
+    let len = match kind {
+        IPV4_ADDRESS => HEADER_LEN.saturating_add(4),
+        IPV6_ADDRESS => HEADER_LEN.saturating_add(16),
+        _ => return Ok(None),
+    };
+    if parameter.len() != len {
+        return Err(WireError::SHORT);
+    }
     Ok(match kind {
         IPV4_ADDRESS => Some(Ipv4Addr::from(array::<4>(parameter, HEADER_LEN)?).into()),
         IPV6_ADDRESS => Some(Ipv6Addr::from(array::<16>(parameter, HEADER_LEN)?).into()),
@@ -273,7 +288,7 @@ mod tests {
     fn init(parameters: &[u8]) -> Vec<u8> {
         let len = u16::try_from(20 + parameters.len()).unwrap().to_be_bytes();
         let fixed = [
-            1, 0, len[0], len[1], 0, 0, 0, 9, 0, 0, 1, 0, 0, 1, 0, 1, 0, 0, 0, 1,
+            1, 0, len[0], len[1], 0, 0, 0, 9, 0, 0, 0x5, 0xdc, 0, 1, 0, 1, 0, 0, 0, 1,
         ];
         [&fixed, parameters].concat()
     }
@@ -300,10 +315,30 @@ mod tests {
     }
 
     #[test]
+    fn an_init_offers_streams_and_a_window_and_a_shutdown_is_complete_alone() {
+        for (at, value) in [(10, 0x4), (11, 0xdb), (13, 0), (15, 0), (7, 0)] {
+            let mut chunk = init(&[]);
+            chunk[at] = value;
+            assert_eq!(parse(0, &chunk), Err(MISPLACED), "{at}");
+        }
+        let complete = [14, 0, 0, 4];
+        assert!(parse(5, &complete).is_ok());
+        for bundled in [
+            [&complete[..], &[0, 0, 0, 4]].concat(),
+            [&[0, 0, 0, 4][..], &complete].concat(),
+        ] {
+            assert_eq!(parse(5, &bundled), Err(MISPLACED));
+        }
+    }
+
+    #[test]
     fn lengths_that_do_not_fit_are_refused() {
         for chunks in [
             &[0, 0, 0, 3][..],
             &[0, 0, 0, 9, 0, 0, 0, 0],
+            // Without padding, and with what is no chunk behind it.
+            &[0, 0, 0, 5, 7],
+            &[0, 0, 0, 4, 0, 0],
             &[1, 0, 0, 8, 0, 0, 0, 1],
         ] {
             assert_eq!(parse(0, chunks), Err(WireError::SHORT));
@@ -311,7 +346,9 @@ mod tests {
         let many = [0, 5, 0, 8, 192, 0, 2, 3].repeat(100);
         let chunks = parse(0, &init(&many)).unwrap().unwrap();
         assert_eq!((chunks.changes.len(), chunks.left_out), (8, 92));
-        assert_eq!(parse(0, &init(&[0, 5, 0, 0])), Err(WireError::SHORT));
+        for parameter in [&[0, 5, 0, 0][..], &[0, 5, 0, 12, 192, 0, 2, 3, 0, 0, 0, 0]] {
+            assert_eq!(parse(0, &init(parameter)), Err(WireError::SHORT));
+        }
     }
 
     #[test]

@@ -85,7 +85,8 @@ pub(crate) fn any_packet() -> impl Strategy<Value = Vec<u8>> {
                 let rest = [ports, seq.to_be_bytes().to_vec(), vec![0; 4], payload].concat();
                 build::packet(&ip, Protocol::SCTP, &rest)
             }
-            _ => build::packet(&ip, Protocol(47), &payload),
+            // An IPv6 packet has some length.
+            _ => build::packet(&ip, Protocol(47), &[&[0][..], &payload].concat()),
         },
     )
 }

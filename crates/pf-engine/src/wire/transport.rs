@@ -1,7 +1,10 @@
 //! Transport headers.
 
 use super::bytes::{be16, be32, byte};
-use super::{ICMP_HEADER_LEN, SCTP_HEADER_LEN, TCP_HEADER_LEN, UDP_HEADER_LEN, WireError};
+use super::{
+    ICMP_HEADER_LEN, ICMP6_ADDRESSED_LEN, SCTP_HEADER_LEN, TCP_HEADER_LEN, UDP_HEADER_LEN,
+    WireError,
+};
 use crate::addr::{Family, Protocol};
 
 /// The transport header of a packet.
@@ -106,6 +109,10 @@ pub mod icmp {
     pub const REDIRECT: u8 = 5;
     /// Echo request.
     pub const ECHO_REQUEST: u8 = 8;
+    /// Router advertisement (RFC 1256).
+    pub const ROUTER_ADVERTISEMENT: u8 = 9;
+    /// Router solicitation (RFC 1256).
+    pub const ROUTER_SOLICITATION: u8 = 10;
     /// Time exceeded.
     pub const TIME_EXCEEDED: u8 = 11;
     /// Parameter problem.
@@ -122,6 +129,14 @@ pub mod icmp {
     pub const MASK: u8 = 17;
     /// Address mask reply.
     pub const MASK_REPLY: u8 = 18;
+    /// "Where are you", of IPv6's trials.
+    pub const WHERE_ARE_YOU: u8 = 33;
+    /// "I am here".
+    pub const I_AM_HERE: u8 = 34;
+    /// Mobile registration request.
+    pub const REGISTRATION_REQUEST: u8 = 35;
+    /// Mobile registration reply.
+    pub const REGISTRATION_REPLY: u8 = 36;
     /// Code of "unreachable": port.
     pub const CODE_PORT: u8 = 3;
     /// Code of "unreachable": fragmentation needed and "don't fragment" set.
@@ -175,10 +190,18 @@ pub mod icmp6 {
     pub const LISTENER_DONE: u8 = 132;
     /// Router solicitation.
     pub const ROUTER_SOLICITATION: u8 = 133;
+    /// Neighbor solicitation.
+    pub const NEIGHBOR_SOLICITATION: u8 = 135;
+    /// Neighbor advertisement.
+    pub const NEIGHBOR_ADVERTISEMENT: u8 = 136;
     /// Redirect.
     pub const REDIRECT: u8 = 137;
     /// Multicast listener report, version 2.
     pub const LISTENER_REPORT_V2: u8 = 143;
+    /// Answer to a multicast traceroute, as the BSDs number them.
+    pub const TRACE_RESPONSE: u8 = 200;
+    /// Multicast traceroute.
+    pub const TRACE: u8 = 201;
     /// Code of "unreachable": port.
     pub const CODE_PORT: u8 = 4;
 
@@ -201,6 +224,17 @@ pub mod icmp6 {
     #[must_use]
     pub const fn is_discovery(kind: u8) -> bool {
         matches!(kind, ROUTER_SOLICITATION..=REDIRECT)
+    }
+
+    /// Whether a message of this type is about an address that stands in it, as far as PF looks:
+    /// MLD's queries and reports of version 1 (RFC 2710), neighbor solicitation and advertisement
+    /// (RFC 4861).
+    #[must_use]
+    pub const fn names_address(kind: u8) -> bool {
+        matches!(
+            kind,
+            LISTENER_QUERY | LISTENER_REPORT | NEIGHBOR_SOLICITATION | NEIGHBOR_ADVERTISEMENT
+        )
     }
 
     /// Whether this is Multicast Listener Discovery (RFC 2710, RFC 9777).
@@ -310,9 +344,13 @@ fn parse_sctp(packet: &[u8], at: usize) -> Result<(Transport, usize), WireError>
     Ok((Transport::Sctp(sctp), SCTP_HEADER_LEN))
 }
 
+/// As PF, refuses messages without the address that they are about.
 fn parse_icmp(packet: &[u8], at: usize, family: Family) -> Result<Icmp, WireError> {
     let fixed = header(packet, at, ICMP_HEADER_LEN)?;
     let kind = byte(fixed, 0)?;
+    if family == Family::Inet6 && icmp6::names_address(kind) {
+        header(packet, at, ICMP6_ADDRESSED_LEN)?;
+    }
     let parameter = be32(fixed, 4)?;
     Ok(Icmp {
         kind,

@@ -8,6 +8,7 @@ use pf_engine::decision::{
 use pf_engine::env::SocketOwner;
 use pf_engine::queue::QueueChoice;
 use pf_engine::rule::{Action, InterfaceMatch, Log, RouteKind, Rule, StatePolicy};
+use pf_engine::ruleset::{Dialect, Ruleset};
 use pf_engine::view::HostPort;
 
 use super::harness::*;
@@ -186,6 +187,17 @@ fn an_unknown_owner_can_be_asked_for_and_icmp_has_none() {
     // pf.conf(5): the parameters are ignored for other protocols, so the rule matches.
     lab.packet(Out, "em1", echo("192.0.2.1", "192.0.2.80", 7))
         .drops(DropReason::Match);
+    // Of an SCTP socket nobody knows whose it is, and PF asks all the same.
+    let init = sctp(own, SERVER, 0, &init_chunk(1, 9, &[]));
+    lab.packet(Out, "em1", init.clone())
+        .drops(DropReason::Match);
+    lab.load(filter(&[
+        block(),
+        user(pass(), OwnerMatch::Known),
+        user(pass(), OwnerMatch::Eq(OWNER.user)),
+    ]));
+    lab.packet(Out, "em1", udp(own, SERVER, 1)).passes();
+    lab.packet(Out, "em1", init).drops(DropReason::Match);
 }
 
 #[test]
@@ -242,12 +254,19 @@ fn prio_is_that_of_the_frames_tag() {
     lab.whole_packet(In, "em0", with(Some(5))).passes();
     lab.whole_packet(In, "em0", with(Some(4)))
         .drops(DropReason::Match);
-    // No tag is "best effort".
-    lab.whole_packet(In, "em0", with(None))
-        .drops(DropReason::Match);
-    let rule = pass().change(|rule| rule.criteria.priority = Some(0));
-    lab.load(filter(&[block(), rule]));
-    lab.whole_packet(In, "em0", with(None)).passes();
+    // Without a tag it has none in FreeBSD, and the default in OpenBSD.
+    for (dialect, default) in [(Dialect::FreeBsd, None), (Dialect::OpenBsd, Some(3))] {
+        for priority in 0..=7 {
+            let rule = pass().change(|rule| rule.criteria.priority = Some(priority));
+            lab.load(Ruleset {
+                dialect,
+                ..filter(&[block(), rule])
+            });
+            let seen = lab.whole_packet(In, "em0", with(None));
+            let passes = matches!(seen.decision.verdict, Verdict::Pass(_));
+            assert_eq!(passes, default == Some(priority), "{dialect:?} {priority}");
+        }
+    }
 }
 
 #[test]
@@ -299,6 +318,32 @@ fn match_rules_set_what_later_rules_do_not() {
     assert_eq!(seen.decision.handling, handling(1));
 }
 
+/// A state's answers go by its routing table in FreeBSD; OpenBSD leads them as any other packet.
+#[test]
+fn answers_of_a_state_go_by_its_rtable_in_freebsd_alone() {
+    let table = Treatment {
+        routing_table: Some(3),
+        ..Treatment::NONE
+    };
+    for (dialect, of_answers) in [(Dialect::FreeBsd, Some(3)), (Dialect::OpenBsd, None)] {
+        let mut lab = Lab::router(Ruleset {
+            dialect,
+            ..filter(&[treated(pass().outbound().on("em1").keep(), table)])
+        });
+        for _ in 0..2 {
+            let seen = lab.packet(Out, "em1", udp(CLIENT, SERVER, 1)).passes();
+            assert_eq!(seen.decision.handling.routing_table, Some(3));
+        }
+        let answer = udp(SERVER, CLIENT, 1);
+        let seen = lab.packet(In, "em1", answer).passes_unchanged().counts(
+            "filter 0 in 1/29
+             state 1 reply 1/29
+             searches 1",
+        );
+        assert_eq!(seen.decision.handling.routing_table, of_answers);
+    }
+}
+
 #[test]
 fn a_priority_goes_along_from_in_to_out() {
     let rules = [treated(pass().inbound().on("em0").keep(), set_prio(5, 5))];
@@ -316,7 +361,7 @@ trait IfBound {
     fn if_bound(self) -> Self;
 }
 
-impl IfBound for pf_engine::ruleset::Ruleset {
+impl IfBound for Ruleset {
     fn if_bound(mut self) -> Self {
         self.options.state_policy = StatePolicy::IfBound;
         self

@@ -242,8 +242,16 @@ fn without_reassembly_fragment_rules_match_fragments_alone() {
         for piece in &pieces {
             let seen = lab
                 .packet(In, "em0", piece.clone())
-                .drops(DropReason::Match);
+                .drops(DropReason::Fragment);
             assert_eq!(seen.decision.basis, Basis::Packet);
+            let len = piece.len();
+            let _ = seen.counts(&format!(
+                "filter 0 evaluations 1
+                 filter 1 evaluations 1
+                 filter 1 in 1/{len}
+                 reason match 1
+                 reason fragment 1"
+            ));
         }
         assert_eq!(lab.label("f").1, 3);
         let _ = lab
@@ -272,14 +280,14 @@ fn without_reassembly_fragments_have_no_ports_no_flags_and_no_state() {
     let (echo, _) = ping(CLIENT, SERVER, 3000, 1500);
     for whole in [&datagram, &segment, &echo] {
         let seen = lab.packet(In, "em0", cut(whole, 1500)[0].clone());
-        let _ = seen.drops(DropReason::Match);
+        let _ = seen.drops(DropReason::Fragment);
     }
     // Its state does not let the fragments of the others through either.
     let _ = lab
         .packet(In, "em0", udp((CLIENT, 4000), (SERVER, 53), 30))
         .passes();
     let piece = cut(&datagram, 1500)[1].clone();
-    let _ = lab.packet(In, "em0", piece).drops(DropReason::Match);
+    let _ = lab.packet(In, "em0", piece).drops(DropReason::Fragment);
     assert_eq!(lab.states().len(), 1);
 }
 
@@ -306,7 +314,7 @@ fn a_blocked_fragment_is_not_answered() {
     let datagram = udp((CLIENT, 4000), (SERVER, 53), 3000);
     let seen = lab.packet(In, "em0", cut(&datagram, 1500)[0].clone());
     assert_eq!(seen.decision.generated, []);
-    let _ = seen.drops(DropReason::Match);
+    let _ = seen.drops(DropReason::Fragment);
     let small = udp((CLIENT, 4000), (SERVER, 53), 30);
     assert_eq!(lab.packet(In, "em0", small).decision.generated.len(), 1);
 }

@@ -118,12 +118,97 @@ fn an_error_for_another_than_the_quoted_sender_is_forged() {
     }
 }
 
+/// It is of no state then; RFC 792 wants eight bytes behind the header, and not all routers know.
 #[test]
-fn an_error_about_an_error_or_too_short_a_quotation_is_dropped() {
-    let mut lab = Lab::router(filter(&[pass()]));
+fn an_error_whose_quotation_cannot_be_read_is_judged_by_the_rules() {
+    let query = udp(CLIENT, SERVER, 10);
+    let mut later = query.clone();
+    later[7] = 1;
+    for quoted in [&query[..10], &query[..24], &later, &[0x60; 60]] {
+        let mut lab = Lab::router(filter(&[block(), pass().inbound().on("em0").keep()]));
+        let _ = lab.packet(In, "em0", query.clone()).passes();
+        let error = unreachable("192.0.2.80", "10.0.0.9", quoted);
+        let _ = lab
+            .packet(Out, "em0", error.clone())
+            .drops(DropReason::Match);
+        let _ = lab.packet(In, "em0", error).passes_unchanged().counts(
+            &"filter 0 evaluations 1
+             filter 1 evaluations 1
+             filter 1 in 1/LEN
+             reason match 1"
+                .replace("LEN", &(28 + quoted.len()).to_string()),
+        );
+    }
+}
+
+/// RFC 1256, and what PF pairs besides: each has no identifier.
+#[test]
+fn questions_without_identifier_are_answered_by_their_own_kind() {
+    for (question, answer) in [(10, 9), (33, 34), (35, 36)] {
+        let mut lab = Lab::router(filter(&[block(), pass().inbound().on("em0").keep()]));
+        let message = |from: &str, to: &str, kind| {
+            build::icmp(&Ip::new(ip(from), ip(to)), kind, 0, 0, &[0; 8])
+        };
+        let (client, server) = ("10.0.0.9", "192.0.2.80");
+        let _ = lab
+            .packet(In, "em0", message(client, server, question))
+            .passes_unchanged();
+        for other in [question, answer + 4] {
+            let _ = lab
+                .packet(Out, "em0", message(server, client, other))
+                .drops(DropReason::Match);
+        }
+        let _ = lab
+            .packet(Out, "em0", message(server, client, answer))
+            .passes_unchanged()
+            .counts(
+                "filter 1 out 1/36
+             state 1 reply 1/36
+             searches 1",
+            );
+    }
+}
+
+/// Multicast traceroute is asked of all routers of a link, and answered by one.
+#[test]
+fn a_trace_is_answered_by_whom_it_was_asked_of() {
+    let message =
+        |from: &str, to: &str, kind| build::icmp(&Ip::new(ip(from), ip(to)), kind, 0, 0, &[0; 8]);
+    let mut lab = Lab::router(filter(&[block(), pass().outbound().keep()]));
+    let answer = message("fe80::2", "fe80::1", 200);
     let _ = lab
-        .packet(In, "em0", unreachable("10.0.0.9", "192.0.2.1", &[0x45; 10]))
-        .drops(DropReason::Short);
+        .packet(In, "em1", answer.clone())
+        .drops(DropReason::Match);
+    let _ = lab
+        .packet(Out, "em1", message("fe80::1", "ff02::1", 201))
+        .passes_unchanged();
+    let _ = lab.packet(In, "em1", answer).passes_unchanged().counts(
+        "filter 1 in 1/56
+         state 1 reply 1/56
+         searches 2",
+    );
+}
+
+/// Hosts report to groups without being asked: both make the same state, and none answers.
+#[test]
+fn reports_of_listeners_are_of_one_kind_with_queries() {
+    let message = |kind| {
+        let header = Ip {
+            ttl: 1,
+            ..Ip::new(ip("fe80::5"), ip("ff02::db8"))
+        };
+        build::icmp(&header, kind, 0, 0, &[0; 16])
+    };
+    let mut lab = Lab::router(filter(&[pass().inbound().keep()]));
+    let _ = lab.packet(In, "em0", message(130)).passes_unchanged();
+    let _ = lab
+        .packet(In, "em0", message(131))
+        .passes_unchanged()
+        .counts(
+            "filter 0 in 1/64
+         state 1 forward 1/64
+         searches 1",
+        );
 }
 
 #[test]

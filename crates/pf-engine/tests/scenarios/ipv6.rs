@@ -187,6 +187,62 @@ fn a_neighbor_advertisement_answers_its_solicitation() {
         .drops(DropReason::Match);
 }
 
+/// RFC 4862, section 5.4: whoever looks whether an address is free has none, and is answered at the
+/// group of all.
+#[test]
+fn an_advertisement_to_all_answers_who_has_no_address_yet() {
+    let mut lab = Lab::router(filter(&[block(), pass().outbound().keep()]));
+    let target: std::net::Ipv6Addr = "2001:db8:b::77".parse().unwrap();
+    let message = |from: &str, to: &str, kind| {
+        let header = Ip {
+            ttl: 255,
+            ..Ip::new(ip(from), ip(to))
+        };
+        build::icmp(&header, kind, 0, 0, &target.octets())
+    };
+    let taken = message("2001:db8:b::77", "ff02::1", 136);
+    let _ = lab
+        .packet(In, "em1", taken.clone())
+        .drops(DropReason::Match);
+    let _ = lab
+        .packet(Out, "em1", message("::", "ff02::1:ff00:77", 135))
+        .passes_unchanged();
+    let _ = lab.packet(In, "em1", taken).passes_unchanged().counts(
+        "filter 1 in 1/64
+         state 1 reply 1/64
+         searches 1",
+    );
+}
+
+#[test]
+fn whoever_answers_a_ping_to_all_hosts_of_the_link_answers_it() {
+    let ping_to = |to: &str| {
+        let mut lab = Lab::router(filter(&[block(), pass().outbound().keep()]));
+        let _ = lab
+            .packet(Out, "em1", echo("fe80::1", to, 7))
+            .passes_unchanged();
+        lab
+    };
+    let mut lab = ping_to("ff02::1");
+    let _ = lab
+        .packet(In, "em1", echo_reply("fe80::2", "fe80::1", 7))
+        .passes_unchanged()
+        .counts(
+            "filter 1 in 1/104
+         state 1 reply 1/104
+         searches 2",
+        );
+    for (other, id) in [("fe80::1", 8), ("fe80::3", 7)] {
+        let _ = lab
+            .packet(In, "em1", echo_reply("fe80::2", other, id))
+            .drops(DropReason::Match);
+    }
+    let mut lab = ping_to("ff02::2");
+    let _ = lab
+        .packet(In, "em1", echo_reply("fe80::2", "fe80::1", 7))
+        .drops(DropReason::Match);
+}
+
 #[test]
 fn fragments_are_put_together_and_cut_to_what_they_were() {
     let rule = pass()

@@ -269,12 +269,50 @@ fn max_pkt_rate_lets_so_many_packets_of_the_opener_pass() {
     let _ = lab
         .packet(In, "em0", ping("10.0.0.9", 1))
         .drops(DropReason::Match)
-        .counts("reason match 1\nsearches 1");
+        .counts(
+            "filter 0 evaluations 1
+             filter 0 in 1/84
+             filter 1 evaluations 1
+             reason match 1
+             searches 1",
+        );
     let _ = lab
         .packet(In, "em0", ping("10.0.0.9", 2))
         .drops(DropReason::Match);
     lab.wait(3);
     let _ = lab.packet(In, "em0", ping("10.0.0.9", 1)).passes();
+}
+
+/// Who is above the rate is any other to the rules.
+#[test]
+fn above_max_pkt_rate_the_other_rules_decide() {
+    let rate = Rate {
+        count: 1,
+        seconds: 10,
+    };
+    let limited = |first| {
+        let rule = pings().change(|rule| rule.max_packet_rate = Some(rate));
+        let mut lab = Lab::router(filter(&[first, rule]));
+        let _ = lab.packet(In, "em0", ping("10.0.0.9", 1)).passes();
+        lab
+    };
+    let mut lab = limited(pass().label("rest"));
+    let _ = lab
+        .packet(In, "em0", ping("10.0.0.9", 1))
+        .passes_unchanged()
+        .counts(
+            "filter 0 evaluations 1
+             filter 0 in 1/84
+             filter 1 evaluations 1
+             reason match 1
+             searches 1",
+        );
+    // One with state finds that there is one.
+    let mut lab = limited(pass().keep());
+    let _ = lab
+        .packet(In, "em0", ping("10.0.0.9", 1))
+        .drops(DropReason::StateInsert);
+    assert_eq!(lab.engine.state_count(), 1);
 }
 
 #[test]

@@ -25,10 +25,14 @@ const PADDING: [u8; 4] = [1, 1, 1, 0];
 /// IPv6 extension headers by number: type and options behind `next`.
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
 const DESTINATION: u8 = 60;
 const ALERT_OPTION: [u8; 6] = [5, 2, 0, 0, 1, 0];
 const UNKNOWN_OPTION: [u8; 6] = [0x1e, 4, 0, 0, 0, 0];
 const PAD_OPTION: [u8; 6] = [1, 4, 0, 0, 0, 0];
+const JUMBO_OPTION: [u8; 6] = [0xc2, 4, 0, 1, 0, 0];
+/// It says that it is longer than the header.
+const BROKEN_OPTION: [u8; 6] = [0x1e, 9, 0, 0, 0, 0];
 
 fn allowing(rule: Rule) -> Rule {
     rule.change(|r| r.allow_options = true)
@@ -108,6 +112,12 @@ fn ipv6_headers_with_options_need_allow_opts_whatever_is_in_them() {
             vec![(DESTINATION, PAD_OPTION), (HOP_BY_HOP, PAD_OPTION)],
             NEVER,
         ),
+        // One for the route, and only the receiver reads what is for it.
+        (vec![(ROUTING, [4, 0, 0, 0, 0, 0]); 2], NEVER),
+        (vec![(DESTINATION, BROKEN_OPTION)], NEEDS),
+        (vec![(HOP_BY_HOP, BROKEN_OPTION)], NEVER),
+        // A jumbo payload in a packet that says how long it is.
+        (vec![(HOP_BY_HOP, JUMBO_OPTION)], NEVER),
         (vec![(DESTINATION, PAD_OPTION); 19], NEEDS),
         (vec![(DESTINATION, PAD_OPTION); 20], NEVER),
     ];
@@ -194,7 +204,7 @@ fn mld(kind: u8, from: &str, hop_limit: u8) -> Vec<u8> {
         ttl: hop_limit,
         ..Ip::new(ip(from), ip("ff02::16"))
     };
-    let plain = build::icmp(&header, kind, 0, 0, &[]);
+    let plain = build::icmp(&header, kind, 0, 0, &[0; 16]);
     with_headers(&plain, &[(HOP_BY_HOP, ALERT_OPTION)])
 }
 
@@ -309,6 +319,76 @@ fn a_header_that_ends_too_early_is_short_whatever_the_rules_say() {
             .packet(In, "em0", chain[..len].to_vec())
             .drops(DropReason::Short)
             .counts("reason short 1");
+    }
+}
+
+/// What is left of a jumbogram, and a datagram cut twice.
+#[test]
+fn ipv6_packets_of_no_length_and_with_two_fragment_headers_are_dropped() {
+    let mut lab = Lab::router(filter(&[allowing(pass())]));
+    let mut empty = udp(CLIENT6, SERVER6, 0)[..40].to_vec();
+    empty[4..6].copy_from_slice(&[0; 2]);
+    empty[6] = 59;
+    let _ = lab
+        .packet(In, "em0", empty)
+        .drops(DropReason::Normalize)
+        .counts("reason normalize 1");
+    let atomic = [0, 0, 0, 0, 0, 7];
+    let twice = with_headers(&udp(CLIENT6, SERVER6, 8), &[(FRAGMENT, atomic); 2]);
+    let _ = lab
+        .packet(In, "em0", twice)
+        .drops(DropReason::Fragment)
+        .counts("reason fragment 1");
+}
+
+#[test]
+fn icmp_of_the_other_family_is_dropped_whatever_the_rules_say() {
+    let crossed = [
+        build::packet(
+            &Ip::new(ip(CLIENT.0), ip(SERVER.0)),
+            Protocol::ICMPV6,
+            &[128, 0, 0, 0, 0, 7, 0, 1],
+        ),
+        build::packet(
+            &Ip::new(ip(CLIENT6.0), ip(SERVER6.0)),
+            Protocol::ICMP,
+            &[8, 0, 0, 0, 0, 7, 0, 1],
+        ),
+    ];
+    for packet in crossed {
+        let mut lab = Lab::router(filter(&[pass()]));
+        let _ = lab
+            .packet(In, "em0", packet)
+            .drops(DropReason::Normalize)
+            .counts("reason normalize 1");
+    }
+}
+
+/// What a state of discovery is found by stands in the message.
+#[test]
+fn icmpv6_messages_that_end_before_the_address_they_are_about_are_short() {
+    for (kind, hop_limit) in [(130, 1), (131, 1), (135, 255), (136, 255)] {
+        let header = Ip {
+            ttl: hop_limit,
+            ..Ip::new(ip("fe80::5"), ip("ff02::1"))
+        };
+        let message = |len: usize| build::icmp(&header, kind, 0, 0, &vec![0; len]);
+        let mut lab = Lab::router(filter(&[pass()]));
+        let _ = lab
+            .packet(In, "em0", message(15))
+            .drops(DropReason::Short)
+            .counts("reason short 1");
+        let _ = lab.packet(In, "em0", message(16)).passes_unchanged();
+    }
+    // The others are as long as they like.
+    for (kind, hop_limit) in [(132, 1), (143, 1), (133, 255), (134, 255), (137, 255)] {
+        let header = Ip {
+            ttl: hop_limit,
+            ..Ip::new(ip("fe80::5"), ip("ff02::1"))
+        };
+        let mut lab = Lab::router(filter(&[pass()]));
+        let message = build::icmp(&header, kind, 0, 0, &[]);
+        let _ = lab.packet(In, "em0", message).passes_unchanged();
     }
 }
 

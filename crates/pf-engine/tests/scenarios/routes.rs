@@ -287,7 +287,9 @@ fn no_route_and_urpf_failed_ask_where_the_way_back_leads() {
     use pf_engine::env::{Env, IfIndex, Interface, RouteLookup};
     use pf_engine::rule::Address;
 
-    /// 10/8 leads out of em0, 192.0.2/24 nowhere, of the rest nobody knows.
+    const SERVER6: (&str, u16) = ("2001:db8:c::7", 53);
+
+    /// 10/8 leads out of em0, 192.0.2/24 and IPv6 nowhere, of the rest nobody knows.
     struct Routed(pf_engine::env::FixedEnv);
     impl Env for Routed {
         fn random(&mut self) -> u32 {
@@ -305,7 +307,7 @@ fn no_route_and_urpf_failed_ask_where_the_way_back_leads() {
         fn route(&self, destination: std::net::IpAddr) -> RouteLookup {
             if prefix("10.0.0.0/8").contains(destination) {
                 RouteLookup::Via(IfIndex(1))
-            } else if prefix("192.0.2.0/24").contains(destination) {
+            } else if prefix("192.0.2.0/24").contains(destination) || destination.is_ipv6() {
                 RouteLookup::Unreachable
             } else {
                 RouteLookup::Unknown
@@ -326,7 +328,15 @@ fn no_route_and_urpf_failed_ask_where_the_way_back_leads() {
             direction,
         };
         let mut packet = pf_engine::decision::Packet {
-            bytes: udp((source, 1), SERVER, 1),
+            bytes: udp(
+                (source, 1),
+                if ip(source).is_ipv6() {
+                    SERVER6
+                } else {
+                    SERVER
+                },
+                1,
+            ),
             ..pf_engine::decision::Packet::default()
         };
         let decision = lab
@@ -340,6 +350,12 @@ fn no_route_and_urpf_failed_ask_where_the_way_back_leads() {
     assert!(verdict(In, 1, "203.0.113.9"), "nobody knows");
     assert!(!verdict(Out, 1, "192.0.2.9"));
     assert!(verdict(Out, 1, "10.0.0.9"));
+    // What is of one link has a way back on each, and routes do not know of which it is.
+    for (source, passes) in [("fe80::9", true), ("2001:db8::9", false)] {
+        assert_eq!(verdict(In, 1, source), passes, "{source}");
+        assert_eq!(verdict(In, 2, source), passes, "{source}");
+        assert_eq!(verdict(Out, 1, source), passes, "{source}");
+    }
 }
 
 /// The box is a host's router to others on the same link: answers do not come back by it, and

@@ -92,7 +92,7 @@ fn an_association_is_followed_from_init_to_shutdown_complete() {
     );
     assert_eq!((peers(&lab), expires_in(&lab)), ((1, 0), 120), "sctp.first");
     let _ = lab.packet(In, "em0", init()).passes_unchanged();
-    assert_eq!(expires_in(&lab), 30, "sctp.opening");
+    assert_eq!(expires_in(&lab), 120, "still sctp.first");
     let _ = lab.packet(Out, "em0", init_ack()).passes_unchanged();
     let _ = lab
         .packet(In, "em0", from_client(SERVER_TAG, COOKIE_ECHO))
@@ -127,6 +127,31 @@ fn an_association_is_followed_from_init_to_shutdown_complete() {
     let last = from_client(SERVER_TAG, SHUTDOWN_COMPLETE);
     let _ = lab.packet(In, "em0", last).passes_unchanged();
     assert_eq!(expires_in(&lab), 90, "sctp.closed");
+}
+
+/// It has lost its state or never had one: who keeps state learns of an association from its INIT.
+#[test]
+fn what_opens_no_association_makes_no_state() {
+    for kind in [DATA, COOKIE_ECHO, SHUTDOWN, ABORT] {
+        let mut lab = guarded();
+        let _ = lab
+            .packet(In, "em0", from_client(SERVER_TAG, kind))
+            .drops(DropReason::Match)
+            .counts(
+                "filter 0 evaluations 1
+                 filter 1 evaluations 1
+                 reason match 1
+                 searches 1",
+            );
+        let mut lab = Lab::router(filter(&[pass()]));
+        let _ = lab
+            .packet(In, "em0", from_client(SERVER_TAG, kind))
+            .passes_unchanged();
+    }
+    let mut lab = guarded();
+    let answer = sctp(CLIENT, SERVER, 9, &init_chunk(INIT_ACK, SERVER_TAG, &[]));
+    let _ = lab.packet(In, "em0", answer).drops(DropReason::Match);
+    assert_eq!(lab.engine.state_count(), 0);
 }
 
 #[test]
@@ -190,6 +215,17 @@ fn malformed_chunks_are_dropped() {
     let _ = lab
         .packet(In, "em0", sctp(CLIENT, SERVER, SERVER_TAG, &[0, 0, 0, 200]))
         .drops(DropReason::Short);
+    // As of any packet that cannot be read, no rule is asked.
+    let mut lab = Lab::router(filter(&[pass()]));
+    let _ = lab
+        .packet(In, "em0", sctp(CLIENT, SERVER, 0, &bundled))
+        .drops(DropReason::Normalize)
+        .counts("reason normalize 1");
+    let unpadded = sctp(CLIENT, SERVER, SERVER_TAG, &[0, 0, 0, 5, 7]);
+    let _ = lab
+        .packet(In, "em0", unpadded)
+        .drops(DropReason::Short)
+        .counts("reason short 1");
 }
 
 #[test]
@@ -276,6 +312,33 @@ fn rdr_changes_the_address_and_leaves_the_port() {
         .packet(In, "em1", packet)
         .passes()
         .becomes("203.0.113.7:9 > 10.0.0.5:1234");
+}
+
+/// RFC 9260, section 10: whoever cannot see the packets does not know their tag.
+#[test]
+fn an_icmp_error_that_quotes_another_tag_is_forged() {
+    let error = |quoted: &[u8]| {
+        let header = Ip::new(ip("192.0.2.1"), ip(CLIENT.0));
+        build::icmp(&header, 3, 1, 0, &quoted[..28])
+    };
+    let mut lab = guarded();
+    let _ = lab.packet(In, "em0", init()).passes_unchanged();
+    let _ = lab.packet(Out, "em0", error(&init())).passes_unchanged();
+    let _ = lab.packet(Out, "em0", init_ack()).passes_unchanged();
+    let echo = from_client(SERVER_TAG, COOKIE_ECHO);
+    let _ = lab.packet(In, "em0", echo).passes_unchanged();
+    for tag in [0, CLIENT_TAG, SERVER_TAG + 1] {
+        let _ = lab
+            .packet(Out, "em0", error(&from_client(tag, DATA)))
+            .drops(DropReason::StateMismatch)
+            .counts(
+                "reason state-mismatch 1
+             searches 1",
+            );
+    }
+    let _ = lab
+        .packet(Out, "em0", error(&from_client(SERVER_TAG, DATA)))
+        .passes_unchanged();
 }
 
 #[test]

@@ -323,6 +323,23 @@ fn block_return_answers_with_a_reset_and_never_answers_one() {
     assert_eq!(seen.decision.generated, []);
 }
 
+/// Nobody knows whose it was. PF counts that beside the rule's.
+#[test]
+fn block_return_leaves_a_segment_with_a_wrong_checksum_unanswered_and_counts_it() {
+    use pf_engine::rule::{Action, BlockReply, Rule};
+    let mut lab = Lab::router(filter(&[Rule::new(Action::Block(BlockReply::Return))]));
+    let mut syn = tcp(CLIENT, SERVER, S, 100, 0, 0);
+    syn[37] ^= 1;
+    let seen = lab.packet(In, "em0", syn).drops(DropReason::Match).counts(
+        "filter 0 evaluations 1
+         filter 0 in 1/40
+         reason match 1
+         reason proto-cksum 1
+         searches 1",
+    );
+    assert_eq!(seen.decision.generated, []);
+}
+
 /// Whatever number the server begins with.
 #[test]
 fn a_syn_that_was_repeated_is_answered() {

@@ -1,7 +1,8 @@
 //! `scrub (reassemble tcp)`.
 
 use pf_engine::decision::DropReason;
-use pf_engine::rule::{Direction, Rule, Timeout};
+use pf_engine::rule::{Action, Direction, Rule, Timeout};
+use pf_engine::ruleset::Ruleset;
 use pf_engine::wire::build::{self, Ip, Segment};
 
 use super::harness::*;
@@ -172,6 +173,34 @@ fn tcp_tsdiff_of_the_rule_says_how_far_ahead_a_clock_may_be() {
     let _ = send(&mut lab, Out, reply).passes();
     let ahead = data(111, 1001 + 40 * 1100, 5002u32.wrapping_add(server));
     let _ = send(&mut lab, In, ahead).passes();
+}
+
+/// What a `scrub` rule follows has a state, as in PF, whatever the filter rule says.
+#[test]
+fn a_scrub_rule_that_reassembles_makes_states_of_its_own() {
+    let scrub = Rule::new(Action::Scrub).change(|r| r.scrub.reassemble_tcp = true);
+    let mut lab = Lab::router(Ruleset {
+        scrub: vec![scrub],
+        ..filter(&[pass()])
+    });
+    let _ = lab
+        .packet(In, "em0", tcp(CLIENT, SERVER, S, 100, 0, 0))
+        .passes()
+        .counts(
+            "filter 0 evaluations 1
+             filter 0 created 1
+             filter 0 in 1/40
+             filter 0 states 1
+             inserts 1
+             reason match 1
+             scrub 0 evaluations 1
+             scrub 0 in 1/40
+             searches 1
+             state 1 forward 1/40",
+        );
+    // Of other protocols there is nothing to follow.
+    let _ = lab.packet(In, "em0", udp(CLIENT, SERVER, 1)).passes();
+    assert_eq!(lab.engine.state_count(), 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use pf_engine::decision::{Basis, Consulted, DropReason, EtherAddresses, Exit, Ve
 use pf_engine::engine::KillStates;
 use pf_engine::norm;
 use pf_engine::rule::{Action, BlockReply, Rule, StatePolicy};
+use pf_engine::ruleset::{Dialect, Ruleset};
 use pf_engine::wire::Meta;
 use pf_engine::wire::build::{self, Ip};
 
@@ -244,6 +245,52 @@ fn block_return_answers_udp_with_port_unreachable_in_the_name_of_the_interface()
         .packet(In, "em0", udp(CLIENT, ("224.0.0.5", 9), 5))
         .drops(DropReason::Match);
     assert_eq!(multicast.decision.generated, []);
+}
+
+/// FreeBSD answers no ICMP, OpenBSD what is about no other packet.
+#[test]
+fn block_return_answers_pings_in_openbsd_and_errors_in_none() {
+    let (client6, server6) = ("2001:db8:a::9", "2001:db8:c::7");
+    let ping = |family| match family {
+        4 => echo(CLIENT.0, SERVER.0, 7),
+        _ => echo(client6, server6, 7),
+    };
+    let error = |family| match family {
+        4 => build::icmp(
+            &Ip::new(ip(CLIENT.0), ip(SERVER.0)),
+            3,
+            1,
+            0,
+            &udp(SERVER, CLIENT, 1),
+        ),
+        _ => build::icmp(
+            &Ip::new(ip(client6), ip(server6)),
+            1,
+            4,
+            0,
+            &udp((server6, 53), (client6, 5000), 1),
+        ),
+    };
+    for dialect in [Dialect::FreeBsd, Dialect::OpenBsd, Dialect::OpenBsd3] {
+        let mut lab = Lab::router(Ruleset {
+            dialect,
+            ..filter(&[Rule::new(Action::Block(BlockReply::Return))])
+        });
+        for (family, unreachable) in [(4, (3, 3)), (6, (1, 4))] {
+            let seen = lab.packet(In, "em0", ping(family)).drops(DropReason::Match);
+            if dialect == Dialect::OpenBsd {
+                let answer = meta(seen.answer());
+                assert_eq!(answer.icmp().map(|i| (i.kind, i.code)), Some(unreachable));
+            } else {
+                assert_eq!(seen.decision.generated, []);
+            }
+            drop(seen);
+            let seen = lab
+                .packet(In, "em0", error(family))
+                .drops(DropReason::Match);
+            assert_eq!(seen.decision.generated, []);
+        }
+    }
 }
 
 #[test]

@@ -19,7 +19,10 @@ fn exercise(bytes: &[u8]) {
         Err(error) => {
             assert!(matches!(
                 error.reason,
-                DropReason::Short | DropReason::IpOption
+                DropReason::Short
+                    | DropReason::IpOption
+                    | DropReason::Fragment
+                    | DropReason::Normalize
             ));
             return;
         }

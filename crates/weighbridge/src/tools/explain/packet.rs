@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{Direction, tcp_flags};
 use pf_engine::view::HostPort;
-use pf_engine::wire::build;
+use pf_engine::wire::{build, icmp6};
 
 use crate::text::protocol_name;
 
@@ -422,7 +422,15 @@ fn built(
     let mut ip = build::Ip::new(source.address, destination.address);
     ip.tos = options.tos;
     ip.ttl = options.ttl;
-    let payload = vec![0; options.payload.into()];
+    let mut payload = vec![0; options.payload.into()];
+    let (kind, code) = options.icmp;
+    // What PF reads of each, however short it shall be.
+    let least = match protocol {
+        Protocol::ICMPV6 if icmp6::names_address(kind) => 16,
+        Protocol::TCP | Protocol::UDP | Protocol::ICMP | Protocol::ICMPV6 => 0,
+        _ => usize::from(destination.address.is_ipv6()),
+    };
+    payload.resize(payload.len().max(least), 0);
     match protocol {
         Protocol::TCP => {
             let segment = build::Segment::new(source.port, destination.port, options.flags);
@@ -430,15 +438,11 @@ fn built(
         }
         Protocol::UDP => build::udp(&ip, source.port, destination.port, &payload),
         Protocol::ICMP | Protocol::ICMPV6 => {
-            let (kind, code) = options.icmp;
             let parameter = u32::from(options.id) << 16 | 1;
             build::icmp(&ip, kind, code, parameter, &payload)
         }
-        Protocol::SCTP => {
-            // Common header (RFC 9260, section 3.1); verification tag and checksum are 0.
-            let ports = [source.port.to_be_bytes(), destination.port.to_be_bytes()].concat();
-            build::packet(&ip, protocol, &[&ports[..], &[0; 8], &payload].concat())
-        }
+        // What opens an association: of nothing else a state is made.
+        Protocol::SCTP => build::sctp_init(&ip, source.port, destination.port, options.payload),
         _ => build::packet(&ip, protocol, &payload),
     }
 }
