@@ -46,6 +46,8 @@ pub enum QueryType {
     Ns,
     /// ANY, answered as the A record alone (RFC 8482).
     Any,
+    /// AXFR or IXFR: the whole zone, which nobody gets (RFC 5936, section 2.2.1).
+    Transfer,
     /// Anything else.
     Other,
 }
@@ -65,7 +67,7 @@ pub enum Reply {
     NoData,
     /// There is no such name: NXDOMAIN, SOA in the authority section.
     NoName,
-    /// Not our zone: REFUSED.
+    /// Not our zone, or nothing that anybody is told: REFUSED.
     Refused,
 }
 
@@ -110,15 +112,29 @@ impl Zone {
         let Some(rest) = self.below(labels) else {
             return Reply::Refused;
         };
+        if kind == QueryType::Transfer {
+            return Reply::Refused;
+        }
         if rest.is_empty() {
             return match kind {
                 QueryType::Soa | QueryType::Any => Reply::Soa,
                 QueryType::Ns => Reply::Ns,
-                QueryType::A | QueryType::Txt | QueryType::Other => Reply::NoData,
+                QueryType::A | QueryType::Txt | QueryType::Transfer | QueryType::Other => {
+                    Reply::NoData
+                }
             };
         }
         match read(rest) {
-            Name::Address(address) => answer_for(address, kind, listings),
+            Name::Address(address) => {
+                let reply = answer_for(address, kind, listings);
+                // Four single digits are the beginning of addresses of IPv6 as well (`1.0.0.2` that of
+                // 2001::/16): a resolver that asks label by label must not stop there.
+                if reply == Reply::NoName && is_partial(rest) {
+                    Reply::NoData
+                } else {
+                    reply
+                }
+            }
             // Part of an address: the name exists because names below it may (RFC 8020).
             Name::Partial => Reply::NoData,
             Name::Other => Reply::NoName,
@@ -154,7 +170,9 @@ fn answer_for(address: IpAddr, kind: QueryType, listings: &mut dyn Listings) -> 
         (None, _) => Reply::NoName,
         (Some(_), QueryType::A | QueryType::Any) => Reply::A(LISTED),
         (Some(text), QueryType::Txt) => Reply::Txt(bounded(&text)),
-        (Some(_), QueryType::Soa | QueryType::Ns | QueryType::Other) => Reply::NoData,
+        (Some(_), QueryType::Soa | QueryType::Ns | QueryType::Transfer | QueryType::Other) => {
+            Reply::NoData
+        }
     }
 }
 
@@ -195,10 +213,15 @@ fn read(labels: &[&str]) -> Name {
         let whole = <[u8; LABELS_V4]>::try_from(octets.as_slice());
         return whole.map_or(Name::Partial, |octets| Name::Address(octets.into()));
     }
-    if nibbles.is_some_and(|nibbles| nibbles.len() < LABELS_V6) {
+    if is_partial(labels) {
         return Name::Partial;
     }
     Name::Other
+}
+
+/// Whether names of IPv6 addresses may lie below.
+fn is_partial(labels: &[&str]) -> bool {
+    labels.len() < LABELS_V6 && labels.iter().all(|label| nibble(label).is_some())
 }
 
 /// A decimal octet without leading zeros.
@@ -289,6 +312,8 @@ mod tests {
             "192.os.bl.example",
             "0.192.os.bl.example",
             "8.b.d.0.1.0.0.2.os.bl.example",
+            // Of IPv4 2.0.0.1, which is not listed, and of 2001::/16, of which an address is.
+            "1.0.0.2.os.bl.example",
         ] {
             assert_eq!(ask(partial, QueryType::A), Reply::NoData, "{partial}");
         }
@@ -296,6 +321,8 @@ mod tests {
             "www.os.bl.example",
             "256.0.0.192.os.bl.example",
             "01.2.0.192.os.bl.example",
+            "10.0.0.2.os.bl.example",
+            "g.0.0.2.os.bl.example",
         ] {
             assert_eq!(ask(other, QueryType::A), Reply::NoName, "{other}");
         }
@@ -308,5 +335,8 @@ mod tests {
         assert_eq!(ask("os.bl.example", QueryType::A), Reply::NoData);
         assert_eq!(ask("1.2.0.192.example.org", QueryType::A), Reply::Refused);
         assert_eq!(ask("bl.example", QueryType::A), Reply::Refused);
+        for name in ["os.bl.example", "1.2.0.192.os.bl.example"] {
+            assert_eq!(ask(name, QueryType::Transfer), Reply::Refused);
+        }
     }
 }

@@ -11,6 +11,8 @@ pub struct TooLong;
 #[derive(Debug, Default)]
 pub struct Lines {
     unfinished: Vec<u8>,
+    /// The rest of a line that was too long is still to come.
+    too_long: bool,
 }
 
 impl Lines {
@@ -38,6 +40,22 @@ impl Lines {
             }
         }
         Ok(())
+    }
+
+    /// The same where clients choose how long a line is: one that is too long is passed over whole.
+    pub fn input_bounded(&mut self, bytes: &[u8], mut take: impl FnMut(&str)) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let whole = piece.ends_with(b"\n");
+            if self.too_long || self.unfinished.len().saturating_add(piece.len()) > LINE_MAX {
+                self.unfinished.clear();
+                self.too_long = !whole;
+                continue;
+            }
+            self.unfinished.extend_from_slice(piece);
+            if whole {
+                take(text(&std::mem::take(&mut self.unfinished)).as_ref());
+            }
+        }
     }
 
     /// What came of a line whose end did not.
@@ -79,5 +97,19 @@ mod tests {
         assert_eq!(lines.input(&[b'x'; LINE_MAX], |_| true), Ok(()));
         assert_eq!(lines.input(b"x", |_| true), Err(TooLong));
         assert_eq!(lines.rest(), None);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_can_be_passed_over_whole() {
+        let long = "x".repeat(LINE_MAX);
+        let input = format!("one\n{long}{long}{long}\ntwo\n{long}\nthree\n");
+        for size in [1, 7, LINE_MAX - 1, input.len()] {
+            let (mut lines, mut got) = (Lines::default(), Vec::new());
+            for piece in input.as_bytes().chunks(size) {
+                lines.input_bounded(piece, |line| got.push(line.to_owned()));
+                assert!(lines.unfinished.len() <= LINE_MAX);
+            }
+            assert_eq!(got, ["one", "two", "three"], "pieces of {size}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The milter protocol of Sendmail and Postfix (version 6), one connection of a mail server.
+//! The milter protocol of Sendmail and Postfix (versions 2 to 6), one connection of a mail server.
 //!
 //! Each message loses the `X-OS-Fingerprint` headers that came with it and gets ours on top. What
 //! became of messages is reported too: those whose recipients were all refused as rejected or
@@ -8,6 +8,7 @@
 pub mod wire;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::answer::UNKNOWN;
 use crate::connection::Peer;
@@ -20,6 +21,9 @@ use self::wire::{Command, Frames, Negotiation, Reply};
 
 /// Who reports.
 const REPORTER: &str = "milter";
+/// How long the server may be silent, as with libmilter (`MI_TIMEOUT`): while a client sends its text nothing
+/// comes, and who sends slowly must not get rid of us that way.
+const SILENCE: Duration = Duration::from_secs(7_210);
 /// Forged headers that are counted and removed in one message; a mail with more is not from
 /// somebody who gets a kind word anyway, and the scanner reads the first, which is ours.
 pub const FORGED_MAX: u32 = 1000;
@@ -46,7 +50,8 @@ pub struct MilterSession {
 struct Client {
     address: Option<IpAddr>,
     port: Option<u16>,
-    server: Option<(IpAddr, u16)>,
+    server: Option<IpAddr>,
+    server_port: Option<u16>,
 }
 
 /// The message at hand.
@@ -79,6 +84,9 @@ impl MilterSession {
     fn handle(&mut self, command: Command<'_>, out: &mut Vec<u8>, world: &mut World<'_>) -> Flow {
         match command {
             Command::Negotiate(offer) => {
+                if !offer.is_spoken() {
+                    return Flow::Close;
+                }
                 self.negotiation = offer;
                 Reply::Negotiate(offer.chosen()).write(out);
                 return Flow::Continue;
@@ -124,18 +132,10 @@ impl MilterSession {
             match name {
                 "{client_port}" => self.client.port = value.parse().ok(),
                 "{client_addr}" => {
-                    let bare = value.strip_prefix("IPv6:").unwrap_or(value);
-                    self.client.address = bare.parse().ok().or(self.client.address);
+                    self.client.address = address(value).or(self.client.address);
                 }
-                "{daemon_addr}" => {
-                    let port = self.client.server.map_or(0, |(_, port)| port);
-                    self.client.server = value.parse().ok().map(|address| (address, port));
-                }
-                "{daemon_port}" => {
-                    if let (Some((address, _)), Ok(port)) = (self.client.server, value.parse()) {
-                        self.client.server = Some((address, port));
-                    }
-                }
+                "{daemon_addr}" => self.client.server = address(value),
+                "{daemon_port}" => self.client.server_port = value.parse().ok(),
                 "i" => self.message.id = Some(message_id(value)),
                 "{rcpt_mailer}" if value == "error" => {
                     self.message.next_refused = Some(Verdict::Rejected);
@@ -178,8 +178,9 @@ impl MilterSession {
             return Some(Peer::address(address));
         };
         let peer = Peer::client(address, port);
-        Some(match self.client.server {
-            Some((server, port)) if port != 0 => peer.to_server(server, port),
+        let server_port = self.client.server_port.filter(|port| *port != 0);
+        Some(match (self.client.server, server_port) {
+            (Some(server), Some(port)) => peer.to_server(server, port),
             _ => peer,
         })
     }
@@ -187,14 +188,21 @@ impl MilterSession {
     /// The end of the text: forged headers go, from the last, so that the numbers of those before
     /// stay; ours comes first.
     fn finish(&mut self, out: &mut Vec<u8>, world: &mut World<'_>) {
-        for number in (1..=self.message.forged).rev() {
+        let forged = if self.negotiation.may_change() {
+            self.message.forged
+        } else {
+            0
+        };
+        for number in (1..=forged).rev() {
             Reply::DeleteHeader {
                 name: HEADER,
                 number,
             }
             .write(out);
         }
-        if let Some(peer) = self.peer() {
+        if let Some(peer) = self.peer()
+            && self.negotiation.may_add()
+        {
             let answer = world.look_up(&peer);
             let value = answer.map_or_else(|| UNKNOWN.to_owned(), |answer| answer.header_text());
             Reply::InsertHeader {
@@ -256,6 +264,16 @@ impl Session for MilterSession {
     fn end(&mut self, _: &mut Vec<u8>, world: &mut World<'_>) {
         self.abandon(world);
     }
+
+    fn silence(&self) -> Duration {
+        SILENCE
+    }
+}
+
+/// An address as Sendmail writes it in macros: of IPv6 with `IPv6:` in front.
+fn address(value: &str) -> Option<IpAddr> {
+    let bare = value.strip_prefix("IPv6:").unwrap_or(value);
+    bare.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! `OpenSMTPD`'s filter protocol (smtpd-filters(7)), versions 0.5 to 0.7: reports and requests as
-//! lines on standard input, answers on standard output.
+//! `OpenSMTPD`'s filter protocol (smtpd-filters(7)), versions 0.4 (of `OpenSMTPD` 6.6) to 0.7: reports and
+//! requests as lines on standard input, answers on standard output.
 //!
 //! Each message loses the `X-OS-Fingerprint` headers that came with it and gets ours on top; what
 //! became of it is reported. A rollback alone is no rejection: a client that gives up after a
@@ -22,7 +22,7 @@ const REPORTER: &str = "opensmtpd";
 /// further ones get a header by their address but no outcome.
 pub const SESSIONS_MAX: usize = 16_384;
 /// What is reported to us.
-const REPORTS: [&str; 9] = [
+const REPORTS: [&str; 10] = [
     "link-connect",
     "link-disconnect",
     "tx-begin",
@@ -32,7 +32,12 @@ const REPORTS: [&str; 9] = [
     "tx-commit",
     "tx-rollback",
     "tx-reset",
+    "filter-response",
 ];
+/// The first minor version of protocol 0 in which an answer names the session before the token.
+const SESSION_FIRST: u32 = 5;
+/// The first in which a report tells the result before the address, which alone may have `|` in it.
+const RESULT_FIRST: u32 = 6;
 
 /// What the filter needs of its surroundings. It runs as a child of `smtpd`, where the answers are
 /// another process's.
@@ -120,21 +125,20 @@ impl Filter {
     /// Takes one line, without its end; lines for smtpd are appended to `output`.
     pub fn line(&mut self, line: &str, output: &mut String, world: &mut dyn Surroundings) {
         let mut fields = line.splitn(6, '|');
-        match (fields.next(), fields.next()) {
-            (Some("config"), Some("ready")) => self.register(output),
-            (Some("report"), Some(_)) => {
-                // time, subsystem, event, session and its arguments
-                let (_, _, event) = (fields.next(), fields.next(), fields.next());
-                if let (Some(event), Some(rest)) = (event, fields.next()) {
-                    self.report(event, rest, world);
-                }
-            }
-            (Some("filter"), Some(_)) => {
-                let (_, _, phase) = (fields.next(), fields.next(), fields.next());
-                if let (Some("data-line"), Some(rest)) = (phase, fields.next()) {
-                    self.data_line(rest, output, world);
-                }
-            }
+        let (stream, version) = (fields.next(), fields.next());
+        if let (Some("config"), Some("ready")) = (stream, version) {
+            self.register(output);
+            return;
+        }
+        // time, subsystem; event or phase; session and its arguments
+        let (_, _, what) = (fields.next(), fields.next(), fields.next());
+        let (Some(version), Some(what), Some(rest)) = (version, what, fields.next()) else {
+            return;
+        };
+        let minor = minor(version);
+        match (stream, what) {
+            (Some("report"), event) => self.report(event, rest, minor, world),
+            (Some("filter"), "data-line") => self.data_line(rest, minor, output, world),
             _ => {}
         }
     }
@@ -150,7 +154,7 @@ impl Filter {
     }
 
     /// An event; `rest` is the session and the event's own arguments.
-    fn report(&mut self, event: &str, rest: &str, world: &mut dyn Surroundings) {
+    fn report(&mut self, event: &str, rest: &str, minor: u32, world: &mut dyn Surroundings) {
         let (id, rest) = rest.split_once('|').unwrap_or((rest, ""));
         match event {
             "link-connect" => {
@@ -166,9 +170,7 @@ impl Filter {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let mut words = rest.split('|');
-        let message = words.next().unwrap_or_default();
-        let result = words.next().unwrap_or_default();
+        let (message, arguments) = rest.split_once('|').unwrap_or((rest, ""));
         match event {
             "tx-begin" => {
                 session.text = Text::Outside;
@@ -177,9 +179,10 @@ impl Filter {
                     ..Transaction::default()
                 };
             }
-            "tx-mail" => session.message.end(result, Stage::Mail),
-            "tx-data" => session.message.end(result, Stage::Data),
-            "tx-rcpt" => session.message.recipient(result),
+            "tx-mail" => session.message.end(result(arguments, minor), Stage::Mail),
+            "tx-data" => session.message.end(arguments, Stage::Data),
+            "tx-rcpt" => session.message.recipient(result(arguments, minor)),
+            "filter-response" => session.answered(rest, world),
             "tx-commit" => {
                 let accepted = Some((Verdict::Accepted, Stage::EndOfData));
                 session.finish(accepted, world);
@@ -205,14 +208,25 @@ impl Filter {
     }
 
     /// `session|token|line`: one line of a message.
-    fn data_line(&mut self, rest: &str, output: &mut String, world: &mut dyn Surroundings) {
+    fn data_line(
+        &mut self,
+        rest: &str,
+        minor: u32,
+        output: &mut String,
+        world: &mut dyn Surroundings,
+    ) {
         let mut fields = rest.splitn(3, '|');
         let (Some(id), Some(token)) = (fields.next(), fields.next()) else {
             return;
         };
         let line = fields.next().unwrap_or_default();
+        let (first, second) = if minor < SESSION_FIRST {
+            (token, id)
+        } else {
+            (id, token)
+        };
         let mut say = |text: &str| {
-            push(output, &["filter-dataline|", id, "|", token, "|", text]);
+            push(output, &["filter-dataline|", first, "|", second, "|", text]);
         };
         let Some(session) = self.sessions.get_mut(id) else {
             say(line);
@@ -244,6 +258,33 @@ impl SmtpSession {
     fn header(&self, world: &mut dyn Surroundings) -> String {
         let known = self.peer().and_then(|peer| world.header(&peer));
         known.unwrap_or_else(|| UNKNOWN.to_owned())
+    }
+
+    /// `phase|response[|parameter]`: what a filter said, another one or one of smtpd's own. smtpd tells of no
+    /// sender and no recipient that a filter has refused, and of a message only that it was rolled back.
+    fn answered(&mut self, rest: &str, world: &mut dyn Surroundings) {
+        let mut words = rest.splitn(3, '|');
+        let (phase, response) = (words.next(), words.next());
+        let reply = words.next().unwrap_or_default();
+        let for_now = match response {
+            Some("reject") => reply.starts_with('4'),
+            // What has no good reply is answered with 421.
+            Some("disconnect") => !reply.starts_with('5'),
+            _ => return,
+        };
+        let verdict = if for_now {
+            Verdict::Deferred
+        } else {
+            Verdict::Rejected
+        };
+        let message = &mut self.message;
+        match phase {
+            Some("mail-from") => self.finish(Some((verdict, Stage::Mail)), world),
+            Some("rcpt-to") => message.refused = Some((verdict, Stage::Rcpt)),
+            Some("data") => message.ended = Some((verdict, Stage::Data)),
+            Some("commit") => message.ended = Some((verdict, Stage::EndOfData)),
+            _ => {}
+        }
     }
 
     /// The transaction is over; it had this outcome, if any.
@@ -282,6 +323,24 @@ impl Transaction {
     fn refusal(&self) -> Option<(Verdict, Stage)> {
         self.ended.or(self.refused.filter(|_| self.taken == 0))
     }
+}
+
+/// Of protocol `0.MINOR`; a later one is taken for the newest.
+fn minor(version: &str) -> u32 {
+    let minor = version.strip_prefix("0.");
+    minor
+        .and_then(|minor| minor.parse().ok())
+        .unwrap_or(u32::MAX)
+}
+
+/// `result|address`, or, before 0.6, `address|result`.
+fn result(arguments: &str, minor: u32) -> &str {
+    let word = if minor < RESULT_FIRST {
+        arguments.rsplit('|').next()
+    } else {
+        arguments.split('|').next()
+    };
+    word.unwrap_or_default()
 }
 
 fn refused(result: &str) -> Option<Verdict> {
@@ -451,6 +510,75 @@ mod tests {
             (vec!["link-disconnect|s1", begin, "tx-commit|s1|m1|9"], None),
         ] {
             assert_eq!(reports(&events), Vec::from_iter(fate), "{events:?}");
+        }
+    }
+
+    #[test]
+    fn what_filters_refuse_counts_though_smtpd_tells_of_no_result() {
+        let begin = "tx-begin|s1|m1";
+        let taken = "tx-rcpt|s1|m1|ok|b";
+        let response = |text: &str| format!("filter-response|s1|{text}");
+        let spam = response("commit|reject|550 5.7.1 spam");
+        let later = response("commit|reject|451 try again");
+        let gone = response("commit|disconnect|421 later");
+        let recipient = response("rcpt-to|reject|550 no such user");
+        let sender = response("mail-from|reject|550 no");
+        let proceed = response("commit|proceed");
+        let helo = response("ehlo|reject|550 no");
+        let rejected = |stage| vec![(Verdict::Rejected, stage)];
+        let deferred = vec![(Verdict::Deferred, Stage::EndOfData)];
+        let commit = "tx-commit|s1|m1|9";
+        let rollback = "tx-rollback|s1|m1";
+        for (events, fates) in [
+            (
+                vec![begin, taken, &spam, rollback],
+                rejected(Stage::EndOfData),
+            ),
+            (vec![begin, taken, &later, rollback], deferred.clone()),
+            (vec![begin, taken, &gone, rollback], deferred),
+            (
+                vec![begin, taken, &proceed, commit],
+                vec![(Verdict::Accepted, Stage::EndOfData)],
+            ),
+            (vec![begin, &recipient, rollback], rejected(Stage::Rcpt)),
+            (vec![begin, &recipient, taken, rollback], vec![]),
+            (vec![&sender, &helo], rejected(Stage::Mail)),
+        ] {
+            assert_eq!(reports(&events), fates, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn older_protocols_have_other_orders() {
+        for (version, result_first) in
+            [("0.4", false), ("0.5", false), ("0.6", true), ("0.7", true)]
+        {
+            let recipient = if result_first {
+                "permfail|a|b@c"
+            } else {
+                "a|b@c|permfail"
+            };
+            let report = |event: &str| format!("report|{version}|1.5|smtp-in|{event}");
+            let lines = [
+                report("link-connect|s1||error|[2001:db8::1]:4711|[2001:db8::9]:25"),
+                report("tx-begin|s1|m1"),
+                report(&format!("tx-rcpt|s1|m1|{recipient}")),
+                report("tx-rollback|s1|m1"),
+                format!("filter|{version}|1.5|smtp-in|data-line|s1|t9|."),
+            ];
+            let mut fakes = Fakes::default();
+            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            let said = run(&mut fakes, &lines);
+            let outcome = &fakes.outcomes()[0];
+            let peer = Peer::client("2001:db8::1".parse().expect("one"), 4711)
+                .to_server("2001:db8::9".parse().expect("one"), 25);
+            assert_eq!((outcome.peer, outcome.verdict), (peer, Verdict::Rejected));
+            let end = if version == "0.4" {
+                "t9|s1|."
+            } else {
+                "s1|t9|."
+            };
+            assert_eq!(said[1], format!("filter-dataline|{end}"));
         }
     }
 

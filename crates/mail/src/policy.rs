@@ -39,19 +39,16 @@ impl Session for PolicySession {
             request,
             answered,
         } = self;
-        let taken = lines.input(bytes, |line| {
+        // A sender or a HELO name may be as long as Postfix' lines are: such an attribute tells us nothing.
+        lines.input_bounded(bytes, |line| {
             if line.is_empty() {
                 let action = action(&std::mem::take(request), answered, world);
                 output.extend_from_slice(format!("action={action}\n\n").as_bytes());
             } else {
                 request.take(line);
             }
-            true
         });
-        match taken {
-            Ok(()) => Flow::Continue,
-            Err(_) => Flow::Close,
-        }
+        Flow::Continue
     }
 }
 
@@ -142,6 +139,21 @@ mod tests {
         for nonsense in ["\n", "client_address=unknown\n\n", "=\nx\ny=z\n\n"] {
             assert_eq!(said(&mut session, &mut fakes, nonsense), "action=DUNNO\n\n");
         }
+    }
+
+    #[test]
+    fn a_sender_of_any_length_costs_no_header() {
+        let mut fakes = Fakes::knowing("192.0.2.1", linux());
+        let long = format!(
+            "sender={}@example.org\n{}",
+            "x".repeat(5_000),
+            request("a.1")
+        );
+        let answer = said(&mut PolicySession::default(), &mut fakes, &long);
+        assert!(
+            answer.starts_with("action=PREPEND X-OS-Fingerprint: Linux"),
+            "{answer}"
+        );
     }
 
     #[test]

@@ -1,9 +1,16 @@
 //! One client of a stream protocol, without its socket.
 
+use std::time::Duration;
+
 use crate::answer::{Answer, LookUp};
 use crate::connection::Peer;
 use crate::outcome::{Outcome, OutcomeSink};
 use crate::time::Timestamp;
+
+/// How long a client may be silent. Haraka keeps one connection for good and connects anew when it is
+/// closed; Postfix gives up an idle policy connection after five minutes
+/// (`smtpd_policy_service_max_idle`).
+const SILENCE: Duration = Duration::from_mins(10);
 
 /// What a session may reach while it handles input: the store, the sink of outcomes and the time.
 pub struct World<'a> {
@@ -48,5 +55,10 @@ pub trait Session: Send {
     /// The client will send no more, or is gone; what is put into `output` is sent if it can be.
     fn end(&mut self, output: &mut Vec<u8>, world: &mut World<'_>) {
         let _ = (output, world);
+    }
+
+    /// How long the client may be silent; then it is cut.
+    fn silence(&self) -> Duration {
+        SILENCE
     }
 }

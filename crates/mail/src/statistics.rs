@@ -20,6 +20,9 @@ const Z: f64 = 1.959_964;
 /// a handful of messages stays near none.
 pub const PRIOR_MESSAGES: f64 = 20.0;
 
+/// Evidence below it comes of rounding.
+const LEAST_EVIDENCE: f64 = 1e-9;
+
 /// Messages by verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -235,7 +238,13 @@ fn evidence(counts: Counts, base: Counts) -> Option<f64> {
     let prior = base.ratio().filter(|ratio| *ratio > 0.0 && *ratio < 1.0)?;
     let rejected = float(counts.rejected) + PRIOR_MESSAGES * prior;
     let accepted = float(counts.accepted) + PRIOR_MESSAGES * (1.0 - prior);
-    Some((rejected / accepted).ln() - (prior / (1.0 - prior)).ln())
+    let moved = (rejected / accepted).ln() - (prior / (1.0 - prior)).ln();
+    // What is left of two equal logarithms is no evidence, not even a negative one.
+    Some(if moved.abs() < LEAST_EVIDENCE {
+        0.0
+    } else {
+        moved
+    })
 }
 
 /// A count as a number with a fraction; above 2^53 messages the last digits do not matter.
@@ -347,6 +356,12 @@ pub(crate) mod tests {
         let many = evidence(counts(0, 400), counts(500, 500)).expect("some");
         assert!(few < 0.4 && many > 3.0, "{few} {many}");
         assert_eq!(evidence(counts(4, 0), counts(10, 0)), None);
+        // The only system of a site is the site.
+        for (accepted, rejected) in [(2, 4), (3, 7), (11, 13), (97_372, 431_194)] {
+            let only = counts(accepted, rejected);
+            let told = evidence(only, only).map(|none| format!("{none:+.2}"));
+            assert_eq!(told.as_deref(), Some("+0.00"), "{accepted} {rejected}");
+        }
     }
 
     #[test]

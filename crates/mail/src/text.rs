@@ -128,8 +128,10 @@ pub fn report(outcome: &Outcome) -> String {
     let stage = outcome.stage.unwrap_or(Stage::EndOfData);
     let (verdict, stage) = (outcome.verdict.name(), stage.name());
     let mut line = format!("outcome {verdict} {stage} {}", words(&client));
-    if let (Some(_), Some(message)) = (client.port, &outcome.message) {
-        let _ = write!(line, " {}", message_id(message));
+    if let Some(message) = &outcome.message {
+        // The name stands behind a port: no connection has this one.
+        let port = if client.port.is_some() { "" } else { " 0" };
+        let _ = write!(line, "{port} {}", message_id(message));
     }
     line.push('\n');
     line
@@ -218,8 +220,18 @@ mod tests {
         };
         let line = report(&told);
         assert_eq!(line, "outcome deferred rcpt 192.0.2.1 4711 m1\n");
+        let portless = Outcome {
+            peer: address,
+            ..told
+        };
+        let portless = report(&portless);
+        assert_eq!(portless, "outcome deferred rcpt 192.0.2.1 0 m1\n");
         let mut fakes = Fakes::default();
-        assert_eq!(answer(&line, &mut fakes.world()), "ok");
+        for line in [line, portless] {
+            assert_eq!(answer(&line, &mut fakes.world()), "ok");
+        }
+        let names = fakes.outcomes().iter().map(|told| told.message.as_deref());
+        assert!(names.eq([Some("m1"), Some("m1")]));
     }
 
     fn said(fakes: &mut Fakes, pieces: &[&str]) -> (String, Flow) {

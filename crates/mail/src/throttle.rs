@@ -183,7 +183,11 @@ impl Throttle {
         let mut record = self.take(key, now);
         record.accepted += accepted;
         record.rejected += rejected;
-        let change = self.judge(host, &mut record, now);
+        // An accepted message keeps nobody in the table.
+        let change = match verdict {
+            Verdict::Rejected => self.judge(host, &mut record, now),
+            Verdict::Accepted | Verdict::Deferred => None,
+        };
         self.put(key, record);
         change
     }
@@ -276,7 +280,8 @@ impl Throttle {
     }
 
     /// Takes back what was kept before a restart. A host whose time in the table is over by `now`,
-    /// or that may not be there any more, comes back outside of it.
+    /// or that may not be there any more, comes back outside of it. No clock that was wrong then makes it
+    /// stay for longer than the rules say.
     pub fn restore(&mut self, kept: &Kept, now: Timestamp) {
         if self.hosts.len() >= ADDRESSES_MAX || !is_weight(kept.accepted, kept.rejected) {
             return;
@@ -284,14 +289,15 @@ impl Throttle {
         let until = kept.until.filter(|until| {
             *until > now && self.due.len() < self.rules.most && !self.is_never(&kept.host)
         });
+        let at = kept.at.min(now);
         let record = Record {
             accepted: kept.accepted,
             rejected: kept.rejected,
-            at: kept.at,
-            until,
+            at,
+            until: until.map(|until| until.min(now.saturating_add(self.rules.duration))),
         };
         let key = (kept.host.address(), kept.host.prefix_len());
-        self.take(key, kept.at);
+        self.take(key, at);
         self.put(key, record);
     }
 
@@ -445,6 +451,44 @@ mod tests {
         assert_eq!(rejected(&mut throttle, "192.0.2.66", 50), []);
         let why = throttle.explain(SPAMMER.into(), at(50)).expect("known");
         assert!(why.never && why.to_string().ends_with("never throttled"));
+    }
+
+    #[test]
+    fn who_is_in_leaves_in_its_time_after_the_last_rejected_message_whatever_is_accepted() {
+        let mut throttle = Throttle::new(rules());
+        rejected(&mut throttle, "192.0.2.66", 30);
+        let due = throttle.next_due();
+        assert_eq!(due, Some(at(29 + 3_600)));
+        assert_eq!(
+            throttle.record(SPAMMER.into(), Verdict::Accepted, at(60)),
+            None
+        );
+        assert_eq!(throttle.next_due(), due);
+        assert_eq!(throttle.expire(at(29 + 3_600)).len(), 1);
+        // Nor does one bring it back.
+        let late = at(29 + 3_601);
+        assert_eq!(
+            throttle.record(SPAMMER.into(), Verdict::Accepted, late),
+            None
+        );
+        assert!(throttle.throttled(late).is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_throttles_nobody_for_years() {
+        let mut before = Throttle::new(rules());
+        let year = 365 * 24 * 3_600;
+        for _ in 0..4 {
+            before.record(SPAMMER.into(), Verdict::Rejected, at(year));
+        }
+        let kept = before.kept(SPAMMER.into()).expect("known");
+        let mut after = Throttle::new(rules());
+        after.restore(&kept, at(10));
+        assert_eq!(after.next_due(), Some(at(10 + 3_600)));
+        let later = after
+            .explain(SPAMMER.into(), at(10 + 24 * 3_600))
+            .expect("known");
+        assert!(later.rejected < 1.0, "{later}");
     }
 
     #[test]

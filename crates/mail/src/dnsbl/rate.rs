@@ -58,7 +58,8 @@ impl RateLimit {
         let rest = left.checked_sub(1_000_000);
         *bucket = Bucket {
             left: rest.unwrap_or(left),
-            at: now.max(bucket.at),
+            // A clock that was set back goes on from there.
+            at: now,
         };
         rest.is_some()
     }
@@ -91,6 +92,14 @@ mod tests {
             [one, one].map(|from| limit.allows(from, later)),
             [true, false]
         );
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let mut limit = RateLimit::new(1, 1);
+        let source: IpAddr = [192, 0, 2, 1].into();
+        let allows = [7_200, 3_600, 3_601].map(|at| limit.allows(source, Timestamp::from_secs(at)));
+        assert_eq!(allows, [true, false, true]);
     }
 
     #[test]

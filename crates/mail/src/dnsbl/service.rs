@@ -103,12 +103,13 @@ fn response(
     now: Timestamp,
 ) -> Response {
     let labels: Vec<&str> = query.labels.iter().map(String::as_str).collect();
+    let refused = || Response {
+        rcode: Rcode::Refused,
+        ..Response::default()
+    };
     let ours = zones.iter_mut().filter(|served| served.zone.holds(&labels));
     let Some(served) = ours.max_by_key(|served| served.zone.labels().len()) else {
-        return Response {
-            rcode: Rcode::Refused,
-            ..Response::default()
-        };
+        return refused();
     };
     let reply = served
         .zone
@@ -128,7 +129,7 @@ fn response(
         Reply::Soa => (Rcode::NoError, vec![soa()]),
         Reply::NoData => (Rcode::NoError, Vec::new()),
         Reply::NoName => (Rcode::NxDomain, Vec::new()),
-        Reply::Refused => (Rcode::Refused, Vec::new()),
+        Reply::Refused => return refused(),
     };
     let authority = if answers.is_empty() {
         vec![soa()]
@@ -156,13 +157,14 @@ pub fn serial(now: Timestamp) -> u32 {
     u32::try_from(step & u64::from(u32::MAX)).unwrap_or(0)
 }
 
-/// Numbers of types (RFC 1035, section 3.2.2).
+/// Numbers of types (RFC 1035, section 3.2.2; RFC 1995 for IXFR).
 const fn query_type(number: u16) -> QueryType {
     match number {
         1 => QueryType::A,
         2 => QueryType::Ns,
         6 => QueryType::Soa,
         16 => QueryType::Txt,
+        251 | 252 => QueryType::Transfer,
         255 => QueryType::Any,
         _ => QueryType::Other,
     }
@@ -230,6 +232,10 @@ mod tests {
         let serial = 1_699_999_980_u32.to_be_bytes();
         assert!(top.windows(4).any(|four| four == serial));
         assert_eq!(top[2] & 0x04, 0x04, "authoritative");
+        for transfer in [251, 252] {
+            let refused = asked("bl.example", transfer, Transport::Tcp, Permission::Granted);
+            assert_eq!((shape(&refused), refused[2] & 0x04), ((5, 0, 0), 0));
+        }
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::time::Timestamp;
 /// Who reports.
 const REPORTER: &str = "postfix-log";
 /// Sessions with refusals that have not ended, at the same time: many times Postfix' default
-/// process limit of 100. Further refusals count as for good.
+/// process limit of 100. Then all are forgotten, which are those of processes that died without a word: what
+/// was refused in others counts as for good.
 pub const SESSIONS_MAX: usize = 10_000;
 /// Messages of one session that are counted: Postfix' own limit of a connection is no higher by
 /// default (`smtp_connection_reuse_count_limit` of its own clients is 100).
@@ -67,10 +68,12 @@ impl PostfixLog {
         };
         let key = (peer.address, peer.port);
         self.forget_message(key);
-        if self.at.len() < SESSIONS_MAX {
-            self.at.insert(key, queue.to_owned());
-            self.sessions.insert(queue.to_owned(), key);
+        if self.at.len() >= SESSIONS_MAX {
+            self.at.clear();
+            self.sessions.clear();
         }
+        self.at.insert(key, queue.to_owned());
+        self.sessions.insert(queue.to_owned(), key);
     }
 
     fn forget_message(&mut self, session: Session) {
@@ -80,11 +83,10 @@ impl PostfixLog {
     }
 
     fn refuse(&mut self, key: Session, for_good: bool) {
-        if let Some(known) = self.refused.get_mut(&key) {
-            *known |= for_good;
-        } else if self.refused.len() < SESSIONS_MAX {
-            self.refused.insert(key, for_good);
+        if self.refused.len() >= SESSIONS_MAX && !self.refused.contains_key(&key) {
+            self.refused.clear();
         }
+        *self.refused.entry(key).or_default() |= for_good;
     }
 
     fn disconnected(&mut self, rest: &str) -> Option<Vec<Told>> {
@@ -367,15 +369,17 @@ mod tests {
     #[test]
     fn sessions_that_never_end_are_bounded_and_counts_too() {
         let mut log = PostfixLog::default();
-        for port in 1..=u16::try_from(SESSIONS_MAX).expect("fits") + 9 {
-            log.refuse(([192, 0, 2, 1].into(), Some(port)), true);
+        let last = u16::try_from(SESSIONS_MAX).expect("fits") + 9;
+        for port in 1..=last {
+            log.refuse(([192, 0, 2, 1].into(), Some(port)), false);
             log.begin(&format!("Q{port}"), &format!("x[192.0.2.1]:{port}"));
+            let held = [log.refused.len(), log.at.len(), log.sessions.len()];
+            assert!(held.iter().all(|held| *held <= SESSIONS_MAX), "{held:?}");
         }
-        assert_eq!(log.refused.len(), SESSIONS_MAX);
-        assert_eq!(
-            (log.at.len(), log.sessions.len()),
-            (SESSIONS_MAX, SESSIONS_MAX)
-        );
+        // Those that never ended do not take the place of new ones.
+        let end = format!("x[192.0.2.1]:{last} ehlo=1 mail=1 rcpt=0/1 quit=1");
+        let told = log.disconnected(&end).expect("it tells");
+        assert_eq!(told[0].verdict, Verdict::Deferred);
         let many = "mail=4294967295 rcpt=4294967295 data=4294967295";
         let told = read(&[disconnect(many)]);
         assert_eq!(told.len(), usize::try_from(MESSAGES_MAX).expect("fits"));

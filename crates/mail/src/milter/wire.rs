@@ -3,12 +3,22 @@
 
 use std::net::IpAddr;
 
-/// Bytes of the largest frame: a piece of body, which libmilter bounds at 65,535, and its command.
+/// Bytes of a frame that are kept: a piece of body, which libmilter bounds at 65,535, and its command.
 pub const FRAME_MAX: usize = 65_536;
+/// Bytes of the longest frame: the most that the protocol can agree on (`SMFIP_MDS_1M`). Postfix agrees on
+/// nothing and sends a header whole, up to its `header_size_limit` (102,400). The rest is passed over.
+pub const FRAME_LONGEST: usize = 1 << 20;
+/// Commands whose frames may be longer than [`FRAME_MAX`], because clients choose their length: a header, of
+/// which the name comes first, a piece of body, an unknown command, the end of the text.
+const LONG: [u8; 4] = *b"LBUE";
+/// The oldest version that libmilter still speaks.
+const VERSION_MIN: u32 = 2;
 /// The protocol's newest version.
 const VERSION: u32 = 6;
-/// Actions: add headers, change headers.
-const ACTIONS: u32 = 0x01 | 0x10;
+/// Action: add headers.
+const ADD_HEADERS: u32 = 0x01;
+/// Action: change headers.
+const CHANGE_HEADERS: u32 = 0x10;
 /// Steps that are not wanted: body, unknown commands, DATA.
 const SKIPPED_STEPS: u32 = 0x10 | 0x100 | 0x200;
 /// Refused recipients are told too.
@@ -24,7 +34,7 @@ const SILENT: [(u8, u32); 7] = [
     (b'L', 0x80),
 ];
 
-/// The stream broke the protocol: a frame without command, or larger than [`FRAME_MAX`].
+/// The stream broke the protocol: a frame without command, or one that is too long for its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadFrame;
 
@@ -32,15 +42,20 @@ pub struct BadFrame;
 #[derive(Debug, Default)]
 pub struct Frames {
     unfinished: Vec<u8>,
+    /// Bytes of the last frame that are still to come and not kept.
+    passed_over: usize,
 }
 
 impl Frames {
     /// Takes what came.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.unfinished.extend_from_slice(bytes);
+        let nobodys = self.passed_over.min(bytes.len());
+        self.passed_over -= nobodys;
+        self.unfinished
+            .extend_from_slice(bytes.get(nobodys..).unwrap_or_default());
     }
 
-    /// The next whole frame, command byte first.
+    /// The next frame, command byte first; of a longer one the first [`FRAME_MAX`] bytes.
     ///
     /// # Errors
     /// When what stands next can be none.
@@ -49,15 +64,22 @@ impl Frames {
             return Ok(None);
         };
         let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| BadFrame)?;
-        if length == 0 || length > FRAME_MAX {
+        if length == 0 || length > FRAME_LONGEST {
             return Err(BadFrame);
         }
-        let end = length.saturating_add(4);
-        let Some(frame) = self.unfinished.get(4..end) else {
+        let code = self.unfinished.get(4);
+        if length > FRAME_MAX && code.is_some_and(|code| !LONG.contains(code)) {
+            return Err(BadFrame);
+        }
+        let kept = length.min(FRAME_MAX).saturating_add(4);
+        let Some(frame) = self.unfinished.get(4..kept) else {
             return Ok(None);
         };
         let frame = frame.to_vec();
-        self.unfinished.drain(..end);
+        let end = length.saturating_add(4);
+        let here = end.min(self.unfinished.len());
+        self.unfinished.drain(..here);
+        self.passed_over = end - here;
         Ok(Some(frame))
     }
 }
@@ -77,9 +99,27 @@ impl Negotiation {
         let silent: u32 = SILENT.iter().map(|(_, flag)| flag).sum();
         Self {
             version: self.version.min(VERSION),
-            actions: self.actions & ACTIONS,
+            actions: self.actions & (ADD_HEADERS | CHANGE_HEADERS),
             steps: self.steps & (SKIPPED_STEPS | REJECTED_RECIPIENTS | silent),
         }
+    }
+
+    /// Whether we speak the server's version.
+    #[must_use]
+    pub const fn is_spoken(self) -> bool {
+        self.version >= VERSION_MIN
+    }
+
+    /// Whether the server lets us add headers.
+    #[must_use]
+    pub const fn may_add(self) -> bool {
+        self.actions & ADD_HEADERS != 0
+    }
+
+    /// Whether it lets us take headers out.
+    #[must_use]
+    pub const fn may_change(self) -> bool {
+        self.actions & CHANGE_HEADERS != 0
     }
 
     /// Whether the server waits for a reply to `command`.

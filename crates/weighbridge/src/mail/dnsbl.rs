@@ -39,7 +39,15 @@ pub(super) struct DnsList {
     tcp: TcpListener,
     clients: usize,
     rules: Rules,
-    rate: RateLimit,
+    rates: Rates,
+}
+
+/// How much one network may ask. Who is sent to TCP has not asked there yet: what others have sent in its
+/// name by UDP does not count there.
+#[derive(Debug)]
+struct Rates {
+    udp: RateLimit,
+    tcp: RateLimit,
 }
 
 /// What it answers to whom.
@@ -73,7 +81,10 @@ impl DnsList {
                 least_rejected: settings.least_rejected,
                 ratio: settings.ratio,
             },
-            rate: RateLimit::new(settings.per_second, settings.burst),
+            rates: Rates {
+                udp: RateLimit::new(settings.per_second, settings.burst),
+                tcp: RateLimit::new(settings.per_second, settings.burst),
+            },
         })
     }
 
@@ -81,7 +92,7 @@ impl DnsList {
     pub(super) fn start(self, shared: &Arc<Shared>, reputation: &Reputation) {
         let desk = Arc::new(Desk {
             rules: self.rules,
-            rate: Mutex::new(self.rate),
+            rates: Mutex::new(self.rates),
             limited: Tally::default(),
             without_seat: Tally::default(),
             shared: Arc::clone(shared),
@@ -103,7 +114,7 @@ fn told(served: io::Result<()>) {
 /// Who answers.
 struct Desk {
     rules: Rules,
-    rate: Mutex<RateLimit>,
+    rates: Mutex<Rates>,
     /// Questions that came too fast.
     limited: Tally,
     /// Connections that were too many.
@@ -115,13 +126,13 @@ struct Desk {
 impl Desk {
     fn answer(&self, message: &[u8], source: IpAddr, transport: Transport) -> Option<Vec<u8>> {
         let now = clock::now();
-        let permission = self.permission(source, now);
-        // Every other one gets nothing at all: in a flood most senders are forged.
+        let permission = self.permission(source, transport, now);
+        // Every other one gets nothing at all: in a flood most senders are forged. A connection ends.
         if permission == Permission::TooOften {
             let count = self
                 .limited
                 .count("questions to the DNS list came too fast");
-            if !count.is_multiple_of(2) {
+            if transport == Transport::Tcp || !count.is_multiple_of(2) {
                 return None;
             }
         }
@@ -147,12 +158,20 @@ impl Desk {
         )
     }
 
-    fn permission(&self, source: IpAddr, now: Timestamp) -> Permission {
+    fn may_ask(&self, source: IpAddr) -> bool {
         let source = source.to_canonical();
-        if !self.rules.allow.iter().any(|allow| allow.contains(source)) {
+        self.rules.allow.iter().any(|allow| allow.contains(source))
+    }
+
+    fn permission(&self, source: IpAddr, transport: Transport, now: Timestamp) -> Permission {
+        if !self.may_ask(source) {
             return Permission::Denied;
         }
-        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = match transport {
+            Transport::Udp => &mut rates.udp,
+            Transport::Tcp => &mut rates.tcp,
+        };
         if rate.allows(source, now) {
             Permission::Granted
         } else {
@@ -250,6 +269,8 @@ async fn answer_connections(
     let seats = Arc::new(Semaphore::new(clients));
     loop {
         match listener.accept().await {
+            // Who may not ask takes no seat from who may.
+            Ok((_, source)) if !desk.may_ask(source.ip()) => {}
             Ok((connection, source)) => {
                 let Ok(seat) = Arc::clone(&seats).try_acquire_owned() else {
                     // Who finds no seat is cut off: it asks again.
@@ -412,6 +433,14 @@ mod tests {
         let site = Site::new("allow = [\"192.0.2.0/24\"]");
         let (code, answer) = site.ask("66.113.0.203.bl.example", 1);
         assert_eq!((code, answer[7]), (5, 0));
+        // By TCP without a word: it takes nobody's seat.
+        let mut stream = std::net::TcpStream::connect(site.tcp).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        let end = stream.read(&mut [0; 8]);
+        assert!(
+            matches!(end, Ok(0))
+                || end.is_err_and(|error| { error.kind() == io::ErrorKind::ConnectionReset })
+        );
     }
 
     #[test]
@@ -430,5 +459,18 @@ mod tests {
             socket.recv(&mut answer).expect("one of two is answered");
         }
         assert_eq!(answer[7], 0, "truncated");
+        // There it is answered, and cut when it asks too much there.
+        let mut stream = std::net::TcpStream::connect(site.tcp).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        let question = question("66.113.0.203.bl.example", 1);
+        let length = u16::try_from(question.len()).expect("short").to_be_bytes();
+        let asked = [&length, question.as_slice()].concat().repeat(200);
+        // While this is held up, one more in a second is answered.
+        let _ = stream.write_all(&asked);
+        let mut answers = Vec::new();
+        let _ = stream.read_to_end(&mut answers);
+        assert_eq!(answers[2..][3] & 0xf, 0, "answered");
+        assert!(answers.len() < 100 * question.len(), "{}", answers.len());
+        assert_eq!(answers[2..][2] & 2, 0, "not truncated");
     }
 }

@@ -41,6 +41,8 @@ for ten seconds: mail flows on. It ends when smtpd closes its input, and for no 
 
 /// How long nobody is asked when nobody has answered.
 const RESPITE: Duration = Duration::from_secs(10);
+/// How soon a report that nobody took is told again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Reports that wait to be told; further ones are lost, and counted.
 const REPORTS_MAX: usize = 10_000;
 /// Bytes of a line: many times smtpd's own limit of 65,535 for a line of SMTP.
@@ -111,6 +113,7 @@ fn filter(
     // What was reported last is still told, while somebody takes it.
     ended.store(true, Ordering::Relaxed);
     drop(daemon);
+    teller.thread().unpark();
     teller
         .join()
         .map_err(|_| io::Error::other("reports were not told"))
@@ -204,24 +207,33 @@ impl Daemon {
     }
 }
 
-/// Tells reports one after the other, each once, until there will be no more; when smtpd has ended,
-/// until nobody takes one. How many were lost is told, on standard error, which is smtpd's log, when
-/// somebody listens again.
+/// Tells reports one after the other until there will be no more. One that nobody takes is told again, with
+/// the name of its message, by which it counts once; when smtpd has ended, it and the rest are lost. How many
+/// were is told, on standard error, which is smtpd's log.
 fn tell_all(socket: &Path, waiting: &Receiver<Outcome>, lost: &AtomicU64, ended: &AtomicBool) {
     while let Ok(outcome) = waiting.recv() {
-        if ask(socket, &report(&outcome)).is_err() {
-            lost.fetch_add(1, Ordering::Relaxed);
+        let report = report(&outcome);
+        while ask(socket, &report).is_err() {
             if ended.load(Ordering::Relaxed) {
+                let rest = u64::try_from(waiting.try_iter().count()).unwrap_or(u64::MAX);
+                complain(
+                    lost.swap(0, Ordering::Relaxed)
+                        .saturating_add(rest)
+                        .saturating_add(1),
+                );
                 return;
             }
-            continue;
+            std::thread::park_timeout(AGAIN);
         }
-        let lost = lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let told = writeln!(io::stderr(), "{lost} outcomes were lost: nobody took them");
-            // A log that is gone changes nothing.
-            drop(told);
-        }
+        complain(lost.swap(0, Ordering::Relaxed));
+    }
+}
+
+fn complain(lost: u64) {
+    if lost > 0 {
+        let told = writeln!(io::stderr(), "{lost} outcomes were lost: nobody took them");
+        // A log that is gone changes nothing.
+        drop(told);
     }
 }
 
@@ -230,7 +242,10 @@ mod tests {
     use std::io::{BufReader, Read};
     use std::os::unix::net::UnixListener;
 
+    use mail::outcome::Verdict;
+
     use super::*;
+    use crate::mail::testing::outcome;
 
     const CONNECT: &[u8] = b"config|ready\nreport|0.6|1.5|smtp-in|link-connect|s1|mx|pass|\
                              192.0.2.1:4711|192.0.2.9:25\n";
@@ -318,6 +333,48 @@ mod tests {
         let registered = String::from_utf8(registered).expect("text");
         assert!(!registered.contains("data-line"), "{registered}");
         assert!(registered.ends_with("register|ready\n"), "{registered}");
+    }
+
+    #[test]
+    fn what_nobody_takes_is_told_when_somebody_is_there_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("os.sock");
+        let (sender, waiting) = sync_channel(REPORTS_MAX);
+        let (lost, ended) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        for number in 1..=3 {
+            let outcome = Outcome {
+                message: Some(format!("m{number}")),
+                ..outcome("192.0.2.1", Verdict::Rejected, clock::now())
+            };
+            sender.send(outcome).expect("there is room");
+        }
+        let (socket, lost_there, ended_there) =
+            (path.clone(), Arc::clone(&lost), Arc::clone(&ended));
+        let teller =
+            std::thread::spawn(move || tell_all(&socket, &waiting, &lost_there, &ended_there));
+        // The first one is refused: whoever took it did not answer.
+        let listener = UnixListener::bind(&path).expect("listens");
+        let mut told = Vec::new();
+        for turn in 0..4 {
+            let (mut stream, _) = listener.accept().expect("told");
+            let mut report = [0; 128];
+            let length = stream.read(&mut report).expect("read");
+            let report = String::from_utf8_lossy(&report[..length]).into_owned();
+            let name = report.trim_end().rsplit(' ').next().map(str::to_owned);
+            told.extend(name);
+            if turn > 0 {
+                stream.write_all(b"ok").expect("answered");
+            } else {
+                stream.write_all(&[0xff]).expect("answered");
+            }
+        }
+        drop(sender);
+        teller.join().expect("it ends");
+        assert_eq!(lost.load(Ordering::Relaxed), 0);
+        assert_eq!(told, ["m1", "m1", "m2", "m3"]);
     }
 
     #[test]

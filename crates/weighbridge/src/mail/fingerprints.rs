@@ -1,6 +1,7 @@
 //! `weighbridge fingerprints`: signatures that are missing, and files of signatures.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -98,7 +99,7 @@ fn unknown(arguments: &UnknownArguments, output: &mut Output<'_>) -> Result<u8, 
             let database = signatures::read(&[], &arguments.local, Mode::Better);
             unknown_of(file, database.map_err(Complaint::Message)?, output)?
         }
-        None => keep::unknown(&arguments.state_dir).map_err(Complaint::Message)?,
+        None => collected(&arguments.state_dir).map_err(Complaint::Message)?,
     };
     let text = if arguments.json {
         lines(&unknown)
@@ -107,6 +108,18 @@ fn unknown(arguments: &UnknownArguments, output: &mut Output<'_>) -> Result<u8, 
     };
     output.text(&text)?;
     Ok(0)
+}
+
+/// What `weighbridge watch` has collected in `directory`.
+fn collected(directory: &Path) -> Result<Unknown, String> {
+    match fs::metadata(directory) {
+        Ok(_) => keep::unknown(directory),
+        Err(error) => Err(format!(
+            "{}: {}\n  hint: `weighbridge watch -i IF` makes it, its --state-dir",
+            directory.display(),
+            reason(&error)
+        )),
+    }
 }
 
 /// A file of signatures that only lacks the labels.

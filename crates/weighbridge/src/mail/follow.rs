@@ -34,9 +34,10 @@ The mail server is not asked and does not wait. Log lines must name the client's
   exim      log_selector = +incoming_port +incoming_interface
 
 The log is followed over rotation, and over restarts of this command, which keeps its place in a
-file. The first time it begins at the end of the log. While `weighbridge watch` is away it waits; an
-outcome that it refuses three times is passed over. After rotation the old log is read for ten
-seconds more.
+file; a log that was renamed meanwhile is found by the beginning of its name (mail.log.1,
+maillog-20261129). The first time it begins at the end of the log. While `weighbridge watch` is
+away it waits; an outcome that it refuses three times is passed over. After rotation the old log is
+read for ten seconds more.
 Use it instead of the mail server's milter, filter or ACL, not beside them: messages would count
 twice. Only exim-untold belongs beside Exim's ACLs: it tells what they could not, because nobody
 answered.
@@ -273,7 +274,12 @@ impl Follower<'_, '_> {
 /// Nothing when none is kept yet.
 fn read_place(path: &Path) -> io::Result<Option<Place>> {
     match fs::read(path) {
-        Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+            io::Error::other(format!(
+                "keeps no place of a log ({error})\n  hint: remove it: the log is read from its end then, or with \
+                 --from-start from its beginning"
+            ))
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -386,6 +392,11 @@ mod tests {
         // Nobody listens any more, and nothing is left to be told.
         assert_eq!(once(dir.path(), &log), 0);
         assert_eq!(once(dir.path(), &dir.path().join("none")), 1);
+        let place = dir.path().join("place.json");
+        fs::write(&place, "{").expect("written");
+        assert_eq!(once(dir.path(), &log), 1);
+        let problem = read_place(&place).expect_err("no place").to_string();
+        assert!(problem.contains("hint: remove it"), "{problem}");
     }
 
     #[test]

@@ -79,7 +79,12 @@ pub struct ReportArguments {
     #[arg(long, conflicts_with = "database")]
     pub fleet: bool,
     /// One server of them alone
-    #[arg(long, value_name = "NAME", requires = "fleet")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "fleet",
+        conflicts_with = "database"
+    )]
     pub node: Option<String>,
     /// Configuration directory, for mail.toml
     #[arg(long, value_name = "DIR", default_value = DEFAULT_CONFIG_DIR)]

@@ -43,10 +43,8 @@ impl Reputation {
     /// An empty one, by these settings; it never throttles the machine's own addresses.
     #[must_use]
     pub fn new(settings: &MailSettings) -> Self {
-        let mut rules = rules(settings);
-        rules.never.extend(own_addresses());
         Self(Arc::new(Mutex::new(Account {
-            throttle: Throttle::new(rules),
+            throttle: Throttle::new(rules(settings)),
             version: 1,
         })))
     }
@@ -113,7 +111,10 @@ pub(super) fn rules(settings: &MailSettings) -> ThrottleRules {
     let private = PRIVATE.iter().filter_map(|text| parse_prefix(text));
     let mut rules = ThrottleRules {
         half_life: settings.reputation.half_life,
-        never: private.chain(settings.reputation.never.clone()).collect(),
+        never: private
+            .chain(own_addresses())
+            .chain(settings.reputation.never.clone())
+            .collect(),
         most: 0,
         ..ThrottleRules::default()
     };
@@ -127,14 +128,14 @@ pub(super) fn rules(settings: &MailSettings) -> ThrottleRules {
 }
 
 /// Where they cannot be found out, `never` has to name them.
-fn own_addresses() -> Vec<Prefix> {
+fn own_addresses() -> impl Iterator<Item = Prefix> {
     let interfaces = getifaddrs().into_iter().flatten();
     let addresses = interfaces.filter_map(|interface| {
         let address = interface.address?;
         let four = address.as_sockaddr_in().map(|four| four.ip().into());
         four.or_else(|| address.as_sockaddr_in6().map(|six| six.ip().into()))
     });
-    addresses.map(Prefix::host).collect()
+    addresses.map(Prefix::host)
 }
 
 #[cfg(test)]

@@ -105,7 +105,11 @@ impl MailSettings {
 
 /// A service without options of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table, as [NAME]"
+)]
 pub struct ServiceSettings {
     /// Where.
     pub listen: Listen,
@@ -113,7 +117,11 @@ pub struct ServiceSettings {
 
 /// `[milter]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table, as [NAME]"
+)]
 pub struct MilterSettings {
     /// Where.
     pub listen: Listen,
@@ -128,7 +136,11 @@ const fn yes() -> bool {
 
 /// `[http]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table, as [NAME]"
+)]
 pub struct HttpSettings {
     /// Where.
     pub listen: Listen,
@@ -150,9 +162,14 @@ impl HttpSettings {
 
 /// `[amavis]`: datagrams.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table, as [NAME]"
+)]
 pub struct AmavisSettings {
     /// Address and port.
+    #[serde(deserialize_with = "values::place")]
     pub address: SocketAddr,
     /// In whose words.
     #[serde(default)]
@@ -181,7 +198,12 @@ impl From<AmavisStyle> for Style {
 
 /// `[shared-memory]`: the answers in a file, for `libweighbridge-os`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    default,
+    rename_all = "kebab-case",
+    expecting = "a table, as [NAME]"
+)]
 pub struct SharedMemorySettings {
     /// Its path; it should lie in memory (tmpfs), as `/run` does.
     pub file: PathBuf,
@@ -223,7 +245,12 @@ fn entries<'de, D: Deserializer<'de>>(input: D) -> Result<usize, D::Error> {
 /// Where one service listens: a UNIX socket, a TCP port, or both. Every service's table has these
 /// keys (`#[serde(flatten)]` does not go with `deny_unknown_fields`: it is a field `listen`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    default,
+    rename_all = "kebab-case",
+    expecting = "a table, as { socket = \"PATH\" }"
+)]
 pub struct Listen {
     /// Path of a UNIX socket.
     pub socket: Option<PathBuf>,
@@ -233,6 +260,7 @@ pub struct Listen {
     #[serde(deserialize_with = "mode")]
     pub mode: Option<u32>,
     /// Address and port of a TCP socket.
+    #[serde(deserialize_with = "address")]
     pub address: Option<SocketAddr>,
     /// Clients served at the same time.
     #[serde(deserialize_with = "clients")]
@@ -247,6 +275,10 @@ fn mode<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u32>, D::Error> {
             "\"{text}\" is no mode: three octal digits, as \"0660\""
         ))),
     }
+}
+
+fn address<'de, D: Deserializer<'de>>(input: D) -> Result<Option<SocketAddr>, D::Error> {
+    values::place(input).map(Some)
 }
 
 fn clients<'de, D: Deserializer<'de>>(input: D) -> Result<Option<usize>, D::Error> {
@@ -272,31 +304,73 @@ pub fn read(dir: &Path) -> Result<MailSettings, Problem> {
 /// The first problem in it.
 pub fn parse(name: &str, text: &str) -> Result<MailSettings, Problem> {
     let settings: MailSettings = toml::from_str(text).map_err(|error| {
-        toml_problem(name, text, &error).or_hint(
-            "known tables: [p0f], [text], [policy], [milter], [amavis], [http], [shared-memory], \
-             [reputation], [throttle], [dnsbl], [postgres]; for example\n  [p0f]\n  \
-             listen = { socket = \"/run/weighbridge/p0f.sock\", group = \"mail\" }",
-        )
+        let hint = missing(error.message());
+        let problem = toml_problem(name, text, &error);
+        match hint {
+            Some(hint) => problem.or_hint(hint),
+            None => problem,
+        }
     })?;
+    let at =
+        |table: &str, message: String| Problem::new(place_of_table(name, text, table), message);
     if let Some(service) = settings.unheard() {
-        return Err(Problem::new(name, format!("[{service}] listens nowhere"))
+        return Err(at(service, format!("[{service}] listens nowhere"))
             .hint("listen = { socket = \"PATH\" } or listen = { address = \"ADDRESS:PORT\" }"));
     }
     if let Some(dnsbl) = &settings.dnsbl
-        && dnsbl.zone.is_none()
-        && dnsbl.information_zone.is_none()
+        && dnsbl.zone == dnsbl.information_zone
     {
-        return Err(Problem::new(name, "[dnsbl] has no zone")
-            .hint("zone = \"bl.example.org\", or information-zone = \"os.example.org\""));
+        return Err(match &dnsbl.zone {
+            None => at("dnsbl", "[dnsbl] has no zone".to_owned())
+                .hint("zone = \"bl.example.org\", or information-zone = \"os.example.org\""),
+            Some(_) => at(
+                "dnsbl",
+                "zone and information-zone of [dnsbl] are one name: every host that was seen would be \
+                 listed"
+                    .to_owned(),
+            )
+            .hint("information-zone = \"os.example.org\", another name than that of zone"),
+        });
     }
     match settings.http.as_ref().and_then(HttpSettings::exposed) {
         None => Ok(settings),
-        Some(address) => Err(Problem::new(
-            name,
+        Some(address) => Err(at(
+            "http",
             format!("[http] would listen at {address}, where other machines can ask"),
         )
         .hint("listen at 127.0.0.1 or in a socket, or say public = true: nobody needs a password")),
     }
+}
+
+/// What to write where serde says that a key is missing.
+fn missing(message: &str) -> Option<&'static str> {
+    let rest = message.strip_prefix("missing field `")?;
+    Some(match rest.split('`').next()? {
+        "listen" => {
+            "listen = { socket = \"/run/weighbridge/NAME.sock\", group = \"GROUP\" }, or \
+                     listen = { address = \"127.0.0.1:PORT\" }"
+        }
+        "address" => "address = \"127.0.0.1:2345\"",
+        "table" => "table = \"spammers\", the table of pf.conf and of [tables] in weighbridge.toml",
+        "name-server" => "name-server = \"ns.example.org\", the name in SOA and NS records",
+        "connection" => "connection = \"host=/run/postgresql dbname=mail user=weighbridge\"",
+        _ => return None,
+    })
+}
+
+/// Where `[table]` stands; the file alone where it is written in another way.
+fn place_of_table(name: &str, text: &str, table: &str) -> String {
+    let header = format!("[{table}]");
+    let line = text
+        .lines()
+        .position(|line| line.trim_start().starts_with(&header));
+    line.map_or_else(
+        || name.to_owned(),
+        |line| {
+            let before = text.lines().nth(line).and_then(|line| line.find('['));
+            format!("{name}:{}:{}", line + 1, before.unwrap_or(0) + 1)
+        },
+    )
 }
 
 #[cfg(test)]
@@ -353,7 +427,28 @@ mod tests {
     fn what_is_wrong_is_said_with_its_place() {
         for (text, message) in [
             ("[p0f]", "missing field `listen`"),
-            ("[p0f]\nlisten = {}", "[p0f] listens nowhere"),
+            ("[p0f]\nlisten = {}", "mail.toml:1:1: [p0f] listens nowhere"),
+            ("[p0f]", "hint: listen = { socket = "),
+            ("\n [amavis]", "mail.toml:2:2: missing field `address`"),
+            (
+                "[amavis]\nstyle = \"p0f2\"",
+                "hint: address = \"127.0.0.1:2345\"",
+            ),
+            ("[throttle]", "hint: table = \"spammers\""),
+            ("[dnsbl]", "hint: name-server = "),
+            ("[postgres]", "hint: connection = "),
+            (
+                "p0f = 3",
+                "mail.toml:1:7: invalid type: integer `3`, expected a table",
+            ),
+            (
+                "[text]\nlisten = { address = \"localhost:99\" }",
+                "mail.toml:2:22: \"localhost:99\" is no address with a port, as \"127.0.0.1:9999\"",
+            ),
+            (
+                "[p0f]\nlisten = { socket = \"/run/x\" }\n[http]\nlisten = { address = \"[::]:8025\" }",
+                "mail.toml:3:1: [http] would listen at [::]:8025",
+            ),
             ("[p0f]\nlisten = { mode = \"999\" }", "\"999\" is no mode"),
             ("[p9f]", "unknown key `p9f`"),
             ("[p9f]", "did you mean 'p0f'? known here: p0f, "),
@@ -373,6 +468,11 @@ mod tests {
                 "[dnsbl] has no zone",
             ),
             ("[dnsbl]\nzone = \"a b\"", "\"a b\" is no name"),
+            (
+                "[dnsbl]\nname-server = \"ns.example\"\nzone = \"bl.example\"\n\
+                 information-zone = \"BL.example.\"",
+                "mail.toml:1:1: zone and information-zone of [dnsbl] are one name",
+            ),
             (
                 "[postgres]\nconnection = \"host=/run sslmode=require\"",
                 "no TLS",

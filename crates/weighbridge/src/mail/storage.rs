@@ -13,7 +13,7 @@ use std::{fs, io};
 use mail::outcome::{Outcome, Verdict};
 use mail::statistics::{Counts, System, Tally};
 use mail::time::Timestamp;
-use rusqlite::{Connection, OpenFlags, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
 
 /// Steps from one form of the database to the next; the number of steps done is its
 /// `user_version`.
@@ -49,7 +49,7 @@ pub enum StorageError {
         found: usize,
     },
     /// What `SQLite` said.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}{}", path.display(), remedy(error))]
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -58,10 +58,25 @@ pub enum StorageError {
     },
 }
 
+/// What to do, where there is something.
+fn remedy(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            "\n  hint: it is damaged: move it away, with its -wal and -shm; counting begins anew"
+        }
+        _ => "",
+    }
+}
+
 /// The error for a database that cannot be opened to be read, with what to do: `SQLite` says the same of
 /// one that is not there and of one that this user may not open.
 #[must_use]
 pub fn unreadable(path: &Path, error: &StorageError) -> String {
+    if let StorageError::Sqlite { error: sqlite, .. } = error
+        && !remedy(sqlite).is_empty()
+    {
+        return error.to_string();
+    }
     let opened = fs::File::open(path).map_err(|error| error.kind());
     let hint = if opened.is_err_and(|kind| kind == io::ErrorKind::PermissionDenied) {
         "this user may not read it: run it as root, or as the user that `weighbridge watch` runs as"
@@ -436,6 +451,21 @@ mod tests {
             .roll_up(Timestamp::from_secs(NOON + 4_000 * day))
             .expect("rolled");
         assert_eq!(sums(&storage), []);
+    }
+
+    #[test]
+    fn of_a_damaged_file_it_is_said_what_to_do() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("mail.db");
+        fs::write(&path, "no database, however long this may be").expect("written");
+        let problem = Storage::open(&path).expect_err("damaged").to_string();
+        assert!(
+            problem.contains("hint: it is damaged: move it away"),
+            "{problem}"
+        );
+        let error = Storage::open_to_read(&path).expect_err("damaged");
+        let problem = unreadable(&path, &error);
+        assert_eq!(problem.matches("hint:").count(), 1, "{problem}");
     }
 
     #[test]

@@ -22,11 +22,12 @@ use super::shared::Shared;
 /// Bytes that are taken from a client at a time, fifty questions at most: then the others have
 /// their turn.
 const PIECE: usize = 1024;
-/// How long a client may be silent. Haraka keeps one connection for good and connects anew when
-/// it is closed.
-const IDLE: Duration = Duration::from_mins(10);
 /// How long a client may take to read an answer.
 const WRITE: Duration = Duration::from_secs(5);
+/// How long, and in how many pieces, what a client goes on saying behind its last question is taken: a socket
+/// that is closed while something is unread in it takes the answer along.
+const REST: Duration = Duration::from_secs(1);
+const REST_PIECES: usize = 64;
 /// Pause after the system has refused to accept (no descriptors): others may close meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -222,7 +223,8 @@ impl Client {
         let mut piece = [0; PIECE];
         let mut output = Vec::new();
         loop {
-            let length = timeout(IDLE, self.stream.read(&mut piece)).await??;
+            let silence = self.session.silence();
+            let length = timeout(silence, self.stream.read(&mut piece)).await??;
             self.seat.touch();
             let flow = self.shared.with_world(|world| {
                 if length == 0 {
@@ -234,7 +236,16 @@ impl Client {
             timeout(WRITE, self.stream.write_all(&output)).await??;
             output.clear();
             if flow == Flow::Close {
-                return timeout(WRITE, self.stream.shutdown()).await?;
+                timeout(WRITE, self.stream.shutdown()).await??;
+                let rest = async {
+                    for _ in 0..REST_PIECES {
+                        if length == 0 || self.stream.read(&mut piece).await? == 0 {
+                            break;
+                        }
+                    }
+                    Ok(())
+                };
+                return timeout(REST, rest).await.unwrap_or(Ok(()));
             }
         }
     }
@@ -278,6 +289,13 @@ mod tests {
 
     /// Runs `clients` against an echo service of two seats.
     fn with_two_seats(clients: impl FnOnce(&std::path::Path) + Send + 'static) {
+        with_two_seats_of(Arc::new(|| Box::new(Echo)), clients);
+    }
+
+    fn with_two_seats_of(
+        session: NewSession,
+        clients: impl FnOnce(&std::path::Path) + Send + 'static,
+    ) {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("echo.sock");
         let bound = bind(&Listen {
@@ -293,7 +311,7 @@ mod tests {
         runtime.block_on(async {
             let clients = tokio::task::spawn_blocking(move || clients(&path));
             tokio::select! {
-                served = serve(bound, 2, by_sessions(Arc::new(|| Box::new(Echo)), shared)) => {
+                served = serve(bound, 2, by_sessions(session, shared)) => {
                     panic!("the service ended: {served:?}");
                 }
                 done = clients => done.expect("the clients are content"),
@@ -324,6 +342,42 @@ mod tests {
             let mut all = String::new();
             client.read_to_string(&mut all).expect("read");
             assert_eq!(all, "bye!");
+        });
+    }
+
+    #[test]
+    fn an_answer_arrives_though_the_client_had_more_to_say() {
+        with_two_seats(|path| {
+            let mut client = Blocking::connect(path).expect("connected");
+            let more = ["!", "x".repeat(10 * PIECE).as_str()].concat();
+            client.write_all(more.as_bytes()).expect("sent");
+            client
+                .shutdown(std::net::Shutdown::Write)
+                .expect("it says no more");
+            let mut all = String::new();
+            client.read_to_string(&mut all).expect("read");
+            assert_eq!(all, more[..PIECE]);
+        });
+    }
+
+    /// Lets nobody be silent.
+    struct Impatient;
+
+    impl Session for Impatient {
+        fn input(&mut self, _: &[u8], _: &mut Vec<u8>, _: &mut World<'_>) -> Flow {
+            Flow::Continue
+        }
+
+        fn silence(&self) -> Duration {
+            Duration::from_millis(1)
+        }
+    }
+
+    #[test]
+    fn a_protocol_says_how_long_its_clients_may_be_silent() {
+        with_two_seats_of(Arc::new(|| Box::new(Impatient)), |path| {
+            let mut client = Blocking::connect(path).expect("connected");
+            assert_eq!(client.read(&mut [0; 8]).expect("cut"), 0);
         });
     }
 }

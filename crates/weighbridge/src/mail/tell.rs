@@ -50,7 +50,7 @@ pub struct OutcomeArguments {
     /// The client's port
     pub port: Option<u16>,
     /// The message's name in the mail server
-    #[arg(long, value_name = "ID", requires = "port")]
+    #[arg(long, value_name = "ID")]
     pub message: Option<String>,
     /// Text socket of `weighbridge watch`
     #[arg(long, value_name = "PATH", env = "WEIGHBRIDGE_OS_SOCKET", default_value = OS_SOCKET)]

@@ -21,7 +21,9 @@ echo mx.example >/etc/mailname
 : >/etc/aliases
 cat >/etc/smtpd.conf <<END
 filter os proc-exec "/usr/local/sbin/weighbridge filter opensmtpd"
-listen on 10.99.0.1 filter os
+filter no phase rcpt-to match rcpt-to { "refused@mx.example" } reject "550 5.7.1 a filter refuses"
+filter all chain { os, no }
+listen on 10.99.0.1 filter all
 action "local" maildir
 match from any for domain "mx.example" action "local"
 END
@@ -51,8 +53,11 @@ fn opensmtpd_with_the_filter_has_the_header_reports_and_goes_on_alone() {
     }
     let relayed = machine.send(ODD, &folded("somebody@elsewhere.example", "three"));
     assert!(relayed.starts_with("550 "), "{relayed}");
+    // smtpd tells of no recipient that another filter has refused, only of what that filter said.
+    let refused = machine.send(ODD, &folded("refused@mx.example", "four"));
+    assert!(refused.starts_with("550 5.7.1 a filter"), "{refused}");
     // The filter tells of it by itself.
-    let lines = [machine.line(PLAIN, "0,0,"), machine.line(ODD, "1,0,")];
+    let lines = [machine.line(PLAIN, "0,0,"), machine.line(ODD, "2,0,")];
     machine.until_reported(&lines[1]);
 
     machine.reports(&lines);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::follow::follow;
-use crate::machine::Machine;
+use crate::machine::{Machine, header};
 use crate::recipe::{ODD, PLAIN, Recipe, forged};
+use crate::smtp::Mail;
 
 /// Postfix with the recipe of docs/mail.md.
 const SCRIPT: &str = r#"
@@ -72,12 +73,35 @@ fn the_log_of_postfix_tells_what_became_of_messages() {
     assert!(report.contains("\r\nOdd one,1,1,1,"), "{report}{log}");
 }
 
+/// Postfix sends a header whole, however long it is (`header_size_limit`, 102,400), and goes on without a
+/// filter that does not take it: with the forged header.
+fn a_long_header_saves_no_forged_one(machine: &Machine) {
+    let folded = format!("\r\n {}", "x".repeat(900)).repeat(80);
+    let head = format!("X-Long: y{folded}\r\nX-OS-Fingerprint: Forged\r\n");
+    let mut last = String::new();
+    // A daemon that is held up is too late for the server.
+    for number in 0..5 {
+        let subject = format!("long {number}");
+        let long = Mail {
+            head: &head,
+            ..forged("bob@mx.example", &subject)
+        };
+        POSTFIX.taken(machine, PLAIN, &long);
+        last = machine.delivered(&subject);
+        if header(&last, "X-OS-Fingerprint").is_some_and(|told| told.starts_with("Plain Linux")) {
+            return;
+        }
+    }
+    panic!("{last}");
+}
+
 #[test]
 fn postfix_with_the_milter_has_the_header_reports_and_goes_on_alone() {
     let Some(mut machine) = Machine::start("postfix", "postfix", SCRIPT) else {
         return;
     };
     POSTFIX.marks(&machine, forged);
+    a_long_header_saves_no_forged_one(&machine);
     let relayed = machine.send(ODD, &forged("somebody@elsewhere.example", "three"));
     assert!(
         relayed.starts_with("454 ") || relayed.starts_with("554 "),

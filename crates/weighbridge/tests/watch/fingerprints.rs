@@ -91,3 +91,11 @@ fn a_wrong_file_of_signatures_is_told_with_its_places() {
     let nowhere = fingerprints(&["check", "/nowhere/local.fp"]);
     assert_eq!(nowhere.status, 1);
 }
+
+#[test]
+fn where_nothing_is_kept_it_is_said_who_keeps_it() {
+    let nowhere = fingerprints(&["unknown", "--state-dir", "/nonexistent"]);
+    assert_eq!((nowhere.status, nowhere.out.as_str()), (1, ""));
+    let hint = "hint: `weighbridge watch -i IF` makes it";
+    assert!(nowhere.err.contains(hint), "{}", nowhere.err);
+}

@@ -1,7 +1,8 @@
 //! A log that grows, is renamed and made anew, or cut: its lines, each once, over restarts too.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +25,27 @@ pub(super) struct Place {
     offset: u64,
 }
 
+impl Place {
+    fn is_of(&self, file: &Metadata) -> bool {
+        (file.dev(), file.ino()) == (self.device, self.inode)
+    }
+}
+
+/// The files beside `path` whose names begin with its name: what logrotate makes of it.
+fn renamed(path: &Path) -> Vec<PathBuf> {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Vec::new();
+    };
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let beside = entries.filter_map(Result::ok).filter(|entry| {
+        let found = entry.file_name();
+        found.len() > name.len() && found.as_bytes().starts_with(name.as_bytes())
+    });
+    let files = beside.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    files.map(|entry| entry.path()).collect()
+}
+
 /// The log.
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -36,8 +58,9 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Goes on at `place`, in the log or, when it has been renamed since, in `LOG.1`; without a
-    /// place, or when it is in neither, at the beginning or the end of the log.
+    /// Goes on at `place`, in the log or, when it has been renamed since, under its new name beside it
+    /// (`LOG.1`, `LOG-20261129`); without a place at the beginning or the end of the log; when it is nowhere,
+    /// at the beginning.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -47,12 +70,10 @@ impl Tail {
         let Some(place) = place else {
             return Ok(fresh);
         };
-        let mut renamed = path.as_os_str().to_owned();
-        renamed.push(".1");
-        for candidate in [path.to_owned(), renamed.into()] {
+        for candidate in std::iter::once(path.to_owned()).chain(renamed(path)) {
             if let Ok(file) = File::open(candidate)
                 && let Ok(metadata) = file.metadata()
-                && (metadata.dev(), metadata.ino()) == (place.device, place.inode)
+                && place.is_of(&metadata)
                 && metadata.len() >= place.offset
             {
                 return Self::at(path, file, Some(place.offset));
@@ -142,7 +163,7 @@ impl Tail {
             // Between renaming and making anew.
             return Ok(false);
         };
-        let same = (metadata.dev(), metadata.ino()) == (self.place.device, self.place.inode);
+        let same = self.place.is_of(&metadata);
         if same && metadata.len() >= self.place.offset {
             return Ok(false);
         }
@@ -207,6 +228,30 @@ mod tests {
         append(&path, "seven\n");
         let mut again = Tail::open(&path, Some(place), false).expect("it opens");
         assert_eq!(rest(&mut again), ["six", "seven"]);
+    }
+
+    #[test]
+    fn a_log_that_was_renamed_while_nobody_read_is_read_to_its_end_whatever_its_new_name() {
+        for new in [
+            "maillog.1",
+            "maillog-20261129",
+            "maillog.0",
+            "maillog.2026-11-29",
+        ] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("maillog");
+            append(&path, "one\n");
+            let mut tail = Tail::open(&path, None, true).expect("it opens");
+            assert_eq!(rest(&mut tail), ["one"]);
+            let place = tail.place();
+            append(&path, "two\n");
+            fs::rename(&path, dir.path().join(new)).expect("renamed");
+            append(&path, "three\n");
+            append(&dir.path().join("maillog-20261122.gz"), "older\n");
+            append(&dir.path().join("mail.err"), "another log\n");
+            let mut again = Tail::open(&path, Some(place), false).expect("it opens");
+            assert_eq!(rest(&mut again), ["two", "three"], "{new}");
+        }
     }
 
     #[test]

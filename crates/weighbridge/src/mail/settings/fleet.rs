@@ -5,7 +5,11 @@ use serde::{Deserialize, Deserializer};
 
 /// `[postgres]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table, as [NAME]"
+)]
 pub struct FleetSettings {
     /// How to connect, in libpq's words.
     #[serde(deserialize_with = "connection")]

@@ -10,7 +10,7 @@ use mail::throttle::{THROTTLED_MAX, ThrottleRules};
 use pf_engine::addr::Prefix;
 use serde::{Deserialize, Deserializer};
 
-use super::values::{messages, number, prefixes, share, time};
+use super::values::{messages, number, place, prefixes, share, time};
 
 /// Where the packet filter takes addresses unless `socket` says otherwise.
 pub const TABLES_SOCKET: &str = "/run/weighbridge/tables.sock";
@@ -25,7 +25,12 @@ const CONNECTIONS: std::ops::RangeInclusive<usize> = 1..=4096;
 
 /// `[reputation]`: how outcomes are weighed.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    default,
+    rename_all = "kebab-case",
+    expecting = "a table, as [NAME]"
+)]
 pub struct ReputationSettings {
     /// Time in which weights halve.
     #[serde(deserialize_with = "time")]
@@ -46,7 +51,11 @@ impl Default for ReputationSettings {
 
 /// `[throttle]`: who is put into a table of the packet filter.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table, as [NAME]"
+)]
 pub struct ThrottleSettings {
     /// The table.
     pub table: String,
@@ -96,10 +105,14 @@ fn entries<'de, D: Deserializer<'de>>(input: D) -> Result<usize, D::Error> {
 
 /// `[dnsbl]`: the DNS list.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table, as [NAME]"
+)]
 pub struct DnsblSettings {
     /// Where it answers, by UDP and TCP.
-    #[serde(default = "dnsbl_address")]
+    #[serde(default = "dnsbl_address", deserialize_with = "place")]
     pub address: SocketAddr,
     /// The zone of hosts whose mail is nearly all rejected.
     #[serde(default, deserialize_with = "zone")]

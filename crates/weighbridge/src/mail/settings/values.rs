@@ -1,5 +1,6 @@
 //! Values of `mail.toml` that TOML has no types for.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use pf_engine::addr::Prefix;
@@ -12,9 +13,20 @@ use crate::text::{parse_prefix, parse_time};
 pub(super) fn time<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
     let time = parse_time(&String::deserialize(input)?).map_err(D::Error::custom)?;
     if time.is_zero() {
-        return Err(D::Error::custom("a time of nothing"));
+        return Err(D::Error::custom("expected more than no time, as \"6h\""));
     }
     Ok(time)
+}
+
+/// An address and a port.
+pub(super) fn place<'de, D: Deserializer<'de>>(input: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(input)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "\"{text}\" is no address with a port, as \"127.0.0.1:9999\" or \"[::1]:9999\": names are not \
+             looked up"
+        ))
+    })
 }
 
 /// A list of addresses and networks.
