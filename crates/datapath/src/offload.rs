@@ -42,18 +42,16 @@ pub fn offloads(name: &str) -> Offloads {
 pub(crate) fn set(name: &str, offload: Offload, on: bool) -> io::Result<bool> {
     let before = offloads(name).does(offload);
     let socket = socket()?;
+    let flags = |bits: u32| -> io::Result<(u32, u32)> {
+        let now = sys::ethtool(&socket, name, ETHTOOL_GFLAGS, 0)?;
+        Ok((ETHTOOL_SFLAGS, if on { now | bits } else { now & !bits }))
+    };
     let (command, data) = match offload {
         Offload::RxChecksum => (ETHTOOL_SRXCSUM, u32::from(on)),
         Offload::TxChecksum => (ETHTOOL_STXCSUM, u32::from(on)),
         Offload::Segmentation => (ETHTOOL_STSO, u32::from(on)),
-        Offload::Vlan | Offload::Lro => {
-            let bits = match offload {
-                Offload::Lro => FLAG_LRO,
-                _ => FLAG_TX_VLAN | FLAG_RX_VLAN,
-            };
-            let now = sys::ethtool(&socket, name, ETHTOOL_GFLAGS, 0)?;
-            (ETHTOOL_SFLAGS, if on { now | bits } else { now & !bits })
-        }
+        Offload::Vlan => flags(FLAG_TX_VLAN | FLAG_RX_VLAN)?,
+        Offload::Lro => flags(FLAG_LRO)?,
     };
     sys::ethtool(&socket, name, command, data)?;
     Ok(before)
