@@ -37,9 +37,7 @@ impl Resolved {
         weight: None,
         netmask: None,
     };
-}
 
-impl Resolved {
     /// Its family, unless it is an address of one link.
     pub(super) fn family_of_all(&self) -> Option<Family> {
         self.family.filter(|_| self.scope.is_none())

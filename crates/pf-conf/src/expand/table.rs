@@ -64,8 +64,9 @@ impl Expander<'_> {
         };
         let mut resolved = Vec::new();
         for host in hosts {
+            let before = resolved.len();
             self.host(host, &mut resolved)?;
-            self.check_netmask(&resolved, host.span)?;
+            self.check_netmask(resolved.iter().skip(before), host.span)?;
         }
         let entries: Vec<TableEntry> = resolved.iter().filter_map(entry).collect();
         if let Some(path) = path {
