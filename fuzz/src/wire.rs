@@ -19,9 +19,16 @@ pub fn wire(data: &[u8]) {
     let _ = checksum::complete(&mut copy);
     match Meta::parse(data) {
         Ok(meta) => one_packet(data, meta),
-        Err(WireError { reason }) => {
-            assert!(matches!(reason, DropReason::Short | DropReason::IpOption));
-        }
+        Err(WireError { reason }) => assert!(
+            matches!(
+                reason,
+                DropReason::Short
+                    | DropReason::IpOption
+                    | DropReason::Fragment
+                    | DropReason::Normalize
+            ),
+            "{reason:?}"
+        ),
     }
 }
 
