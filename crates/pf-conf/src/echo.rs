@@ -10,7 +10,6 @@ use pf_engine::ether::EtherRule;
 use pf_engine::rule::Rule;
 use pf_engine::ruleset::{Parts, Ruleset};
 
-use crate::expand::Numbers;
 use crate::print::before_loading;
 use crate::print::ether::print_ether_rule;
 use crate::{Loaded, PrintOptions, print_rule};
@@ -243,16 +242,4 @@ fn close(text: &mut String, depth: usize) {
 /// Two blanks for each pair of braces.
 pub(crate) fn indent(depth: usize) -> String {
     "  ".repeat(depth)
-}
-
-impl Numbers {
-    const fn list(&self, list: RuleList) -> &Vec<usize> {
-        match list {
-            RuleList::Scrub => &self.scrub,
-            RuleList::Nat => &self.nat,
-            RuleList::Rdr => &self.rdr,
-            RuleList::Binat => &self.binat,
-            RuleList::Filter => &self.filter,
-        }
-    }
 }

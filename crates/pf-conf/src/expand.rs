@@ -21,6 +21,7 @@ mod table;
 use std::collections::{BTreeMap, VecDeque};
 
 use pf_engine::anchor::AnchorPath;
+use pf_engine::engine::RuleList;
 use pf_engine::env::Interface;
 use pf_engine::ether::EtherRule;
 use pf_engine::rule::{Reassemble, StatePolicy};
@@ -71,27 +72,88 @@ pub(crate) struct Expanded {
 /// A rule as it is printed, and its number.
 pub(crate) type NumberedLine = (usize, String);
 
-/// Printed rules, list by list.
+/// Something of each rule, list by list as in its ruleset.
+#[derive(Clone, Debug)]
+pub(crate) struct Lists<T> {
+    pub(crate) scrub: Vec<T>,
+    pub(crate) nat: Vec<T>,
+    pub(crate) rdr: Vec<T>,
+    pub(crate) binat: Vec<T>,
+    pub(crate) filter: Vec<T>,
+}
+
+impl<T> Default for Lists<T> {
+    fn default() -> Self {
+        Self {
+            scrub: Vec::new(),
+            nat: Vec::new(),
+            rdr: Vec::new(),
+            binat: Vec::new(),
+            filter: Vec::new(),
+        }
+    }
+}
+
+impl<T> Lists<T> {
+    pub(crate) fn list(&self, list: RuleList) -> &[T] {
+        match list {
+            RuleList::Scrub => &self.scrub,
+            RuleList::Nat => &self.nat,
+            RuleList::Rdr => &self.rdr,
+            RuleList::Binat => &self.binat,
+            RuleList::Filter => &self.filter,
+        }
+    }
+
+    fn push(&mut self, list: RuleList, one: T) {
+        let list = match list {
+            RuleList::Scrub => &mut self.scrub,
+            RuleList::Nat => &mut self.nat,
+            RuleList::Rdr => &mut self.rdr,
+            RuleList::Binat => &mut self.binat,
+            RuleList::Filter => &mut self.filter,
+        };
+        list.push(one);
+    }
+}
+
+/// Where each rule was written.
+pub(crate) type RuleSpans = Lists<Span>;
+
+/// The numbers that `pfctl -vv` gives rules before they are loaded. `scrub`, `nat`, `rdr` and
+/// filter rules of a ruleset count together, in the order of the text; `binat` rules are all number 0.
+pub(crate) type Numbers = Lists<usize>;
+
+impl Numbers {
+    /// The number of the next rule of `list`.
+    fn next(&self, list: RuleList) -> usize {
+        if list == RuleList::Binat {
+            return 0;
+        }
+        let counted = RuleList::ALL
+            .into_iter()
+            .filter(|list| *list != RuleList::Binat);
+        counted.map(|list| self.list(list).len()).sum()
+    }
+}
+
+/// Printed rules.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     pub(crate) ether: Vec<NumberedLine>,
-    pub(crate) scrub: Vec<NumberedLine>,
-    pub(crate) nat: Vec<NumberedLine>,
-    pub(crate) rdr: Vec<NumberedLine>,
-    pub(crate) binat: Vec<NumberedLine>,
-    pub(crate) filter: Vec<NumberedLine>,
+    pub(crate) rules: Lists<NumberedLine>,
 }
 
 impl Lines {
     /// Those of `parts` as `pfctl -nv` prints them, or with numbers as `-nvv` does.
     pub(crate) fn in_order(self, numbered: bool, parts: Parts) -> impl Iterator<Item = String> {
         let lists = [
-            (parts.filter, self.scrub),
+            (parts.filter, self.rules.scrub),
             (parts.ether, self.ether),
-            (parts.translation, self.nat),
-            (parts.translation, self.rdr),
-            (parts.translation, self.binat),
-            (parts.filter, self.filter),
+            (parts.translation, self.rules.nat),
+            (parts.translation, self.rules.rdr),
+            (parts.translation, self.rules.binat),
+            (parts.filter, self.rules.filter),
         ];
         let lists = lists.into_iter().filter(|(is_told, _)| *is_told);
         lists.flat_map(move |(_, list)| {
@@ -106,27 +168,6 @@ impl Lines {
     }
 }
 
-/// The numbers that `pfctl -vv` gives rules before they are loaded. `scrub`, `nat`, `rdr` and
-/// filter rules of a ruleset count together, in the order of the text; `binat` rules are all number 0.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Numbers {
-    pub(crate) scrub: Vec<usize>,
-    pub(crate) nat: Vec<usize>,
-    pub(crate) rdr: Vec<usize>,
-    pub(crate) binat: Vec<usize>,
-    pub(crate) filter: Vec<usize>,
-}
-
-impl Numbers {
-    /// The number of the next rule that is counted.
-    fn next(&self) -> usize {
-        [&self.scrub, &self.nat, &self.rdr, &self.filter]
-            .map(Vec::len)
-            .into_iter()
-            .sum()
-    }
-}
-
 /// A file that `load anchor` names.
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -135,16 +176,6 @@ pub(crate) struct Load {
     pub(crate) lines: Lines,
     /// What it names itself.
     nested: Vec<Self>,
-}
-
-/// Where each rule was written, list by list.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RuleSpans {
-    pub(crate) scrub: Vec<Span>,
-    pub(crate) nat: Vec<Span>,
-    pub(crate) rdr: Vec<Span>,
-    pub(crate) binat: Vec<Span>,
-    pub(crate) filter: Vec<Span>,
 }
 
 /// Expands `statements` in their order.

@@ -52,7 +52,7 @@ impl Origins {
     /// As [`Origins::place`], of the ruleset at `anchor`.
     #[must_use]
     pub fn place_in(&self, anchor: &AnchorPath, list: RuleList, number: usize) -> Option<Place> {
-        let span = spans(self.spans.get(anchor)?, list).get(number)?;
+        let span = self.spans.get(anchor)?.list(list).get(number)?;
         Some(self.sources.place(*span))
     }
 
@@ -63,16 +63,6 @@ impl Origins {
 
     pub(crate) fn list(&self, anchor: &AnchorPath, list: RuleList) -> &[Span] {
         let own = self.spans.get(anchor);
-        own.map_or(&[], |own| spans(own, list))
-    }
-}
-
-fn spans(spans: &RuleSpans, list: RuleList) -> &[Span] {
-    match list {
-        RuleList::Scrub => &spans.scrub,
-        RuleList::Nat => &spans.nat,
-        RuleList::Rdr => &spans.rdr,
-        RuleList::Binat => &spans.binat,
-        RuleList::Filter => &spans.filter,
+        own.map_or(&[], |own| own.list(list))
     }
 }

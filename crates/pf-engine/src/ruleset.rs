@@ -119,6 +119,17 @@ impl Ruleset {
         }
     }
 
+    /// The same, to be changed.
+    pub const fn list_mut(&mut self, list: RuleList) -> &mut Vec<Rule> {
+        match list {
+            RuleList::Scrub => &mut self.scrub,
+            RuleList::Nat => &mut self.nat,
+            RuleList::Rdr => &mut self.rdr,
+            RuleList::Binat => &mut self.binat,
+            RuleList::Filter => &mut self.filter,
+        }
+    }
+
     /// The rules of all lists, in the order that PF prints them.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         RuleList::ALL.into_iter().flat_map(|list| self.list(list))

@@ -2,6 +2,7 @@
 
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::criteria::{Criteria, OwnerMatch};
+use pf_engine::engine::RuleList;
 use pf_engine::osfp::pfos::SystemMatch;
 use pf_engine::rule::{
     Action, Address, BlockReply, Direction, Endpoint, FlagsMatch, FragmentMode, IcmpMatch,
@@ -545,52 +546,19 @@ impl Expander<'_> {
         self.rules += 1;
         let number = self.ruleset.filter.len();
         self.names_part(&mut rule, statement, number)?;
-        let counted = match rule.action {
-            Action::Binat | Action::NoBinat => 0,
-            Action::Pass
-            | Action::Block(_)
-            | Action::Match
-            | Action::Scrub
-            | Action::NoScrub
-            | Action::Nat
-            | Action::NoNat
-            | Action::Rdr
-            | Action::NoRdr => self.numbers.next(),
-        };
+        let list = RuleList::of(&rule.action);
+        let counted = self.numbers.next(list);
         if let Some(print) = self.print {
             let line = if self.numbered {
                 with_extras(&before_loading(&rule), extras, print)
             } else {
                 with_extras(&rule, extras, print)
             };
-            let line = line + &self.body;
-            let line = (counted, line);
-            match rule.action {
-                Action::Scrub | Action::NoScrub => self.lines.scrub.push(line),
-                Action::Pass | Action::Block(_) | Action::Match => self.lines.filter.push(line),
-                Action::Nat | Action::NoNat => self.lines.nat.push(line),
-                Action::Rdr | Action::NoRdr => self.lines.rdr.push(line),
-                Action::Binat | Action::NoBinat => self.lines.binat.push(line),
-            }
+            self.lines.rules.push(list, (counted, line + &self.body));
         }
-        let (rules, origins) = (&mut self.ruleset, &mut self.origins);
-        let numbers = &mut self.numbers;
-        let (list, origins, numbers) = match rule.action {
-            Action::Pass | Action::Block(_) | Action::Match => {
-                (&mut rules.filter, &mut origins.filter, &mut numbers.filter)
-            }
-            Action::Scrub | Action::NoScrub => {
-                (&mut rules.scrub, &mut origins.scrub, &mut numbers.scrub)
-            }
-            Action::Nat | Action::NoNat => (&mut rules.nat, &mut origins.nat, &mut numbers.nat),
-            Action::Rdr | Action::NoRdr => (&mut rules.rdr, &mut origins.rdr, &mut numbers.rdr),
-            Action::Binat | Action::NoBinat => {
-                (&mut rules.binat, &mut origins.binat, &mut numbers.binat)
-            }
-        };
-        list.push(rule);
-        origins.push(statement.span);
-        numbers.push(counted);
+        self.ruleset.list_mut(list).push(rule);
+        self.origins.push(list, statement.span);
+        self.numbers.push(list, counted);
         Ok(())
     }
 
