@@ -58,7 +58,7 @@ pub(crate) enum SetStatement {
     },
     StatePolicy(StatePolicy),
     /// And how its name is written.
-    Limit(Limit, u32, Spanned<String>),
+    Limit(Limit, Spanned<u32>, String),
     /// And how its name is written.
     Timeout(Timeout, u32, String),
     Optimization(String),

@@ -3,7 +3,7 @@
 use pf_engine::addr::{Family, Protocol};
 use pf_engine::rule::{Action, BlockReply, PortMatch, Rule, StateMode};
 
-use super::{Expand, Expander, consistent};
+use super::{Bail, Expand, Expander, consistent};
 use crate::ast::{RuleStatement, Side, Spanned};
 use crate::diagnostic::Code;
 use crate::source::Span;
@@ -24,10 +24,15 @@ impl Expander<'_> {
             return Ok(());
         };
         let bail = self.error(Code::Conflict, span, &message, "");
+        Err(self.skipping(bail))
+    }
+
+    /// The last error is about one rule of those that a statement was multiplied to.
+    pub(super) fn skipping(&mut self, bail: Bail) -> Bail {
         if let Some(error) = self.errors.last_mut() {
             error.skips_rule();
         }
-        Err(bail)
+        bail
     }
 }
 

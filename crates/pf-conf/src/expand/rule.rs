@@ -239,12 +239,8 @@ impl Expander<'_> {
         scope: Option<&str>,
     ) -> Expand<()> {
         let hosts = [combination.source, combination.destination];
-        if let Err(bail) = self.check_netmask(hosts, statement.span) {
-            if let Some(error) = self.errors.last_mut() {
-                error.skips_rule();
-            }
-            return Err(bail);
-        }
+        self.check_netmask(hosts, statement.span)
+            .map_err(|bail| self.skipping(bail))?;
         let mut rule = self.match_part(statement, combination, family, scope);
         rule.once = statement.once.is_some();
         if let Some(name) = &statement.anchor {

@@ -40,9 +40,9 @@ impl Expander<'_> {
                 format!("set state-policy {word}")
             }
             SetStatement::Limit(limit, value, name) => {
-                self.check_limit(*limit, *value, name.span);
-                put(&mut self.ruleset.options.limits, *limit, *value);
-                format!("set limit {} {value}", name.node)
+                self.check_limit(*limit, value.node, value.span);
+                put(&mut self.ruleset.options.limits, *limit, value.node);
+                format!("set limit {name} {}", value.node)
             }
             SetStatement::Timeout(timeout, value, name) => {
                 put(&mut self.ruleset.options.timeouts, *timeout, *value);

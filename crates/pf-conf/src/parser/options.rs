@@ -5,7 +5,7 @@ use pf_engine::ruleset::Limit;
 
 use super::beyond::NO_DUMMYNET;
 use super::{Parse, Parser};
-use crate::ast::{InterfaceName, SetStatement, Spanned, Statement};
+use crate::ast::{InterfaceName, SetStatement, Statement};
 use crate::diagnostic::Code;
 use crate::names::did_you_mean;
 use crate::optimize::Optimization;
@@ -215,12 +215,7 @@ impl Parser<'_> {
             let known = Limit::ALL.map(Limit::name);
             return Err(self.unknown_name(name.span, message, &name.node, known));
         };
-        let span = value.span;
-        let name = Spanned {
-            node: name.node,
-            span,
-        };
-        self.push_set(SetStatement::Limit(limit, value.node, name));
+        self.push_set(SetStatement::Limit(limit, value, name.node));
         Ok(())
     }
 
