@@ -131,24 +131,19 @@ impl Loaded {
     ///
     /// Returns the lines that `pfctl -v` prints for the tables it made.
     pub fn optimize(&mut self, level: Optimization, feedback: &[Feedback]) -> Vec<String> {
-        self.optimize_parts(level, feedback, Parts::ALL)
+        self.optimize_parts(level, feedback, Parts::ALL);
+        let own = self.automatic.get(&self.anchor);
+        own.cloned().unwrap_or_default()
     }
 
     /// As [`Loaded::optimize`], where `parts` alone are loaded: without tables none are made.
-    pub fn optimize_parts(
-        &mut self,
-        level: Optimization,
-        feedback: &[Feedback],
-        parts: Parts,
-    ) -> Vec<String> {
+    pub fn optimize_parts(&mut self, level: Optimization, feedback: &[Feedback], parts: Parts) {
         let anchors: Vec<AnchorPath> = self.origins.anchors().cloned().collect();
         for anchor in anchors {
             let tables = self.optimize_one(&anchor, level, feedback, parts.tables);
             self.automatic.insert(anchor, tables);
         }
         self.optimized |= level != Optimization::None;
-        let own = self.automatic.get(&self.anchor);
-        own.cloned().unwrap_or_default()
     }
 
     /// Optimizes one of the rulesets.
