@@ -165,25 +165,27 @@ fn pings_go_through_nat() {
     );
 }
 
+/// Neighbor discovery (RFC 4861) of `kind` about `2001:db8:b::77`.
+fn discovery(from: &str, to: &str, kind: u8) -> Vec<u8> {
+    let header = Ip {
+        ttl: 255,
+        ..Ip::new(ip(from), ip(to))
+    };
+    let target: std::net::Ipv6Addr = "2001:db8:b::77".parse().unwrap();
+    build::icmp(&header, kind, 0, 0, &target.octets())
+}
+
 #[test]
 fn a_neighbor_advertisement_answers_its_solicitation() {
     let mut lab = Lab::router(filter(&[block(), pass().outbound().keep()]));
-    let target: std::net::Ipv6Addr = "2001:db8:b::77".parse().unwrap();
-    let message = |from: &str, to: &str, kind| {
-        let header = Ip {
-            ttl: 255,
-            ..Ip::new(ip(from), ip(to))
-        };
-        build::icmp(&header, kind, 0, 0, &target.octets())
-    };
     let _ = lab
-        .packet(Out, "em1", message(OUTSIDE, "ff02::1:ff00:77", 135))
+        .packet(Out, "em1", discovery(OUTSIDE, "ff02::1:ff00:77", 135))
         .passes();
     let _ = lab
-        .packet(In, "em1", message("2001:db8:b::77", OUTSIDE, 136))
+        .packet(In, "em1", discovery("2001:db8:b::77", OUTSIDE, 136))
         .passes_unchanged();
     let _ = lab
-        .packet(In, "em1", message("2001:db8:b::78", "2001:db8:b::2", 136))
+        .packet(In, "em1", discovery("2001:db8:b::78", "2001:db8:b::2", 136))
         .drops(DropReason::Match);
 }
 
@@ -192,20 +194,12 @@ fn a_neighbor_advertisement_answers_its_solicitation() {
 #[test]
 fn an_advertisement_to_all_answers_who_has_no_address_yet() {
     let mut lab = Lab::router(filter(&[block(), pass().outbound().keep()]));
-    let target: std::net::Ipv6Addr = "2001:db8:b::77".parse().unwrap();
-    let message = |from: &str, to: &str, kind| {
-        let header = Ip {
-            ttl: 255,
-            ..Ip::new(ip(from), ip(to))
-        };
-        build::icmp(&header, kind, 0, 0, &target.octets())
-    };
-    let taken = message("2001:db8:b::77", "ff02::1", 136);
+    let taken = discovery("2001:db8:b::77", "ff02::1", 136);
     let _ = lab
         .packet(In, "em1", taken.clone())
         .drops(DropReason::Match);
     let _ = lab
-        .packet(Out, "em1", message("::", "ff02::1:ff00:77", 135))
+        .packet(Out, "em1", discovery("::", "ff02::1:ff00:77", 135))
         .passes_unchanged();
     let _ = lab.packet(In, "em1", taken).passes_unchanged().counts(
         "filter 1 in 1/64
