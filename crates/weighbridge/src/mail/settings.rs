@@ -361,16 +361,14 @@ fn missing(message: &str) -> Option<&'static str> {
 /// Where `[table]` stands; the file alone where it is written in another way.
 fn place_of_table(name: &str, text: &str, table: &str) -> String {
     let header = format!("[{table}]");
-    let line = text
-        .lines()
-        .position(|line| line.trim_start().starts_with(&header));
-    line.map_or_else(
-        || name.to_owned(),
-        |line| {
-            let before = text.lines().nth(line).and_then(|line| line.find('['));
-            format!("{name}:{}:{}", line + 1, before.unwrap_or(0) + 1)
-        },
-    )
+    let mut lines = text.lines().zip(1..);
+    let place = lines.find_map(|(line, number): (&str, usize)| {
+        let bare = line.trim_start();
+        let indent = line.len() - bare.len();
+        bare.starts_with(&header)
+            .then(|| format!("{name}:{number}:{}", indent + 1))
+    });
+    place.unwrap_or_else(|| name.to_owned())
 }
 
 #[cfg(test)]
